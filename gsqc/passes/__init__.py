@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graph passes: one file each, one public function `verb_noun`. `gsqc.pipeline` shows their order."""

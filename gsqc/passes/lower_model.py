@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""lower_model: the float nodes of a decoder block become integer ops on typed values.
+
+before:  y = linear(x, w); p = attention(q, k, v)
+after:   y: row16[T,n] = linear(x, w, x_bits=8, w_bits=8, bits=16); s = linear(q, k, …); p = softmax(s); o = linear(p, vᵀ)
+
+requires: outline_blocks
+ensures: every node has a type; frozen weights are placeholders with `meta["weight"]`, rope tables with `meta["constant"]`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gsqc import model_ops
+from gsqc.formats import Row, Spec
+from gsqc.graph import Function, Node, add_call, add_placeholder, shape_of
+from gsqc.ops.add import add
+from gsqc.ops.layout import join_rows, split_heads, transpose, view
+from gsqc.ops.linear import linear
+from gsqc.ops.rms_norm import rms_norm
+from gsqc.ops.rope import rope
+from gsqc.ops.silu_gate import silu_gate
+from gsqc.ops.softmax import softmax
+from gsqc.options import Bits
+from gsqc.passes.outline_blocks import Outline
+
+ATTENTION_BITS = 8
+"""Attention and the head keep 8 bits whatever `--bits` says: they are a few percent of the work (facts: numerics)."""
+
+
+def row_spec(shape: tuple[int, ...], bits: int) -> Row:
+    """The type of a Row with an exponent per row."""
+    return Row(Spec(shape, "int16" if bits <= 16 else "int32"), Spec((*shape[:-1], 1), "int32"), bits)
+
+
+def short_name(parameter: str) -> str:
+    """model.layers.3.self_attn.q_proj.weight -> q_proj; …input_layernorm.weight -> input_layernorm."""
+    return parameter.removesuffix(".weight").rsplit(".", 1)[-1]
+
+
+class _Lowering:
+    def __init__(self, function: Function, bits: Bits) -> None:
+        self.graph, self.bits = function.graph, bits
+        self.nodes: dict[Node, Node] = {}
+
+    def call(self, node: Node) -> Node:
+        rule: Callable[[_Lowering, Node], Node] = _RULES[node.target]  # type: ignore[index]
+        return rule(self, node)
+
+    def args(self, node: Node) -> list[Node]:
+        return [self.nodes[a] for a in node.all_input_nodes]
+
+    def linear(self, node: Node) -> Node:
+        x, w = self.args(node)
+        into_residual = all(u.target is model_ops.add for u in node.users)
+        bits = 24 if into_residual else 16
+        y: Node = add_call(self.graph, linear, x, w, x_bits=self.bits.a, w_bits=self.bits.a, bits=bits)
+        y.meta.update(gradient_bits=self.bits.g, adapter=short_name(w.meta["weight"]))
+        return y
+
+    def rms_norm(self, node: Node) -> Node:
+        y: Node = add_call(self.graph, rms_norm, *self.args(node), eps=node.kwargs["eps"])[0]
+        return y
+
+    def rope(self, node: Node) -> Node:
+        y: Node = add_call(self.graph, rope, *self.args(node), inverse=False)
+        return y
+
+    def attention(self, node: Node) -> Node:
+        """Heads that share a key-value head are rows of one product, so that nothing is repeated."""
+        q, k, v = self.args(node)
+        heads, tokens, width = shape_of(q)
+        groups = shape_of(k)[0]
+        shared = heads // groups
+        call = lambda op, *a, **kw: add_call(self.graph, op, *a, **kw)  # noqa: E731
+
+        def product(x: Node, w: Node, bits: int) -> Node:
+            y: Node = call(linear, x, w, x_bits=ATTENTION_BITS, w_bits=ATTENTION_BITS, bits=bits)
+            y.meta["gradient_bits"] = ATTENTION_BITS
+            return y
+
+        rows = (groups, shared * tokens)
+        q = call(view, q, shape=(*rows, width), exponent_shape=(*rows, 1))
+        scores = product(q, k, 24)
+        split = (groups, shared, tokens)
+        scores = call(view, scores, shape=(*split, tokens), exponent_shape=(*split, 1))
+        p = call(softmax, scores, scale=float(node.kwargs["scale"]))  # type: ignore[arg-type]
+        p = call(view, p, shape=(*rows, tokens), exponent_shape=(*rows, 1))
+        o = product(p, call(transpose, v, permutation=(0, 2, 1)), 16)
+        out: Node = call(view, o, shape=(heads, tokens, width), exponent_shape=(heads, tokens, 1))
+        return out
+
+    def merge_heads(self, node: Node) -> Node:
+        (x,) = self.args(node)
+        y: Node = add_call(self.graph, join_rows, add_call(self.graph, transpose, x, permutation=(1, 0, 2)))
+        return y
+
+    def split_heads(self, node: Node) -> Node:
+        y: Node = add_call(self.graph, split_heads, *self.args(node), heads=node.kwargs["heads"])
+        return y
+
+    def silu_gate(self, node: Node) -> Node:
+        y: Node = add_call(self.graph, silu_gate, *self.args(node))
+        return y
+
+    def add(self, node: Node) -> Node:
+        y: Node = add_call(self.graph, add, *self.args(node), bits=24)
+        return y
+
+
+_RULES: dict[Any, Callable[[_Lowering, Node], Node]] = {
+    model_ops.linear: _Lowering.linear,
+    model_ops.rms_norm: _Lowering.rms_norm,
+    model_ops.rope: _Lowering.rope,
+    model_ops.attention: _Lowering.attention,
+    model_ops.merge_heads: _Lowering.merge_heads,
+    model_ops.split_heads: _Lowering.split_heads,
+    model_ops.silu_gate: _Lowering.silu_gate,
+    model_ops.add: _Lowering.add,
+}
+
+
+def _constant(graph: Any, node: Node, tokens: int, half_width: int) -> Node:
+    value = Spec((1, tokens, half_width), "int32")
+    return add_placeholder(graph, node.meta["constant"], value, constant=node.meta["constant"], frozen=True)
+
+
+def lower_model(outline: Outline, *, tokens: int, hidden: int, head_dim: int, shapes: dict[str, Any], bits: Bits) -> Function:
+    """The decoder block as a typed function x: row24[T,hidden] -> x; `shapes` gives each parameter's shape by name."""
+    function = Function("block")
+    graph = function.graph
+    lowering = _Lowering(function, bits)
+    lowering.nodes[outline.block_input] = add_placeholder(graph, "x", row_spec((tokens, hidden), 24))
+    for parameter in outline.block_parameters:
+        name = parameter.meta["parameter"]
+        shape = shapes[name]
+        value = row_spec(tuple(shape), 30) if len(shape) == 2 else row_spec((1, *shape), 16)
+        meta = {"weight": name, "position": len(lowering.nodes) - 1, "frozen": True}
+        lowering.nodes[parameter] = add_placeholder(graph, short_name(name), value, **meta)
+    for node in outline.block:
+        for arg in node.all_input_nodes:
+            if arg not in lowering.nodes and "constant" in arg.meta:
+                lowering.nodes[arg] = _constant(graph, arg, tokens, head_dim // 2)
+        lowering.nodes[node] = lowering.call(node)
+    function.set_outputs({"x_out": lowering.nodes[outline.block[-1]]})
+    return function

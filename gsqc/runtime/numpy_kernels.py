@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The golden executor: runs each kernel of a plan as its op's function on numpy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import gsqc.ops.all  # noqa: F401  registers every op
+from gsqc.errors import BundleError
+from gsqc.formats import flatten, map_tensors
+from gsqc.ops.registry import OPS, evaluate
+from gsqc.plan import KernelPlan, decode_value
+
+Array = npt.NDArray[Any]
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(_freeze(v) for v in value) if isinstance(value, list) else value
+
+
+class NumpyKernels:
+    """Kernels by name, with the interface of `CompiledKernels`."""
+
+    def __init__(self, plans: dict[str, KernelPlan]) -> None:
+        unknown = sorted({p.op for p in plans.values()} - set(OPS))
+        if unknown:
+            raise BundleError(f"the bundle uses unknown ops: {', '.join(unknown)}", "install the gsqc that wrote it")
+        self.plans = plans
+
+    def prepare(self, name: str, arrays: Sequence[Array]) -> Callable[[], None]:
+        """The kernel bound to flat arrays (inputs, then outputs), ready to run."""
+        plan = self.plans[name]
+        specs = [decode_value(v) for v in plan.inputs]
+        attributes = {k: _freeze(v) for k, v in plan.attributes.items()}
+        operation = OPS[plan.op]
+
+        def run() -> None:
+            remaining = iter(arrays)
+            values = [map_tensors(v, lambda s: next(remaining).reshape(s.shape)) for v in specs]
+            results = flatten(evaluate(operation, values, attributes))
+            for target, result in zip(remaining, results, strict=True):
+                np.copyto(target, result.reshape(-1), casting="no")
+
+        return run
+
+    def set_threads(self, count: int) -> None:
+        """numpy takes its threads from its own library; the result does not depend on them."""

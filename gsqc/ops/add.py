@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gsqc.formats import Row
-from gsqc.operators.builder import Builder
+from gsqc.formats import LEAST_EXPONENT, Row
+from gsqc.operators.builder import Builder, Tensor, where
 from gsqc.ops.primitives import add_scaled, normalise, scale_by_constant, store_row, widen
 from gsqc.ops.quantise import random_row
 from gsqc.ops.registry import Case, Kind, cases, op
@@ -37,12 +37,26 @@ def _scale_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
     return [g.call(scale, dy, factor=call.attributes["factor"], bits=24)]
 
 
+@op(Kind.ROW)
+def subtract_weighted(b: Builder, x: Row, y: Row, weights: Tensor, *, bits: int) -> Row:
+    """x - y · weights, Row-bits; weights int32 [T, 1] in Q14, 0 ≤ w ≤ 2^14. A row of weight 0 is x's."""
+    m, e = widen(y)
+    least = where(weights.greater(0), e, LEAST_EXPONENT)
+    return store_row(*normalise(*add_scaled(*widen(x), 0 - m.mulr15(weights << 1), least), bits), bits)
+
+
 @cases(add)
 def _cases(rng: np.random.Generator) -> Iterator[Case]:
     for name, shape, bits in (("residual", (9, 96), 24), ("ragged", (5, 37), 16)):
         yield Case(name, [random_row(rng, shape, 24), random_row(rng, shape, 16)], {"bits": bits})
     far = random_row(rng, (4, 32), 16)
     yield Case("far apart", [Row(far.m, far.e + 100, 16), random_row(rng, (4, 32), 24)], {"bits": 24})
+
+
+@cases(subtract_weighted)
+def _subtract_cases(rng: np.random.Generator) -> Iterator[Case]:
+    weights = np.array([0, 1, 2**13, 2**14, 2**14], np.int32).reshape(5, 1)
+    yield Case("weights", [random_row(rng, (5, 37), 30), random_row(rng, (5, 37), 24), weights], {"bits": 24})
 
 
 @cases(scale)

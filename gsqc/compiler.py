@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""compile_model: from a model to a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gsqc.bundle import BundleWriter
+from gsqc.capture import CapturedModel, capture_model
+from gsqc.errors import TargetError
+from gsqc.formats import Gse, Row
+from gsqc.models.codes import Codes, base_codes, norm_codes
+from gsqc.ops.noise import uniform_q24
+from gsqc.ops.quantise import quantise
+from gsqc.ops.registry import evaluate
+from gsqc.ops.rope import TABLE_FRACTION_BITS
+from gsqc.optim import OPTIMIZERS
+from gsqc.options import CompileOptions
+from gsqc.passes.add_optimizer import state_values
+from gsqc.passes.outline_blocks import Outline, outline_blocks
+from gsqc.pipeline import Dump, Step, build_functions, lower_step
+from gsqc.targets.llvm import CPU_TARGETS, CompiledCode, Kernel, compile_kernels, runtime_libraries
+
+Array = npt.NDArray[Any]
+Progress = Callable[[str], None]
+
+
+def _quiet(_: str) -> None: ...
+
+
+def compile_model(model: Any, options: CompileOptions, progress: Progress = _quiet) -> None:
+    """Compile `model` (a name, a directory, a .gguf file, or a Hugging Face model object) into `options.output`.
+
+    Raises ModelError, UnsupportedOperatorError, TargetError, BundleError.
+    """
+    if options.target not in CPU_TARGETS:
+        raise TargetError(f"unknown target {options.target}", f"one of: {', '.join(CPU_TARGETS)} (gsqc targets)")
+    with BundleWriter(Path(options.output), force=options.force) as bundle:
+        progress("capturing the model")
+        captured = capture_model(model, options.sequence_length)
+        outline = outline_blocks(captured.graph)
+        progress("quantising the base")
+        base, tables, norm, codes = _quantise_weights(captured, outline, options)
+        progress("generating the step")
+        functions, adapters = build_functions(captured, outline, codes, options, Dump(options.dump))
+        step = lower_step(functions, adapters, captured, outline, options, tables, norm)
+        progress(f"compiling {len(step.kernels.plans)} kernels")
+        code = _compile(step, options)
+        progress("writing the bundle")
+        bundle.add_tensors("base.safetensors", base)
+        bundle.add_tensors("state.safetensors", _initial_state(step, options))
+        bundle.add_bytes("code/kernels.so", code.library)
+        for library in runtime_libraries():
+            bundle.add_file(f"lib/{library.name}", library)
+        if captured.tokenizer_json is not None:
+            bundle.add_bytes("tokenizer.json", captured.tokenizer_json.encode())
+        bundle.finish(_manifest(captured, outline, step, code, options, base, codes))
+
+
+# ------------------------------------------------------------------------------------------------------------ weights
+
+
+def _table_arrays(name: str, weight: Array) -> dict[str, Array]:
+    """An embedding table [V, n] as GSE-8 along n, by our own quantise: one meaning."""
+    fraction, exponent = np.frexp(np.abs(weight).max(axis=1, keepdims=True).astype(np.float64))
+    exponent = np.where(fraction > 0, exponent - 29, 0).astype(np.int32)
+    m = np.rint(np.ldexp(weight.astype(np.float64), -exponent)).astype(np.int32)
+    parts: list[Gse] = [
+        evaluate(quantise, [Row(m[k : k + 4096], exponent[k : k + 4096], 30)], {"bits": 8}) for k in range(0, len(m), 4096)
+    ]
+    return {f"{name}.{field}": np.concatenate([getattr(p, field) for p in parts]) for field in ("m", "d", "e")}
+
+
+def _common_kind(kinds: list[str], fallback: str) -> str:
+    """Layers share code, so a weight has one kind of codes in all of them."""
+    return kinds[0] if len(set(kinds)) == 1 else fallback
+
+
+def _quantise_weights(
+    captured: CapturedModel, outline: Outline, options: CompileOptions
+) -> tuple[dict[str, Array], dict[str, str], str, dict[str, Codes]]:
+    """Everything of base.safetensors; the names of the tables and the final norm; codes of the first layer's weights."""
+    base: dict[str, Array] = {}
+    first: dict[str, Codes] = {}
+    for position, node in enumerate(outline.block_parameters):
+        names = [layer[position] for layer in outline.parameters]
+        is_norm = len(node.meta["shape"]) == 1
+        kind = "row16" if is_norm else _base_kind(captured, names, options)
+        for name in names:
+            codes = norm_codes(captured.weights.float32(name)) if is_norm else base_codes(captured.weights, name, kind)
+            first.setdefault(node.meta["parameter"], codes)
+            base |= {f"{name}.{key}": array for key, array in codes.arrays.items()}
+    embed = next(n.meta["parameter"] for n in outline.embed[0].all_input_nodes if "parameter" in n.meta)
+    norm, head = (
+        next(n.meta["parameter"] for n in node.all_input_nodes if "parameter" in n.meta) for node in outline.head[-2:]
+    )
+    for table in dict.fromkeys((embed, head)):
+        base |= _table_arrays(table, captured.weights.float32(table))
+    base |= {f"{norm}.{key}": array for key, array in norm_codes(captured.weights.float32(norm)).arrays.items()}
+    for name, table in captured.constants.items():
+        base[name] = np.rint(table * 2.0**TABLE_FRACTION_BITS).astype(np.int32)[None]
+    return base, {"embed": embed, "head": head}, norm, first
+
+
+def _base_kind(captured: CapturedModel, names: list[str], options: CompileOptions) -> str:
+    if options.base != "gguf":
+        return options.base
+    return _common_kind([captured.weights.code_kind(name) for name in names], "nf4")
+
+
+# -------------------------------------------------------------------------------------------------- state and manifest
+
+
+def _initial_state(step: Step, options: CompileOptions) -> dict[str, Array]:
+    """A is uniform in ±1/√k (as PEFT's), B is zero, the optimizer's state is zero at the least exponent."""
+    optimizer = OPTIMIZERS[options.optimizer]
+    state: dict[str, Array] = {}
+    for stream, (name, shape) in enumerate(sorted(step.adapters.items())):
+        zero = np.zeros(shape, np.int32)
+        state[name] = uniform_q24(options.seed, stream, shape, shape[1]) if name.endswith("_a") else zero
+        for key in state_values(optimizer, shape):
+            state[f"{name}.{key}.m"] = zero
+            state[f"{name}.{key}.e"] = np.full((shape[0], 1), optimizer.initial_exponent, np.int32)
+    return state
+
+
+def _compile(step: Step, options: CompileOptions) -> CompiledCode:
+    kernels = []
+    for name, plan in step.kernels.plans.items():
+        kind = step.kernels.kinds[name]
+        kernels.append(Kernel(name, kind, step.kernels.traces[name], _matmul_attributes(plan.inputs)))
+    return compile_kernels(kernels, CPU_TARGETS[options.target])
+
+
+def _matmul_attributes(inputs: list[Any]) -> dict[str, Any]:
+    bits = [v[1] for v in inputs if v[0] == "gse"]
+    return {"x_bits": bits[0], "w_bits": bits[1]} if len(bits) == 2 else {}
+
+
+def _operator_counts(step: Step) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for plan in step.plan.kernels.values():
+        for operator, count in plan.operators.items():
+            total[operator] = total.get(operator, 0) + count
+    return dict(sorted(total.items()))
+
+
+def _manifest(
+    captured: CapturedModel,
+    outline: Outline,
+    step: Step,
+    code: CompiledCode,
+    options: CompileOptions,
+    base: dict[str, Array],
+    codes: dict[str, Codes],
+) -> dict[str, Any]:
+    config = captured.config
+    target = CPU_TARGETS[options.target]
+    return {
+        "target": {"name": options.target, "triple": target.triple, "cpu_features": list(target.cpu_flags)},
+        "model": {**captured.metadata, "layers": config.layers, "hidden": config.hidden, "vocabulary": config.vocabulary},
+        "bits": str(options.bits),
+        "base": options.base,
+        "base_kinds": {name: c.kind for name, c in codes.items()},
+        "adapter": options.adapter.to_json(),
+        "optimizer": options.optimizer,
+        "sequence_length": options.sequence_length,
+        "batch": options.batch,
+        "seed": options.seed,
+        "operators": _operator_counts(step),
+        "float_operators": sum(t.dtype.startswith("float") for t in _all_operators(step)),
+        "planned_peak_bytes": step.plan.peak_bytes,
+        "weights_bytes": sum(a.nbytes for a in base.values()),
+        "code_bytes": code.code_bytes,
+        "plan": step.plan.to_json(),
+    }
+
+
+def _all_operators(step: Step) -> list[Any]:
+    return [operator for trace in step.kernels.traces.values() for operator in trace.nodes]

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""build_schedules: the order in which the functions run, and what each of their ports is bound to.
+
+before:  functions embed, block_forward, block_backward, head_forward, …
+after:   prepare:  block_prepare × L, head_prepare                          once, when a session starts
+         train:    embed, block_forward × L, head_forward, head_backward, block_backward × L     one sequence
+         update:   update of each adapter matrix                            once a step
+         evaluate: embed, block_forward × L, head_forward                   logits: …, head_logits
+
+ensures: an activation's place in the arena is free outside its life; what forward saves lives until its block's backward
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from gsqc.graph import Function, value_of
+from gsqc.passes.plan_memory import Lifetime, plan_memory
+from gsqc.plan import COPY, FunctionPlan, Reference, SchedulePlan, TensorPlan, tensor_names
+
+Bind = Callable[[str], str]
+"""From the name of a placeholder or result to the name of the buffer that it is bound to."""
+
+
+@dataclass
+class ScheduleBuilder:
+    """Collects calls; every buffer that is not in `outside` is an activation."""
+
+    functions: dict[str, Function]
+    plans: dict[str, FunctionPlan]
+    outside: dict[str, TensorPlan]
+    calls: list[tuple[str, dict[str, Reference]]] = field(default_factory=list)
+    activations: dict[str, TensorPlan] = field(default_factory=dict)
+
+    def call(self, name: str, bind: Bind) -> None:
+        """Call a function with each placeholder and result bound to the buffer that `bind` names."""
+        function, plan = self.functions[name], self.plans[name]
+        bindings = {}
+        for value_name, node in [*function.placeholders.items(), *function.results.items()]:
+            ports = tensor_names(value_name, value_of(node))
+            for port, buffer in zip(ports, tensor_names(bind(value_name), value_of(node)), strict=True):
+                tensor = plan.ports[port]
+                if buffer not in self.outside:
+                    self.activations[buffer] = TensorPlan(tensor.dtype, tensor.count)
+                bindings[port] = Reference(buffer, 0, tensor.count)
+        self.calls.append((name, bindings))
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy an activation to a buffer of the same size."""
+        count = self.outside[target].count
+        self.calls.append((COPY, {"source": Reference(source, 0, count), "target": Reference(target, 0, count)}))
+
+    def build(self) -> SchedulePlan:
+        """The schedule with its activations placed."""
+        first: dict[str, int] = {}
+        last: dict[str, int] = {}
+        for k, (_, bindings) in enumerate(self.calls):
+            for reference in bindings.values():
+                first.setdefault(reference.name, k)
+                last[reference.name] = k
+        lifetimes = [Lifetime(n, t.size_bytes, first[n], last[n]) for n, t in self.activations.items()]
+        offsets, size = plan_memory(lifetimes)
+        placed = {n: TensorPlan(t.dtype, t.count, offsets[n]) for n, t in self.activations.items()}
+        return SchedulePlan(placed, size, self.calls)
+
+
+@dataclass(frozen=True)
+class Binding:
+    """How the placeholders of block and head functions find their buffers."""
+
+    functions: dict[str, Function]
+    parameters: list[list[str]]
+    tables: dict[str, str]
+    norm: str
+
+    def layer(self, name: str, layer: int, activations: dict[str, str]) -> Bind:
+        """The binding of one block function for one layer."""
+        placeholders = self.functions[name].placeholders
+
+        def bind(value: str) -> str:
+            if value in activations:
+                return activations[value]
+            meta = placeholders[value].meta if value in placeholders else {}
+            if "array" in meta:
+                return f"{self.parameters[layer][meta['position']]}.{meta['array']}"
+            return meta["constant"] if "constant" in meta else f"layers.{layer}.{value}"
+
+        return bind
+
+    def head(self, name: str, activations: dict[str, str]) -> Bind:
+        """The binding of embed and of the head's functions."""
+        table = self.tables["embed" if name == "embed" else "head"]
+        fixed = {"table": table, "norm": self.norm}
+        return lambda value: activations.get(value) or fixed.get(value) or (f"head.{value}")
+
+
+def _forward(schedule: ScheduleBuilder, binding: Binding, layers: int) -> None:
+    schedule.call("embed", binding.head("embed", {"tokens": "tokens", "x": "x.0"}))
+    for k in range(layers):
+        schedule.call("block_forward", binding.layer("block_forward", k, {"x": f"x.{k}", "x_out": f"x.{k + 1}"}))
+
+
+def _head_names(layers: int) -> dict[str, str]:
+    names = ("labels", "weights", "loss", "index")
+    return {"x": f"x.{layers}", **{n: n for n in names}}
+
+
+def build_schedules(
+    functions: dict[str, Function],
+    plans: dict[str, FunctionPlan],
+    outside: dict[str, TensorPlan],
+    binding: Binding,
+    updates: Iterable[tuple[str, str]],
+) -> dict[str, SchedulePlan]:
+    """The schedules by name. `updates` gives, for each adapter matrix, its update function and its buffer's name."""
+    layers = len(binding.parameters)
+    new = lambda: ScheduleBuilder(functions, plans, outside)  # noqa: E731
+    prepare, train, evaluate, logits, update = (new() for _ in range(5))
+    for k in range(layers):
+        prepare.call("block_prepare", binding.layer("block_prepare", k, {}))
+    prepare.call("head_prepare", binding.head("head_prepare", {}))
+    for schedule in (train, evaluate, logits):
+        _forward(schedule, binding, layers)
+    names = _head_names(layers)
+    train.call("head_forward", binding.head("head_forward", names))
+    evaluate.call("head_forward", binding.head("head_forward", names))
+    logits.call("head_logits", binding.head("head_logits", names))
+    train.call("head_backward", binding.head("head_backward", {**names, "dx": f"dx.{layers}"}))
+    for k in reversed(range(layers)):
+        _backward_call(train, binding, k)
+    for function, matrix in updates:
+        _update_call(update, function, matrix)
+    built = {"prepare": prepare, "train": train, "evaluate": evaluate, "logits": logits, "update": update}
+    return {name: schedule.build() for name, schedule in built.items()}
+
+
+def _backward_call(train: ScheduleBuilder, binding: Binding, layer: int) -> None:
+    chain = {"x": f"x.{layer}", "dx_out": f"dx.{layer + 1}", "dx": f"dx.{layer}"}
+    train.call("block_backward", binding.layer("block_backward", layer, chain))
+    for result in train.functions["block_backward"].outputs:
+        if result != "dx":
+            train.copy(f"layers.{layer}.{result}", f"layers.{layer}.{result.removesuffix('_out')}")
+
+
+def _update_call(update: ScheduleBuilder, function: str, matrix: str) -> None:
+    """New state is written to activations, then copied over the old: the update may read all of the old state."""
+    placeholders = update.functions[function].placeholders
+    shared = {n for n, node in placeholders.items() if node.meta.get("step_input")}
+
+    def bind(value: str) -> str:
+        if value in shared:
+            return value
+        if value == "p":
+            return matrix
+        return f"{matrix}_{value}" if value.startswith("grad_") else f"{matrix}.{value}"
+
+    update.call(function, bind)
+    for result, node in update.functions[function].results.items():
+        old = result.removesuffix("_out")
+        sources = tensor_names(f"{matrix}.{result}", value_of(node))
+        targets = tensor_names(matrix if old == "p" else f"{matrix}.{old}", value_of(node))
+        for source, target in zip(sources, targets, strict=True):
+            update.copy(source, target)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choosing the next token from integer logits, with integers only: the same token on every machine."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gsqc.runtime.noise import uniform_below
+
+Array = npt.NDArray[Any]
+Chunk = tuple[Array, int]
+"""Logits m · 2^e of a part of the vocabulary: mantissas and their exponent."""
+
+FRACTION_BITS = 16
+MAXIMUM_OCTAVES = 30
+LOG2_E = Fraction(6196328018, 2**32)
+"""log2(e) to 33 bits."""
+
+
+def _fixed_point(chunks: list[Chunk], factor: Fraction) -> list[int]:
+    """All logits times a factor, in Q16, as Python ints: exact up to one floor."""
+    values: list[int] = []
+    for mantissas, exponent in chunks:
+        scaled = factor * (Fraction(2) ** exponent) * (1 << FRACTION_BITS)
+        numerator, denominator = scaled.numerator, scaled.denominator
+        values += [int(m) * numerator // denominator for m in mantissas]
+    return values
+
+
+def _greedy(chunks: list[Chunk]) -> int:
+    """The token with the largest logit; the first of equals."""
+    best: tuple[Fraction, int] | None = None
+    start = 0
+    for mantissas, exponent in chunks:
+        k = int(np.argmax(mantissas))
+        value = int(mantissas[k]) * Fraction(2) ** exponent
+        if best is None or value > best[0]:
+            best = (value, start + k)
+        start += len(mantissas)
+    assert best is not None
+    return best[1]
+
+
+def _exp2_table() -> list[int]:
+    """2^(-k / 2^16) for k = 2^0 … 2^15 in Q62: by repeated integer square roots, so every machine has the same."""
+    from math import isqrt
+
+    roots, value = [], 1 << 61  # 2^-1 in Q62
+    for _ in range(FRACTION_BITS):
+        value = isqrt(value << 62)
+        roots.append(value)
+    return roots[::-1]
+
+
+_ROOTS = _exp2_table()
+
+
+def exp2_negative(x: int) -> int:
+    """2^-x in Q62 for x ≥ 0 in Q16."""
+    value = 1 << 62
+    for bit, root in enumerate(_ROOTS):
+        if x >> bit & 1:
+            value = value * root >> 62
+    return value >> (x >> FRACTION_BITS)
+
+
+def pick_token(chunks: list[Chunk], temperature: Fraction, seed: int, position: int) -> int:
+    """The next token: the largest logit at temperature 0, else drawn with probability 2^(logit · log2(e) / temperature).
+
+    Tokens more than 30 octaves below the largest have no chance. The draw depends on seed and position alone.
+    """
+    if temperature == 0:
+        return _greedy(chunks)
+    octaves = _fixed_point(chunks, LOG2_E / temperature)
+    top = max(octaves)
+    likely = [(k, top - v) for k, v in enumerate(octaves) if top - v < MAXIMUM_OCTAVES << FRACTION_BITS]
+    weights = [(k, exp2_negative(d)) for k, d in likely]
+    remaining = uniform_below(sum(w for _, w in weights), seed, position)
+    for token, weight in weights:
+        remaining -= weight
+        if remaining < 0:
+            return token
+    raise AssertionError("a draw below the total picks a token")

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Session: load a bundle, step it, evaluate it, generate with it, save and resume. No torch, no compiler."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gsqc.bundle import Bundle
+from gsqc.errors import DataError, OptionError, TargetError
+from gsqc.optim import OPTIMIZERS
+from gsqc.plan import Plan
+from gsqc.runtime.data import WEIGHT_ONE, TokenSequence
+from gsqc.runtime.executor import Executor, Kernels
+from gsqc.runtime.sampling import pick_token
+from gsqc.runtime.store import RunStore
+
+Array = npt.NDArray[Any]
+LOSS_ONE = 1 << 16
+"""Losses are in Q16 nats."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One optimizer step: mean loss in nats over `tokens` weighted tokens, and the digest of the state after it."""
+
+    step: int
+    loss: float
+    tokens: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Mean loss in nats over `tokens` weighted tokens."""
+
+    loss: float
+    perplexity: float
+    tokens: int
+
+
+def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
+    """The kernels of a target: "numpy", or the one that the bundle was compiled for."""
+    if target == "numpy":
+        from gsqc.runtime.numpy_kernels import NumpyKernels
+
+        return NumpyKernels(plan.kernels)
+    compiled = bundle.manifest["target"]["name"]
+    if target != compiled:
+        raise TargetError(
+            f"this bundle has code for {compiled}, not for {target}",
+            f"compile the model again with --target {target}, or use --on numpy,{compiled}",
+        )
+    from gsqc.runtime.kernels import CompiledKernels
+
+    return CompiledKernels(bundle.file("lib/libtvm_runtime.so"), bundle.file("code/kernels.so"))
+
+
+class Session:
+    """A training session over a bundle.
+
+    Opens `bundle`, checks its hashes and this machine, prepares the frozen operands, and takes the state of the run
+    directory `run` if it holds one, else the bundle's initial state. Raises BundleError, RunError, TargetError.
+    """
+
+    def __init__(
+        self, bundle: str | Path, run: str | Path | None = None, *, target: str | None = None, threads: int | None = None
+    ) -> None:
+        self.bundle = Bundle.open(Path(bundle), check_machine=target != "numpy")
+        manifest = self.bundle.manifest
+        self.sequence_length: int = manifest["sequence_length"]
+        self.batch: int = manifest["batch"]
+        self.plan = Plan.from_json(manifest["plan"])
+        self.optimizer = OPTIMIZERS[manifest["optimizer"]]
+        kernels = load_kernels(self.bundle, self.plan, target or manifest["target"]["name"])
+        if threads is not None:
+            kernels.set_threads(threads)
+        self.store = RunStore(Path(run), self.bundle) if run is not None else None
+        self.executor = Executor(self.plan, kernels, self.bundle.load_tensors("base.safetensors"))
+        self.step_count = 0
+        self._load_state()
+        self.executor.run("prepare")
+
+    # ---------------------------------------------------------------------------------------------------------- state
+
+    def _load_state(self) -> None:
+        saved = self.store.load_state() if self.store is not None else None
+        if saved is not None:
+            tensors, self.step_count = saved
+        else:
+            tensors = self.bundle.load_tensors("state.safetensors")
+        for name, tensor in self.state().items():
+            np.copyto(tensor, tensors[name].reshape(-1), casting="no")
+
+    def state(self) -> dict[str, Array]:
+        """The trained tensors by name, flat: adapter matrices and the optimizer's state. Views, not copies."""
+        return {name: self.executor.tensors[name] for name in sorted(self.plan.buffers["state"])}
+
+    def digest(self) -> str:
+        """sha256 over the whole training state: names, types, values, and the step counter."""
+        digest = hashlib.sha256(f"step {self.step_count}".encode())
+        for name, tensor in self.state().items():
+            digest.update(f"\n{name} {tensor.dtype.str} {tensor.size}\n".encode())
+            digest.update(tensor.data)
+        return digest.hexdigest()
+
+    def save(self) -> None:
+        """Write the state to the run directory; the old state survives a failure."""
+        if self.store is None:
+            raise OptionError("this session has no run directory", "open it with run=DIR (--run DIR)")
+        self.store.save_state(self.state(), self.step_count)
+
+    # ------------------------------------------------------------------------------------------------------- training
+
+    def _set_inputs(self, sequence: TokenSequence) -> None:
+        vocabulary = self.bundle.manifest["model"]["vocabulary"]
+        for name in ("tokens", "labels", "weights"):
+            values = getattr(sequence, name)
+            if values.shape != (self.sequence_length,):
+                raise DataError(
+                    f"a sequence of {values.size} {name} for a bundle of {self.sequence_length}", "pad it to the bundle's"
+                )
+            limit = WEIGHT_ONE if name == "weights" else vocabulary - 1
+            if values.min() < 0 or values.max() > limit:
+                raise DataError(f"{name} outside [0, {limit}]", "use the tokenizer of the bundle's model")
+            np.copyto(self.executor.tensors[name], values, casting="no")
+
+    def _run_sequence(self, schedule: str, sequence: TokenSequence) -> tuple[int, int]:
+        """Run train or evaluate on one sequence: the weighted loss (Q16 · Q14) and the weight (Q14)."""
+        self._set_inputs(sequence)
+        self.executor.run(schedule)
+        weights = sequence.weights.astype(np.int64)
+        loss = int((self.executor.tensors["loss"].astype(np.int64) * weights).sum())
+        return loss, int(weights.sum())
+
+    def step(self, sequences: Sequence[TokenSequence], learning_rate: Fraction, decay: Fraction = Fraction(0)) -> StepResult:
+        """One optimizer step on a batch: gradients of the summed token losses, divided by the tokens in the update."""
+        if not 1 <= len(sequences) <= self.batch:
+            raise DataError(f"{len(sequences)} sequences for a bundle of batch {self.batch}", "compile with a larger --batch")
+        self.executor.clear_gradients()
+        loss = weight = 0
+        for sequence in sequences:
+            sequence_loss, sequence_weight = self._run_sequence("train", sequence)
+            loss, weight = loss + sequence_loss, weight + sequence_weight
+        if weight == 0:
+            raise DataError("a batch has no token with a loss", "give records a completion that fits the sequence length")
+        inputs = self.optimizer.step_inputs(learning_rate, decay, self.step_count + 1, weight)
+        for name, value in inputs.items():
+            self.executor.tensors[name][0] = value
+        self.executor.run("update")
+        self.step_count += 1
+        return StepResult(self.step_count, _mean_loss(loss, weight), round(weight / WEIGHT_ONE), self.digest())
+
+    def evaluate(self, sequences: Sequence[TokenSequence]) -> EvaluationResult:
+        """Mean loss per weighted token; the state does not change."""
+        totals = [self._run_sequence("evaluate", s) for s in sequences]
+        loss, weight = sum(t[0] for t in totals), sum(t[1] for t in totals)
+        if weight == 0:
+            raise DataError("the data has no token with a loss", "give records a completion that fits the sequence length")
+        mean = _mean_loss(loss, weight)
+        return EvaluationResult(mean, math.exp(mean), round(weight / WEIGHT_ONE))
+
+    # ----------------------------------------------------------------------------------------------------- generation
+
+    def _logits(self, tokens: Sequence[int]) -> list[tuple[Array, int]]:
+        """The logits after `tokens`: for each chunk of the vocabulary its mantissas and their exponent."""
+        window = list(tokens)[-self.sequence_length :]
+        padded = np.zeros(self.sequence_length, np.int32)
+        padded[: len(window)] = window
+        tensors = self.executor.tensors
+        np.copyto(tensors["tokens"], padded)
+        tensors["index"][0] = len(window) - 1
+        self.executor.run("logits")
+        chunks = sum(name.startswith("logits_") and name.endswith(".m") for name in tensors)
+        return [(tensors[f"logits_{k}.m"], int(tensors[f"logits_{k}.e"][0])) for k in range(chunks)]
+
+    def generate(
+        self, prompt: Sequence[int], max_tokens: int, temperature: Fraction = Fraction(0), seed: int = 0
+    ) -> Iterator[int]:
+        """Tokens after `prompt`, greedy (temperature 0) or sampled; ends after `max_tokens` or an end-of-text token.
+
+        When prompt and completion outgrow the sequence length, the oldest tokens leave the window.
+        """
+        if not prompt:
+            raise DataError("the prompt is empty", "give at least one token")
+        end = self.bundle.manifest["model"].get("eos_token_id")
+        tokens = [int(t) for t in prompt]
+        for position in range(max_tokens):
+            token = pick_token(self._logits(tokens), temperature, seed, position)
+            if token == end:
+                return
+            tokens.append(token)
+            yield token
+
+
+def _mean_loss(loss: int, weight: int) -> float:
+    """Loss in Q16·Q14 over weight in Q14, for people to read: the state never sees it."""
+    return float(Fraction(loss, weight * LOSS_ONE))

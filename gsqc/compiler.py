@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gsqc.bundle import BundleWriter
 from gsqc.capture import CapturedModel, capture_model
 from gsqc.errors import TargetError
-from gsqc.formats import Gse, Row
+from gsqc.formats import LEAST_EXPONENT, Gse, Row
 from gsqc.models.codes import Codes, base_codes, norm_codes
 from gsqc.ops.noise import uniform_q24
 from gsqc.ops.quantise import quantise
@@ -125,7 +125,7 @@ def _initial_state(step: Step, options: CompileOptions) -> dict[str, Array]:
         state[name] = uniform_q24(options.seed, stream, shape, shape[1]) if name.endswith("_a") else zero
         for key in state_values(optimizer, shape):
             state[f"{name}.{key}.m"] = zero
-            state[f"{name}.{key}.e"] = np.full((shape[0], 1), optimizer.initial_exponent, np.int32)
+            state[f"{name}.{key}.e"] = np.full((shape[0], 1), LEAST_EXPONENT, np.int32)
     return state
 
 

@@ -57,7 +57,8 @@ class Codes:
     def float32(self) -> npt.NDArray[np.float32]:
         """The weights as float32 [N, K], for reference: what the op gives, rounded once."""
         row = evaluate(OPS[self.dequantise_op], list(self.arrays.values()), self.attributes)
-        return np.ldexp(row.m.astype(np.float64), row.e).astype(np.float32)
+        wide: npt.NDArray[np.float64] = np.ldexp(row.m.astype(np.float64), row.e)
+        return wide.astype(np.float32)
 
 
 # ------------------------------------------------------------------------------------------------ from float32
@@ -74,14 +75,15 @@ def _checked(weight: Array) -> npt.NDArray[np.float64]:
 def _blocks(weight: npt.NDArray[np.float64], block: int) -> npt.NDArray[np.float64]:
     """[N, K] -> [N, blocks, block], padded with zeros."""
     rows, columns = weight.shape
-    padded = np.pad(weight, ((0, 0), (0, -columns % block)))
+    padded: npt.NDArray[np.float64] = np.pad(weight, ((0, 0), (0, -columns % block)))
     return padded.reshape(rows, -1, block)
 
 
 def _pack(nibbles: Array) -> Array:
     """Numbers in [0, 16) [N, K] -> int8 [N, K/2]."""
     half = nibbles.shape[1] // 2
-    return (nibbles[:, :half] | (nibbles[:, half:] << 4)).astype(np.uint8).view(np.int8)
+    packed: Array = (nibbles[:, :half] | (nibbles[:, half:] << 4)).astype(np.uint8).view(np.int8)
+    return packed
 
 
 def _mantissas(values: npt.NDArray[np.float64], bits: int) -> tuple[Array, Array]:
@@ -94,9 +96,9 @@ def _mantissas(values: npt.NDArray[np.float64], bits: int) -> tuple[Array, Array
 
 
 def encode_nf4(weight: Array) -> Codes:
-    """float32 [N, K] -> NF4: the nearest level of a block's largest magnitude; blocks of 64, of 32 if 64 does not divide K.
+    """float32 [N, K] -> NF4: the nearest level, in blocks of 64 numbers, or of 32 if 64 does not divide K.
 
-    The scale, the largest magnitude / 32767, is rounded to 15 bits.
+    A block's scale, its largest magnitude / 32767, is rounded to 15 bits.
     """
     wide = _checked(weight)
     rows, columns = wide.shape
@@ -152,7 +154,7 @@ ENCODERS: dict[str, Callable[[Array], Codes]] = {
 
 
 def _split_half(raw: Array) -> tuple[Array, Array]:
-    """uint8 [N, blocks, 2], fp16 in little endian -> its exact value as int16 mantissa and int8 exponent [N, blocks]."""
+    """uint8 [N, blocks, 2], a little-endian fp16 -> its exact value: int16 mantissa, int8 exponent [N, blocks]."""
     pattern = raw[..., 0].astype(np.int32) | (raw[..., 1].astype(np.int32) << 8)
     field, fraction = (pattern >> _HALF_FRACTION_BITS) & 31, pattern & (2**_HALF_FRACTION_BITS - 1)
     if (field == 31).any():

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""accumulate: the batch's gradient as exact integers on a fixed-point grid.
+"""accumulate: adapter gradients of single sequences join a running sum on a fixed-point grid.
 
-Each sequence's adapter gradient is rounded once onto a grid of 2^-34 and kept in two int32 limbs:
-value = high · 2^-12 + low · 2^-34, 0 ≤ low < 2^22. Sums of limbs are exact, so micro-batches, padding and the order of the
-sequences cannot change a bit of the sum (design.md, "Batches").
+The grid's unit is 2^-34; a number on it is high · 2^22 + low, with 0 ≤ low < 2^22. Each sequence's gradient is
+rounded once onto the grid, and from there on sums are sums of integers: batches, their order, and workers cannot
+change a bit of them. A sequence adds less than 2^24 to |high| (2^12 in value), so that 64 sequences fit int32.
 """
 
 from __future__ import annotations
@@ -12,82 +12,96 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gsqc.formats import LEAST_EXPONENT, Row
-from gsqc.operators.builder import Builder, Tensor, where
+from gsqc.formats import Row
+from gsqc.operators.builder import Builder, Tensor
 from gsqc.ops.linear import gse_matmul, product_exponent
-from gsqc.ops.primitives import add_scaled, normalise, saturating_scale
+from gsqc.ops.primitives import Scaled, constant_like, normalise, saturating_scale, scale_by_power
 from gsqc.ops.quantise import quantise, random_row
 from gsqc.ops.registry import Case, Kind, cases, op
 
-UNIT_BITS = 34
-LOW_BITS = 22
-HIGH_LIMIT_BITS = 24
-"""One sequence adds at most ±2^24 to `high`, so that 64 sequences fit int32."""
-
+GRID_FRACTION_BITS = 34
+LIMB_BITS = 22
 MAXIMUM_SEQUENCES = 64
+_LOW_MASK = 2**LIMB_BITS - 1
+_HIGH_BITS = 24
+
+
+def _to_grid(m: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+    """m · 2^e, |m| ≤ 2^30, an exponent per element -> (high, low), rounded half up; |high| < 2^24, saturating."""
+    n = (0 - GRID_FRACTION_BITS) - e
+    on_grid = m.round_shift(n.clamp(0, 31))
+    left = (0 - n).maximum(0)
+    part = (LIMB_BITS - left).maximum(0)  # how many bits of the mantissa belong to the low limb
+    high = saturating_scale(on_grid >> part, (LIMB_BITS - left).minimum(0), _HIGH_BITS)
+    low = (on_grid & ((constant_like(m, 1) << part) - 1)) << left.minimum(LIMB_BITS)
+    return high.clamp(1 - 2**_HIGH_BITS, 2**_HIGH_BITS - 1), low
 
 
 @op(Kind.ROW)
 def accumulate_gradient(
     b: Builder, c: Tensor, row_e: Tensor, column_e: Tensor, high: Tensor, low: Tensor, *, offset: int
 ) -> tuple[Tensor, Tensor]:
-    """A matmul's result c int32 [R, C], |c| < 2^30, at exponent row_e [R, 1] + column_e [1, C] + offset, rounded half up
-    onto the grid and added to high, low int32 [R, C]. A gradient beyond ±4096 saturates.
-    """
-    n = (column_e + (row_e + (offset + UNIT_BITS))).clamp(-31, 62)  # c · 2^n in units of the grid
-    right = (0 - n).clamp(0, 31)
-    small = c.round_shift(right)
-    left = n.clamp(0, LOW_BITS)
-    whole = n - left  # what is left to shift once all low bits are used
-    rest = LOW_BITS - left
-    grid_high = saturating_scale(small >> rest, 0 - whole.clamp(0, 40), HIGH_LIMIT_BITS)
-    keep = (b.const(1, 2) << rest) - 1
-    grid_low = where(whole.greater(0), 0, (small & keep) << left)
-    total = low + grid_low
-    return high + grid_high + (total >> LOW_BITS), total & ((1 << LOW_BITS) - 1)
+    """c int32 [R, C], |c| ≤ 2^30, at exponent row_e [R, 1] + column_e [1, C] + offset, added to limbs [R, C]."""
+    part_high, part_low = _to_grid(c, column_e + (row_e + offset))
+    total = low + part_low
+    return high + part_high + (total >> LIMB_BITS), total & _LOW_MASK
 
 
 @op(Kind.ROW)
 def linear_accumulate(
     b: Builder, x: Row, w: Row, high: Tensor, low: Tensor, *, x_bits: int, w_bits: int
 ) -> tuple[Tensor, Tensor]:
-    """x [R, K] · w [C, K]ᵀ added to the running gradient: the graph-level form that expand_linear replaces."""
-    qx, qw = quantise.function(b, x, bits=x_bits), quantise.function(b, w, bits=w_bits)
-    offset = product_exponent(x_bits, w_bits, qx.shape[-1])
+    """x [M, K], w [C, K] Row, limbs [M, C] -> limbs with x · wᵀ added: quantise, gse_matmul, accumulate_gradient."""
+    qx = quantise.function(b, x, bits=x_bits)
+    qw = quantise.function(b, w, bits=w_bits)
     c = gse_matmul.function(b, qx, qw)
-    limbs: tuple[Tensor, Tensor] = accumulate_gradient.function(
-        b, c, qx.e, qw.e.reshape(1, qw.e.shape[0]), high, low, offset=offset
-    )
-    return limbs
+    column_e = qw.e.reshape(1, qw.e.shape[0])
+    offset = product_exponent(x_bits, w_bits, qx.shape[-1])
+    sums: tuple[Tensor, Tensor] = accumulate_gradient.function(b, c, qx.e, column_e, high, low, offset=offset)
+    return sums
 
 
-def mean_gradient(high: Tensor, low: Tensor, inverse_m: Tensor, inverse_e: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """The grid's value times the inverse token count (15-bit mantissa, exponent) -> (m, e), one exponent per row.
+def mean_gradient(high: Tensor, low: Tensor, inverse_m: Tensor, inverse_e: Tensor) -> Scaled:
+    """Limbs [R, K] times 1 / tokens (30-bit mantissa and exponent, [1, 1]) -> 30 bits, one exponent per row.
 
-    Both limbs are normalised first, so that small gradients keep their bits.
+    |high| < 2^31. Both limbs are rounded to 29 bits of the row's largest (not at all if that is below 2^28 units), then
+    the product is.
     """
-    upper, upper_e = normalise(high, high.builder.const(0, 2) + (LOW_BITS - UNIT_BITS), 30)
-    lower, lower_e = normalise(low, low.builder.const(0, 2) - UNIT_BITS, 30)
-    m, e = normalise(*add_scaled(upper, upper_e, lower, lower_e), 30)
-    return normalise(m.mulr15(inverse_m), e + inverse_e + 15, bits)
+    width = 32 - high.abs().reduce_max().clz()  # bits of the high limb, 0 to 31
+    drop = (width - 7).maximum(0)  # the whole number has width + 22 bits; 29 are kept
+    m = scale_by_power(high, drop - LIMB_BITS) + low.round_shift(drop)
+    m, e = normalise(m, drop - GRID_FRACTION_BITS, 30)
+    return normalise(m.mulr30(inverse_m), (e + 30) + inverse_e, 30)
+
+
+def random_limbs(rng: np.random.Generator, shape: tuple[int, int], octaves: int = 24) -> list[np.ndarray]:
+    """Test sums: high limbs of up to `octaves` bits, a zero row, a row of small negative numbers, a row of extremes."""
+    high = rng.integers(-(2**octaves), 2**octaves, shape) >> rng.integers(0, octaves + 1, (shape[0], 1))
+    low = rng.integers(0, 2**LIMB_BITS, shape)
+    if shape[0] > 3:
+        high[0] = low[0] = 0
+        high[1], low[1] = -1, 2**LIMB_BITS - rng.integers(1, 9, shape[1])
+        high[2], low[2] = np.where(high[2] < 0, -(2**octaves), 2**octaves), 2**LIMB_BITS - 1
+    return [high.astype(np.int32), low.astype(np.int32)]
 
 
 @cases(accumulate_gradient)
 def _cases(rng: np.random.Generator) -> Iterator[Case]:
-    for name, shape, octave in (("usual", (9, 40), -40), ("large", (5, 37), -8), ("tiny", (4, 16), -70)):
-        c = rng.integers(-(2**30) + 1, 2**30, shape) >> rng.integers(0, 31, shape)
-        row_e = rng.integers(octave, octave + 8, (shape[0], 1))
-        column_e = rng.integers(-4, 4, (1, shape[1]))
-        high = rng.integers(-(2**29), 2**29, shape)
-        low = rng.integers(0, 2**22, shape)
-        yield Case(name, [a.astype(np.int32) for a in (c, row_e, column_e, high, low)], {"offset": -7})
+    for name, shape in (("usual", (6, 40)), ("ragged", (5, 19)), ("one", (1, 1))):
+        c = rng.integers(-(2**30), 2**30 + 1, shape) >> rng.integers(0, 31, shape)
+        c[0] = 0
+        exponents = [rng.integers(-40, 5, s).astype(np.int32) for s in ((shape[0], 1), (1, shape[1]))]
+        limbs = random_limbs(rng, shape)
+        yield Case(name, [c.astype(np.int32), *exponents, *limbs], {"offset": -15})
+    c = np.where(rng.random((4, 64)) < 0.5, -(2**30), 2**30).astype(np.int32)
+    every = np.arange(-90, 38, 2, dtype=np.int32)[None]
+    full = [np.full((4, 64), 2**30, np.int32), np.full((4, 64), 2**LIMB_BITS - 1, np.int32)]
+    yield Case("every exponent", [c, np.arange(4, dtype=np.int32)[:, None], every, *full], {"offset": 0})
+    least = [np.full((4, 1), -120, np.int32), np.full((1, 64), -120, np.int32)]
+    yield Case("least exponents", [c, *least, *full], {"offset": -20})
 
 
 @cases(linear_accumulate)
 def _linear_cases(rng: np.random.Generator) -> Iterator[Case]:
-    zero = np.zeros((5, 7), np.int32)
-    values = [random_row(rng, (5, 40), 16), random_row(rng, (7, 40), 24), zero, zero]
+    values = [random_row(rng, (5, 40), 16), random_row(rng, (7, 40), 24), *random_limbs(rng, (5, 7))]
     yield Case("ragged", values, {"x_bits": 8, "w_bits": 6})
-
-
-assert LEAST_EXPONENT + UNIT_BITS < 0

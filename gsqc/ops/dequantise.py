@@ -39,7 +39,7 @@ NF4_LEVELS = (
 )
 """The NormalFloat levels. Dettmers et al. 2023, "QLoRA", appendix E."""
 
-NF4_INTEGERS = tuple(int(round(level * 32767)) for level in NF4_LEVELS)
+NF4_INTEGERS = tuple(round(level * 32767) for level in NF4_LEVELS)
 _NF4_TABLE = [0] * 256 + list(NF4_INTEGERS) + [0] * 241
 
 
@@ -78,8 +78,8 @@ def _to_row(m: Tensor, e: Tensor, columns: int) -> Row:
 def dequantise_nf4(b: Builder, codes: Tensor, scale_m: Tensor, scale_e: Tensor, *, columns: int) -> Row:
     """codes int8 [N, K/2], scale_m int16 in [0, 2^15), scale_e int8 [N, blocks] -> level · scale, Row-30.
 
-    A level is a 16-bit integer, 32767 for 1.0, and the scale is the block's largest magnitude / 32767: |product| < 2^30.
-    Dettmers et al. 2023, "QLoRA", section 3; scales of 15 bits in place of double quantisation.
+    A level is an integer, 32767 for 1.0, and the scale is the block's largest magnitude / 32767: |product| < 2^30.
+    Dettmers et al. 2023, "QLoRA", section 3, with scales of 15 bits in place of double quantisation.
     """
     level = b.table((_nibbles(codes) << 7).cast("int16"), _NF4_TABLE) >> 7
     return _to_row(_blocks(level, scale_m) * _per_block(scale_m), _per_block(scale_e), columns)

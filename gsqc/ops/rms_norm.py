@@ -50,9 +50,9 @@ def rms_norm(b: Builder, x: Row, weight: Row, *, eps: float) -> tuple[Row, Row, 
 
 @op(Kind.ROW)
 def rms_norm_grad(b: Builder, dy: Row, weight: Row, unit: Row, scale: Row) -> Row:
-    """dy [T, n] Row, and what rms_norm saved -> dx Row-16.
+    """dy [T, n] Row, and what rms_norm saved -> dx Row-24, for the residual stream.
 
-    dx = (dz - x̂ · mean(dz · x̂)) / rms with dz = dy · weight; sums as in rms_norm, 0.98 ulp.
+    dx = (dz - x̂ · mean(dz · x̂)) / rms with dz = dy · weight; sums as in rms_norm.
     """
     n = dy.shape[-1]
     m, e = widen(dy)
@@ -63,7 +63,7 @@ def rms_norm_grad(b: Builder, dy: Row, weight: Row, unit: Row, scale: Row) -> Ro
     along, along_e = normalise(dot.mulr15(h), dot_e + unit.e + 15, 30)
     t, t_e = add_scaled(dz.round_shift(1), dz_e + 1, (0 - along).round_shift(1), along_e + 1)
     t, t_e = normalise(t, t_e, 30)
-    return store_row(*normalise(t.mulr30(scale.mantissa), t_e + scale.e + 30, 16), 16)
+    return store_row(*normalise(t.mulr30(scale.mantissa), t_e + scale.e + 30, 24), 24)
 
 
 @rms_norm.define_gradient

@@ -14,19 +14,24 @@ from gsqc.graph import Function, Node, add_placeholder, copy_nodes, value_of
 from gsqc.ops.registry import Kind, Op
 
 
-def _constant_nodes(function: Function) -> list[Node]:
+def _constant_calls(function: Function) -> tuple[list[Node], set[Node]]:
+    """The calls that depend on frozen placeholders alone, and those of them that leave the function.
+
+    A view costs nothing: one that is needed outside stays in the function, and what it looks at is handed over.
+    """
     found: dict[Node, None] = {}
     for node in function.graph.nodes:
         if (node.op == "placeholder" and node.meta.get("frozen")) or (
             node.op == "call_function" and all(a in found for a in node.all_input_nodes)
         ):
             found[node] = None
-    # A view costs nothing: it moves along only if nothing outside needs it.
-    for node in reversed(list(found)):
+    leaving = {n for n in found if n.op == "call_function"}
+    order = [n for n in found if n in leaving]
+    for node in reversed(order):
         is_view = isinstance(node.target, Op) and node.target.kind is Kind.VIEW
-        if is_view and any(u not in found for u in node.users):
-            del found[node]
-    return [n for n in found if n.op == "call_function"]
+        if is_view and any(u not in leaving for u in node.users):
+            leaving.discard(node)
+    return order, leaving
 
 
 def _key(node: Node, names: dict[Node, str]) -> str:
@@ -42,10 +47,9 @@ def hoist_constants(name: str, functions: list[Function]) -> Function:
     results: dict[str, Node] = {}
     copied: dict[str, Node] = {}
     for function in functions:
-        constant = _constant_nodes(function)
+        constant, leaving = _constant_calls(function)
         names: dict[Node, str] = {n: n.name for n in function.placeholders.values()}
         mapping: dict[Node, Node] = {}
-        inside = set(constant)
         for node in constant:
             for arg in node.all_input_nodes:
                 if arg.op == "placeholder" and arg not in mapping:
@@ -56,15 +60,16 @@ def hoist_constants(name: str, functions: list[Function]) -> Function:
                 copied[names[node]] = mapping[node]
             mapping[node] = copied[names[node]]
         for node in constant:
-            if all(u in inside for u in node.users):
+            if node not in leaving or all(u in leaving for u in node.users):
                 continue
             result = f"prepared_{mapping[node].name}"
             results[result] = mapping[node]
             with function.graph.inserting_before(next(iter(function.graph.nodes))):
                 placeholder = add_placeholder(function.graph, result, value_of(node), prepared=True)
-            node.replace_all_uses_with(placeholder, delete_user_cb=lambda u, inside=inside: u not in inside)  # type: ignore[misc]
+            node.replace_all_uses_with(placeholder, delete_user_cb=lambda u, leaving=leaving: u not in leaving)  # type: ignore[misc]
         function.remove_dead()
     prepare.set_outputs(results)
+    prepare.remove_dead()
     return prepare
 
 

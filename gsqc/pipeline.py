@@ -20,8 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gsqc.capture import CapturedModel
 from gsqc.formats import Spec, flatten
 from gsqc.graph import Function, format_function, value_of
 from gsqc.models.codes import Codes
@@ -40,6 +40,9 @@ from gsqc.passes.outline_blocks import Outline
 from gsqc.passes.quantise_base import quantise_base
 from gsqc.passes.share_repeated import share_repeated
 from gsqc.plan import Plan, TensorPlan, tensor_names
+
+if TYPE_CHECKING:
+    from gsqc.capture import CapturedModel
 
 Shape = tuple[int, int]
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.errors import ModelError
+from gsqc.errors import ModelError, OptionError
 from gsqc.formats import GROUP, LEAST_EXPONENT
 from gsqc.ops import dequantise
 from gsqc.ops.registry import OPS, evaluate
@@ -211,5 +211,29 @@ def from_q8_0(raw: Array) -> Codes:
     return Codes("q8_0", {"codes": codes, "scale_m": scale_m, "scale_e": scale_e}, (len(raw), codes.shape[1]))
 
 
-GGUF_READERS: dict[str, Callable[[Array], Codes]] = {"Q4_1": from_q4_1, "Q4_0": from_q4_0, "Q8_0": from_q8_0}
-"""ggml types whose own codes are kept, by their names in the `gguf` package."""
+GGUF_READERS: dict[str, Callable[[Array], Codes]] = {"q4_1": from_q4_1, "q4_0": from_q4_0, "q8_0": from_q8_0}
+"""ggml types whose own codes are kept, by their names in lower case."""
+
+
+class Weights(Protocol):
+    """What a model's reader gives, by parameter name."""
+
+    def float32(self, name: str) -> Array:
+        """The weight as float32."""
+
+    def raw_blocks(self, name: str) -> Array:
+        """uint8 [N, bytes]: the rows of a weight that a GGUF file stores in a type of `GGUF_READERS`."""
+
+
+def norm_codes(weight: Array) -> Codes:
+    """Codes of a norm's weight, float32 [n]."""
+    return encode_row16(weight)
+
+
+def base_codes(weights: Weights, name: str, kind: str) -> Codes:
+    """Codes of the frozen weight `name`: made from float32, or the file's own if `kind` is of `GGUF_READERS`."""
+    if kind in GGUF_READERS:
+        return GGUF_READERS[kind](weights.raw_blocks(name))
+    if kind not in ENCODERS:
+        raise OptionError(f"unknown base format {kind}", f"one of: {', '.join([*ENCODERS, *GGUF_READERS])}")
+    return ENCODERS[kind](weights.float32(name))

@@ -91,12 +91,12 @@ def dequantise_q4_1(
 ) -> Row:
     """codes int8 [N, K/2]; scale and offset as fp16 split in int16 (11 bits and sign) and int8, [N, K/32] -> Row-30.
 
-    code · scale + offset (ggml's Q4_1): 15 · 2047 · 2^14 < 2^29 and 2047 · 2^17 < 2^28. The sum is exact where scale
-    and offset are at most 14 octaves apart.
+    code · scale + offset (ggml's Q4_1): 15 · 2047 · 2^15 < 2^30 and 2047 · 2^18 < 2^29. The sum is exact where the
+    exponents of scale and offset are at most 15 apart.
     """
-    product = _blocks(_nibbles(codes), scale_m) * (_per_block(scale_m) << 14)
-    offset = _per_block(offset_m) << 17
-    m, e = add_scaled(product, _per_block(scale_e) - 14, offset, _per_block(offset_e) - 17)
+    product = _blocks(_nibbles(codes), scale_m) * (_per_block(scale_m) << 15)
+    offset = _per_block(offset_m) << 18
+    m, e = add_scaled(product, _per_block(scale_e) - 15, offset, _per_block(offset_e) - 18)
     return _to_row(m, e, columns)
 
 
@@ -156,6 +156,15 @@ def _random_scales(
     return m.astype(np.int16), e.astype(np.int8)
 
 
+def _random_halves(rng: np.random.Generator, rows: int, blocks: int) -> tuple[np.ndarray, np.ndarray]:
+    """fp16 numbers as mantissa and exponent: normal ones of all sizes, subnormal ones, a row of zeros."""
+    m = rng.integers(1024, 2048, (rows, blocks)) * rng.choice([-1, 1], (rows, blocks))
+    e = rng.integers(-24, 6, (rows, blocks))
+    m = np.where(e == -24, m % 1024, m)
+    m[0], e[0] = (m[0], e[0]) if rows == 1 else (0, -24)
+    return m.astype(np.int16), e.astype(np.int8)
+
+
 @cases(dequantise_nf4)
 def _nf4_cases(rng: np.random.Generator) -> Iterator[Case]:
     for name, (rows, width, columns) in _SHAPES:
@@ -168,22 +177,22 @@ def _nf4_cases(rng: np.random.Generator) -> Iterator[Case]:
 @cases(dequantise_q4_1)
 def _q4_1_cases(rng: np.random.Generator) -> Iterator[Case]:
     for name, (rows, width, columns) in _SHAPES:
-        scale = _random_scales(rng, rows, width // GROUP, 2047, -24, 5)
-        offset = _random_scales(rng, rows, width // GROUP, 2047, -24, 5)
+        scale = _random_halves(rng, rows, width // GROUP)
+        offset = _random_halves(rng, rows, width // GROUP)
         yield Case(name, [_random_codes(rng, rows, width // 2), *scale, *offset], {"columns": columns})
 
 
 @cases(dequantise_q4_0)
 def _q4_0_cases(rng: np.random.Generator) -> Iterator[Case]:
     for name, (rows, width, columns) in _SHAPES:
-        scale = _random_scales(rng, rows, width // GROUP, 2047, -24, 5)
+        scale = _random_halves(rng, rows, width // GROUP)
         yield Case(name, [_random_codes(rng, rows, width // 2), *scale], {"columns": columns})
 
 
 @cases(dequantise_q8_0)
 def _q8_0_cases(rng: np.random.Generator) -> Iterator[Case]:
     for name, (rows, width, columns) in _SHAPES:
-        scale = _random_scales(rng, rows, width // GROUP, 2047, -24, 5)
+        scale = _random_halves(rng, rows, width // GROUP)
         yield Case(name, [_random_codes(rng, rows, width), *scale], {"columns": columns})
 
 

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CPUs that the LLVM target writes code for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CpuTarget:
+    """A CPU baseline.
+
+    name      what a user writes after --target
+    triple    LLVM's target triple
+    mcpu      the oldest CPU that runs the code, in LLVM's names
+    lanes     int32 lanes of a vector register
+    features  flags of /proc/cpuinfo that a machine must have
+    avx2      whether kernels may use AVX2 instructions by name
+    compiler  the C compiler that links for it
+    """
+
+    name: str
+    triple: str
+    mcpu: str
+    lanes: int
+    features: tuple[str, ...]
+    avx2: bool = False
+    compiler: tuple[str, ...] = ("cc",)
+
+
+CPU_TARGETS = {
+    "x86-64": CpuTarget(
+        name="x86-64",
+        triple="x86_64-linux-gnu",
+        mcpu="x86-64-v3",
+        lanes=8,
+        features=("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"),
+        avx2=True,
+    )
+}

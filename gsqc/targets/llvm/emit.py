@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Short names for building TIR: constants, vectors, loads, stores, loops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from tvm import tirx
+from tvm.ir import PointerType, PrimType
+from tvm.target import codegen
+
+Expr = Any
+"""A TVM expression: TVM's Python classes carry no types."""
+Stmt = Any
+Buffer = Any
+
+
+def const(value: int, dtype: str = "int32") -> Expr:
+    """A scalar constant."""
+    return tirx.const(value, dtype)
+
+
+def vector_type(dtype: str, lanes: int) -> str:
+    """The dtype of `lanes` elements."""
+    return dtype if lanes == 1 else f"{dtype}x{lanes}"
+
+
+def splat(value: Expr, lanes: int) -> Expr:
+    """A scalar in all lanes."""
+    return value if lanes == 1 else tirx.Broadcast(value, lanes)
+
+
+def splat_const(value: int, lanes: int, dtype: str = "int32") -> Expr:
+    """A constant in all lanes."""
+    return splat(const(value, dtype), lanes)
+
+
+def lanes_at(start: Expr, lanes: int) -> Expr:
+    """The indices of `lanes` consecutive elements."""
+    return start if lanes == 1 else tirx.Ramp(start, const(1), lanes)
+
+
+def load(buffer: Buffer, start: Expr, lanes: int = 1) -> Expr:
+    """`lanes` consecutive elements of a flat buffer."""
+    return tirx.BufferLoad(buffer, [lanes_at(start, lanes)])
+
+
+def store(buffer: Buffer, start: Expr, value: Expr, lanes: int = 1) -> Stmt:
+    """Store `lanes` consecutive elements."""
+    return tirx.BufferStore(buffer, value, [lanes_at(start, lanes)])
+
+
+def new_buffer(name: str, count: int, dtype: str) -> Buffer:
+    """A flat buffer: a parameter, or local memory after `allocate`."""
+    return tirx.decl_buffer((count,), dtype, name)
+
+
+def allocate(buffer: Buffer) -> Stmt:
+    """Local memory for the statements that follow; TVM takes more than 1 KiB from the runtime's workspace."""
+    return tirx.AllocBuffer(buffer)
+
+
+def new_var(name: str, dtype: str = "int32") -> Expr:
+    return tirx.Var(name, dtype)
+
+
+def bind(name: str, value: Expr) -> tuple[Expr, Stmt]:
+    """A name for a value: the variable, and the statement that defines it for the statements that follow."""
+    variable = tirx.Var(name, value.ty)
+    return variable, tirx.Bind(variable, value)
+
+
+def sequence(statements: Sequence[Stmt]) -> Stmt:
+    assert statements
+    return statements[0] if len(statements) == 1 else tirx.SeqStmt(list(statements))
+
+
+def loop(
+    variable: Expr, extent: int | Expr, body: Sequence[Stmt], *, start: int | Expr = 0, parallel: bool = False
+) -> Stmt:
+    """for variable in [start, start + extent), over the threads of the runtime's pool if parallel."""
+    kind = tirx.ForKind.PARALLEL if parallel else tirx.ForKind.SERIAL
+    first, count = (const(v) if isinstance(v, int) else v for v in (start, extent))
+    return tirx.For(variable, first, count, kind, sequence(body))
+
+
+def when(condition: Expr, body: Sequence[Stmt]) -> Stmt:
+    return tirx.IfThenElse(condition, sequence(body))
+
+
+@cache
+def _intrinsic_id(name: str) -> int:
+    return int(codegen.llvm_lookup_intrinsic_id(name))
+
+
+def intrinsic(dtype: str, name: str, *args: Expr) -> Expr:
+    """A call of an LLVM intrinsic without side effects."""
+    return tirx.call_llvm_pure_intrin(dtype, const(_intrinsic_id(name), "uint32"), *args)
+
+
+def external_pointer(function: str, dtype: str) -> Expr:
+    """The pointer that a C function without parameters returns."""
+    return tirx.call_extern(PointerType(PrimType(dtype)), function)
+
+
+def function(symbol: str, parameters: Sequence[Buffer], body: Sequence[Stmt]) -> Any:
+    """A kernel: flat buffers that do not overlap."""
+    f = tirx.PrimFunc(list(parameters), sequence(body))
+    return f.with_attr("global_symbol", symbol).with_attr("tirx.noalias", True)
+
+
+def row_chunks(rows: int, body: Sequence[Stmt], row: Expr, setup: Sequence[Stmt], parallel: bool) -> Stmt:
+    """Run `body` for every row; if parallel, in at most 32 chunks of rows, each with `setup` before it."""
+    if not parallel:
+        return sequence([*setup, loop(row, rows, body)])
+    chunks = min(rows, 32)
+    chunk = new_var("chunk")
+    first = tirx.floordiv(chunk * const(rows), const(chunks))
+    end = tirx.floordiv((chunk + const(1)) * const(rows), const(chunks))
+    return loop(chunk, chunks, [*setup, loop(row, end - first, body, start=first)], parallel=True)

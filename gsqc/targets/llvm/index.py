@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Element indices as sums of loop variables, so that the divisions of a reshape or broadcast are done at compile time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tvm import tirx
+
+from gsqc.targets.llvm.emit import Expr, const, new_var
+
+
+class NotVector(Exception):
+    """The lanes of an index do not stay together when it is divided by `period` (0: for another reason)."""
+
+    def __init__(self, period: int = 0) -> None:
+        super().__init__(period)
+        self.period = period
+
+
+class Axis:
+    """A loop variable in [0, extent)."""
+
+    __slots__ = ("extent", "var")
+
+    def __init__(self, name: str, extent: int, var: Expr | None = None) -> None:
+        self.extent = extent
+        self.var = new_var(name) if var is None else var
+
+
+Opaque = Callable[[Expr, int], Axis]
+"""Names an expression in [0, extent) as a variable of its own."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """Σ coefficient · axis + constant, and `lanes` indices from there, `step` apart."""
+
+    terms: tuple[tuple[Axis, int], ...] = ()
+    constant: int = 0
+    lanes: int = 1
+    step: int = 1
+
+    @property
+    def largest(self) -> int:
+        return self.constant + sum((a.extent - 1) * c for a, c in self.terms) + (self.lanes - 1) * self.step
+
+    def expr(self) -> Expr:
+        """The first lane's index."""
+        result = None
+        for axis, coefficient in self.terms:
+            term = axis.var if coefficient == 1 else axis.var * const(coefficient)
+            result = term if result is None else result + term
+        if result is None:
+            return const(self.constant)
+        return result + const(self.constant) if self.constant else result
+
+    def scaled(self, factor: int) -> Index:
+        terms = tuple((a, c * factor) for a, c in self.terms)
+        return Index(terms, self.constant * factor, self.lanes, self.step * factor if self.lanes > 1 else 1)
+
+    def __add__(self, other: Index | int) -> Index:
+        if isinstance(other, int):
+            return Index(self.terms, self.constant + other, self.lanes, self.step)
+        assert self.lanes == 1 or other.lanes == 1
+        terms = dict(self.terms)
+        for axis, coefficient in other.terms:
+            terms[axis] = terms.get(axis, 0) + coefficient
+        wide = self if self.lanes > 1 else other
+        return Index(tuple(terms.items()), self.constant + other.constant, wide.lanes, wide.step)
+
+    def split(self, period: int, opaque: Opaque) -> tuple[Index, Index]:
+        """(index // period, index % period); NotVector if the lanes do not share a period."""
+        if self.largest < period:
+            return ZERO, self
+        outer = tuple((a, c // period) for a, c in self.terms if c % period == 0)
+        inner = tuple((a, c) for a, c in self.terms if c % period)
+        lanes_outside = self.lanes > 1 and self.step % period == 0
+        outer_lanes, outer_step = (self.lanes, self.step // period) if lanes_outside else (1, 1)
+        inner_lanes, inner_step = (1, 1) if lanes_outside else (self.lanes, self.step)
+        quotient = Index(outer, self.constant // period, outer_lanes, outer_step)
+        remainder = Index(inner, self.constant % period, inner_lanes, inner_step)
+        if remainder.largest < period:
+            return quotient, remainder
+        if self.lanes > 1:
+            raise NotVector(period)
+        start, extent = self.expr(), self.largest + 1
+        outer_axis = opaque(tirx.floordiv(start, const(period)), -(-extent // period))
+        inner_axis = opaque(tirx.floormod(start, const(period)), period)
+        return Index(((outer_axis, 1),)), Index(((inner_axis, 1),))
+
+
+ZERO = Index()
+
+
+def broadcast_index(shape: Sequence[int], source: Sequence[int], index: Index, opaque: Opaque) -> Index:
+    """The flat index into `source` of element `index` of `shape`, which `source` broadcasts against."""
+    assert len(shape) == len(source), (shape, source)
+    segments: list[tuple[int, bool]] = []
+    for size, own in zip(shape, source, strict=True):
+        if size == 1:
+            continue
+        kept = own == size
+        if segments and segments[-1][1] == kept:
+            segments[-1] = (segments[-1][0] * size, kept)
+        else:
+            segments.append((size, kept))
+    result, stride, rest = ZERO, 1, index
+    for position, (size, kept) in reversed(list(enumerate(segments))):
+        rest, part = rest.split(size, opaque) if position else (ZERO, rest)
+        if kept:
+            result = result + part.scaled(stride)
+            stride *= size
+    return result
+
+
+def volume(shape: Sequence[int]) -> int:
+    """The number of elements of a shape."""
+    return math.prod(shape)

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One recorded operator as an expression over scalars or vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tvm import tirx
+
+from gsqc.operators.trace import Node
+from gsqc.targets.llvm.cpu import CpuTarget
+from gsqc.targets.llvm.emit import Expr, const, intrinsic, splat_const, vector_type
+from gsqc.targets.llvm.ranges import Ranges
+from gsqc.targets.llvm.tables import TABLE_DTYPE, Tables
+
+_SIMPLE: dict[str, Callable[..., Expr]] = {
+    "add": lambda x, y: x + y,
+    "sub": lambda x, y: x - y,
+    "mul": lambda x, y: x * y,
+    "minimum": tirx.min,
+    "maximum": tirx.max,
+    "bitwise_and": lambda x, y: x & y,
+    "bitwise_or": lambda x, y: x | y,
+    "bitwise_xor": lambda x, y: x ^ y,
+    "logical_left_shift": lambda x, n: x << n,
+    "arithmetic_right_shift": lambda x, n: x >> n,
+    "greater": lambda x, y: x > y,
+    "equal": lambda x, y: tirx.EQ(x, y),
+    "select": tirx.Select,
+}
+
+
+def reinterpret(dtype: str, lanes: int, value: Expr) -> Expr:
+    """The same bits as another vector."""
+    return tirx.reinterpret(vector_type(dtype, lanes), value)
+
+
+class Operators:
+    """Builds expressions for one kernel; `lanes` operands of every operator have been splat to equal width."""
+
+    def __init__(self, cpu: CpuTarget, ranges: Ranges, tables: Tables) -> None:
+        self.cpu, self.ranges, self.tables = cpu, ranges, tables
+
+    def apply(self, node: Node, args: Sequence[Expr], lanes: int) -> Expr:
+        """The value of `node` on operand values."""
+        simple = _SIMPLE.get(node.operator)
+        if simple is not None:
+            return simple(*args)
+        method: Callable[..., Expr] = getattr(self, f"_{node.operator}")
+        return method(node, *args, lanes=lanes)
+
+    def _abs(self, node: Node, x: Expr, lanes: int) -> Expr:
+        return tirx.max(x, splat_const(0, lanes) - x)
+
+    def _clz(self, node: Node, x: Expr, lanes: int) -> Expr:
+        return intrinsic(vector_type("int32", lanes), "llvm.ctlz", x, const(0, "bool"))
+
+    def _cast(self, node: Node, x: Expr, lanes: int) -> Expr:
+        return x.astype(vector_type(node.dtype, lanes))
+
+    def _logical_right_shift(self, node: Node, x: Expr, n: Expr, lanes: int) -> Expr:
+        unsigned = vector_type("uint32", lanes)
+        return (x.astype(unsigned) >> n.astype(unsigned)).astype(vector_type("int32", lanes))
+
+    def _arithmetic_right_shift_round(self, node: Node, x: Expr, n: Expr, lanes: int) -> Expr:
+        """One add where it provably fits, else the form that cannot overflow."""
+        low, high = self.ranges[node.args[1]]
+        constant = low if low == high else None
+        if constant == 0:
+            return x
+        one = splat_const(1, lanes)
+        if self.ranges.may_add_half(node.args[0], node.args[1]):
+            half = splat_const(1 << (constant - 1), lanes) if constant else self._half(n, lanes)
+            return (x + half) >> n
+        if constant is not None:
+            return (x >> n) + ((x >> splat_const(constant - 1, lanes)) & one)
+        return (x >> n) + ((x >> tirx.max(n - one, splat_const(0, lanes))) & tirx.min(n, one))
+
+    def _half(self, n: Expr, lanes: int) -> Expr:
+        """2^(n-1), or 0 for n = 0."""
+        unsigned = vector_type("uint32", lanes)
+        power = splat_const(1, lanes, "uint32") << n.astype(unsigned)
+        return (power >> splat_const(1, lanes, "uint32")).astype(vector_type("int32", lanes))
+
+    def _rounding_product(self, x: Expr, y: Expr, shift: int, lanes: int) -> Expr:
+        """(x·y + 2^(shift-1)) >> shift by 64-bit products."""
+        if self.cpu.avx2 and lanes == 8:
+            return self._rounding_product_avx2(x, y, shift)
+        wide = vector_type("int64", lanes)
+        product = x.astype(wide) * y.astype(wide) + splat_const(1 << (shift - 1), lanes, "int64")
+        return (product >> splat_const(shift, lanes, "int64")).astype(vector_type("int32", lanes))
+
+    def _rounding_product_avx2(self, x: Expr, y: Expr, shift: int) -> Expr:
+        """Even and odd lanes apart, as vpmuldq takes them; the odd results are shifted into their place."""
+        half = splat_const(1 << (shift - 1), 4, "int64")
+        up, low = splat_const(32, 4, "int64"), splat_const(0xFFFFFFFF, 4, "int64")
+        x64, y64 = reinterpret("int64", 4, x), reinterpret("int64", 4, y)
+        even = ((x64 << up) >> up) * ((y64 << up) >> up) + half
+        odd = (x64 >> up) * (y64 >> up) + half
+        even = (even >> splat_const(shift, 4, "int64")) & low
+        odd = (odd << splat_const(32 - shift, 4, "int64")) & splat_const(-(1 << 32), 4, "int64")
+        return reinterpret("int32", 8, even | odd)
+
+    def _mulr15(self, node: Node, x: Expr, y: Expr, lanes: int) -> Expr:
+        return self._rounding_product(x, y, 15, lanes)
+
+    def _mulr30(self, node: Node, x: Expr, y: Expr, lanes: int) -> Expr:
+        return self._rounding_product(x, y, 30, lanes)
+
+    def _mulc(self, node: Node, x: Expr, lanes: int) -> Expr:
+        return self._rounding_product(x, splat_const(node.attributes["constant"], lanes), 31, lanes)
+
+    def _table(self, node: Node, x: Expr, lanes: int) -> Expr:
+        """An entry holds two neighbours: this one in the low half, the next in the high half."""
+        index = x.astype(vector_type("int32", lanes)) + splat_const(1 << 15, lanes)
+        position, fraction = index >> splat_const(7, lanes), index & splat_const(127, lanes)
+        pointer, buffer = self.tables.use(node.attributes["entries"])
+        if self.cpu.avx2 and lanes == 8:
+            pair = intrinsic(
+                "int32x8",
+                "llvm.x86.avx2.gather.d.d.256",
+                splat_const(0, 8),
+                pointer,
+                position,
+                splat_const(-1, 8),
+                const(4, "int8"),
+            )
+        else:
+            pair = tirx.BufferLoad(buffer, [position])
+        assert TABLE_DTYPE == "int32"
+        half = splat_const(16, lanes)
+        base, following = (pair << half) >> half, pair >> half
+        return (base << splat_const(7, lanes)) + (following - base) * fraction
+
+
+def combine(operator: str, x: Expr, y: Expr) -> Expr:
+    """One step of a reduction."""
+    return tirx.max(x, y) if operator == "reduce_max" else x + y
+
+
+def reduce_lanes(operator: str, x: Expr) -> Expr:
+    """The reduction over the lanes of a vector."""
+    return intrinsic("int32", f"llvm.vector.reduce.{'smax' if operator == 'reduce_max' else 'add'}", x)
+
+
+def neutral(operator: str) -> int:
+    """The value that a reduction begins with."""
+    return -(2**31) if operator == "reduce_max" else 0

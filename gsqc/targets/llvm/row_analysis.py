@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to store, and in which order, so that an op runs row by row: domains, phases, stored values.
+
+The *domain* of a value is how many elements it has per row. The *phase* of a node is the first pass over the row in which
+it can be evaluated: a reduction's result, or a value that is read at another index than the reader's own, is known one
+phase later. Values of domain 1 are scalars of the row. Of the others, a few are *stored* (`stored`): reductions, outputs,
+parts of a concat, what is read at another index, and what two phases need and is dear to evaluate twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gsqc.operators.trace import Node, Trace
+from gsqc.targets.llvm.index import volume
+
+LEAVES = ("input", "const", "iota")
+REDUCTIONS = ("reduce_max", "reduce_sum")
+_COST = {
+    "table": 14,
+    "mulr15": 6,
+    "mulr30": 6,
+    "mulc": 6,
+    "clz": 6,
+    "arithmetic_right_shift_round": 4,
+    "mul": 2,
+}
+CHEAP = 5
+"""A value that costs less is evaluated again rather than stored; in units of one vector instruction."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Evaluate `source` over a loop of `domain` elements in `phase`, and store it at `offset` of `target`'s memory.
+
+    A reduction is its own source; its loop runs over its operand.
+    """
+
+    source: Node
+    target: Node
+    offset: int
+    domain: int
+    phase: int
+
+
+class RowAnalysis:
+    """The plan of a row program. `tasks` in order of phase; `stored` maps ids to nodes with memory of their own."""
+
+    def __init__(self, trace: Trace) -> None:
+        assert trace.outputs
+        self.lead = trace.outputs[0].shape[:-1]
+        self.rows = volume(self.lead)
+        self.rank = len(self.lead)
+        self.outputs = [self.alias(n) for n in trace.outputs]
+        self.nodes = [n for n in trace.live_nodes() if self.alias(n) is n]
+        self.stored: dict[int, Node] = {}
+        self.phase: dict[int, int] = {}
+        self._cost: dict[int, int] = {}
+        self._check()
+        self._store_required()
+        self._store_crossing()
+        self._store_shared()
+        self.tasks = self._tasks()
+
+    def _check(self) -> None:
+        for node in self.nodes:
+            assert node.operator not in ("transpose", "gather", "matmul"), f"{node.operator} in a row program"
+            lead = node.shape[: self.rank]
+            assert all(n in (1, m) for n, m in zip(lead, self.lead, strict=True)), f"{node.shape} against {self.lead}"
+            if node.operator in REDUCTIONS:
+                axis = node.attributes["axis"]
+                assert axis >= self.rank and volume(node.args[0].shape[axis + 1 :]) == 1, "a reduction across rows"
+
+    def alias(self, node: Node) -> Node:
+        """The node that computes a value: reshapes and reductions of one element only rename it."""
+        while True:
+            trivial = node.operator in REDUCTIONS and node.args[0].shape[node.attributes["axis"]] == 1
+            if node.operator == "reshape":
+                assert node.shape[: self.rank] == node.args[0].shape[: self.rank], "a reshape across rows"
+            elif not trivial:
+                return node
+            node = node.args[0]
+
+    def domain(self, node: Node) -> int:
+        return volume(node.shape[self.rank :])
+
+    def loop_domain(self, node: Node) -> int:
+        """Elements of the loop that evaluates the node: for a reduction, its operand's."""
+        return self.domain(node.args[0]) if node.operator in REDUCTIONS else self.domain(node)
+
+    def reads(self, node: Node) -> list[tuple[Node, bool]]:
+        """The operands, each with whether it is read at the reader's own index."""
+        if node.operator == "concat":
+            return [(self.alias(a), True) for a in node.args]
+        same = self.loop_domain(node)
+        return [(self.alias(a), node.operator != "slice" and self.domain(a) == same) for a in node.args]
+
+    def inline(self, node: Node) -> bool:
+        """Whether a loop evaluates the node for itself: neither leaf, nor scalar, nor stored."""
+        return node.operator not in LEAVES and self.domain(node) > 1 and node.id not in self.stored
+
+    def _store_required(self) -> None:
+        for node in self.nodes:
+            if self.domain(node) > 1 and (node.operator in REDUCTIONS or node.operator == "concat"):
+                self.stored[node.id] = node
+        for node in self.outputs:
+            if self.inline(node):
+                self.stored[node.id] = node
+
+    def _own_cost(self, node: Node) -> int:
+        return _COST.get(node.operator, 1) + sum(self._cost.get(a.id, 0) for a, _ in self.reads(node) if self.inline(a))
+
+    def _store_crossing(self) -> None:
+        """Store what is read at another index, unless it is cheap; a bool is never stored, its operands are."""
+        self._measure()
+        crossing: set[int] = set()
+        for node in reversed(self.nodes):
+            inherits = node.id in crossing and self.inline(node)
+            if inherits and node.dtype != "bool" and self._cost[node.id] >= CHEAP:
+                self.stored[node.id] = node
+                inherits = False
+            crossing.update(a.id for a, same in self.reads(node) if inherits or not same)
+
+    def _measure(self) -> None:
+        """The cost of evaluating each inlined node from leaves and stored values."""
+        self._cost = {}
+        for node in self.nodes:
+            if self.inline(node):
+                self._cost[node.id] = self._own_cost(node)
+
+    def _known(self, node: Node) -> int:
+        """The phase in which a value can be read at any index."""
+        if node.operator in LEAVES:
+            return 0
+        if node.id in self.stored or node.operator in REDUCTIONS:
+            return self.phase[node.id] + 1
+        if self.domain(node) == 1:
+            return self.phase[node.id]
+        return max((self._known(a) for a, _ in self.reads(node)), default=0)
+
+    def _read_phase(self, node: Node, same: bool) -> int:
+        if same and node.operator not in (*LEAVES, *REDUCTIONS, "concat"):
+            return self.phase[node.id]
+        return self._known(node)
+
+    def _assign_phases(self) -> None:
+        self.phase = {}
+        for node in self.nodes:
+            self.phase[node.id] = max((self._read_phase(a, same) for a, same in self.reads(node)), default=0)
+
+    def _needed_phases(self) -> dict[int, set[int]]:
+        """For each inlined node the phases whose loops evaluate it."""
+        need: dict[int, set[int]] = {n.id: set() for n in self.nodes}
+        for node in reversed(self.nodes):
+            evaluated = node.id in self.stored or node.operator in REDUCTIONS
+            phases = {self.phase[node.id]} if evaluated else need[node.id]
+            for a, same in self.reads(node):
+                if same and self.inline(a):
+                    own = {self.phase[a.id]} if node.operator == "concat" else phases
+                    need[a.id] |= own
+        return need
+
+    def _store_shared(self) -> None:
+        """Store what two phases need and is dear, the dearest first."""
+        while True:
+            self._assign_phases()
+            need = self._needed_phases()
+            self._measure()
+            dear = [
+                n
+                for n in self.nodes
+                if self.inline(n) and n.dtype != "bool" and len(need[n.id]) > 1 and self._cost[n.id] >= CHEAP
+            ]
+            if not dear:
+                return
+            node = max(dear, key=lambda n: self._cost[n.id])
+            self.stored[node.id] = node
+
+    def _tasks(self) -> list[Task]:
+        tasks: list[Task] = []
+        for node in self.nodes:
+            if node.operator == "concat":
+                offset = 0
+                for part in node.args:
+                    source = self.alias(part)
+                    phase = self._read_phase(source, True)
+                    tasks.append(Task(source, node, offset, self.domain(part), phase))
+                    offset += self.domain(part)
+            elif node.id in self.stored or (node.operator in REDUCTIONS):
+                tasks.append(Task(node, node, 0, self.loop_domain(node), self.phase[node.id]))
+        for node in self.outputs:
+            if node.operator in LEAVES and self.domain(node) > 1:
+                tasks.append(Task(node, node, 0, self.domain(node), 0))
+        return sorted(tasks, key=lambda t: t.phase)

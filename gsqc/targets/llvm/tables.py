@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lookup tables of kernels: constant data of the library, reached through a C function that returns its address."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from tvm import tirx
+
+from gsqc.targets.llvm.emit import Buffer, Expr, Stmt, bind, external_pointer, new_buffer
+
+TABLE_DTYPE = "int32"
+
+
+def pack_entries(entries: Sequence[int]) -> list[int]:
+    """513 int16 entries -> 512 int32: entry k in the low half, entry k + 1 in the high half."""
+    unsigned = [(b & 0xFFFF) << 16 | a & 0xFFFF for a, b in zip(entries, entries[1:], strict=False)]
+    return [v - (1 << 32) if v >> 31 else v for v in unsigned]
+
+
+def table_symbol(entries: Sequence[int]) -> str:
+    """The C function's name: equal tables share it."""
+    return "gsqc_table_" + hashlib.sha256(repr(tuple(entries)).encode()).hexdigest()[:16]
+
+
+class Tables:
+    """The tables of one kernel; `setup` are the statements that must come before their first use."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, tuple[int, ...]] = {}
+        self.setup: list[Stmt] = []
+        self._known: dict[str, tuple[Expr, Buffer]] = {}
+
+    def use(self, entries: Sequence[int]) -> tuple[Expr, Buffer]:
+        """The table's pointer, and the same memory as a buffer of 512 int32."""
+        symbol = table_symbol(entries)
+        if symbol not in self._known:
+            self.entries[symbol] = tuple(entries)
+            pointer, statement = bind(symbol, external_pointer(symbol, TABLE_DTYPE))
+            buffer = new_buffer(f"{symbol}_data", len(entries) - 1, TABLE_DTYPE)
+            self.setup += [statement, tirx.DeclBuffer(buffer, data=pointer)]
+            self._known[symbol] = pointer, buffer
+        return self._known[symbol]
+
+
+def tables_source(tables: dict[str, tuple[int, ...]]) -> str:
+    """C source with the data and one function per table."""
+    parts = ["#include <stdint.h>\n"]
+    for symbol, entries in sorted(tables.items()):
+        values = ",".join(str(v) if v > -(2**31) else "INT32_MIN" for v in pack_entries(entries))
+        parts.append(f"static const int32_t {symbol}_data[] __attribute__((aligned(64))) = {{{values}}};\n")
+        parts.append(
+            f'__attribute__((visibility("hidden"))) const int32_t* {symbol}(void) {{ return {symbol}_data; }}\n'
+        )
+    return "".join(parts)

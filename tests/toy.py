@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A two-layer Llama-like decoder as a captured graph, built by hand: passes are tested without torch.export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.fx
+
+from gsqc import model_ops as mo
+from gsqc.formats import Row
+from gsqc.models.codes import Codes, encode_nf4, encode_row16
+from gsqc.ops.quantise import quantise
+from gsqc.ops.registry import OPS, evaluate
+from gsqc.ops.rope import TABLE_FRACTION_BITS
+from gsqc.options import AdapterOptions, Bits
+from gsqc.passes.outline_blocks import Outline, outline_blocks
+from gsqc.pipeline import Dump, Step, build_functions, lower_step
+from tests.ops.float_reference import to_float, to_row
+
+TABLE, NORM = "model.embed_tokens.weight", "model.norm.weight"
+ALL = ("q", "k", "v", "o", "gate", "up", "down")
+MODULES = {s: f"self_attn.{s}_proj" for s in "qkvo"} | {s: f"mlp.{s}_proj" for s in ("gate", "up", "down")}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Ragged on purpose: 24 tokens and 16 columns per head are no multiples of 32."""
+
+    tokens: int = 24
+    hidden: int = 64
+    layers: int = 2
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 16
+    ffn: int = 96
+    vocabulary: int = 300
+
+    def weights(self) -> dict[str, tuple[int, ...]]:
+        h, q, kv, f = self.hidden, self.heads * self.head_dim, self.kv_heads * self.head_dim, self.ffn
+        shapes = {"q": (q, h), "k": (kv, h), "v": (kv, h), "o": (h, q), "gate": (f, h), "up": (f, h), "down": (h, f)}
+        return {f"{MODULES[k]}.weight": s for k, s in shapes.items()} | {
+            "input_layernorm.weight": (h,),
+            "post_attention_layernorm.weight": (h,),
+        }
+
+
+class _Graph:
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes, self.graph, self.parameters = sizes, torch.fx.Graph(), {}
+        self.tokens = self.graph.placeholder("tokens")
+
+    def placeholder(self, name: str, shape: tuple[int, ...], **meta: str) -> torch.fx.Node:
+        if name not in self.parameters:
+            with self.graph.inserting_after(self.tokens):
+                node = self.graph.placeholder(name.replace(".", "_"))
+            node.meta.update(meta or {"parameter": name}, shape=shape)
+            self.parameters[name] = node
+        return self.parameters[name]
+
+    def call(self, function: Any, block: int | None, *args: torch.fx.Node, **kwargs: Any) -> torch.fx.Node:
+        node = self.graph.call_function(function, args, kwargs)
+        node.meta.update(block=block, shape=(), source="toy.py:1", module="toy")
+        return node
+
+    def layer(self, i: int, x: torch.fx.Node) -> torch.fx.Node:
+        s = self.sizes
+        w = {k: self.placeholder(f"model.layers.{i}.{k}", shape) for k, shape in s.weights().items()}
+        tables = [self.placeholder(f"rope_{t}", (s.tokens, s.head_dim // 2), constant=f"rope_{t}") for t in ("cos", "sin")]
+        linear = lambda y, short: self.call(mo.linear, i, y, w[f"{MODULES[short]}.weight"])  # noqa: E731
+        h = self.call(mo.rms_norm, i, x, w["input_layernorm.weight"], eps=1e-5)
+        q, k, v = (
+            self.call(mo.split_heads, i, linear(h, n), heads=c) for n, c in (("q", s.heads), ("k", s.kv_heads), ("v", s.kv_heads))
+        )
+        q, k = (self.call(mo.rope, i, y, *tables) for y in (q, k))
+        o = self.call(mo.merge_heads, i, self.call(mo.attention, i, q, k, v, scale=s.head_dim**-0.5))
+        x = self.call(mo.add, i, x, linear(o, "o"))
+        h = self.call(mo.rms_norm, i, x, w["post_attention_layernorm.weight"], eps=1e-5)
+        a = self.call(mo.silu_gate, i, linear(h, "gate"), linear(h, "up"))
+        return self.call(mo.add, i, x, linear(a, "down"))
+
+
+def capture_toy(sizes: Sizes) -> Any:
+    """What capture gives: the graph, the config and the rope tables."""
+    g = _Graph(sizes)
+    table = g.placeholder(TABLE, (sizes.vocabulary, sizes.hidden))
+    x = g.call(mo.embedding, None, g.tokens, table)
+    for i in range(sizes.layers):
+        x = g.layer(i, x)
+    h = g.call(mo.rms_norm, None, x, g.placeholder(NORM, (sizes.hidden,)), eps=1e-5)
+    g.graph.output((g.call(mo.linear, None, h, table),))
+    angle = np.outer(np.arange(sizes.tokens), 10000.0 ** (-np.arange(sizes.head_dim // 2) / (sizes.head_dim // 2)))
+    config = SimpleNamespace(
+        hidden=sizes.hidden,
+        head_dim=sizes.head_dim,
+        vocabulary=sizes.vocabulary,
+        layers=sizes.layers,
+        rms_norm_eps=1e-5,
+    )
+    return SimpleNamespace(
+        graph=g.graph, config=config, constants={"rope_cos": np.cos(angle), "rope_sin": np.sin(angle)}
+    )
+
+
+@dataclass
+class Toy:
+    """The toy lowered to a plan, with its frozen arrays as the bundle would hold them."""
+
+    sizes: Sizes
+    captured: Any
+    outline: Outline
+    codes: dict[str, Codes]
+    step: Step
+    functions: dict[str, Any]
+    base: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def frozen(self, name: str) -> torch.Tensor:
+        """A frozen weight's de-quantised value, for the float reference."""
+        if name == TABLE:
+            row = evaluate(OPS["gse_row"], [self.table], {})
+            return torch.tensor(to_float(row))[:, : self.sizes.hidden]
+        if name == NORM:
+            return torch.tensor(to_float(Row(self.base[f"{NORM}.m"], self.base[f"{NORM}.e"], 16)))[0]
+        value = torch.tensor(self.codes[name].float32().astype(np.float64))
+        return value[0] if name.endswith("layernorm.weight") else value
+
+
+def build_toy(
+    *, bits: Bits | None = None, linears: tuple[str, ...] = ALL, optimizer: str = "adamw", dump: Any = None, sizes: Sizes | None = None
+) -> Toy:
+    """The toy through every pass, with NF4 weights and adapters of rank 8."""
+    sizes = sizes or Sizes()
+    captured = capture_toy(sizes)
+    outline = outline_blocks(captured.graph)
+    rng = np.random.default_rng(0)
+    codes = {}
+    for layer in range(sizes.layers):
+        for name, shape in sizes.weights().items():
+            weight = rng.standard_normal(shape).astype(np.float32)
+            weight = 1 + 0.2 * weight if len(shape) == 1 else weight * shape[1] ** -0.5
+            codes[f"model.layers.{layer}.{name}"] = (encode_row16 if len(shape) == 1 else encode_nf4)(weight)
+    options = SimpleNamespace(
+        sequence_length=sizes.tokens,
+        bits=bits or Bits(4, 8, 8),
+        adapter=AdapterOptions(rank=8, alpha=16, linears=linears),
+        optimizer=optimizer,
+        batch=2,
+    )
+    functions, adapters = build_functions(captured, outline, codes, options, Dump(dump))
+    step = lower_step(functions, adapters, captured, outline, options, {"embed": TABLE, "head": TABLE}, NORM)
+    toy = Toy(sizes, captured, outline, codes, step, functions)
+    toy.table = evaluate(quantise, [to_row(rng.standard_normal((sizes.vocabulary, sizes.hidden)) * 0.3, 30)], {"bits": 8})
+    norm = to_row(1 + 0.2 * rng.standard_normal((1, sizes.hidden)), 16)
+    toy.base = {f"{name}.{key}": a for name, c in codes.items() for key, a in c.arrays.items()}
+    toy.base |= {f"{TABLE}.{key}": getattr(toy.table, key) for key in "mde"} | {f"{NORM}.m": norm.m, f"{NORM}.e": norm.e}
+    for name, table in captured.constants.items():
+        toy.base[name] = np.rint(table * 2.0**TABLE_FRACTION_BITS).astype(np.int32)[None]
+    return toy

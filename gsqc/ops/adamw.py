@@ -37,8 +37,8 @@ from gsqc.ops.sgd import (
 EPSILON_EXPONENT = -32
 """The root is at least 2^-32, where others add 1e-8 to it: bias correction multiplies it by 32 in the first step."""
 
-_ROW_FLOOR = 2**6
-"""The root is also at least 2^-23 of its row's largest: below that, rounding could hold it far under the gradients."""
+_ROW_FLOOR = 2**4
+"""The root is also at least 2^-24 of its row's largest: beside a root of 0, rounding noise would move a weight."""
 
 _RATIO_FRACTION_BITS = 24
 

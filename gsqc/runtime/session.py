@@ -92,7 +92,7 @@ class Session:
     # ---------------------------------------------------------------------------------------------------------- state
 
     def _load_state(self) -> None:
-        saved = self.store.load_state() if self.store is not None else None
+        saved = self.store.load_state(self.plan.buffers["state"]) if self.store is not None else None
         if saved is not None:
             tensors, self.step_count = saved
         else:

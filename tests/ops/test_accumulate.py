@@ -44,7 +44,10 @@ def test_any_order_gives_the_same_sum() -> None:
     rng = np.random.default_rng(2)
     shape = (4, 9)
     parts = [
-        [rng.integers(1 - 2**30, 2**30, shape, dtype=np.int32), *(rng.integers(-30, -10, s, dtype=np.int32) for s in ((4, 1), (1, 9)))]
+        [
+            rng.integers(1 - 2**30, 2**30, shape, dtype=np.int32),
+            *(rng.integers(-30, -10, s, dtype=np.int32) for s in ((4, 1), (1, 9))),
+        ]
         for _ in range(12)
     ]
     sums = []

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ import pytest
 import gsqc.ops.all  # noqa: F401
 from gsqc.formats import flatten, to_spec
 from gsqc.ops.registry import CASES, OPS, Case, Kind, evaluate, trace
+from gsqc.targets.llvm.cpu import CPU_TARGETS
+from gsqc.targets.llvm.run import call_kernel, kernel_of, load_kernels
 
+CompiledCases = tuple[Any, dict[tuple[str, str], tuple[str, Any]]]
 COMPOSITE = {"linear", "linear_accumulate"}
 """Graph-level ops that expand_linear replaces before code is generated."""
 
@@ -38,18 +42,23 @@ def test_numpy_fits_its_types(name: str, case: Case) -> None:
 
 
 @pytest.fixture(scope="module")
-def compiled() -> dict[tuple[str, str], list[np.ndarray]]:
-    """All cases compiled into one library and run once."""
-    from gsqc.targets.llvm.run import run_cases
-
+def compiled() -> CompiledCases:
+    """Every case as a kernel of one library."""
+    cpu = CPU_TARGETS["x86-64"]
     wanted = [(n, c) for n, c in all_cases() if n not in COMPOSITE and OPS[n].kind is not Kind.VIEW]
-    results = run_cases([(OPS[n], c.values, c.attributes) for n, c in wanted], "x86-64")
-    return {(n, c.name): r for (n, c), r in zip(wanted, results, strict=True)}
+    kernels, specs = [], {}
+    for k, (name, case) in enumerate(wanted):
+        kernel, results = kernel_of(f"case_{k}", OPS[name], case.values, case.attributes)
+        kernels.append(kernel)
+        specs[name, case.name] = (kernel.name, results)
+    return load_kernels(kernels, cpu), specs
 
 
 @pytest.mark.parametrize(("name", "case"), [p for p in PARAMETERS if p.values[0] not in COMPOSITE])
-def test_x86_64_equals_numpy(name: str, case: Case, compiled: dict[tuple[str, str], list[np.ndarray]]) -> None:
+def test_x86_64_equals_numpy(name: str, case: Case, compiled: CompiledCases) -> None:
     golden = flatten(evaluate(OPS[name], case.values, case.attributes))
-    for expected, got in zip(golden, compiled[name, case.name], strict=True):
+    kernels, specs = compiled
+    symbol, results = specs[name, case.name]
+    for expected, got in zip(golden, flatten(call_kernel(kernels, symbol, case.values, results)), strict=True):
         assert got.dtype == expected.dtype
-        np.testing.assert_array_equal(got.reshape(expected.shape), expected)
+        np.testing.assert_array_equal(got, expected)

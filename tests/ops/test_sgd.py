@@ -39,7 +39,9 @@ def test_diverging_weights_saturate() -> None:
     assert ours.p[0, 1] == 2**30 - 1 - 2 * 2**24
 
 
-@pytest.mark.parametrize("value", [Fraction(1), Fraction(1, 3), Fraction(10**9, 7), Fraction(1, 10**12), 1 - Fraction(1, 2**40)])
+@pytest.mark.parametrize(
+    "value", [Fraction(1), Fraction(1, 3), Fraction(10**9, 7), Fraction(1, 10**12), 1 - Fraction(1, 2**40)]
+)
 def test_split(value: Fraction) -> None:
     m, e = split(value)
     assert 2**29 <= m < 2**30

@@ -98,7 +98,7 @@ class RowValues:
     def _evaluate(self, node: Node, index: Index, scope: Scope) -> Value:
         if node.operator == "iota":
             return self._iota(node, index)
-        if node.id in self.memory and node.id not in self.current:
+        if node.operator == "input" or (node.id in self.memory and node.id not in self.current):
             if index.lanes > 1 and index.step != 1:
                 raise NotVector
             memory = self.memory[node.id][0]

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bundle: a directory NAME.gsqc whose manifest names every file with its size and sha256.
+
+    manifest.json         target, model, options, files, plan
+    base.safetensors      the frozen weights, as codes            state.safetensors   the initial training state
+    code/kernels.so       the compiled kernels                    lib/*.so            the small runtime they need
+    tokenizer.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import tempfile
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from gsqc import __version__
+from gsqc.errors import BundleError, GsqcError
+
+FORMAT_VERSION = 1
+MAXIMUM_MANIFEST_BYTES = 256 << 20
+AGAIN = "compile the model again (gsqc compile … --force)"
+
+Array = npt.NDArray[Any]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def machine_cpu_flags() -> set[str]:
+    """The CPU features that the kernel reports; empty where it reports none."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return set()
+    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
+    return set(next(lines, "").partition(":")[2].split())
+
+
+def _check_machine(target: dict[str, Any]) -> None:
+    """BundleError unless this CPU can run the target's code."""
+    architecture = str(target["triple"]).split("-", 1)[0]
+    here = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    hint = "compile the model for this machine, or use --on numpy to check it"
+    if here != architecture:
+        raise BundleError(f"this bundle is for {architecture} CPUs and this machine is {here}", hint)
+    flags = machine_cpu_flags()
+    missing = [f for f in target["cpu_features"] if f not in flags]
+    if missing:
+        raise BundleError(f"this bundle needs CPU features that this machine lacks: {', '.join(missing)}", hint)
+
+
+def _safe_path(root: Path, name: str) -> Path:
+    """The file of a relative name without `..`, links or absolute parts; BundleError otherwise."""
+    pure = PurePosixPath(name)
+    if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name:
+        raise BundleError(f"the manifest names a file outside the bundle: {name!r}", AGAIN)
+    path = root.joinpath(*pure.parts)
+    for part in (path, *path.parents):
+        if part == root:
+            break
+        if part.is_symlink():
+            raise BundleError(f"{name} is a link; a bundle holds plain files", AGAIN)
+    return path
+
+
+def _read_manifest(root: Path) -> dict[str, Any]:
+    path = root / "manifest.json"
+    if not root.exists():
+        raise BundleError(f"no such bundle: {root}", "make one with gsqc compile MODEL -o NAME.gsqc")
+    if not path.is_file():
+        raise BundleError(f"{root} is not a bundle: it has no manifest.json", "give a directory that gsqc compile wrote")
+    if path.stat().st_size > MAXIMUM_MANIFEST_BYTES:
+        raise BundleError("the bundle's manifest is too large to be one", AGAIN)
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError):
+        raise BundleError("the bundle's manifest.json is not JSON", AGAIN) from None
+    if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
+        version = manifest.get("format_version") if isinstance(manifest, dict) else None
+        raise BundleError(
+            f"the bundle has format {version}, this gsqc reads format {FORMAT_VERSION}",
+            "compile the model again, or install the gsqc that wrote the bundle",
+        )
+    return manifest
+
+
+class Bundle:
+    """An opened bundle: `manifest`, `files` (name -> path) and `id`, the sha256 of its manifest."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any], files: dict[str, Path], identity: str) -> None:
+        self.path, self.manifest, self.files, self.id = path, manifest, files, identity
+
+    @staticmethod
+    def open(path: Path, *, check_machine: bool = True) -> Bundle:
+        """Read the manifest and check every file's size and hash, and that this machine can run the code.
+
+        Raises BundleError.
+        """
+        manifest = _read_manifest(path)
+        try:
+            files = {}
+            for name, entry in manifest["files"].items():
+                file = _safe_path(path, name)
+                if not file.is_file():
+                    raise BundleError(f"the bundle lacks its file {name}", AGAIN)
+                if file.stat().st_size != entry["bytes"] or _sha256(file) != entry["sha256"]:
+                    raise BundleError(f"{name} was changed since the bundle was written (its hash differs)", AGAIN)
+                files[name] = file
+            if check_machine:
+                _check_machine(manifest["target"])
+            for key in ("model", "sequence_length", "batch", "optimizer", "plan"):
+                manifest[key]
+        except GsqcError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise BundleError(f"the bundle's manifest is malformed ({error})", AGAIN) from None
+        return Bundle(path, manifest, files, _sha256(path / "manifest.json"))
+
+    def file(self, name: str) -> Path:
+        """The path of one of its files; BundleError if the manifest does not list it."""
+        if name not in self.files:
+            raise BundleError(f"the bundle has no {name}", AGAIN)
+        return self.files[name]
+
+    def load_tensors(self, name: str) -> dict[str, Array]:
+        """All tensors of a safetensors file."""
+        try:
+            return load_file(self.file(name))
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise BundleError(f"{name} cannot be read ({error})", AGAIN) from None
+
+
+class BundleWriter:
+    """Writes a bundle beside its final place and renames it at the end; a failure leaves what was there.
+
+    Use as a context manager; `finish` completes the bundle. Raises BundleError if `path` exists and `force` is not set.
+    """
+
+    def __init__(self, path: Path, *, force: bool = False) -> None:
+        self.path = path
+        if path.exists() and not force:
+            raise BundleError(f"{path} exists", "choose another name with -o, or overwrite it with --force")
+        if path.exists() and not (path / "manifest.json").is_file():
+            raise BundleError(f"{path} exists and is not a bundle", "choose another name with -o")
+        self.files: dict[str, dict[str, Any]] = {}
+
+    def __enter__(self) -> BundleWriter:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.root = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
+        except OSError as error:
+            raise BundleError(f"cannot write {self.path}: {error.strerror}", "choose another place with -o") from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise BundleError(f"cannot write {self.path}: {error.strerror}", "free some disk space") from None
+
+    def _place(self, name: str) -> Path:
+        path = _safe_path(self.root, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _record(self, name: str) -> None:
+        path = self.root / name
+        self.files[name] = {"sha256": _sha256(path), "bytes": path.stat().st_size}
+
+    def add_bytes(self, name: str, content: bytes) -> None:
+        """Add a file."""
+        self._place(name).write_bytes(content)
+        self._record(name)
+
+    def add_file(self, name: str, source: Path) -> None:
+        """Add a copy of a file."""
+        shutil.copyfile(source, self._place(name))
+        self._record(name)
+
+    def add_tensors(self, name: str, tensors: dict[str, Array]) -> None:
+        """Add a safetensors file."""
+        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, self._place(name))
+        self._record(name)
+
+    def finish(self, manifest: dict[str, Any]) -> None:
+        """Write the manifest and put the bundle in its place."""
+        header = {"format_version": FORMAT_VERSION, "gsqc_version": __version__, "files": self.files}
+        (self.root / "manifest.json").write_text(json.dumps(header | manifest, separators=(",", ":")), encoding="utf-8")
+        self.root.chmod(0o755)
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        self.root.rename(self.path)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""gsqc compile: a model becomes a bundle."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gsqc.cli.output import JsonOption, Output
+from gsqc.errors import OptionError
+from gsqc.options import AdapterOptions, Bits, CompileOptions, choose_base, collect, raise_together
+
+
+def compile_command(
+    model: Annotated[str, typer.Argument(help="A known name (smollm2-135m), a model directory, or a .gguf file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to write, NAME.gsqc.")],
+    target: Annotated[str, typer.Option(help="See gsqc targets.")] = "x86-64",
+    bits: Annotated[str, typer.Option(help="W-A-G: base as stored, activations, gradients.")] = "4-8-8",
+    base: Annotated[str | None, typer.Option(help="gguf (the file's own codes), nf4, gse4 or gse8.")] = None,
+    adapter: Annotated[str, typer.Option(help="lora:rank=16,alpha=32[,linears=q+v]")] = "lora:rank=16,alpha=32",
+    optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
+    seq: Annotated[int, typer.Option(help="Tokens per sequence.")] = 128,
+    batch: Annotated[int, typer.Option(help="Most sequences per step.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the adapter's initial values.")] = 0,
+    dump: Annotated[Path | None, typer.Option(help="Write the graph after each pass into this directory.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the bundle.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Compile MODEL into an integer-only fine-tuning step."""
+    out = Output(json)
+    problems: list[str] = []
+    parsed_bits = collect(problems, Bits.parse, bits, Bits(4, 8, 8))
+    parsed_adapter = collect(problems, AdapterOptions.parse, adapter, AdapterOptions())
+    raise_together(problems)
+    options = CompileOptions(
+        output=output,
+        target=target,
+        bits=parsed_bits,
+        base=choose_base(base, model, parsed_bits),
+        adapter=parsed_adapter,
+        optimizer=optimizer,
+        sequence_length=seq,
+        batch=batch,
+        seed=seed,
+        dump=dump,
+        force=force,
+    )
+    try:
+        from gsqc.compiler import compile_model
+    except ModuleNotFoundError as error:
+        raise OptionError(f"the compiler is not installed ({error.name})", "pip install 'gsqc[compiler]'") from None
+    start = time.monotonic()
+    with out.console.status("") as status:
+        compile_model(model, options, lambda text: status.update(text))
+    seconds = time.monotonic() - start
+    out.say(f"wrote {output} in {seconds:.0f} s")
+    out.emit({"bundle": str(output), "seconds": round(seconds, 1)})

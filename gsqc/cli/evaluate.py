@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""gsqc eval: loss and perplexity on a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gsqc.cli.output import JsonOption, Output
+from gsqc.runtime.data import load_data
+from gsqc.runtime.session import Session
+from gsqc.runtime.tokenizer import Tokenizer
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
+    data: Annotated[Path, typer.Option(help="JSONL with prompt and completion, or .txt.")],
+    run: Annotated[Path | None, typer.Option(help="A run's directory; without it, the untrained adapter.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only the first sequences.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1)] = None,
+    json: JsonOption = False,
+) -> None:
+    """Loss of BUNDLE, or of what a run made of it, on a file."""
+    out = Output(json)
+    session = Session(bundle, run, threads=threads)
+    dataset = load_data(data, Tokenizer(session.bundle), session.sequence_length)
+    if (report := dataset.report()) is not None:
+        out.say(report)
+    with out.console.status("evaluating"):
+        result = session.evaluate(dataset.sequences[:limit])
+    out.say(f"loss {result.loss:.4f}   perplexity {result.perplexity:.2f}   tokens {result.tokens}")
+    out.emit({"loss": result.loss, "perplexity": result.perplexity, "tokens": result.tokens})

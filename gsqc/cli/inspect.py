@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""gsqc inspect: what a bundle holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from gsqc.bundle import Bundle
+from gsqc.cli.output import JsonOption, Output
+
+KEYS = (
+    "bits",
+    "base",
+    "adapter",
+    "optimizer",
+    "sequence_length",
+    "batch",
+    "float_operators",
+    "planned_peak_bytes",
+    "weights_bytes",
+    "code_bytes",
+    "operators",
+)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "  ".join(f"{k} {_text(v)}" for k, v in value.items())
+    return "+".join(value) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
+    json: JsonOption = False,
+) -> None:
+    """Show sizes, options and operators of BUNDLE; runs none of its code."""
+    out = Output(json)
+    opened = Bundle.open(bundle, check_machine=False)
+    record = {"target": opened.manifest["target"]["name"], **{k: opened.manifest[k] for k in KEYS}}
+    record["model"] = {k: opened.manifest["model"].get(k) for k in ("name", "layers", "hidden", "vocabulary")}
+    table = Table(show_header=False)
+    for key, value in record.items():
+        table.add_row(key.replace("_", " "), _text(value))
+    out.console.print(table)
+    out.emit(record)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run directory: config.json, state.safetensors, and log.jsonl with a line per step."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from gsqc.bundle import Bundle
+from gsqc.errors import RunError
+from gsqc.plan import TensorPlan
+
+Array = npt.NDArray[Any]
+CONFIG, STATE, LOG = "config.json", "state.safetensors", "log.jsonl"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file by a new one that is complete on disk first; RunError leaves the old file whole."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(
+            f"cannot save {path.name}: {error.strerror}; the state saved before is whole",
+            f"free some space in {path.parent} and run the same command again",
+        ) from None
+
+
+class RunStore:
+    """A run directory of one bundle. Opening it checks that it is this bundle's; RunError if not."""
+
+    def __init__(self, path: Path, bundle: Bundle) -> None:
+        self.path, self.bundle = path, bundle
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path} is a file", "give a directory with --run")
+        self.config = self._read_config()
+        if self.config.get("bundle", bundle.id) != bundle.id:
+            raise RunError(
+                f"the run directory {path} belongs to another bundle ({self.config.get('bundle_path', 'unknown')})",
+                "use that bundle, or start a new run with another --run",
+            )
+
+    def _read_config(self) -> dict[str, Any]:
+        file = self.path / CONFIG
+        if not file.exists():
+            if (self.path / STATE).exists():
+                raise RunError(f"{self.path} has a state but no {CONFIG}", "start a new run with another --run")
+            return {}
+        try:
+            config = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(config, dict):
+                raise ValueError
+        except (ValueError, OSError):
+            raise RunError(f"{file} is not JSON", "start a new run with another --run") from None
+        return config
+
+    def begin(self, config: dict[str, Any]) -> None:
+        """Create the directory and write its config, which names the bundle."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot make {self.path}: {error.strerror}", "give another directory with --run") from None
+        self.config = {**config, "bundle": self.bundle.id, "bundle_path": str(self.bundle.path)}
+        write_atomically(self.path / CONFIG, json.dumps(self.config, indent=2).encode())
+
+    def save_state(self, tensors: dict[str, Array], step: int) -> None:
+        """Replace the saved state. Raises RunError, and then the old one is whole."""
+        if not self.config:
+            self.begin({})
+        write_atomically(self.path / STATE, save(tensors, {"step": str(step), "bundle": self.bundle.id}))
+
+    def load_state(self, expected: dict[str, TensorPlan]) -> tuple[dict[str, Array], int] | None:
+        """The saved tensors, with the names, types and sizes that are expected, and the step; None if there are none."""
+        file = self.path / STATE
+        if not file.exists():
+            return None
+        hint = "start a new run with another --run"
+        try:
+            with safe_open(file, framework="numpy") as data:
+                metadata = data.metadata() or {}
+                names = set(data.keys())
+                if metadata.get("bundle") != self.bundle.id:
+                    raise RunError(f"{file} is the state of another bundle", hint)
+                step = int(metadata["step"])
+                if names != set(expected) or step < 0:
+                    raise RunError(f"{file} does not hold the tensors of this bundle", hint)
+                tensors = {name: data.get_tensor(name) for name in sorted(names)}
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            raise RunError(f"{file} cannot be read ({error})", hint) from None
+        for name, plan in expected.items():
+            if tensors[name].dtype != np.dtype(plan.dtype) or tensors[name].size != plan.count:
+                raise RunError(f"{file}: {name} has another type or size than in this bundle", hint)
+        return tensors, step
+
+    def resume_log(self, step: int) -> None:
+        """Drop log lines of steps after the saved one: they were not saved and will be made again."""
+        file = self.path / LOG
+        if not file.exists():
+            return
+        kept = []
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError, TypeError):
+                continue
+        write_atomically(file, "".join(kept).encode())
+
+    def append_log(self, entry: dict[str, Any]) -> None:
+        """One JSON line."""
+        try:
+            with (self.path / LOG).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise RunError(
+                f"cannot write {LOG}: {error.strerror}; the state saved before is whole",
+                f"free some space in {self.path} and run the same command again",
+            ) from None

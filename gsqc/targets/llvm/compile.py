@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels become one shared library: TIR, LLVM through TVM, and the C compiler as linker."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tvm
+
+from gsqc.errors import TargetError
+from gsqc.operators.trace import Trace
+from gsqc.ops.registry import Kind
+from gsqc.targets.llvm.cpu import CpuTarget
+from gsqc.targets.llvm.layout_program import write_layout_program
+from gsqc.targets.llvm.matmul import write_matmul
+from gsqc.targets.llvm.row_program import write_row_program
+from gsqc.targets.llvm.tables import Tables, tables_source
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An op on given shapes, to be compiled as the function `name`.
+
+    It takes flat arrays: the trace's inputs, then its outputs. A MATMUL kernel's attributes hold x_bits and w_bits.
+    """
+
+    name: str
+    kind: Kind
+    trace: Trace
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CompiledCode:
+    """A linked shared library, its assembly, the size of its code (.text), and what the machine must have."""
+
+    library: bytes
+    assembly: str
+    code_bytes: int
+    triple: str
+    features: tuple[str, ...]
+
+
+def lower_kernel(kernel: Kernel, cpu: CpuTarget) -> tuple[Any, Tables]:
+    """The kernel as a TIR function, and the tables that it reads."""
+    if kernel.kind is Kind.ROW:
+        return write_row_program(kernel.name, kernel.trace, cpu)
+    if kernel.kind is Kind.LAYOUT:
+        return write_layout_program(kernel.name, kernel.trace, cpu)
+    assert kernel.kind is Kind.MATMUL, f"{kernel.name}: {kernel.kind} has no code"
+    x_bits, w_bits = kernel.attributes["x_bits"], kernel.attributes["w_bits"]
+    return write_matmul(kernel.name, kernel.trace, x_bits, w_bits, cpu), Tables()
+
+
+def _target(cpu: CpuTarget) -> Any:
+    return tvm.target.Target({"kind": "llvm", "mtriple": cpu.triple, "mcpu": cpu.mcpu})
+
+
+def _build(functions: dict[str, Any], cpu: CpuTarget) -> Any:
+    """TVM's module for the functions. Values are already shared by the writers, so TVM need not look for more."""
+    with tvm.transform.PassContext(config={"tirx.disable_cse_tir": True}):
+        return tvm.tirx.build(tvm.IRModule(functions), target=_target(cpu))
+
+
+def _run(command: list[str], what: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise TargetError(f"{what} needs {command[0]}, which is not installed", "install a C compiler (gcc)") from None
+    if done.returncode:
+        first = (done.stderr.strip().splitlines() or ["no message"])[0]
+        raise TargetError(f"{what} failed: {first}", "check that the C compiler works for this target")
+    return done.stdout
+
+
+def _text_bytes(library: Path) -> int:
+    """The size of .text: `size -A` prints a line per section."""
+    found = re.search(r"^\.text\s+(\d+)", _run(["size", "-A", str(library)], "measuring code"), re.MULTILINE)
+    assert found, "a library has code"
+    return int(found.group(1))
+
+
+def _link(module: Any, tables: dict[str, tuple[int, ...]], cpu: CpuTarget) -> tuple[bytes, int]:
+    with tempfile.TemporaryDirectory(prefix="gsqc-") as directory:
+        folder = Path(directory)
+        objects, source, library = folder / "kernels.o", folder / "tables.c", folder / "kernels.so"
+        module.write_to_file(str(objects))
+        source.write_text(tables_source(tables))
+        options = ["-shared", "-fPIC", "-O1", "-Wl,--build-id=none", "-s"]
+        _run([*cpu.compiler, *options, "-o", str(library), str(objects), str(source)], "linking")
+        return library.read_bytes(), _text_bytes(library)
+
+
+def compile_kernels(kernels: Sequence[Kernel], cpu: CpuTarget) -> CompiledCode:
+    """Compile and link. TargetError if the C compiler is missing or fails."""
+    functions: dict[str, Any] = {}
+    tables: dict[str, tuple[int, ...]] = {}
+    for kernel in kernels:
+        assert kernel.name not in functions, kernel.name
+        functions[kernel.name], used = lower_kernel(kernel, cpu)
+        tables.update(used.entries)
+    module = _build(functions, cpu)
+    library, code_bytes = _link(module, tables, cpu)
+    return CompiledCode(library, module.inspect_source("asm"), code_bytes, cpu.triple, cpu.features)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compile one op and run it on arrays: for tests and measurements."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gsqc.formats import Gse, Value, flatten, map_tensors, to_spec
+from gsqc.ops.registry import Kind, Op, trace
+from gsqc.runtime.executor import Array, aligned_bytes
+from gsqc.runtime.kernels import CompiledKernels
+from gsqc.targets.llvm.compile import Kernel, compile_kernels
+from gsqc.targets.llvm.cpu import CPU_TARGETS, CpuTarget
+from gsqc.targets.llvm.library import runtime_library_path
+
+
+def kernel_of(name: str, operation: Op, values: Sequence[Value], attributes: dict[str, Any]) -> tuple[Kernel, Value]:
+    """The kernel of an op on values (arrays or specs), and the specs of its results."""
+    recorded, results = trace(operation, [to_spec(v) for v in values], attributes)
+    extra: dict[str, Any] = {}
+    if operation.kind is Kind.MATMUL:
+        x, w = values
+        assert isinstance(x, Gse) and isinstance(w, Gse)
+        extra = {"x_bits": x.bits, "w_bits": w.bits}
+    return Kernel(name, operation.kind, recorded, {**attributes, **extra}), results
+
+
+def load_kernels(kernels: Sequence[Kernel], cpu: CpuTarget) -> CompiledKernels:
+    """Compile kernels and load them into this process."""
+    code = compile_kernels(kernels, cpu)
+    with tempfile.TemporaryDirectory(prefix="gsqc-") as directory:
+        library = Path(directory) / "kernels.so"
+        library.write_bytes(code.library)
+        return CompiledKernels(runtime_library_path(), library)
+
+
+def aligned_copy(array: Array) -> Array:
+    """A flat, aligned copy."""
+    copy = aligned_bytes(array.nbytes).view(array.dtype)
+    copy[:] = np.asarray(array).reshape(-1)
+    return copy
+
+
+def call_kernel(kernels: CompiledKernels, name: str, values: Sequence[Value], results: Value) -> Value:
+    """Run a loaded kernel on arrays: its results as arrays in the structure of `results` (specs)."""
+    inputs = [aligned_copy(a) for a in flatten(tuple(values))]
+    outputs = [aligned_bytes(s.size_bytes).view(s.dtype) for s in flatten(results)]
+    kernels.call(name, [*inputs, *outputs])
+    remaining = iter(outputs)
+    return map_tensors(results, lambda s: next(remaining).reshape(s.shape))
+
+
+def run_op(
+    operation: Op, values: Sequence[Value], attributes: dict[str, Any], cpu: CpuTarget = CPU_TARGETS["x86-64"]
+) -> Value:
+    """An op's results from compiled code: compile the one op, run it, arrays in and out."""
+    kernel, results = kernel_of(f"kernel_{operation.name}", operation, values, attributes)
+    return call_kernel(load_kernels([kernel], cpu), kernel.name, values, results)

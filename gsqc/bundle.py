@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bundle: a directory NAME.gsqc whose manifest names every file with its size and sha256.
 
-    manifest.json         target, model, options, files, plan
-    base.safetensors      the frozen weights, as codes            state.safetensors   the initial training state
-    code/kernels.so       the compiled kernels                    lib/*.so            the small runtime they need
-    tokenizer.json
+manifest.json         target, model, options, files, plan
+base.safetensors      the frozen weights, as codes            state.safetensors   the initial training state
+code/kernels.so       the compiled kernels                    lib/*.so            the small runtime they need
+tokenizer.json
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def _read_manifest(root: Path) -> dict[str, Any]:
     if not root.exists():
         raise BundleError(f"no such bundle: {root}", "make one with gsqc compile MODEL -o NAME.gsqc")
     if not path.is_file():
-        raise BundleError(f"{root} is not a bundle: it has no manifest.json", "give a directory that gsqc compile wrote")
+        raise BundleError(
+            f"{root} is not a bundle: it has no manifest.json", "give a directory that gsqc compile wrote"
+        )
     if path.stat().st_size > MAXIMUM_MANIFEST_BYTES:
         raise BundleError("the bundle's manifest is too large to be one", AGAIN)
     try:
@@ -93,7 +95,7 @@ def _read_manifest(root: Path) -> dict[str, Any]:
             f"the bundle has format {version}, this gsqc reads format {FORMAT_VERSION}",
             "compile the model again, or install the gsqc that wrote the bundle",
         )
-    return manifest
+    return dict(manifest)
 
 
 class Bundle:

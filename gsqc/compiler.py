@@ -17,14 +17,16 @@ from gsqc.formats import LEAST_EXPONENT, Gse, Row
 from gsqc.models.codes import Codes, base_codes, norm_codes
 from gsqc.ops.noise import uniform_q24
 from gsqc.ops.quantise import quantise
-from gsqc.ops.registry import evaluate
+from gsqc.ops.registry import OPS, evaluate
 from gsqc.ops.rope import TABLE_FRACTION_BITS
 from gsqc.optim import OPTIMIZERS
 from gsqc.options import CompileOptions
 from gsqc.passes.add_optimizer import state_values
 from gsqc.passes.outline_blocks import Outline, outline_blocks
 from gsqc.pipeline import Dump, Step, build_functions, lower_step
-from gsqc.targets.llvm import CPU_TARGETS, CompiledCode, Kernel, compile_kernels, runtime_libraries
+from gsqc.targets.llvm.compile import CompiledCode, Kernel, compile_kernels
+from gsqc.targets.llvm.cpu import CPU_TARGETS
+from gsqc.targets.llvm.library import runtime_library_path
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str], None]
@@ -55,8 +57,7 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
         bundle.add_tensors("base.safetensors", base)
         bundle.add_tensors("state.safetensors", _initial_state(step, options))
         bundle.add_bytes("code/kernels.so", code.library)
-        for library in runtime_libraries():
-            bundle.add_file(f"lib/{library.name}", library)
+        bundle.add_file("lib/libtvm_runtime.so", runtime_library_path())
         if captured.tokenizer_json is not None:
             bundle.add_bytes("tokenizer.json", captured.tokenizer_json.encode())
         bundle.finish(_manifest(captured, outline, step, code, options, base, codes))
@@ -71,7 +72,8 @@ def _table_arrays(name: str, weight: Array) -> dict[str, Array]:
     exponent = np.where(fraction > 0, exponent - 29, 0).astype(np.int32)
     m = np.rint(np.ldexp(weight.astype(np.float64), -exponent)).astype(np.int32)
     parts: list[Gse] = [
-        evaluate(quantise, [Row(m[k : k + 4096], exponent[k : k + 4096], 30)], {"bits": 8}) for k in range(0, len(m), 4096)
+        evaluate(quantise, [Row(m[k : k + 4096], exponent[k : k + 4096], 30)], {"bits": 8})
+        for k in range(0, len(m), 4096)
     ]
     return {f"{name}.{field}": np.concatenate([getattr(p, field) for p in parts]) for field in ("m", "d", "e")}
 
@@ -84,7 +86,7 @@ def _common_kind(kinds: list[str], fallback: str) -> str:
 def _quantise_weights(
     captured: CapturedModel, outline: Outline, options: CompileOptions
 ) -> tuple[dict[str, Array], dict[str, str], str, dict[str, Codes]]:
-    """Everything of base.safetensors; the names of the tables and the final norm; codes of the first layer's weights."""
+    """All of base.safetensors; the names of the tables and the final norm; codes of the first layer's weights."""
     base: dict[str, Array] = {}
     first: dict[str, Codes] = {}
     for position, node in enumerate(outline.block_parameters):
@@ -101,7 +103,9 @@ def _quantise_weights(
     )
     for table in dict.fromkeys((embed, head)):
         base |= _table_arrays(table, captured.weights.float32(table))
-    base |= {f"{norm}.{key}": array for key, array in norm_codes(captured.weights.float32(norm)).arrays.items()}
+    final_norm = norm_codes(captured.weights.float32(norm))
+    row = evaluate(OPS[final_norm.dequantise_op], list(final_norm.arrays.values()), final_norm.attributes)
+    base |= {f"{norm}.m": row.m, f"{norm}.e": row.e}
     for name, table in captured.constants.items():
         base[name] = np.rint(table * 2.0**TABLE_FRACTION_BITS).astype(np.int32)[None]
     return base, {"embed": embed, "head": head}, norm, first
@@ -162,8 +166,13 @@ def _manifest(
     config = captured.config
     target = CPU_TARGETS[options.target]
     return {
-        "target": {"name": options.target, "triple": target.triple, "cpu_features": list(target.cpu_flags)},
-        "model": {**captured.metadata, "layers": config.layers, "hidden": config.hidden, "vocabulary": config.vocabulary},
+        "target": {"name": options.target, "triple": target.triple, "cpu_features": list(target.features)},
+        "model": {
+            **captured.metadata,
+            "layers": config.layers,
+            "hidden": config.hidden,
+            "vocabulary": config.vocabulary,
+        },
         "bits": str(options.bits),
         "base": options.base,
         "base_kinds": {name: c.kind for name, c in codes.items()},

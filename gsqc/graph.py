@@ -101,7 +101,7 @@ def results_of(node: Node) -> list[Node | None]:
     parts: list[Node | None] = [None] * len(value_of(node))
     for user in node.users:
         if user.target is operator.getitem:
-            parts[user.args[1]] = user  # type: ignore[index,call-overload]
+            parts[user.args[1]] = user  # type: ignore[index]
     return parts
 
 

@@ -46,8 +46,8 @@ class Bits:
 class AdapterOptions:
     """A LoRA adapter: y = W·x + alpha / rank · B·A·x on each linear named in `linears` (of LINEARS)."""
 
-    rank: int
-    alpha: int
+    rank: int = 16
+    alpha: int = 32
     linears: tuple[str, ...] = LINEARS
 
     def __str__(self) -> str:
@@ -106,7 +106,7 @@ class CompileOptions:
     target: str = "x86-64"
     bits: Bits = Bits(4, 8, 8)
     base: str = "nf4"
-    adapter: AdapterOptions = AdapterOptions(16, 32)
+    adapter: AdapterOptions = AdapterOptions()
     optimizer: str = "adamw"
     sequence_length: int = 128
     batch: int = 1

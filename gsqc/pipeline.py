@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order of the passes: from a captured model to the functions of a step.
 
-    outline_blocks    the L decoder blocks become one
-    lower_model       float nodes become typed integer ops
-    quantise_base     frozen weights become codes and the function that reads them
-    add_lora          selected linears gain a trainable branch
-    differentiate     forward saves, backward is generated
-    add_loss          final norm, logits and cross-entropy in chunks
-    expand_linear     quantise, gse_matmul, to_row
-    share_repeated    equal calls are made once
-    hoist_constants   what depends on frozen weights alone runs once per session
-    add_optimizer     an update function per matrix shape
-    lower_function    one kernel per call, memory planned
-    build_schedules   the order of the calls, activations placed
+outline_blocks    the L decoder blocks become one
+lower_model       float nodes become typed integer ops
+quantise_base     frozen weights become codes and the function that reads them
+add_lora          selected linears gain a trainable branch
+differentiate     forward saves, backward is generated
+add_loss          final norm, logits and cross-entropy in chunks
+expand_linear     quantise, gse_matmul, to_row
+share_repeated    equal calls are made once
+hoist_constants   what depends on frozen weights alone runs once per session
+add_optimizer     an update function per matrix shape
+lower_function    one kernel per call, memory planned
+build_schedules   the order of the calls, activations placed
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _block_functions(
     adapters = {n.name: tuple(value_of(n).shape) for n in block.placeholders.values() if "trainable" in n.meta}
     forward, backward = differentiate(block)
     dump("differentiate", forward, backward)
-    return {"block_forward": forward, "block_backward": backward}, adapters  # type: ignore[return-value]
+    return {"block_forward": forward, "block_backward": backward}, adapters
 
 
 def _each(functions: dict[str, Function], change: Callable[[Function], Function], name: str, dump: Dump) -> None:
@@ -114,7 +114,9 @@ def build_functions(
     dump("add_loss", *functions.values())
     _each(functions, expand_linear, "expand_linear", dump)
     _each(functions, share_repeated, "share_repeated", dump)
-    functions["block_prepare"] = hoist_constants("block_prepare", [functions["block_forward"], functions["block_backward"]])
+    functions["block_prepare"] = hoist_constants(
+        "block_prepare", [functions["block_forward"], functions["block_backward"]]
+    )
     functions["head_prepare"] = hoist_constants("head_prepare", [functions["head_backward"]])
     dump("hoist_constants", *functions.values())
     updates = add_optimizer(OPTIMIZERS[options.optimizer], list(adapters.values()))
@@ -182,7 +184,7 @@ def lower_step(
     tables: dict[str, str],
     norm: str,
 ) -> Step:
-    """Kernels, memory and schedules. `tables` and `norm` name the buffers of the embedding tables and the final norm."""
+    """Kernels, memory and schedules. `tables` and `norm` name the buffers of embedding tables and final norm."""
     layers = range(len(outline.parameters))
     by_name = {f"layers.{k}.{name}": shape for k in layers for name, shape in adapters.items()}
     step = Step(Plan(), KernelTable(), by_name)

@@ -65,7 +65,7 @@ class FunctionPlan:
 
 @dataclass
 class SchedulePlan:
-    """Function calls with their bindings, and the activations that live between them (offsets in the activation region)."""
+    """Function calls with their bindings, and the activations that live between them, at offsets of their region."""
 
     activations: dict[str, TensorPlan] = field(default_factory=dict)
     activation_bytes: int = 0
@@ -228,9 +228,9 @@ def decode_value(data: list[Any]) -> Value:
     kind, bits, tensors = data
     specs = [Spec(tuple(shape), dtype) for shape, dtype in tensors]
     if kind == "row":
-        return Row(*specs, bits)
+        return Row(specs[0], specs[1], bits)
     if kind == "gse":
-        return Gse(*specs, bits)
+        return Gse(specs[0], specs[1], specs[2], bits)
     return specs[0]
 
 

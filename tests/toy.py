@@ -70,11 +70,14 @@ class _Graph:
     def layer(self, i: int, x: torch.fx.Node) -> torch.fx.Node:
         s = self.sizes
         w = {k: self.placeholder(f"model.layers.{i}.{k}", shape) for k, shape in s.weights().items()}
-        tables = [self.placeholder(f"rope_{t}", (s.tokens, s.head_dim // 2), constant=f"rope_{t}") for t in ("cos", "sin")]
+        tables = [
+            self.placeholder(f"rope_{t}", (s.tokens, s.head_dim // 2), constant=f"rope_{t}") for t in ("cos", "sin")
+        ]
         linear = lambda y, short: self.call(mo.linear, i, y, w[f"{MODULES[short]}.weight"])  # noqa: E731
         h = self.call(mo.rms_norm, i, x, w["input_layernorm.weight"], eps=1e-5)
         q, k, v = (
-            self.call(mo.split_heads, i, linear(h, n), heads=c) for n, c in (("q", s.heads), ("k", s.kv_heads), ("v", s.kv_heads))
+            self.call(mo.split_heads, i, linear(h, n), heads=c)
+            for n, c in (("q", s.heads), ("k", s.kv_heads), ("v", s.kv_heads))
         )
         q, k = (self.call(mo.rope, i, y, *tables) for y in (q, k))
         o = self.call(mo.merge_heads, i, self.call(mo.attention, i, q, k, v, scale=s.head_dim**-0.5))
@@ -130,7 +133,12 @@ class Toy:
 
 
 def build_toy(
-    *, bits: Bits | None = None, linears: tuple[str, ...] = ALL, optimizer: str = "adamw", dump: Any = None, sizes: Sizes | None = None
+    *,
+    bits: Bits | None = None,
+    linears: tuple[str, ...] = ALL,
+    optimizer: str = "adamw",
+    dump: Any = None,
+    sizes: Sizes | None = None,
 ) -> Toy:
     """The toy through every pass, with NF4 weights and adapters of rank 8."""
     sizes = sizes or Sizes()
@@ -153,10 +161,15 @@ def build_toy(
     functions, adapters = build_functions(captured, outline, codes, options, Dump(dump))
     step = lower_step(functions, adapters, captured, outline, options, {"embed": TABLE, "head": TABLE}, NORM)
     toy = Toy(sizes, captured, outline, codes, step, functions)
-    toy.table = evaluate(quantise, [to_row(rng.standard_normal((sizes.vocabulary, sizes.hidden)) * 0.3, 30)], {"bits": 8})
+    toy.table = evaluate(
+        quantise, [to_row(rng.standard_normal((sizes.vocabulary, sizes.hidden)) * 0.3, 30)], {"bits": 8}
+    )
     norm = to_row(1 + 0.2 * rng.standard_normal((1, sizes.hidden)), 16)
     toy.base = {f"{name}.{key}": a for name, c in codes.items() for key, a in c.arrays.items()}
-    toy.base |= {f"{TABLE}.{key}": getattr(toy.table, key) for key in "mde"} | {f"{NORM}.m": norm.m, f"{NORM}.e": norm.e}
+    toy.base |= {f"{TABLE}.{key}": getattr(toy.table, key) for key in "mde"} | {
+        f"{NORM}.m": norm.m,
+        f"{NORM}.e": norm.e,
+    }
     for name, table in captured.constants.items():
         toy.base[name] = np.rint(table * 2.0**TABLE_FRACTION_BITS).astype(np.int32)[None]
     return toy

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Capture: from a model to a graph of `gsqc.model_ops` calls, its weights by name and its rope tables.
 
-    models/      read the model and its weights
-    export.py    torch.export, with norms, rotary embedding and attention as single operators
-    convert.py   the exported graph becomes model_ops; what has no entry is reported with the user's source lines
-    float_run.py runs the graph in float: the reference
+models/      read the model and its weights
+export.py    torch.export, with norms, rotary embedding and attention as single operators
+convert.py   the exported graph becomes model_ops; what has no entry is reported with the user's source lines
+float_run.py runs the graph in float: the reference
 """
 
 from __future__ import annotations

@@ -57,7 +57,9 @@ class ModelConfig:
                 tied_embeddings=head.args[1] is tables[0],  # type: ignore[union-attr]
             )
         except (AttributeError, TypeError, ValueError) as error:
-            raise ModelError(f"the model's configuration is incomplete: {error}", "see config.json of a Llama") from error
+            raise ModelError(
+                f"the model's configuration is incomplete: {error}", "see config.json of a Llama"
+            ) from error
 
 
 @dataclass

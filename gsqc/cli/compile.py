@@ -11,7 +11,8 @@ import typer
 
 from gsqc.cli.output import JsonOption, Output
 from gsqc.errors import OptionError
-from gsqc.options import AdapterOptions, Bits, CompileOptions, choose_base, collect, raise_together
+from gsqc.models.catalogue import KNOWN_MODELS
+from gsqc.options import parse_compile_options
 
 
 def compile_command(
@@ -31,16 +32,14 @@ def compile_command(
 ) -> None:
     """Compile MODEL into an integer-only fine-tuning step."""
     out = Output(json)
-    problems: list[str] = []
-    parsed_bits = collect(problems, Bits.parse, bits, Bits(4, 8, 8))
-    parsed_adapter = collect(problems, AdapterOptions.parse, adapter, AdapterOptions())
-    raise_together(problems)
-    options = CompileOptions(
+    options = parse_compile_options(
+        model,
+        bits=bits,
+        base=base,
+        adapter=adapter,
+        known_models=KNOWN_MODELS,
         output=output,
         target=target,
-        bits=parsed_bits,
-        base=choose_base(base, model, parsed_bits),
-        adapter=parsed_adapter,
         optimizer=optimizer,
         sequence_length=seq,
         batch=batch,

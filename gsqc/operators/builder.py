@@ -40,9 +40,10 @@ class Tensor:
         self.data = data
 
     def _binary(self, operator: str, other: Tensor | int) -> Tensor:
-        return self.builder.elementwise(operator, self, self._lift(other))
+        return self.builder.elementwise(operator, self, self.lift(other))
 
-    def _lift(self, other: Tensor | int) -> Tensor:
+    def lift(self, other: Tensor | int) -> Tensor:
+        """The other operand as a tensor: an int becomes a constant of this rank."""
         return other if isinstance(other, Tensor) else self.builder.const(other, len(self.shape))
 
     def __add__(self, other: Tensor | int) -> Tensor:
@@ -54,7 +55,7 @@ class Tensor:
         return self._binary("sub", other)
 
     def __rsub__(self, other: int) -> Tensor:
-        return self._lift(other)._binary("sub", self)
+        return self.lift(other)._binary("sub", self)
 
     def __mul__(self, other: Tensor | int) -> Tensor:
         return self._binary("mul", other)
@@ -207,9 +208,7 @@ ELEMENTWISE = (*ARITHMETIC, *BITWISE, *SHIFTS, *COMPARISONS, "select")
 
 def where(condition: Tensor, x: Tensor | int, y: Tensor | int) -> Tensor:
     """SELECT: x where the condition holds, else y."""
-    b, rank = condition.builder, len(condition.shape)
-    lift = lambda v: v if isinstance(v, Tensor) else b.const(v, rank)  # noqa: E731
-    return b.elementwise("select", condition, lift(x), lift(y))
+    return condition.builder.elementwise("select", condition, condition.lift(x), condition.lift(y))
 
 
 def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:

@@ -115,7 +115,7 @@ class TraceBuilder(Builder):
         return self._record("transpose", (x,), shape, x.dtype, permutation=tuple(permutation))
 
     def slice(self, x: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor:
-        assert all(0 <= s and s + n <= m for s, n, m in zip(start, size, x.shape, strict=True))
+        assert all(s >= 0 and s + n <= m for s, n, m in zip(start, size, x.shape, strict=True))
         return self._record("slice", (x,), size, x.dtype, start=tuple(start))
 
     def concat(self, xs: Sequence[Tensor], axis: int) -> Tensor:

@@ -73,8 +73,8 @@ def _join_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
 @op(Kind.VIEW)
 def table_rows(b: Builder, table: Gse, *, start: int, count: int) -> Gse:
     """Rows [start, start + count) of a GSE table: a part of the same memory."""
-    part = [t.slice((start, 0), (count, t.shape[1])) for t in (table.m, table.d, table.e)]
-    return Gse(*part, table.bits)
+    m, d, e = (t.slice((start, 0), (count, t.shape[1])) for t in (table.m, table.d, table.e))
+    return Gse(m, d, e, table.bits)
 
 
 @op(Kind.VIEW)

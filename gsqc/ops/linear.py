@@ -131,4 +131,6 @@ def _to_row_cases(rng: np.random.Generator) -> Iterator[Case]:
 
 @cases(linear)
 def _linear_cases(rng: np.random.Generator) -> Iterator[Case]:
-    yield Case("ragged", [random_row(rng, (5, 40), 16), random_row(rng, (7, 40), 24)], dict(x_bits=8, w_bits=6, bits=16))
+    yield Case(
+        "ragged", [random_row(rng, (5, 40), 16), random_row(rng, (7, 40), 24)], {"x_bits": 8, "w_bits": 6, "bits": 16}
+    )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Building blocks of the ops: normalisation, sums of products, reciprocals, roots and exponentials in int32 operators.
 
-Notation: a pair (m, e) stands for m · 2^e. Tables have 513 int16 entries and are interpolated by TABLE; they are centred
-on 0.75, which wins one bit. A table seed with one Newton step gives reciprocal and reciprocal root to 3e-9.
+Notation: a pair (m, e) stands for m · 2^e. Tables have 513 int16 entries and are interpolated by TABLE; they are
+centred on 0.75, which wins one bit. A table seed with one Newton step gives reciprocal and reciprocal root to 3e-9.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def constant_like(x: Tensor, value: int) -> Tensor:
 
 def q31(value: float) -> int:
     """A factor below 1 as the constant of `mulc`; evaluated at compile time."""
-    return int(round(value * 2.0**31))
+    return round(value * 2.0**31)
 
 
 def scale_by_power(x: Tensor, n: Tensor | int) -> Tensor:
@@ -123,11 +123,11 @@ def row_sum(m: Tensor) -> Scaled:
 
 
 def _table(function: Callable[[float], float]) -> list[int]:
-    return [int(round((function(i / 512) - 0.75) * 2**16)) for i in range(513)]
+    return [round((function(i / 512) - 0.75) * 2**16) for i in range(513)]
 
 
 def _table_pair(function: Callable[[float], float]) -> tuple[list[int], list[int]]:
-    full = [int(round((function(i / 512) - 0.75) * 2**30)) for i in range(513)]
+    full = [round((function(i / 512) - 0.75) * 2**30) for i in range(513)]
     high = [(x + 8192) >> 14 for x in full]
     return high, [x - (h << 14) for x, h in zip(full, high, strict=True)]
 

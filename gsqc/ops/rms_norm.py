@@ -37,7 +37,7 @@ def rms_norm(b: Builder, x: Row, weight: Row, *, eps: float) -> tuple[Row, Row, 
     square, square_e = row_sum(m.mulr30(m))
     square_e = square_e + (e + e) + 30
     fraction, exponent = np.frexp(eps * n)
-    eps_m = constant_like(square, int(round(float(fraction) * 2**29)))
+    eps_m = constant_like(square, round(float(fraction) * 2**29))
     eps_e = constant_like(square, int(exponent) - 29)
     total, total_e = add_scaled(square.round_shift(1), square_e + 1, eps_m, eps_e)
     r, f = reciprocal_root(total, total_e)

@@ -100,7 +100,7 @@ def _backward(head: _Head) -> Function:
     unit = head.input("saved_unit", row_spec((head.tokens, head.hidden), 16))
     scale = head.input("saved_scale", row_spec((head.tokens, 1), 31))
     state = [head.column(f"saved_{name}") for name in STATE[:3]]
-    dh = None
+    dh: Node | None = None
     for start, count in _chunks(head.vocabulary):
         logits = head.logits(h, table, start, count)
         p = head.call(cross_entropy_probabilities, logits, *state, weights)
@@ -108,7 +108,10 @@ def _backward(head: _Head) -> Function:
         columns = head.call(quantise, head.call(transpose, part, permutation=(1, 0)), bits=ATTENTION_BITS)
         chunk = emit_linear(head.function.graph, p, columns, **WIDTHS, bits=24)
         dh = chunk if dh is None else head.call(add, dh, chunk, bits=30)
-    rows = head.call(embedding, head.call(reshape, labels, shape=(head.tokens,)), table, columns=value_of(table).shape[1])
+    rows = head.call(
+        embedding, head.call(reshape, labels, shape=(head.tokens,)), table, columns=value_of(table).shape[1]
+    )
+    assert dh is not None
     dh = head.call(subtract_weighted, dh, rows, weights, bits=24)
     head.function.set_outputs({"dx": head.call(rms_norm_grad, dh, norm, unit, scale)})
     return head.function

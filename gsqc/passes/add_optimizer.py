@@ -24,7 +24,8 @@ def update_name(shape: tuple[int, int]) -> str:
 def state_values(optimizer: OptimizerSpec, shape: tuple[int, int]) -> dict[str, Any]:
     """The optimizer's state for one matrix: Rows by name."""
     return {
-        name: Row(Spec(shape, "int32"), Spec((shape[0], 1), "int32"), bits) for name, bits in optimizer.state_bits.items()
+        name: Row(Spec(shape, "int32"), Spec((shape[0], 1), "int32"), bits)
+        for name, bits in optimizer.state_bits.items()
     }
 
 

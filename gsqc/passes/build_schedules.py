@@ -3,11 +3,11 @@
 
 before:  functions embed, block_forward, block_backward, head_forward, …
 after:   prepare:  block_prepare × L, head_prepare                          once, when a session starts
-         train:    embed, block_forward × L, head_forward, head_backward, block_backward × L     one sequence
+         train:    embed, block_forward × L, head_forward, head_backward, block_backward × L   one sequence
          update:   update of each adapter matrix                            once a step
          evaluate: embed, block_forward × L, head_forward                   logits: …, head_logits
 
-ensures: an activation's place in the arena is free outside its life; what forward saves lives until its block's backward
+ensures: an activation's place is free outside its life; what forward saves lives until its block's backward
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Binding:
             meta = placeholders[value].meta if value in placeholders else {}
             if "array" in meta:
                 return f"{self.parameters[layer][meta['position']]}.{meta['array']}"
-            return meta["constant"] if "constant" in meta else f"layers.{layer}.{value}"
+            return str(meta.get("constant", f"layers.{layer}.{value}"))
 
         return bind
 
@@ -115,8 +115,7 @@ def build_schedules(
 ) -> dict[str, SchedulePlan]:
     """The schedules by name. `updates` gives, for each adapter matrix, its update function and its buffer's name."""
     layers = len(binding.parameters)
-    new = lambda: ScheduleBuilder(functions, plans, outside)  # noqa: E731
-    prepare, train, evaluate, logits, update = (new() for _ in range(5))
+    prepare, train, evaluate, logits, update = (ScheduleBuilder(functions, plans, outside) for _ in range(5))
     for k in range(layers):
         prepare.call("block_prepare", binding.layer("block_prepare", k, {}))
     prepare.call("head_prepare", binding.head("head_prepare", {}))

@@ -27,8 +27,8 @@ from gsqc.ops.registry import Kind, Op
 class _Call:
     """What a gradient rule sees of the forward call: backward nodes that stand for its arguments and results."""
 
-    args: "_Results"
-    results: "_Results"
+    args: _Results
+    results: _Results
     attributes: dict[str, Any]
     needs: list[bool]
 
@@ -36,7 +36,7 @@ class _Call:
 class _Results:
     """Forward nodes by index, brought into the backward graph when asked for."""
 
-    def __init__(self, walk: "_ReverseWalk", nodes: list[Node | None]) -> None:
+    def __init__(self, walk: _ReverseWalk, nodes: list[Node | None]) -> None:
         self.walk, self.nodes = walk, nodes
 
     def __getitem__(self, index: int) -> Node:
@@ -69,7 +69,7 @@ class _ReverseWalk:
         """Append a call; a transpose of a transpose is what it was."""
         if operation is transpose and is_call(args[0], transpose):
             inner = args[0].kwargs["permutation"]
-            if all(inner[p] == k for k, p in enumerate(attributes["permutation"])):  # type: ignore[index,arg-type]
+            if all(inner[p] == k for k, p in enumerate(attributes["permutation"])):  # type: ignore[index]
                 return args[0].args[0]
         result = add_call(self.graph, operation, *args, **attributes)
         if operation is linear:
@@ -141,7 +141,7 @@ class _ReverseWalk:
         names = [f"{parameter.name}_grad_{limb}" for limb in ("high", "low")]
         limbs = [self._insert_placeholder(name, spec) for name in names]
         bits = {k: gradient.kwargs[k] for k in ("x_bits", "w_bits")}
-        high, low = self.call(linear_accumulate, *gradient.args, *limbs, **bits)  # type: ignore[misc]
+        high, low = self.call(linear_accumulate, *gradient.args, *limbs, **bits)  # type: ignore[arg-type]
         self.accumulated.update(zip(names, (high, low), strict=True))
 
 

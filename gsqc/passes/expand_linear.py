@@ -9,6 +9,8 @@ requires: differentiate      ensures: every call is one kernel
 
 from __future__ import annotations
 
+import torch.fx
+
 from gsqc.formats import Gse
 from gsqc.graph import Function, Node, add_call, is_call, results_of, shape_of, value_of
 from gsqc.ops.accumulate import accumulate_gradient, linear_accumulate
@@ -17,20 +19,19 @@ from gsqc.ops.linear import gse_matmul, linear, product_exponent, to_row
 from gsqc.ops.quantise import quantise
 
 
-def emit_product(graph: object, x: Node, w: Node, x_bits: int, w_bits: int) -> tuple[Node, Node, Node, int]:
+def emit_product(graph: torch.fx.Graph, x: Node, w: Node, x_bits: int, w_bits: int) -> tuple[Node, Node, Node, int]:
     """x · wᵀ from Rows or ready GSE operands: (int32 result, row exponents, column exponents, exponent offset)."""
-    call = lambda op, *a, **kw: add_call(graph, op, *a, **kw)  # type: ignore[arg-type]  # noqa: E731
-    qx = x if isinstance(value_of(x), Gse) else call(quantise, x, bits=x_bits)
-    qw = w if isinstance(value_of(w), Gse) else call(quantise, w, bits=w_bits)
-    c = call(gse_matmul, qx, qw)
+    qx = x if isinstance(value_of(x), Gse) else add_call(graph, quantise, x, bits=x_bits)
+    qw = w if isinstance(value_of(w), Gse) else add_call(graph, quantise, w, bits=w_bits)
+    c = add_call(graph, gse_matmul, qx, qw)
     offset = product_exponent(value_of(qx).bits, value_of(qw).bits, shape_of(qx)[-1])
-    return c, call(row_exponents, qx), call(column_exponents, qw), offset
+    return c, add_call(graph, row_exponents, qx), add_call(graph, column_exponents, qw), offset
 
 
-def emit_linear(graph: object, x: Node, w: Node, *, x_bits: int, w_bits: int, bits: int) -> Node:
+def emit_linear(graph: torch.fx.Graph, x: Node, w: Node, *, x_bits: int, w_bits: int, bits: int) -> Node:
     """The expanded form of `linear`, for operands that may be GSE already."""
     c, row_e, column_e, offset = emit_product(graph, x, w, x_bits, w_bits)
-    y: Node = add_call(graph, to_row, c, row_e, column_e, offset=offset, bits=bits)  # type: ignore[arg-type]
+    y: Node = add_call(graph, to_row, c, row_e, column_e, offset=offset, bits=bits)
     return y
 
 
@@ -40,7 +41,7 @@ def expand_linear(function: Function) -> Function:
     for node in list(function.calls()):
         if is_call(node, linear):
             with graph.inserting_before(node):
-                new = [emit_linear(graph, *node.args, **node.kwargs)]  # type: ignore[arg-type,misc]
+                new = [emit_linear(graph, *node.args, **node.kwargs)]  # type: ignore[arg-type]
         elif is_call(node, linear_accumulate):
             x, w, high, low = node.args
             with graph.inserting_before(node):

@@ -36,8 +36,8 @@ def _constant_calls(function: Function) -> tuple[list[Node], set[Node]]:
 
 def _key(node: Node, names: dict[Node, str]) -> str:
     """A name that is equal for equal computations on equal placeholders."""
-    parts = [names[a] if a in names else str(a) for a in node.args]  # type: ignore[index,arg-type]
-    target = node.target.name if isinstance(node.target, Op) else "getitem"  # type: ignore[union-attr]
+    parts = [names.get(a, str(a)) if isinstance(a, Node) else str(a) for a in node.args]
+    target = node.target.name if isinstance(node.target, Op) else "getitem"
     return f"{target}({', '.join(parts)}, {sorted(node.kwargs.items())})"
 
 

@@ -2,10 +2,10 @@
 """lower_model: the float nodes of a decoder block become integer ops on typed values.
 
 before:  y = linear(x, w); p = attention(q, k, v)
-after:   y: row16[T,n] = linear(x, w, x_bits=8, w_bits=8, bits=16); s = linear(q, k, …); p = softmax(s); o = linear(p, vᵀ)
+after:   y: row16[T,n] = linear(x, w, x_bits=8, …)   s = linear(q, k, …)   p = softmax(s)   o = linear(p, vᵀ)
 
 requires: outline_blocks
-ensures: every node has a type; frozen weights are placeholders with `meta["weight"]`, rope tables with `meta["constant"]`
+ensures: every node has a type; frozen weights are placeholders with `meta["weight"]`, tables with `meta["constant"]`
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Lowering:
         self.nodes: dict[Node, Node] = {}
 
     def call(self, node: Node) -> Node:
-        rule: Callable[[_Lowering, Node], Node] = _RULES[node.target]  # type: ignore[index]
+        rule: Callable[[_Lowering, Node], Node] = _RULES[node.target]
         return rule(self, node)
 
     def args(self, node: Node) -> list[Node]:
@@ -74,22 +74,21 @@ class _Lowering:
         heads, tokens, width = shape_of(q)
         groups = shape_of(k)[0]
         shared = heads // groups
-        call = lambda op, *a, **kw: add_call(self.graph, op, *a, **kw)  # noqa: E731
 
         def product(x: Node, w: Node, bits: int) -> Node:
-            y: Node = call(linear, x, w, x_bits=ATTENTION_BITS, w_bits=ATTENTION_BITS, bits=bits)
+            y: Node = add_call(self.graph, linear, x, w, x_bits=ATTENTION_BITS, w_bits=ATTENTION_BITS, bits=bits)
             y.meta["gradient_bits"] = ATTENTION_BITS
             return y
 
         rows = (groups, shared * tokens)
-        q = call(view, q, shape=(*rows, width), exponent_shape=(*rows, 1))
+        q = add_call(self.graph, view, q, shape=(*rows, width), exponent_shape=(*rows, 1))
         scores = product(q, k, 24)
         split = (groups, shared, tokens)
-        scores = call(view, scores, shape=(*split, tokens), exponent_shape=(*split, 1))
-        p = call(softmax, scores, scale=float(node.kwargs["scale"]))  # type: ignore[arg-type]
-        p = call(view, p, shape=(*rows, tokens), exponent_shape=(*rows, 1))
-        o = product(p, call(transpose, v, permutation=(0, 2, 1)), 16)
-        out: Node = call(view, o, shape=(heads, tokens, width), exponent_shape=(heads, tokens, 1))
+        scores = add_call(self.graph, view, scores, shape=(*split, tokens), exponent_shape=(*split, 1))
+        p = add_call(self.graph, softmax, scores, scale=float(node.kwargs["scale"]))  # type: ignore[arg-type]
+        p = add_call(self.graph, view, p, shape=(*rows, tokens), exponent_shape=(*rows, 1))
+        o = product(p, add_call(self.graph, transpose, v, permutation=(0, 2, 1)), 16)
+        out: Node = add_call(self.graph, view, o, shape=(heads, tokens, width), exponent_shape=(heads, tokens, 1))
         return out
 
     def merge_heads(self, node: Node) -> Node:
@@ -127,7 +126,9 @@ def _constant(graph: Any, node: Node, tokens: int, half_width: int) -> Node:
     return add_placeholder(graph, node.meta["constant"], value, constant=node.meta["constant"], frozen=True)
 
 
-def lower_model(outline: Outline, *, tokens: int, hidden: int, head_dim: int, shapes: dict[str, Any], bits: Bits) -> Function:
+def lower_model(
+    outline: Outline, *, tokens: int, hidden: int, head_dim: int, shapes: dict[str, Any], bits: Bits
+) -> Function:
     """The decoder block as a typed function x: row24[T,hidden] -> x; `shapes` gives each parameter's shape by name."""
     function = Function("block")
     graph = function.graph

@@ -23,7 +23,7 @@ class Lifetime:
 
 
 def plan_memory(lifetimes: list[Lifetime]) -> tuple[dict[str, int], int]:
-    """Byte offsets by name, and the size of the region. Largest first, each at the lowest gap that is free all its life.
+    """Byte offsets by name, and the region's size. Largest first, each at the lowest gap that is free all its life.
 
     Pisarchyk & Lee 2020, "Efficient Memory Management for Deep Neural Net Inference", greedy by size.
     """

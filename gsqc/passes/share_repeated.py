@@ -21,6 +21,6 @@ def share_repeated(function: Function) -> Function:
         key = (node.target, tuple(node.args), tuple(sorted(node.kwargs.items(), key=lambda item: item[0])))
         first = seen.setdefault(key, node)
         if first is not node:
-            node.replace_all_uses_with(first)  # type: ignore[arg-type]
+            node.replace_all_uses_with(first)
             function.graph.erase_node(node)
     return function

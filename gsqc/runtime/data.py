@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training data: JSONL records of prompt and completion, or plain text, as padded token sequences.
 
-A record becomes tokens(prompt + newline) + tokens(completion) + end of text; the loss counts from the first token of the
-completion. Plain text is cut into pieces of the sequence length; the loss counts everywhere.
+A record becomes tokens(prompt + newline) + tokens(completion) + end of text; the loss counts from the completion's first
+token on. Plain text is cut into pieces of the sequence length; the loss counts everywhere.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ Int32 = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """One padded sequence, int32 [T] each: the model reads `tokens` and is to say `labels`; `weights` in Q14 masks prompt
-    and padding with 0.
+    """One padded sequence, int32 [T] each: the model reads `tokens` and is to say `labels`.
+
+    `weights` in Q14 masks prompt and padding with 0.
     """
 
     tokens: Int32
@@ -69,7 +70,10 @@ class Dataset:
             for k in range(position, position + batch):
                 epoch = k // count
                 if epoch not in orders:
-                    orders = {epoch: permutation(count, seed, epoch), **{e: orders[e] for e in orders if e == epoch - 1}}
+                    orders = {
+                        epoch: permutation(count, seed, epoch),
+                        **{e: orders[e] for e in orders if e == epoch - 1},
+                    }
                 chosen.append(self.sequences[orders[epoch][k % count]])
             position += batch
             yield chosen
@@ -162,7 +166,9 @@ def load_data(path: Path, tokenizer: Tokenizer, length: int) -> Dataset:
     elif path.suffix == ".txt":
         _add_text(dataset, path, tokenizer, length)
     else:
-        raise DataError(f"{path.name} is neither .jsonl nor .txt", "give JSONL with prompt and completion, or plain text")
+        raise DataError(
+            f"{path.name} is neither .jsonl nor .txt", "give JSONL with prompt and completion, or plain text"
+        )
     if not dataset.sequences:
         what = "every prompt alone fills the sequence length" if dataset.skipped_records else "the data set is empty"
         raise DataError(f"{path.name}: {what}", "give a file with records, or compile with a longer --seq")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiled kernels: loads a bundle's library and calls its functions on numpy arrays. Needs tvm_ffi, not the compiler."""
+"""Compiled kernels: loads a bundle's library and calls its functions on numpy arrays. Needs tvm_ffi only."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def exp2_negative(x: int) -> int:
 
 
 def pick_token(chunks: list[Chunk], temperature: Fraction, seed: int, position: int) -> int:
-    """The next token: the largest logit at temperature 0, else drawn with probability 2^(logit · log2(e) / temperature).
+    """The next token: the largest logit at temperature 0, else drawn with weight 2^(logit · log2(e) / temperature).
 
     Tokens more than 30 octaves below the largest have no chance. The draw depends on seed and position alone.
     """

@@ -72,7 +72,12 @@ class Session:
     """
 
     def __init__(
-        self, bundle: str | Path, run: str | Path | None = None, *, target: str | None = None, threads: int | None = None
+        self,
+        bundle: str | Path,
+        run: str | Path | None = None,
+        *,
+        target: str | None = None,
+        threads: int | None = None,
     ) -> None:
         self.bundle = Bundle.open(Path(bundle), check_machine=target != "numpy")
         manifest = self.bundle.manifest
@@ -126,7 +131,8 @@ class Session:
             values = getattr(sequence, name)
             if values.shape != (self.sequence_length,):
                 raise DataError(
-                    f"a sequence of {values.size} {name} for a bundle of {self.sequence_length}", "pad it to the bundle's"
+                    f"a sequence of {values.size} {name} for a bundle of {self.sequence_length}",
+                    "pad it to the bundle's",
                 )
             limit = WEIGHT_ONE if name == "weights" else vocabulary - 1
             if values.min() < 0 or values.max() > limit:
@@ -141,17 +147,23 @@ class Session:
         loss = int((self.executor.tensors["loss"].astype(np.int64) * weights).sum())
         return loss, int(weights.sum())
 
-    def step(self, sequences: Sequence[TokenSequence], learning_rate: Fraction, decay: Fraction = Fraction(0)) -> StepResult:
+    def step(
+        self, sequences: Sequence[TokenSequence], learning_rate: Fraction, decay: Fraction = Fraction(0)
+    ) -> StepResult:
         """One optimizer step on a batch: gradients of the summed token losses, divided by the tokens in the update."""
         if not 1 <= len(sequences) <= self.batch:
-            raise DataError(f"{len(sequences)} sequences for a bundle of batch {self.batch}", "compile with a larger --batch")
+            raise DataError(
+                f"{len(sequences)} sequences for a bundle of batch {self.batch}", "compile with a larger --batch"
+            )
         self.executor.clear_gradients()
         loss = weight = 0
         for sequence in sequences:
             sequence_loss, sequence_weight = self._run_sequence("train", sequence)
             loss, weight = loss + sequence_loss, weight + sequence_weight
         if weight == 0:
-            raise DataError("a batch has no token with a loss", "give records a completion that fits the sequence length")
+            raise DataError(
+                "a batch has no token with a loss", "give records a completion that fits the sequence length"
+            )
         inputs = self.optimizer.step_inputs(learning_rate, decay, self.step_count + 1, weight)
         for name, value in inputs.items():
             self.executor.tensors[name][0] = value
@@ -164,7 +176,9 @@ class Session:
         totals = [self._run_sequence("evaluate", s) for s in sequences]
         loss, weight = sum(t[0] for t in totals), sum(t[1] for t in totals)
         if weight == 0:
-            raise DataError("the data has no token with a loss", "give records a completion that fits the sequence length")
+            raise DataError(
+                "the data has no token with a loss", "give records a completion that fits the sequence length"
+            )
         mean = _mean_loss(loss, weight)
         return EvaluationResult(mean, math.exp(mean), round(weight / WEIGHT_ONE))
 

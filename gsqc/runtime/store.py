@@ -87,7 +87,7 @@ class RunStore:
         write_atomically(self.path / STATE, save(tensors, {"step": str(step), "bundle": self.bundle.id}))
 
     def load_state(self, expected: dict[str, TensorPlan]) -> tuple[dict[str, Array], int] | None:
-        """The saved tensors, with the names, types and sizes that are expected, and the step; None if there are none."""
+        """The saved tensors, with the names, types and sizes expected, and the step; None if there are none."""
         file = self.path / STATE
         if not file.exists():
             return None

@@ -1,2 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
 """Targets: what turns recorded ops into code, one folder each. A target can be deleted without touching another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gsqc.ops.registry import OPS, Kind
+from gsqc.targets.llvm.cpu import CPU_TARGETS
+
+
+@dataclass(frozen=True)
+class TargetInfo:
+    """What `gsqc targets` shows: a sentence, and the CPU flags that a machine must have."""
+
+    description: str
+    cpu_features: tuple[str, ...] = ()
+
+
+TARGETS = {
+    "numpy": TargetInfo("the golden evaluator: every op's own function; slow, for checks"),
+    **{
+        name: TargetInfo(f"{cpu.triple}, LLVM {cpu.mcpu}, through TVM", cpu.features)
+        for name, cpu in CPU_TARGETS.items()
+    },
+}
+
+_LOWERINGS = {
+    Kind.ROW: "row program",
+    Kind.LAYOUT: "layout program",
+    Kind.MATMUL: "matmul kernel",
+    Kind.VIEW: "no code",
+}
+GRAPH_LEVEL = ("linear", "linear_accumulate")
+"""Ops that a pass replaces before code is generated."""
+
+
+def op_support() -> dict[str, dict[str, str]]:
+    """For each op, how each target runs it."""
+    import gsqc.ops.all  # noqa: F401
+
+    support = {}
+    for name, operation in sorted(OPS.items()):
+        how = "expanded by a pass" if name in GRAPH_LEVEL else _LOWERINGS[operation.kind]
+        support[name] = {target: "evaluated" if target == "numpy" else how for target in TARGETS}
+    return support

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each generated gradient against float64 autograd on tensors like a model's: activations with outlier columns.
 
-A Row-16 carries 15 bits below the row's largest number; rounding a row whose rms is 1/4 to 1/50 of its largest is then an
-error of 2^-16/√3 · (4 … 50), that is 3.5e-5 … 4.4e-4 of the row's norm. Bounds below are about twice what was measured
-(in the comments), which is that rounding and nothing else.
+A Row-16 carries 15 bits below the row's largest number; rounding a row whose rms is 1/4 to 1/50 of its largest is
+then an error of 2^-16/√3 · (4 … 50), that is 3.5e-5 … 4.4e-4 of the row's norm. Bounds are about twice what was
+measured, which is that rounding and nothing else.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ def activations(rng: np.random.Generator, rows: int, columns: int, outlier: floa
     return x
 
 
-def leaf(x: np.ndarray):  # noqa: ANN201
+def leaf(x: np.ndarray):
     return torch.tensor(x, dtype=torch.float64, requires_grad=True)
 
 
 def test_rms_norm() -> None:
     rng = np.random.default_rng(1)
-    x, w, dy = to_row(activations(rng, 32, 576), 24), to_row(rng.uniform(0.2, 3, (1, 576)), 16), to_row(
-        activations(rng, 32, 576, 5), 16
+    x, w, dy = (
+        to_row(activations(rng, 32, 576), 24),
+        to_row(rng.uniform(0.2, 3, (1, 576)), 16),
+        to_row(activations(rng, 32, 576, 5), 16),
     )
     y, unit, scale = evaluate(OPS["rms_norm"], [x, w], {"eps": 1e-5})
     dx = evaluate(OPS["rms_norm_grad"], [dy, w, unit, scale], {})
@@ -85,8 +87,8 @@ def test_rope_is_undone_by_its_gradient() -> None:
 def test_linear(bits: int, bound: float) -> None:
     """y, dx and dw of a linear against float on the unquantised operands.
 
-    A group of 32 normal numbers has its largest at about 2.1 rms; b bits leave steps of 2^-(b-2) · 2 … 4 rms, so an error
-    of 2^-(b-1) · 0.6 … 1.2 per operand: 0.7 % at 8 bits, and twice that for each bit less (and once more by √2 for two).
+    A group of 32 normal numbers has its largest at about 2.1 rms; b bits leave steps of 2^-(b-2) · 2 … 4 rms, so an
+    error of 2^-(b-1) · 0.6 … 1.2 per operand: 0.7 % at 8 bits, twice that for each bit less, and √2 for two operands.
     """
     rng = np.random.default_rng(5)
     x, w, dy = (to_row(rng.standard_normal(s), 24) for s in ((48, 96), (64, 96), (48, 64)))

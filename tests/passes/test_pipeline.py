@@ -57,7 +57,9 @@ def float_losses(toy: Toy, tokens: np.ndarray, labels: np.ndarray, adapters: dic
     tables = [torch.tensor(toy.captured.constants[f"rope_{t}"]) for t in ("cos", "sin")]
     x = toy.frozen(TABLE)[tokens]
     for i in range(s.layers):
-        frozen = lambda name, i=i: toy.frozen(f"model.layers.{i}.{name}.weight")
+
+        def frozen(name: str, i: int = i) -> torch.Tensor:
+            return toy.frozen(f"model.layers.{i}.{name}.weight")
 
         def linear(x: torch.Tensor, short: str, i: int = i, frozen=frozen) -> torch.Tensor:
             y = x @ frozen(MODULES[short]).T
@@ -65,7 +67,9 @@ def float_losses(toy: Toy, tokens: np.ndarray, labels: np.ndarray, adapters: dic
             return y if a is None else y + 2 * (x @ a.T) @ b.T
 
         h = mo.rms_norm(x, frozen("input_layernorm"), eps=1e-5)
-        q, k, v = (mo.split_heads(linear(h, n), heads=c) for n, c in (("q", s.heads), ("k", s.kv_heads), ("v", s.kv_heads)))
+        q, k, v = (
+            mo.split_heads(linear(h, n), heads=c) for n, c in (("q", s.heads), ("k", s.kv_heads), ("v", s.kv_heads))
+        )
         q, k = (mo.rope(y, *tables) for y in (q, k))
         x = x + linear(mo.merge_heads(mo.attention(q, k, v, scale=s.head_dim**-0.5)), "o")
         h = mo.rms_norm(x, frozen("post_attention_layernorm"), eps=1e-5)
@@ -161,7 +165,7 @@ def test_code_does_not_grow_with_depth() -> None:
     assert shallow.functions == deep.functions
 
 
-def test_dump_writes_each_pass(tmp_path, file_regression) -> None:  # noqa: ANN001
+def test_dump_writes_each_pass(tmp_path, file_regression) -> None:
     build_toy(linears=("q",), dump=tmp_path)
     files = sorted(p.name for p in tmp_path.iterdir())
     assert files[0] == "01_lower_model.txt"

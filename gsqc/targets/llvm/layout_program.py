@@ -1,1 +1,2 @@
-def write_layout_program(*a): raise NotImplementedError
+def write_layout_program(*a):
+    raise NotImplementedError

@@ -126,9 +126,7 @@ class LoopWriter:
         nodes = len(self._order(tasks))
         return next(u for u in (4, 2, 1) if count % u == 0 and (u == 1 or u * nodes <= UNROLLED_NODES))
 
-    def _innermost(
-        self, tasks: list[Task], sums: list[Accumulator], size: int, lanes: int, base: Index
-    ) -> list[Stmt]:
+    def _innermost(self, tasks: list[Task], sums: list[Accumulator], size: int, lanes: int, base: Index) -> list[Stmt]:
         count = size // lanes
         unroll = self._unroll(tasks, count, bool(base.terms)) if lanes > 1 else 1
         vectors = Index((), 0, lanes)

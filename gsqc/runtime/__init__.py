@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runtime: steps a bundle on the machine that it was compiled for. It imports neither torch nor the compiler."""
+
+from gsqc.runtime.data import TokenSequence
+from gsqc.runtime.session import EvaluationResult, Session, StepResult
+
+__all__ = ["EvaluationResult", "Session", "StepResult", "TokenSequence"]

@@ -14,17 +14,21 @@ import json
 import platform
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from gsqc import __version__
-from gsqc.errors import BundleError, GsqcError
+from gsqc.errors import BundleError
+from gsqc.optim import OPTIMIZERS
+from gsqc.plan import ALIGNMENT
 
 FORMAT_VERSION = 1
 MAXIMUM_MANIFEST_BYTES = 256 << 20
@@ -75,7 +79,31 @@ def _safe_path(root: Path, name: str) -> Path:
     return path
 
 
-def _read_manifest(root: Path) -> dict[str, Any]:
+def _check_file(root: Path, name: str, entry: dict[str, Any]) -> Path:
+    """The path of a listed file; BundleError unless it is there as it was written."""
+    file = _safe_path(root, name)
+    if not file.is_file():
+        raise BundleError(f"the bundle lacks its file {name}", AGAIN)
+    if file.stat().st_size != entry["bytes"] or _sha256(file) != entry["sha256"]:
+        raise BundleError(f"{name} was changed since the bundle was written (its hash differs)", AGAIN)
+    return file
+
+
+def _check_fields(manifest: dict[str, Any]) -> None:
+    """BundleError unless the fields that a session reads are there, with values that it can take."""
+    problems = [name for name in ("target", "model", "files", "plan") if not isinstance(manifest.get(name), dict)]
+    numbers = {name: manifest.get(name) for name in ("sequence_length", "batch")}
+    if not problems:
+        numbers["model.vocabulary"] = manifest["model"].get("vocabulary")
+    problems += [name for name, n in numbers.items() if type(n) is not int or not 1 <= n < 2**31]
+    if manifest.get("optimizer") not in OPTIMIZERS:
+        problems.append("optimizer")
+    if problems:
+        raise BundleError(f"the bundle's manifest is malformed: {', '.join(problems)}", AGAIN)
+
+
+def _read_manifest(root: Path) -> tuple[dict[str, Any], str]:
+    """The manifest, and its sha256."""
     path = root / "manifest.json"
     if not root.exists():
         raise BundleError(f"no such bundle: {root}", "make one with gsqc compile MODEL -o NAME.gsqc")
@@ -85,9 +113,10 @@ def _read_manifest(root: Path) -> dict[str, Any]:
         )
     if path.stat().st_size > MAXIMUM_MANIFEST_BYTES:
         raise BundleError("the bundle's manifest is too large to be one", AGAIN)
+    content = path.read_bytes()
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError):
+        manifest = json.loads(content.decode())
+    except (ValueError, RecursionError):
         raise BundleError("the bundle's manifest.json is not JSON", AGAIN) from None
     if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
         version = manifest.get("format_version") if isinstance(manifest, dict) else None
@@ -95,7 +124,7 @@ def _read_manifest(root: Path) -> dict[str, Any]:
             f"the bundle has format {version}, this gsqc reads format {FORMAT_VERSION}",
             "compile the model again, or install the gsqc that wrote the bundle",
         )
-    return dict(manifest)
+    return dict(manifest), hashlib.sha256(content).hexdigest()
 
 
 class Bundle:
@@ -110,25 +139,17 @@ class Bundle:
 
         Raises BundleError.
         """
-        manifest = _read_manifest(path)
         try:
-            files = {}
-            for name, entry in manifest["files"].items():
-                file = _safe_path(path, name)
-                if not file.is_file():
-                    raise BundleError(f"the bundle lacks its file {name}", AGAIN)
-                if file.stat().st_size != entry["bytes"] or _sha256(file) != entry["sha256"]:
-                    raise BundleError(f"{name} was changed since the bundle was written (its hash differs)", AGAIN)
-                files[name] = file
+            manifest, identity = _read_manifest(path)
+            _check_fields(manifest)
+            files = {name: _check_file(path, name, entry) for name, entry in manifest["files"].items()}
             if check_machine:
                 _check_machine(manifest["target"])
-            for key in ("model", "sequence_length", "batch", "optimizer", "plan"):
-                manifest[key]
-        except GsqcError:
-            raise
+        except OSError as error:
+            raise BundleError(f"cannot read the bundle {path}: {error.strerror}", "check its permissions") from None
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BundleError(f"the bundle's manifest is malformed ({error})", AGAIN) from None
-        return Bundle(path, manifest, files, _sha256(path / "manifest.json"))
+        return Bundle(path, manifest, files, identity)
 
     def file(self, name: str) -> Path:
         """The path of one of its files; BundleError if the manifest does not list it."""
@@ -137,11 +158,21 @@ class Bundle:
         return self.files[name]
 
     def load_tensors(self, name: str) -> dict[str, Array]:
-        """All tensors of a safetensors file."""
+        """All tensors of a safetensors file, each in memory that begins at a multiple of ALIGNMENT."""
         try:
-            return load_file(self.file(name))
-        except (SafetensorError, ValueError, KeyError) as error:
+            with safe_open(self.file(name), framework="numpy") as data:
+                return {key: _aligned_copy(data.get_tensor(key)) for key in data.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"{name} cannot be read ({error})", AGAIN) from None
+
+
+def _aligned_copy(array: Array) -> Array:
+    """Compiled kernels read vectors at aligned addresses; safetensors aligns to 8 bytes only."""
+    memory = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    copy: Array = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    np.copyto(copy, array)
+    return copy
 
 
 class BundleWriter:
@@ -170,38 +201,47 @@ class BundleWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise BundleError(f"cannot write {self.path}: {error.strerror}", "free some disk space") from None
 
-    def _place(self, name: str) -> Path:
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[Path]:
+        """Gives the place of a file and records the file afterwards; a failure becomes a BundleError."""
         path = _safe_path(self.root, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def _record(self, name: str) -> None:
-        path = self.root / name
-        self.files[name] = {"sha256": _sha256(path), "bytes": path.stat().st_size}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield path
+            self.files[name] = {"sha256": _sha256(path), "bytes": path.stat().st_size}
+        except (OSError, SafetensorError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise BundleError(f"cannot write {self.path}: {reason}", "free some disk space and compile again") from None
 
     def add_bytes(self, name: str, content: bytes) -> None:
         """Add a file."""
-        self._place(name).write_bytes(content)
-        self._record(name)
+        with self._writing(name) as path:
+            path.write_bytes(content)
 
     def add_file(self, name: str, source: Path) -> None:
         """Add a copy of a file."""
-        shutil.copyfile(source, self._place(name))
-        self._record(name)
+        with self._writing(name) as path:
+            shutil.copyfile(source, path)
 
     def add_tensors(self, name: str, tensors: dict[str, Array]) -> None:
         """Add a safetensors file."""
-        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, self._place(name))
-        self._record(name)
+        with self._writing(name) as path:
+            save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, path)
 
     def finish(self, manifest: dict[str, Any]) -> None:
         """Write the manifest and put the bundle in its place."""
         header = {"format_version": FORMAT_VERSION, "gsqc_version": __version__, "files": self.files}
-        (self.root / "manifest.json").write_text(json.dumps(header | manifest, separators=(",", ":")), encoding="utf-8")
-        self.root.chmod(0o755)
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.root.rename(self.path)
+        content = json.dumps(header | manifest, separators=(",", ":")).encode()
+        replaced = self.root.with_name(f"{self.root.name}.old")
+        self.add_bytes("manifest.json", content)
+        try:
+            self.root.chmod(0o755)
+            if self.path.exists():
+                self.path.rename(replaced)
+            self.root.rename(self.path)
+        except OSError as error:
+            if replaced.exists():
+                replaced.rename(self.path)
+            raise BundleError(f"cannot write {self.path}: {error.strerror}", "choose another place with -o") from None
+        shutil.rmtree(replaced, ignore_errors=True)

@@ -28,7 +28,7 @@ def linear(x: Tensor, w: Tensor) -> Tensor:
 
 def split_heads(x: Tensor, *, heads: int) -> Tensor:
     """x [T, H·D] -> [H, T, D]."""
-    return x.unflatten(-1, (heads, -1)).transpose(0, 1)
+    return x.reshape(x.shape[0], heads, -1).transpose(0, 1)
 
 
 def merge_heads(x: Tensor) -> Tensor:

@@ -36,8 +36,9 @@ class ModelConfig:
         config: Any = module.config
         norms = [n for n in graph.nodes if n.target is model_ops.rms_norm]
         tables = [n.args[1] for n in graph.nodes if n.target is model_ops.embedding]
-        head = graph.output_node().args[0][0]  # type: ignore[index,union-attr]
-        if not norms or len(tables) != 1 or head.target is not model_ops.linear:  # type: ignore[union-attr]
+        results: Any = graph.output_node().args[0]
+        head: torch.fx.Node = results[0]
+        if not norms or len(tables) != 1 or head.target is not model_ops.linear:
             raise ModelError(
                 "the model is not a decoder with one embedding, RMS norms and a linear head",
                 "gsqc compiles Llama-like language models (…ForCausalLM)",
@@ -54,7 +55,7 @@ class ModelConfig:
                 ffn=int(config.intermediate_size),
                 vocabulary=tables[0].meta["shape"][0],
                 rms_norm_eps=float(norms[-1].kwargs["eps"]),
-                tied_embeddings=head.args[1] is tables[0],  # type: ignore[union-attr]
+                tied_embeddings=head.args[1] is tables[0],
             )
         except (AttributeError, TypeError, ValueError) as error:
             raise ModelError(

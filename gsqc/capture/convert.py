@@ -17,7 +17,8 @@ import torch.fx
 
 from gsqc import model_ops
 from gsqc.capture.export import WRAPPED, Exported
-from gsqc.capture.rules import RULES, Form, Unsupported, Value
+from gsqc.capture.forms import Form, Unsupported, Value
+from gsqc.capture.rules import RULES
 from gsqc.capture.source import layer_index, module_path, source_line
 from gsqc.errors import UnsupportedOperatorError
 
@@ -63,7 +64,8 @@ class Converter:
                 self.values[node] = self._input(node)
             elif node.op == "call_function" and node in live:
                 self.values[node] = self._call(node)
-        logits = self.values[self.exported.graph.output_node().args[0][0]]  # type: ignore[index,union-attr]
+        results: Any = self.exported.graph.output_node().args[0]
+        logits = self.values[results[0]]
         if not self._problems and logits.form is not Form.ROWS:
             self._problems["the model's result: gsqc needs logits for every token"] = None
         if self._problems:

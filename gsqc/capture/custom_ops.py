@@ -11,8 +11,13 @@ They have shapes only, for export runs on shapes: the meaning is that of their n
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 torch.library.define("gsqc::rms_norm", "(Tensor x, Tensor weight, float eps) -> Tensor")
 torch.library.define("gsqc::rope", "(Tensor x, Tensor cos, Tensor sin) -> Tensor")
@@ -20,23 +25,29 @@ torch.library.define("gsqc::attention", "(Tensor q, Tensor k, Tensor v, float sc
 torch.library.define("gsqc::rope_table", "(Tensor x, int tokens, int width, bool sine) -> Tensor")
 
 
-@torch.library.register_fake("gsqc::rms_norm")
+def _shapes(name: str) -> Callable[[_F], _F]:
+    """The decorated function makes results of the operator's shapes."""
+    register: Callable[[_F], _F] = torch.library.register_fake(name)
+    return register
+
+
+@_shapes("gsqc::rms_norm")
 def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return torch.empty_like(x)
 
 
-@torch.library.register_fake("gsqc::rope")
+@_shapes("gsqc::rope")
 def _rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.empty_like(x)
 
 
-@torch.library.register_fake("gsqc::attention")
+@_shapes("gsqc::attention")
 def _attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     batch, heads, tokens, _ = q.shape
     return q.new_empty(batch, tokens, heads, v.shape[-1])
 
 
-@torch.library.register_fake("gsqc::rope_table")
+@_shapes("gsqc::rope_table")
 def _rope_table(x: Tensor, tokens: int, width: int, sine: bool) -> Tensor:
     return x.new_empty(1, tokens, width)
 

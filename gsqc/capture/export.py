@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from gsqc.capture import custom_ops
 from gsqc.capture.recognise import Tables, applies_rope, rms_norm_eps, rope_tables
+from gsqc.capture.source import raising_line
 from gsqc.errors import GsqcError, ModelError
 
 WRAPPED = "wrapped"
@@ -52,7 +53,10 @@ class _Logits(nn.Module):
         result = self.get_submodule(WRAPPED)(
             input_ids=tokens, attention_mask=mask, position_ids=positions, use_cache=False, return_dict=True
         )
-        logits: Tensor = result.logits
+        logits = getattr(result, "logits", None)
+        if not isinstance(logits, Tensor):
+            name = type(self.get_submodule(WRAPPED)).__name__
+            raise ModelError(f"{name} gives no logits", "give the whole language model, with its head: …ForCausalLM")
         return logits
 
 
@@ -72,7 +76,7 @@ def export_model(model: nn.Module, tokens: int) -> Exported:
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"torch.export of {type(model).__name__} failed: {reason}",
+            f"torch.export of {type(model).__name__} failed at {raising_line(error)}\n  {reason}",
             "gsqc needs a decoder (…ForCausalLM) whose forward does not depend on the values of tensors",
         ) from error
     return Exported(program.graph, _parameter_names(model, program.graph_signature), constants)
@@ -145,8 +149,8 @@ def _own_attention(model: nn.Module) -> Iterator[None]:
     from transformers import AttentionInterface
 
     AttentionInterface.register(_ATTENTION, _attention)
-    modules = (m for m in model.modules() if hasattr(getattr(m, "config", None), "_attn_implementation"))
-    configs = list({id(m.config): m.config for m in modules}.values())
+    parts: list[Any] = [getattr(m, "config", None) for m in model.modules()]
+    configs = list({id(c): c for c in parts if hasattr(c, "_attn_implementation")}.values())
     before = [c._attn_implementation for c in configs]
     try:
         for config in configs:

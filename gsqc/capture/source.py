@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,24 @@ _TRANSFORMERS = Path(transformers.__file__).parent
 _INSIDE = (  # what lies between the user's code and torch
     str(Path(torch.__file__).parent),
     str(Path(__file__).parent),
-    *(str(_TRANSFORMERS / part) for part in ("activations.py", "modeling_layers.py", "utils", "integrations")),
+    *(str(_TRANSFORMERS / part) for part in ("activations.py", "modeling_layers.py", "pytorch_utils.py", "utils", "integrations")),
 )
 
 
 def source_line(meta: dict[str, Any]) -> str:
-    """'file.py:123: code' of the innermost frame that is neither torch's nor ours; 'unknown source' if there is none."""
+    """'file.py:123: code' of the innermost frame that is neither torch's nor ours, or 'unknown source'."""
     frames = [f for f in _FRAME.finditer(meta.get("stack_trace") or "") if not f["file"].startswith(_INSIDE)]
     if not frames:
         return "unknown source"
     return f"{Path(frames[-1]['file']).name}:{frames[-1]['line']}: {frames[-1]['code'].strip()}"
+
+
+def raising_line(error: BaseException) -> str:
+    """The innermost line of the user's that an exception came through, in the form of `source_line`."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_INSIDE)]
+    if not frames:
+        return "unknown source"
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: {(frames[-1].line or '').strip()}"
 
 
 def module_path(meta: dict[str, Any], prefix: str) -> str:

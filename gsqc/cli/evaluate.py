@@ -11,6 +11,7 @@ import typer
 from gsqc.cli.output import JsonOption, Output
 from gsqc.runtime.data import load_data
 from gsqc.runtime.session import Session
+from gsqc.runtime.store import require_state
 from gsqc.runtime.tokenizer import Tokenizer
 
 
@@ -24,6 +25,7 @@ def evaluate(
 ) -> None:
     """Loss of BUNDLE, or of what a run made of it, on a file."""
     out = Output(json)
+    require_state(run)
     session = Session(bundle, run, threads=threads)
     dataset = load_data(data, Tokenizer(session.bundle), session.sequence_length)
     if (report := dataset.report()) is not None:

@@ -11,6 +11,7 @@ import typer
 from gsqc.cli.output import JsonOption, Output
 from gsqc.runtime.schedule import parse_fraction
 from gsqc.runtime.session import Session
+from gsqc.runtime.store import require_state
 from gsqc.runtime.tokenizer import Tokenizer
 
 
@@ -26,7 +27,8 @@ def generate(
 ) -> None:
     """Generate from BUNDLE, or from what a run made of it."""
     out = Output(json)
-    heat = parse_fraction(temperature, "--temperature")
+    heat = parse_fraction(temperature, "--temperature", 100)
+    require_state(run)
     session = Session(bundle, run, threads=threads)
     tokenizer = Tokenizer(session.bundle)
     tokens = tokenizer.encode(prompt + "\n")

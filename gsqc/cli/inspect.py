@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from gsqc.bundle import Bundle
-from gsqc.cli.output import JsonOption, Output
+from gsqc.bundle import AGAIN, Bundle
+from gsqc.cli.output import JsonOption, Output, printable
+from gsqc.errors import BundleError
 
 KEYS = (
     "bits",
@@ -30,7 +32,13 @@ KEYS = (
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         return "  ".join(f"{k} {_text(v)}" for k, v in value.items())
-    return "+".join(value) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else str(value)
+    return (
+        "+".join(map(_text, value))
+        if isinstance(value, list)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else str(value)
+    )
 
 
 def inspect(
@@ -40,10 +48,14 @@ def inspect(
     """Show sizes, options and operators of BUNDLE; runs none of its code."""
     out = Output(json)
     opened = Bundle.open(bundle, check_machine=False)
-    record = {"target": opened.manifest["target"]["name"], **{k: opened.manifest[k] for k in KEYS}}
-    record["model"] = {k: opened.manifest["model"].get(k) for k in ("name", "layers", "hidden", "vocabulary")}
+    manifest = opened.manifest
+    missing = [k for k in KEYS if k not in manifest]
+    if missing:
+        raise BundleError(f"the bundle's manifest has no {', '.join(missing)}", AGAIN)
+    record = {"target": manifest["target"].get("name"), **{k: manifest[k] for k in KEYS}}
+    record["model"] = {k: manifest["model"].get(k) for k in ("name", "layers", "hidden", "vocabulary")}
     table = Table(show_header=False)
     for key, value in record.items():
-        table.add_row(key.replace("_", " "), _text(value))
+        table.add_row(key.replace("_", " "), Text(printable(_text(value))))
     out.console.print(table)
     out.emit(record)

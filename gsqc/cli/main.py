@@ -6,8 +6,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from gsqc.cli.check import check
 from gsqc.cli.compile import compile_command
@@ -22,7 +22,6 @@ from gsqc.errors import GsqcError
 app = typer.Typer(
     name="gsqc",
     help="Compile a language model into a fine-tuning step made of integers only, and step it.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -35,31 +34,20 @@ app.command()(inspect)
 app.command()(targets)
 
 USER_ERROR = 2
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code is 0, 2 for an error of the user's, 1 if a check finds a difference."""
-    argv = list(sys.argv[1:] if arguments is None else arguments)
+    """Run a command. The exit code is 0; 1 if a check finds a difference; 2 for a user's error; 130 on Ctrl-C."""
+    argv = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     as_json = "--json" in argv
     try:
         result = typer.main.get_command(app).main(argv, prog_name="gsqc", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except GsqcError as error:
         print_error(str(error), error.hint, as_json=as_json)
-    except Exception as error:
-        if not _is_usage_error(error):
-            raise
-        print_error(error.format_message(), "gsqc --help, or gsqc COMMAND --help", as_json=as_json)  # type: ignore[attr-defined]
-    except KeyboardInterrupt:
-        print_error("interrupted", "run the same command again to go on from the saved state", as_json=as_json)
-        return INTERRUPTED
+    except TyperException as error:
+        print_error(error.format_message(), "gsqc --help, or gsqc COMMAND --help", as_json=as_json)
     return USER_ERROR
-
-
-def _is_usage_error(error: Exception) -> bool:
-    """Typer raises click's errors, or those of the copy of click that it carries."""
-    return isinstance(error, click.ClickException) or hasattr(error, "format_message")
 
 
 def run() -> None:

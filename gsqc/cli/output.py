@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 from typing import Annotated, Any
+from unicodedata import category
 
 import typer
 from rich.console import Console
@@ -22,7 +23,7 @@ class Output:
 
     def say(self, text: str) -> None:
         """A line for people."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(printable(text), markup=False, soft_wrap=True)
 
     def emit(self, record: dict[str, Any]) -> None:
         """A line for scripts."""
@@ -33,8 +34,14 @@ class Output:
 
 def print_error(message: str, hint: str, *, as_json: bool) -> None:
     """An error in one line (and its hint in another), on stderr; with JSON in one object on stdout."""
-    one_line = " ".join(message.split())
+    message, hint = (printable(" ".join(text.split())) for text in (message, hint))
     if as_json:
-        sys.stdout.write(json.dumps({"error": one_line, "hint": hint}) + "\n")
+        sys.stdout.write(json.dumps({"error": message, "hint": hint}) + "\n")
+        sys.stdout.flush()
     else:
-        sys.stderr.write(f"error: {one_line}\n hint: {hint}\n")
+        sys.stderr.write(f"error: {message}\nhint: {hint}\n")
+
+
+def printable(text: str) -> str:
+    """The text without control characters: a stranger's file may hold some that a terminal obeys."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if category(c) in ("Cc", "Cs") and c not in "\n\t" else c for c in text)

@@ -7,16 +7,20 @@ import hashlib
 import resource
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gsqc.cli.interruption import Interruption
 from gsqc.cli.output import JsonOption, Output
-from gsqc.errors import OptionError, RunError
+from gsqc.errors import GsqcError, RunError
 from gsqc.runtime.data import Dataset, load_data
-from gsqc.runtime.schedule import SCHEDULES, Schedule, parse_fraction
+from gsqc.runtime.schedule import Schedule, parse_fraction
 from gsqc.runtime.session import Session, StepResult
 from gsqc.runtime.tokenizer import Tokenizer
 
@@ -26,8 +30,13 @@ FIXED = ("data_sha256", "seed", "lr", "warmup", "schedule", "weight_decay")
 
 def peak_rss_bytes() -> int:
     """The largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        # ru_maxrss also counts what the process that started this one held, so it is the second choice.
+        return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _resolve(options: dict[str, Any], data: Path) -> dict[str, Any]:
@@ -39,14 +48,14 @@ def _check_resume(session: Session, config: dict[str, Any]) -> None:
     """RunError if a run with saved steps would go on with other settings."""
     assert session.store is not None
     old = session.store.config
-    if session.step_count and old:
-        changed = [k for k in FIXED if k in old and old[k] != config[k]]
-        if changed:
-            now = ", ".join(f"{k} was {old[k]}, is {config[k]}" for k in changed)
-            raise RunError(
-                f"{session.store.path} has {session.step_count} steps with other settings: {now}",
-                "give the settings that it began with, or start a new run with another --run",
-            )
+    fixed = (*FIXED, "steps") if config["schedule"] == "linear" else FIXED
+    changed = [k for k in fixed if k in old and old[k] != config[k]]
+    if session.step_count and changed:
+        now = ", ".join(f"{k} was {old[k]}, is {config[k]}" for k in changed)
+        raise RunError(
+            f"{session.store.path} has {session.step_count} steps with other settings: {now}",
+            "give the settings that it began with, or start a new run with another --run",
+        )
 
 
 def train(
@@ -62,12 +71,11 @@ def train(
     weight_decay: Annotated[str, typer.Option(help="Decoupled, as in AdamW.")] = "0",
     save_every: Annotated[int, typer.Option(min=1, help="Steps between saves.")] = 20,
     json: JsonOption = False,
-) -> None:
-    """Fine-tune BUNDLE's adapter; resumes what the run directory holds."""
+) -> int:
+    """Fine-tune BUNDLE's adapter; resumes what the run directory holds. Ctrl-C saves and stops."""
     out = Output(json)
-    rate, decay = parse_fraction(lr, "--lr"), parse_fraction(weight_decay, "--weight-decay")
-    if schedule not in SCHEDULES:
-        raise OptionError(f"--schedule {schedule}", f"one of {', '.join(SCHEDULES)}")
+    rate, decay = parse_fraction(lr, "--lr", 1), parse_fraction(weight_decay, "--weight-decay", 1)
+    plan = Schedule(rate, steps, warmup, schedule)
     session = Session(bundle, run, threads=threads)
     dataset = load_data(data, Tokenizer(session.bundle), session.sequence_length)
     if (report := dataset.report()) is not None:
@@ -77,41 +85,67 @@ def train(
     _check_resume(session, config)
     if session.step_count >= steps:
         out.say(f"{run} has {session.step_count} of {steps} steps: nothing to do")
-        return
+        return 0
     assert session.store is not None
     session.store.begin(config)
     session.store.resume_log(session.step_count)
-    plan = Schedule(rate, steps, warmup, schedule)
-    _run_steps(session, dataset, plan, decay, seed, save_every, out)
-    out.say(f"state saved in {run}, digest {session.digest()[:16]}")
+    training = Training(session, dataset, plan, decay, seed, save_every)
+    exit_code = _show(training, out)
+    stopped = f"stopped after step {session.step_count} of {steps}; " if exit_code else ""
+    out.say(f"{stopped}state saved in {run}, digest {session.digest()[:16]}")
+    return exit_code
 
 
-def _run_steps(
-    session: Session, dataset: Dataset, plan: Schedule, decay: Any, seed: int, save_every: int, out: Output
-) -> None:
-    """The loop; on an interrupt the finished steps are saved."""
-    assert session.store is not None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    batches = dataset.batches(session.batch, seed, session.step_count)
-    saved = session.step_count
-    with Progress(*columns, console=out.console) as progress:
-        bar = progress.add_task("training", total=plan.steps, completed=session.step_count)
-        try:
-            while session.step_count < plan.steps:
+@dataclass(frozen=True)
+class Training:
+    """A run: what it steps, with which data, and how often it saves."""
+
+    session: Session
+    dataset: Dataset
+    plan: Schedule
+    decay: Fraction
+    seed: int
+    save_every: int
+
+    def run(self, report: Callable[[dict[str, Any]], None]) -> int:
+        """Step until the plan's end, or a signal; the finished steps are saved. Returns the exit code."""
+        session, saved = self.session, self.session.step_count
+        batches = self.dataset.batches(session.batch, self.seed, session.step_count)
+        assert session.store is not None
+        with Interruption() as interruption:
+            while session.step_count < self.plan.steps and interruption.number is None:
                 start = time.monotonic()
-                result = session.step(next(batches), plan.rate(session.step_count + 1), decay)
+                try:
+                    result = session.step(next(batches), self.plan.rate(session.step_count + 1), self.decay)
+                except GsqcError:
+                    if session.step_count > saved:  # a batch is refused before it changes the state
+                        session.save()
+                    raise
                 entry = _log_entry(result, time.monotonic() - start)
                 session.store.append_log(entry)
-                out.emit(entry)
-                progress.update(bar, completed=result.step, description=f"loss {result.loss:.3f}")
-                if not out.console.is_terminal and not out.as_json and result.step % 5 == 0:
-                    out.say(f"step {result.step:4d}  loss {result.loss:.4f}  {entry['tokens_per_second']:.0f} tokens/s")
-                if result.step % save_every == 0:
+                report(entry)
+                if result.step % self.save_every == 0:
                     session.save()
                     saved = result.step
-        finally:
             if session.step_count > saved:
                 session.save()
+        return interruption.exit_code
+
+
+def _show(training: Training, out: Output) -> int:
+    """Run with a progress bar, or plain lines where there is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=out.console, disable=not out.console.is_terminal) as progress:
+        bar = progress.add_task("training", total=training.plan.steps, completed=training.session.step_count)
+
+        def report(entry: dict[str, Any]) -> None:
+            out.emit(entry)
+            progress.update(bar, completed=entry["step"], description=f"loss {entry['loss']:.3f}")
+            if not out.console.is_terminal and (entry["step"] % 5 == 0 or entry["step"] == training.plan.steps):
+                speed = f"{entry['tokens_per_second']:.0f} tokens/s"
+                out.say(f"step {entry['step']:4d}  loss {entry['loss']:.4f}  {speed}")
+
+        return training.run(report)
 
 
 def _log_entry(result: StepResult, seconds: float) -> dict[str, Any]:

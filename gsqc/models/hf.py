@@ -122,16 +122,20 @@ def meta_model(config: Any) -> nn.Module:
             model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
         for name, module in list(model.named_modules()):
             if isinstance(getattr(module, "inv_freq", None), torch.Tensor):
-                model.set_submodule(name, type(module)(config=config))  # type: ignore[call-arg]
+                model.set_submodule(name, type(module)(config=config))
     except Exception as error:
         raise ModelError(
-            f"transformers cannot build the model: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            f"transformers cannot build the model: {_first_line(error)}",
             "gsqc compiles causal language models that transformers knows, without code of their own",
         ) from error
     return model.eval()
 
 
 # ------------------------------------------------------------------------------------------------------------- files
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -159,7 +163,7 @@ def _config(path: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = _first_line(error)
         raise ModelError(f"transformers cannot read {path.name}/config.json: {reason}", "see the named key") from error
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training data: JSONL records of prompt and completion, or plain text, as padded token sequences.
 
-A record becomes tokens(prompt + newline) + tokens(completion) + end of text; the loss counts from the completion's first
-token on. Plain text is cut into pieces of the sequence length; the loss counts everywhere.
+A record becomes tokens(prompt + newline) + tokens(completion) + end of text; the loss counts from the completion's
+first token on. Plain text is cut into pieces of the sequence length; the loss counts everywhere.
 """
 
 from __future__ import annotations
@@ -121,6 +121,8 @@ def _record(record: Any) -> tuple[str, str]:
             raise ValueError(f"the record has no {key}")
         if not isinstance(record[key], str):
             raise ValueError(f"{key} is not a text")
+        if any("\ud800" <= c <= "\udfff" for c in record[key]):
+            raise ValueError(f"{key} has half of a surrogate pair")
     if not record["completion"].strip():
         raise ValueError("the completion is empty")
     return record["prompt"], record["completion"]
@@ -128,7 +130,7 @@ def _record(record: Any) -> tuple[str, str]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"no such data file: {path}", "check the path given with --data") from None
     except UnicodeDecodeError as error:
@@ -143,12 +145,13 @@ def _add_records(dataset: Dataset, path: Path, tokenizer: Tokenizer, length: int
         head = tokenizer.encode(prompt + "\n") if prompt else end
         tokens = head + tokenizer.encode(completion) + end
         lost = max(len(tokens) - (length + 1), 0)
-        if len(head) > length:
+        sequence = pad_sequence(tokens[: length + 1], len(head), length)
+        if not sequence.weighted_tokens:
             dataset.skipped_records += 1
             continue
         dataset.truncated_records += lost > 0
         dataset.truncated_tokens += lost
-        dataset.sequences.append(pad_sequence(tokens[: length + 1], len(head), length))
+        dataset.sequences.append(sequence)
 
 
 def _add_text(dataset: Dataset, path: Path, tokenizer: Tokenizer, length: int) -> None:

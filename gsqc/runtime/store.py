@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 from pathlib import Path
@@ -36,11 +38,23 @@ def write_atomically(path: Path, content: bytes) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunError(
-            f"cannot save {path.name}: {error.strerror}; the state saved before is whole",
-            f"free some space in {path.parent} and run the same command again",
-        ) from None
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise _write_error(path, error) from None
+
+
+def _write_error(path: Path, error: OSError) -> RunError:
+    what = "disk full while saving" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "cannot save"
+    return RunError(
+        f"{what} {path}: {error.strerror}; the state saved before is whole",
+        f"make {path.parent} writable with free space, and run the same command again",
+    )
+
+
+def require_state(path: Path | None) -> None:
+    """RunError if a run is named that has no saved state: its bundle's initial state would pass for a trained one."""
+    if path is not None and not (path / STATE).is_file():
+        raise RunError(f"{path} holds no saved state", f"train first: gsqc train BUNDLE --run {path} …")
 
 
 class RunStore:
@@ -67,7 +81,7 @@ class RunStore:
             config = json.loads(file.read_text(encoding="utf-8"))
             if not isinstance(config, dict):
                 raise ValueError
-        except (ValueError, OSError):
+        except (ValueError, RecursionError, OSError):
             raise RunError(f"{file} is not JSON", "start a new run with another --run") from None
         return config
 
@@ -102,7 +116,7 @@ class RunStore:
                 if names != set(expected) or step < 0:
                     raise RunError(f"{file} does not hold the tensors of this bundle", hint)
                 tensors = {name: data.get_tensor(name) for name in sorted(names)}
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
+        except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
             raise RunError(f"{file} cannot be read ({error})", hint) from None
         for name, plan in expected.items():
             if tensors[name].dtype != np.dtype(plan.dtype) or tensors[name].size != plan.count:
@@ -129,7 +143,4 @@ class RunStore:
             with (self.path / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
         except OSError as error:
-            raise RunError(
-                f"cannot write {LOG}: {error.strerror}; the state saved before is whole",
-                f"free some space in {self.path} and run the same command again",
-            ) from None
+            raise _write_error(self.path / LOG, error) from None

@@ -24,7 +24,8 @@ class Tokenizer:
             self._tokenizer = _Tokenizer.from_str(bundle.file("tokenizer.json").read_text(encoding="utf-8"))
         except Exception as error:  # tokenizers raises plain Exception
             raise BundleError(f"the bundle's tokenizer cannot be read ({error})", "compile the model again") from None
-        self.eos: int | None = bundle.manifest["model"].get("eos_token_id")
+        eos = bundle.manifest["model"].get("eos_token_id")
+        self.eos: int | None = eos if isinstance(eos, int) else None
 
     def encode(self, text: str) -> list[int]:
         """Token ids, without added special tokens."""

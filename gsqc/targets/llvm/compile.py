@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tvm
+from tvm import tirx
 
 from gsqc.errors import TargetError
 from gsqc.operators.trace import Trace
@@ -63,9 +64,20 @@ def _target(cpu: CpuTarget) -> Any:
 
 
 def _build(functions: dict[str, Any], cpu: CpuTarget) -> Any:
-    """TVM's module for the functions. Values are already shared by the writers, so TVM need not look for more."""
-    with tvm.transform.PassContext(config={"tirx.disable_cse_tir": True}):
-        return tvm.tirx.build(tvm.IRModule(functions), target=_target(cpu))
+    """TVM's module for the functions.
+
+    The writers leave nothing to simplify, vectorise or share, so only the passes that make a callable function run.
+    """
+    target = _target(cpu)
+    passes = [
+        tirx.transform.BindTarget(target.with_host(target)),
+        tirx.transform.AnnotateEntryFunc(),
+        tirx.transform.SplitHostDevice(),
+        tirx.transform.MakePackedAPI(),
+        tirx.transform.LowerTVMBuiltin(),
+    ]
+    module = tvm.ir.transform.Sequential(passes)(tvm.IRModule(functions))
+    return tvm.get_global_func("target.build.llvm")(module, target)
 
 
 def _run(command: list[str], what: str) -> str:

@@ -87,7 +87,7 @@ def loop(
 
 
 def when(condition: Expr, body: Sequence[Stmt]) -> Stmt:
-    return tirx.IfThenElse(condition, sequence(body))
+    return tirx.IfThenElse(condition, sequence(body), None)
 
 
 @cache
@@ -98,6 +98,20 @@ def _intrinsic_id(name: str) -> int:
 def intrinsic(dtype: str, name: str, *args: Expr) -> Expr:
     """A call of an LLVM intrinsic without side effects."""
     return tirx.call_llvm_pure_intrin(dtype, const(_intrinsic_id(name), "uint32"), *args)
+
+
+def keep(name: str, value: Expr) -> tuple[Expr, list[Stmt]]:
+    """A value kept in a small local buffer, which LLVM turns into a register: how to read it, and the statements.
+
+    A TIR variable would do the same, but TVM's simplifier substitutes variables by their definitions, in time that
+    doubles with each that is used twice.
+    """
+    element, _, lanes = str(value.ty.dtype).partition("x")
+    buffer = new_buffer(name, int(lanes or 1), element)
+    return load(buffer, const(0), int(lanes or 1)), [
+        allocate(buffer),
+        store(buffer, const(0), value, int(lanes or 1)),
+    ]
 
 
 def external_pointer(function: str, dtype: str) -> Expr:
@@ -117,6 +131,6 @@ def row_chunks(rows: int, body: Sequence[Stmt], row: Expr, setup: Sequence[Stmt]
         return sequence([*setup, loop(row, rows, body)])
     chunks = min(rows, 32)
     chunk = new_var("chunk")
-    first = tirx.floordiv(chunk * const(rows), const(chunks))
-    end = tirx.floordiv((chunk + const(1)) * const(rows), const(chunks))
+    first = tirx.truncdiv(chunk * const(rows), const(chunks))
+    end = tirx.truncdiv((chunk + const(1)) * const(rows), const(chunks))
     return loop(chunk, chunks, [*setup, loop(row, end - first, body, start=first)], parallel=True)

@@ -87,8 +87,8 @@ class Index:
         if self.lanes > 1:
             raise NotVector(period)
         start, extent = self.expr(), self.largest + 1
-        outer_axis = opaque(tirx.floordiv(start, const(period)), -(-extent // period))
-        inner_axis = opaque(tirx.floormod(start, const(period)), period)
+        outer_axis = opaque(tirx.truncdiv(start, const(period)), -(-extent // period))
+        inner_axis = opaque(tirx.truncmod(start, const(period)), period)
         return Index(((outer_axis, 1),)), Index(((inner_axis, 1),))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tvm import tirx
 
 from gsqc.operators.trace import Node
-from gsqc.targets.llvm.emit import Buffer, Expr, Stmt, bind, const, load, splat, store
+from gsqc.targets.llvm.emit import Buffer, Expr, Stmt, const, keep, load, splat, store
 from gsqc.targets.llvm.index import ZERO, Axis, Index, NotVector, broadcast_index
 from gsqc.targets.llvm.operators import Operators
 from gsqc.targets.llvm.row_analysis import REDUCTIONS, RowAnalysis, Task
@@ -43,9 +43,9 @@ class Scope:
     known: dict[tuple[int, Index], Value] = field(default_factory=dict)
 
     def name(self, hint: str, expr: Expr) -> Expr:
-        variable, statement = bind(hint, expr)
-        self.statements.append(statement)
-        return variable
+        value, statements = keep(hint, expr)
+        self.statements += statements
+        return value
 
     def opaque(self, expr: Expr, extent: int) -> Axis:
         return Axis("part", extent, self.name("part", expr))
@@ -92,7 +92,9 @@ class RowValues:
         key = (node.id, index)
         if key not in scope.known:
             value = self._evaluate(node, index, scope)
-            scope.known[key] = Value(scope.name(f"v{node.id}", value.expr), value.lanes)
+            # TVM's analyser cannot bind a vector of bools: a condition is written where it is used.
+            bound = value.expr if node.dtype == "bool" else scope.name(f"v{node.id}", value.expr)
+            scope.known[key] = Value(bound, value.lanes)
         return scope.known[key]
 
     def _evaluate(self, node: Node, index: Index, scope: Scope) -> Value:

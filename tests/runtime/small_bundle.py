@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle without compiled code, and a session that steps it: what runs above the kernels is tested with them."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from gsqc.bundle import Bundle, BundleWriter
+from gsqc.errors import DataError
+from gsqc.plan import TensorPlan
+from gsqc.runtime.data import TokenSequence
+from gsqc.runtime.session import EvaluationResult, StepResult
+from gsqc.runtime.store import RunStore
+
+SEQUENCE, BATCH = 16, 2
+VOCABULARY, END = 257, 256
+STATE = {"layers.0.q_a": np.arange(8, dtype=np.int32), "layers.0.q_a.moment.e": np.full(2, -120, np.int32)}
+
+
+def byte_tokenizer() -> Tokenizer:
+    """Each UTF-8 byte is a token; <end> is 256."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={c: k for k, c in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<end>"])
+    return tokenizer
+
+
+def manifest() -> dict[str, Any]:
+    """A manifest with a plan that has a state and nothing to run."""
+    state = {name: ["int32", tensor.size, -1] for name, tensor in STATE.items()}
+    return {
+        "target": {"name": "x86-64", "triple": f"{platform.machine()}-linux-gnu", "cpu_features": []},
+        "model": {"name": "toy", "vocabulary": VOCABULARY, "eos_token_id": END, "layers": 1, "hidden": 4},
+        "plan": {"kernels": {}, "functions": {}, "schedules": {}, "buffers": {"state": state}},
+        "bits": "4-8-8",
+        "base": "nf4",
+        "adapter": {"kind": "lora", "rank": 4, "alpha": 8, "linears": ["q"]},
+        "optimizer": "adamw",
+        "sequence_length": SEQUENCE,
+        "batch": BATCH,
+        "seed": 0,
+        "float_operators": 0,
+        "operators": {"add": 3, "matmul": 2},
+        "planned_peak_bytes": 1000,
+        "weights_bytes": 200,
+        "code_bytes": 30,
+    }
+
+
+def write_bundle(path: Path, *, tokenizer: bool = True, **changes: Any) -> Path:
+    """Write the small bundle; `changes` replaces fields of its manifest."""
+    with BundleWriter(path) as bundle:
+        bundle.add_tensors("state.safetensors", STATE)
+        bundle.add_bytes("code/kernels.so", b"code")
+        if tokenizer:
+            bundle.add_bytes("tokenizer.json", byte_tokenizer().to_str().encode())
+        bundle.finish({**manifest(), **changes})
+    return path
+
+
+class FakeSession:
+    """The interface of Session. A step adds to the state what its batch and learning rate are, exactly."""
+
+    wrong_target: str | None = None
+    """This target adds one to an element at its second step."""
+
+    def __init__(
+        self, bundle: Path, run: Path | None = None, *, target: str | None = None, threads: int | None = None
+    ) -> None:
+        self.bundle = Bundle.open(Path(bundle), check_machine=target != "numpy")
+        self.sequence_length: int = self.bundle.manifest["sequence_length"]
+        self.batch: int = self.bundle.manifest["batch"]
+        self.target = target
+        self.store = RunStore(Path(run), self.bundle) if run is not None else None
+        self.step_count = 0
+        self.tensors = self.bundle.load_tensors("state.safetensors")
+        expected = {name: TensorPlan("int32", tensor.size) for name, tensor in STATE.items()}
+        saved = self.store.load_state(expected) if self.store is not None else None
+        if saved is not None:
+            self.tensors, self.step_count = saved
+
+    def state(self) -> dict[str, Any]:
+        return dict(sorted(self.tensors.items()))
+
+    def digest(self) -> str:
+        data = b"".join(t.tobytes() for t in self.state().values())
+        return hashlib.sha256(data + str(self.step_count).encode()).hexdigest()
+
+    def step(
+        self, sequences: Sequence[TokenSequence], learning_rate: Fraction, decay: Fraction = Fraction(0)
+    ) -> StepResult:
+        if all(s.weighted_tokens == 0 for s in sequences):
+            raise DataError("a batch has no token with a loss", "give longer records")
+        seen = sum(int(s.tokens.sum()) * (k + 1) for k, s in enumerate(sequences))
+        self.step_count += 1
+        self.tensors["layers.0.q_a"] += np.int32((seen + int(learning_rate * 10**6)) % 1000 * self.step_count)
+        if self.target is not None and self.target == self.wrong_target and self.step_count == 2:
+            self.tensors["layers.0.q_a"][5] += 1
+        return StepResult(self.step_count, 4.0 / self.step_count, sum(s.weighted_tokens for s in sequences), self.digest())
+
+    def evaluate(self, sequences: Sequence[TokenSequence]) -> EvaluationResult:
+        return EvaluationResult(1.5, 4.48, sum(s.weighted_tokens for s in sequences))
+
+    def generate(
+        self, prompt: Sequence[int], max_tokens: int, temperature: Fraction = Fraction(0), seed: int = 0
+    ) -> Iterator[int]:
+        yield from list(prompt)[:max_tokens]
+
+    def save(self) -> None:
+        assert self.store is not None
+        self.store.save_state(self.state(), self.step_count)

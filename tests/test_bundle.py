@@ -166,9 +166,14 @@ def test_force_does_not_delete_what_is_no_bundle(tmp_path: Path) -> None:
 
 def test_a_failed_compilation_leaves_the_old_bundle_and_nothing_else(path: Path) -> None:
     before = Bundle.open(path).id
-    with pytest.raises(RuntimeError), BundleWriter(path, force=True) as writer:
-        writer.add_bytes("new", b"1")
-        raise RuntimeError
+
+    def fail() -> None:
+        with BundleWriter(path, force=True) as writer:
+            writer.add_bytes("new", b"1")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert Bundle.open(path).id == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
@@ -176,10 +181,12 @@ def test_a_failed_compilation_leaves_the_old_bundle_and_nothing_else(path: Path)
 @pytest.mark.usefixtures("no_disk")
 @pytest.mark.parametrize("kind", ["bytes", "tensors"])
 def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(BundleError, match="cannot write") as error, BundleWriter(tmp_path / "a.gsqc") as writer:
-        if kind == "bytes":
-            writer.add_bytes("big", bytes(10_000))
-        else:
-            writer.add_tensors("big", {"x": np.zeros(10_000, np.int8)})
+    with BundleWriter(tmp_path / "a.gsqc") as writer:
+        add = {
+            "bytes": lambda: writer.add_bytes("big", bytes(10_000)),
+            "tensors": lambda: writer.add_tensors("big", {"x": np.zeros(10_000, np.int8)}),
+        }[kind]
+        with pytest.raises(BundleError, match="cannot write") as error:
+            add()
     assert "disk space" in error.value.hint
     assert not list(tmp_path.iterdir())

@@ -27,7 +27,9 @@ def test_texts_and_values_are_the_same() -> None:
     assert adapter.to_json() == {"kind": "lora", "rank": 8, "alpha": 16, "linears": ["q", "v"]}
 
 
-@pytest.mark.parametrize("text", ["", "4-8", "4-8-8-8", "3-8-8", "4-4-8", "4-8-9", "4-08-8", " 4-8-8", "4-8-8\n", "４-8-8"])
+@pytest.mark.parametrize(
+    "text", ["", "4-8", "4-8-8-8", "3-8-8", "4-4-8", "4-8-9", "4-08-8", " 4-8-8", "4-8-8\n", "４-8-8"]
+)
 def test_other_bits_are_refused(text: str) -> None:
     with pytest.raises(OptionError, match="--bits"):
         Bits.parse(text)

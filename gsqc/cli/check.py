@@ -24,14 +24,21 @@ def check(
     out = Output(json)
     with out.console.status("") as status:
         result = run_check(
-            bundle, on.split(","), steps, seed=seed, threads=threads, progress=lambda text: status.update(text)
+            bundle,
+            [name.strip() for name in on.split(",")],
+            steps,
+            seed=seed,
+            threads=threads,
+            progress=lambda text: status.update(text),
         )
     for target, digests in result.targets.items():
         out.say(f"{target:10s} " + " ".join(d[:16] for d in digests))
-    if result.first_difference is None:
+    if result.equal is None:
+        out.say("one target: nothing to compare it with")
+    elif result.first_difference is None:
         out.say(f"equal after each of {steps} steps")
     else:
         d = result.first_difference
         out.say(f"step {d['step']}: {d['tensor']}[{d['index']}] is {d['values']}")
     out.emit({"equal": result.equal, "targets": result.targets, "first_difference": result.first_difference})
-    return 0 if result.equal else 1
+    return 1 if result.equal is False else 0

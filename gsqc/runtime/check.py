@@ -23,9 +23,12 @@ CHECK_RATE = Fraction(1, 1000)
 
 @dataclass
 class CheckResult:
-    """Digests by target and step; the first difference, if there is one."""
+    """Digests by target and step; the first difference, if there is one.
 
-    equal: bool = True
+    `equal` is None for one target alone: there is nothing that it equals.
+    """
+
+    equal: bool | None
     targets: dict[str, list[str]] = field(default_factory=dict)
     first_difference: dict[str, Any] | None = None
 
@@ -69,13 +72,13 @@ def run_check(
 
     Raises TargetError for a target that cannot run here: it is never counted as equal.
     """
-    if len(set(targets)) < 1 or steps < 1:
-        raise OptionError("check needs a target and a step", "as in --on numpy,x86-64 --steps 3")
+    if not targets or not all(targets) or len(set(targets)) < len(targets) or steps < 1:
+        raise OptionError("check needs different targets and a step", "as in --on numpy,x86-64 --steps 3")
     sessions = {}
-    for target in dict.fromkeys(targets):
+    for target in targets:
         progress(f"preparing {target}")
         sessions[target] = Session(bundle, target=target, threads=threads)
-    result = CheckResult(targets={target: [] for target in sessions})
+    result = CheckResult(True if len(sessions) > 1 else None, {target: [] for target in sessions})
     for step in range(1, steps + 1):
         for target, session in sessions.items():
             progress(f"step {step} on {target}")

@@ -106,7 +106,9 @@ class FakeSession:
         self.tensors["layers.0.q_a"] += np.int32((seen + int(learning_rate * 10**6)) % 1000 * self.step_count)
         if self.target is not None and self.target == self.wrong_target and self.step_count == 2:
             self.tensors["layers.0.q_a"][5] += 1
-        return StepResult(self.step_count, 4.0 / self.step_count, sum(s.weighted_tokens for s in sequences), self.digest())
+        return StepResult(
+            self.step_count, 4.0 / self.step_count, sum(s.weighted_tokens for s in sequences), self.digest()
+        )
 
     def evaluate(self, sequences: Sequence[TokenSequence]) -> EvaluationResult:
         return EvaluationResult(1.5, 4.48, sum(s.weighted_tokens for s in sequences))

@@ -55,7 +55,11 @@ def test_loss_counts_on_the_completion_and_the_end(tmp_path: Path, tokenizer: To
 def test_truncation_is_counted_and_reported(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """Of 17 tokens all fit (16 inputs and their labels); of more the last are lost."""
     path = jsonl(
-        tmp_path, record("abc", "0123456789xy"), record("abc", "0123456789xyz"), record("p" * 15, "q"), record("p" * 16, "q")
+        tmp_path,
+        record("abc", "0123456789xy"),
+        record("abc", "0123456789xyz"),
+        record("p" * 15, "q"),
+        record("p" * 16, "q"),
     )
     data = load_data(path, tokenizer, LENGTH)
     assert [counted(tokenizer, s) for s in data.sequences] == ["0123456789xy|", "0123456789xyz", "q"]

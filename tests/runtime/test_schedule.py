@@ -25,7 +25,9 @@ def test_decimal_texts_are_exact() -> None:
     assert parse_fraction("0", "--lr", 1) == 0
 
 
-@pytest.mark.parametrize("text", ["", "x", "nan", "inf", "-1e-3", "1.5", "1/3", "1e-999999999", "1e999999999", "0." + "1" * 99])
+@pytest.mark.parametrize(
+    "text", ["", "x", "nan", "inf", "-1e-3", "1.5", "1/3", "1e-999999999", "1e999999999", "0." + "1" * 99]
+)
 def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(OptionError, match="--lr"):
         parse_fraction(text, "--lr", 1)

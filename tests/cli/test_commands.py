@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every command but train: what it prints, its JSON lines, its errors and exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import gsqc.cli.evaluate
+import gsqc.cli.generate
+import gsqc.runtime.check
+from gsqc.cli.main import main
+from gsqc.options import CompileOptions
+from tests.runtime.small_bundle import FakeSession, write_bundle
+
+
+@pytest.fixture(autouse=True)
+def _fake_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (gsqc.cli.evaluate, gsqc.cli.generate, gsqc.runtime.check):
+        monkeypatch.setattr(module, "Session", FakeSession)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "small.gsqc")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"prompt": "ab", "completion": "xyz"}\n' * 3)
+    return path
+
+
+Capture = pytest.CaptureFixture[str]
+
+
+def run_json(capsys: Capture, *arguments: object) -> tuple[int, list[dict[str, Any]]]:
+    """Exit code and JSON lines; with --json nothing else is printed."""
+    code = main([*map(str, arguments), "--json"])
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return code, [json.loads(line) for line in captured.out.splitlines()]
+
+
+def run_text(capsys: Capture, *arguments: object) -> tuple[int, str, str]:
+    code = main([*map(str, arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_eval(capsys: Capture, bundle: Path, data: Path) -> None:
+    assert run_json(capsys, "eval", bundle, "--data", data) == (0, [{"loss": 1.5, "perplexity": 4.48, "tokens": 12}])
+    assert run_json(capsys, "eval", bundle, "--data", data, "--limit", 2)[1][0]["tokens"] == 8
+    code, out, err = run_text(capsys, "eval", bundle, "--data", data)
+    assert (code, err) == (0, "")
+    assert "loss 1.5000" in out
+
+
+def test_eval_of_a_run_without_a_state_is_no_eval_of_the_base(
+    capsys: Capture, bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    code, out, err = run_text(capsys, "eval", bundle, "--data", data, "--run", tmp_path / "absent")
+    assert (code, out) == (2, "")
+    assert "no saved state" in err
+
+
+def test_generate(capsys: Capture, bundle: Path) -> None:
+    code, (line,) = run_json(capsys, "generate", bundle, "--prompt", "[b]é", "--max-tokens", 5)
+    assert code == 0
+    assert line["text"] == "[b]é"
+    assert len(line["tokens"]) == 5
+    assert run_text(capsys, "generate", bundle, "--prompt", "[b]é", "--max-tokens", 5)[1] == "[b]é\n"
+
+
+def test_check(capsys: Capture, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, (line,) = run_json(capsys, "check", bundle, "--on", "numpy, x86-64", "--steps", 2)
+    assert code == 0
+    assert line["equal"] is True
+    assert line["first_difference"] is None
+    assert line["targets"]["numpy"] == line["targets"]["x86-64"]
+    assert "equal after each of 3 steps" in run_text(capsys, "check", bundle)[1]
+    monkeypatch.setattr(FakeSession, "wrong_target", "x86-64")
+    code, (line,) = run_json(capsys, "check", bundle)
+    assert code == 1
+    assert line["equal"] is False
+    assert set(line["first_difference"]) == {"step", "tensor", "index", "values"}
+    code, out, _ = run_text(capsys, "check", bundle)
+    assert code == 1
+    assert "step 2: layers.0.q_a[5]" in out
+
+
+def test_check_of_one_target_claims_nothing(capsys: Capture, bundle: Path) -> None:
+    code, (line,) = run_json(capsys, "check", bundle, "--on", "numpy")
+    assert (code, line["equal"]) == (0, None)
+
+
+def test_inspect(capsys: Capture, bundle: Path, tmp_path: Path) -> None:
+    code, (line,) = run_json(capsys, "inspect", bundle)
+    assert code == 0
+    assert line["operators"] == {"add": 3, "matmul": 2}
+    assert (line["float_operators"], line["weights_bytes"], line["target"]) == (0, 200, "x86-64")
+    assert line["adapter"]["linears"] == ["q"]
+    _, out, _ = run_text(capsys, "inspect", bundle)
+    assert "planned peak bytes" in out
+    strange = write_bundle(
+        tmp_path / "strange.gsqc", bits="\x1b[2J[bold]", target={"triple": "x-y", "cpu_features": []}
+    )
+    code, out, _ = run_text(capsys, "inspect", strange)
+    assert code == 0
+    assert "\x1b" not in out
+    assert "[bold]" in out
+
+
+def test_inspect_of_a_manifest_that_lacks_fields(capsys: Capture, bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    del manifest["operators"]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    code, _, err = run_text(capsys, "inspect", bundle)
+    assert code == 2
+    assert "operators" in err
+
+
+def test_targets(capsys: Capture) -> None:
+    _, lines = run_json(capsys, "targets", "--ops")
+    assert {"numpy", "x86-64"} <= {line["target"] for line in lines if "target" in line}
+    assert "softmax" in {line["op"] for line in lines if "op" in line}
+    assert "numpy" in run_text(capsys, "targets")[1]
+
+
+def test_compile_passes_its_options_on(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, CompileOptions]] = []
+    compiler = SimpleNamespace(compile_model=lambda model, options, progress: seen.append((model, options)))
+    monkeypatch.setitem(sys.modules, "gsqc.compiler", compiler)  # the real one takes seconds to import
+    output = tmp_path / "a.gsqc"
+    arguments = ["--bits", "4-7-6", "--adapter", "lora:rank=4,alpha=8,linears=q+v", "--optimizer", "sgd"]
+    arguments += ["--seq", "64", "--batch", "3", "--seed", "5", "--force", "--base", "nf4", "--target", "x86-64"]
+    code, (line,) = run_json(capsys, "compile", "dir", *arguments, "-o", output)
+    assert (code, line["bundle"]) == (0, str(output))
+    (model, options) = seen[0]
+    assert model == "dir"
+    assert (str(options.bits), options.base, options.optimizer) == ("4-7-6", "nf4", "sgd")
+    assert (options.sequence_length, options.batch, options.seed, options.force) == (64, 3, 5, True)
+    assert options.adapter.linears == ("q", "v")
+
+
+def test_compile_tells_every_problem(capsys: Capture) -> None:
+    code, _, err = run_text(capsys, "compile", "x", "--bits", "9-8-8", "--seq", "0", "-o", "x.gsqc")
+    assert code == 2
+    assert "--bits 9-8-8" in err
+    assert "--seq 0" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["inspect", "absent.gsqc"],
+        ["inspect"],
+        ["inspect", "a", "b"],
+        ["inspect", "a", "--unknown"],
+        ["check", "absent.gsqc", "--steps", "0"],
+        ["check", "absent.gsqc", "--steps", "x"],
+        ["generate", "absent.gsqc", "--prompt", "a", "--temperature", "hot"],
+        ["frobnicate"],
+    ],
+)
+def test_errors_are_two_lines_or_one_json_line(capsys: Capture, arguments: list[str]) -> None:
+    code, out, err = run_text(capsys, *arguments)
+    assert (code, out) == (2, "")
+    lines = err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("error: ")
+    assert lines[1].startswith("hint: ")
+    code, (line,) = run_json(capsys, *arguments)
+    assert code == 2
+    assert set(line) == {"error", "hint"}
+
+
+def test_help(capsys: Capture) -> None:
+    assert "Commands" in run_text(capsys)[1]
+    assert run_text(capsys, "--help")[0] == 0
+    assert "--bits" in run_text(capsys, "compile", "--help")[1]
+
+
+def test_the_runtime_needs_neither_torch_nor_the_compiler() -> None:
+    """A fresh process in which they cannot be imported."""
+    program = (
+        "import sys; sys.modules |= dict.fromkeys(('torch', 'tvm', 'transformers', 'gguf'));"
+        "import gsqc.runtime, gsqc.runtime.numpy_kernels, gsqc.runtime.kernels; from gsqc.cli.main import main;"
+        "assert main(['targets', '--ops']) == 0; assert main(['train', '--help']) == 0;"
+        "sys.exit(main(['compile', 'x', '-o', 'x.gsqc']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "the compiler is not installed" in done.stderr
+    assert "Traceback" not in done.stderr

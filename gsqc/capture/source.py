@@ -17,7 +17,10 @@ _TRANSFORMERS = Path(transformers.__file__).parent
 _INSIDE = (  # what lies between the user's code and torch
     str(Path(torch.__file__).parent),
     str(Path(__file__).parent),
-    *(str(_TRANSFORMERS / part) for part in ("activations.py", "modeling_layers.py", "pytorch_utils.py", "utils", "integrations")),
+    *(
+        str(_TRANSFORMERS / part)
+        for part in ("activations.py", "modeling_layers.py", "pytorch_utils.py", "utils", "integrations")
+    ),
 )
 
 

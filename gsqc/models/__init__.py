@@ -86,20 +86,21 @@ class LoadedModel:
 
 def load_model(model: Any) -> LoadedModel:
     """Open `model`: a torch module, a directory, a .gguf file, or a known name. Raises ModelError."""
-    from gsqc.models import catalogue, hf  # torch and transformers take seconds to import
+    from gsqc.models.catalogue import KNOWN_MODELS, find_model
+    from gsqc.models.hf import from_directory, from_module  # torch and transformers take seconds to import
 
     if not isinstance(model, (str, Path)):
-        return hf.from_module(model)
+        return from_module(model)
     path = Path(model)
-    if not path.exists() and str(model) in catalogue.KNOWN_MODELS:
-        path = catalogue.find_model(str(model))
+    if not path.exists() and str(model) in KNOWN_MODELS:
+        path = find_model(str(model))
     if path.is_dir():
-        return hf.from_directory(path)
+        return from_directory(path)
     if not path.exists():
-        known = ", ".join(catalogue.KNOWN_MODELS)
+        known = ", ".join(KNOWN_MODELS)
         raise ModelError(f"there is no model {model}", f"give a directory, a .gguf file, or a known name: {known}")
     if path.suffix in (".bin", ".pt", ".pth", ".ckpt"):
         raise ModelError(f"{path.name} is a pickle, which may run any code", "convert the model to safetensors first")
-    from gsqc.models import gguf
+    from gsqc.models.gguf import from_gguf
 
-    return gguf.from_gguf(path)
+    return from_gguf(path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Element indices as sums of loop variables, so that the divisions of a reshape or broadcast are done at compile time."""
+"""Element indices as sums of loop variables, so that a reshape's divisions are done at compile time."""
 
 from __future__ import annotations
 

@@ -97,7 +97,9 @@ class _LayoutWriter:
             end -= part.shape[axis]
             inside = tirx.min(tirx.max(index[axis] - const(end), const(0)), const(part.shape[axis] - 1))
             value = self.value(part, [*index[:axis], inside, *index[axis + 1 :]])
-            result = value if result is None else tirx.Select(index[axis] < const(end + part.shape[axis]), value, result)
+            result = (
+                value if result is None else tirx.Select(index[axis] < const(end + part.shape[axis]), value, result)
+            )
         return result
 
     def _gather(self, node: Node, index: Index) -> Expr:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exact matmul, hand-scheduled: 16-bit pair products over a group of 32, shifted by both exponents, summed in int64.
+"""The exact matmul, hand-scheduled: 16-bit pair products over a group, shifted by both exponents, summed in int64.
 
-A tile is 4 rows of x by 16 rows of w (columns of the result). w's block is packed once per job as pairs of int8 with the
-columns side by side in lanes; x is widened to int16 once per call, so that a pair of a row is one 32-bit broadcast.
+A tile is 4 rows of x by 16 rows of w (columns of the result). w's block is packed once per job as pairs of int8 with
+the columns side by side in lanes; x is widened to int16 once per call, so that a pair of a row is one 32-bit broadcast.
 
     for each group:  d[i, j] = Σ over 16 pairs of pmadd.wd(x pair of row i, w pairs of columns j)      int32, exact
                      acc[i, j] += int64(d) << (shift of x's group + shift of w's group)
@@ -22,7 +22,6 @@ from gsqc.formats import GROUP
 from gsqc.operators.trace import Trace
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import (
-
     Expr,
     Stmt,
     allocate,
@@ -195,9 +194,7 @@ class _MatmulWriter:
                     statements.append(statement)
         return statements + self._accumulate(batch, rows, group, dots)
 
-    def _accumulate(
-        self, batch: Expr, rows: list[Expr], group: Expr, dots: dict[tuple[int, int], Expr]
-    ) -> list[Stmt]:
+    def _accumulate(self, batch: Expr, rows: list[Expr], group: Expr, dots: dict[tuple[int, int], Expr]) -> list[Stmt]:
         s = self.shape
         statements = []
         for i, row in enumerate(rows):
@@ -250,5 +247,3 @@ def _count(shape: tuple[int, ...]) -> int:
 def write_matmul(symbol: str, trace: Trace, x_bits: int, w_bits: int, cpu: CpuTarget) -> Any:
     """The kernel of a `gse_matmul` trace: x (m, d, e), w (m, d, e) -> int32. Row exponents are not read."""
     return _MatmulWriter(symbol, trace, x_bits, w_bits, cpu).write()
-
-

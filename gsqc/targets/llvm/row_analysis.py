@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What to store, and in which order, so that an op runs row by row: domains, phases, stored values.
 
-The *domain* of a value is how many elements it has per row. The *phase* of a node is the first pass over the row in which
-it can be evaluated: a reduction's result, or a value that is read at another index than the reader's own, is known one
-phase later. Values of domain 1 are scalars of the row. Of the others, a few are *stored* (`stored`): reductions, outputs,
-parts of a concat, what is read at another index, and what two phases need and is dear to evaluate twice.
+The *domain* of a value is how many elements it has per row. The *phase* of a node is the first pass over the row in
+which it can be evaluated: a reduction's result, or a value that is read at another index than the reader's own, is known one
+phase later. Values of domain 1 are scalars of the row. Of the others, a few are *stored* (`stored`): reductions,
+outputs, parts of a concat, what is read at another index, and what two phases need and is dear to evaluate twice.
 """
 
 from __future__ import annotations
@@ -188,7 +188,6 @@ class RowAnalysis:
                     offset += self.domain(part)
             elif node.id in self.stored or (node.operator in REDUCTIONS):
                 tasks.append(Task(node, node, 0, self.loop_domain(node), self.phase[node.id]))
-        for node in self.outputs:
-            if node.operator in LEAVES and self.domain(node) > 1:
-                tasks.append(Task(node, node, 0, self.domain(node), 0))
+        leaves = (n for n in self.outputs if n.operator in LEAVES and self.domain(n) > 1)
+        tasks.extend(Task(node, node, 0, self.domain(node), 0) for node in leaves)
         return sorted(tasks, key=lambda t: t.phase)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from gsqc.operators.trace import Node
 from gsqc.targets.llvm.emit import Buffer, Stmt, allocate, const, load, loop, new_buffer, splat_const, store
@@ -66,10 +67,10 @@ class LoopWriter:
     @staticmethod
     def _nests(domain: int, periods: set[int]) -> bool:
         chain = [domain, *sorted(periods, reverse=True)]
-        return all(a % b == 0 for a, b in zip(chain, chain[1:], strict=False))
+        return all(a % b == 0 for a, b in pairwise(chain))
 
     def _period(self, reduction: Node) -> int:
-        return reduction.args[0].shape[reduction.attributes["axis"]]
+        return int(reduction.args[0].shape[reduction.attributes["axis"]])
 
     def _accumulators(self, tasks: list[Task], lanes: int) -> list[Accumulator]:
         result = []

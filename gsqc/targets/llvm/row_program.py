@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Row programs: an op whose values stay inside a row becomes one loop over rows, with few inner loops over its elements.
+"""Row programs: an op whose values stay inside a row becomes one loop over rows, with few loops over its elements.
 
 Loops run in vectors; where the lanes of a vector do not stay together (a ragged length, an odd slice) the same loop is
 written for single elements.

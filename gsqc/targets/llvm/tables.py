@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import pairwise
 
 from tvm import tirx
 
@@ -15,7 +16,7 @@ TABLE_DTYPE = "int32"
 
 def pack_entries(entries: Sequence[int]) -> list[int]:
     """513 int16 entries -> 512 int32: entry k in the low half, entry k + 1 in the high half."""
-    unsigned = [(b & 0xFFFF) << 16 | a & 0xFFFF for a, b in zip(entries, entries[1:], strict=False)]
+    unsigned = [(b & 0xFFFF) << 16 | a & 0xFFFF for a, b in pairwise(entries)]
     return [v - (1 << 32) if v >> 31 else v for v in unsigned]
 
 

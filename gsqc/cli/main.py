@@ -15,6 +15,7 @@ from gsqc.cli.evaluate import evaluate
 from gsqc.cli.generate import generate
 from gsqc.cli.inspect import inspect
 from gsqc.cli.output import print_error
+from gsqc.cli.runtime_library import RUNTIME_COMMANDS, import_without_torch
 from gsqc.cli.targets import targets
 from gsqc.cli.train import train
 from gsqc.errors import GsqcError
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. The exit code is 0; 1 if a check finds a difference; 2 for a user's error; 130 on Ctrl-C."""
     argv = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     as_json = "--json" in argv
+    if argv[0] in RUNTIME_COMMANDS:
+        import_without_torch()
     try:
         result = typer.main.get_command(app).main(argv, prog_name="gsqc", standalone_mode=False)
         return result if isinstance(result, int) else 0

@@ -188,6 +188,17 @@ def test_help(capsys: Capture) -> None:
     assert "--bits" in run_text(capsys, "compile", "--help")[1]
 
 
+def test_a_runtime_command_does_not_import_torch() -> None:
+    """Where torch is installed; importing it afterwards still works."""
+    pytest.importorskip("torch")
+    program = (
+        "import sys; from gsqc.cli.main import main; assert main(['eval', 'absent.gsqc', '--data', 'x']) == 2;"
+        "assert 'tvm_ffi' in sys.modules and not {'torch', 'tvm'} & set(sys.modules);"
+        "import importlib.util; assert importlib.util.find_spec('torch')"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_the_runtime_needs_neither_torch_nor_the_compiler() -> None:
     """A fresh process in which they cannot be imported."""
     program = (

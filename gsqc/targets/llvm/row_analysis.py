@@ -2,9 +2,10 @@
 """What to store, and in which order, so that an op runs row by row: domains, phases, stored values.
 
 The *domain* of a value is how many elements it has per row. The *phase* of a node is the first pass over the row in
-which it can be evaluated: a reduction's result, or a value that is read at another index than the reader's own, is known one
-phase later. Values of domain 1 are scalars of the row. Of the others, a few are *stored* (`stored`): reductions,
-outputs, parts of a concat, what is read at another index, and what two phases need and is dear to evaluate twice.
+which it can be evaluated: a reduction's result, or a value that is read at another index than the reader's own, is
+known one phase later. Values of domain 1 are scalars of the row. Of the others, a few are *stored* (`stored`):
+reductions, outputs, parts of a concat, what is read at another index, and what two phases need and is dear to evaluate
+twice.
 """
 
 from __future__ import annotations

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does the integer step train as well as float? Held-out loss after the same steps on the same base codes.
+
+    python benchmarks/fidelity.py --steps 60 --seq 128 --bits 4-8-8,4-6-6,4-5-5 --json
+
+Sides: gsqc at each of --bits, and the same LoRA in float32 (torch autograd, torch's AdamW) on the de-quantised base, from the
+same initial adapter, on the same batches with the same learning rates. The untouched model in float32 is given too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gsqc import model_ops
+from gsqc.capture import FloatRun, capture_model, float_parameters
+from gsqc.compiler import compile_model
+from gsqc.options import AdapterOptions, Bits, CompileOptions
+from gsqc.passes.add_lora import LINEARS
+from gsqc.runtime.data import WEIGHT_ONE, Dataset, TokenSequence, load_data
+from gsqc.runtime.schedule import Schedule, parse_fraction
+from gsqc.runtime.session import Session
+from gsqc.runtime.tokenizer import Tokenizer
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+MODEL = "smollm2-135m"
+SHORT = {module: short for short, module in LINEARS.items()}
+
+
+class FloatSide:
+    """The captured model in float32 with a LoRA on each linear of its blocks."""
+
+    def __init__(self, captured: Any, initial: dict[str, torch.Tensor], options: AdapterOptions) -> None:
+        self.adapters = {name: torch.nn.Parameter(value) for name, value in initial.items()}
+        self.factor = options.alpha / options.rank
+        self.runner = FloatRun(captured, float_parameters(captured), {model_ops.linear: self._linear})
+
+    def _linear(self, node: Any, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        y = model_ops.linear(x, w)
+        if node.meta["block"] is None:
+            return y
+        name = f"layers.{node.meta['block']}.{SHORT[node.meta['module'].rsplit('.', 1)[-1]]}"
+        a, b = self.adapters[f"{name}_a"], self.adapters[f"{name}_b"]
+        return y + self.factor * ((x @ a.T) @ b.T)
+
+    def loss(self, sequence: TokenSequence) -> tuple[torch.Tensor, float]:
+        """Summed loss over the weighted tokens, and their number."""
+        logits = self.runner.logits(sequence.tokens)
+        weights = torch.from_numpy(sequence.weights / WEIGHT_ONE).float()
+        labels = torch.from_numpy(sequence.labels).long()
+        losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+        return (losses * weights).sum(), float(weights.sum())
+
+    def train(self, data: Dataset, schedule: Schedule, seed: int) -> None:
+        """The steps that `gsqc train` would make."""
+        optimizer = torch.optim.AdamW(self.adapters.values(), weight_decay=0.0)
+        batches = data.batches(1, seed)
+        for step in range(1, schedule.steps + 1):
+            for group in optimizer.param_groups:
+                group["lr"] = float(schedule.rate(step))
+            optimizer.zero_grad()
+            loss, tokens = self.loss(next(batches)[0])
+            (loss / tokens).backward()
+            optimizer.step()
+
+    def evaluate(self, sequences: list[TokenSequence]) -> float:
+        """Mean loss per weighted token."""
+        with torch.no_grad():
+            sums = [self.loss(s) for s in sequences]
+        return float(sum(s[0] for s in sums)) / sum(s[1] for s in sums)
+
+
+def integer_side(bundle: Path, data: Dataset, heldout: Dataset, schedule: Schedule, seed: int) -> tuple[float, float]:
+    """Held-out loss of gsqc before and after the steps."""
+    session = Session(bundle)
+    before = session.evaluate(heldout.sequences).loss
+    batches = data.batches(1, seed)
+    for step in range(1, schedule.steps + 1):
+        session.step(next(batches), schedule.rate(step))
+    return before, session.evaluate(heldout.sequences).loss
+
+
+def compile_bundle(folder: Path, bits: str, seq: int) -> Path:
+    """SmolLM2-135M with its own 4-bit codes, rank 16, alpha 32."""
+    options = CompileOptions(folder / f"{bits}.gsqc", bits=Bits.parse(bits), base="gguf", sequence_length=seq, seed=1)
+    compile_model(MODEL, options)
+    return options.output
+
+
+def float_adapters(session: Session) -> dict[str, torch.Tensor]:
+    """The session's adapter matrices as float32."""
+    shapes = {
+        name: session.plan.buffers["state"][name].count for name in session.state() if name.endswith(("_a", "_b"))
+    }
+    state = session.state()
+    rank = session.bundle.manifest["adapter"]["rank"]
+    sizes = {n: (rank, -1) if n.endswith("_a") else (-1, rank) for n in shapes}
+    return {n: torch.from_numpy(state[n].reshape(sizes[n]) / 2.0**24).float() for n in shapes}
+
+
+def measure(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """One record per side."""
+    schedule = Schedule(parse_fraction(args.lr, "--lr"), args.steps, args.warmup)
+    bundles = {bits: compile_bundle(folder, bits, args.seq) for bits in args.bits.split(",")}
+    first = Session(next(iter(bundles.values())))
+    tokenizer = Tokenizer(first.bundle)
+    data, heldout = (
+        load_data(EXAMPLES / f"devils-dictionary-{part}.jsonl", tokenizer, args.seq) for part in ("train", "heldout")
+    )
+    heldout.sequences = heldout.sequences[: args.heldout]
+    captured = capture_model(MODEL, args.seq)
+    side = FloatSide(captured, float_adapters(first), AdapterOptions(16, 32))
+    del first
+    untouched = side.evaluate(heldout.sequences)
+    side.train(data, schedule, args.seed)
+    reference = side.evaluate(heldout.sequences)
+    records = [{"side": "float32 + LoRA", "before": untouched, "after": reference, "after_ratio": 1.0}]
+    for bits, bundle in bundles.items():
+        before, after = integer_side(bundle, data, heldout, schedule, args.seed)
+        records.append({"side": f"gsqc {bits}", "before": before, "after": after, "after_ratio": after / reference})
+    return records
+
+
+def main() -> None:
+    """Print a table, or JSON lines."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bits", default="4-8-8,4-6-6,4-5-5")
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--seq", type=int, default=128)
+    parser.add_argument("--lr", default="1e-3")
+    parser.add_argument("--warmup", type=int, default=5)
+    parser.add_argument("--heldout", type=int, default=60, help="held-out records")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="gsqc-fidelity-") as folder:
+        records = measure(args, Path(folder))
+    if not args.json:
+        print(f"{platform.machine()}, torch {torch.__version__}, {args.steps} steps of 1 x {args.seq}, lr {args.lr}")
+        print("| side | held-out loss before | after | after / float32 |\n|---|---|---|---|")
+    for record in records:
+        assert math.isfinite(record["after"])
+        if args.json:
+            print(json.dumps(record), flush=True)
+        else:
+            print("| {side} | {before:.4f} | {after:.4f} | {after_ratio:.4f} |".format(**record))
+
+
+if __name__ == "__main__":
+    main()

@@ -3,8 +3,8 @@
 
     python benchmarks/fidelity.py --steps 60 --seq 128 --bits 4-8-8,4-6-6,4-5-5 --json
 
-Sides: gsqc at each of --bits, and the same LoRA in float32 (torch autograd, torch's AdamW) on the de-quantised base, from the
-same initial adapter, on the same batches with the same learning rates. The untouched model in float32 is given too.
+Sides: gsqc at each of --bits, and the same LoRA in float32 (torch autograd, torch's AdamW) on the de-quantised base,
+from the same initial adapter, on the same batches with the same learning rates. The untouched float32 model is given too.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     python benchmarks/fidelity.py --steps 60 --seq 128 --bits 4-8-8,4-6-6,4-5-5 --json
 
 Sides: gsqc at each of --bits, and the same LoRA in float32 (torch autograd, torch's AdamW) on the de-quantised base,
-from the same initial adapter, on the same batches with the same learning rates. The untouched float32 model is given too.
+from the same initial adapter, on the same batches with the same learning rates; and the untouched float32 model.
 """
 
 from __future__ import annotations

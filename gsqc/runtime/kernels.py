@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import tvm_ffi
 
@@ -24,6 +23,8 @@ def _load_runtime(library: Path) -> None:
     """Make TVM's runtime functions (threads, workspace) known to libraries that are loaded after it."""
     if tvm_ffi.get_global_func("runtime.config_threadpool", allow_missing=True) is None:
         os.environ.setdefault("TVM_BIND_THREADS", "0")
+        # Without this the pool has half the cores: TVM takes the other half for hyper-threads.
+        os.environ.setdefault("TVM_NUM_THREADS", str(default_threads()))
         try:
             ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
         except OSError as error:
@@ -79,7 +80,3 @@ class CompiledKernels:
 def default_threads() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-__all__ = ["CompiledKernels", "default_threads"]
-_ = np

@@ -124,7 +124,8 @@ def build_schedules(
     names = _head_names(layers)
     train.call("head_forward", binding.head("head_forward", names))
     evaluate.call("head_forward", binding.head("head_forward", names))
-    logits.call("head_logits", binding.head("head_logits", names))
+    chunks = {n: n for n in functions["head_logits"].results}
+    logits.call("head_logits", binding.head("head_logits", {**names, **chunks}))
     train.call("head_backward", binding.head("head_backward", {**names, "dx": f"dx.{layers}"}))
     for k in reversed(range(layers)):
         _backward_call(train, binding, k)

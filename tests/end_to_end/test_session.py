@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A compiled model, stepped: the same bits in numpy, in compiled code, on any number of threads, after any pause."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from gsqc.compiler import compile_model
+from gsqc.options import AdapterOptions, Bits, CompileOptions
+from gsqc.runtime.check import random_sequences, run_check
+from gsqc.runtime.session import Session
+
+RATE = Fraction(1, 100)
+
+
+def steps(session: Session, first: int, last: int) -> list[str]:
+    """Digests of the steps first to last on fixed batches."""
+    return [session.step(random_sequences(session, n, 0), RATE).digest for n in range(first, last + 1)]
+
+
+def test_numpy_and_compiled_code_agree(bundle: Path) -> None:
+    result = run_check(bundle, ["numpy", "x86-64"], 3)
+    assert result.equal
+    assert len(set(result.targets["numpy"])) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bits": Bits(4, 6, 6), "optimizer": "sgd"},
+        {"bits": Bits(4, 5, 5), "base": "gse4"},
+        {"bits": Bits(8, 7, 8), "base": "gse8", "adapter": AdapterOptions(rank=33, alpha=5, linears=("v", "down"))},
+    ],
+    ids=["4-6-6 sgd", "4-5-5 gse4", "8-7-8 gse8 some linears"],
+)
+def test_other_settings_agree(model_directory: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    options = CompileOptions(tmp_path / "b.gsqc", **{"adapter": AdapterOptions(4, 8), "sequence_length": 9, **changes})
+    compile_model(str(model_directory), options)
+    assert run_check(options.output, ["numpy", "x86-64"], 2).equal
+
+
+def test_threads_do_not_change_the_bits(bundle: Path) -> None:
+    assert steps(Session(bundle, threads=1), 1, 3) == steps(Session(bundle, threads=2), 1, 3)
+
+
+def test_training_lowers_the_loss(bundle: Path) -> None:
+    session = Session(bundle)
+    batch = random_sequences(session, 1, 0)
+    before = session.evaluate(batch).loss
+    losses = [session.step(batch, RATE).loss for _ in range(20)]
+    assert losses[0] == before
+    assert session.evaluate(batch).loss < before - 0.5
+
+
+def test_a_saved_run_goes_on_bit_for_bit_on_another_target(bundle: Path, tmp_path: Path) -> None:
+    whole = steps(Session(bundle), 1, 4)
+    session = Session(bundle, tmp_path / "run")
+    first = steps(session, 1, 2)
+    session.save()
+    resumed = Session(bundle, tmp_path / "run", target="numpy")
+    assert resumed.step_count == 2
+    assert first + steps(resumed, 3, 4) == whole
+
+
+def test_a_token_is_the_likeliest_of_the_captured_model(model_directory: Path, tmp_path: Path) -> None:
+    """Greedy, one token, 8-bit weights. Float may differ where two logits are close: the model's must be near its top.
+
+    0.1 of the logits' standard deviation is ten times what 8 bits in each product and 64 columns leave.
+    """
+    options = CompileOptions(tmp_path / "b.gsqc", bits=Bits(8, 8, 8), base="gse8", sequence_length=24)
+    compile_model(str(model_directory), options)
+    model = LlamaForCausalLM.from_pretrained(model_directory)
+    session = Session(options.output)
+    for text in (b"The rain in ", b"a", b"integers only, again."):
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([list(text)]), use_cache=False).logits[0, -1]
+        (token,) = session.generate(list(text), 1)
+        assert logits[token] > logits.max() - 0.1 * logits.std()
+
+
+def test_generation_agrees_and_repeats(bundle: Path) -> None:
+    prompt = list(b"The rain in ")
+    numpy, compiled = Session(bundle, target="numpy"), Session(bundle)
+    greedy = list(compiled.generate(prompt, 6))
+    assert greedy == list(numpy.generate(prompt, 6))
+    sampled = [list(s.generate(prompt, 6, Fraction(1), seed=7)) for s in (compiled, compiled, numpy)]
+    assert sampled[0] == sampled[1] == sampled[2] != greedy
+    assert len(list(compiled.generate(list(b"a prompt that is longer than the window"), 3))) == 3
+
+
+def test_a_session_needs_neither_torch_nor_the_compiler(bundle: Path, tmp_path: Path) -> None:
+    """A fresh process that cannot import them trains, saves and generates."""
+    data = tmp_path / "notes.jsonl"
+    data.write_text('{"prompt": "ab", "completion": "cd"}\n' * 3)
+    program = (
+        "import sys; sys.modules |= dict.fromkeys(('torch', 'tvm', 'transformers', 'gguf'));"
+        "from gsqc.cli.main import main; b, d, r = sys.argv[1:];"
+        "assert main(['train', b, '--data', d, '--steps', '2', '--lr', '1e-3', '--run', r]) == 0;"
+        "assert main(['eval', b, '--run', r, '--data', d]) == 0;"
+        "sys.exit(main(['generate', b, '--run', r, '--prompt', 'ab', '--max-tokens', '2']))"
+    )
+    command = [sys.executable, "-c", program, str(bundle), str(data), str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "state.safetensors").exists()
+
+
+def test_a_moved_bundle_works(bundle: Path, tmp_path: Path) -> None:
+    """Nothing in it names a place."""
+    moved = tmp_path / "elsewhere.gsqc"
+    shutil.copytree(bundle, moved)
+    assert steps(Session(moved), 1, 1) == steps(Session(bundle), 1, 1)

@@ -107,7 +107,7 @@ def float_adapters(session: Session) -> dict[str, torch.Tensor]:
 
 def measure(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """One record per side."""
-    schedule = Schedule(parse_fraction(args.lr, "--lr"), args.steps, args.warmup)
+    schedule = Schedule(parse_fraction(args.lr, "--lr", 1), args.steps, args.warmup)
     bundles = {bits: compile_bundle(folder, bits, args.seq) for bits in args.bits.split(",")}
     first = Session(next(iter(bundles.values())))
     tokenizer = Tokenizer(first.bundle)

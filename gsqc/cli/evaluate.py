@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gsqc.bundle import Bundle
 from gsqc.cli.output import JsonOption, Output
 from gsqc.runtime.data import load_data
 from gsqc.runtime.session import Session
@@ -26,11 +27,12 @@ def evaluate(
     """Loss of BUNDLE, or of what a run made of it, on a file."""
     out = Output(json)
     require_state(run)
-    session = Session(bundle, run, threads=threads)
-    dataset = load_data(data, Tokenizer(session.bundle), session.sequence_length)
+    opened = Bundle.open(bundle)
+    dataset = load_data(data, Tokenizer(opened), opened.manifest["sequence_length"])
     if (report := dataset.report()) is not None:
         out.say(report)
     with out.console.status("evaluating"):
+        session = Session(opened, run, threads=threads)
         result = session.evaluate(dataset.sequences[:limit])
     out.say(f"loss {result.loss:.4f}   perplexity {result.perplexity:.2f}   tokens {result.tokens}")
     out.emit({"loss": result.loss, "perplexity": result.perplexity, "tokens": result.tokens})

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gsqc.bundle import Bundle
 from gsqc.cli.output import JsonOption, Output
 from gsqc.runtime.schedule import parse_fraction
 from gsqc.runtime.session import Session
@@ -29,9 +30,10 @@ def generate(
     out = Output(json)
     heat = parse_fraction(temperature, "--temperature", 100)
     require_state(run)
-    session = Session(bundle, run, threads=threads)
-    tokenizer = Tokenizer(session.bundle)
+    opened = Bundle.open(bundle)
+    tokenizer = Tokenizer(opened)
     tokens = tokenizer.encode(prompt + "\n")
+    session = Session(opened, run, threads=threads)
     made: list[int] = []
     with out.console.status("generating") as status:
         for token in session.generate(tokens, max_tokens, heat, seed):

@@ -33,13 +33,13 @@ class Output:
 
 
 def print_error(message: str, hint: str, *, as_json: bool) -> None:
-    """An error in one line (and its hint in another), on stderr; with JSON in one object on stdout."""
+    """An error and what to do, in one line on stderr; with JSON in one object on stdout."""
     message, hint = (printable(" ".join(text.split())) for text in (message, hint))
     if as_json:
         sys.stdout.write(json.dumps({"error": message, "hint": hint}) + "\n")
         sys.stdout.flush()
     else:
-        sys.stderr.write(f"error: {message}\nhint: {hint}\n")
+        sys.stderr.write(f"error: {message}; {hint}\n")
 
 
 def printable(text: str) -> str:

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gsqc.bundle import Bundle
 from gsqc.cli.interruption import Interruption
 from gsqc.cli.output import JsonOption, Output
 from gsqc.errors import GsqcError, RunError
@@ -76,10 +77,11 @@ def train(
     out = Output(json)
     rate, decay = parse_fraction(lr, "--lr", 1), parse_fraction(weight_decay, "--weight-decay", 1)
     plan = Schedule(rate, steps, warmup, schedule)
-    session = Session(bundle, run, threads=threads)
-    dataset = load_data(data, Tokenizer(session.bundle), session.sequence_length)
+    opened = Bundle.open(bundle)
+    dataset = load_data(data, Tokenizer(opened), opened.manifest["sequence_length"])
     if (report := dataset.report()) is not None:
         out.say(report)
+    session = Session(opened, run, threads=threads)
     settings = {"lr": lr, "warmup": warmup, "schedule": schedule, "weight_decay": weight_decay, "seed": seed}
     config = _resolve({**settings, "steps": steps}, data)
     _check_resume(session, config)

@@ -67,19 +67,22 @@ def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
 class Session:
     """A training session over a bundle.
 
-    Opens `bundle`, checks its hashes and this machine, prepares the frozen operands, and takes the state of the run
-    directory `run` if it holds one, else the bundle's initial state. Raises BundleError, RunError, TargetError.
+    Opens `bundle` (a path is checked against its hashes and this machine), takes the state of the run directory `run`
+    if it holds one, else the bundle's initial state, and prepares the frozen operands. Raises BundleError, RunError,
+    TargetError.
     """
 
     def __init__(
         self,
-        bundle: str | Path,
+        bundle: Bundle | str | Path,
         run: str | Path | None = None,
         *,
         target: str | None = None,
         threads: int | None = None,
     ) -> None:
-        self.bundle = Bundle.open(Path(bundle), check_machine=target != "numpy")
+        if not isinstance(bundle, Bundle):
+            bundle = Bundle.open(Path(bundle), check_machine=target != "numpy")
+        self.bundle = bundle
         manifest = self.bundle.manifest
         self.sequence_length: int = manifest["sequence_length"]
         self.batch: int = manifest["batch"]

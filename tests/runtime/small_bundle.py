@@ -75,9 +75,11 @@ class FakeSession:
     """This target adds one to an element at its second step."""
 
     def __init__(
-        self, bundle: Path, run: Path | None = None, *, target: str | None = None, threads: int | None = None
+        self, bundle: Path | Bundle, run: Path | None = None, *, target: str | None = None, threads: int | None = None
     ) -> None:
-        self.bundle = Bundle.open(Path(bundle), check_machine=target != "numpy")
+        if not isinstance(bundle, Bundle):
+            bundle = Bundle.open(Path(bundle), check_machine=target != "numpy")
+        self.bundle = bundle
         self.sequence_length: int = self.bundle.manifest["sequence_length"]
         self.batch: int = self.bundle.manifest["batch"]
         self.target = target

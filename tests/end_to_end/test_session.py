@@ -119,3 +119,14 @@ def test_a_moved_bundle_works(bundle: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere.gsqc"
     shutil.copytree(bundle, moved)
     assert steps(Session(moved), 1, 1) == steps(Session(bundle), 1, 1)
+
+
+def test_threads_are_those_asked_for(bundle: Path) -> None:
+    """By default as many as the cores: a fresh process, because a pool's size is fixed when it starts."""
+    program = (
+        "import sys, tvm_ffi; from gsqc.runtime.kernels import default_threads;"
+        "from gsqc.runtime.session import Session; Session(sys.argv[1]);"
+        "count = tvm_ffi.get_global_func('runtime.NumThreads'); assert count() == default_threads();"
+        "Session(sys.argv[1], threads=1); assert count() == 1"
+    )
+    subprocess.run([sys.executable, "-c", program, str(bundle)], check=True)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real model: SmolLM2-135M-Instruct from its GGUF file, in its own 4-bit codes."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from gsqc.bundle import Bundle
+from gsqc.compiler import compile_model
+from gsqc.options import AdapterOptions, CompileOptions
+from gsqc.runtime.check import run_check
+from gsqc.runtime.data import load_data
+from gsqc.runtime.session import Session
+from gsqc.runtime.tokenizer import Tokenizer
+
+pytestmark = pytest.mark.slow
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("smollm2") / "smol.gsqc"
+    compile_model("smollm2-135m", CompileOptions(output, base="gguf", adapter=AdapterOptions(16, 32), seed=1))
+    return output
+
+
+def test_numpy_and_compiled_code_agree(smollm2: Path) -> None:
+    assert Bundle.open(smollm2).manifest["base_kinds"]["model.layers.0.mlp.up_proj.weight"] == "q4_1"
+    assert run_check(smollm2, ["numpy", "x86-64"], 3).equal
+
+
+def test_it_knows_what_the_model_knows(smollm2: Path) -> None:
+    tokenizer = Tokenizer(Bundle.open(smollm2))
+    tokens = Session(smollm2).generate(tokenizer.encode("The capital of France is"), 2)
+    assert tokenizer.decode(list(tokens)).startswith(" Paris")
+
+
+def test_training_lowers_held_out_loss(smollm2: Path) -> None:
+    session = Session(smollm2)
+    tokenizer = Tokenizer(session.bundle)
+    train, heldout = (
+        load_data(EXAMPLES / f"devils-dictionary-{p}.jsonl", tokenizer, 128) for p in ("train", "heldout")
+    )
+    before = session.evaluate(heldout.sequences[:40]).loss
+    batches = train.batches(1, 1)
+    for _ in range(30):
+        session.step(next(batches), Fraction(1, 2000))
+    assert session.evaluate(heldout.sequences[:40]).loss < before - 0.25

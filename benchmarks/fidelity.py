@@ -32,6 +32,7 @@ from gsqc.runtime.data import WEIGHT_ONE, Dataset, TokenSequence, load_data
 from gsqc.runtime.schedule import Schedule, parse_fraction
 from gsqc.runtime.session import Session
 from gsqc.runtime.tokenizer import Tokenizer
+from gsqc.targets import NATIVE, resolve_target
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 MODEL = "smollm2-135m"
@@ -82,19 +83,19 @@ class FloatSide:
         return float(sum(s[0] for s in sums)) / sum(s[1] for s in sums)
 
 
-def integer_side(bundle: Path, data: Dataset, heldout: Dataset, schedule: Schedule, seed: int) -> tuple[float, float]:
-    """Held-out loss of gsqc before and after the steps."""
+def integer_side(bundle: Path, data: Dataset, heldout: Dataset, schedule: Schedule, seed: int) -> float:
+    """Held-out loss of gsqc after the steps."""
     session = Session(bundle)
-    before = session.evaluate(heldout.sequences).loss
     batches = data.batches(1, seed)
     for step in range(1, schedule.steps + 1):
         session.step(next(batches), schedule.rate(step))
-    return before, session.evaluate(heldout.sequences).loss
+    return session.evaluate(heldout.sequences).loss
 
 
 def compile_bundle(folder: Path, bits: str, seq: int) -> Path:
     """SmolLM2-135M with its own 4-bit codes, rank 16, alpha 32."""
-    options = CompileOptions(folder / f"{bits}.gsqc", bits=Bits.parse(bits), base="gguf", sequence_length=seq, seed=1)
+    output, target = folder / f"{bits}.gsqc", resolve_target(NATIVE)
+    options = CompileOptions(output, target, Bits.parse(bits), "gguf", sequence_length=seq, seed=1)
     compile_model(MODEL, options)
     return options.output
 
@@ -122,15 +123,17 @@ def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     initial = float_adapters(first)
     del first
     captured = capture_model(MODEL, args.seq)
+    before = {bits: Session(bundle).evaluate(heldout.sequences).loss for bits, bundle in bundles.items()}
+    before[FLOAT] = FloatSide(captured, initial, AdapterOptions(16, 32)).evaluate(heldout.sequences)
     for seed in map(int, args.seeds.split(",")):
         side = FloatSide(captured, initial, AdapterOptions(16, 32))
-        before = side.evaluate(heldout.sequences)
         side.train(data, schedule, seed)
         reference = side.evaluate(heldout.sequences)
-        yield {"side": FLOAT, "seed": seed, "before": before, "after": reference, "ratio": 1.0}
+        yield {"side": FLOAT, "seed": seed, "before": before[FLOAT], "after": reference, "ratio": 1.0}
         for bits, bundle in bundles.items():
-            before, after = integer_side(bundle, data, heldout, schedule, seed)
-            yield {"side": f"gsqc {bits}", "seed": seed, "before": before, "after": after, "ratio": after / reference}
+            after = integer_side(bundle, data, heldout, schedule, seed)
+            record = {"side": f"gsqc {bits}", "seed": seed, "before": before[bits], "after": after}
+            yield {**record, "ratio": after / reference}
 
 
 def mean_by_side(records: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

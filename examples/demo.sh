@@ -13,7 +13,7 @@ rm -rf "$out/run"
 say() { printf '\n== %s\n' "$*"; }
 
 say "Compile SmolLM2-135M for this machine: 4-bit base, 8-bit activations and gradients, LoRA rank 16"
-gsqc compile smollm2-135m --target x86-64 --bits 4-8-8 --base gguf --adapter lora:rank=16,alpha=32 \
+gsqc compile smollm2-135m --target native --bits 4-8-8 --base gguf --adapter lora:rank=16,alpha=32 \
   --optimizer adamw --seq 96 --batch 4 --seed 1 -o "$out/smol.gsqc" --force
 say "Before: held-out loss, and a definition"
 gsqc eval "$out/smol.gsqc" --data "$heldout"

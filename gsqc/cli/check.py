@@ -14,7 +14,7 @@ from gsqc.runtime.check import run_check
 
 def check(
     bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
-    on: Annotated[str, typer.Option(help="Targets, as numpy,x86-64.")] = "numpy,x86-64",
+    on: Annotated[str, typer.Option(help="Targets, as numpy,x86-64; native is the bundle's own.")] = "numpy,native",
     steps: Annotated[int, typer.Option(min=1)] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of the random batches.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1)] = None,

@@ -13,12 +13,13 @@ from gsqc.cli.output import JsonOption, Output
 from gsqc.errors import OptionError
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.options import parse_compile_options
+from gsqc.targets import NATIVE, resolve_target
 
 
 def compile_command(
     model: Annotated[str, typer.Argument(help="A known name (smollm2-135m), a model directory, or a .gguf file.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to write, NAME.gsqc.")],
-    target: Annotated[str, typer.Option(help="See gsqc targets.")] = "x86-64",
+    target: Annotated[str, typer.Option(help="native (this machine), or one of gsqc targets.")] = NATIVE,
     bits: Annotated[str, typer.Option(help="W-A-G: base as stored, activations, gradients.")] = "4-8-8",
     base: Annotated[str | None, typer.Option(help="gguf (the file's own codes), nf4, gse4 or gse8.")] = None,
     adapter: Annotated[str, typer.Option(help="lora:rank=16,alpha=32[,linears=q+v]")] = "lora:rank=16,alpha=32",
@@ -39,7 +40,7 @@ def compile_command(
         adapter=adapter,
         known_models=KNOWN_MODELS,
         output=output,
-        target=target,
+        target=resolve_target(target),
         optimizer=optimizer,
         sequence_length=seq,
         batch=batch,
@@ -55,5 +56,5 @@ def compile_command(
     with out.console.status("") as status:
         compile_model(model, options, lambda text: status.update(text))
     seconds = time.monotonic() - start
-    out.say(f"wrote {output} in {seconds:.0f} s")
-    out.emit({"bundle": str(output), "seconds": round(seconds, 1)})
+    out.say(f"wrote {output} for {options.target} in {seconds:.0f} s")
+    out.emit({"bundle": str(output), "target": options.target, "seconds": round(seconds, 1)})

@@ -48,13 +48,13 @@ class EvaluationResult:
 
 
 def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
-    """The kernels of a target: "numpy", or the one that the bundle was compiled for."""
+    """The kernels of a target: "numpy", or the one that the bundle was compiled for ("native" is that one too)."""
     if target == "numpy":
         from gsqc.runtime.numpy_kernels import NumpyKernels
 
         return NumpyKernels(plan.kernels)
     compiled = bundle.manifest["target"]["name"]
-    if target != compiled:
+    if target not in (compiled, "native"):
         raise TargetError(
             f"this bundle has code for {compiled}, not for {target}",
             f"compile the model again with --target {target}, or use --on numpy,{compiled}",

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 
+from gsqc.bundle import machine_cpu_flags
+from gsqc.errors import TargetError
 from gsqc.ops.registry import OPS, Kind
 from gsqc.targets.llvm.cpu import CPU_TARGETS
 
@@ -24,6 +27,21 @@ TARGETS = {
         for name, cpu in CPU_TARGETS.items()
     },
 }
+
+NATIVE = "native"
+
+
+def resolve_target(name: str) -> str:
+    """The target of a name; `native` is the last CPU target of the list that this machine can run."""
+    if name != NATIVE:
+        return name
+    flags = machine_cpu_flags()
+    here = [cpu.name for cpu in CPU_TARGETS.values() if cpu.triple.startswith(platform.machine())]
+    able = [cpu for cpu in here if set(CPU_TARGETS[cpu].features) <= flags]
+    if not able:
+        raise TargetError("no target fits this machine's CPU", "name one with --target (gsqc targets)")
+    return able[-1]
+
 
 _LOWERINGS = {
     Kind.ROW: "row program",

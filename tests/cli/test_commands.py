@@ -86,7 +86,7 @@ def test_check(capsys: Capture, bundle: Path, monkeypatch: pytest.MonkeyPatch) -
     assert line["first_difference"] is None
     assert line["targets"]["numpy"] == line["targets"]["x86-64"]
     assert "equal after each of 3 steps" in run_text(capsys, "check", bundle)[1]
-    monkeypatch.setattr(FakeSession, "wrong_target", "x86-64")
+    monkeypatch.setattr(FakeSession, "wrong_target", "native")
     code, (line,) = run_json(capsys, "check", bundle)
     assert code == 1
     assert line["equal"] is False

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import gsqc.ops.all  # noqa: F401
+from gsqc.bundle import machine_cpu_flags
 from gsqc.formats import flatten, to_spec
 from gsqc.ops.registry import CASES, OPS, Case, Kind, evaluate, trace
 from gsqc.targets.llvm.cpu import CPU_TARGETS
@@ -41,10 +42,13 @@ def test_numpy_fits_its_types(name: str, case: Case) -> None:
     assert [(r.shape, str(r.dtype)) for r in results] == [(s.shape, s.dtype) for s in flatten(specs)]
 
 
-@pytest.fixture(scope="module")
-def compiled() -> CompiledCases:
-    """Every case as a kernel of one library."""
-    cpu = CPU_TARGETS["x86-64"]
+@pytest.fixture(scope="module", params=CPU_TARGETS)
+def compiled(request: pytest.FixtureRequest) -> CompiledCases:
+    """Every case as a kernel of one library, for a CPU."""
+    cpu = CPU_TARGETS[request.param]
+    missing = set(cpu.features) - machine_cpu_flags()
+    if missing:
+        pytest.skip(f"this CPU has no {', '.join(sorted(missing))}")
     wanted = [(n, c) for n, c in all_cases() if n not in COMPOSITE and OPS[n].kind is not Kind.VIEW]
     kernels, specs = [], {}
     for k, (name, case) in enumerate(wanted):
@@ -55,7 +59,7 @@ def compiled() -> CompiledCases:
 
 
 @pytest.mark.parametrize(("name", "case"), [p for p in PARAMETERS if p.values[0] not in COMPOSITE])
-def test_x86_64_equals_numpy(name: str, case: Case, compiled: CompiledCases) -> None:
+def test_compiled_code_equals_numpy(name: str, case: Case, compiled: CompiledCases) -> None:
     golden = flatten(evaluate(OPS[name], case.values, case.attributes))
     kernels, specs = compiled
     symbol, results = specs[name, case.name]

@@ -60,7 +60,8 @@ def lower_kernel(kernel: Kernel, cpu: CpuTarget) -> tuple[Any, Tables]:
 
 
 def _target(cpu: CpuTarget) -> Any:
-    return tvm.target.Target({"kind": "llvm", "mtriple": cpu.triple, "mcpu": cpu.mcpu})
+    options = {"kind": "llvm", "mtriple": cpu.triple, "mcpu": cpu.mcpu}
+    return tvm.target.Target({**options, "mattr": list(cpu.mattr)} if cpu.mattr else options)
 
 
 def _build(functions: dict[str, Any], cpu: CpuTarget) -> Any:

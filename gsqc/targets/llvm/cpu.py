@@ -16,6 +16,8 @@ class CpuTarget:
     lanes     int32 lanes of a vector register
     features  flags of /proc/cpuinfo that a machine must have
     avx2      whether kernels may use AVX2 instructions by name
+    vnni      whether they may use AVX-512's byte products
+    mattr     LLVM features beyond those of mcpu
     compiler  the C compiler that links for it
     """
 
@@ -25,10 +27,19 @@ class CpuTarget:
     lanes: int
     features: tuple[str, ...]
     avx2: bool = False
+    vnni: bool = False
+    mattr: tuple[str, ...] = ()
     compiler: tuple[str, ...] = ("cc",)
 
 
 CPU_TARGETS = {
+    "x86-64-v2": CpuTarget(
+        name="x86-64-v2",
+        triple="x86_64-linux-gnu",
+        mcpu="x86-64-v2",
+        lanes=4,
+        features=("ssse3", "sse4_1", "sse4_2", "popcnt"),
+    ),
     "x86-64": CpuTarget(
         name="x86-64",
         triple="x86_64-linux-gnu",
@@ -36,5 +47,15 @@ CPU_TARGETS = {
         lanes=8,
         features=("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"),
         avx2=True,
-    )
+    ),
+    "x86-64-vnni": CpuTarget(
+        name="x86-64-vnni",
+        triple="x86_64-linux-gnu",
+        mcpu="x86-64-v4",
+        mattr=("+avx512vnni",),
+        lanes=8,
+        features=("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni"),
+        avx2=True,
+        vnni=True,
+    ),
 }

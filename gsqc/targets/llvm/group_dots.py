@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inner product of a group, by instruction: a tile of rows of x by vectors of columns of w, exact in int32.
+
+PairDots    pmadd.wd on int16 pairs: x widened once per call, w's pairs of int8 widened when loaded. AVX2, or plain.
+QuadDots    vpdpbusd on quads of int8: w + 128 is its unsigned operand, so that the signed one is a quad of x, which the
+            instruction broadcasts itself. Σ x·(w + 128) - 128 · Σ x is the dot: the sums of x start the accumulator.
+            AVX-512 VNNI.
+
+In both w's block of columns is packed once per job, with the columns side by side in lanes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from tvm import tirx
+
+from gsqc.formats import GROUP
+from gsqc.targets.llvm.cpu import CpuTarget
+from gsqc.targets.llvm.emit import (
+    Buffer,
+    Expr,
+    Stmt,
+    allocate,
+    bind,
+    const,
+    intrinsic,
+    load,
+    loop,
+    new_buffer,
+    new_var,
+    splat,
+    splat_const,
+    store,
+)
+
+OFFSET = 128
+"""Makes an int8 weight unsigned."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A tile: `rows` of x by `vectors` of `lanes` columns; a packed word holds `word` bytes of one column."""
+
+    rows: int
+    lanes: int
+    vectors: int
+    word: int
+
+    @property
+    def columns(self) -> int:
+        return self.lanes * self.vectors
+
+    @property
+    def words(self) -> int:
+        """Words of a group."""
+        return GROUP // self.word
+
+
+class GroupDots(Protocol):
+    """How a matmul kernel multiplies one group."""
+
+    geometry: Geometry
+
+    def prepare(self, x: Buffer, rows: int, k: int, parallel: bool) -> list[Stmt]:
+        """Statements before all jobs, over x [rows, k] int8."""
+
+    def pack_word(self, w: Buffer, at: Expr) -> Expr:
+        """The packed word of w at an element index."""
+
+    def packed_dtype(self) -> str:
+        """Of a packed word."""
+
+    def dots(self, packed: Buffer, rows: list[Expr], group: Expr, k: int) -> tuple[list[list[Expr]], list[Stmt]]:
+        """The int32 dots [row][vector] of a group, rows as indices of x, and the statements before them."""
+
+
+class PairDots:
+    """pmadd.wd: two products per int32 lane."""
+
+    def __init__(self, cpu: CpuTarget) -> None:
+        self.cpu = cpu
+        self.geometry = Geometry(rows=4, lanes=8, vectors=2, word=2)
+
+    def prepare(self, x: Buffer, rows: int, k: int, parallel: bool) -> list[Stmt]:
+        """x as int16."""
+        self.wide = new_buffer("wide", rows * k, "int16")
+        row, part = new_var("row"), new_var("part")
+        at, count = row * const(k) + part * const(16), k // 16
+        value = load(x, at, 16).astype("int16x16")
+        widen = loop(row, rows, [loop(part, count, [store(self.wide, at, value, 16)])], parallel=parallel)
+        return [allocate(self.wide), widen]
+
+    def pack_word(self, w: Buffer, at: Expr) -> Expr:
+        return tirx.reinterpret("int16", load(w, at, 2))
+
+    def packed_dtype(self) -> str:
+        return "int16"
+
+    def _product(self, x: Expr, w: Expr) -> Expr:
+        """int16 pairs -> int32 sums of two products each."""
+        lanes = self.geometry.lanes
+        if self.cpu.avx2:
+            return intrinsic(f"int32x{lanes}", "llvm.x86.avx2.pmadd.wd", x, w)
+        wide = [v.astype(f"int32x{2 * lanes}") for v in (x, w)]
+        products = wide[0] * wide[1]
+        even, odd = (tirx.Shuffle([products], [const(2 * n + part) for n in range(lanes)]) for part in (0, 1))
+        return even + odd
+
+    def dots(self, packed: Buffer, rows: list[Expr], group: Expr, k: int) -> tuple[list[list[Expr]], list[Stmt]]:
+        g = self.geometry
+        statements: list[Stmt] = []
+        dots: list[list[Expr]] = [[None] * g.vectors for _ in rows]
+        pairs = f"int16x{2 * g.lanes}"
+        for pair in range(g.words):
+            columns = []
+            for j in range(g.vectors):
+                at = (group * const(g.words) + const(pair)) * const(g.columns) + const(j * g.lanes)
+                bytes_ = tirx.reinterpret(f"int8x{2 * g.lanes}", load(packed, at, g.lanes))
+                name, statement = bind(f"w{pair}_{j}", bytes_.astype(pairs))
+                columns.append(name)
+                statements.append(statement)
+            for i, row in enumerate(rows):
+                at = row * const(k) + group * const(GROUP) + const(2 * pair)
+                x = tirx.reinterpret(pairs, splat(tirx.reinterpret("int32", load(self.wide, at, 2)), g.lanes))
+                for j in range(g.vectors):
+                    product = self._product(x, columns[j])
+                    total = dots[i][j] + product if pair else product
+                    dots[i][j], statement = bind(f"d{pair}_{i}_{j}", total)
+                    statements.append(statement)
+        return dots, statements
+
+
+class QuadDots:
+    """vpdpbusd: four products per int32 lane, added to it."""
+
+    def __init__(self) -> None:
+        self.geometry = Geometry(rows=8, lanes=16, vectors=1, word=4)
+
+    def prepare(self, x: Buffer, rows: int, k: int, parallel: bool) -> list[Stmt]:
+        """-OFFSET · the sum of each group of x."""
+        groups = k // GROUP
+        self.starts = new_buffer("starts", rows * groups, "int32")
+        total = new_buffer("total", 1, "int32")
+        row, group, n = new_var("row"), new_var("group"), new_var("n")
+        value = load(x, row * const(k) + group * const(GROUP) + n).astype("int32")
+        body = [
+            store(total, const(0), const(0)),
+            loop(n, GROUP, [store(total, const(0), load(total, const(0)) + value)]),
+            store(self.starts, row * const(groups) + group, load(total, const(0)) * const(-OFFSET)),
+        ]
+        sums = loop(row, rows, [allocate(total), loop(group, groups, body)], parallel=parallel)
+        self.x = x
+        return [allocate(self.starts), sums]
+
+    def pack_word(self, w: Buffer, at: Expr) -> Expr:
+        unsigned = load(w, at, 4) ^ splat_const(-OFFSET, 4, "int8")
+        return tirx.reinterpret("int32", unsigned)
+
+    def packed_dtype(self) -> str:
+        return "int32"
+
+    def dots(self, packed: Buffer, rows: list[Expr], group: Expr, k: int) -> tuple[list[list[Expr]], list[Stmt]]:
+        g = self.geometry
+        statements: list[Stmt] = []
+        dots: list[list[Expr]] = []
+        for row in rows:
+            start = load(self.starts, row * const(k // GROUP) + group)
+            dots.append([splat(start, g.lanes) for _ in range(g.vectors)])
+        lanes, quads = f"int32x{g.lanes}", f"int8x{4 * g.lanes}"
+        for quad in range(g.words):
+            columns = []
+            for j in range(g.vectors):
+                at = (group * const(g.words) + const(quad)) * const(g.columns) + const(j * g.lanes)
+                name, statement = bind(f"w{quad}_{j}", tirx.reinterpret(quads, load(packed, at, g.lanes)))
+                columns.append(name)
+                statements.append(statement)
+            for i, row in enumerate(rows):
+                at = row * const(k) + group * const(GROUP) + const(4 * quad)
+                x = tirx.reinterpret(quads, splat(tirx.reinterpret("int32", load(self.x, at, 4)), g.lanes))
+                for j in range(g.vectors):
+                    total = intrinsic(lanes, "llvm.x86.avx512.vpdpbusd.512", dots[i][j], columns[j], x)
+                    dots[i][j], statement = bind(f"d{quad}_{i}_{j}", total)
+                    statements.append(statement)
+        return dots, statements
+
+
+def group_dots(cpu: CpuTarget) -> GroupDots:
+    """The fastest form that a CPU has."""
+    return QuadDots() if cpu.vnni else PairDots(cpu)

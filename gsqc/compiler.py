@@ -181,6 +181,7 @@ def _manifest(
         "sequence_length": options.sequence_length,
         "batch": options.batch,
         "seed": options.seed,
+        "recompute": options.recompute,
         "operators": _operator_counts(step),
         "float_operators": sum(t.dtype.startswith("float") for t in _all_operators(step)),
         "planned_peak_bytes": step.plan.peak_bytes,

@@ -13,6 +13,7 @@ from gsqc.errors import OptionError
 from gsqc.optim import OPTIMIZERS
 
 LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
+RECOMPUTE = ("none", "blocks")
 BASES = ("gguf", "nf4", "gse4", "gse8")
 MAXIMUM_RANK = 256
 MAXIMUM_ALPHA = 1 << 16
@@ -96,6 +97,7 @@ class CompileOptions:
     batch            most sequences of one step
     seed             of the adapter's initial values
     output           the bundle's directory
+    recompute        of RECOMPUTE: blocks runs each block's forward again before its backward, which saves memory
     dump             where to write the graph after each pass, or None
     force            overwrite a bundle that exists
 
@@ -111,6 +113,7 @@ class CompileOptions:
     sequence_length: int = 128
     batch: int = 1
     seed: int = 0
+    recompute: str = "blocks"
     dump: Path | None = None
     force: bool = False
 
@@ -135,6 +138,8 @@ class CompileOptions:
             problems.append(f"unknown --base {self.base} (one of {', '.join(BASES)})")
         elif self.bits.w != (8 if self.base == "gse8" else 4):
             problems.append(f"--base {self.base} does not store {self.bits.w} bits (W=8 is gse8, W=4 the others)")
+        if self.recompute not in RECOMPUTE:
+            problems.append(f"unknown --recompute {self.recompute} (one of {', '.join(RECOMPUTE)})")
         if self.optimizer not in OPTIMIZERS:
             problems.append(f"unknown --optimizer {self.optimizer} (one of {', '.join(OPTIMIZERS)})")
         if not self.adapter.linears or not set(self.adapter.linears) <= set(LINEARS):

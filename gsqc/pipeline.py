@@ -199,6 +199,6 @@ def lower_step(
     step.plan.buffers["base"] |= {f"{norm}.m": TensorPlan("int16", config.hidden), f"{norm}.e": TensorPlan("int32", 1)}
     outside = {n: t for tensors in step.plan.buffers.values() for n, t in tensors.items()}
     updates = [(update_name(shape), name) for name, shape in by_name.items()]
-    binding = Binding(functions, outline.parameters, tables, norm)
+    binding = Binding(functions, outline.parameters, tables, norm, options.recompute == "blocks")
     step.plan.schedules = build_schedules(functions, step.plan.functions, outside, binding, updates)
     return step

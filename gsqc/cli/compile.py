@@ -27,6 +27,7 @@ def compile_command(
     seq: Annotated[int, typer.Option(help="Tokens per sequence.")] = 128,
     batch: Annotated[int, typer.Option(help="Most sequences per step.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the adapter's initial values.")] = 0,
+    recompute: Annotated[str, typer.Option(help="blocks (less memory) or none (faster); same bits.")] = "blocks",
     dump: Annotated[Path | None, typer.Option(help="Write the graph after each pass into this directory.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the bundle.")] = False,
     json: JsonOption = False,
@@ -45,6 +46,7 @@ def compile_command(
         sequence_length=seq,
         batch=batch,
         seed=seed,
+        recompute=recompute,
         dump=dump,
         force=force,
     )

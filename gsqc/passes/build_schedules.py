@@ -7,6 +7,10 @@ after:   prepare:  block_prepare × L, head_prepare                          onc
          update:   update of each adapter matrix                            once a step
          evaluate: embed, block_forward × L, head_forward                   logits: …, head_logits
 
+With recompute "blocks" what forward saves has one place for all blocks, and each block's forward runs again before its
+backward: memory for one block in place of L, for one more forward pass of L - 1 blocks (Chen et al. 2016,
+arXiv 1604.06174). The bits are the same.
+
 ensures: an activation's place is free outside its life; what forward saves lives until its block's backward
 """
 
@@ -73,6 +77,7 @@ class Binding:
     parameters: list[list[str]]
     tables: dict[str, str]
     norm: str
+    recompute: bool = False
 
     def layer(self, name: str, layer: int, activations: dict[str, str]) -> Bind:
         """The binding of one block function for one layer."""
@@ -84,6 +89,8 @@ class Binding:
             meta = placeholders[value].meta if value in placeholders else {}
             if "array" in meta:
                 return f"{self.parameters[layer][meta['position']]}.{meta['array']}"
+            if self.recompute and value.startswith("saved_"):
+                return value
             return str(meta.get("constant", f"layers.{layer}.{value}"))
 
         return bind
@@ -128,6 +135,9 @@ def build_schedules(
     logits.call("head_logits", binding.head("head_logits", {**names, **chunks}))
     train.call("head_backward", binding.head("head_backward", {**names, "dx": f"dx.{layers}"}))
     for k in reversed(range(layers)):
+        if binding.recompute and k < layers - 1:
+            again = {"x": f"x.{k}", "x_out": "x_out_again"}
+            train.call("block_forward", binding.layer("block_forward", k, again))
         _backward_call(train, binding, k)
     for function, matrix in updates:
         _update_call(update, function, matrix)

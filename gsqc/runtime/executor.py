@@ -21,6 +21,8 @@ class Kernels(Protocol):
 
     def set_threads(self, count: int) -> None: ...
 
+    def release(self) -> None: ...
+
 
 def aligned_bytes(size: int) -> Array:
     """Zeroed memory that begins at a multiple of ALIGNMENT."""
@@ -79,12 +81,28 @@ class Executor:
                 steps.append(self.kernels.prepare(kernel, arrays))
         return steps
 
-    def run(self, schedule: str) -> None:
-        """Run a schedule from its first call to its last."""
+    def bound(self, schedule: str) -> list[Callable[[], None]]:
+        """The calls of a schedule, each bound to its memory."""
         if schedule not in self._bound:
             self._bound[schedule] = self._bind(schedule)
-        for step in self._bound[schedule]:
-            step()
+        return self._bound[schedule]
+
+    def run(self, schedule: str) -> None:
+        """Run a schedule from its first call to its last."""
+        for call in self.bound(schedule):
+            call()
+
+    def finish(self, schedule: str) -> None:
+        """Run a schedule for the last time, and free what no other one reads."""
+        self.run(schedule)
+        del self._bound[schedule]
+        self._cache.clear()
+        self.kernels.release()
+        others = [s for name, s in self.plan.schedules.items() if name != schedule]
+        used = {r.name for s in others for _, bindings in s.calls for r in bindings.values()}
+        for name in self.plan.buffers.get("base", {}):
+            if name not in used:
+                del self.tensors[name]
 
     def clear_gradients(self) -> None:
         """Zero the sums of the batch."""

@@ -70,6 +70,10 @@ class CompiledKernels:
         """Run a kernel once on flat arrays: inputs, then outputs."""
         self._function(name)(*(tvm_ffi.from_dlpack(a) for a in arrays))
 
+    def release(self) -> None:
+        """Let go of the arrays that were bound; calls that are still held keep theirs."""
+        self._tensors.clear()
+
     def set_threads(self, count: int) -> None:
         """Use this many threads from now on; the results do not depend on it."""
         if count < 1:

@@ -47,5 +47,8 @@ class NumpyKernels:
 
         return run
 
+    def release(self) -> None:
+        """Nothing is kept between calls."""
+
     def set_threads(self, count: int) -> None:
         """numpy takes its threads from its own library; the result does not depend on them."""

@@ -95,7 +95,7 @@ class Session:
         self.executor = Executor(self.plan, kernels, self.bundle.load_tensors("base.safetensors"))
         self.step_count = 0
         self._load_state()
-        self.executor.run("prepare")
+        self.executor.finish("prepare")
 
     # ---------------------------------------------------------------------------------------------------------- state
 

@@ -52,6 +52,18 @@ def test_threads_do_not_change_the_bits(bundle: Path) -> None:
     assert steps(Session(bundle, threads=1), 1, 3) == steps(Session(bundle, threads=2), 1, 3)
 
 
+def test_recomputing_takes_less_memory_and_gives_the_same_bits(
+    bundle: Path, model_directory: Path, tmp_path: Path
+) -> None:
+    adapter = AdapterOptions(rank=4, alpha=8)
+    sizes: dict[str, Any] = {"sequence_length": 24, "batch": 2, "seed": 1}
+    kept = CompileOptions(tmp_path / "kept.gsqc", adapter=adapter, recompute="none", **sizes)
+    compile_model(str(model_directory), kept)
+    sessions = Session(bundle), Session(kept.output)
+    assert steps(sessions[0], 1, 2) == steps(sessions[1], 1, 2)
+    assert sessions[0].plan.arena_bytes < sessions[1].plan.arena_bytes
+
+
 def test_training_lowers_the_loss(bundle: Path) -> None:
     session = Session(bundle)
     batch = random_sequences(session, 1, 0)

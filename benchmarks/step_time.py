@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One LoRA step of SmolLM2-135M: gsqc against PyTorch float32 + peft, on the same work, in one run.
+
+    python benchmarks/step_time.py --against torch --bits 4-8-8 --seq 256 --json
+
+The work: rank 16 on all seven linears, one sequence, loss on all tokens, AdamW, real weights. Each round runs both
+sides in processes of their own, one after the other, on the same threads; reported are medians over the rounds, and the
+median of the rounds' ratios. The last JSON line holds the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+MODEL = "smollm2-135m"
+SIDES = ("gsqc", "torch", "torch-checkpoint")
+
+
+def peak_rss_bytes() -> int:
+    """The largest resident memory of this process."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+def timed(step: Callable[[], None], count: int) -> dict[str, float]:
+    """Medians of wall and CPU seconds of a step, after one to warm up."""
+    step()
+    wall, cpu = [], []
+    for _ in range(count):
+        start, used = time.perf_counter(), time.process_time()
+        step()
+        wall.append(time.perf_counter() - start)
+        cpu.append(time.process_time() - used)
+    return {
+        "seconds": statistics.median(wall),
+        "cpu_seconds": statistics.median(cpu),
+        "peak_rss_bytes": peak_rss_bytes(),
+    }
+
+
+def gsqc_side(bundle: Path, steps: int, threads: int) -> dict[str, Any]:
+    """gsqc's step, and the shares of its ops."""
+    from gsqc.cli.runtime_library import import_without_torch
+
+    import_without_torch()
+    from gsqc.runtime.check import random_sequences
+    from gsqc.runtime.session import Session
+
+    session = Session(bundle, threads=threads)
+    batch = random_sequences(session, 1, 0)
+    result = timed(lambda: session.step(batch, Fraction(1, 1000)) and None, steps)
+    return {**result, **op_times(session)}
+
+
+def op_times(session: Any) -> dict[str, Any]:
+    """Seconds of each op in one step, and GMAC/s of each matmul shape: the least of three runs of each call."""
+    executor, plan = session.executor, session.plan
+    names: list[str] = []
+    for schedule in ("train", "update"):
+        for function, _ in plan.schedules[schedule].calls:
+            names += [function] if function == "@copy" else [k for k, _ in plan.functions[function].calls]
+    seconds = [float("inf")] * len(names)
+    for _ in range(3):
+        for k, call in enumerate(executor.bound("train") + executor.bound("update")):
+            start = time.perf_counter()
+            call()
+            seconds[k] = min(seconds[k], time.perf_counter() - start)
+    ops: dict[str, float] = {}
+    matmuls: dict[str, list[float]] = {}
+    for name, spent in zip(names, seconds, strict=True):
+        op = "copy" if name == "@copy" else plan.kernels[name].op
+        ops[op] = ops.get(op, 0.0) + spent
+        if op == "gse_matmul":
+            x, w = (value[2][0][0] for value in plan.kernels[name].inputs)
+            entry = matmuls.setdefault(f"{'x'.join(map(str, x))} by {'x'.join(map(str, w))}", [0.0, 0.0])
+            entry[0] += spent
+            entry[1] += float(w[-2]) * x[0] * x[1] * (x[2] if len(x) == 3 else 1)
+    total = sum(ops.values())
+    shares = {op: spent / total for op, spent in sorted(ops.items(), key=lambda item: -item[1])}
+    speeds = {shape: macs / spent / 1e9 for shape, (spent, macs) in matmuls.items()}
+    main = sum(m for _, m in matmuls.values()) / sum(s for s, _ in matmuls.values()) / 1e9
+    return {"op_shares": shares, "matmul_gmacs": speeds, "gmacs": main}
+
+
+def torch_side(folder: Path, seq: int, steps: int, threads: int, checkpoint: bool) -> dict[str, Any]:
+    """PyTorch float32 + peft."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    if checkpoint:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=names, lora_dropout=0.0))
+    model.train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    tokens = torch.randint(0, model.config.vocab_size, (1, seq))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        model(input_ids=tokens, labels=tokens, use_cache=False).loss.backward()
+        optimizer.step()
+
+    return timed(step, steps)
+
+
+def prepare(folder: Path, args: argparse.Namespace) -> None:
+    """The bundle, and the same weights as a Hugging Face directory."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from gsqc.capture import capture_model
+    from gsqc.compiler import compile_model
+    from gsqc.options import Bits, CompileOptions
+    from gsqc.targets import resolve_target
+
+    target = resolve_target(args.target)
+    bits = Bits.parse(args.bits)
+    compile_model(MODEL, CompileOptions(folder / "model.gsqc", target, bits, "gguf", sequence_length=args.seq))
+    weights = capture_model(MODEL, 32).weights
+    config = LlamaConfig(
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        vocab_size=49152,
+        rope_theta=100000.0,
+        tie_word_embeddings=True,
+    )
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.from_numpy(weights.float32(name)))
+    model.save_pretrained(folder / "torch")
+
+
+def run_side(side: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """One side in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--seq", str(args.seq)]
+    command += ["--steps", str(args.steps), "--threads", str(args.threads)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{side} failed:\n{done.stderr[-2000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def compare(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """All rounds; medians and ratios."""
+    sides = ["gsqc", args.against]
+    rounds: list[dict[str, Any]] = []
+    for number in range(args.rounds):
+        results = {side: run_side(side, folder, args) for side in (sides if number % 2 else sides[::-1])}
+        rounds.append(results)
+        if args.json:
+            print(json.dumps({"round": number + 1, **results}), flush=True)
+    ratio = {
+        name: statistics.median(r["gsqc"][key] / r[args.against][key] for r in rounds)
+        for name, key in (
+            ("time_ratio", "seconds"),
+            ("cpu_ratio", "cpu_seconds"),
+            ("memory_ratio", "peak_rss_bytes"),
+        )
+    }
+    medians = {
+        side: {k: statistics.median(r[side][k] for r in rounds) for k in ("seconds", "cpu_seconds", "peak_rss_bytes")}
+        for side in sides
+    }
+    return {**ratio, **medians, "op_shares": rounds[-1]["gsqc"]["op_shares"], "gmacs": rounds[-1]["gsqc"]["gmacs"]}
+
+
+def print_table(result: dict[str, Any], args: argparse.Namespace) -> None:
+    """For people, and for docs/performance.md."""
+    print(f"{platform.machine()}, {args.threads} threads, 1 x {args.seq}, {args.bits}, target {args.target}")
+    print("| side | s / step | CPU-s / step | peak RSS, MB |\n|---|---|---|---|")
+    for side in ("gsqc", args.against):
+        r = result[side]
+        print(f"| {side} | {r['seconds']:.2f} | {r['cpu_seconds']:.2f} | {r['peak_rss_bytes'] / 1e6:.0f} |")
+    print("ratios: " + ", ".join(f"{k} {result[k]:.2f}" for k in ("time_ratio", "cpu_ratio", "memory_ratio")))
+    print("ops: " + ", ".join(f"{op} {share:.1%}" for op, share in list(result["op_shares"].items())[:8]))
+
+
+def main() -> None:
+    """The comparison, or with --side one side of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--against", choices=SIDES[1:], default="torch")
+    parser.add_argument("--bits", default="4-8-8")
+    parser.add_argument("--target", default="native")
+    parser.add_argument("--seq", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=4, help="measured steps of a process")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.side == "gsqc":
+        print(json.dumps(gsqc_side(args.folder / "model.gsqc", args.steps, args.threads)))
+    elif args.side:
+        checkpoint = args.side == "torch-checkpoint"
+        print(json.dumps(torch_side(args.folder / "torch", args.seq, args.steps, args.threads, checkpoint)))
+    else:
+        with tempfile.TemporaryDirectory(prefix="gsqc-step-time-") as folder:
+            prepare(Path(folder), args)
+            result = compare(Path(folder), args)
+        print(json.dumps(result)) if args.json else print_table(result, args)
+
+
+if __name__ == "__main__":
+    main()

@@ -112,6 +112,12 @@ def _matmul_cases(rng: np.random.Generator) -> Iterator[Case]:
     for bits in (5, 6, 7, 8):
         yield Case(f"gse{bits}", [random_gse(rng, (12, 64), bits), random_gse(rng, (16, 64), bits)])
     yield Case("extreme", [random_gse(rng, (7, 96), 8, extreme=True), random_gse(rng, (19, 96), 8, extreme=True)])
+    calm, outlier = random_gse(rng, (24, 576), 8), random_gse(rng, (20, 576), 8)
+    calm.d[:], outlier.d[:] = 1, np.where(rng.random(outlier.d.shape) < 0.1, 0, 8)
+    calm.m[:, 32:64], outlier.m[7] = 0, 0
+    calm.d[:, 1] = 8
+    for name, x, w in (("calm", calm, calm), ("outliers in x", outlier, calm), ("outliers in both", outlier, outlier)):
+        yield Case(name, [x, w])
     yield Case("mixed bits", [random_gse(rng, (5, 32), 6), random_gse(rng, (33, 32), 8)])
     yield Case("batched", [random_gse(rng, (3, 10, 64), 8), random_gse(rng, (3, 9, 64), 8)])
     yield Case("one row", [random_gse(rng, (1, 576), 8), random_gse(rng, (40, 576), 8)])

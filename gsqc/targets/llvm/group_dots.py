@@ -39,6 +39,15 @@ OFFSET = 128
 """Makes an int8 weight unsigned."""
 
 
+def sum_of_group(bytes_: Expr, cpu: CpuTarget) -> Expr:
+    """The int32 sum of a group's bytes, taken as unsigned: int8x32 -> int32."""
+    if cpu.avx2:
+        quarters = intrinsic("int64x4", "llvm.x86.avx2.psad.bw", bytes_, splat_const(0, GROUP, "int8"))
+        return intrinsic("int64", "llvm.vector.reduce.add", quarters).astype("int32")
+    wide = tirx.reinterpret(f"uint8x{GROUP}", bytes_).astype(f"int32x{GROUP}")
+    return intrinsic("int32", "llvm.vector.reduce.add", wide)
+
+
 @dataclass(frozen=True)
 class Geometry:
     """A tile: `rows` of x by `vectors` of `lanes` columns; a packed word holds `word` bytes of one column."""
@@ -72,6 +81,9 @@ class GroupDots(Protocol):
     def packed_dtype(self) -> str:
         """Of a packed word."""
 
+    def packed_zero(self) -> Expr:
+        """The packed word of zeros."""
+
     def dots(self, packed: Buffer, rows: list[Expr], group: Expr, k: int) -> tuple[list[list[Expr]], list[Stmt]]:
         """The int32 dots [row][vector] of a group, rows as indices of x, and the statements before them."""
 
@@ -97,6 +109,9 @@ class PairDots:
 
     def packed_dtype(self) -> str:
         return "int16"
+
+    def packed_zero(self) -> Expr:
+        return const(0, "int16")
 
     def _product(self, x: Expr, w: Expr) -> Expr:
         """int16 pairs -> int32 sums of two products each."""
@@ -135,22 +150,19 @@ class PairDots:
 class QuadDots:
     """vpdpbusd: four products per int32 lane, added to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpu: CpuTarget) -> None:
+        self.cpu = cpu
         self.geometry = Geometry(rows=8, lanes=16, vectors=1, word=4)
 
     def prepare(self, x: Buffer, rows: int, k: int, parallel: bool) -> list[Stmt]:
         """-OFFSET · the sum of each group of x."""
         groups = k // GROUP
         self.starts = new_buffer("starts", rows * groups, "int32")
-        total = new_buffer("total", 1, "int32")
-        row, group, n = new_var("row"), new_var("group"), new_var("n")
-        value = load(x, row * const(k) + group * const(GROUP) + n).astype("int32")
-        body = [
-            store(total, const(0), const(0)),
-            loop(n, GROUP, [store(total, const(0), load(total, const(0)) + value)]),
-            store(self.starts, row * const(groups) + group, load(total, const(0)) * const(-OFFSET)),
-        ]
-        sums = loop(row, rows, [allocate(total), loop(group, groups, body)], parallel=parallel)
+        row, group = new_var("row"), new_var("group")
+        unsigned = load(x, row * const(k) + group * const(GROUP), GROUP) ^ splat_const(-OFFSET, GROUP, "int8")
+        total = sum_of_group(unsigned, self.cpu) - const(GROUP * OFFSET)
+        start = store(self.starts, row * const(groups) + group, total * const(-OFFSET))
+        sums = loop(row, rows, [loop(group, groups, [start])], parallel=parallel)
         self.x = x
         return [allocate(self.starts), sums]
 
@@ -160,6 +172,9 @@ class QuadDots:
 
     def packed_dtype(self) -> str:
         return "int32"
+
+    def packed_zero(self) -> Expr:
+        return const(int.from_bytes(bytes([OFFSET] * 4), "little", signed=True))
 
     def dots(self, packed: Buffer, rows: list[Expr], group: Expr, k: int) -> tuple[list[list[Expr]], list[Stmt]]:
         g = self.geometry
@@ -188,4 +203,4 @@ class QuadDots:
 
 def group_dots(cpu: CpuTarget) -> GroupDots:
     """The fastest form that a CPU has."""
-    return QuadDots() if cpu.vnni else PairDots(cpu)
+    return QuadDots(cpu) if cpu.vnni else PairDots(cpu)

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exact matmul, hand-scheduled: a group's dot in int32, shifted by both exponents, summed in int64.
+"""The exact matmul, hand-scheduled: a group's dot in int32, shifted by both exponents, summed in int32 or int64.
 
 A job is a block of columns of the result and a chunk of its rows. It packs its part of w once, then takes tiles of
 rows; x stays where it is.
 
     for each group:  d[i, j] = Σ over the group of x[i] · w[j]                  int32, exact; see group_dots.py
-                     acc[i, j] += int64(d) << (shift of x's group + shift of w's group)
-    C32 = (acc + 2^(s-1)) >> s
+                     acc[i, j] += d << (lift of x's group + lift of w's group)
+    C32 = (acc · 2^(base of x's row + base of w's block) + 2^(s-1)) >> s
+
+The lift of a group is how far its exponent lies above the least of its row (of x) or block of columns (of w), zero
+groups aside; the base is the rest. The sum is taken in int32 where it must fit: where, for every row of the tile,
+
+    Σ over groups of (Σ |x|) << lift of x's group,  times the largest |w| << the largest lift of w,  is below 2^31 - 2^s
+
+and in int64 where an outlier makes it larger. Both give the same exact sum.
 """
 
 from __future__ import annotations
@@ -17,7 +24,7 @@ from typing import Any
 
 from tvm import tirx
 
-from gsqc.formats import GROUP
+from gsqc.formats import GROUP, largest
 from gsqc.operators.trace import Trace
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import (
@@ -37,7 +44,7 @@ from gsqc.targets.llvm.emit import (
     store,
     when,
 )
-from gsqc.targets.llvm.group_dots import Geometry, group_dots
+from gsqc.targets.llvm.group_dots import Geometry, group_dots, sum_of_group
 
 PARALLEL_PRODUCTS = 1 << 19
 """Multiply-adds from which a kernel is worth the start of the thread pool."""
@@ -77,7 +84,7 @@ class _Shape:
 
 class _MatmulWriter:
     def __init__(self, symbol: str, trace: Trace, x_bits: int, w_bits: int, cpu: CpuTarget) -> None:
-        self.symbol, self.dots = symbol, group_dots(cpu)
+        self.symbol, self.cpu, self.dots = symbol, cpu, group_dots(cpu)
         g = self.geometry = self.dots.geometry
         x, w = trace.inputs[0].shape, trace.inputs[3].shape
         self.shape = _Shape(x[0] if len(x) == 3 else 1, x[-2], w[-2], x[-1], g)
@@ -88,15 +95,57 @@ class _MatmulWriter:
         self.buffers = {
             name: new_buffer(name, math.prod(node.shape), node.dtype) for name, node in zip(names, nodes, strict=True)
         }
+        groups = self.shape.groups
+        rows = self.shape.batch * self.shape.m
+        self.x_lifts = new_buffer("x_lifts", rows * groups, "int32")
+        self.x_bases = new_buffer("x_bases", rows, "int32")
+        self.x_bounds = new_buffer("x_bounds", rows, "int32")
         self.packed = new_buffer("packed", self.shape.k // g.word * g.columns, self.dots.packed_dtype())
-        self.shifts = new_buffer("shifts", self.shape.groups * g.columns, "int64")
-        self.sums = new_buffer("sums", g.rows * g.columns, "int64")
+        self.w_lifts = new_buffer("w_lifts", groups * g.columns, "int32")
+        self.w_last = new_buffer("w_last", 2, "int32")
+        self.sums = {dtype: new_buffer(f"sums_{dtype}", g.rows * g.columns, dtype) for dtype in ("int32", "int64")}
         self.edge = new_buffer("edge", g.columns, "int32")
+        self.largest_w = largest(w_bits)
 
     def write(self) -> Any:
         s = self.shape
         prepare = self.dots.prepare(self.buffers["x_m"], s.batch * s.m, s.k, s.parallel)
-        return function(self.symbol, list(self.buffers.values()), [*prepare, self._jobs()])
+        return function(self.symbol, list(self.buffers.values()), [*prepare, *self._prepare_rows(), self._jobs()])
+
+    def _prepare_rows(self) -> list[Stmt]:
+        """The lifts of x's groups, the base of each row, and the bound of its sums."""
+        s = self.shape
+        rows = s.batch * s.m
+        row, group = new_var("row"), new_var("group")
+        sizes, total = new_buffer("sizes", s.groups, "int32"), new_buffer("total", 2, "int32")
+        m, d = self.buffers["x_m"], self.buffers["x_d"]
+        size = load(sizes, group)
+        at = row * const(s.groups) + group
+        distance = load(d, at).astype("int32")
+        group_m = load(m, row * const(s.k) + group * const(GROUP), GROUP)
+        magnitude = tirx.max(group_m, splat_const(0, GROUP, "int8") - group_m)
+        first, last = const(0), const(1)
+        add_up = [
+            store(sizes, group, sum_of_group(magnitude, self.cpu)),
+            store(total, last, _largest_of(load(total, last), distance, load(sizes, group))),
+        ]
+        lift = tirx.max(load(total, last) - distance, const(0))
+        lift_up = [
+            store(self.x_lifts, at, lift),
+            store(total, first, load(total, first) + (size << load(self.x_lifts, at))),
+        ]
+        body = [
+            allocate(sizes),
+            allocate(total),
+            store(total, last, const(0)),
+            loop(group, s.groups, add_up),
+            store(total, first, const(0)),
+            loop(group, s.groups, lift_up),
+            store(self.x_bases, row, const(self.window_x) - load(total, last)),
+            store(self.x_bounds, row, load(total, first)),
+        ]
+        memory = [allocate(b) for b in (self.x_lifts, self.x_bases, self.x_bounds)]
+        return [*memory, loop(row, rows, body, parallel=s.parallel)]
 
     def _jobs(self) -> Stmt:
         s = self.shape
@@ -108,31 +157,51 @@ class _MatmulWriter:
         tile = new_var("tile")
         first = tirx.truncdiv(chunk * const(s.tiles), const(s.chunks))
         end = tirx.truncdiv((chunk + const(1)) * const(s.tiles), const(s.chunks))
-        memory = [allocate(b) for b in (self.packed, self.shifts, self.sums, self.edge)]
-        body = [begin_batch, begin_block, begin_chunk, *memory, self._pack(batch, block)]
-        body.append(loop(tile, end - first, self._tile(batch, block, tile), start=first))
+        memory = [allocate(b) for b in (self.packed, self.w_lifts, self.w_last, *self.sums.values(), self.edge)]
+        body = [begin_batch, begin_block, begin_chunk, *memory, *self._pack(batch, block)]
+        last = load(self.w_last, const(0))
+        w_base, begin_base = bind("w_base", const(self.window_w) - last)
+        most = const(((1 << 31) - (1 << self.shift)) // self.largest_w)
+        limit, begin_limit = bind("limit", most >> last)
+        body += [begin_base, begin_limit]
+        body.append(loop(tile, end - first, self._tile(batch, block, tile, w_base, limit), start=first))
         return loop(job, s.batch * s.blocks * s.chunks, body, parallel=s.parallel)
 
-    def _pack(self, batch: Expr, block: Expr) -> Stmt:
-        """w's block with its columns side by side, and its groups' shifts; missing columns repeat the last."""
+    def _pack(self, batch: Expr, block: Expr) -> list[Stmt]:
+        """w's block with its columns side by side, and its groups' lifts; missing columns repeat the last."""
         s, g = self.shape, self.geometry
         column, word, group = new_var("column"), new_var("word"), new_var("group")
         at = block * const(g.columns) + column
         row = batch * const(s.c) + (tirx.min(at, const(s.c - 1)) if s.c % g.columns else at)
-        source = self.dots.pack_word(self.buffers["w_m"], row * const(s.k) + word * const(g.word))
-        distance = load(self.buffers["w_d"], row * const(s.groups) + group).astype("int64")
-        shift = const(self.window_w, "int64") - distance
+        position = group * const(g.words) + word
+        source = self.dots.pack_word(self.buffers["w_m"], row * const(s.k) + position * const(g.word))
+        distance = load(self.buffers["w_d"], row * const(s.groups) + group).astype("int32")
+        place = group * const(g.columns) + column
+        last, any_bits = const(0), const(1)
+        packed, zero = load(self.packed, position * const(g.columns) + column), self.dots.packed_zero()
         copy = [
-            loop(word, s.k // g.word, [store(self.packed, word * const(g.columns) + column, source)]),
-            loop(group, s.groups, [store(self.shifts, group * const(g.columns) + column, shift)]),
+            store(self.w_last, any_bits, const(0)),
+            loop(
+                word,
+                g.words,
+                [
+                    store(self.packed, position * const(g.columns) + column, source),
+                    store(self.w_last, any_bits, load(self.w_last, any_bits) | (packed ^ zero).astype("int32")),
+                ],
+            ),
+            store(self.w_lifts, place, distance),
+            store(self.w_last, last, _largest_of(load(self.w_last, last), distance, load(self.w_last, any_bits))),
         ]
-        return loop(column, g.columns, copy)
+        lift = tirx.max(load(self.w_last, last) - load(self.w_lifts, column), const(0))
+        return [
+            store(self.w_last, last, const(0)),
+            loop(column, g.columns, [loop(group, s.groups, copy)]),
+            loop(column, s.groups * g.columns, [store(self.w_lifts, column, lift)]),
+        ]
 
-    def _tile(self, batch: Expr, block: Expr, tile: Expr) -> list[Stmt]:
+    def _tile(self, batch: Expr, block: Expr, tile: Expr, w_base: Expr, limit: Expr) -> list[Stmt]:
         """All groups of a tile. Rows beyond the last repeat it, and are not stored."""
         s, g = self.shape, self.geometry
-        group = new_var("g")
-        zeros = [store(self.sums, *self._sum_place(i, j, 0)) for i in range(g.rows) for j in range(g.vectors)]
         names, statements = [], []
         for i in range(g.rows):
             row = tile * const(g.rows) + const(i)
@@ -140,43 +209,62 @@ class _MatmulWriter:
             name, statement = bind(f"row{i}", batch * const(s.m) + inside)
             names.append(name)
             statements.append(statement)
-        dots, begin = self.dots.dots(self.packed, names, group, s.k)
-        body = [*begin, *self._accumulate(names, group, dots)]
-        return [*zeros, *statements, loop(group, s.groups, body), *self._finish(batch, block, tile)]
+        bound = load(self.x_bounds, names[0])
+        for name in names[1:]:
+            bound = tirx.max(bound, load(self.x_bounds, name))
+        narrow, wide = (
+            sequence(self._tile_sum(dtype, batch, block, tile, names, w_base)) for dtype in ("int32", "int64")
+        )
+        return [*statements, tirx.IfThenElse(bound < limit, narrow, wide)]
 
-    def _sum_place(self, row: int, vector: int, value: int) -> tuple[Expr, Expr, int]:
-        """Where a row's sums of a vector of columns are, a constant for them, and how many."""
-        lanes = self.geometry.lanes
-        place = const((row * self.geometry.vectors + vector) * lanes)
-        return place, splat_const(value, lanes, "int64"), lanes
+    def _tile_sum(self, dtype: str, batch: Expr, block: Expr, tile: Expr, rows: list[Expr], w_base: Expr) -> list[Stmt]:
+        """The tile with sums of a dtype."""
+        s, g = self.shape, self.geometry
+        group = new_var("g")
+        zero = splat_const(0, g.lanes, dtype)
+        places = [const(n * g.lanes) for n in range(g.rows * g.vectors)]
+        zeros = [store(self.sums[dtype], place, zero, g.lanes) for place in places]
+        dots, begin = self.dots.dots(self.packed, rows, group, s.k)
+        body = [*begin, *self._accumulate(dtype, rows, group, dots)]
+        return [*zeros, loop(group, s.groups, body), *self._finish(dtype, batch, block, tile, rows, w_base)]
 
-    def _accumulate(self, rows: list[Expr], group: Expr, dots: list[list[Expr]]) -> list[Stmt]:
+    def _accumulate(self, dtype: str, rows: list[Expr], group: Expr, dots: list[list[Expr]]) -> list[Stmt]:
         """Add a group's dots to the sums, at their exponents."""
-        g, groups = self.geometry, self.shape.groups
+        g, groups, sums = self.geometry, self.shape.groups, self.sums[dtype]
+        vector = f"{dtype}x{g.lanes}"
         statements = []
         for i, row in enumerate(rows):
-            distance = load(self.buffers["x_d"], row * const(groups) + group).astype("int64")
-            x_shift, statement = bind(f"s{i}", splat(const(self.window_x, "int64") - distance, g.lanes))
+            x_lift, statement = bind(f"s{i}", splat(load(self.x_lifts, row * const(groups) + group), g.lanes))
             statements.append(statement)
             for j in range(g.vectors):
-                w_shift = load(self.shifts, group * const(g.columns) + const(j * g.lanes), g.lanes)
-                place, _, lanes = self._sum_place(i, j, 0)
-                shifted = dots[i][j].astype(f"int64x{lanes}") << (w_shift + x_shift)
-                statements.append(store(self.sums, place, load(self.sums, place, lanes) + shifted, lanes))
+                w_lift = load(self.w_lifts, group * const(g.columns) + const(j * g.lanes), g.lanes)
+                place = const((i * g.vectors + j) * g.lanes)
+                lifted = dots[i][j].astype(vector) << (w_lift + x_lift).astype(vector)
+                statements.append(store(sums, place, load(sums, place, g.lanes) + lifted, g.lanes))
         return statements
 
-    def _finish(self, batch: Expr, block: Expr, tile: Expr) -> list[Stmt]:
-        """The one rounding, and the result's place; edge tiles go through a small buffer."""
+    def _finish(self, dtype: str, batch: Expr, block: Expr, tile: Expr, rows: list[Expr], w_base: Expr) -> list[Stmt]:
+        """The bases, the one rounding, and the result's place; edge tiles go through a small buffer.
+
+        A base above the shift s leaves nothing to round; below it, the shift and its half become smaller.
+        """
         s, g = self.shape, self.geometry
+        vector = f"{dtype}x{g.lanes}"
         statements = []
         for i in range(g.rows):
             row = tile * const(g.rows) + const(i)
             target = (batch * const(s.m) + row) * const(s.c) + block * const(g.columns)
+            base, begin_base = bind(f"base{i}", load(self.x_bases, rows[i]) + w_base)
+            up, begin_up = bind(f"up{i}", tirx.max(base - const(self.shift), const(0)))
+            down, begin_down = bind(f"down{i}", tirx.max(const(self.shift) - base, const(0)))
+            half, begin_half = bind(f"half{i}", (const(1) << down) >> const(1))
+            statements += [begin_base, begin_up, begin_down, begin_half]
+            by = {k: splat(v, g.lanes).astype(vector) for k, v in (("up", up), ("down", down), ("half", half))}
             values = []
             for j in range(g.vectors):
-                place, half, lanes = self._sum_place(i, j, 1 << (self.shift - 1))
-                rounded = (load(self.sums, place, lanes) + half) >> splat_const(self.shift, lanes, "int64")
-                values.append(rounded.astype(f"int32x{lanes}"))
+                total = load(self.sums[dtype], const((i * g.vectors + j) * g.lanes), g.lanes)
+                rounded = ((total << by["up"]) + by["half"]) >> by["down"]
+                values.append(rounded.astype(f"int32x{g.lanes}"))
             body = self._store(values, target, block)
             statements += [when(row < const(s.m), body)] if s.m % g.rows else body
         return statements
@@ -194,6 +282,11 @@ class _MatmulWriter:
         edge.append(loop(lane, tirx.min(left, const(g.columns)), [store(c, target + lane, load(self.edge, lane))]))
         full = (block + const(1)) * const(g.columns) <= const(s.c)
         return [tirx.IfThenElse(full, sequence(whole), sequence(edge))]
+
+
+def _largest_of(so_far: Expr, distance: Expr, content: Expr) -> Expr:
+    """The larger distance, unless the group is zero: then its distance says nothing."""
+    return tirx.max(so_far, tirx.Select(content == const(0), const(0), distance))
 
 
 def write_matmul(symbol: str, trace: Trace, x_bits: int, w_bits: int, cpu: CpuTarget) -> Any:

@@ -61,19 +61,32 @@ def gsqc_side(bundle: Path, steps: int, threads: int) -> dict[str, Any]:
     session = Session(bundle, threads=threads)
     batch = random_sequences(session, 1, 0)
     result = timed(lambda: session.step(batch, Fraction(1, 1000)) and None, steps)
-    return {**result, **op_times(session)}
+    return {**result, **op_times(session), "target": session.bundle.manifest["target"]["name"]}
+
+
+def instruction_peak(target: str, threads: int) -> float:
+    """GMAC/s of the instruction that the target's matmul kernels are made of, in registers, on all threads at once."""
+    instruction = {"x86-64-vnni": "vpdpbusd"}.get(target, "pmaddwd")
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "instruction_peak"
+        source = Path(__file__).with_suffix("").with_name("instruction_peak.c")
+        subprocess.run(["cc", "-O2", "-march=native", str(source), "-o", str(program)], check=True)
+        running = [subprocess.Popen([program], stdout=subprocess.PIPE, text=True) for _ in range(threads)]
+        outputs = [process.communicate()[0] for process in running]
+    return sum(float(dict(line.split() for line in text.splitlines())[instruction]) for text in outputs)
 
 
 def op_times(session: Any) -> dict[str, Any]:
     """Seconds of each op in one step, and GMAC/s of each matmul shape: the least of three runs of each call."""
     executor, plan = session.executor, session.plan
+    schedules = [name for name in ("train", "update") if name in plan.schedules]
     names: list[str] = []
-    for schedule in ("train", "update"):
+    for schedule in schedules:
         for function, _ in plan.schedules[schedule].calls:
             names += [function] if function == "@copy" else [k for k, _ in plan.functions[function].calls]
     seconds = [float("inf")] * len(names)
     for _ in range(3):
-        for k, call in enumerate(executor.bound("train") + executor.bound("update")):
+        for k, call in enumerate([call for schedule in schedules for call in executor.bound(schedule)]):
             start = time.perf_counter()
             call()
             seconds[k] = min(seconds[k], time.perf_counter() - start)
@@ -184,7 +197,11 @@ def compare(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         side: {k: statistics.median(r[side][k] for r in rounds) for k in ("seconds", "cpu_seconds", "peak_rss_bytes")}
         for side in sides
     }
-    return {**ratio, **medians, "op_shares": rounds[-1]["gsqc"]["op_shares"], "gmacs": rounds[-1]["gsqc"]["gmacs"]}
+    last = rounds[-1]["gsqc"]
+    peak = instruction_peak(last["target"], args.threads)
+    shares = {"kernel_share_of_peak": last["gmacs"] / peak, "outside_matmul": 1 - last["op_shares"]["gse_matmul"]}
+    details = {name: last[name] for name in ("op_shares", "matmul_gmacs", "gmacs")}
+    return {**ratio, **shares, **medians, **details, "instruction_peak_gmacs": peak}
 
 
 def print_table(result: dict[str, Any], args: argparse.Namespace) -> None:
@@ -194,7 +211,9 @@ def print_table(result: dict[str, Any], args: argparse.Namespace) -> None:
     for side in ("gsqc", args.against):
         r = result[side]
         print(f"| {side} | {r['seconds']:.2f} | {r['cpu_seconds']:.2f} | {r['peak_rss_bytes'] / 1e6:.0f} |")
-    print("ratios: " + ", ".join(f"{k} {result[k]:.2f}" for k in ("time_ratio", "cpu_ratio", "memory_ratio")))
+    names = ("time_ratio", "cpu_ratio", "memory_ratio", "kernel_share_of_peak", "outside_matmul")
+    print(", ".join(f"{k} {result[k]:.2f}" for k in names))
+    print(f"matmuls: {result['gmacs']:.0f} GMAC/s of {result['instruction_peak_gmacs']:.0f}")
     print("ops: " + ", ".join(f"{op} {share:.1%}" for op, share in list(result["op_shares"].items())[:8]))
 
 

@@ -20,15 +20,13 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from gsqc import __version__
 from gsqc.errors import BundleError
 from gsqc.optim import OPTIMIZERS
-from gsqc.plan import ALIGNMENT
+from gsqc.plan import Plan
+from gsqc.tensor_file import MappedTensors, tensor_file
 
 FORMAT_VERSION = 1
 MAXIMUM_MANIFEST_BYTES = 256 << 20
@@ -128,10 +126,12 @@ def _read_manifest(root: Path) -> tuple[dict[str, Any], str]:
 
 
 class Bundle:
-    """An opened bundle: `manifest`, `files` (name -> path) and `id`, the sha256 of its manifest."""
+    """An opened bundle: `manifest` (without its plan), `plan`, `files` (name -> path), `id`, the manifest's sha256."""
 
     def __init__(self, path: Path, manifest: dict[str, Any], files: dict[str, Path], identity: str) -> None:
-        self.path, self.manifest, self.files, self.id = path, manifest, files, identity
+        self.path, self.files, self.id = path, files, identity
+        self.manifest = {name: value for name, value in manifest.items() if name != "plan"}
+        self.plan = Plan.from_json(manifest["plan"])
 
     @staticmethod
     def open(path: Path, *, check_machine: bool = True) -> Bundle:
@@ -157,22 +157,12 @@ class Bundle:
             raise BundleError(f"the bundle has no {name}", AGAIN)
         return self.files[name]
 
-    def load_tensors(self, name: str) -> dict[str, Array]:
-        """All tensors of a safetensors file, each in memory that begins at a multiple of ALIGNMENT."""
+    def map_tensors(self, name: str) -> MappedTensors:
+        """The tensors of a safetensors file, flat and in place; BundleError if it is none."""
         try:
-            with safe_open(self.file(name), framework="numpy") as data:
-                return {key: _aligned_copy(data.get_tensor(key)) for key in data.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return MappedTensors(self.file(name))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BundleError(f"{name} cannot be read ({error})", AGAIN) from None
-
-
-def _aligned_copy(array: Array) -> Array:
-    """Compiled kernels read vectors at aligned addresses; safetensors aligns to 8 bytes only."""
-    memory = np.empty(array.nbytes + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    copy: Array = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    np.copyto(copy, array)
-    return copy
 
 
 class BundleWriter:
@@ -210,9 +200,10 @@ class BundleWriter:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield path
             self.files[name] = {"sha256": _sha256(path), "bytes": path.stat().st_size}
-        except (OSError, SafetensorError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise BundleError(f"cannot write {self.path}: {reason}", "free some disk space and compile again") from None
+        except OSError as error:
+            raise BundleError(
+                f"cannot write {self.path}: {error.strerror}", "free some disk space and compile again"
+            ) from None
 
     def add_bytes(self, name: str, content: bytes) -> None:
         """Add a file."""
@@ -226,8 +217,8 @@ class BundleWriter:
 
     def add_tensors(self, name: str, tensors: dict[str, Array]) -> None:
         """Add a safetensors file."""
-        with self._writing(name) as path:
-            save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, path)
+        with self._writing(name) as path, path.open("wb") as file:
+            file.writelines(tensor_file(tensors))
 
     def finish(self, manifest: dict[str, Any]) -> None:
         """Write the manifest and put the bundle in its place."""

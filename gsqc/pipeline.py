@@ -17,6 +17,7 @@ build_schedules   the order of the calls, activations placed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ from gsqc.options import CompileOptions
 from gsqc.passes.add_lora import add_lora
 from gsqc.passes.add_loss import add_loss, build_embed, table_spec
 from gsqc.passes.add_optimizer import add_optimizer, state_values, update_name
-from gsqc.passes.build_schedules import Binding, build_schedules
+from gsqc.passes.build_schedules import ZEROS, Binding, build_schedules
 from gsqc.passes.differentiate import differentiate
 from gsqc.passes.expand_linear import expand_linear
 from gsqc.passes.hoist_constants import hoist_constants
@@ -146,8 +147,10 @@ def _collect_buffers(step: Step, functions: dict[str, Function], outline: Outlin
         put("state", name, _int32(shape))
         for state, value in state_values(optimizer, shape).items():
             put("state", f"{name}.{state}", value)
-        for limb in ("high", "low"):
+        for limb in ("high", "low") if options.batch > 1 else ():
             put("gradient", f"{name}_grad_{limb}", _int32(shape))
+    if options.batch == 1 and step.adapters:
+        put("input", ZEROS, _int32(max(step.adapters.values(), key=math.prod)))
     for name in optimizer.inputs:
         put("input", name, _int32((1, 1)))
     for name in ("tokens", "labels", "weights"):
@@ -198,7 +201,9 @@ def lower_step(
             step.plan.buffers["base"][tensor] = TensorPlan(spec.dtype, spec.shape[0] * spec.shape[1])
     step.plan.buffers["base"] |= {f"{norm}.m": TensorPlan("int16", config.hidden), f"{norm}.e": TensorPlan("int32", 1)}
     outside = {n: t for tensors in step.plan.buffers.values() for n, t in tensors.items()}
-    updates = [(update_name(shape), name) for name, shape in by_name.items()]
+    updates = [{name: update_name(shape) for name, shape in adapters.items()} for _ in layers]
     binding = Binding(functions, outline.parameters, tables, norm, options.recompute == "blocks")
-    step.plan.schedules = build_schedules(functions, step.plan.functions, outside, binding, updates)
+    step.plan.schedules = build_schedules(
+        functions, step.plan.functions, outside, binding, updates, update_in_train=options.batch == 1
+    )
     return step

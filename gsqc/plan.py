@@ -8,6 +8,7 @@ function once per layer. Tensors are flat; a reference is a name, or a part of a
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,7 +22,7 @@ ALIGNMENT = 64
 ITEM_BYTES = {"int8": 1, "int16": 2, "int32": 4}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reference:
     """`count` elements of the named tensor from element `offset` on."""
 
@@ -30,7 +31,7 @@ class Reference:
     count: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorPlan:
     """A flat tensor: dtype, number of elements, and its byte offset in its region (-1 for a port)."""
 
@@ -199,17 +200,17 @@ def _reference(data: list[Any]) -> Reference:
     name, offset, count = data
     if not (isinstance(name, str) and isinstance(offset, int) and isinstance(count, int)):
         raise ValueError("a reference is not [name, offset, count]")
-    return Reference(name, offset, count)
+    return Reference(sys.intern(name), offset, count)  # a name occurs in many calls
 
 
 def _function_from_json(data: dict[str, Any]) -> FunctionPlan:
-    calls = [(kernel, [_reference(r) for r in references]) for kernel, references in data["calls"]]
+    calls = [(sys.intern(kernel), [_reference(r) for r in references]) for kernel, references in data["calls"]]
     ports, scratch = _tensors_from_json(data["ports"]), _tensors_from_json(data["scratch"])
     return FunctionPlan(ports, scratch, int(data["scratch_bytes"]), calls)
 
 
 def _schedule_from_json(data: dict[str, Any]) -> SchedulePlan:
-    calls = [(name, {p: _reference(r) for p, r in bindings.items()}) for name, bindings in data["calls"]]
+    calls = [(sys.intern(name), {p: _reference(r) for p, r in bindings.items()}) for name, bindings in data["calls"]]
     return SchedulePlan(_tensors_from_json(data["activations"]), int(data["activation_bytes"]), calls)
 
 

@@ -47,7 +47,7 @@ def test_open_gives_what_was_written(path: Path) -> None:
     bundle = Bundle.open(path)
     assert bundle.manifest["bits"] == "4-8-8"
     assert bundle.file("code/kernels.so").read_bytes() == b"code"
-    tensors = bundle.load_tensors("state.safetensors")
+    tensors = bundle.map_tensors("state.safetensors")
     assert set(tensors) == set(STATE)
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(tensor, STATE[name])
@@ -147,7 +147,7 @@ def test_tensors_that_are_none_are_refused(tmp_path: Path) -> None:
     bundle = Bundle.open(tmp_path / "a.gsqc")
     for name in ("base.safetensors", "absent.safetensors"):
         with pytest.raises(BundleError, match=name):
-            bundle.load_tensors(name)
+            bundle.map_tensors(name)
 
 
 def test_writing_over_something_needs_force(path: Path) -> None:

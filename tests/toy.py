@@ -139,6 +139,7 @@ def build_toy(
     optimizer: str = "adamw",
     dump: Any = None,
     sizes: Sizes | None = None,
+    batch: int = 2,
 ) -> Toy:
     """The toy through every pass, with NF4 weights and adapters of rank 8."""
     sizes = sizes or Sizes()
@@ -156,7 +157,7 @@ def build_toy(
         bits=bits or Bits(4, 8, 8),
         adapter=AdapterOptions(rank=8, alpha=16, linears=linears),
         optimizer=optimizer,
-        batch=2,
+        batch=batch,
         recompute="none",
     )
     functions, adapters = build_functions(captured, outline, codes, options, Dump(dump))

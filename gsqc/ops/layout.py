@@ -114,6 +114,8 @@ def _row(rng: np.random.Generator, shape: tuple[int, ...], e_shape: tuple[int, .
 def _transpose_cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("matrix", [_row(rng, (48, 80), (48, 1), 16)], {"permutation": (1, 0)})
     yield Case("ragged", [_row(rng, (37, 19), (37, 1), 24)], {"permutation": (1, 0)})
+    yield Case("blocks", [_row(rng, (32, 48), (32, 1), 24)], {"permutation": (1, 0)})
+    yield Case("batched blocks", [_row(rng, (3, 32, 16), (3, 32, 1), 16)], {"permutation": (0, 2, 1)})
     yield Case("heads", [_row(rng, (7, 3, 16), (7, 1, 1), 16)], {"permutation": (1, 0, 2)})
     yield Case("batched", [_row(rng, (3, 33, 16), (3, 33, 1), 16)], {"permutation": (0, 2, 1)})
 

@@ -5,6 +5,8 @@ before:  functions embed, block_forward, block_backward, head_forward, …
 after:   prepare:  block_prepare × L, head_prepare                          once, when a session starts
          train:    embed, block_forward × L, head_forward, head_backward, block_backward × L   one sequence
          update:   update of each adapter matrix                            once a step
+                   With batches of one sequence train does it after each block's backward instead, so that gradients
+                   live for one block only.
          evaluate: embed, block_forward × L, head_forward                   logits: …, head_logits
 
 With recompute "blocks" what forward saves has one place for all blocks, and each block's forward runs again before its
@@ -16,12 +18,15 @@ ensures: an activation's place is free outside its life; what forward saves live
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gsqc.graph import Function, value_of
 from gsqc.passes.plan_memory import Lifetime, plan_memory
 from gsqc.plan import COPY, FunctionPlan, Reference, SchedulePlan, TensorPlan, tensor_names
+
+ZEROS = "zeros"
+"""The buffer of the zeros that a sum begins with; as large as the largest adapter matrix."""
 
 Bind = Callable[[str], str]
 """From the name of a placeholder or result to the name of the buffer that it is bound to."""
@@ -118,9 +123,11 @@ def build_schedules(
     plans: dict[str, FunctionPlan],
     outside: dict[str, TensorPlan],
     binding: Binding,
-    updates: Iterable[tuple[str, str]],
+    updates: list[dict[str, str]],
+    *,
+    update_in_train: bool,
 ) -> dict[str, SchedulePlan]:
-    """The schedules by name. `updates` gives, for each adapter matrix, its update function and its buffer's name."""
+    """The schedules by name. `updates` gives, for each layer, its adapter matrices with their update functions."""
     layers = len(binding.parameters)
     prepare, train, evaluate, logits, update = (ScheduleBuilder(functions, plans, outside) for _ in range(5))
     for k in range(layers):
@@ -138,22 +145,37 @@ def build_schedules(
         if binding.recompute and k < layers - 1:
             again = {"x": f"x.{k}", "x_out": "x_out_again"}
             train.call("block_forward", binding.layer("block_forward", k, again))
-        _backward_call(train, binding, k)
-    for function, matrix in updates:
-        _update_call(update, function, matrix)
+        if update_in_train:
+            _backward_update_call(train, binding, k, updates[k])
+        else:
+            _backward_call(train, binding, k)
+            for name, function in updates[k].items():
+                _update_call(update, function, f"layers.{k}.{name}")
     built = {"prepare": prepare, "train": train, "evaluate": evaluate, "logits": logits, "update": update}
-    return {name: schedule.build() for name, schedule in built.items()}
+    return {name: schedule.build() for name, schedule in built.items() if schedule.calls}
+
+
+def _chain(layer: int) -> dict[str, str]:
+    return {"x": f"x.{layer}", "dx_out": f"dx.{layer + 1}", "dx": f"dx.{layer}"}
 
 
 def _backward_call(train: ScheduleBuilder, binding: Binding, layer: int) -> None:
-    chain = {"x": f"x.{layer}", "dx_out": f"dx.{layer + 1}", "dx": f"dx.{layer}"}
-    train.call("block_backward", binding.layer("block_backward", layer, chain))
+    train.call("block_backward", binding.layer("block_backward", layer, _chain(layer)))
     for result in train.functions["block_backward"].outputs:
         if result != "dx":
             train.copy(f"layers.{layer}.{result}", f"layers.{layer}.{result.removesuffix('_out')}")
 
 
-def _update_call(update: ScheduleBuilder, function: str, matrix: str) -> None:
+def _backward_update_call(train: ScheduleBuilder, binding: Binding, layer: int, updates: dict[str, str]) -> None:
+    """Backward from sums of zero, and the update of the layer's matrices."""
+    limbs = [f"{name}_grad_{limb}" for name in updates for limb in ("high", "low")]
+    sums = dict.fromkeys(limbs, ZEROS) | {f"{limb}_out": limb for limb in limbs}
+    train.call("block_backward", binding.layer("block_backward", layer, {**_chain(layer), **sums}))
+    for name, function in updates.items():
+        _update_call(train, function, f"layers.{layer}.{name}", name)
+
+
+def _update_call(update: ScheduleBuilder, function: str, matrix: str, gradient: str | None = None) -> None:
     """New state is written to activations, then copied over the old: the update may read all of the old state."""
     placeholders = update.functions[function].placeholders
     shared = {n for n, node in placeholders.items() if node.meta.get("step_input")}
@@ -163,7 +185,7 @@ def _update_call(update: ScheduleBuilder, function: str, matrix: str) -> None:
             return value
         if value == "p":
             return matrix
-        return f"{matrix}_{value}" if value.startswith("grad_") else f"{matrix}.{value}"
+        return f"{gradient or matrix}_{value}" if value.startswith("grad_") else f"{matrix}.{value}"
 
     update.call(function, bind)
     for result, node in update.functions[function].results.items():

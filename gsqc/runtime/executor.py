@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy.typing as npt
 from gsqc.plan import ALIGNMENT, COPY, Plan, Reference, TensorPlan, align
 
 Array = npt.NDArray[Any]
+CALLS_BETWEEN_RELEASES = 32
+"""A release costs some microseconds, and the pages of 32 calls are a few megabytes."""
 
 
 class Kernels(Protocol):
@@ -22,6 +25,11 @@ class Kernels(Protocol):
     def set_threads(self, count: int) -> None: ...
 
     def release(self) -> None: ...
+
+
+def default_threads() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def aligned_bytes(size: int) -> Array:
@@ -41,7 +49,7 @@ class Executor:
     `tensors` holds every buffer outside the arena by name: flat arrays that callers read and write.
     """
 
-    def __init__(self, plan: Plan, kernels: Kernels, base: dict[str, Array]) -> None:
+    def __init__(self, plan: Plan, kernels: Kernels, base: Mapping[str, Array]) -> None:
         self.plan, self.kernels = plan, kernels
         self.arena = aligned_bytes(plan.arena_bytes)
         self.tensors: dict[str, Array] = {}
@@ -92,9 +100,16 @@ class Executor:
         for call in self.bound(schedule):
             call()
 
-    def finish(self, schedule: str) -> None:
-        """Run a schedule for the last time, and free what no other one reads."""
-        self.run(schedule)
+    def finish(self, schedule: str, release: Callable[[], None] = lambda: None) -> None:
+        """Run a schedule for the last time, and free what no other one reads.
+
+        `release` is called now and then: what was read so far is not needed soon.
+        """
+        for number, call in enumerate(self.bound(schedule)):
+            call()
+            if number % CALLS_BETWEEN_RELEASES == 0:
+                release()
+        release()
         del self._bound[schedule]
         self._cache.clear()
         self.kernels.release()

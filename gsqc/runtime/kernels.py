@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tvm_ffi
 
 from gsqc.errors import BundleError, OptionError
+from gsqc.runtime.executor import default_threads
 
 Array = npt.NDArray[Any]
 _SPREAD = 1
@@ -79,8 +80,3 @@ class CompiledKernels:
         if count < 1:
             raise OptionError(f"{count} threads", "use at least one")
         tvm_ffi.get_global_func("runtime.config_threadpool")(_SPREAD, count)
-
-
-def default_threads() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ from gsqc.errors import DataError, OptionError, TargetError
 from gsqc.optim import OPTIMIZERS
 from gsqc.plan import Plan
 from gsqc.runtime.data import WEIGHT_ONE, TokenSequence
-from gsqc.runtime.executor import Executor, Kernels
+from gsqc.runtime.executor import Executor, Kernels, default_threads
 from gsqc.runtime.sampling import pick_token
 from gsqc.runtime.store import RunStore
 
@@ -86,25 +87,28 @@ class Session:
         manifest = self.bundle.manifest
         self.sequence_length: int = manifest["sequence_length"]
         self.batch: int = manifest["batch"]
-        self.plan = Plan.from_json(manifest["plan"])
+        self.plan = self.bundle.plan
         self.optimizer = OPTIMIZERS[manifest["optimizer"]]
         kernels = load_kernels(self.bundle, self.plan, target or manifest["target"]["name"])
         if threads is not None:
             kernels.set_threads(threads)
+        self.threads = threads or default_threads()
         self.store = RunStore(Path(run), self.bundle) if run is not None else None
-        self.executor = Executor(self.plan, kernels, self.bundle.load_tensors("base.safetensors"))
+        base = self.bundle.map_tensors("base.safetensors")
+        self.executor = Executor(self.plan, kernels, base)
         self.step_count = 0
         self._load_state()
-        self.executor.finish("prepare")
+        self.executor.finish("prepare", base.release_pages)
 
     # ---------------------------------------------------------------------------------------------------------- state
 
     def _load_state(self) -> None:
         saved = self.store.load_state(self.plan.buffers["state"]) if self.store is not None else None
+        tensors: Mapping[str, Array]
         if saved is not None:
             tensors, self.step_count = saved
         else:
-            tensors = self.bundle.load_tensors("state.safetensors")
+            tensors = self.bundle.map_tensors("state.safetensors")
         for name, tensor in self.state().items():
             np.copyto(tensor, tensors[name].reshape(-1), casting="no")
 
@@ -113,12 +117,14 @@ class Session:
         return {name: self.executor.tensors[name] for name in sorted(self.plan.buffers["state"])}
 
     def digest(self) -> str:
-        """sha256 over the whole training state: names, types, values, and the step counter."""
-        digest = hashlib.sha256(f"step {self.step_count}".encode())
-        for name, tensor in self.state().items():
-            digest.update(f"\n{name} {tensor.dtype.str} {tensor.size}\n".encode())
-            digest.update(tensor.data)
-        return digest.hexdigest()
+        """sha256 over the whole training state: the step, then each tensor's name, type, size and own sha256."""
+        state = list(self.state().items())
+        workers = self.threads
+        with ThreadPoolExecutor(workers) as pool:
+            parts = pool.map(_tensor_digests, (state[k::workers] for k in range(workers)))
+            by_name = dict(entry for part in parts for entry in part)
+        lines = [f"{name} {tensor.dtype.str} {tensor.size} {by_name[name]}" for name, tensor in state]
+        return hashlib.sha256("\n".join([f"step {self.step_count}", *lines]).encode()).hexdigest()
 
     def save(self) -> None:
         """Write the state to the run directory; the old state survives a failure."""
@@ -128,7 +134,8 @@ class Session:
 
     # ------------------------------------------------------------------------------------------------------- training
 
-    def _set_inputs(self, sequence: TokenSequence) -> None:
+    def _check_sequence(self, sequence: TokenSequence) -> None:
+        """DataError unless the bundle can take the sequence."""
         vocabulary = self.bundle.manifest["model"]["vocabulary"]
         for name in ("tokens", "labels", "weights"):
             values = getattr(sequence, name)
@@ -140,11 +147,11 @@ class Session:
             limit = WEIGHT_ONE if name == "weights" else vocabulary - 1
             if values.min() < 0 or values.max() > limit:
                 raise DataError(f"{name} outside [0, {limit}]", "use the tokenizer of the bundle's model")
-            np.copyto(self.executor.tensors[name], values, casting="no")
 
     def _run_sequence(self, schedule: str, sequence: TokenSequence) -> tuple[int, int]:
         """Run train or evaluate on one sequence: the weighted loss (Q16 · Q14) and the weight (Q14)."""
-        self._set_inputs(sequence)
+        for name in ("tokens", "labels", "weights"):
+            np.copyto(self.executor.tensors[name], getattr(sequence, name), casting="no")
         self.executor.run(schedule)
         weights = sequence.weights.astype(np.int64)
         loss = int((self.executor.tensors["loss"].astype(np.int64) * weights).sum())
@@ -158,24 +165,27 @@ class Session:
             raise DataError(
                 f"{len(sequences)} sequences for a bundle of batch {self.batch}", "compile with a larger --batch"
             )
-        self.executor.clear_gradients()
-        loss = weight = 0
-        for sequence in sequences:
-            sequence_loss, sequence_weight = self._run_sequence("train", sequence)
-            loss, weight = loss + sequence_loss, weight + sequence_weight
+        weight = sum(int(s.weights.astype(np.int64).sum()) for s in sequences)
         if weight == 0:
             raise DataError(
                 "a batch has no token with a loss", "give records a completion that fits the sequence length"
             )
+        for sequence in sequences:
+            self._check_sequence(sequence)
         inputs = self.optimizer.step_inputs(learning_rate, decay, self.step_count + 1, weight)
         for name, value in inputs.items():
             self.executor.tensors[name][0] = value
-        self.executor.run("update")
+        self.executor.clear_gradients()
+        loss = sum(self._run_sequence("train", sequence)[0] for sequence in sequences)
+        if "update" in self.plan.schedules:
+            self.executor.run("update")
         self.step_count += 1
         return StepResult(self.step_count, _mean_loss(loss, weight), round(weight / WEIGHT_ONE), self.digest())
 
     def evaluate(self, sequences: Sequence[TokenSequence]) -> EvaluationResult:
         """Mean loss per weighted token; the state does not change."""
+        for sequence in sequences:
+            self._check_sequence(sequence)
         totals = [self._run_sequence("evaluate", s) for s in sequences]
         loss, weight = sum(t[0] for t in totals), sum(t[1] for t in totals)
         if weight == 0:
@@ -216,6 +226,10 @@ class Session:
                 return
             tokens.append(token)
             yield token
+
+
+def _tensor_digests(tensors: list[tuple[str, Array]]) -> list[tuple[str, str]]:
+    return [(name, hashlib.sha256(tensor.data).hexdigest()) for name, tensor in tensors]
 
 
 def _mean_loss(loss: int, weight: int) -> float:

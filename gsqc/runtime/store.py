@@ -7,28 +7,29 @@ import contextlib
 import errno
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from gsqc.bundle import Bundle
 from gsqc.errors import RunError
 from gsqc.plan import TensorPlan
+from gsqc.tensor_file import tensor_file
 
 Array = npt.NDArray[Any]
 CONFIG, STATE, LOG = "config.json", "state.safetensors", "log.jsonl"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: Iterable[bytes | memoryview]) -> None:
     """Replace a file by a new one that is complete on disk first; RunError leaves the old file whole."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -92,13 +93,13 @@ class RunStore:
         except OSError as error:
             raise RunError(f"cannot make {self.path}: {error.strerror}", "give another directory with --run") from None
         self.config = {**config, "bundle": self.bundle.id, "bundle_path": str(self.bundle.path)}
-        write_atomically(self.path / CONFIG, json.dumps(self.config, indent=2).encode())
+        write_atomically(self.path / CONFIG, [json.dumps(self.config, indent=2).encode()])
 
     def save_state(self, tensors: dict[str, Array], step: int) -> None:
         """Replace the saved state. Raises RunError, and then the old one is whole."""
         if not self.config:
             self.begin({})
-        write_atomically(self.path / STATE, save(tensors, {"step": str(step), "bundle": self.bundle.id}))
+        write_atomically(self.path / STATE, tensor_file(tensors, {"step": str(step), "bundle": self.bundle.id}))
 
     def load_state(self, expected: dict[str, TensorPlan]) -> tuple[dict[str, Array], int] | None:
         """The saved tensors, with the names, types and sizes expected, and the step; None if there are none."""
@@ -135,7 +136,7 @@ class RunStore:
                     kept.append(line + "\n")
             except (ValueError, KeyError, TypeError):
                 continue
-        write_atomically(file, "".join(kept).encode())
+        write_atomically(file, ["".join(kept).encode()])
 
     def append_log(self, entry: dict[str, Any]) -> None:
         """One JSON line."""

@@ -114,6 +114,23 @@ def test_loss_falls(optimizer: str) -> None:
     assert losses == sorted(losses, reverse=True)
 
 
+def test_update_inside_backward_gives_the_same_bits(toy: Toy) -> None:
+    """A bundle of batch 1 updates each block after its backward, a larger one after the last sequence."""
+    states = []
+    for compiled in (toy, build_toy(batch=1)):
+        executor, _ = open_executor(compiled)
+        weight = int(executor.tensors["weights"].sum())
+        for name, value in OPTIMIZERS["adamw"].step_inputs(Fraction(1, 200), Fraction(0), 1, weight).items():
+            executor.tensors[name][0] = value
+        for schedule in ("train", "update"):
+            if schedule in executor.plan.schedules:
+                executor.run(schedule)
+        states.append({name: executor.tensors[name] for name in executor.plan.buffers["state"]})
+    assert "update" not in executor.plan.schedules
+    for name, expected in states[0].items():
+        np.testing.assert_array_equal(states[1][name], expected)
+
+
 def test_a_sequence_of_padding_adds_nothing(toy: Toy) -> None:
     """Weight 0 everywhere: the batch's sum keeps every bit."""
     executor, adapters = open_executor(toy)

@@ -85,7 +85,7 @@ class FakeSession:
         self.target = target
         self.store = RunStore(Path(run), self.bundle) if run is not None else None
         self.step_count = 0
-        self.tensors = self.bundle.load_tensors("state.safetensors")
+        self.tensors = dict(self.bundle.map_tensors("state.safetensors"))
         expected = {name: TensorPlan("int32", tensor.size) for name, tensor in STATE.items()}
         saved = self.store.load_state(expected) if self.store is not None else None
         if saved is not None:

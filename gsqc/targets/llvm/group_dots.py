@@ -75,8 +75,8 @@ class GroupDots(Protocol):
     def prepare(self, x: Buffer, rows: int, k: int, parallel: bool) -> list[Stmt]:
         """Statements before all jobs, over x [rows, k] int8."""
 
-    def pack_word(self, w: Buffer, at: Expr) -> Expr:
-        """The packed word of w at an element index."""
+    def pack_group(self, w: Buffer, at: Expr) -> Expr:
+        """The packed words of a group of w that begins at an element index, as a vector."""
 
     def packed_dtype(self) -> str:
         """Of a packed word."""
@@ -104,8 +104,8 @@ class PairDots:
         widen = loop(row, rows, [loop(part, count, [store(self.wide, at, value, 16)])], parallel=parallel)
         return [allocate(self.wide), widen]
 
-    def pack_word(self, w: Buffer, at: Expr) -> Expr:
-        return tirx.reinterpret("int16", load(w, at, 2))
+    def pack_group(self, w: Buffer, at: Expr) -> Expr:
+        return tirx.reinterpret("int16x16", load(w, at, GROUP))
 
     def packed_dtype(self) -> str:
         return "int16"
@@ -166,9 +166,8 @@ class QuadDots:
         self.x = x
         return [allocate(self.starts), sums]
 
-    def pack_word(self, w: Buffer, at: Expr) -> Expr:
-        unsigned = load(w, at, 4) ^ splat_const(-OFFSET, 4, "int8")
-        return tirx.reinterpret("int32", unsigned)
+    def pack_group(self, w: Buffer, at: Expr) -> Expr:
+        return tirx.reinterpret("int32x8", load(w, at, GROUP) ^ splat_const(-OFFSET, GROUP, "int8"))
 
     def packed_dtype(self) -> str:
         return "int32"

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layout programs: an op without reductions becomes one loop nest per result, its index maps folded into the loads."""
+"""Layout programs: an op without reductions becomes one loop nest per result, its index maps folded into the loads.
+
+A transpose of the last two axes goes by square blocks in registers, where blocks fill the matrix.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from tvm import tirx
 
 from gsqc.operators.trace import Node, Trace
 from gsqc.targets.llvm.cpu import CpuTarget
-from gsqc.targets.llvm.emit import Buffer, Expr, Stmt, const, function, load, loop, new_buffer, new_var, store
+from gsqc.targets.llvm.emit import Buffer, Expr, Stmt, const, function, keep, load, loop, new_buffer, new_var, store
 from gsqc.targets.llvm.operators import Operators
 from gsqc.targets.llvm.ranges import Ranges
 from gsqc.targets.llvm.tables import Tables
+from gsqc.targets.llvm.transpose import transpose_block
 
 PARALLEL_ELEMENTS = 1 << 17
 """Elements of a result from which its loop is worth the start of the thread pool."""
@@ -49,7 +54,7 @@ def _reshaped(index: Index, shape: Sequence[int], source: Sequence[int]) -> list
 
 class _LayoutWriter:
     def __init__(self, trace: Trace, cpu: CpuTarget) -> None:
-        self.trace = trace
+        self.trace, self.cpu = trace, cpu
         self.tables = Tables()
         dead = [n for n in trace.inputs if n not in trace.live_nodes()]
         self.operators = Operators(cpu, Ranges(trace.live_nodes() + dead), self.tables)
@@ -106,6 +111,32 @@ class _LayoutWriter:
         values, indices = node.args
         return self.value(values, [self.value(indices, index[:1]), *index[1:]])
 
+    def blocks(self, output: Node, buffer: Buffer) -> Stmt | None:
+        """The transpose of an input's last two axes by square blocks; None if the result is something else."""
+        lead = list(range(len(output.shape) - 2))
+        swap = [*lead, len(lead) + 1, len(lead)]
+        if output.operator != "transpose" or list(output.attributes["permutation"]) != swap:
+            return None
+        source = output.args[0]
+        n = min(16, 4 * self.cpu.lanes // np.dtype(output.dtype).itemsize)
+        *_, columns, rows = output.shape
+        if source.operator != "input" or rows % n or columns % n:
+            return None
+        batch, outer, inner = new_var("batch"), new_var("outer"), new_var("inner")
+        matrix = batch * const(rows * columns)
+        x = self.inputs[source.attributes["index"]]
+        start = matrix + inner * const(n * columns) + outer * const(n)
+        kept = [keep(f"row{k}", load(x, start + const(k * columns), n)) for k in range(n)]
+        vectors, statements = transpose_block([k[0] for k in kept], "block")
+        target = matrix + outer * const(n * rows) + inner * const(n)
+        stores = [store(buffer, target + const(k * rows), v, n) for k, v in enumerate(vectors)]
+        body = loop(inner, rows // n, [*(s for k in kept for s in k[1]), *statements, *stores])
+        parallel = math.prod(output.shape) >= PARALLEL_ELEMENTS
+        job, count = new_var("job"), columns // n
+        begin = tirx.Bind(batch, tirx.truncdiv(job, const(count)))
+        second = tirx.Bind(outer, tirx.truncmod(job, const(count)))
+        return loop(job, math.prod(output.shape[:-2]) * count, [begin, second, body], parallel=parallel)
+
     def nest(self, output: Node, buffer: Buffer) -> Stmt:
         """The loops over a result; the first that has more than one turn is shared by the threads."""
         variables = [new_var(f"i{k}") for k in range(len(output.shape))]
@@ -122,5 +153,6 @@ class _LayoutWriter:
 def write_layout_program(symbol: str, trace: Trace, cpu: CpuTarget) -> tuple[Any, Tables]:
     """The kernel of a LAYOUT trace, and the tables that it reads."""
     writer = _LayoutWriter(trace, cpu)
-    nests = [writer.nest(n, b) for n, b in zip(trace.outputs, writer.outputs, strict=True)]
+    results = list(zip(trace.outputs, writer.outputs, strict=True))
+    nests = [writer.blocks(node, buffer) or writer.nest(node, buffer) for node, buffer in results]
     return function(symbol, [*writer.inputs, *writer.outputs], [*writer.tables.setup, *nests]), writer.tables

@@ -34,6 +34,7 @@ from gsqc.targets.llvm.emit import (
     bind,
     const,
     function,
+    keep,
     load,
     loop,
     new_buffer,
@@ -45,6 +46,7 @@ from gsqc.targets.llvm.emit import (
     when,
 )
 from gsqc.targets.llvm.group_dots import Geometry, group_dots, sum_of_group
+from gsqc.targets.llvm.transpose import transpose_block
 
 PARALLEL_PRODUCTS = 1 << 19
 """Multiply-adds from which a kernel is worth the start of the thread pool."""
@@ -102,7 +104,8 @@ class _MatmulWriter:
         self.x_bounds = new_buffer("x_bounds", rows, "int32")
         self.packed = new_buffer("packed", self.shape.k // g.word * g.columns, self.dots.packed_dtype())
         self.w_lifts = new_buffer("w_lifts", groups * g.columns, "int32")
-        self.w_last = new_buffer("w_last", 2, "int32")
+        self.w_last = new_buffer("w_last", 1, "int32")
+        self.contents = new_buffer("contents", g.columns, "int32")
         self.sums = {dtype: new_buffer(f"sums_{dtype}", g.rows * g.columns, dtype) for dtype in ("int32", "int64")}
         self.edge = new_buffer("edge", g.columns, "int32")
         self.largest_w = largest(w_bits)
@@ -157,7 +160,9 @@ class _MatmulWriter:
         tile = new_var("tile")
         first = tirx.truncdiv(chunk * const(s.tiles), const(s.chunks))
         end = tirx.truncdiv((chunk + const(1)) * const(s.tiles), const(s.chunks))
-        memory = [allocate(b) for b in (self.packed, self.w_lifts, self.w_last, *self.sums.values(), self.edge)]
+        memory = [
+            allocate(b) for b in (self.packed, self.w_lifts, self.w_last, self.contents, *self.sums.values(), self.edge)
+        ]
         body = [begin_batch, begin_block, begin_chunk, *memory, *self._pack(batch, block)]
         last = load(self.w_last, const(0))
         w_base, begin_base = bind("w_base", const(self.window_w) - last)
@@ -170,34 +175,49 @@ class _MatmulWriter:
     def _pack(self, batch: Expr, block: Expr) -> list[Stmt]:
         """w's block with its columns side by side, and its groups' lifts; missing columns repeat the last."""
         s, g = self.shape, self.geometry
-        column, word, group = new_var("column"), new_var("word"), new_var("group")
+        statements, rows = [], []
+        for k in range(g.columns):
+            at = block * const(g.columns) + const(k)
+            inside = tirx.min(at, const(s.c - 1)) if s.c % g.columns else at
+            row, begin = bind(f"column{k}", batch * const(s.c) + inside)
+            rows.append(row)
+            statements.append(begin)
+        group, column = new_var("group"), new_var("column")
+        body = []
+        for first in range(0, g.columns, g.words):
+            body += self._pack_square(rows[first : first + g.words], first, group)
         at = block * const(g.columns) + column
         row = batch * const(s.c) + (tirx.min(at, const(s.c - 1)) if s.c % g.columns else at)
-        position = group * const(g.words) + word
-        source = self.dots.pack_word(self.buffers["w_m"], row * const(s.k) + position * const(g.word))
         distance = load(self.buffers["w_d"], row * const(s.groups) + group).astype("int32")
-        place = group * const(g.columns) + column
-        last, any_bits = const(0), const(1)
-        packed, zero = load(self.packed, position * const(g.columns) + column), self.dots.packed_zero()
-        copy = [
-            store(self.w_last, any_bits, const(0)),
-            loop(
-                word,
-                g.words,
-                [
-                    store(self.packed, position * const(g.columns) + column, source),
-                    store(self.w_last, any_bits, load(self.w_last, any_bits) | (packed ^ zero).astype("int32")),
-                ],
-            ),
-            store(self.w_lifts, place, distance),
-            store(self.w_last, last, _largest_of(load(self.w_last, last), distance, load(self.w_last, any_bits))),
+        last = load(self.w_last, const(0))
+        find = [
+            store(self.w_lifts, group * const(g.columns) + column, distance),
+            store(self.w_last, const(0), _largest_of(last, distance, load(self.contents, column))),
         ]
-        lift = tirx.max(load(self.w_last, last) - load(self.w_lifts, column), const(0))
+        body.append(loop(column, g.columns, find))
+        lift = tirx.max(last - load(self.w_lifts, column), const(0))
         return [
-            store(self.w_last, last, const(0)),
-            loop(column, g.columns, [loop(group, s.groups, copy)]),
+            *statements,
+            store(self.w_last, const(0), const(0)),
+            loop(group, s.groups, body),
             loop(column, s.groups * g.columns, [store(self.w_lifts, column, lift)]),
         ]
+
+    def _pack_square(self, rows: list[Expr], first: int, group: Expr) -> list[Stmt]:
+        """As many columns of a group as it has words, transposed; and for each whether it holds anything."""
+        s, g, n = self.shape, self.geometry, len(rows)
+        at = group * const(GROUP)
+        words = [self.dots.pack_group(self.buffers["w_m"], row * const(s.k) + at) for row in rows]
+        kept = [keep(f"words{first + k}", word) for k, word in enumerate(words)]
+        vectors, statements = transpose_block([k[0] for k in kept], f"packed{first}")
+        contents = splat_const(0, n, self.dots.packed_dtype())
+        zero = splat(self.dots.packed_zero(), n)
+        for word, vector in enumerate(vectors):
+            place = (group * const(g.words) + const(word)) * const(g.columns) + const(first)
+            statements.append(store(self.packed, place, vector, n))
+            contents = contents | (vector ^ zero)
+        statements.append(store(self.contents, const(first), contents.astype(f"int32x{n}"), n))
+        return [s for k in kept for s in k[1]] + statements
 
     def _tile(self, batch: Expr, block: Expr, tile: Expr, w_base: Expr, limit: Expr) -> list[Stmt]:
         """All groups of a tile. Rows beyond the last repeat it, and are not stored."""

@@ -80,20 +80,18 @@ def op_times(session: Any) -> dict[str, Any]:
     """Seconds of each op in one step, and GMAC/s of each matmul shape: the least of three runs of each call."""
     executor, plan = session.executor, session.plan
     schedules = [name for name in ("train", "update") if name in plan.schedules]
-    names: list[str] = []
-    for schedule in schedules:
-        for function, _ in plan.schedules[schedule].calls:
-            names += [function] if function == "@copy" else [k for k, _ in plan.functions[function].calls]
-    seconds = [float("inf")] * len(names)
+    calls = [call for schedule in schedules for call in executor.bound(schedule)]
+    names = [name for name, _ in calls]
+    seconds = [float("inf")] * len(calls)
     for _ in range(3):
-        for k, call in enumerate([call for schedule in schedules for call in executor.bound(schedule)]):
+        for k, (_, call) in enumerate(calls):
             start = time.perf_counter()
             call()
             seconds[k] = min(seconds[k], time.perf_counter() - start)
     ops: dict[str, float] = {}
     matmuls: dict[str, list[float]] = {}
     for name, spent in zip(names, seconds, strict=True):
-        op = "copy" if name == "@copy" else plan.kernels[name].op
+        op = plan.kernels[name].op if name in plan.kernels else name.removeprefix("@")
         ops[op] = ops.get(op, 0.0) + spent
         if op == "gse_matmul":
             x, w = (value[2][0][0] for value in plan.kernels[name].inputs)

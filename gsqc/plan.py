@@ -86,14 +86,15 @@ class Plan:
     schedules: dict[str, SchedulePlan] = field(default_factory=dict)
     buffers: dict[str, dict[str, TensorPlan]] = field(default_factory=dict)
 
-    @property
-    def scratch_bytes(self) -> int:
-        return max((f.scratch_bytes for f in self.functions.values()), default=0)
+    def scratch_bytes(self, schedule: str) -> int:
+        """Scratch of the largest function that a schedule calls; its activations lie behind it in the arena."""
+        called = {name for name, _ in self.schedules[schedule].calls if name != COPY}
+        return align(max((self.functions[name].scratch_bytes for name in called), default=0))
 
     @property
     def arena_bytes(self) -> int:
-        """Scratch of the largest function, then the activations of the largest schedule."""
-        return align(self.scratch_bytes) + max((s.activation_bytes for s in self.schedules.values()), default=0)
+        """The memory that the schedules share, one after the other."""
+        return max((self.scratch_bytes(name) + s.activation_bytes for name, s in self.schedules.items()), default=0)
 
     def buffer_bytes(self, *kinds: str) -> int:
         """Storage of all buffers of these kinds."""

@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.plan import ALIGNMENT, COPY, Plan, Reference, TensorPlan, align
+from gsqc.plan import ALIGNMENT, COPY, Plan, Reference, TensorPlan
 
 Array = npt.NDArray[Any]
-CALLS_BETWEEN_RELEASES = 32
-"""A release costs some microseconds, and the pages of 32 calls are a few megabytes."""
+Step = tuple[str, Callable[[], None]]
+RELEASE = "@release"
+"""A call that lets go of the base; no kernel."""
+RELEASE_BYTES = 1 << 20
+"""After a kernel that reads this much of the base its pages are released: others are read next."""
 
 
 class Kernels(Protocol):
@@ -46,11 +50,14 @@ def _typed(region: Array, tensor: TensorPlan) -> Array:
 class Executor:
     """Runs the schedules of a plan with one target's kernels.
 
-    `tensors` holds every buffer outside the arena by name: flat arrays that callers read and write.
+    `tensors` holds every buffer outside the arena by name: flat arrays that callers read and write. `release` is called
+    after kernels that read much of the base: what was read may leave memory.
     """
 
-    def __init__(self, plan: Plan, kernels: Kernels, base: Mapping[str, Array]) -> None:
-        self.plan, self.kernels = plan, kernels
+    def __init__(
+        self, plan: Plan, kernels: Kernels, base: Mapping[str, Array], release: Callable[[], None] | None = None
+    ) -> None:
+        self.plan, self.kernels, self.release = plan, kernels, release
         self.arena = aligned_bytes(plan.arena_bytes)
         self.tensors: dict[str, Array] = {}
         for kind, buffers in plan.buffers.items():
@@ -59,7 +66,7 @@ class Executor:
                     self.tensors[name] = base[name].reshape(-1)
                 else:
                     self.tensors[name] = aligned_bytes(tensor.size_bytes).view(tensor.dtype)
-        self._bound: dict[str, list[Callable[[], None]]] = {}
+        self._bound: dict[str, list[Step]] = {}
         self._cache: dict[tuple[int, str, int], Array] = {}
 
     def _slice(self, array: Array, reference: Reference) -> Array:
@@ -69,47 +76,45 @@ class Executor:
             self._cache[key] = array[reference.offset : reference.offset + reference.count]
         return self._cache[key]
 
-    def _bind(self, schedule_name: str) -> list[Callable[[], None]]:
+    def _bind(self, schedule_name: str) -> list[Step]:
         schedule = self.plan.schedules[schedule_name]
-        activations = self.arena[align(self.plan.scratch_bytes) :]
+        activations = self.arena[self.plan.scratch_bytes(schedule_name) :]
         known = {**self.tensors, **{n: _typed(activations, t) for n, t in schedule.activations.items()}}
         scratch = {
             name: {n: _typed(self.arena, t) for n, t in function.scratch.items()}
             for name, function in self.plan.functions.items()
         }
-        steps: list[Callable[[], None]] = []
+        base = self.plan.buffers.get("base", {})
+        steps: list[Step] = []
         for name, bindings in schedule.calls:
             bound = {port: self._slice(known[r.name], r) for port, r in bindings.items()}
             if name == COPY:
-                steps.append(lambda s=bound["source"], t=bound["target"]: np.copyto(t, s))  # type: ignore[misc]
+                steps.append((COPY, partial(np.copyto, bound["target"], bound["source"])))
                 continue
             local = {**scratch[name], **bound}
+            frozen_ports = {port for port, r in bindings.items() if r.name in base}
             for kernel, references in self.plan.functions[name].calls:
                 arrays = [self._slice(local[r.name], r) for r in references]
-                steps.append(self.kernels.prepare(kernel, arrays))
+                steps.append((kernel, self.kernels.prepare(kernel, arrays)))
+                frozen = sum(a.nbytes for a, r in zip(arrays, references, strict=True) if r.name in frozen_ports)
+                if self.release is not None and frozen >= RELEASE_BYTES:
+                    steps.append((RELEASE, self.release))
         return steps
 
-    def bound(self, schedule: str) -> list[Callable[[], None]]:
-        """The calls of a schedule, each bound to its memory."""
+    def bound(self, schedule: str) -> list[Step]:
+        """The calls of a schedule, each bound to its memory, with the names of their kernels."""
         if schedule not in self._bound:
             self._bound[schedule] = self._bind(schedule)
         return self._bound[schedule]
 
     def run(self, schedule: str) -> None:
         """Run a schedule from its first call to its last."""
-        for call in self.bound(schedule):
+        for _, call in self.bound(schedule):
             call()
 
-    def finish(self, schedule: str, release: Callable[[], None] = lambda: None) -> None:
-        """Run a schedule for the last time, and free what no other one reads.
-
-        `release` is called now and then: what was read so far is not needed soon.
-        """
-        for number, call in enumerate(self.bound(schedule)):
-            call()
-            if number % CALLS_BETWEEN_RELEASES == 0:
-                release()
-        release()
+    def finish(self, schedule: str) -> None:
+        """Run a schedule for the last time, and free what no other one reads."""
+        self.run(schedule)
         del self._bound[schedule]
         self._cache.clear()
         self.kernels.release()

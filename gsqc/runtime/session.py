@@ -95,10 +95,10 @@ class Session:
         self.threads = threads or default_threads()
         self.store = RunStore(Path(run), self.bundle) if run is not None else None
         base = self.bundle.map_tensors("base.safetensors")
-        self.executor = Executor(self.plan, kernels, base)
+        self.executor = Executor(self.plan, kernels, base, base.release_pages)
         self.step_count = 0
         self._load_state()
-        self.executor.finish("prepare", base.release_pages)
+        self.executor.finish("prepare")
 
     # ---------------------------------------------------------------------------------------------------------- state
 

@@ -18,7 +18,7 @@ Step = tuple[str, Callable[[], None]]
 RELEASE = "@release"
 """A call that lets go of the base; no kernel."""
 RELEASE_BYTES = 1 << 20
-"""After a kernel that reads this much of the base its pages are released: others are read next."""
+"""When kernels have read this much of the base its pages are released: others are read next."""
 
 
 class Kernels(Protocol):
@@ -86,6 +86,7 @@ class Executor:
         }
         base = self.plan.buffers.get("base", {})
         steps: list[Step] = []
+        frozen = 0
         for name, bindings in schedule.calls:
             bound = {port: self._slice(known[r.name], r) for port, r in bindings.items()}
             if name == COPY:
@@ -96,9 +97,10 @@ class Executor:
             for kernel, references in self.plan.functions[name].calls:
                 arrays = [self._slice(local[r.name], r) for r in references]
                 steps.append((kernel, self.kernels.prepare(kernel, arrays)))
-                frozen = sum(a.nbytes for a, r in zip(arrays, references, strict=True) if r.name in frozen_ports)
+                frozen += sum(a.nbytes for a, r in zip(arrays, references, strict=True) if r.name in frozen_ports)
                 if self.release is not None and frozen >= RELEASE_BYTES:
                     steps.append((RELEASE, self.release))
+                    frozen = 0
         return steps
 
     def bound(self, schedule: str) -> list[Step]:

@@ -96,6 +96,20 @@ def _block_functions(
     return {"block_forward": forward, "block_backward": backward}, adapters
 
 
+def _decode_function(
+    captured: CapturedModel, outline: Outline, codes: dict[str, Codes], options: CompileOptions
+) -> Function:
+    """The block for one token after another, with the keys and values of the earlier ones in a cache."""
+    config = captured.config
+    shapes = {n.meta["parameter"]: tuple(n.meta["shape"]) for n in outline.block_parameters}
+    sizes = {"tokens": 1, "hidden": config.hidden, "head_dim": config.head_dim, "cached": options.sequence_length}
+    block = lower_model(outline, **sizes, shapes=shapes, bits=options.bits)
+    by_name = {short_name(n.meta["parameter"]): codes[n.meta["parameter"]] for n in outline.block_parameters}
+    add_lora(quantise_base(block, by_name), options.adapter)
+    block.name = "block_decode"
+    return block
+
+
 def _each(functions: dict[str, Function], change: Callable[[Function], Function], name: str, dump: Dump) -> None:
     for function in functions.values():
         change(function)
@@ -111,13 +125,18 @@ def build_functions(
     functions, adapters = _block_functions(captured, outline, codes, options, dump)
     for head in add_loss(**sizes, eps=config.rms_norm_eps):
         functions[head.name] = head
-    functions["embed"] = build_embed(**sizes)
+    functions["embed"] = build_embed("embed", **sizes)
+    functions["embed_decode"] = build_embed("embed_decode", **{**sizes, "tokens": 1})
+    decode = functions["block_decode"] = _decode_function(captured, outline, codes, options)
     dump("add_loss", *functions.values())
     _each(functions, expand_linear, "expand_linear", dump)
     _each(functions, share_repeated, "share_repeated", dump)
     functions["block_prepare"] = hoist_constants(
-        "block_prepare", [functions["block_forward"], functions["block_backward"]]
+        "block_prepare", [functions["block_forward"], functions["block_backward"], decode]
     )
+    for node in decode.placeholders.values():
+        node.meta["frozen"] = "trainable" in node.meta  # while tokens are generated the adapter does not change
+    functions["block_prepare_decode"] = hoist_constants("block_prepare_decode", [decode], "adapter")
     functions["head_prepare"] = hoist_constants("head_prepare", [functions["head_backward"]])
     dump("hoist_constants", *functions.values())
     updates = add_optimizer(OPTIMIZERS[options.optimizer], list(adapters.values()))
@@ -128,7 +147,7 @@ def build_functions(
 def _collect_buffers(step: Step, functions: dict[str, Function], outline: Outline, options: CompileOptions) -> None:
     """Every tensor that lives outside the arena, by kind."""
     buffers: dict[str, dict[str, TensorPlan]] = {
-        kind: {} for kind in ("base", "prepared", "state", "gradient", "input", "output")
+        kind: {} for kind in ("base", "prepared", "state", "gradient", "cache", "input", "output")
     }
 
     def put(kind: str, name: str, value: object) -> None:
@@ -155,7 +174,8 @@ def _collect_buffers(step: Step, functions: dict[str, Function], outline: Outlin
         put("input", name, _int32((1, 1)))
     for name in ("tokens", "labels", "weights"):
         put("input", name, _int32((options.sequence_length,)))
-    put("input", "index", _int32((1,)))
+    for name in ("token", "position"):
+        put("input", name, _int32((1,)))
     put("output", "loss", _int32((options.sequence_length,)))
     for name, node in functions["head_logits"].results.items():
         put("output", name, value_of(node))
@@ -176,6 +196,8 @@ def _collect_function(function: Function, layer: int | None, outline: Outline, p
             put("base", meta["constant"], value_of(node))
         elif meta.get("prepared"):
             put("prepared", f"{prefix}.{name}", value_of(node))
+        elif meta.get("cache"):
+            put("cache", f"{prefix}.{name}", value_of(node))
 
 
 def lower_step(

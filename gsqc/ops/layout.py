@@ -98,12 +98,6 @@ def reshape(b: Builder, x: Tensor, *, shape: Sequence[int]) -> Tensor:
     return x.reshape(*shape)
 
 
-@op(Kind.LAYOUT)
-def take_row(b: Builder, x: Row, index: Tensor) -> Row:
-    """x [T, n] with an exponent per row, index int32 [1] -> its row [1, n]."""
-    return Row(b.gather(x.m, index), b.gather(x.e, index), x.bits)
-
-
 def _row(rng: np.random.Generator, shape: tuple[int, ...], e_shape: tuple[int, ...], bits: int) -> Row:
     limit = 2 ** (bits - 1) - 1
     m = rng.integers(-limit, limit + 1, shape).astype(row_dtype(bits))
@@ -129,8 +123,3 @@ def _split_cases(rng: np.random.Generator) -> Iterator[Case]:
 def _join_cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("heads", [_row(rng, (7, 3, 16), (7, 3, 1), 16)])
     yield Case("ragged", [_row(rng, (5, 3, 6), (5, 3, 1), 16)])
-
-
-@cases(take_row)
-def _take_cases(rng: np.random.Generator) -> Iterator[Case]:
-    yield Case("last", [_row(rng, (6, 40), (6, 1), 24), np.array([5], np.int32)])

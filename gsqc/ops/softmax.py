@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gsqc.formats import Row
-from gsqc.operators.builder import Builder, where
+from gsqc.operators.builder import Builder, Tensor, where
 from gsqc.ops.primitives import (
     exp2_negative,
     narrow16,
@@ -38,8 +38,18 @@ def softmax(b: Builder, scores: Row, *, scale: float) -> Row:
     The row index is that of the axis before the last. exp2 from a table at relative error 2^-17; the sum of at most
     2^12 terms is exact after a shift by ⌈log2 C⌉; one reciprocal per row. Largest error 0.6 ulp of 16 bits.
     """
+    rank = len(scores.shape)
+    return _causal(b, scores, b.iota((*(1,) * (rank - 2), scores.shape[-2], 1), rank - 2), scale)
+
+
+@op(Kind.ROW)
+def softmax_at(b: Builder, scores: Row, position: Tensor, *, scale: float) -> Row:
+    """softmax of rows that all stand at `position` int32 [1, …, 1]: column j counts only if j ≤ position."""
+    return _causal(b, scores, position, scale)
+
+
+def _causal(b: Builder, scores: Row, row: Tensor, scale: float) -> Row:
     rank, columns = len(scores.shape), scores.shape[-1]
-    row = b.iota((*(1,) * (rank - 2), scores.shape[-2], 1), rank - 2)
     column = b.iota((*(1,) * (rank - 1), columns), rank - 1)
     t = to_log2_units(*widen(scores), scale)
     t = where(column.greater(row), MASKED, t)
@@ -81,6 +91,17 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
     calm = Row(rng.integers(-(2**15), 2**15, (2, 40, 40)).astype(np.int16), np.full((2, 40, 1), -12, np.int32), 16)
     yield Case("moderate scores", [calm], {"scale": 40**-0.5})
     yield Case("large exponents", [Row(calm.m, calm.e + 30, 16)], {"scale": 0.25})
+
+
+@cases(softmax_at)
+def _at_cases(rng: np.random.Generator) -> Iterator[Case]:
+    for name, shape, position in (
+        ("first", (2, 3, 1, 40), 0),
+        ("middle", (3, 1, 1, 33), 17),
+        ("last", (1, 1, 1, 32), 31),
+    ):
+        at = np.full((1, 1, 1, 1), position, np.int32)
+        yield Case(name, [random_row(rng, shape, 24), at], {"scale": 0.125})
 
 
 @cases(softmax_grad)

@@ -7,7 +7,9 @@ after:   prepare:  block_prepare × L, head_prepare                          onc
          update:   update of each adapter matrix                            once a step
                    With batches of one sequence train does it after each block's backward instead, so that gradients
                    live for one block only.
-         evaluate: embed, block_forward × L, head_forward                   logits: …, head_logits
+         evaluate: embed, block_forward × L, head_forward
+         prepare_decode: the adapter's operands                             once, when a generation starts
+         decode:   embed_decode, block_decode × L, head_logits              one token
 
 With recompute "blocks" what forward saves has one place for all blocks, and each block's forward runs again before its
 backward: memory for one block in place of L, for one more forward pass of L - 1 blocks (Chen et al. 2016,
@@ -102,7 +104,7 @@ class Binding:
 
     def head(self, name: str, activations: dict[str, str]) -> Bind:
         """The binding of embed and of the head's functions."""
-        table = self.tables["embed" if name == "embed" else "head"]
+        table = self.tables["embed" if name.startswith("embed") else "head"]
         fixed = {"table": table, "norm": self.norm}
         return lambda value: activations.get(value) or fixed.get(value) or (f"head.{value}")
 
@@ -113,8 +115,23 @@ def _forward(schedule: ScheduleBuilder, binding: Binding, layers: int) -> None:
         schedule.call("block_forward", binding.layer("block_forward", k, {"x": f"x.{k}", "x_out": f"x.{k + 1}"}))
 
 
+def _decode(schedule: ScheduleBuilder, binding: Binding, layers: int) -> None:
+    """One token through the model; new caches are copied over the old ones."""
+    schedule.call("embed_decode", binding.head("embed_decode", {"tokens": "token", "x": "x.0"}))
+    for k in range(layers):
+        names = {"x": f"x.{k}", "x_out": f"x.{k + 1}", "position": "position"}
+        schedule.call("block_decode", binding.layer("block_decode", k, names))
+        for result, node in schedule.functions["block_decode"].results.items():
+            if result != "x_out":
+                targets = tensor_names(f"layers.{k}.{result.removesuffix('_out')}", value_of(node))
+                for source, target in zip(tensor_names(f"layers.{k}.{result}", value_of(node)), targets, strict=True):
+                    schedule.copy(source, target)
+    chunks = {n: n for n in schedule.functions["head_logits"].results}
+    schedule.call("head_logits", binding.head("head_logits", {"x": f"x.{layers}", **chunks}))
+
+
 def _head_names(layers: int) -> dict[str, str]:
-    names = ("labels", "weights", "loss", "index")
+    names = ("labels", "weights", "loss")
     return {"x": f"x.{layers}", **{n: n for n in names}}
 
 
@@ -129,17 +146,19 @@ def build_schedules(
 ) -> dict[str, SchedulePlan]:
     """The schedules by name. `updates` gives, for each layer, its adapter matrices with their update functions."""
     layers = len(binding.parameters)
-    prepare, train, evaluate, logits, update = (ScheduleBuilder(functions, plans, outside) for _ in range(5))
+    prepare, train, evaluate, update = (ScheduleBuilder(functions, plans, outside) for _ in range(4))
+    prepare_decode, decode = (ScheduleBuilder(functions, plans, outside) for _ in range(2))
     for k in range(layers):
         prepare.call("block_prepare", binding.layer("block_prepare", k, {}))
+        if functions["block_prepare_decode"].outputs:
+            prepare_decode.call("block_prepare_decode", binding.layer("block_prepare_decode", k, {}))
     prepare.call("head_prepare", binding.head("head_prepare", {}))
-    for schedule in (train, evaluate, logits):
+    for schedule in (train, evaluate):
         _forward(schedule, binding, layers)
     names = _head_names(layers)
     train.call("head_forward", binding.head("head_forward", names))
     evaluate.call("head_forward", binding.head("head_forward", names))
-    chunks = {n: n for n in functions["head_logits"].results}
-    logits.call("head_logits", binding.head("head_logits", {**names, **chunks}))
+    _decode(decode, binding, layers)
     train.call("head_backward", binding.head("head_backward", {**names, "dx": f"dx.{layers}"}))
     for k in reversed(range(layers)):
         if binding.recompute and k < layers - 1:
@@ -151,7 +170,8 @@ def build_schedules(
             _backward_call(train, binding, k)
             for name, function in updates[k].items():
                 _update_call(update, function, f"layers.{k}.{name}")
-    built = {"prepare": prepare, "train": train, "evaluate": evaluate, "logits": logits, "update": update}
+    built = {"prepare": prepare, "train": train, "update": update, "evaluate": evaluate}
+    built |= {"prepare_decode": prepare_decode, "decode": decode}
     return {name: schedule.build() for name, schedule in built.items() if schedule.calls}
 
 

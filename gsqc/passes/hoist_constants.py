@@ -41,8 +41,11 @@ def _key(node: Node, names: dict[Node, str]) -> str:
     return f"{target}({', '.join(parts)}, {sorted(node.kwargs.items())})"
 
 
-def hoist_constants(name: str, functions: list[Function]) -> Function:
-    """Move the constant calls of all `functions` into one new function, which is returned."""
+def hoist_constants(name: str, functions: list[Function], prefix: str = "prepared") -> Function:
+    """Move the constant calls of all `functions` into one new function, which is returned.
+
+    Its results, and the placeholders that take them, are named `prefix`_….
+    """
     prepare = Function(name)
     results: dict[str, Node] = {}
     copied: dict[str, Node] = {}
@@ -62,7 +65,7 @@ def hoist_constants(name: str, functions: list[Function]) -> Function:
         for node in constant:
             if node not in leaving or all(u in leaving for u in node.users):
                 continue
-            result = f"prepared_{mapping[node].name}"
+            result = f"{prefix}_{mapping[node].name}"
             results[result] = mapping[node]
             with function.graph.inserting_before(next(iter(function.graph.nodes))):
                 placeholder = add_placeholder(function.graph, result, value_of(node), prepared=True)

@@ -15,19 +15,24 @@ from typing import Any
 
 from gsqc import model_ops
 from gsqc.formats import Row, Spec
-from gsqc.graph import Function, Node, add_call, add_placeholder, shape_of
+from gsqc.graph import Function, Node, add_call, add_placeholder, shape_of, value_of
 from gsqc.ops.add import add
-from gsqc.ops.layout import join_rows, split_heads, transpose, view
+from gsqc.ops.cache import put_row, take_position
+from gsqc.ops.layout import join_rows, reshape, split_heads, transpose, view
 from gsqc.ops.linear import linear
 from gsqc.ops.rms_norm import rms_norm
 from gsqc.ops.rope import rope
 from gsqc.ops.silu_gate import silu_gate
-from gsqc.ops.softmax import softmax
+from gsqc.ops.softmax import softmax, softmax_at
 from gsqc.options import Bits
 from gsqc.passes.outline_blocks import Outline
 
 ATTENTION_BITS = 8
 """Attention and the head keep 8 bits whatever `--bits` says: they are a few percent of the work (facts: numerics)."""
+
+
+POSITION: Any = object()
+"""The key of the position's placeholder among the lowered nodes."""
 
 
 def row_spec(shape: tuple[int, ...], bits: int) -> Row:
@@ -41,9 +46,10 @@ def short_name(parameter: str) -> str:
 
 
 class _Lowering:
-    def __init__(self, function: Function, bits: Bits) -> None:
-        self.graph, self.bits = function.graph, bits
+    def __init__(self, function: Function, bits: Bits, cached: int | None) -> None:
+        self.graph, self.bits, self.cached = function.graph, bits, cached
         self.nodes: dict[Node, Node] = {}
+        self.caches: dict[str, Node] = {}
 
     def call(self, node: Node) -> Node:
         rule: Callable[[_Lowering, Node], Node] = _RULES[node.target]
@@ -72,6 +78,8 @@ class _Lowering:
         """Heads that share a key-value head are rows of one product, so that nothing is repeated."""
         q, k, v = self.args(node)
         heads, tokens, width = shape_of(q)
+        if self.cached is not None:
+            k, v = (self.remember(name, new) for name, new in (("keys", k), ("values", v)))
         groups = shape_of(k)[0]
         shared = heads // groups
 
@@ -83,13 +91,46 @@ class _Lowering:
         rows = (groups, shared * tokens)
         q = add_call(self.graph, view, q, shape=(*rows, width), exponent_shape=(*rows, 1))
         scores = product(q, k, 24)
-        split = (groups, shared, tokens)
-        scores = add_call(self.graph, view, scores, shape=(*split, tokens), exponent_shape=(*split, 1))
-        p = add_call(self.graph, softmax, scores, scale=float(node.kwargs["scale"]))  # type: ignore[arg-type]
-        p = add_call(self.graph, view, p, shape=(*rows, tokens), exponent_shape=(*rows, 1))
+        split, columns, scale = (groups, shared, tokens), shape_of(k)[1], float(node.kwargs["scale"])  # type: ignore[arg-type]
+        scores = add_call(self.graph, view, scores, shape=(*split, columns), exponent_shape=(*split, 1))
+        if self.cached is None:
+            p = add_call(self.graph, softmax, scores, scale=scale)
+        else:
+            p = add_call(self.graph, softmax_at, scores, self.position(4), scale=scale)
+        p = add_call(self.graph, view, p, shape=(*rows, columns), exponent_shape=(*rows, 1))
         o = product(p, add_call(self.graph, transpose, v, permutation=(0, 2, 1)), 16)
         out: Node = add_call(self.graph, view, o, shape=(heads, tokens, width), exponent_shape=(heads, tokens, 1))
         return out
+
+    def position(self, rank: int) -> Node:
+        """The token's position, as a tensor of some rank."""
+        y: Node = add_call(self.graph, reshape, self.nodes[POSITION], shape=(1,) * rank)
+        return y
+
+    def remember(self, name: str, new: Node) -> Node:
+        """The cache with the token's row in its place."""
+        heads, _, width = shape_of(new)
+        assert self.cached is not None
+        old = self.input(name, row_spec((heads, self.cached, width), value_of(new).bits), cache=True)
+        cache: Node = add_call(self.graph, put_row, old, new, self.position(3))
+        self.caches[f"{name}_out"] = cache
+        return cache
+
+    def input(self, name: str, value: Any, **meta: Any) -> Node:
+        first = next((n for n in self.graph.nodes if n.op != "placeholder"), None)
+        if first is None:
+            return add_placeholder(self.graph, name, value, **meta)
+        with self.graph.inserting_before(first):
+            return add_placeholder(self.graph, name, value, **meta)
+
+    def constant(self, node: Node, tokens: int, half_width: int) -> Node:
+        """A table with an entry per position; of one token, its own entry."""
+        value = Spec((1, self.cached or tokens, half_width), "int32")
+        table = self.input(node.meta["constant"], value, constant=node.meta["constant"], frozen=True)
+        if self.cached is None:
+            return table
+        y: Node = add_call(self.graph, take_position, table, self.position(1))
+        return y
 
     def merge_heads(self, node: Node) -> Node:
         (x,) = self.args(node)
@@ -121,29 +162,38 @@ _RULES: dict[Any, Callable[[_Lowering, Node], Node]] = {
 }
 
 
-def _constant(graph: Any, node: Node, tokens: int, half_width: int) -> Node:
-    value = Spec((1, tokens, half_width), "int32")
-    return add_placeholder(graph, node.meta["constant"], value, constant=node.meta["constant"], frozen=True)
-
-
 def lower_model(
-    outline: Outline, *, tokens: int, hidden: int, head_dim: int, shapes: dict[str, Any], bits: Bits
+    outline: Outline,
+    *,
+    tokens: int,
+    hidden: int,
+    head_dim: int,
+    shapes: dict[str, Any],
+    bits: Bits,
+    cached: int | None = None,
 ) -> Function:
-    """The decoder block as a typed function x: row24[T,hidden] -> x; `shapes` gives each parameter's shape by name."""
+    """The decoder block as a typed function x: row24[T,hidden] -> x; `shapes` gives each parameter's shape by name.
+
+    With `cached`, the block of one token at a position below `cached`, which reads the keys and values of earlier ones:
+    (x, position, keys, values) -> (x, keys, values).
+    """
+    assert cached is None or tokens == 1
     function = Function("block")
     graph = function.graph
-    lowering = _Lowering(function, bits)
+    lowering = _Lowering(function, bits, cached)
     lowering.nodes[outline.block_input] = add_placeholder(graph, "x", row_spec((tokens, hidden), 24))
-    for parameter in outline.block_parameters:
+    if cached is not None:
+        lowering.nodes[POSITION] = add_placeholder(graph, "position", Spec((1,), "int32"))
+    for position, parameter in enumerate(outline.block_parameters):
         name = parameter.meta["parameter"]
         shape = shapes[name]
         value = row_spec(tuple(shape), 30) if len(shape) == 2 else row_spec((1, *shape), 16)
-        meta = {"weight": name, "position": len(lowering.nodes) - 1, "frozen": True}
+        meta = {"weight": name, "position": position, "frozen": True}
         lowering.nodes[parameter] = add_placeholder(graph, short_name(name), value, **meta)
     for node in outline.block:
         for arg in node.all_input_nodes:
             if arg not in lowering.nodes and "constant" in arg.meta:
-                lowering.nodes[arg] = _constant(graph, arg, tokens, head_dim // 2)
+                lowering.nodes[arg] = lowering.constant(arg, tokens, head_dim // 2)
         lowering.nodes[node] = lowering.call(node)
-    function.set_outputs({"x_out": lowering.nodes[outline.block[-1]]})
+    function.set_outputs({"x_out": lowering.nodes[outline.block[-1]], **lowering.caches})
     return function

@@ -197,15 +197,18 @@ class Session:
 
     # ----------------------------------------------------------------------------------------------------- generation
 
-    def _logits(self, tokens: Sequence[int]) -> list[tuple[Array, int]]:
-        """The logits after `tokens`: for each chunk of the vocabulary its mantissas and their exponent."""
-        window = list(tokens)[-self.sequence_length :]
-        padded = np.zeros(self.sequence_length, np.int32)
-        padded[: len(window)] = window
+    def _start(self) -> None:
+        """Forget all tokens, and take the adapter as it is now."""
+        for name in self.plan.buffers["cache"]:
+            self.executor.tensors[name].fill(0)
+        if "prepare_decode" in self.plan.schedules:
+            self.executor.run("prepare_decode")
+
+    def _feed(self, token: int, position: int) -> list[tuple[Array, int]]:
+        """The logits after one more token: for each chunk of the vocabulary its mantissas and their exponent."""
         tensors = self.executor.tensors
-        np.copyto(tensors["tokens"], padded)
-        tensors["index"][0] = len(window) - 1
-        self.executor.run("logits")
+        tensors["token"][0], tensors["position"][0] = token, position
+        self.executor.run("decode")
         chunks = sum(name.startswith("logits_") and name.endswith(".m") for name in tensors)
         return [(tensors[f"logits_{k}.m"], int(tensors[f"logits_{k}.e"][0])) for k in range(chunks)]
 
@@ -214,18 +217,32 @@ class Session:
     ) -> Iterator[int]:
         """Tokens after `prompt`, greedy (temperature 0) or sampled; ends after `max_tokens` or an end-of-text token.
 
-        When prompt and completion outgrow the sequence length, the oldest tokens leave the window.
+        Keys and values of earlier tokens are kept. When prompt and completion outgrow the sequence length, the first
+        half of the window is dropped and the rest is read again. Do not step the session in between.
         """
+        vocabulary = self.bundle.manifest["model"]["vocabulary"]
         if not prompt:
             raise DataError("the prompt is empty", "give at least one token")
+        if not all(0 <= t < vocabulary for t in prompt):
+            raise DataError(f"tokens outside [0, {vocabulary - 1}]", "use the tokenizer of the bundle's model")
         end = self.bundle.manifest["model"].get("eos_token_id")
-        tokens = [int(t) for t in prompt]
-        for position in range(max_tokens):
-            token = pick_token(self._logits(tokens), temperature, seed, position)
+        window, waiting = 0, [int(t) for t in prompt[-self.sequence_length :]]
+        seen: list[int] = []
+        self._start()
+        for number in range(max_tokens):
+            for token in waiting:
+                logits = self._feed(token, window)
+                seen.append(token)
+                window += 1
+            token = pick_token(logits, temperature, seed, number)
             if token == end:
                 return
-            tokens.append(token)
             yield token
+            waiting = [token]
+            if window == self.sequence_length:
+                waiting = [*seen[-(self.sequence_length // 2) :], token]
+                window = 0
+                self._start()
 
 
 def _tensor_digests(tensors: list[tuple[str, Array]]) -> list[tuple[str, str]]:

@@ -121,6 +121,9 @@ def _matmul_cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("mixed bits", [random_gse(rng, (5, 32), 6), random_gse(rng, (33, 32), 8)])
     yield Case("batched", [random_gse(rng, (3, 10, 64), 8), random_gse(rng, (3, 9, 64), 8)])
     yield Case("one row", [random_gse(rng, (1, 576), 8), random_gse(rng, (40, 576), 8)])
+    few = random_gse(rng, (2, 3, 96), 8, extreme=True)
+    yield Case("few rows", [few, random_gse(rng, (2, 21, 96), 8)])
+    yield Case("few rows, outliers", [few, random_gse(rng, (2, 21, 96), 8, extreme=True)])
     yield Case("long", [random_gse(rng, (3, 4096), 8, extreme=True), random_gse(rng, (8, 4096), 8, extreme=True)])
 
 

@@ -113,7 +113,7 @@ class PairDots:
     def packed_zero(self) -> Expr:
         return const(0, "int16")
 
-    def _product(self, x: Expr, w: Expr) -> Expr:
+    def product(self, x: Expr, w: Expr) -> Expr:
         """int16 pairs -> int32 sums of two products each."""
         lanes = self.geometry.lanes
         if self.cpu.avx2:
@@ -140,7 +140,7 @@ class PairDots:
                 at = row * const(k) + group * const(GROUP) + const(2 * pair)
                 x = tirx.reinterpret(pairs, splat(tirx.reinterpret("int32", load(self.wide, at, 2)), g.lanes))
                 for j in range(g.vectors):
-                    product = self._product(x, columns[j])
+                    product = self.product(x, columns[j])
                     total = dots[i][j] + product if pair else product
                     dots[i][j], statement = bind(f"d{pair}_{i}_{j}", total)
                     statements.append(statement)

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every kernel of the exact matmul shares: its operands, the lifts of x's groups, and the one rounding.
+
+    for each group:  d[i, j] = Σ over the group of x[i] · w[j]                  int32, exact; see group_dots.py
+                     acc[i, j] += d << (lift of x's group + lift of w's group)
+    C32 = (acc · 2^(base of x's row + base of w's columns) + 2^(s-1)) >> s
+
+The lift of a group is how far its exponent lies above the least of its row (of x) or columns (of w), zero groups of x
+aside; the base is the rest. The sum is taken in int32 where it must fit: where
+
+    Σ over groups of (Σ |x|) << lift of x's group,  times the largest |w| << the largest lift of w,  is below 2^31 - 2^s
+
+and in int64 where an outlier makes it larger. Both give the same exact sum.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tvm import tirx
+
+from gsqc.formats import GROUP, largest
+from gsqc.operators.trace import Trace
+from gsqc.targets.llvm.cpu import CpuTarget
+from gsqc.targets.llvm.emit import (
+    Expr,
+    Stmt,
+    allocate,
+    bind,
+    const,
+    load,
+    loop,
+    new_buffer,
+    new_var,
+    splat,
+    splat_const,
+    store,
+    vector_type,
+)
+from gsqc.targets.llvm.group_dots import sum_of_group
+
+PARALLEL_PRODUCTS = 1 << 19
+"""Multiply-adds from which a kernel is worth the start of the thread pool."""
+
+
+class ExactProduct:
+    """A kernel under construction: x [batch, m, k], w [batch, c, k] GSE -> int32 [batch, m, c]."""
+
+    def __init__(self, symbol: str, trace: Trace, x_bits: int, w_bits: int, cpu: CpuTarget) -> None:
+        self.symbol, self.cpu = symbol, cpu
+        x, w = trace.inputs[0].shape, trace.inputs[3].shape
+        self.batch, self.m, self.c, self.k = (x[0] if len(x) == 3 else 1), x[-2], w[-2], x[-1]
+        self.groups, self.rows = self.k // GROUP, self.batch * self.m
+        self.window_x, self.window_w, self.largest_w = 16 - x_bits, 16 - w_bits, largest(w_bits)
+        self.shift = next(n.attributes["shift"] for n in trace.nodes if n.operator == "matmul")
+        names = ("x_m", "x_d", "x_e", "w_m", "w_d", "w_e", "c")
+        nodes = [*trace.inputs, *trace.outputs]
+        self.buffers = {
+            name: new_buffer(name, math.prod(node.shape), node.dtype) for name, node in zip(names, nodes, strict=True)
+        }
+        self.x_lifts = new_buffer("x_lifts", self.rows * self.groups, "int32")
+        self.x_bases = new_buffer("x_bases", self.rows, "int32")
+        self.x_bounds = new_buffer("x_bounds", self.rows, "int32")
+
+    @property
+    def parallel(self) -> bool:
+        return self.rows * self.c * self.k >= PARALLEL_PRODUCTS
+
+    @property
+    def most(self) -> int:
+        """An int32 sum holds what a row's bound below this, shifted down by w's largest lift, allows."""
+        return int(((1 << 31) - (1 << self.shift)) // self.largest_w)
+
+    def prepare_rows(self) -> list[Stmt]:
+        """The lifts of x's groups, the base of each row, and the bound of its sums."""
+        row, group = new_var("row"), new_var("group")
+        sizes, total = new_buffer("sizes", self.groups, "int32"), new_buffer("total", 2, "int32")
+        m, d = self.buffers["x_m"], self.buffers["x_d"]
+        size = load(sizes, group)
+        at = row * const(self.groups) + group
+        distance = load(d, at).astype("int32")
+        group_m = load(m, row * const(self.k) + group * const(GROUP), GROUP)
+        magnitude = tirx.max(group_m, splat_const(0, GROUP, "int8") - group_m)
+        first, last = const(0), const(1)
+        add_up = [
+            store(sizes, group, sum_of_group(magnitude, self.cpu)),
+            store(total, last, largest_of(load(total, last), distance, load(sizes, group))),
+        ]
+        lift = tirx.max(load(total, last) - distance, const(0))
+        lift_up = [
+            store(self.x_lifts, at, lift),
+            store(total, first, load(total, first) + (size << load(self.x_lifts, at))),
+        ]
+        body = [
+            allocate(sizes),
+            allocate(total),
+            store(total, last, const(0)),
+            loop(group, self.groups, add_up),
+            store(total, first, const(0)),
+            loop(group, self.groups, lift_up),
+            store(self.x_bases, row, const(self.window_x) - load(total, last)),
+            store(self.x_bounds, row, load(total, first)),
+        ]
+        memory = [allocate(b) for b in (self.x_lifts, self.x_bases, self.x_bounds)]
+        return [*memory, loop(row, self.rows, body, parallel=self.parallel)]
+
+    def rounding(self, index: int, base: Expr, lanes: int, dtype: str) -> tuple[Any, list[Stmt]]:
+        """How a sum becomes a result, given its base: a function of the sum, and the statements before it.
+
+        A base above the shift s leaves nothing to round; below it, the shift and its half become smaller.
+        """
+        up, begin_up = bind(f"up{index}", tirx.max(base - const(self.shift), const(0)))
+        down, begin_down = bind(f"down{index}", tirx.max(const(self.shift) - base, const(0)))
+        half, begin_half = bind(f"half{index}", (const(1) << down) >> const(1))
+        by_up, by_down, by_half = (splat(v, lanes).astype(vector_type(dtype, lanes)) for v in (up, down, half))
+
+        def finish(total: Expr) -> Expr:
+            return (((total << by_up) + by_half) >> by_down).astype(vector_type("int32", lanes))
+
+        return finish, [begin_up, begin_down, begin_half]
+
+
+def largest_of(so_far: Expr, distance: Expr, content: Expr) -> Expr:
+    """The larger distance, unless the group is zero: then its distance says nothing."""
+    return tirx.max(so_far, tirx.Select(content == const(0), const(0), distance))

@@ -84,22 +84,23 @@ class Operators:
 
     def _rounding_product(self, x: Expr, y: Expr, shift: int, lanes: int) -> Expr:
         """(x·y + 2^(shift-1)) >> shift by 64-bit products."""
-        if self.cpu.avx2 and lanes == 8:
-            return self._rounding_product_avx2(x, y, shift)
+        if self.cpu.avx2 and lanes in (8, 16):
+            return self._rounding_product_by_pairs(x, y, shift, lanes)
         wide = vector_type("int64", lanes)
         product = x.astype(wide) * y.astype(wide) + splat_const(1 << (shift - 1), lanes, "int64")
         return (product >> splat_const(shift, lanes, "int64")).astype(vector_type("int32", lanes))
 
-    def _rounding_product_avx2(self, x: Expr, y: Expr, shift: int) -> Expr:
+    def _rounding_product_by_pairs(self, x: Expr, y: Expr, shift: int, lanes: int) -> Expr:
         """Even and odd lanes apart, as vpmuldq takes them; the odd results are shifted into their place."""
-        half = splat_const(1 << (shift - 1), 4, "int64")
-        up, low = splat_const(32, 4, "int64"), splat_const(0xFFFFFFFF, 4, "int64")
-        x64, y64 = reinterpret("int64", 4, x), reinterpret("int64", 4, y)
+        half, up, low, high = (
+            splat_const(v, lanes // 2, "int64") for v in (1 << (shift - 1), 32, 0xFFFFFFFF, -(1 << 32))
+        )
+        x64, y64 = reinterpret("int64", lanes // 2, x), reinterpret("int64", lanes // 2, y)
         even = ((x64 << up) >> up) * ((y64 << up) >> up) + half
         odd = (x64 >> up) * (y64 >> up) + half
-        even = (even >> splat_const(shift, 4, "int64")) & low
-        odd = (odd << splat_const(32 - shift, 4, "int64")) & splat_const(-(1 << 32), 4, "int64")
-        return reinterpret("int32", 8, even | odd)
+        even = (even >> splat_const(shift, lanes // 2, "int64")) & low
+        odd = (odd << splat_const(32 - shift, lanes // 2, "int64")) & high
+        return reinterpret("int32", lanes, even | odd)
 
     def _mulr15(self, node: Node, x: Expr, y: Expr, lanes: int) -> Expr:
         return self._rounding_product(x, y, 15, lanes)
@@ -110,21 +111,21 @@ class Operators:
     def _mulc(self, node: Node, x: Expr, lanes: int) -> Expr:
         return self._rounding_product(x, splat_const(node.attributes["constant"], lanes), 31, lanes)
 
+    def _gather(self, pointer: Expr, position: Expr, lanes: int) -> Expr:
+        """Elements of an int32 array by index; `gather.d.d.256` and `gather.dpi.512` differ in how they mask."""
+        name, mask = "avx2.gather.d.d.256", splat_const(-1, 8)
+        if lanes == 16:
+            name, mask = "avx512.mask.gather.dpi.512", splat_const(1, 16, "bool")
+        none, scale = splat_const(0, lanes), const(4, "int8" if lanes == 8 else "int32")
+        return intrinsic(f"int32x{lanes}", f"llvm.x86.{name}", none, pointer, position, mask, scale)
+
     def _table(self, node: Node, x: Expr, lanes: int) -> Expr:
         """An entry holds two neighbours: this one in the low half, the next in the high half."""
         index = x.astype(vector_type("int32", lanes)) + splat_const(1 << 15, lanes)
         position, fraction = index >> splat_const(7, lanes), index & splat_const(127, lanes)
         pointer, buffer = self.tables.use(node.attributes["entries"])
-        if self.cpu.avx2 and lanes == 8:
-            pair = intrinsic(
-                "int32x8",
-                "llvm.x86.avx2.gather.d.d.256",
-                splat_const(0, 8),
-                pointer,
-                position,
-                splat_const(-1, 8),
-                const(4, "int8"),
-            )
+        if self.cpu.avx2 and lanes in (8, 16):
+            pair = self._gather(pointer, position, lanes)
         else:
             pair = tirx.BufferLoad(buffer, [position])
         assert TABLE_DTYPE == "int32"

@@ -93,7 +93,8 @@ static void read_buffers(plan *p, yyjson_val *data) {
     p->buffers.items = take(total, sizeof *p->buffers.items);
     for (int kind = 0; kind < BUFFER_KINDS; kind++) {
         yyjson_val *tensors = yyjson_obj_get(data, KINDS[kind]);
-        if (tensors && !yyjson_is_obj(tensors)) json_fail(&plan_source, "%s is no object", KINDS[kind]);
+        if (!tensors) continue;
+        if (!yyjson_is_obj(tensors)) json_fail(&plan_source, "%s is no object", KINDS[kind]);
         read_tensors(&p->buffers, tensors, (tensor_kind)kind);
     }
     finish_table(&p->buffers);

@@ -83,6 +83,7 @@ static void read_copy(const plan *p, const schedule *s, function_call *call, yyj
 static void read_call(const plan *p, const schedule *s, function_call *call, yyjson_val *data) {
     const char *name = json_text(&plan_source, yyjson_arr_get(data, 0), "a call's function");
     yyjson_val *bindings = yyjson_arr_get(data, 1), *key, *value;
+    if (!yyjson_is_obj(bindings)) json_fail(&plan_source, "a call of %s has no bindings", name);
     if (!strcmp(name, COPY)) {
         read_copy(p, s, call, bindings);
         return;

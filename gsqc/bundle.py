@@ -14,10 +14,10 @@ import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import numpy.typing as npt
@@ -25,8 +25,9 @@ import numpy.typing as npt
 from gsqc import __version__
 from gsqc.errors import BundleError
 from gsqc.optim import OPTIMIZERS
-from gsqc.plan import Plan
-from gsqc.tensor_file import MappedTensors, tensor_file
+from gsqc.plan import Plan, TensorPlan
+from gsqc.plan_checks import check_plan
+from gsqc.tensor_file import MappedTensors, check_tensors, tensor_file
 
 FORMAT_VERSION = 1
 MAXIMUM_MANIFEST_BYTES = 256 << 20
@@ -132,6 +133,7 @@ class Bundle:
         self.path, self.files, self.id = path, files, identity
         self.manifest = {name: value for name, value in manifest.items() if name != "plan"}
         self.plan = Plan.from_json(manifest["plan"])
+        check_plan(self.plan)
 
     @staticmethod
     def open(path: Path, *, check_machine: bool = True) -> Bundle:
@@ -157,10 +159,12 @@ class Bundle:
             raise BundleError(f"the bundle has no {name}", AGAIN)
         return self.files[name]
 
-    def map_tensors(self, name: str) -> MappedTensors:
-        """The tensors of a safetensors file, flat and in place; BundleError if it is none."""
+    def map_tensors(self, name: str, expected: Mapping[str, TensorPlan] = MappingProxyType({})) -> MappedTensors:
+        """The tensors of a safetensors file, flat and in place; BundleError unless it is one with those expected."""
         try:
-            return MappedTensors(self.file(name))
+            tensors = MappedTensors(self.file(name))
+            check_tensors(tensors, expected)
+            return tensors
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BundleError(f"{name} cannot be read ({error})", AGAIN) from None
 
@@ -205,10 +209,11 @@ class BundleWriter:
                 f"cannot write {self.path}: {error.strerror}", "free some disk space and compile again"
             ) from None
 
-    def add_bytes(self, name: str, content: bytes) -> None:
+    def add_bytes(self, name: str, content: bytes, mode: int = 0o644) -> None:
         """Add a file."""
         with self._writing(name) as path:
             path.write_bytes(content)
+            path.chmod(mode)
 
     def add_file(self, name: str, source: Path) -> None:
         """Add a copy of a file."""

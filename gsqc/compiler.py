@@ -27,6 +27,7 @@ from gsqc.pipeline import Dump, Step, build_functions, lower_step
 from gsqc.targets.llvm.compile import CompiledCode, Kernel, compile_kernels
 from gsqc.targets.llvm.cpu import CPU_TARGETS
 from gsqc.targets.llvm.library import runtime_library_path
+from gsqc.targets.llvm.runner import build_runner
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str], None]
@@ -58,6 +59,9 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
         bundle.add_tensors("state.safetensors", _initial_state(step, options))
         bundle.add_bytes("code/kernels.so", code.library)
         bundle.add_file("lib/libtvm_runtime.so", runtime_library_path())
+        if options.runner:
+            progress("building gsqc-step")
+            bundle.add_bytes("bin/gsqc-step", build_runner(CPU_TARGETS[options.target]), mode=0o755)
         if captured.tokenizer_json is not None:
             bundle.add_bytes("tokenizer.json", captured.tokenizer_json.encode())
         bundle.finish(_manifest(captured, outline, step, code, options, base, codes))

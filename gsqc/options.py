@@ -100,6 +100,7 @@ class CompileOptions:
     recompute        of RECOMPUTE: blocks runs each block's forward again before its backward, which saves memory
     dump             where to write the graph after each pass, or None
     force            overwrite a bundle that exists
+    runner           put gsqc-step, built for the target, into the bundle
 
     Raises OptionError with every value that is out of range.
     """
@@ -116,6 +117,7 @@ class CompileOptions:
     recompute: str = "blocks"
     dump: Path | None = None
     force: bool = False
+    runner: bool = False
 
     def __post_init__(self) -> None:
         problems = self._problems()

@@ -140,7 +140,7 @@ class Plan:
                 {kind: _tensors_from_json(tensors) for kind, tensors in data["buffers"].items()},
             )
             plan.validate()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BundleError(f"the bundle's plan is malformed ({error})", "compile the model again") from None
         return plan
 

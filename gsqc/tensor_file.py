@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.plan import ALIGNMENT
+from gsqc.plan import ALIGNMENT, TensorPlan
 
 Array = npt.NDArray[Any]
 _DTYPES = {"I8": "int8", "U8": "uint8", "I16": "int16", "I32": "int32"}
@@ -79,11 +79,25 @@ class MappedTensors(Mapping[str, Array]):
             self._memory.madvise(mmap.MADV_DONTNEED)
 
 
+def check_tensors(tensors: Mapping[str, Array], expected: Mapping[str, TensorPlan]) -> None:
+    """ValueError unless each expected tensor is there, with its type and number of elements."""
+    for name, plan in expected.items():
+        if name not in tensors:
+            raise ValueError(f"it has no tensor {name}")
+        tensor = tensors[name]
+        if tensor.dtype != np.dtype(plan.dtype) or tensor.size != plan.count:
+            raise ValueError(
+                f"{name} has {tensor.size} elements of {tensor.dtype} and should have {plan.count} of {plan.dtype}"
+            )
+
+
 def _tensor(data: Array, entry: dict[str, Any]) -> Array:
     """One tensor of the data section, by its header entry."""
     start, end = entry["data_offsets"]
     dtype = np.dtype(_DTYPES[entry["dtype"]])
     count = math.prod(entry["shape"])
+    if any(type(n) is not int or n < 0 for n in (start, end, *entry["shape"])):
+        raise ValueError("a size is no valid number")
     if not 0 <= start <= end <= data.size or count * dtype.itemsize != end - start:
         raise ValueError("a tensor leaves the file")
     part = data[start:end]

@@ -30,6 +30,7 @@ def compile_command(
     recompute: Annotated[str, typer.Option(help="blocks (less memory) or none (faster); same bits.")] = "blocks",
     dump: Annotated[Path | None, typer.Option(help="Write the graph after each pass into this directory.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the bundle.")] = False,
+    runner: Annotated[bool, typer.Option("--runner", help="Add gsqc-step, which trains without Python.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Compile MODEL into an integer-only fine-tuning step."""
@@ -49,6 +50,7 @@ def compile_command(
         recompute=recompute,
         dump=dump,
         force=force,
+        runner=runner,
     )
     try:
         from gsqc.compiler import compile_model

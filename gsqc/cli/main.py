@@ -17,6 +17,7 @@ from gsqc.cli.inspect import inspect
 from gsqc.cli.output import print_error
 from gsqc.cli.runtime_library import RUNTIME_COMMANDS, import_without_torch
 from gsqc.cli.targets import targets
+from gsqc.cli.tokens import tokens
 from gsqc.cli.train import train
 from gsqc.errors import GsqcError
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command("compile")(compile_command)
 app.command()(train)
+app.command()(tokens)
 app.command("eval")(evaluate)
 app.command()(generate)
 app.command()(check)

@@ -40,7 +40,8 @@ def peak_rss_bytes() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _resolve(options: dict[str, Any], data: Path) -> dict[str, Any]:
+def run_config(options: dict[str, Any], data: Path) -> dict[str, Any]:
+    """What a run directory remembers: the options, and which data they were given with."""
     with data.open("rb") as file:
         return {**options, "data": str(data), "data_sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
@@ -83,7 +84,7 @@ def train(
         out.say(report)
     session = Session(opened, run, threads=threads)
     settings = {"lr": lr, "warmup": warmup, "schedule": schedule, "weight_decay": weight_decay, "seed": seed}
-    config = _resolve({**settings, "steps": steps}, data)
+    config = run_config({**settings, "steps": steps}, data)
     _check_resume(session, config)
     if session.step_count >= steps:
         out.say(f"{run} has {session.step_count} of {steps} steps: nothing to do")

@@ -61,8 +61,11 @@ class Dataset:
             text += f"; {self.skipped_records} records whose prompt alone fills it were left out"
         return text
 
-    def batches(self, batch: int, seed: int, start: int = 0) -> Iterator[list[TokenSequence]]:
-        """Batches without end, from batch number `start` on: each epoch in a random order of its own, by seed alone."""
+    def order(self, batch: int, seed: int, start: int = 0) -> Iterator[list[int]]:
+        """Numbers of the sequences of each batch without end, from batch number `start` on.
+
+        Each epoch has a random order of its own, by seed alone.
+        """
         position, count = start * batch, len(self.sequences)
         orders: dict[int, list[int]] = {}
         while True:
@@ -74,9 +77,14 @@ class Dataset:
                         epoch: permutation(count, seed, epoch),
                         **{e: orders[e] for e in orders if e == epoch - 1},
                     }
-                chosen.append(self.sequences[orders[epoch][k % count]])
+                chosen.append(orders[epoch][k % count])
             position += batch
             yield chosen
+
+    def batches(self, batch: int, seed: int, start: int = 0) -> Iterator[list[TokenSequence]]:
+        """The sequences in that order."""
+        for chosen in self.order(batch, seed, start):
+            yield [self.sequences[k] for k in chosen]
 
 
 def pad_sequence(tokens: list[int], first_label: int, length: int) -> TokenSequence:

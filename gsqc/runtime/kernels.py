@@ -65,7 +65,16 @@ class CompiledKernels:
         """The kernel bound to flat arrays (inputs, then outputs), ready to run."""
         function = self._function(name)
         tensors = [self._tensor(a) for a in arrays]
-        return lambda: function(*tensors)
+
+        def run() -> None:
+            try:
+                function(*tensors)
+            except (TypeError, ValueError, RuntimeError) as error:  # compiled code checks its arguments
+                raise BundleError(
+                    f"the kernel {name} does not fit the plan ({error})", "compile the model again"
+                ) from None
+
+        return run
 
     def call(self, name: str, arrays: Sequence[Array]) -> None:
         """Run a kernel once on flat arrays: inputs, then outputs."""

@@ -42,7 +42,10 @@ class NumpyKernels:
             remaining = iter(arrays)
             values = [map_tensors(v, lambda s: next(remaining).reshape(s.shape)) for v in specs]
             results = flatten(evaluate(operation, values, attributes))
-            for target, result in zip(remaining, results, strict=True):
+            targets = list(remaining)
+            if [(t.size, t.dtype) for t in targets] != [(r.size, r.dtype) for r in results]:
+                raise BundleError(f"the kernel {name} does not fit the plan", "compile the model again")
+            for target, result in zip(targets, results, strict=True):
                 np.copyto(target, result.reshape(-1), casting="no")
 
         return run

@@ -21,6 +21,7 @@ from gsqc.optim import OPTIMIZERS
 from gsqc.plan import Plan
 from gsqc.runtime.data import WEIGHT_ONE, TokenSequence
 from gsqc.runtime.executor import Executor, Kernels, default_threads
+from gsqc.runtime.requirements import require_session
 from gsqc.runtime.sampling import pick_token
 from gsqc.runtime.store import RunStore
 
@@ -54,7 +55,7 @@ def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
         from gsqc.runtime.numpy_kernels import NumpyKernels
 
         return NumpyKernels(plan.kernels)
-    compiled = bundle.manifest["target"]["name"]
+    compiled = bundle.manifest["target"].get("name", "native")
     if target not in (compiled, "native"):
         raise TargetError(
             f"this bundle has code for {compiled}, not for {target}",
@@ -89,12 +90,13 @@ class Session:
         self.batch: int = manifest["batch"]
         self.plan = self.bundle.plan
         self.optimizer = OPTIMIZERS[manifest["optimizer"]]
-        kernels = load_kernels(self.bundle, self.plan, target or manifest["target"]["name"])
+        require_session(self.plan, self.sequence_length, self.optimizer)
+        kernels = load_kernels(self.bundle, self.plan, target or "native")
         if threads is not None:
             kernels.set_threads(threads)
         self.threads = threads or default_threads()
         self.store = RunStore(Path(run), self.bundle) if run is not None else None
-        base = self.bundle.map_tensors("base.safetensors")
+        base = self.bundle.map_tensors("base.safetensors", self.plan.buffers["base"])
         self.executor = Executor(self.plan, kernels, base, base.release_pages)
         self.step_count = 0
         self._load_state()
@@ -108,7 +110,7 @@ class Session:
         if saved is not None:
             tensors, self.step_count = saved
         else:
-            tensors = self.bundle.map_tensors("state.safetensors")
+            tensors = self.bundle.map_tensors("state.safetensors", self.plan.buffers["state"])
         for name, tensor in self.state().items():
             np.copyto(tensor, tensors[name].reshape(-1), casting="no")
 

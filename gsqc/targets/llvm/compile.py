@@ -81,9 +81,10 @@ def _build(functions: dict[str, Any], cpu: CpuTarget) -> Any:
     return tvm.get_global_func("target.build.llvm")(module, target)
 
 
-def _run(command: list[str], what: str) -> str:
+def run_tool(command: list[str], what: str, folder: Path | None = None) -> str:
+    """What a tool of the C compiler prints. TargetError if it is missing or fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     except FileNotFoundError:
         raise TargetError(f"{what} needs {command[0]}, which is not installed", "install a C compiler (gcc)") from None
     if done.returncode:
@@ -94,7 +95,7 @@ def _run(command: list[str], what: str) -> str:
 
 def _text_bytes(library: Path) -> int:
     """The size of .text: `size -A` prints a line per section."""
-    found = re.search(r"^\.text\s+(\d+)", _run(["size", "-A", str(library)], "measuring code"), re.MULTILINE)
+    found = re.search(r"^\.text\s+(\d+)", run_tool(["size", "-A", str(library)], "measuring code"), re.MULTILINE)
     assert found, "a library has code"
     return int(found.group(1))
 
@@ -106,7 +107,7 @@ def _link(module: Any, tables: dict[str, tuple[int, ...]], cpu: CpuTarget) -> tu
         module.write_to_file(str(objects))
         source.write_text(tables_source(tables))
         options = ["-shared", "-fPIC", "-O1", "-Wl,--build-id=none", "-s"]
-        _run([*cpu.compiler, *options, "-o", str(library), str(objects), str(source)], "linking")
+        run_tool([*cpu.compiler, *options, "-o", str(library), str(objects), str(source)], "linking")
         return library.read_bytes(), _text_bytes(library)
 
 

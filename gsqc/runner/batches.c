@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "batches.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "error.h"
+
+enum { WEIGHT_ONE = 1 << 14, MANTISSA_END = 1 << 30, EXPONENT_END = 4096 };
+
+static const char HINT[] = "make it for this bundle with gsqc tokens";
+const char *const part_names[SEQUENCE_PARTS] = {"tokens", "labels", "weights"};
+const char *const optimizer_inputs[OPTIMIZER_INPUTS] = {"inverse_tokens_m", "inverse_tokens_e", "learning_rate_m",
+                                                        "learning_rate_e",  "decay_m",          "decay_e"};
+
+static const int32_t *read_numbers(const tensor_file *file, const char *name, uint64_t count, int32_t least,
+                                   int32_t greatest) {
+    const int32_t *values = (const int32_t *)(void *)tensor_data(file, name, sizeof *values, count);
+    for (uint64_t k = 0; k < count; k++)
+        if (values[k] < least || values[k] > greatest)
+            fail(HINT, "%s: %s outside [%d, %d]", file->path, name, least, greatest);
+    return values;
+}
+
+static void check_text(const tensor_file *file, const char *key, const char *expected) {
+    const char *text = tensor_metadata(file, key);
+    if (!text || !expected || strcmp(text, expected))
+        fail(HINT, "%s was made for another bundle (its %s differs)", file->path, key);
+}
+
+/* A batch without a token that counts would divide by zero. */
+static void check_weights(const batches *b, const char *path) {
+    for (uint64_t step = 0; step < b->steps; step++) {
+        int64_t sum = 0;
+        for (uint32_t k = 0; k < b->batch; k++) {
+            const int32_t *weights = b->parts[2] + (uint64_t)b->order[step * b->batch + k] * b->length;
+            for (uint32_t i = 0; i < b->length; i++) sum += weights[i];
+        }
+        if (!sum)
+            fail("give records a completion that fits the sequence length",
+                 "%s: the batch of step %" PRIu64 " has no token with a loss", path, step + 1);
+    }
+}
+
+void open_batches(batches *b, const bundle *owner, const char *path) {
+    tensor_file file;
+    open_tensors(&file, path, HINT);
+    const char *format = tensor_metadata(&file, "format");
+    if (!format || strcmp(format, "gsqc-tokens-1")) fail(HINT, "%s is no token file of format 1", path);
+    check_text(&file, "tokenizer_sha256", bundle_hash(owner, "tokenizer.json"));
+    check_text(&file, "optimizer", yyjson_get_str(yyjson_obj_get(owner->manifest, "optimizer")));
+    b->settings = tensor_metadata(&file, "settings");
+    if (!b->settings) fail(HINT, "%s has no settings", path);
+    b->length = owner->sequence_length;
+    b->batch = owner->batch;
+    uint64_t numbers = tensor_count(&file, part_names[0], sizeof(int32_t));
+    b->steps = tensor_count(&file, optimizer_inputs[0], sizeof(int32_t));
+    b->sequences = numbers / b->length;
+    if (!b->sequences || b->sequences > INT32_MAX || !b->steps || numbers % b->length)
+        fail(HINT, "%s has no whole sequences of %u tokens, or no steps", path, b->length);
+    for (int k = 0; k < SEQUENCE_PARTS; k++)
+        b->parts[k] = read_numbers(&file, part_names[k], numbers, 0, k == 2 ? WEIGHT_ONE : (int32_t)owner->vocabulary - 1);
+    uint64_t places;
+    if (__builtin_mul_overflow(b->steps, b->batch, &places)) fail(HINT, "%s has too many steps", path);
+    b->order = read_numbers(&file, "order", places, 0, (int32_t)b->sequences - 1);
+    for (int k = 0; k < OPTIMIZER_INPUTS; k++)
+        b->inputs[k] = read_numbers(&file, optimizer_inputs[k], b->steps, k % 2 ? -EXPONENT_END : 0,
+                                    k % 2 ? EXPONENT_END : MANTISSA_END - 1);
+    check_weights(b, path);
+}

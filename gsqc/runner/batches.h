@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The token file that `gsqc tokens` writes: sequences, the order in which steps take them, and each step's numbers. */
+#ifndef GSQC_BATCHES_H
+#define GSQC_BATCHES_H
+
+#include "bundle.h"
+#include "tensors.h"
+
+enum { SEQUENCE_PARTS = 3, OPTIMIZER_INPUTS = 6 };
+
+/* tokens, labels, weights */
+extern const char *const part_names[SEQUENCE_PARTS];
+
+/* Mantissas and exponents of 1 / tokens, the learning rate, and the weight decay. */
+extern const char *const optimizer_inputs[OPTIMIZER_INPUTS];
+
+typedef struct {
+    uint64_t steps, sequences;
+    uint32_t length, batch;
+    const int32_t *parts[SEQUENCE_PARTS];   /* [sequences, length] */
+    const int32_t *order;                   /* [steps, batch]: numbers of sequences */
+    const int32_t *inputs[OPTIMIZER_INPUTS]; /* [steps] */
+    const char *settings;                   /* JSON: what a run must keep to */
+} batches;
+
+/* Open and check all of it against the bundle; fails if a step could not take it. */
+void open_batches(batches *b, const bundle *owner, const char *path);
+
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bundle.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "error.h"
+#include "machine.h"
+#include "memory.h"
+
+static const uint64_t MAXIMUM_MANIFEST_BYTES = 256u << 20;
+static const uint64_t FORMAT_VERSION = 1;
+static const json_source SOURCE = {"the bundle's manifest", AGAIN};
+
+static bool is_directory(const char *path) {
+    struct stat status;
+    return !stat(path, &status) && S_ISDIR(status.st_mode);
+}
+
+/* Fails unless a name is relative, without "..", and leads to its file over no link. */
+static char *safe_path(const char *root, const char *name) {
+    bool safe = *name && *name != '/' && !strchr(name, '\\');
+    for (const char *part = name; part; part = strchr(part, '/') ? strchr(part, '/') + 1 : NULL)
+        if (!strncmp(part, "..", 2) && (!part[2] || part[2] == '/')) safe = false;
+    if (!safe) fail(AGAIN, "the manifest names a file outside the bundle: '%s'", name);
+    char *path = take_path(root, name);
+    for (char *c = path + strlen(root) + 1;; c++) {
+        if (*c && *c != '/') continue;
+        char kept = *c;
+        struct stat status;
+        *c = 0;
+        if (!lstat(path, &status) && S_ISLNK(status.st_mode)) fail(AGAIN, "%s is a link; a bundle holds plain files", name);
+        *c = kept;
+        if (!kept) return path;
+    }
+}
+
+static void check_file(const bundle *b, const char *name, yyjson_val *entry) {
+    const char *path = safe_path(b->path, name);
+    const char *expected = json_text(&SOURCE, yyjson_obj_get(entry, "sha256"), name);
+    uint64_t bytes = json_count(&SOURCE, yyjson_obj_get(entry, "bytes"), name, INT64_MAX);
+    mapping map;
+    char hash[HASH_TEXT];
+    if (!is_file(path)) fail(AGAIN, "the bundle lacks its file %s", name);
+    if (!map_file(path, &map)) fail("check its permissions", "cannot read the bundle's %s: %s", name, strerror(errno));
+    bool same = map.size == bytes;
+    if (same) hash_bytes(hash, map.data, map.size);
+    same = same && !strcmp(hash, expected);
+    unmap_file(&map);
+    if (!same) fail(AGAIN, "%s was changed since the bundle was written (its hash differs)", name);
+}
+
+static void check_files(const bundle *b) {
+    size_t position, last;
+    yyjson_val *key, *value;
+    yyjson_obj_foreach(yyjson_obj_get(b->manifest, "files"), position, last, key, value)
+        check_file(b, json_text(&SOURCE, key, "a file's name"), value);
+}
+
+static void check_machine(yyjson_val *target) {
+    static const char hint[] = "compile the model for this machine";
+    const char *triple = json_text(&SOURCE, yyjson_obj_get(target, "triple"), "the target's triple");
+    size_t length = strcspn(triple, "-"), position, last;
+    if (length != strlen(machine_architecture) || strncmp(triple, machine_architecture, length))
+        fail(hint, "this bundle is for %.*s CPUs and this machine is %s", (int)length, triple, machine_architecture);
+    yyjson_val *feature;
+    yyjson_val *features = json_array(&SOURCE, yyjson_obj_get(target, "cpu_features"), "cpu_features");
+    yyjson_arr_foreach(features, position, last, feature) {
+        const char *name = json_text(&SOURCE, feature, "a CPU feature");
+        if (!machine_has(name)) fail(hint, "this bundle needs a CPU feature that this machine lacks: %s", name);
+    }
+}
+
+static uint32_t read_size(yyjson_val *parent, const char *name) {
+    uint64_t value = json_count(&SOURCE, yyjson_obj_get(parent, name), name, INT32_MAX);
+    if (!value) json_fail(&SOURCE, "%s is no valid number", name);
+    return (uint32_t)value;
+}
+
+void read_manifest(bundle *b, const char *text, size_t length) {
+    hash_bytes(b->id, text, length);
+    b->manifest = json_read(&SOURCE, text, length);
+    yyjson_val *version = yyjson_obj_get(b->manifest, "format_version");
+    if (!yyjson_is_uint(version) || yyjson_get_uint(version) != FORMAT_VERSION)
+        fail("compile the model again, or install the gsqc that wrote the bundle",
+             "the bundle has another format than this gsqc-step reads (format 1)");
+    static const char *const objects[] = {"target", "model", "files", "plan"};
+    for (size_t k = 0; k < sizeof objects / sizeof *objects; k++) json_object(&SOURCE, b->manifest, objects[k]);
+    b->sequence_length = read_size(b->manifest, "sequence_length");
+    b->batch = read_size(b->manifest, "batch");
+    b->vocabulary = read_size(yyjson_obj_get(b->manifest, "model"), "vocabulary");
+}
+
+void open_bundle(bundle *b, const char *path) {
+    struct stat status;
+    mapping map;
+    b->path = path;
+    const char *file = take_path(path, "manifest.json");
+    if (stat(path, &status)) fail("make one with gsqc compile MODEL -o NAME.gsqc", "no such bundle: %s", path);
+    if (!is_directory(path) || !is_file(file))
+        fail("give a directory that gsqc compile wrote", "%s is not a bundle: it has no manifest.json", path);
+    if (!map_file(file, &map)) fail("check its permissions", "cannot read the bundle %s: %s", path, strerror(errno));
+    if (map.size > MAXIMUM_MANIFEST_BYTES) fail(AGAIN, "the bundle's manifest is too large to be one");
+    read_manifest(b, (const char *)map.data, map.size);
+    unmap_file(&map);
+    check_files(b);
+    check_machine(yyjson_obj_get(b->manifest, "target"));
+    read_plan(&b->plan, yyjson_obj_get(b->manifest, "plan"));
+}
+
+const char *bundle_hash(const bundle *b, const char *name) {
+    return yyjson_get_str(yyjson_obj_get(yyjson_obj_get(yyjson_obj_get(b->manifest, "files"), name), "sha256"));
+}
+
+const char *bundle_file(const bundle *b, const char *name) {
+    if (!bundle_hash(b, name)) fail(AGAIN, "the bundle has no %s", name);
+    return take_path(b->path, name);
+}

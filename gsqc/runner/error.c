@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { LINE_BYTES = 1024, USER_ERROR = 2 };
+
+void (*on_failure)(const char *line);
+
+_Noreturn void fail(const char *hint, const char *format, ...) {
+    char message[LINE_BYTES], line[2 * LINE_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    snprintf(line, sizeof line, "error: %s; %s", message, hint);
+    for (char *c = line; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
+    if (on_failure) on_failure(line);
+    fprintf(stderr, "%s\n", line);
+    exit(USER_ERROR);
+}

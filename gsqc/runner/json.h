@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Checked access to JSON: every function fails with the sentence "WHAT is malformed (PROBLEM)". */
+#ifndef GSQC_JSON_H
+#define GSQC_JSON_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "third_party/yyjson/yyjson.h"
+
+/* Where an error happened: "the bundle's plan", and what to do about it. */
+typedef struct {
+    const char *what, *hint;
+} json_source;
+
+/* The root of a text; freed by release_memory. It must be an object. */
+yyjson_val *json_read(const json_source *source, const char *text, size_t length);
+
+_Noreturn void json_fail(const json_source *source, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+yyjson_val *json_object(const json_source *source, yyjson_val *parent, const char *key);
+yyjson_val *json_array(const json_source *source, yyjson_val *value, const char *what);
+
+/* A text without zero bytes. */
+const char *json_text(const json_source *source, yyjson_val *value, const char *what);
+
+/* An integer in [0, limit]. */
+uint64_t json_count(const json_source *source, yyjson_val *value, const char *what, uint64_t limit);
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The compiled kernels of a bundle: its shared library, loaded without TVM's runtime. */
+#ifndef GSQC_KERNELS_H
+#define GSQC_KERNELS_H
+
+#include "plan.h"
+
+/* Load the library; its functions become the `code` of the plan's kernels. Fails if one is missing. */
+void load_kernels(plan *p, const char *library);
+
+/* A flat array that a kernel takes. */
+typedef struct {
+    void *data;
+    uint64_t count;
+    unsigned item_bytes;
+} array;
+
+enum { MAXIMUM_ARGUMENTS = 64 };
+
+/* Run a kernel on its inputs, then outputs. */
+void call_kernel(const kernel *k, const array *arrays, uint32_t count);
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* gsqc-step: trains a bundle on a token file, without Python. */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "batches.h"
+#include "error.h"
+#include "executor.h"
+#include "kernels.h"
+#include "machine.h"
+#include "run.h"
+#include "threads.h"
+
+enum { LOSS_BITS = 16, WEIGHT_BITS = 14, MAXIMUM_THREADS = 1024, SIGNAL_EXIT = 128 };
+
+static const char USAGE[] =
+    "usage: gsqc-step BUNDLE --tokens FILE --run DIR [--steps N] [--threads N] [--save-every N]\n"
+    "  FILE is what gsqc tokens wrote; DIR holds the run, and is resumed; N steps in all (default: the file's)\n";
+
+typedef struct {
+    const char *bundle, *tokens, *run;
+    uint64_t steps, threads, save_every;
+} options;
+
+/* What a step needs at hand. */
+typedef struct {
+    executor executor;
+    const schedule *train, *update; /* update is NULL where blocks are updated while training */
+    int32_t *parts[SEQUENCE_PARTS], *inputs[OPTIMIZER_INPUTS], *loss;
+    const batches *batches;
+} trainer;
+
+static volatile sig_atomic_t interrupted;
+
+/* An update that stops half way would leave a state that is neither the old nor the new one; so the step ends first. */
+static void note_signal(int number) {
+    if (interrupted) _Exit(SIGNAL_EXIT + number);
+    interrupted = number;
+}
+
+static uint64_t parse_number(const char *name, const char *text, uint64_t limit) {
+    char *end = NULL;
+    errno = 0;
+    uint64_t value = *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
+    if (!value || errno || *end || value > limit)
+        fail("gsqc-step --help", "--%s is '%s', which is no number from 1 to %" PRIu64, name, text, limit);
+    return value;
+}
+
+static options parse_options(int count, char **arguments) {
+    options o = {.threads = (uint64_t)machine_cores(), .save_every = 20};
+    static const struct option known[] = {
+        {"tokens", required_argument, NULL, 't'},  {"run", required_argument, NULL, 'r'},
+        {"steps", required_argument, NULL, 's'},   {"threads", required_argument, NULL, 'j'},
+        {"save-every", required_argument, NULL, 'e'}, {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0}};
+    opterr = 0;
+    for (int c, which = 0; (c = getopt_long(count, arguments, "", known, &which)) != -1;) {
+        if (c == 't') o.tokens = optarg;
+        else if (c == 'r') o.run = optarg;
+        else if (c == 's') o.steps = parse_number("steps", optarg, INT32_MAX);
+        else if (c == 'j') o.threads = parse_number("threads", optarg, MAXIMUM_THREADS);
+        else if (c == 'e') o.save_every = parse_number("save-every", optarg, INT32_MAX);
+        else if (c == 'h') {
+            fputs(USAGE, stdout);
+            exit(0);
+        } else fail("gsqc-step --help", "unknown option or missing value: %s", arguments[optind - 1]);
+    }
+    if (optind != count - 1 || !o.tokens || !o.run)
+        fail("gsqc-step --help", "gsqc-step takes one bundle, a token file with --tokens and a run with --run");
+    o.bundle = arguments[optind];
+    return o;
+}
+
+static void prepare_trainer(trainer *t, bundle *b, const batches *data) {
+    const plan *p = &b->plan;
+    t->batches = data;
+    t->train = require_schedule(p, "train");
+    t->update = find_schedule(p, "update");
+    for (int k = 0; k < SEQUENCE_PARTS; k++) t->parts[k] = require_buffer(p, part_names[k], INPUT, data->length);
+    for (int k = 0; k < OPTIMIZER_INPUTS; k++) t->inputs[k] = require_buffer(p, optimizer_inputs[k], INPUT, 1);
+    t->loss = require_buffer(p, "loss", OUTPUT, data->length);
+}
+
+/* One optimizer step, number `step` from 0; adds to the loss (Q16 times Q14) and its weight (Q14). */
+static void take_step(trainer *t, uint64_t step, int64_t *loss, int64_t *weight) {
+    const batches *b = t->batches;
+    for (int k = 0; k < OPTIMIZER_INPUTS; k++) *t->inputs[k] = b->inputs[k][step];
+    clear_gradients(&t->executor);
+    for (uint32_t s = 0; s < b->batch; s++) {
+        uint64_t start = (uint64_t)b->order[step * b->batch + s] * b->length;
+        for (int k = 0; k < SEQUENCE_PARTS; k++)
+            memcpy(t->parts[k], b->parts[k] + start, b->length * sizeof(int32_t));
+        run_schedule(&t->executor, t->train);
+        for (uint32_t k = 0; k < b->length; k++) {
+            *loss += (int64_t)t->loss[k] * b->parts[2][start + k];
+            *weight += b->parts[2][start + k];
+        }
+    }
+    if (t->update) run_schedule(&t->executor, t->update);
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static uint64_t peak_bytes(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) ? 0 : (uint64_t)usage.ru_maxrss * 1024;
+}
+
+static void train(trainer *t, run *r, uint64_t steps, uint64_t save_every) {
+    uint64_t saved = r->step;
+    char digest[HASH_TEXT];
+    while (r->step < steps && !interrupted) {
+        int64_t loss = 0, weight = 0;
+        double start = now();
+        take_step(t, r->step, &loss, &weight);
+        r->step++;
+        state_digest(r, digest);
+        double tokens = (double)weight / (1 << WEIGHT_BITS), seconds = now() - start;
+        log_entry entry = {r->step, peak_bytes(), (double)loss / ((double)weight * (1 << LOSS_BITS)),
+                           tokens / seconds, digest};
+        append_log(r, &entry);
+        printf("step %" PRIu64 "  loss %.4f  digest %s\n", r->step, entry.loss, digest);
+        fflush(stdout);
+        if (r->step % save_every == 0) save_run(r), saved = r->step;
+    }
+    if (r->step > saved) save_run(r);
+}
+
+int main(int count, char **arguments) {
+    options o = parse_options(count, arguments);
+    bundle b = {0};
+    batches data;
+    run r;
+    trainer t;
+    open_bundle(&b, o.bundle);
+    open_batches(&data, &b, o.tokens);
+    if (o.steps > data.steps)
+        fail("make a longer one with gsqc tokens --steps", "%s holds %" PRIu64 " steps", o.tokens, data.steps);
+    start_threads((int)o.threads);
+    prepare_executor(&t.executor, &b);
+    prepare_trainer(&t, &b, &data);
+    load_kernels(&b.plan, bundle_file(&b, "code/kernels.so"));
+    open_run(&r, o.run, &b);
+    uint64_t steps = o.steps ? o.steps : data.steps;
+    if (r.step >= steps) {
+        printf("%s has %" PRIu64 " of %" PRIu64 " steps: nothing to do\n", o.run, r.step, steps);
+        return 0;
+    }
+    begin_run(&r, data.settings);
+    run_schedule(&t.executor, require_schedule(&b.plan, "prepare"));
+    signal(SIGINT, note_signal);
+    signal(SIGTERM, note_signal);
+    train(&t, &r, steps, o.save_every);
+    return interrupted ? SIGNAL_EXIT + interrupted : 0;
+}

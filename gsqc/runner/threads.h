@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A pool of threads for the kernels' parallel loops and for hashing. */
+#ifndef GSQC_THREADS_H
+#define GSQC_THREADS_H
+
+typedef int (*thread_task)(int number, int count, void *data);
+
+/* Work with `count` threads in all from now on; once per program. */
+void start_threads(int count);
+
+int thread_count(void);
+
+/* Run the tasks 0 to count - 1, and return when all are done: 0, or what a failed task returned. */
+int run_tasks(thread_task task, int count, void *data);
+
+#endif

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tiny bundle with gsqc-step inside, its token file, and the sanitised build."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gsqc.cli.main import main
+from gsqc.compiler import compile_model
+from gsqc.options import AdapterOptions, CompileOptions
+from gsqc.targets.llvm.runner import SOURCES
+from tests.capture.tiny import tiny_llama
+from tests.runtime.small_bundle import END, VOCABULARY, byte_tokenizer
+
+RATE = ["--lr", "1e-2", "--warmup", "3", "--schedule", "linear", "--weight-decay", "0.01", "--seed", "5"]
+STEPS = 10
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    tiny_llama(vocab_size=VOCABULARY, eos_token_id=END).save_pretrained(folder)
+    byte_tokenizer().save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("bundle") / "tiny.gsqc"
+    adapter = AdapterOptions(rank=4, alpha=8)
+    compile_model(str(model), CompileOptions(output, adapter=adapter, sequence_length=24, batch=2, runner=True))
+    return output
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven records: batches of two cross the end of an epoch."""
+    file = tmp_path_factory.mktemp("data") / "notes.jsonl"
+    file.write_text("".join(f'{{"prompt": "ab{k}", "completion": "cd{k * k}"}}\n' for k in range(7)))
+    return file
+
+
+@pytest.fixture(scope="session")
+def tokens(bundle: Path, data: Path) -> Path:
+    file = data.with_name("batches.safetensors")
+    assert main(["tokens", str(bundle), "--data", str(data), "--steps", str(STEPS), *RATE, "-o", str(file)]) == 0
+    return file
+
+
+@pytest.fixture(scope="session")
+def sanitised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built with every warning an error, AddressSanitizer and UBSan."""
+    folder = tmp_path_factory.mktemp("sanitised")
+    assert shutil.which("make")
+    subprocess.run(["make", "-s", "-C", str(SOURCES), f"OUT={folder}", "sanitised"], check=True)
+    return folder / "gsqc-step-sanitised"

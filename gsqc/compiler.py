@@ -24,10 +24,8 @@ from gsqc.options import CompileOptions
 from gsqc.passes.add_optimizer import state_values
 from gsqc.passes.outline_blocks import Outline, outline_blocks
 from gsqc.pipeline import Dump, Step, build_functions, lower_step
-from gsqc.targets.llvm.compile import CompiledCode, Kernel, compile_kernels
 from gsqc.targets.llvm.cpu import CPU_TARGETS
-from gsqc.targets.llvm.library import runtime_library_path
-from gsqc.targets.llvm.runner import build_runner
+from gsqc.targets.llvm.retarget import add_code
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str], None]
@@ -53,15 +51,10 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
         functions, adapters = build_functions(captured, outline, codes, options, Dump(options.dump))
         step = lower_step(functions, adapters, captured, outline, options, tables, norm)
         progress(f"compiling {len(step.kernels.plans)} kernels")
-        code = _compile(step, options)
+        code = add_code(bundle, step.plan, CPU_TARGETS[options.target], runner=options.runner)
         progress("writing the bundle")
         bundle.add_tensors("base.safetensors", base)
         bundle.add_tensors("state.safetensors", _initial_state(step, options))
-        bundle.add_bytes("code/kernels.so", code.library)
-        bundle.add_file("lib/libtvm_runtime.so", runtime_library_path())
-        if options.runner:
-            progress("building gsqc-step")
-            bundle.add_bytes("bin/gsqc-step", build_runner(CPU_TARGETS[options.target]), mode=0o755)
         if captured.tokenizer_json is not None:
             bundle.add_bytes("tokenizer.json", captured.tokenizer_json.encode())
         bundle.finish(_manifest(captured, outline, step, code, options, base, codes))
@@ -137,19 +130,6 @@ def _initial_state(step: Step, options: CompileOptions) -> dict[str, Array]:
     return state
 
 
-def _compile(step: Step, options: CompileOptions) -> CompiledCode:
-    kernels = []
-    for name, plan in step.kernels.plans.items():
-        kind = step.kernels.kinds[name]
-        kernels.append(Kernel(name, kind, step.kernels.traces[name], _matmul_attributes(plan.inputs)))
-    return compile_kernels(kernels, CPU_TARGETS[options.target])
-
-
-def _matmul_attributes(inputs: list[Any]) -> dict[str, Any]:
-    bits = [v[1] for v in inputs if v[0] == "gse"]
-    return {"x_bits": bits[0], "w_bits": bits[1]} if len(bits) == 2 else {}
-
-
 def _operator_counts(step: Step) -> dict[str, int]:
     total: dict[str, int] = {}
     for plan in step.plan.kernels.values():
@@ -162,15 +142,14 @@ def _manifest(
     captured: CapturedModel,
     outline: Outline,
     step: Step,
-    code: CompiledCode,
+    code: dict[str, Any],
     options: CompileOptions,
     base: dict[str, Array],
     codes: dict[str, Codes],
 ) -> dict[str, Any]:
     config = captured.config
-    target = CPU_TARGETS[options.target]
     return {
-        "target": {"name": options.target, "triple": target.triple, "cpu_features": list(target.features)},
+        **code,
         "model": {
             **captured.metadata,
             "layers": config.layers,
@@ -190,7 +169,6 @@ def _manifest(
         "float_operators": sum(t.dtype.startswith("float") for t in _all_operators(step)),
         "planned_peak_bytes": step.plan.peak_bytes,
         "weights_bytes": sum(a.nbytes for a in base.values()),
-        "code_bytes": code.code_bytes,
         "plan": step.plan.to_json(),
     }
 

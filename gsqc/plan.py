@@ -53,6 +53,14 @@ class KernelPlan:
     inputs: list[Any]
     operators: dict[str, int]
 
+    def call(self) -> tuple[list[Value], dict[str, Any]]:
+        """The specs of the op's values, and its attributes with the tuples that JSON turned into lists."""
+        return [decode_value(v) for v in self.inputs], {k: _freeze(v) for k, v in self.attributes.items()}
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(_freeze(v) for v in value) if isinstance(value, list) else value
+
 
 @dataclass
 class FunctionPlan:

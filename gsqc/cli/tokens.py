@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,7 @@ def tokens(
     if (report := dataset.report()) is not None:
         out.say(report)
     settings = {"lr": lr, "warmup": warmup, "schedule": schedule, "weight_decay": weight_decay, "seed": seed}
-    write_token_file(output, opened, dataset, plan, run_config({**settings, "steps": steps}, data))
+    order = list(islice(dataset.order(opened.manifest["batch"], seed), steps))
+    write_token_file(output, opened, dataset.sequences, order, plan, run_config({**settings, "steps": steps}, data))
     out.say(f"wrote {output}: {len(dataset.sequences)} sequences, {steps} steps of {opened.manifest['batch']}")
     out.emit({"tokens": str(output), "sequences": len(dataset.sequences), "steps": steps})

@@ -3,60 +3,151 @@
 
 from __future__ import annotations
 
+import platform
+import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.errors import OptionError
+from gsqc.bundle import Bundle
+from gsqc.errors import OptionError, TargetError
 from gsqc.runtime.data import WEIGHT_ONE, TokenSequence
+from gsqc.runtime.lockstep import Difference, first_different_call, first_different_element
 from gsqc.runtime.noise import random_bits
 from gsqc.runtime.session import Session
 
 Array = npt.NDArray[Any]
 CHECK_RATE = Fraction(1, 1000)
+Progress = Callable[[str], None]
 
 
 @dataclass
 class CheckResult:
-    """Digests by target and step; the first difference, if there is one.
+    """Digests by target and step; the first difference, if there is one; why a target did not run.
 
-    `equal` is None for one target alone: there is nothing that it equals.
+    `equal` is True only if two targets or more were asked for and all of them ran; False if two differ; else None.
     """
 
-    equal: bool | None
+    equal: bool | None = None
     targets: dict[str, list[str]] = field(default_factory=dict)
-    first_difference: dict[str, Any] | None = None
+    first_difference: Difference | None = None
+    not_run: dict[str, str] = field(default_factory=dict)
 
 
-def random_sequences(session: Session, step: int, seed: int) -> list[TokenSequence]:
+class Stepper(Protocol):
+    """A target that steps the bundle."""
+
+    def digest(self, step: int) -> str:
+        """The digest after a step; steps are asked for in order."""
+
+    def state(self, step: int) -> dict[str, Array]:
+        """The state after the last step that was asked for."""
+
+
+def random_sequences(bundle: Bundle, step: int, seed: int) -> list[TokenSequence]:
     """The batch of a step: random tokens, every eighth of weight 0."""
-    length, vocabulary = session.sequence_length, session.bundle.manifest["model"]["vocabulary"]
+    length, batch = bundle.manifest["sequence_length"], bundle.manifest["batch"]
     sequences = []
-    for k in range(session.batch):
-        bits = random_bits(seed, step * session.batch + k, np.arange(length + 1))
-        tokens = (bits % vocabulary).astype(np.int32)
+    for k in range(batch):
+        bits = random_bits(seed, step * batch + k, np.arange(length + 1))
+        tokens = (bits % bundle.manifest["model"]["vocabulary"]).astype(np.int32)
         weights = np.where(np.arange(length) % 8 == 7, 0, WEIGHT_ONE).astype(np.int32)
         sequences.append(TokenSequence(tokens[:-1].copy(), tokens[1:].copy(), weights))
     return sequences
 
 
-def _first_difference(step: int, states: dict[str, dict[str, Array]]) -> dict[str, Any]:
-    """The first tensor and index at which two targets differ after a step."""
-    names = list(states)
-    golden = states[names[0]]
-    for tensor in golden:
-        for other in names[1:]:
-            different = np.flatnonzero(golden[tensor] != states[other][tensor])
-            if different.size:
-                index = int(different[0])
-                values = {name: int(states[name][tensor][index]) for name in (names[0], other)}
-                return {"step": step, "tensor": tensor, "index": index, "values": values}
+class SessionStepper:
+    """Steps in this process; keeps the state before the last step, so that it can be run again."""
+
+    def __init__(self, session: Session, seed: int) -> None:
+        self.session, self.seed = session, seed
+        self.before: dict[str, Array] = {}
+
+    def digest(self, step: int) -> str:
+        self.before = {name: tensor.copy() for name, tensor in self.session.state().items()}
+        return self._step(step, self.session)
+
+    def _step(self, step: int, session: Session) -> str:
+        return session.step(random_sequences(session.bundle, step, self.seed), CHECK_RATE).digest
+
+    def state(self, step: int) -> dict[str, Array]:
+        return self.session.state()
+
+    def again(self, step: int) -> Callable[[Session], object]:
+        """What runs the last step once more, after `rewind`."""
+        return lambda session: self._step(step, session)
+
+    def rewind(self) -> None:
+        """Back to the state before the last step."""
+        for name, tensor in self.session.state().items():
+            tensor[:] = self.before[name]
+        self.session.step_count -= 1
+
+
+def _first_difference(step: int, steppers: dict[str, Stepper]) -> Difference:
+    """The first tensor of the state that differs after a step; for targets in this process the first operator too."""
+    names = list(steppers)
+    states = {name: stepper.state(step) for name, stepper in steppers.items()}
+    for other in names[1:]:
+        for tensor in states[names[0]]:
+            found = first_different_element({name: states[name][tensor] for name in (names[0], other)})
+            if found is None:
+                continue
+            pair = {name: steppers[name] for name in (names[0], other)}
+            return {"step": step, "tensor": tensor, **found, "operator": _first_operator(step, pair)}
     raise AssertionError("digests differ, so a tensor does")
+
+
+def _first_operator(step: int, pair: dict[str, Stepper]) -> Difference | None:
+    sessions = {}
+    for name, stepper in pair.items():
+        if not isinstance(stepper, SessionStepper):
+            return None
+        stepper.rewind()
+        sessions[name] = stepper.session
+        again = stepper.again(step)
+    return first_different_call(sessions, again)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What every stepper is made from."""
+
+    bundle: Bundle
+    folder: Path
+    steps: int
+    seed: int
+    threads: int | None
+
+
+def _open_stepper(target: str, settings: _Settings, progress: Progress) -> Stepper:
+    """The bundle's own code, the golden evaluator, or code compiled now. TargetError if it cannot run here."""
+    bundle = settings.bundle
+    own = bundle.manifest["target"]
+    is_here = own["triple"].startswith(platform.machine())
+    if target == "numpy" or (is_here and target in (own["name"], "native")):
+        return SessionStepper(Session(bundle.path, target=target, threads=settings.threads), settings.seed)
+    progress(f"compiling for {target}")
+    try:
+        from gsqc.targets.llvm.checked import open_checked
+    except ImportError:
+        raise TargetError(
+            f"this bundle has code for {own['name']}, and no compiler is installed to make code for {target}",
+            "pip install 'gsqc[compiler]'",
+        ) from None
+    where = open_checked(bundle, own["name"] if target == "native" else target, settings.folder)
+    if where.command is None:
+        return SessionStepper(Session(where.path, threads=settings.threads), settings.seed)
+    from gsqc.runtime.runner_steps import RunnerStepper
+
+    sequences = [random_sequences(bundle, step, settings.seed) for step in range(1, settings.steps + 1)]
+    return RunnerStepper(where.path, where.command, sequences, CHECK_RATE, settings.folder / f"{target}-run")
 
 
 def run_check(
@@ -66,26 +157,41 @@ def run_check(
     *,
     seed: int = 0,
     threads: int | None = None,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda _: None,
 ) -> CheckResult:
     """Run `steps` steps on random batches on each target, side by side, and stop at the first difference.
 
-    Raises TargetError for a target that cannot run here: it is never counted as equal.
+    Code that the bundle lacks is compiled from its plan; code for another kind of machine runs in gsqc-step under an
+    emulator. A target that cannot run here is in `not_run` and never counted as equal. Raises BundleError, OptionError.
     """
     if not targets or not all(targets) or len(set(targets)) < len(targets) or steps < 1:
         raise OptionError("check needs different targets and a step", "as in --on numpy,x86-64 --steps 3")
-    sessions = {}
-    for target in targets:
-        progress(f"preparing {target}")
-        sessions[target] = Session(bundle, target=target, threads=threads)
-    result = CheckResult(True if len(sessions) > 1 else None, {target: [] for target in sessions})
-    for step in range(1, steps + 1):
-        for target, session in sessions.items():
-            progress(f"step {step} on {target}")
-            batch = random_sequences(session, step, seed)
-            result.targets[target].append(session.step(batch, CHECK_RATE).digest)
-        if len({digests[-1] for digests in result.targets.values()}) > 1:
-            result.equal = False
-            result.first_difference = _first_difference(step, {t: s.state() for t, s in sessions.items()})
-            break
+    result = CheckResult()
+    steppers: dict[str, Stepper] = {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gsqc-check-")))
+        settings = _Settings(Bundle.open(bundle, check_machine=False), folder, steps, seed, threads)
+        for target in targets:
+            progress(f"preparing {target}")
+            try:
+                steppers[target] = _open_stepper(target, settings, progress)
+                result.targets[target] = []
+            except TargetError as error:
+                result.not_run[target] = f"{error}; {error.hint}"
+        _compare(result, steppers, steps, progress)
+    if result.first_difference is not None:
+        result.equal = False
+    elif len(steppers) > 1 and not result.not_run:
+        result.equal = True
     return result
+
+
+def _compare(result: CheckResult, steppers: dict[str, Stepper], steps: int, progress: Progress) -> None:
+    for step in range(1, steps + 1):
+        for target, stepper in steppers.items():
+            progress(f"step {step} on {target}")
+            result.targets[target].append(stepper.digest(step))
+        if len({digests[-1] for digests in result.targets.values()}) > 1:
+            progress("looking for the first operator that differs")
+            result.first_difference = _first_difference(step, steppers)
+            return

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,6 +20,16 @@ RELEASE = "@release"
 """A call that lets go of the base; no kernel."""
 RELEASE_BYTES = 1 << 20
 """When kernels have read this much of the base its pages are released: others are read next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A kernel, or COPY, of a function on arrays (inputs, then outputs); `frozen_bytes` of them belong to the base."""
+
+    kernel: str
+    function: str
+    arrays: list[Array]
+    frozen_bytes: int = 0
 
 
 class Kernels(Protocol):
@@ -51,7 +62,8 @@ class Executor:
     """Runs the schedules of a plan with one target's kernels.
 
     `tensors` holds every buffer outside the arena by name: flat arrays that callers read and write. `release` is called
-    after kernels that read much of the base: what was read may leave memory.
+    after kernels that read much of the base: what was read may leave memory. `watch`, if set, is called
+    after each call.
     """
 
     def __init__(
@@ -66,6 +78,7 @@ class Executor:
                     self.tensors[name] = base[name].reshape(-1)
                 else:
                     self.tensors[name] = aligned_bytes(tensor.size_bytes).view(tensor.dtype)
+        self.watch: Callable[[Call], None] | None = None
         self._bound: dict[str, list[Step]] = {}
         self._cache: dict[tuple[int, str, int], Array] = {}
 
@@ -76,7 +89,8 @@ class Executor:
             self._cache[key] = array[reference.offset : reference.offset + reference.count]
         return self._cache[key]
 
-    def _bind(self, schedule_name: str) -> list[Step]:
+    def calls(self, schedule_name: str) -> Iterator[Call]:
+        """The calls of a schedule on their memory, in order."""
         schedule = self.plan.schedules[schedule_name]
         activations = self.arena[self.plan.scratch_bytes(schedule_name) :]
         known = {**self.tensors, **{n: _typed(activations, t) for n, t in schedule.activations.items()}}
@@ -85,22 +99,31 @@ class Executor:
             for name, function in self.plan.functions.items()
         }
         base = self.plan.buffers.get("base", {})
-        steps: list[Step] = []
-        frozen = 0
         for name, bindings in schedule.calls:
             bound = {port: self._slice(known[r.name], r) for port, r in bindings.items()}
             if name == COPY:
-                steps.append((COPY, partial(np.copyto, bound["target"], bound["source"])))
+                yield Call(COPY, COPY, [bound["source"], bound["target"]])
                 continue
             local = {**scratch[name], **bound}
             frozen_ports = {port for port, r in bindings.items() if r.name in base}
             for kernel, references in self.plan.functions[name].calls:
                 arrays = [self._slice(local[r.name], r) for r in references]
-                steps.append((kernel, self.kernels.prepare(kernel, arrays)))
-                frozen += sum(a.nbytes for a, r in zip(arrays, references, strict=True) if r.name in frozen_ports)
-                if self.release is not None and frozen >= RELEASE_BYTES:
-                    steps.append((RELEASE, self.release))
-                    frozen = 0
+                frozen = sum(a.nbytes for a, r in zip(arrays, references, strict=True) if r.name in frozen_ports)
+                yield Call(kernel, name, arrays, frozen)
+
+    def _bind(self, schedule: str) -> list[Step]:
+        steps: list[Step] = []
+        frozen = 0
+        for call in self.calls(schedule):
+            if call.kernel == COPY:
+                source, target = call.arrays
+                steps.append((COPY, partial(np.copyto, target, source)))
+                continue
+            steps.append((call.kernel, self.kernels.prepare(call.kernel, call.arrays)))
+            frozen += call.frozen_bytes
+            if self.release is not None and frozen >= RELEASE_BYTES:
+                steps.append((RELEASE, self.release))
+                frozen = 0
         return steps
 
     def bound(self, schedule: str) -> list[Step]:
@@ -111,8 +134,17 @@ class Executor:
 
     def run(self, schedule: str) -> None:
         """Run a schedule from its first call to its last."""
+        if self.watch is not None:
+            self._run_watched(schedule, self.watch)
+            return
         for _, call in self.bound(schedule):
             call()
+
+    def _run_watched(self, schedule: str, watch: Callable[[Call], None]) -> None:
+        steps = (run for name, run in self.bound(schedule) if name != RELEASE)
+        for run, call in zip(steps, self.calls(schedule), strict=True):
+            run()
+            watch(call)
 
     def finish(self, schedule: str) -> None:
         """Run a schedule for the last time, and free what no other one reads."""

@@ -13,13 +13,9 @@ import gsqc.ops.all  # noqa: F401  registers every op
 from gsqc.errors import BundleError
 from gsqc.formats import flatten, map_tensors
 from gsqc.ops.registry import OPS, evaluate
-from gsqc.plan import KernelPlan, decode_value
+from gsqc.plan import KernelPlan
 
 Array = npt.NDArray[Any]
-
-
-def _freeze(value: Any) -> Any:
-    return tuple(_freeze(v) for v in value) if isinstance(value, list) else value
 
 
 class NumpyKernels:
@@ -34,8 +30,7 @@ class NumpyKernels:
     def prepare(self, name: str, arrays: Sequence[Array]) -> Callable[[], None]:
         """The kernel bound to flat arrays (inputs, then outputs), ready to run."""
         plan = self.plans[name]
-        specs = [decode_value(v) for v in plan.inputs]
-        attributes = {k: _freeze(v) for k, v in plan.attributes.items()}
+        specs, attributes = plan.call()
         operation = OPS[plan.op]
 
         def run() -> None:

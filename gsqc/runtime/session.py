@@ -63,6 +63,11 @@ def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
         )
     from gsqc.runtime.kernels import CompiledKernels
 
+    if "lib/libtvm_runtime.so" not in bundle.files:
+        raise TargetError(
+            f"the bundle was compiled on another kind of machine than its target {compiled}, for gsqc-step alone",
+            "run its bin/gsqc-step (docs/runner.md), or compile the model on this machine",
+        )
     return CompiledKernels(bundle.file("lib/libtvm_runtime.so"), bundle.file("code/kernels.so"))
 
 

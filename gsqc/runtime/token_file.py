@@ -13,7 +13,7 @@ and metadata: format, optimizer, tokenizer_sha256 (what a bundle must have), set
 from __future__ import annotations
 
 import json
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from gsqc.bundle import Bundle
 from gsqc.errors import DataError
 from gsqc.optim import OPTIMIZERS
-from gsqc.runtime.data import Dataset
+from gsqc.runtime.data import TokenSequence
 from gsqc.runtime.schedule import Schedule, parse_fraction
 from gsqc.runtime.store import write_atomically
 from gsqc.tensor_file import tensor_file
@@ -32,13 +32,16 @@ FORMAT = "gsqc-tokens-1"
 
 
 def token_tensors(
-    bundle: Bundle, dataset: Dataset, schedule: Schedule, settings: dict[str, Any]
+    bundle: Bundle,
+    sequences: Sequence[TokenSequence],
+    order: Sequence[Sequence[int]],
+    schedule: Schedule,
+    settings: dict[str, Any],
 ) -> dict[str, npt.NDArray[np.int32]]:
-    """The tensors for steps 1 to `schedule.steps`. DataError if a batch has no token with a loss."""
+    """The tensors for the steps of `order`. DataError if a batch has no token with a loss."""
     decay = parse_fraction(settings["weight_decay"], "--weight-decay", 1)
     optimizer = OPTIMIZERS[bundle.manifest["optimizer"]]
-    order = list(islice(dataset.order(bundle.manifest["batch"], settings["seed"]), schedule.steps))
-    sums = [int(s.weights.sum()) for s in dataset.sequences]
+    sums = [int(s.weights.sum()) for s in sequences]
     inputs: dict[str, list[int]] = {name: [] for name in optimizer.inputs}
     for step, chosen in enumerate(order, 1):
         weight = sum(sums[k] for k in chosen)
@@ -49,21 +52,27 @@ def token_tensors(
             )
         for name, value in optimizer.step_inputs(schedule.rate(step), decay, step, weight).items():
             inputs[name].append(value)
-    sequences = {
-        name: np.stack([getattr(s, name) for s in dataset.sequences]) for name in ("tokens", "labels", "weights")
-    }
+    data = {name: np.stack([getattr(s, name) for s in sequences]) for name in ("tokens", "labels", "weights")}
     numbers = {name: np.array(values, np.int32) for name, values in inputs.items()}
-    return {**sequences, "order": np.array(order, np.int32), **numbers}
+    return {**data, "order": np.array(order, np.int32), **numbers}
 
 
 def write_token_file(
-    path: Path, bundle: Bundle, dataset: Dataset, schedule: Schedule, settings: dict[str, Any]
+    path: Path,
+    bundle: Bundle,
+    sequences: Sequence[TokenSequence],
+    order: Sequence[Sequence[int]],
+    schedule: Schedule,
+    settings: dict[str, Any],
 ) -> None:
-    """Write the file for a run with these settings. Raises DataError, RunError."""
+    """Write the file for a run with these settings; `order` holds each step's sequences by number.
+
+    Raises DataError, RunError.
+    """
     metadata = {
         "format": FORMAT,
         "optimizer": bundle.manifest["optimizer"],
         "tokenizer_sha256": bundle.manifest["files"]["tokenizer.json"]["sha256"],
         "settings": json.dumps(settings),
     }
-    write_atomically(path, tensor_file(token_tensors(bundle, dataset, schedule, settings), metadata))
+    write_atomically(path, tensor_file(token_tensors(bundle, sequences, order, schedule, settings), metadata))

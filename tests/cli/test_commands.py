@@ -90,7 +90,7 @@ def test_check(capsys: Capture, bundle: Path, monkeypatch: pytest.MonkeyPatch) -
     code, (line,) = run_json(capsys, "check", bundle)
     assert code == 1
     assert line["equal"] is False
-    assert set(line["first_difference"]) == {"step", "tensor", "index", "values"}
+    assert set(line["first_difference"]) == {"step", "tensor", "index", "values", "operator"}
     code, out, _ = run_text(capsys, "check", bundle)
     assert code == 1
     assert "step 2: layers.0.q_a[5]" in out

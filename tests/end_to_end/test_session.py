@@ -24,7 +24,7 @@ RATE = Fraction(1, 100)
 
 def steps(session: Session, first: int, last: int) -> list[str]:
     """Digests of the steps first to last on fixed batches."""
-    return [session.step(random_sequences(session, n, 0), RATE).digest for n in range(first, last + 1)]
+    return [session.step(random_sequences(session.bundle, n, 0), RATE).digest for n in range(first, last + 1)]
 
 
 def test_numpy_and_compiled_code_agree(bundle: Path) -> None:
@@ -66,7 +66,7 @@ def test_recomputing_takes_less_memory_and_gives_the_same_bits(
 
 def test_training_lowers_the_loss(bundle: Path) -> None:
     session = Session(bundle)
-    batch = random_sequences(session, 1, 0)
+    batch = random_sequences(session.bundle, 1, 0)
     before = session.evaluate(batch).loss
     losses = [session.step(batch, RATE).loss for _ in range(20)]
     assert losses[0] == before

@@ -8,6 +8,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,7 @@ class FakeSession:
         self.sequence_length: int = self.bundle.manifest["sequence_length"]
         self.batch: int = self.bundle.manifest["batch"]
         self.target = target
+        self.plan, self.executor = self.bundle.plan, SimpleNamespace(watch=None, tensors={})
         self.store = RunStore(Path(run), self.bundle) if run is not None else None
         self.step_count = 0
         self.tensors = dict(self.bundle.map_tensors("state.safetensors"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gsqc.bundle import Bundle
 from gsqc.errors import OptionError, TargetError
 from gsqc.runtime import check
 from gsqc.runtime.check import random_sequences, run_check
@@ -41,15 +42,22 @@ def test_the_first_difference_is_named(bundle: Path, monkeypatch: pytest.MonkeyP
     assert difference["values"]["x86-64"] == difference["values"]["numpy"] + 1
 
 
-def test_a_target_that_cannot_run_is_an_error(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_that_cannot_run_is_never_equal(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Refuses(FakeSession):
         def __init__(self, *args: Any, target: str | None = None, **kwargs: Any) -> None:
-            if target == "npu":
-                raise TargetError("no npu here", "use another target")
+            if target == "x86-64":
+                raise TargetError("no such CPU here", "use another machine")
             super().__init__(*args, target=target, **kwargs)
 
     monkeypatch.setattr(check, "Session", Refuses)
-    with pytest.raises(TargetError):
+    result = run_check(bundle, ["numpy", "x86-64"], 1)
+    assert result.equal is None
+    assert list(result.targets) == ["numpy"]
+    assert "no such CPU here" in result.not_run["x86-64"]
+
+
+def test_a_name_that_is_no_target(bundle: Path) -> None:
+    with pytest.raises(OptionError, match="unknown target npu"):
         run_check(bundle, ["numpy", "npu"], 1)
 
 
@@ -60,8 +68,8 @@ def test_nothing_to_check(bundle: Path, targets: list[str], steps: int) -> None:
 
 
 def test_random_batches_are_in_range_and_differ(bundle: Path) -> None:
-    session: Any = FakeSession(bundle)
-    batches = [random_sequences(session, step, seed=0) for step in (1, 2)]
+    opened = Bundle.open(bundle)
+    batches = [random_sequences(opened, step, seed=0) for step in (1, 2)]
     sequences = [s for batch in batches for s in batch]
     assert len({s.tokens.tobytes() for s in sequences}) == len(sequences)
     for s in sequences:

@@ -39,10 +39,9 @@ class Kernel:
 
 @dataclass(frozen=True)
 class CompiledCode:
-    """A linked shared library, its assembly, the size of its code (.text), and what the machine must have."""
+    """A linked shared library, the size of its code (.text), and what the machine must have."""
 
     library: bytes
-    assembly: str
     code_bytes: int
     triple: str
     features: tuple[str, ...]
@@ -119,6 +118,5 @@ def compile_kernels(kernels: Sequence[Kernel], cpu: CpuTarget) -> CompiledCode:
         assert kernel.name not in functions, kernel.name
         functions[kernel.name], used = lower_kernel(kernel, cpu)
         tables.update(used.entries)
-    module = _build(functions, cpu)
-    library, code_bytes = _link(module, tables, cpu)
-    return CompiledCode(library, module.inspect_source("asm"), code_bytes, cpu.triple, cpu.features)
+    library, code_bytes = _link(_build(functions, cpu), tables, cpu)
+    return CompiledCode(library, code_bytes, cpu.triple, cpu.features)

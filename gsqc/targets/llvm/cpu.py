@@ -19,6 +19,7 @@ class CpuTarget:
     vnni      whether they may use AVX-512's byte products
     mattr     LLVM features beyond those of mcpu
     compiler  the C compiler that links for it
+    emulator  what runs its programs on another kind of machine
     """
 
     name: str
@@ -30,6 +31,12 @@ class CpuTarget:
     vnni: bool = False
     mattr: tuple[str, ...] = ()
     compiler: tuple[str, ...] = ("cc",)
+    emulator: tuple[str, ...] = ()
+
+    @property
+    def machine(self) -> str:
+        """The kind of machine, as `uname -m` prints it."""
+        return self.triple.split("-", 1)[0]
 
 
 CPU_TARGETS = {
@@ -57,5 +64,14 @@ CPU_TARGETS = {
         features=("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni"),
         avx2=True,
         vnni=True,
+    ),
+    "aarch64": CpuTarget(
+        name="aarch64",
+        triple="aarch64-linux-gnu",
+        mcpu="generic",
+        lanes=4,
+        features=("asimd",),
+        compiler=("aarch64-linux-gnu-gcc",),
+        emulator=("qemu-aarch64", "-cpu", "max", "-L", "/usr/aarch64-linux-gnu"),
     ),
 }

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The digest matrix: every target that runs here, emulated ones included, equals numpy; a fault is found and named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gsqc.bundle import Bundle, machine_cpu_flags
+from gsqc.cli.main import main
+from gsqc.compiler import compile_model
+from gsqc.errors import TargetError
+from gsqc.options import AdapterOptions, Bits, CompileOptions
+from gsqc.runtime import session
+from gsqc.runtime.check import run_check
+from gsqc.runtime.session import Session
+from gsqc.targets.llvm import checked
+from gsqc.targets.llvm.cpu import CPU_TARGETS
+
+STEPS = 10
+FAULT = 1 << 12
+"""A bit that quantising to 8 bits does not round away."""
+MISSING_QEMU = "needs apt-get install qemu-user gcc-aarch64-linux-gnu"
+
+
+def targets_here() -> list[str]:
+    """numpy, and what this machine or its emulator runs."""
+    flags = machine_cpu_flags()
+    able = [
+        name
+        for name, cpu in CPU_TARGETS.items()
+        if (shutil.which(cpu.emulator[0]) if cpu.emulator else set(cpu.features) <= flags)
+    ]
+    return ["numpy", *able]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"bits": Bits(4, 6, 6)}, {"bits": Bits(4, 5, 5)}, {"bits": Bits(8, 8, 8), "base": "gse8"}],
+    ids=["4-8-8", "4-6-6", "4-5-5", "8-8-8"],
+)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.slow
+def test_the_matrix(model_directory: Path, tmp_path: Path, changes: dict[str, Any], threads: int) -> None:
+    options = CompileOptions(tmp_path / "b.gsqc", adapter=AdapterOptions(4, 8), sequence_length=24, **changes)
+    compile_model(str(model_directory), options)
+    result = run_check(options.output, targets_here(), STEPS, threads=threads)
+    assert result.equal, result
+    assert all(len(set(digests)) == STEPS for digests in result.targets.values())
+
+
+@pytest.mark.skipif("aarch64" not in targets_here(), reason=MISSING_QEMU)
+def test_check_compiles_what_the_bundle_lacks(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    on = "numpy,native,x86-64-v2,aarch64"
+    assert main(["check", str(bundle), "--on", on, "--steps", "2", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["equal"] is True
+    assert list(result["targets"]) == on.split(",")
+    assert {tuple(digests) for digests in result["targets"].values()} == {tuple(result["targets"]["numpy"])}
+
+
+def test_a_missing_emulator_is_not_equality(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checked.shutil, "which", lambda _: None)
+    assert main(["check", str(bundle), "--on", "numpy,aarch64", "--steps", "1"]) == 1
+    assert "aarch64      not run: aarch64 code needs a aarch64 machine or its emulator" in capsys.readouterr().out
+
+
+class _Faulty:
+    """Kernels of which one writes one element wrong."""
+
+    def __init__(self, kernels: Any, faulty: str) -> None:
+        self.kernels, self.faulty = kernels, faulty
+
+    def prepare(self, name: str, arrays: Sequence[Any]) -> Callable[[], None]:
+        call = self.kernels.prepare(name, arrays)
+
+        def run() -> None:
+            call()
+            arrays[-2][5] ^= FAULT
+
+        return run if name == self.faulty else call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.kernels, name)
+
+
+def test_a_fault_is_traced_to_its_operator(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Bundle.open(bundle).plan
+    called = [kernel for kernel, _ in plan.functions["block_forward"].calls]
+    faulty = next(name for name in called if plan.kernels[name].op == "silu_gate")
+    load = session.load_kernels
+    monkeypatch.setattr(
+        session, "load_kernels", lambda b, p, t: load(b, p, t) if t == "numpy" else _Faulty(load(b, p, t), faulty)
+    )
+    difference = run_check(bundle, ["numpy", "native"], 2).first_difference
+    assert difference is not None
+    operator = difference["operator"]
+    assert (operator["kernel"], operator["op"], operator["function"]) == (faulty, "silu_gate", "block_forward")
+    assert operator["tensor"] == "result 0"
+    assert int(np.ravel_multi_index(operator["index"], operator["shape"])) == 5
+    assert operator["values"]["numpy"] == operator["values"]["native"] ^ FAULT
+
+
+def test_a_bundle_for_another_machine_says_how_to_run_it(
+    model_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not shutil.which(CPU_TARGETS["aarch64"].compiler[0]):
+        pytest.skip(MISSING_QEMU)
+    options = CompileOptions(tmp_path / "arm.gsqc", target="aarch64", adapter=AdapterOptions(4, 8), sequence_length=9)
+    compile_model(str(model_directory), options)
+    opened = Bundle.open(options.output, check_machine=False)
+    assert "bin/gsqc-step" in opened.files
+    assert "lib/libtvm_runtime.so" not in opened.files
+    with pytest.raises(TargetError, match="for gsqc-step alone"):
+        Session(opened)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,12 @@ import gsqc.ops.all  # noqa: F401
 from gsqc.bundle import machine_cpu_flags
 from gsqc.formats import flatten, to_spec
 from gsqc.ops.registry import CASES, OPS, Case, Kind, evaluate, trace
-from gsqc.targets.llvm.cpu import CPU_TARGETS
+from gsqc.targets.llvm.compile import Kernel, compile_kernels
+from gsqc.targets.llvm.cpu import CPU_TARGETS, CpuTarget
 from gsqc.targets.llvm.run import call_kernel, kernel_of, load_kernels
+from tests.emulated.run import run_emulated, what_is_missing
 
-CompiledCases = tuple[Any, dict[tuple[str, str], tuple[str, Any]]]
+CompiledCases = dict[tuple[str, str], Callable[[], Any]]
 COMPOSITE = {"linear", "linear_accumulate"}
 """Graph-level ops that expand_linear replaces before code is generated."""
 
@@ -43,26 +47,51 @@ def test_numpy_fits_its_types(name: str, case: Case) -> None:
 
 
 @pytest.fixture(scope="module", params=CPU_TARGETS)
-def compiled(request: pytest.FixtureRequest) -> CompiledCases:
-    """Every case as a kernel of one library, for a CPU."""
+def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CompiledCases:
+    """Every case as a kernel of one library, for a CPU: what runs a case, or has run it under an emulator."""
     cpu = CPU_TARGETS[request.param]
-    missing = set(cpu.features) - machine_cpu_flags()
-    if missing:
-        pytest.skip(f"this CPU has no {', '.join(sorted(missing))}")
+    missing = set() if cpu.emulator else set(cpu.features) - machine_cpu_flags()
+    reason = what_is_missing(cpu) if cpu.emulator else f"this CPU has no {', '.join(sorted(missing))}"
+    if missing or (cpu.emulator and reason):
+        pytest.skip(str(reason))
     wanted = [(n, c) for n, c in all_cases() if n not in COMPOSITE and OPS[n].kind is not Kind.VIEW]
-    kernels, specs = [], {}
+    kernels, specs = [], []
     for k, (name, case) in enumerate(wanted):
         kernel, results = kernel_of(f"case_{k}", OPS[name], case.values, case.attributes)
         kernels.append(kernel)
-        specs[name, case.name] = (kernel.name, results)
-    return load_kernels(kernels, cpu), specs
+        specs.append(results)
+    keys = [(name, case.name) for name, case in wanted]
+    if cpu.emulator:
+        folder = tmp_path_factory.mktemp("emulated")
+        done = _run_emulated(cpu, kernels, [c for _, c in wanted], specs, folder)
+        return dict(zip(keys, done, strict=True))
+    loaded = load_kernels(kernels, cpu)
+    return {
+        key: partial(call_kernel, loaded, kernel.name, case.values, results)
+        for key, kernel, (_, case), results in zip(keys, kernels, wanted, specs, strict=True)
+    }
+
+
+def _run_emulated(
+    cpu: CpuTarget, kernels: list[Kernel], chosen: list[Case], specs: list[Any], folder: Path
+) -> list[Callable[[], Any]]:
+    library = folder / "kernels.so"
+    library.write_bytes(compile_kernels(kernels, cpu).library)
+    calls = []
+    for kernel, case, results in zip(kernels, chosen, specs, strict=True):
+        inputs = [np.ravel(a) for a in flatten(tuple(case.values))]
+        calls.append((kernel.name, [*inputs, *(np.zeros(int(np.prod(s.shape)), s.dtype) for s in flatten(results))]))
+    done = []
+    for after, results in zip(run_emulated(cpu, library, calls, folder), specs, strict=True):
+        outputs = flatten(results)
+        arrays = [a.reshape(s.shape) for a, s in zip(after[-len(outputs) :], outputs, strict=True)]
+        done.append(partial(tuple, arrays))
+    return done
 
 
 @pytest.mark.parametrize(("name", "case"), [p for p in PARAMETERS if p.values[0] not in COMPOSITE])
 def test_compiled_code_equals_numpy(name: str, case: Case, compiled: CompiledCases) -> None:
     golden = flatten(evaluate(OPS[name], case.values, case.attributes))
-    kernels, specs = compiled
-    symbol, results = specs[name, case.name]
-    for expected, got in zip(golden, flatten(call_kernel(kernels, symbol, case.values, results)), strict=True):
+    for expected, got in zip(golden, flatten(compiled[name, case.name]()), strict=True):
         assert got.dtype == expected.dtype
         np.testing.assert_array_equal(got, expected)

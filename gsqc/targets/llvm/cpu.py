@@ -17,6 +17,7 @@ class CpuTarget:
     features  flags of /proc/cpuinfo that a machine must have
     avx2      whether kernels may use AVX2 instructions by name
     vnni      whether they may use AVX-512's byte products
+    dotprod   whether they may use Arm's byte products
     mattr     LLVM features beyond those of mcpu
     compiler  the C compiler that links for it
     emulator  what runs its programs on another kind of machine
@@ -29,6 +30,7 @@ class CpuTarget:
     features: tuple[str, ...]
     avx2: bool = False
     vnni: bool = False
+    dotprod: bool = False
     mattr: tuple[str, ...] = ()
     compiler: tuple[str, ...] = ("cc",)
     emulator: tuple[str, ...] = ()
@@ -38,6 +40,8 @@ class CpuTarget:
         """The kind of machine, as `uname -m` prints it."""
         return self.triple.split("-", 1)[0]
 
+
+QEMU_AARCH64 = ("qemu-aarch64", "-cpu", "max", "-L", "/usr/aarch64-linux-gnu")
 
 CPU_TARGETS = {
     "x86-64-v2": CpuTarget(
@@ -72,6 +76,17 @@ CPU_TARGETS = {
         lanes=4,
         features=("asimd",),
         compiler=("aarch64-linux-gnu-gcc",),
-        emulator=("qemu-aarch64", "-cpu", "max", "-L", "/usr/aarch64-linux-gnu"),
+        emulator=QEMU_AARCH64,
+    ),
+    "aarch64+dotprod": CpuTarget(
+        name="aarch64+dotprod",
+        triple="aarch64-linux-gnu",
+        mcpu="generic",
+        mattr=("+dotprod",),
+        lanes=4,
+        features=("asimd", "asimddp"),
+        dotprod=True,
+        compiler=("aarch64-linux-gnu-gcc",),
+        emulator=QEMU_AARCH64,
     ),
 }

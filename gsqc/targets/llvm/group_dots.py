@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inner product of a group, by instruction: a tile of rows of x by vectors of columns of w, exact in int32.
 
-PairDots    pmadd.wd on int16 pairs: x widened once per call, w's pairs of int8 widened when loaded. AVX2, or plain.
-QuadDots    vpdpbusd on quads of int8: w + 128 is its unsigned operand, so that the signed one is a quad of x, which the
-            instruction broadcasts itself. Σ x·(w + 128) - 128 · Σ x is the dot: the sums of x start the accumulator.
-            AVX-512 VNNI.
+PairDots        pmadd.wd on int16 pairs: x widened once per call, w's pairs of int8 widened when loaded. AVX2, or plain.
+QuadDots        vpdpbusd on quads of int8: w + 128 is its unsigned operand, so that the signed one is a quad of x, which
+                the instruction broadcasts itself. Σ x·(w + 128) - 128 · Σ x is the dot: the sums of x start the
+                accumulator. AVX-512 VNNI.
+SignedQuadDots  sdot on quads of int8, both signed: no offset. Arm with the dot product extension.
 
-In both w's block of columns is packed once per job, with the columns side by side in lanes.
+In all of them w's block of columns is packed once per job, with the columns side by side in lanes.
 """
 
 from __future__ import annotations
@@ -178,11 +179,8 @@ class QuadDots:
     def dots(self, packed: Buffer, rows: list[Expr], group: Expr, k: int) -> tuple[list[list[Expr]], list[Stmt]]:
         g = self.geometry
         statements: list[Stmt] = []
-        dots: list[list[Expr]] = []
-        for row in rows:
-            start = load(self.starts, row * const(k // GROUP) + group)
-            dots.append([splat(start, g.lanes) for _ in range(g.vectors)])
-        lanes, quads = f"int32x{g.lanes}", f"int8x{4 * g.lanes}"
+        dots = [[splat(self.start(row, group, k), g.lanes)] * g.vectors for row in rows]
+        quads = f"int8x{4 * g.lanes}"
         for quad in range(g.words):
             columns = []
             for j in range(g.vectors):
@@ -194,12 +192,46 @@ class QuadDots:
                 at = row * const(k) + group * const(GROUP) + const(4 * quad)
                 x = tirx.reinterpret(quads, splat(tirx.reinterpret("int32", load(self.x, at, 4)), g.lanes))
                 for j in range(g.vectors):
-                    total = intrinsic(lanes, "llvm.x86.avx512.vpdpbusd.512", dots[i][j], columns[j], x)
-                    dots[i][j], statement = bind(f"d{quad}_{i}_{j}", total)
+                    dots[i][j], statement = bind(f"d{quad}_{i}_{j}", self.add(dots[i][j], columns[j], x))
                     statements.append(statement)
         return dots, statements
+
+    def start(self, row: Expr, group: Expr, k: int) -> Expr:
+        """What the accumulator of a row begins with."""
+        return load(self.starts, row * const(k // GROUP) + group)
+
+    def add(self, total: Expr, w: Expr, x: Expr) -> Expr:
+        """The instruction: four products more in each lane."""
+        return intrinsic(f"int32x{self.geometry.lanes}", "llvm.x86.avx512.vpdpbusd.512", total, w, x)
+
+
+class SignedQuadDots(QuadDots):
+    """sdot: as vpdpbusd, with both operands signed."""
+
+    def __init__(self, cpu: CpuTarget) -> None:
+        self.cpu = cpu
+        self.geometry = Geometry(rows=4, lanes=4, vectors=4, word=4)
+
+    def prepare(self, x: Buffer, rows: int, k: int, parallel: bool) -> list[Stmt]:
+        """Nothing: x is read as it lies."""
+        self.x = x
+        return []
+
+    def pack_group(self, w: Buffer, at: Expr) -> Expr:
+        return tirx.reinterpret("int32x8", load(w, at, GROUP))
+
+    def packed_zero(self) -> Expr:
+        return const(0)
+
+    def start(self, row: Expr, group: Expr, k: int) -> Expr:
+        return const(0)
+
+    def add(self, total: Expr, w: Expr, x: Expr) -> Expr:
+        return intrinsic("int32x4", "llvm.aarch64.neon.sdot", total, w, x)
 
 
 def group_dots(cpu: CpuTarget) -> GroupDots:
     """The fastest form that a CPU has."""
+    if cpu.dotprod:
+        return SignedQuadDots(cpu)
     return QuadDots(cpu) if cpu.vnni else PairDots(cpu)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import platform
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -126,13 +125,16 @@ class _Settings:
     threads: int | None
 
 
-def _open_stepper(target: str, settings: _Settings, progress: Progress) -> Stepper:
-    """The bundle's own code, the golden evaluator, or code compiled now. TargetError if it cannot run here."""
+def _locate(target: str, settings: _Settings, progress: Progress) -> tuple[Path, list[str] | None]:
+    """The bundle that has the target's code, compiled now if need be, and the command of its gsqc-step if that runs it.
+
+    TargetError if the target cannot run here.
+    """
     bundle = settings.bundle
     own = bundle.manifest["target"]
     is_here = own["triple"].startswith(platform.machine())
     if target == "numpy" or (is_here and target in (own["name"], "native")):
-        return SessionStepper(Session(bundle.path, target=target, threads=settings.threads), settings.seed)
+        return bundle.path, None
     progress(f"compiling for {target}")
     try:
         from gsqc.targets.llvm.checked import open_checked
@@ -141,13 +143,37 @@ def _open_stepper(target: str, settings: _Settings, progress: Progress) -> Stepp
             f"this bundle has code for {own['name']}, and no compiler is installed to make code for {target}",
             "pip install 'gsqc[compiler]'",
         ) from None
-    where = open_checked(bundle, own["name"] if target == "native" else target, settings.folder)
-    if where.command is None:
-        return SessionStepper(Session(where.path, threads=settings.threads), settings.seed)
+    return open_checked(bundle, own["name"] if target == "native" else target, settings.folder)
+
+
+def _open_stepper(target: str, path: Path, command: list[str] | None, settings: _Settings) -> Stepper:
+    if command is None:
+        name = target if path == settings.bundle.path else "native"
+        return SessionStepper(Session(path, target=name, threads=settings.threads), settings.seed)
     from gsqc.runtime.runner_steps import RunnerStepper
 
-    sequences = [random_sequences(bundle, step, settings.seed) for step in range(1, settings.steps + 1)]
-    return RunnerStepper(where.path, where.command, sequences, CHECK_RATE, settings.folder / f"{target}-run")
+    sequences = [random_sequences(settings.bundle, step, settings.seed) for step in range(1, settings.steps + 1)]
+    return RunnerStepper(path, command, sequences, CHECK_RATE, settings.folder / f"{target}-run")
+
+
+def _open_steppers(
+    targets: list[str], settings: _Settings, result: CheckResult, progress: Progress
+) -> dict[str, Stepper]:
+    """Compile first: the compiler brings a TVM runtime that must not meet the bundle's own in one process."""
+    places, steppers = {}, {}
+    for target in targets:
+        try:
+            places[target] = _locate(target, settings, progress)
+        except TargetError as error:
+            result.not_run[target] = f"{error}; {error.hint}"
+    for target, (path, command) in places.items():
+        progress(f"preparing {target}")
+        try:
+            steppers[target] = _open_stepper(target, path, command, settings)
+            result.targets[target] = []
+        except TargetError as error:
+            result.not_run[target] = f"{error}; {error.hint}"
+    return steppers
 
 
 def run_check(
@@ -167,17 +193,9 @@ def run_check(
     if not targets or not all(targets) or len(set(targets)) < len(targets) or steps < 1:
         raise OptionError("check needs different targets and a step", "as in --on numpy,x86-64 --steps 3")
     result = CheckResult()
-    steppers: dict[str, Stepper] = {}
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gsqc-check-")))
-        settings = _Settings(Bundle.open(bundle, check_machine=False), folder, steps, seed, threads)
-        for target in targets:
-            progress(f"preparing {target}")
-            try:
-                steppers[target] = _open_stepper(target, settings, progress)
-                result.targets[target] = []
-            except TargetError as error:
-                result.not_run[target] = f"{error}; {error.hint}"
+    with tempfile.TemporaryDirectory(prefix="gsqc-check-") as folder:
+        settings = _Settings(Bundle.open(bundle, check_machine=False), Path(folder), steps, seed, threads)
+        steppers = _open_steppers(targets, settings, result, progress)
         _compare(result, steppers, steps, progress)
     if result.first_difference is not None:
         result.equal = False

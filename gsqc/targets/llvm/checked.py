@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from gsqc.bundle import Bundle, machine_cpu_flags
@@ -14,17 +13,10 @@ from gsqc.targets.llvm.cpu import CPU_TARGETS
 from gsqc.targets.llvm.retarget import RUNNER, retarget
 
 
-@dataclass(frozen=True)
-class Checked:
-    """A bundle, and the command that runs its gsqc-step; None if a session of this process runs its code."""
-
-    path: Path
-    command: list[str] | None
-
-
-def open_checked(bundle: Bundle, target: str, folder: Path) -> Checked:
+def open_checked(bundle: Bundle, target: str, folder: Path) -> tuple[Path, list[str] | None]:
     """Compile the bundle's plan for `target` into `folder`.
 
+    The new bundle, and the command that runs its gsqc-step; None if a session of this process can run its code.
     TargetError if the target's code cannot run here; OptionError for a name that is no target.
     """
     if target not in CPU_TARGETS:
@@ -41,4 +33,4 @@ def open_checked(bundle: Bundle, target: str, folder: Path) -> Checked:
         )
     path = folder / f"{target}.gsqc"
     retarget(bundle, cpu, path)
-    return Checked(path, None if here else [*cpu.emulator, str(path / RUNNER)])
+    return path, None if here else [*cpu.emulator, str(path / RUNNER)]

@@ -26,9 +26,6 @@ PROMPT = [(7919 * k + 13) % 49152 for k in range(16)]
 
 def gsqc_side(folder: Path, tokens: int, threads: int) -> float:
     """Tokens per second, the prompt included in the time."""
-    from gsqc.cli.runtime_library import import_without_torch
-
-    import_without_torch()
     from gsqc.runtime.session import Session
 
     session = Session(folder / "model.gsqc", threads=threads)

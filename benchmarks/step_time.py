@@ -52,9 +52,6 @@ def timed(step: Callable[[], None], count: int) -> dict[str, float]:
 
 def gsqc_side(bundle: Path, steps: int, threads: int) -> dict[str, Any]:
     """gsqc's step, and the shares of its ops."""
-    from gsqc.cli.runtime_library import import_without_torch
-
-    import_without_torch()
     from gsqc.runtime.check import random_sequences
     from gsqc.runtime.session import Session
 
@@ -79,14 +76,15 @@ def instruction_peak(target: str, threads: int) -> float:
 def op_times(session: Any) -> dict[str, Any]:
     """Seconds of each op in one step, and GMAC/s of each matmul shape: the least of three runs of each call."""
     executor, plan = session.executor, session.plan
-    schedules = [name for name in ("train", "update") if name in plan.schedules]
-    calls = [call for schedule in schedules for call in executor.bound(schedule)]
-    names = [name for name, _ in calls]
+    schedules = ["train"]
+    parts = [part for schedule in schedules for part in executor.bound(schedule)]
+    names = [name for part in parts for name in part.kernels]
+    calls = [(part.program, k) for part in parts for k in range(len(part.kernels))]
     seconds = [float("inf")] * len(calls)
     for _ in range(3):
-        for k, (_, call) in enumerate(calls):
+        for k, (program, number) in enumerate(calls):
             start = time.perf_counter()
-            call()
+            program.run_one(number)
             seconds[k] = min(seconds[k], time.perf_counter() - start)
     ops: dict[str, float] = {}
     matmuls: dict[str, list[float]] = {}

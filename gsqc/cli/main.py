@@ -16,7 +16,6 @@ from gsqc.cli.generate import generate
 from gsqc.cli.init import init
 from gsqc.cli.inspect import inspect
 from gsqc.cli.output import Output, print_error
-from gsqc.cli.runtime_library import RUNTIME_COMMANDS, import_without_torch
 from gsqc.cli.targets import targets
 from gsqc.cli.tokens import tokens
 from gsqc.cli.train import train
@@ -55,8 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Output(False).say(START)
         return 0
     as_json = "--json" in argv
-    if argv[0] in RUNTIME_COMMANDS:
-        import_without_torch()
     try:
         result = typer.main.get_command(app).main(argv, prog_name="gsqc", standalone_mode=False)
         return result if isinstance(result, int) else 0

@@ -153,7 +153,8 @@ int main(int count, char **arguments) {
     open_batches(&data, &b, o.tokens);
     if (o.steps > data.steps)
         fail("make a longer one with gsqc tokens --steps", "%s holds %" PRIu64 " steps", o.tokens, data.steps);
-    start_threads((int)o.threads);
+    int reason = use_threads((int)o.threads);
+    if (reason) fail("use fewer --threads", "cannot start %d threads: %s", (int)o.threads, strerror(reason));
     prepare_executor(&t.executor, &b);
     prepare_trainer(&t, &b, &data);
     load_kernels(&b.plan, bundle_file(&b, "code/kernels.so"));

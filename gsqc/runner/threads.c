@@ -1,26 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "threads.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <string.h>
+#include <stdint.h>
 
-#include "error.h"
+enum { SPINS = 20000, MAXIMUM_THREADS = 256, LINE_BYTES = 64 };
 
-enum { SPINS = 20000 };
+/* A thread's share of a job's tasks: [next, end). Others take from it when they have none left. */
+typedef struct {
+    _Alignas(LINE_BYTES) atomic_int next;
+    int end;
+} share;
 
-/* One job at a time. A worker joins a job by its generation, and takes task numbers until none is left. */
+/* One job at a time. A worker enters a job that is open; the caller closes the job when no task is left to be taken,
+ * and waits for those who entered: never for a worker that the system has not let run. */
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     atomic_uint generation;
-    atomic_int next, working, result;
+    atomic_bool open;
+    atomic_int inside, result;
     thread_task task;
     void *data;
-    int count, workers;
-} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+    int count, threads, started;
+    share shares[MAXIMUM_THREADS];
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .threads = 1, .started = 1};
 
 static inline void pause_cpu(void) {
 #if defined(__x86_64__)
@@ -30,10 +38,14 @@ static inline void pause_cpu(void) {
 #endif
 }
 
-static void take_tasks(void) {
-    for (int number; (number = atomic_fetch_add(&pool.next, 1)) < pool.count;) {
-        int result = pool.task(number, pool.count, pool.data);
-        if (result) atomic_store(&pool.result, result);
+/* Each thread begins with its own share, so that the same rows of one kernel after the other meet the same cache. */
+static void take_tasks(int self) {
+    for (int k = 0; k < pool.threads; k++) {
+        share *s = &pool.shares[(self + k) % pool.threads];
+        for (int number; (number = atomic_fetch_add(&s->next, 1)) < s->end;) {
+            int result = pool.task(number, pool.count, pool.data);
+            if (result) atomic_store(&pool.result, result);
+        }
     }
 }
 
@@ -48,43 +60,50 @@ static void wait_for_job(unsigned seen) {
     pthread_mutex_unlock(&pool.lock);
 }
 
-static _Noreturn void *work(void *unused) {
-    (void)unused;
-    for (unsigned seen = 0;; seen++) {
+static _Noreturn void *work(void *number) {
+    int self = (int)(intptr_t)number;
+    for (unsigned seen = 0;;) {
         wait_for_job(seen);
-        take_tasks();
-        atomic_fetch_sub(&pool.working, 1);
+        seen = atomic_load(&pool.generation);
+        atomic_fetch_add(&pool.inside, 1);
+        if (atomic_load(&pool.open) && self < pool.threads) take_tasks(self);
+        atomic_fetch_sub(&pool.inside, 1);
     }
 }
 
-void start_threads(int count) {
-    for (int k = 1; k < count; k++) {
+int use_threads(int count) {
+    if (count > MAXIMUM_THREADS) return EAGAIN;
+    for (; pool.started < count; pool.started++) {
         pthread_t thread;
-        int reason = pthread_create(&thread, NULL, work, NULL);
-        if (reason) fail("use fewer --threads", "cannot start %d threads: %s", count, strerror(reason));
+        int reason = pthread_create(&thread, NULL, work, (void *)(intptr_t)pool.started);
+        if (reason) return reason;
         pthread_detach(thread);
-        pool.workers++;
     }
+    pool.threads = count;
+    return 0;
 }
 
-int thread_count(void) { return pool.workers + 1; }
+int thread_count(void) { return pool.threads; }
 
 int run_tasks(thread_task task, int count, void *data) {
     pool.task = task;
     pool.data = data;
     pool.count = count;
-    atomic_store(&pool.next, 0);
+    for (int64_t k = 0; k < pool.threads; k++) {
+        pool.shares[k].end = (int)((k + 1) * count / pool.threads);
+        atomic_store(&pool.shares[k].next, (int)(k * count / pool.threads));
+    }
     atomic_store(&pool.result, 0);
-    bool shared = pool.workers && count > 1;
+    bool shared = pool.threads > 1 && count > 1;
     if (shared) {
-        atomic_store(&pool.working, pool.workers);
+        atomic_store(&pool.open, true);
         pthread_mutex_lock(&pool.lock);
         atomic_fetch_add(&pool.generation, 1);
         pthread_cond_broadcast(&pool.wake);
         pthread_mutex_unlock(&pool.lock);
     }
-    take_tasks();
-    /* Every worker must have left this job before the next one begins. */
-    for (int k = 0; shared && atomic_load(&pool.working); k++) k < SPINS ? pause_cpu() : (void)sched_yield();
+    take_tasks(0);
+    atomic_store(&pool.open, false);
+    for (int k = 0; shared && atomic_load(&pool.inside); k++) k < SPINS ? pause_cpu() : (void)sched_yield();
     return atomic_load(&pool.result);
 }

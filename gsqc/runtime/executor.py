@@ -6,19 +6,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.errors import BundleError
-from gsqc.plan import ALIGNMENT, COPY, Plan, Reference, TensorPlan
+from gsqc.plan import ALIGNMENT, COPY, Plan, Reference, TensorPlan, align
 
 Array = npt.NDArray[Any]
-Step = tuple[str, Callable[[], None]]
-RELEASE = "@release"
-"""A call that lets go of the base; no kernel."""
 RELEASE_BYTES = 1 << 20
 """When kernels have read this much of the base its pages are released: others are read next."""
 
@@ -33,14 +28,47 @@ class Call:
     frozen_bytes: int = 0
 
 
+class Program(Protocol):
+    """Calls bound to their memory."""
+
+    def run(self) -> None:
+        """All of them, in order."""
+
+    def run_one(self, index: int) -> None:
+        """One of them."""
+
+
 class Kernels(Protocol):
     """What an executor needs of a target."""
 
-    def prepare(self, name: str, arrays: Sequence[Array]) -> Callable[[], None]: ...
+    def program(self, calls: Sequence[Call]) -> Program:
+        """Calls of kernels, and copies, bound to their arrays."""
 
-    def set_threads(self, count: int) -> None: ...
+    def set_threads(self, count: int) -> None:
+        """Use this many threads from now on; the results do not depend on it."""
 
-    def release(self) -> None: ...
+
+@dataclass(frozen=True)
+class Functions:
+    """A program of Python functions, one a call."""
+
+    functions: list[Callable[[], None]]
+
+    def run(self) -> None:
+        for function in self.functions:
+            function()
+
+    def run_one(self, index: int) -> None:
+        self.functions[index]()
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A part of a schedule: its calls' kernels, and the program; `releases` if the base's pages may go after it."""
+
+    kernels: list[str]
+    program: Program
+    releases: bool
 
 
 def default_threads() -> int:
@@ -72,15 +100,16 @@ class Executor:
     ) -> None:
         self.plan, self.kernels, self.release = plan, kernels, release
         self.arena = aligned_bytes(plan.arena_bytes)
-        self.tensors: dict[str, Array] = {}
-        for kind, buffers in plan.buffers.items():
-            for name, tensor in buffers.items():
-                if kind == "base":
-                    self.tensors[name] = base[name].reshape(-1)
-                else:
-                    self.tensors[name] = aligned_bytes(tensor.size_bytes).view(tensor.dtype)
+        own = {n: t for kind, buffers in plan.buffers.items() if kind != "base" for n, t in buffers.items()}
+        # One piece, from the system rather than from the heap: what a run never touches takes no memory.
+        memory = aligned_bytes(sum(align(t.size_bytes) for t in own.values()))
+        self.tensors: dict[str, Array] = {name: base[name].reshape(-1) for name in plan.buffers.get("base", {})}
+        place = 0
+        for name, tensor in own.items():
+            self.tensors[name] = memory[place : place + tensor.size_bytes].view(tensor.dtype)
+            place += align(tensor.size_bytes)
         self.watch: Callable[[Call], None] | None = None
-        self._bound: dict[str, list[Step]] = {}
+        self._bound: dict[str, list[Bound]] = {}
         self._cache: dict[tuple[int, str, int], Array] = {}
 
     def _slice(self, array: Array, reference: Reference) -> Array:
@@ -112,23 +141,21 @@ class Executor:
                 frozen = sum(a.nbytes for a, r in zip(arrays, references, strict=True) if r.name in frozen_ports)
                 yield Call(kernel, name, arrays, frozen)
 
-    def _bind(self, schedule: str) -> list[Step]:
-        steps: list[Step] = []
+    def _bind(self, schedule: str) -> list[Bound]:
+        parts: list[Bound] = []
+        calls: list[Call] = []
         frozen = 0
         for call in self.calls(schedule):
-            if call.kernel == COPY:
-                source, target = call.arrays
-                steps.append((COPY, partial(np.copyto, target, source)))
-                continue
-            steps.append((call.kernel, self.kernels.prepare(call.kernel, call.arrays)))
+            calls.append(call)
             frozen += call.frozen_bytes
             if self.release is not None and frozen >= RELEASE_BYTES:
-                steps.append((RELEASE, self.release))
-                frozen = 0
-        return steps
+                parts.append(Bound([c.kernel for c in calls], self.kernels.program(calls), True))
+                calls, frozen = [], 0
+        parts.append(Bound([c.kernel for c in calls], self.kernels.program(calls), False))
+        return parts
 
-    def bound(self, schedule: str) -> list[Step]:
-        """The calls of a schedule, each bound to its memory, with the names of their kernels."""
+    def bound(self, schedule: str) -> list[Bound]:
+        """The calls of a schedule, bound to their memory, in parts between which pages of the base are let go."""
         if schedule not in self._bound:
             self._bound[schedule] = self._bind(schedule)
         return self._bound[schedule]
@@ -138,17 +165,15 @@ class Executor:
         if self.watch is not None:
             self._run_watched(schedule, self.watch)
             return
-        name = ""
-        try:
-            for name, call in self.bound(schedule):  # noqa: B007  the error names it
-                call()
-        except (TypeError, ValueError, RuntimeError) as error:  # compiled code checks its arguments
-            raise BundleError(f"the kernel {name} does not fit the plan ({error})", "compile the model again") from None
+        for part in self.bound(schedule):
+            part.program.run()
+            if part.releases and self.release is not None:
+                self.release()
 
     def _run_watched(self, schedule: str, watch: Callable[[Call], None]) -> None:
-        steps = (run for name, run in self.bound(schedule) if name != RELEASE)
-        for run, call in zip(steps, self.calls(schedule), strict=True):
-            run()
+        places = ((part.program, k) for part in self.bound(schedule) for k in range(len(part.kernels)))
+        for (program, k), call in zip(places, self.calls(schedule), strict=True):
+            program.run_one(k)
             watch(call)
 
     def finish(self, schedule: str) -> None:
@@ -156,7 +181,6 @@ class Executor:
         self.run(schedule)
         del self._bound[schedule]
         self._cache.clear()
-        self.kernels.release()
         others = [s for name, s in self.plan.schedules.items() if name != schedule]
         used = {r.name for s in others for _, bindings in s.calls for r in bindings.values()}
         for name in self.plan.buffers.get("base", {}):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ import gsqc.ops.all  # noqa: F401  registers every op
 from gsqc.errors import BundleError
 from gsqc.formats import flatten, map_tensors
 from gsqc.ops.registry import OPS, evaluate
-from gsqc.plan import KernelPlan
+from gsqc.plan import COPY, KernelPlan
+from gsqc.runtime.executor import Call, Functions
 
 Array = npt.NDArray[Any]
 
@@ -27,8 +29,15 @@ class NumpyKernels:
             raise BundleError(f"the bundle uses unknown ops: {', '.join(unknown)}", "install the gsqc that wrote it")
         self.plans = plans
 
-    def prepare(self, name: str, arrays: Sequence[Array]) -> Callable[[], None]:
-        """The kernel bound to flat arrays (inputs, then outputs), ready to run."""
+    def program(self, calls: Sequence[Call]) -> Functions:
+        """Calls of kernels, and copies, bound to their arrays."""
+        return Functions([self._bound(call.kernel, call.arrays) for call in calls])
+
+    def _bound(self, name: str, arrays: Sequence[Array]) -> Callable[[], None]:
+        """A call on flat arrays (inputs, then outputs), ready to run."""
+        if name == COPY:
+            source, target = arrays
+            return partial(np.copyto, target, source)
         plan = self.plans[name]
         specs, attributes = plan.call()
         operation = OPS[plan.op]
@@ -44,9 +53,6 @@ class NumpyKernels:
                 np.copyto(target, result.reshape(-1), casting="no")
 
         return run
-
-    def release(self) -> None:
-        """Nothing is kept between calls."""
 
     def set_threads(self, count: int) -> None:
         """numpy takes its threads from its own library; the result does not depend on them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -41,14 +42,15 @@ def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
             f"this bundle has code for {compiled}, not for {target}",
             f"compile the model again with --target {target}, or use --on numpy,{compiled}",
         )
+    triple = str(bundle.manifest["target"].get("triple", platform.machine()))
+    if triple.split("-", 1)[0] != platform.machine():
+        raise TargetError(
+            f"the bundle has code for {compiled}, another kind of machine than this one",
+            "run its bin/gsqc-step under an emulator (docs/runner.md), or compile the model for --target native",
+        )
     from gsqc.runtime.kernels import CompiledKernels
 
-    if "lib/libtvm_runtime.so" not in bundle.files:
-        raise TargetError(
-            f"the bundle was compiled on another kind of machine than its target {compiled}, for gsqc-step alone",
-            "run its bin/gsqc-step (docs/runner.md), or compile the model on this machine",
-        )
-    return CompiledKernels(bundle.file("lib/libtvm_runtime.so"), bundle.file("code/kernels.so"))
+    return CompiledKernels(bundle.file("code/kernels.so"))
 
 
 class Session:
@@ -80,9 +82,8 @@ class Session:
         self.optimizer = OPTIMIZERS[manifest["optimizer"]]
         require_session(self.plan, self.sequence_length, self.optimizer)
         kernels = load_kernels(self.bundle, self.plan, target or "native")
-        if threads is not None:
-            kernels.set_threads(threads)
-        self.threads = threads or default_threads()
+        self.threads = default_threads() if threads is None else threads
+        kernels.set_threads(self.threads)
         self.store = RunStore(Path(run), self.bundle) if run is not None else None
         base = self.bundle.map_tensors("base.safetensors", self.plan.buffers["base"])
         self.executor = Executor(self.plan, kernels, base, base.release_pages)

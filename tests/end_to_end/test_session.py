@@ -147,11 +147,12 @@ def test_a_moved_bundle_works(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_threads_are_those_asked_for(bundle: Path) -> None:
-    """By default as many as the cores: a fresh process, because a pool's size is fixed when it starts."""
+    """By default as many as the cores, the caller being one of them."""
     program = (
-        "import sys, tvm_ffi; from gsqc.runtime.kernels import default_threads;"
-        "from gsqc.runtime.session import Session; Session(sys.argv[1]);"
-        "count = tvm_ffi.get_global_func('runtime.NumThreads'); assert count() == default_threads();"
-        "Session(sys.argv[1], threads=1); assert count() == 1"
+        "import os, sys; from gsqc.runtime.executor import default_threads;"
+        "from gsqc.runtime.session import Session; tasks = lambda: len(os.listdir('/proc/self/task'));"
+        "before = tasks(); Session(sys.argv[1], threads=1); assert tasks() == before;"
+        "Session(sys.argv[1]); assert tasks() == before + default_threads() - 1;"
+        "Session(sys.argv[1], threads=5); assert tasks() == before + 4"
     )
     subprocess.run([sys.executable, "-c", program, str(bundle)], check=True)

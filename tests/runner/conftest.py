@@ -12,7 +12,7 @@ import pytest
 from gsqc.cli.main import main
 from gsqc.compiler import compile_model
 from gsqc.options import AdapterOptions, CompileOptions
-from gsqc.targets.llvm.runner import SOURCES
+from gsqc.targets.llvm.sources import FOLDER
 from tests.capture.tiny import tiny_llama
 from tests.runtime.small_bundle import END, VOCABULARY, byte_tokenizer
 
@@ -56,5 +56,5 @@ def sanitised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built with every warning an error, AddressSanitizer and UBSan."""
     folder = tmp_path_factory.mktemp("sanitised")
     assert shutil.which("make")
-    subprocess.run(["make", "-s", "-C", str(SOURCES), f"OUT={folder}", "sanitised"], check=True)
+    subprocess.run(["make", "-s", "-C", str(FOLDER), f"OUT={folder}", "sanitised"], check=True)
     return folder / "gsqc-step-sanitised"

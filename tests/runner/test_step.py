@@ -139,7 +139,7 @@ def test_one_process_trains_a_run(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, f"is being trained by process {os.getpid()}" in done.stderr) == (2, True), done.stderr
     lock.release()
-    holder = subprocess.Popen(["flock", str(tmp_path / "lock"), "sleep", "60"])
+    holder = subprocess.Popen(["flock", "--no-fork", str(tmp_path / "lock"), "sleep", "60"])
     arguments = ["train", str(bundle), "--data", str(data), "--steps", str(STEPS), *RATE, "--run", str(tmp_path)]
     try:
         while subprocess.run(["flock", "-n", str(tmp_path / "lock"), "true"], check=False).returncode == 0:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,16 @@ from tvm import tirx
 from gsqc.errors import TargetError
 from gsqc.operators.trace import Trace
 from gsqc.ops.registry import Kind
+from gsqc.runtime.executor import default_threads
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.layout_program import write_layout_program
 from gsqc.targets.llvm.matmul import write_matmul
 from gsqc.targets.llvm.row_program import write_row_program
+from gsqc.targets.llvm.sources import LIBRARY
 from gsqc.targets.llvm.tables import Tables, tables_source
+
+PARTS = 8
+"""Objects that LLVM makes of a bundle's kernels, on all cores: a fixed number, so that the library is the same."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,11 @@ def run_tool(command: list[str], what: str, folder: Path | None = None) -> str:
     return done.stdout
 
 
+def _object(functions: dict[str, Any], cpu: CpuTarget, path: Path) -> Path:
+    _build(functions, cpu).write_to_file(str(path))
+    return path
+
+
 def _text_bytes(library: Path) -> int:
     """The size of .text: `size -A` prints a line per section."""
     found = re.search(r"^\.text\s+(\d+)", run_tool(["size", "-A", str(library)], "measuring code"), re.MULTILINE)
@@ -99,15 +110,14 @@ def _text_bytes(library: Path) -> int:
     return int(found.group(1))
 
 
-def _link(module: Any, tables: dict[str, tuple[int, ...]], cpu: CpuTarget) -> tuple[bytes, int]:
-    with tempfile.TemporaryDirectory(prefix="gsqc-") as directory:
-        folder = Path(directory)
-        objects, source, library = folder / "kernels.o", folder / "tables.c", folder / "kernels.so"
-        module.write_to_file(str(objects))
-        source.write_text(tables_source(tables))
-        options = ["-shared", "-fPIC", "-O1", "-Wl,--build-id=none", "-s"]
-        run_tool([*cpu.compiler, *options, "-o", str(library), str(objects), str(source)], "linking")
-        return library.read_bytes(), _text_bytes(library)
+def _link(objects: Sequence[Path], tables: dict[str, tuple[int, ...]], cpu: CpuTarget, folder: Path) -> bytes:
+    source, library = folder / "tables.c", folder / "kernels.so"
+    source.write_text(tables_source(tables))
+    options = ["-shared", "-fPIC", "-O2", "-fvisibility=hidden", "-pthread", "-D_DEFAULT_SOURCE"]
+    options += ["-Wl,--build-id=none", "-s"]
+    sources = map(str, (*objects, source, *LIBRARY))
+    run_tool([*cpu.compiler, *options, "-o", str(library), *sources], "linking")
+    return library.read_bytes()
 
 
 def compile_kernels(kernels: Sequence[Kernel], cpu: CpuTarget) -> CompiledCode:
@@ -118,5 +128,9 @@ def compile_kernels(kernels: Sequence[Kernel], cpu: CpuTarget) -> CompiledCode:
         assert kernel.name not in functions, kernel.name
         functions[kernel.name], used = lower_kernel(kernel, cpu)
         tables.update(used.entries)
-    library, code_bytes = _link(_build(functions, cpu), tables, cpu)
-    return CompiledCode(library, code_bytes, cpu.triple, cpu.features)
+    parts = [dict(list(functions.items())[k::PARTS]) for k in range(min(PARTS, len(functions)))]
+    with tempfile.TemporaryDirectory(prefix="gsqc-") as directory, ThreadPoolExecutor(default_threads()) as pool:
+        folder = Path(directory)
+        objects = list(pool.map(lambda k: _object(parts[k], cpu, folder / f"kernels{k}.o"), range(len(parts))))
+        library = _link(objects, tables, cpu, folder)
+        return CompiledCode(library, _text_bytes(folder / "kernels.so"), cpu.triple, cpu.features)

@@ -18,7 +18,6 @@ from gsqc.ops.registry import OPS, trace
 from gsqc.plan import KernelPlan, Plan
 from gsqc.targets.llvm.compile import Kernel, compile_kernels
 from gsqc.targets.llvm.cpu import CpuTarget
-from gsqc.targets.llvm.library import runtime_library_path
 from gsqc.targets.llvm.runner import build_runner
 
 RUNNER = "bin/gsqc-step"
@@ -42,14 +41,11 @@ def plan_kernels(plan: Plan) -> list[Kernel]:
 def add_code(bundle: BundleWriter, plan: Plan, cpu: CpuTarget, *, runner: bool = False) -> dict[str, Any]:
     """Add code for `cpu` and what runs it; returns the manifest's fields that say so.
 
-    TVM's runtime library, for Python, is that of this machine; on another kind of machine gsqc-step runs the bundle.
+    Code for another kind of machine than this one comes with gsqc-step, which runs it under an emulator, too.
     """
     code = compile_kernels(plan_kernels(plan), cpu)
     bundle.add_bytes("code/kernels.so", code.library)
-    here = cpu.machine == platform.machine()
-    if here:
-        bundle.add_file("lib/libtvm_runtime.so", runtime_library_path())
-    if runner or not here:
+    if runner or cpu.machine != platform.machine():
         bundle.add_bytes(RUNNER, build_runner(cpu), mode=0o755)
     target = {"name": cpu.name, "triple": cpu.triple, "cpu_features": list(cpu.features)}
     return {"target": target, "code_bytes": code.code_bytes}

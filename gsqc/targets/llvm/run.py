@@ -12,11 +12,10 @@ import numpy as np
 
 from gsqc.formats import Gse, Value, flatten, map_tensors, to_spec
 from gsqc.ops.registry import Kind, Op, trace
-from gsqc.runtime.executor import Array, aligned_bytes
+from gsqc.runtime.executor import Array, Call, aligned_bytes, default_threads
 from gsqc.runtime.kernels import CompiledKernels
 from gsqc.targets.llvm.compile import Kernel, compile_kernels
 from gsqc.targets.llvm.cpu import CPU_TARGETS, CpuTarget
-from gsqc.targets.llvm.library import runtime_library_path
 
 
 def kernel_of(name: str, operation: Op, values: Sequence[Value], attributes: dict[str, Any]) -> tuple[Kernel, Value]:
@@ -36,7 +35,9 @@ def load_kernels(kernels: Sequence[Kernel], cpu: CpuTarget) -> CompiledKernels:
     with tempfile.TemporaryDirectory(prefix="gsqc-") as directory:
         library = Path(directory) / "kernels.so"
         library.write_bytes(code.library)
-        return CompiledKernels(runtime_library_path(), library)
+        loaded = CompiledKernels(library)
+        loaded.set_threads(default_threads())
+        return loaded
 
 
 def aligned_copy(array: Array) -> Array:
@@ -50,7 +51,7 @@ def call_kernel(kernels: CompiledKernels, name: str, values: Sequence[Value], re
     """Run a loaded kernel on arrays: its results as arrays in the structure of `results` (specs)."""
     inputs = [aligned_copy(a) for a in flatten(tuple(values))]
     outputs = [aligned_bytes(s.size_bytes).view(s.dtype) for s in flatten(results)]
-    kernels.call(name, [*inputs, *outputs])
+    kernels.program([Call(name, name, [*inputs, *outputs])]).run()
     remaining = iter(outputs)
     return map_tensors(results, lambda s: next(remaining).reshape(s.shape))
 

@@ -9,21 +9,15 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import gsqc
 from gsqc.targets.llvm.compile import run_tool
 from gsqc.targets.llvm.cpu import CpuTarget
-
-SOURCES = Path(gsqc.__file__).parent / "runner"
+from gsqc.targets.llvm.sources import FOLDER, runner_sources
 
 
 def build_runner(cpu: CpuTarget) -> bytes:
     """The stripped program. TargetError if the target's C compiler is missing or fails."""
-    sources = [
-        str(path.relative_to(SOURCES)) for pattern in ("*.c", "third_party/*/*.c") for path in SOURCES.glob(pattern)
-    ]
     with tempfile.TemporaryDirectory(prefix="gsqc-") as directory:
         program = Path(directory) / "gsqc-step"
-        run_tool(
-            [*cpu.compiler, "@flags", "-s", "-o", str(program), *sorted(sources), "-ldl"], "building gsqc-step", SOURCES
-        )
+        command = [*cpu.compiler, "@flags", "-s", "-o", str(program), *runner_sources(), "-ldl"]
+        run_tool(command, "building gsqc-step", FOLDER)
         return program.read_bytes()

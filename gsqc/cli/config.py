@@ -90,10 +90,10 @@ def resolved(context: typer.Context) -> dict[str, Any]:
     return {name: context.params[name] for name in settings_of(context.command)}
 
 
-def recorded(context: typer.Context, option: str, name: str) -> dict[str, Any]:
-    """What the file's run was made with, by name, if `option` comes from that file; empty otherwise."""
+def recorded(context: typer.Context, option: str, name: str) -> list[Any]:
+    """What the file's run was made with under this name, if `option` comes from that file; else nothing."""
     file: SettingsFile | None = context.meta.get(_FILE)
     source = context.get_parameter_source(option)
     if file is None or source is None or source.name != "DEFAULT_MAP":
-        return {}
-    return {k: v for k, v in file.recorded().items() if k == name}
+        return []
+    return [value for key, value in file.recorded().items() if key == name]

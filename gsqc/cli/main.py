@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 
 import typer
-from typer.exceptions import TyperException
+from typer.exceptions import Abort, TyperException
 
 from gsqc.cli.check import check
 from gsqc.cli.compile import compile_command
@@ -64,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(str(error), error.hint, as_json=as_json)
     except TyperException as error:
         print_error(error.format_message(), "gsqc --help, or gsqc COMMAND --help", as_json=as_json)
+    except (Abort, KeyboardInterrupt):
+        return 128 + signal.SIGINT
     return USER_ERROR
 
 

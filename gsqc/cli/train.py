@@ -74,8 +74,9 @@ def train(
         eval_every=eval_every,
         patience=patience,
     )
-    made_with = {**recorded(context, "bundle", "bundle"), **recorded(context, "data", "data_sha256")}
-    settings = resolved(context)
+    names = {"bundle": "bundle", "data": "data_sha256", "validation": "validation_sha256"}
+    made_with = {name: value for option, name in names.items() for value in recorded(context, option, name)}
+    settings = {**resolved(context), **vars(options)}  # numbers in their one spelling
     with open_run(
         bundle, data, run, options, validation=validation, threads=threads, settings=settings, made_with=made_with
     ) as trainer:

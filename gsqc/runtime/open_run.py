@@ -35,10 +35,12 @@ def file_sha256(path: Path) -> str:
         raise DataError(f"cannot read {path}: {error.strerror}", "check the path given with --data") from None
 
 
-def run_config(options: TrainOptions, bundle: Bundle, data: Path) -> dict[str, Any]:
+def run_config(options: TrainOptions, bundle: Bundle, data: Path, validation: Path | None = None) -> dict[str, Any]:
     """What a run directory remembers of how its bits came about."""
-    settings = options.settings(bundle.manifest["batch"])
-    return {**settings, "data": str(data), "data_sha256": file_sha256(data)}
+    config = {**options.settings(bundle.manifest["batch"]), "data": str(data), "data_sha256": file_sha256(data)}
+    if validation is not None:
+        config |= {"validation": str(validation), "validation_sha256": file_sha256(validation)}
+    return config
 
 
 def _is_same(old: Any, new: Any) -> bool:
@@ -53,6 +55,7 @@ def check_resume(session: Session, config: dict[str, Any]) -> None:
     assert session.store is not None
     old = session.store.config
     fixed = FIXED if config["schedule"] == "constant" else (*FIXED, "steps")
+    fixed = (*fixed, "validation_sha256") if "validation_sha256" in config else fixed
     changed = [k for k in fixed if k in old and not _is_same(old[k], config[k])]
     if session.step_count and changed:
         now = ", ".join(f"{k} was {old[k]}, is {config[k]}" for k in changed)
@@ -63,8 +66,8 @@ def check_resume(session: Session, config: dict[str, Any]) -> None:
 
 
 def _check_made_with(before: Mapping[str, Any], now: dict[str, str]) -> None:
-    for name, what in (("bundle", "bundle"), ("data_sha256", "data")):
-        if name in before and before[name] != now[name]:
+    for name, what in (("bundle", "bundle"), ("data_sha256", "data"), ("validation_sha256", "validation data")):
+        if name in before and name in now and before[name] != now[name]:
             raise RunError(
                 f"the {what} is not the one that the settings' run was made with (its sha256 differs)",
                 f"bring it back, or name another {what} on the command line",
@@ -101,8 +104,8 @@ def open_run(
     if validation is None and (options.patience or options.eval_every):
         raise OptionError("--patience and --eval-every need held-out data", "give it with --validation FILE")
     opened = Bundle.open(bundle, check_machine=target != "numpy")
-    config = run_config(options, opened, data)
-    now = {"bundle": opened.id, "data_sha256": config["data_sha256"]}
+    config = run_config(options, opened, data, validation)
+    now = {"bundle": opened.id} | {k: v for k, v in config.items() if k.endswith("_sha256")}
     _check_made_with(made_with or {}, now)
     length, tokenizer = opened.manifest["sequence_length"], Tokenizer(opened)
     dataset = load_data(data, tokenizer, length)

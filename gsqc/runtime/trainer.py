@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -49,6 +49,20 @@ class Callbacks:
     on_evaluating: Callable[[int, int], object] = lambda done, count: None
     on_save: Callable[[int], object] = lambda step: None
     on_warning: Callable[[str], object] = lambda text: None
+
+    def then(self, other: Callbacks) -> Callbacks:
+        """Both, these first."""
+
+        def pair(name: str) -> Callable[..., object]:
+            first, second = getattr(self, name), getattr(other, name)
+
+            def both(*arguments: Any) -> None:
+                first(*arguments)
+                second(*arguments)
+
+            return both
+
+        return Callbacks(**{field.name: pair(field.name) for field in fields(Callbacks)})
 
 
 class _Interrupted(Exception):

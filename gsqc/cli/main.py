@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from gsqc.cli.check import check
 from gsqc.cli.compile import compile_command
+from gsqc.cli.data import data_command
 from gsqc.cli.evaluate import evaluate
 from gsqc.cli.generate import generate
 from gsqc.cli.inspect import inspect
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command("compile")(compile_command)
 app.command()(train)
 app.command()(tokens)
+app.command("data")(data_command)
 app.command("eval")(evaluate)
 app.command()(generate)
 app.command()(check)

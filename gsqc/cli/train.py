@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import resource
 import sys
 import time
@@ -17,15 +16,16 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gsqc.bundle import Bundle
+from gsqc.cli.data_options import DataOption, MaskPromptOption, PackingOption, ValidationOption
 from gsqc.cli.interruption import Interruption
 from gsqc.cli.output import JsonOption, Output
 from gsqc.errors import GsqcError, RunError
-from gsqc.runtime.data import Dataset, load_data
+from gsqc.runtime.data import DataOptions, Dataset, data_digest, load_split
 from gsqc.runtime.schedule import Schedule, parse_fraction
 from gsqc.runtime.session import Session, StepResult
 from gsqc.runtime.tokenizer import Tokenizer
 
-FIXED = ("data_sha256", "seed", "lr", "warmup", "schedule", "weight_decay")
+FIXED = ("data_sha256", "mask_prompt", "packing", "validation", "seed", "lr", "warmup", "schedule", "weight_decay")
 """What a resumed run must share with its beginning, so that it is the same run."""
 
 
@@ -40,10 +40,11 @@ def peak_rss_bytes() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
-def run_config(options: dict[str, Any], data: Path) -> dict[str, Any]:
+def run_config(options: dict[str, Any], data: DataOptions) -> dict[str, Any]:
     """What a run directory remembers: the options, and which data they were given with."""
-    with data.open("rb") as file:
-        return {**options, "data": str(data), "data_sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    files = {"data": [str(path) for path in data.data], "data_sha256": data_digest(data.data)}
+    reading = {"mask_prompt": data.mask_prompt, "packing": data.packing, "validation": data.validation}
+    return {**options, **files, **reading}
 
 
 def _check_resume(session: Session, config: dict[str, Any]) -> None:
@@ -62,7 +63,7 @@ def _check_resume(session: Session, config: dict[str, Any]) -> None:
 
 def train(
     bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
-    data: Annotated[Path, typer.Option(help="JSONL with prompt and completion, or .txt.")],
+    data: DataOption,
     steps: Annotated[int, typer.Option(min=1, help="Total steps: a run that has 3 of 6 does 3 more.")],
     lr: Annotated[str, typer.Option(help="Peak learning rate.")],
     run: Annotated[Path, typer.Option(help="Directory of the run: state, config, log.")],
@@ -71,6 +72,9 @@ def train(
     warmup: Annotated[int, typer.Option(min=0, help="Steps of linear warm-up.")] = 0,
     schedule: Annotated[str, typer.Option(help="constant or linear (to zero).")] = "constant",
     weight_decay: Annotated[str, typer.Option(help="Decoupled, as in AdamW.")] = "0",
+    mask_prompt: MaskPromptOption = True,
+    packing: PackingOption = False,
+    validation: ValidationOption = None,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between saves.")] = 20,
     json: JsonOption = False,
 ) -> int:
@@ -79,12 +83,13 @@ def train(
     rate, decay = parse_fraction(lr, "--lr", 1), parse_fraction(weight_decay, "--weight-decay", 1)
     plan = Schedule(rate, steps, warmup, schedule)
     opened = Bundle.open(bundle)
-    dataset = load_data(data, Tokenizer(opened), opened.manifest["sequence_length"])
+    reading = DataOptions(tuple(data), mask_prompt, packing, validation)
+    dataset, held_out = load_split(reading, Tokenizer(opened), opened.manifest["sequence_length"])
     if (report := dataset.report()) is not None:
         out.say(report)
     session = Session(opened, run, threads=threads)
     settings = {"lr": lr, "warmup": warmup, "schedule": schedule, "weight_decay": weight_decay, "seed": seed}
-    config = run_config({**settings, "steps": steps}, data)
+    config = run_config({**settings, "steps": steps}, reading)
     _check_resume(session, config)
     if session.step_count >= steps:
         out.say(f"{run} has {session.step_count} of {steps} steps: nothing to do")
@@ -95,6 +100,10 @@ def train(
     training = Training(session, dataset, plan, decay, seed, save_every)
     exit_code = _show(training, out)
     stopped = f"stopped after step {session.step_count} of {steps}; " if exit_code else ""
+    if held_out is not None and not exit_code:
+        result = session.evaluate(held_out.sequences)
+        out.say(f"held-out loss {result.loss:.4f} over {result.tokens} tokens")
+        out.emit({"held_out_loss": result.loss, "held_out_tokens": result.tokens})
     out.say(f"{stopped}state saved in {run}, digest {session.digest()[:16]}")
     return exit_code
 

@@ -122,5 +122,5 @@ def _show_example(out: Output, parts: list[tuple[str, bool]]) -> None:
         out.console.print(text, soft_wrap=True)
         return
     for part, trained in parts:
-        for line in printable(part).split("\n"):
+        for line in printable(part).removesuffix("\n").split("\n"):
             out.say(f"{'  loss' if trained else '     ·'} | {line}")

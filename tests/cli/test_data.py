@@ -67,8 +67,7 @@ def test_text_shows_what_has_a_loss(capsys: Capture, bundle: Path, data: Path) -
     assert "6 records (6 prompt) in 6 sequences of 16" in out
     assert "1 records were cut to the sequence length (22 tokens lost)" in out
     assert "longer than a sequence" in out
-    assert "     · | ab\n" in out
-    assert "  loss | xyz<end>\n" in out
+    assert "     · | ab\n  loss | xyz<end>\n" in out
     assert "\x1b" not in out
 
 

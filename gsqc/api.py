@@ -12,6 +12,8 @@ from gsqc.bundle import Bundle
 from gsqc.cli.runtime_library import import_without_torch
 from gsqc.errors import OptionError
 from gsqc.options import parse_compile_options
+from gsqc.runtime.data import DataOptions, chat_prompt, load_split
+from gsqc.runtime.tokenizer import Tokenizer
 from gsqc.runtime.train_result import TrainResult
 
 Place = str | Path
@@ -64,12 +66,14 @@ def compile(
 
 def train(
     bundle: Place,
-    data: Place,
+    data: Place | Sequence[Place],
     *,
     run: Place,
     steps: int,
     lr: float | str,
-    validation: Place | None = None,
+    validation: Place | float | None = None,
+    mask_prompt: bool = True,
+    packing: bool = False,
     threads: int | None = None,
     progress: bool = True,
     on_step: Callable[[dict[str, Any]], object] = _none,
@@ -77,7 +81,7 @@ def train(
     on_save: Callable[[int], object] = _none,
     **options: Any,
 ) -> TrainResult:
-    """Fine-tune a bundle's adapter, or go on with what `run` holds.
+    """Fine-tune a bundle's adapter on files, or go on with what `run` holds; `validation` is a file or a share.
 
     Options are those of `gsqc train`; `options` are further fields of TrainOptions, such as clip and patience. on_step
     and on_evaluate get a line of the log (docs/runs.md) and may raise StopTraining; on_save gets the step. Ctrl-C saves
@@ -92,11 +96,9 @@ def train(
     from gsqc.runtime.trainer import Callbacks
 
     chosen = TrainOptions(steps=steps, lr=lr, **options)
-    places = Path(bundle), Path(data), Path(run)
-    held_out = None if validation is None else Path(validation)
-    settings: dict[str, Any] = dict(zip(("bundle", "data", "run"), places, strict=True))
-    settings |= {"validation": held_out, **vars(chosen), "threads": threads}
-    with open_run(*places, chosen, validation=held_out, threads=threads, settings=settings) as trainer:
+    reading = _reading(data, mask_prompt, packing, validation)
+    settings = {"bundle": Path(bundle), **vars(reading), "run": Path(run), **vars(chosen), "threads": threads}
+    with open_run(Path(bundle), reading, Path(run), chosen, threads=threads, settings=settings) as trainer:
         trainer.callbacks = Callbacks(on_step=on_step, on_evaluate=on_evaluate, on_save=on_save)
         end = trainer.end
         if end is None and progress:
@@ -104,6 +106,15 @@ def train(
         elif end is None:
             end = trainer.run()
         return TrainResult(Path(run), str(end), trainer.step, trainer.session.digest(), trainer.entries)
+
+
+def _reading(
+    data: Place | Sequence[Place], mask_prompt: bool, packing: bool, validation: Place | float | None
+) -> DataOptions:
+    places = [data] if isinstance(data, str | Path) else data
+    return DataOptions(
+        tuple(Path(p) for p in places), mask_prompt, packing, None if validation is None else str(validation)
+    )
 
 
 def _open(bundle: Place, run: Place | None, best: bool, threads: int | None) -> Any:
@@ -117,14 +128,18 @@ def _open(bundle: Place, run: Place | None, best: bool, threads: int | None) -> 
 
 
 def evaluate(
-    bundle: Place, data: Place, *, run: Place | None = None, best: bool = False, threads: int | None = None
+    bundle: Place,
+    data: Place | Sequence[Place],
+    *,
+    run: Place | None = None,
+    best: bool = False,
+    mask_prompt: bool = True,
+    threads: int | None = None,
 ) -> Any:
-    """Loss, perplexity and tokens of a bundle, or of what a run made of it, on a file: an EvaluationResult."""
+    """Loss, perplexity and tokens of a bundle, or of what a run made of it, on files: an EvaluationResult."""
     session = _open(bundle, run, best, threads)
-    from gsqc.runtime.data import load_data
-    from gsqc.runtime.tokenizer import Tokenizer
-
-    dataset = load_data(Path(data), Tokenizer(session.bundle), session.sequence_length)
+    reading = _reading(data, mask_prompt, False, None)
+    dataset, _ = load_split(reading, Tokenizer(session.bundle), session.sequence_length)
     return session.evaluate(dataset.sequences)
 
 
@@ -135,14 +150,15 @@ def generate(
     run: Place | None = None,
     best: bool = False,
     max_tokens: int = 64,
+    chat: bool = False,
+    system: str | None = None,
     temperature: float | str = 0,
     seed: int = 0,
     threads: int | None = None,
 ) -> str:
-    """Text after a prompt, by a bundle or by what a run made of it."""
+    """Text after a prompt, by a bundle or by what a run made of it; `chat` puts it into the model's template."""
     session = _open(bundle, run, best, threads)
-    from gsqc.runtime.tokenizer import Tokenizer
-
     tokenizer = Tokenizer(session.bundle)
-    tokens = tokenizer.encode(prompt + "\n") if isinstance(prompt, str) else prompt
-    return tokenizer.decode(list(session.generate(tokens, max_tokens, Fraction(str(temperature)), seed)))
+    if isinstance(prompt, str):
+        prompt = chat_prompt(tokenizer, prompt, system) if chat else tokenizer.encode_prompt(prompt)
+    return tokenizer.decode(list(session.generate(prompt, max_tokens, Fraction(str(temperature)), seed)))

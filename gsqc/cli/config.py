@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -36,7 +36,8 @@ def settings_of(command: Any) -> dict[str, Any]:
 
 def _checked(file: SettingsFile, table: str, key: str, parameter: Any) -> Any:
     """The value of a key, as the command takes it."""
-    kind = parameter.type_descriptor.annotation
+    annotation = parameter.type_descriptor.annotation
+    kind = get_args(annotation)[0] if parameter.multiple else annotation
     types, wanted = _WANTED[kind if kind in _WANTED else str]
     value = file.tables[table][key]
     values = value if isinstance(value, list) and parameter.multiple else [value]

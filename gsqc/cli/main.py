@@ -12,6 +12,7 @@ from typer.exceptions import Abort, TyperException
 
 from gsqc.cli.check import check
 from gsqc.cli.compile import compile_command
+from gsqc.cli.data import data_command
 from gsqc.cli.evaluate import evaluate
 from gsqc.cli.generate import generate
 from gsqc.cli.init import init
@@ -33,6 +34,7 @@ app.command()(init)
 app.command("compile")(compile_command)
 app.command()(train)
 app.command()(tokens)
+app.command("data")(data_command)
 app.command("eval")(evaluate)
 app.command()(generate)
 app.command()(check)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
@@ -12,8 +11,8 @@ from typing import Any
 
 from gsqc import __version__
 from gsqc.bundle import Bundle
-from gsqc.errors import DataError, OptionError, RunError
-from gsqc.runtime.data import Dataset, load_data
+from gsqc.errors import OptionError, RunError
+from gsqc.runtime.data import DataOptions, data_digest, load_split, validation_share
 from gsqc.runtime.lock import RunLock
 from gsqc.runtime.session import Session
 from gsqc.runtime.settings_file import RECORDED, write_table
@@ -22,24 +21,27 @@ from gsqc.runtime.tokenizer import Tokenizer
 from gsqc.runtime.train_options import TrainOptions
 from gsqc.runtime.trainer import Trainer
 
-FIXED = ("data_sha256", "seed", "lr", "warmup", "schedule", "min_lr", "weight_decay", "clip", "sequences_per_step")
+FIXED = (
+    *("data_sha256", "mask_prompt", "packing", "held_out_share", "seed", "lr", "warmup", "schedule", "min_lr"),
+    *("weight_decay", "clip", "sequences_per_step"),
+)
 """What a resumed run must share with its beginning, to be the same run; `steps` too if the rate depends on it."""
 
 
-def file_sha256(path: Path) -> str:
-    """Of a data file's content. Raises DataError."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}", "check the path given with --data") from None
-
-
-def run_config(options: TrainOptions, bundle: Bundle, data: Path, validation: Path | None = None) -> dict[str, Any]:
-    """What a run directory remembers of how its bits came about."""
-    config = {**options.settings(bundle.manifest["batch"]), "data": str(data), "data_sha256": file_sha256(data)}
-    if validation is not None:
-        config |= {"validation": str(validation), "validation_sha256": file_sha256(validation)}
+def run_config(options: TrainOptions, bundle: Bundle, reading: DataOptions) -> dict[str, Any]:
+    """What a run directory remembers of how its bits came about. Raises OptionError, DataError."""
+    share = validation_share(reading.validation)
+    config = {
+        **options.settings(bundle.manifest["batch"]),
+        "data": [str(path) for path in reading.data],
+        "data_sha256": data_digest(reading.data),
+        "mask_prompt": reading.mask_prompt,
+        "packing": reading.packing,
+        "validation": reading.validation,
+        "held_out_share": None if share is None else str(share),
+    }
+    if reading.validation is not None and share is None:
+        config["validation_sha256"] = data_digest([Path(reading.validation)])
     return config
 
 
@@ -86,36 +88,32 @@ def _settings_text(run: Path, settings: Mapping[str, Any], now: dict[str, str]) 
 @contextmanager
 def open_run(
     bundle: Path,
-    data: Path,
+    reading: DataOptions,
     run: Path,
     options: TrainOptions,
     *,
-    validation: Path | None = None,
     threads: int | None = None,
     settings: Mapping[str, Any] | None = None,
     made_with: Mapping[str, Any] | None = None,
-    target: str | None = None,
 ) -> Iterator[Trainer]:
     """A trainer for the run, which no other process can open until it is closed.
 
     `settings` is what config.toml gets, `made_with` what it was written with before (bundle, data_sha256), which must
     not have changed. Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
-    if validation is None and (options.patience or options.eval_every):
-        raise OptionError("--patience and --eval-every need held-out data", "give it with --validation FILE")
-    opened = Bundle.open(bundle, check_machine=target != "numpy")
-    config = run_config(options, opened, data, validation)
+    if reading.validation is None and (options.patience or options.eval_every):
+        raise OptionError("--patience and --eval-every need held-out data", "give it with --validation FILE or 10%")
+    opened = Bundle.open(bundle)
+    config = run_config(options, opened, reading)
     now = {"bundle": opened.id} | {k: v for k, v in config.items() if k.endswith("_sha256")}
     _check_made_with(made_with or {}, now)
-    length, tokenizer = opened.manifest["sequence_length"], Tokenizer(opened)
-    dataset = load_data(data, tokenizer, length)
-    held_out = load_data(validation, tokenizer, length) if validation is not None else Dataset()
+    dataset, held_out = load_split(reading, Tokenizer(opened), opened.manifest["sequence_length"])
     lock = RunLock(run)
     try:
-        session = Session(opened, run, threads=threads, target=target)
+        session = Session(opened, run, threads=threads)
         check_resume(session, config)
         assert session.store is not None
-        trainer = Trainer(session, session.store, dataset, held_out.sequences, options)
+        trainer = Trainer(session, session.store, dataset, held_out.sequences if held_out else [], options)
         trainer.entries = session.store.resume_log(session.step_count)
         if trainer.end is None:
             session.store.begin(config, _settings_text(run, settings or {}, now))

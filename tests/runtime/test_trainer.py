@@ -11,6 +11,7 @@ import pytest
 
 import gsqc.runtime.open_run
 from gsqc.errors import OptionError, RunError
+from gsqc.runtime.data import DataOptions
 from gsqc.runtime.open_run import open_run
 from gsqc.runtime.store import STATE, RunStore
 from gsqc.runtime.train_options import TrainOptions
@@ -31,7 +32,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def open_at(place: Path, run: str = "run", validation: bool = True, **options: Any) -> Any:
     data = place / "data.jsonl"
     chosen = TrainOptions(**{"steps": 12, "lr": "1e-3", **options})
-    return open_run(place / "small.gsqc", data, place / run, chosen, validation=data if validation else None)
+    reading = DataOptions((data,), validation=str(data) if validation else None)
+    return open_run(place / "small.gsqc", reading, place / run, chosen)
 
 
 def train(place: Path, run: str = "run", **options: Any) -> tuple[End, list[dict[str, Any]]]:
@@ -166,9 +168,9 @@ def test_held_out_data_cannot_change_within_a_run(place: Path) -> None:
     train(place, steps=2)
     other = place / "other.jsonl"
     other.write_text('{"prompt": "a", "completion": "b"}\n')
-    options = TrainOptions(4, "1e-3")
+    options, reading = TrainOptions(4, "1e-3"), DataOptions((place / "data.jsonl",), validation=str(other))
     with (
         pytest.raises(RunError, match="validation_sha256"),
-        open_run(place / "small.gsqc", place / "data.jsonl", place / "run", options, validation=other),
+        open_run(place / "small.gsqc", reading, place / "run", options),
     ):
         pass

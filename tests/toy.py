@@ -157,6 +157,7 @@ def build_toy(
         adapter=AdapterOptions(rank=8, alpha=16, linears=linears),
         optimizer=optimizer,
         recompute="none",
+        weights="fast",
     )
     functions, adapters = build_functions(captured, outline, codes, options, Dump(dump))
     step = lower_step(functions, adapters, captured, outline, options, {"embed": TABLE, "head": TABLE}, NORM)

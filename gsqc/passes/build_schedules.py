@@ -2,13 +2,15 @@
 """build_schedules: the order in which the functions run, and what each of their ports is bound to.
 
 before:  functions embed, block_forward, block_backward, head_forward, …
-after:   prepare:  block_prepare × L, head_prepare                          once, when a session starts
+after:   prepare:  block_prepare × L                                        once, when a session starts
+                   With small weights a block makes its operands each time it runs, and generation makes those of all
+                   blocks when it starts: then block_prepare stands in prepare_decode.
          train:    embed, block_forward × L, head_forward, head_backward, (block_backward, update) × L   one sequence
          gradient: train without the updates        a sequence of a step of several, or of a step that clips
          clip:     squares of each adapter matrix, clip_scale                once a step that clips
          update:   update of each adapter matrix                            once a step
          evaluate: embed, block_forward × L, head_forward
-         prepare_decode: the adapter's operands                             once, when a generation starts
+         prepare_decode: block_prepare_decode × L, the adapter's operands   once, when a generation starts
          decode:   embed_decode, block_decode × L, head_logits              one token
 
 With recompute "blocks" what forward saves has one place for all blocks, and each block's forward runs again before its
@@ -58,6 +60,8 @@ class ScheduleBuilder:
             for port, buffer in zip(ports, tensor_names(bind(value_name), value_of(node)), strict=True):
                 tensor = plan.ports[port]
                 if buffer not in self.outside:
+                    written = value_name in function.results or buffer in self.activations
+                    assert written, f"{name} reads {buffer}, which nothing writes"
                     self.activations[buffer] = TensorPlan(tensor.dtype, tensor.count)
                 bindings[port] = Reference(buffer, 0, tensor.count)
         self.calls.append((name, bindings))
@@ -90,6 +94,7 @@ class Binding:
     tables: dict[str, str]
     norm: str
     recompute: bool = False
+    prepare_weights: bool = True
 
     def layer(self, name: str, layer: int, activations: dict[str, str]) -> Bind:
         """The binding of one block function for one layer."""
@@ -151,10 +156,10 @@ def build_schedules(
     layers = len(binding.parameters)
     prepare, evaluate, prepare_decode, decode = (ScheduleBuilder(functions, plans, outside) for _ in range(4))
     for k in range(layers):
-        prepare.call("block_prepare", binding.layer("block_prepare", k, {}))
+        weights = prepare if binding.prepare_weights else prepare_decode
+        weights.call("block_prepare", binding.layer("block_prepare", k, {}))
         if functions["block_prepare_decode"].outputs:
             prepare_decode.call("block_prepare_decode", binding.layer("block_prepare_decode", k, {}))
-    prepare.call("head_prepare", binding.head("head_prepare", {}))
     _forward(evaluate, binding, layers)
     evaluate.call("head_forward", binding.head("head_forward", _head_names(layers)))
     _decode(decode, binding, layers)
@@ -165,7 +170,7 @@ def build_schedules(
     for name, add in (("clip", _clip), ("update", _update)):
         built[name] = ScheduleBuilder(functions, plans, outside)
         add(built[name], adapters, layers)
-    return {name: schedule.build() for name, schedule in built.items() if schedule.calls}
+    return {name: schedule.build() for name, schedule in built.items() if schedule.calls or name == "prepare"}
 
 
 def _train(train: ScheduleBuilder, binding: Binding, adapters: Adapters, update_inside: bool) -> None:

@@ -79,8 +79,7 @@ def instruction_peak(target: str, threads: int) -> float:
 def op_times(session: Any) -> dict[str, Any]:
     """Seconds of each op in one step, and GMAC/s of each matmul shape: the least of three runs of each call."""
     executor, plan = session.executor, session.plan
-    schedules = [name for name in ("train", "update") if name in plan.schedules]
-    calls = [call for schedule in schedules for call in executor.bound(schedule)]
+    calls = executor.bound("train")  # one sequence, updates included
     names = [name for name, _ in calls]
     seconds = [float("inf")] * len(calls)
     for _ in range(3):

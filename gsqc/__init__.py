@@ -19,9 +19,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from gsqc.api import compile, evaluate, generate, train
     from gsqc.errors import GsqcError
+    from gsqc.runtime.callbacks import StopTraining
     from gsqc.runtime.session import Session
     from gsqc.runtime.train_result import TrainResult
-    from gsqc.runtime.trainer import StopTraining
 
 _WHERE = {
     "compile": "gsqc.api",
@@ -30,7 +30,7 @@ _WHERE = {
     "train": "gsqc.api",
     "GsqcError": "gsqc.errors",
     "Session": "gsqc.runtime.session",
-    "StopTraining": "gsqc.runtime.trainer",
+    "StopTraining": "gsqc.runtime.callbacks",
     "TrainResult": "gsqc.runtime.train_result",
 }
 

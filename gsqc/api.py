@@ -12,9 +12,11 @@ from gsqc.bundle import Bundle
 from gsqc.cli.runtime_library import import_without_torch
 from gsqc.errors import OptionError
 from gsqc.options import parse_compile_options
+from gsqc.runtime.callbacks import End
 from gsqc.runtime.data import DataOptions, chat_prompt, load_split
 from gsqc.runtime.tokenizer import Tokenizer
 from gsqc.runtime.train_result import TrainResult
+from gsqc.runtime.trainer import Trainer
 
 Place = str | Path
 
@@ -88,24 +90,25 @@ def train(
     and returns. Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
     import_without_torch()
-    from gsqc.cli.display import show
-    from gsqc.cli.output import Output
-    from gsqc.runtime.notebook import in_notebook, show_in_notebook
+    from gsqc.runtime.callbacks import Callbacks
     from gsqc.runtime.open_run import open_run
     from gsqc.runtime.train_options import TrainOptions
-    from gsqc.runtime.trainer import Callbacks
 
     chosen = TrainOptions(steps=steps, lr=lr, **options)
     reading = _reading(data, mask_prompt, packing, validation)
     settings = {"bundle": Path(bundle), **vars(reading), "run": Path(run), **vars(chosen), "threads": threads}
     with open_run(Path(bundle), reading, Path(run), chosen, threads=threads, settings=settings) as trainer:
         trainer.callbacks = Callbacks(on_step=on_step, on_evaluate=on_evaluate, on_save=on_save)
-        end = trainer.end
-        if end is None and progress:
-            end = show_in_notebook(trainer) if in_notebook() else show(trainer, Output(False))
-        elif end is None:
-            end = trainer.run()
+        end = trainer.end or (_show(trainer) if progress else trainer.run())
         return TrainResult(Path(run), str(end), trainer.step, trainer.session.digest(), trainer.entries)
+
+
+def _show(trainer: Trainer) -> End:
+    from gsqc.cli.display import show
+    from gsqc.cli.output import Output
+    from gsqc.runtime.notebook import in_notebook, show_in_notebook
+
+    return show_in_notebook(trainer) if in_notebook() else show(trainer, Output(False))
 
 
 def _reading(

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gsqc.cli.output import Output, printable
-from gsqc.runtime.trainer import Callbacks, End, Trainer
+from gsqc.runtime.callbacks import Callbacks, End
+from gsqc.runtime.trainer import Trainer
 from gsqc.runtime.view import RunView, duration
 
 LINES_EVERY = 5

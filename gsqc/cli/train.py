@@ -26,10 +26,11 @@ from gsqc.cli.train_options import (
     StepsOption,
     WarmupOption,
 )
+from gsqc.runtime.callbacks import End
 from gsqc.runtime.data import DataOptions
 from gsqc.runtime.open_run import open_run
 from gsqc.runtime.train_options import TrainOptions
-from gsqc.runtime.trainer import End, Trainer
+from gsqc.runtime.trainer import Trainer
 
 
 def train(

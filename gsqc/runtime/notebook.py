@@ -8,7 +8,8 @@ import sys
 import time
 from typing import Any
 
-from gsqc.runtime.trainer import Callbacks, End, Trainer
+from gsqc.runtime.callbacks import Callbacks, End
+from gsqc.runtime.trainer import Trainer
 from gsqc.runtime.view import RunView, duration
 
 SECONDS_BETWEEN = 0.5

@@ -6,11 +6,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
-from enum import StrEnum
+from dataclasses import dataclass, field
 from typing import Any
 
 from gsqc.errors import GsqcError, RunError
+from gsqc.runtime.callbacks import Callbacks, End, Entry, StopTraining
 from gsqc.runtime.data import Dataset, TokenSequence
 from gsqc.runtime.interruption import Interruption
 from gsqc.runtime.memory import peak_rss_bytes
@@ -19,50 +19,8 @@ from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, RunStore
 from gsqc.runtime.train_options import TrainOptions
 
-Entry = dict[str, Any]
 EVALUATIONS = 10
 """Evaluations of a run that does not say how often."""
-
-
-class StopTraining(Exception):
-    """A callback raises it to end the run after this step; the state is saved."""
-
-
-class End(StrEnum):
-    """Why a run ended."""
-
-    DONE = "done"
-    EARLY = "stopped early"
-    SIGNAL = "stopped"
-    CALLBACK = "stopped by a callback"
-
-
-@dataclass
-class Callbacks:
-    """What a run tells; each takes a line of the log (docs/runs.md), `on_warning` and `on_save` a text and a step.
-
-    on_evaluate comes after on_step of the same step, `on_evaluating` says how many of how many sequences are evaluated.
-    """
-
-    on_step: Callable[[Entry], object] = lambda entry: None
-    on_evaluate: Callable[[Entry], object] = lambda entry: None
-    on_evaluating: Callable[[int, int], object] = lambda done, count: None
-    on_save: Callable[[int], object] = lambda step: None
-    on_warning: Callable[[str], object] = lambda text: None
-
-    def then(self, other: Callbacks) -> Callbacks:
-        """Both, these first."""
-
-        def pair(name: str) -> Callable[..., object]:
-            first, second = getattr(self, name), getattr(other, name)
-
-            def both(*arguments: Any) -> None:
-                first(*arguments)
-                second(*arguments)
-
-            return both
-
-        return Callbacks(**{field.name: pair(field.name) for field in fields(Callbacks)})
 
 
 class _Interrupted(Exception):

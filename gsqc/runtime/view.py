@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from gsqc.runtime.callbacks import Callbacks
 from gsqc.runtime.progress import best_of, trend
-from gsqc.runtime.trainer import Callbacks
 
 RECENT = 20
 """Steps that trend, speed and time left are taken from."""

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from gsqc.cli.main import main
+from gsqc.runtime.callbacks import End
 from gsqc.runtime.data import DataOptions
 from gsqc.runtime.open_run import open_run
 from gsqc.runtime.train_options import TrainOptions
-from gsqc.runtime.trainer import End
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import pytest
 
 import gsqc.runtime.open_run
 from gsqc.errors import OptionError, RunError
+from gsqc.runtime.callbacks import End, StopTraining
 from gsqc.runtime.data import DataOptions
 from gsqc.runtime.open_run import open_run
 from gsqc.runtime.store import STATE, RunStore
 from gsqc.runtime.train_options import TrainOptions
-from gsqc.runtime.trainer import End, StopTraining
 from tests.runtime.small_bundle import FakeSession, write_bundle
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from gsqc.errors import RunError
 from gsqc.runtime.settings_file import SettingsFile, closest, read_settings
 from gsqc.runtime.store import SETTINGS
 
@@ -70,6 +71,8 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
 
 def _load_run(context: typer.Context, run: Path | None) -> Path | None:
     if run is not None:
+        if not (run / SETTINGS).is_file():
+            raise RunError(f"{run} has no {SETTINGS} to go on with", f"begin it: gsqc train BUNDLE … --run {run}")
         _load(context, run / SETTINGS)
         assert isinstance(context.default_map, dict)
         context.default_map["run"] = str(run)  # it may have been moved

@@ -21,7 +21,8 @@ LINES_EVERY = 5
 REFRESHES_PER_SECOND = 4
 
 
-def _panel(view: RunView) -> Group:
+def panel(view: RunView) -> Group:
+    """The display: how far, and the view's rows."""
     left = view.seconds_left
     head = Table.grid(padding=(0, 1))
     head.add_row(
@@ -72,5 +73,5 @@ def show(trainer: Trainer, out: Output) -> End:
     trainer.callbacks = view.callbacks.then(_Lines(view, out, is_plain=is_plain).callbacks).then(trainer.callbacks)
     if is_plain:
         return trainer.run()
-    with Live(console=out.console, get_renderable=lambda: _panel(view), refresh_per_second=REFRESHES_PER_SECOND):
+    with Live(console=out.console, get_renderable=lambda: panel(view), refresh_per_second=REFRESHES_PER_SECOND):
         return trainer.run()

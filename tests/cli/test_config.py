@@ -136,7 +136,7 @@ def test_a_file_that_is_not_there_or_no_text(place: Path, capsys: Capture) -> No
     assert main(["train", "--config", "s.toml"]) == 2
     assert "not UTF-8" in capsys.readouterr().err
     assert main(["train", "--resume", "runs/none"]) == 2
-    assert "no such settings file: runs/none/config.toml" in capsys.readouterr().err
+    assert "runs/none has no config.toml to go on with" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,8 @@ def test_a_terminal_shows_where_the_run_is(place: Path) -> None:
 
 @pytest.mark.parametrize("width", [20, 40])
 def test_a_narrow_terminal_cuts_lines(place: Path, width: int) -> None:
-    view = display.RunView(
-        8, [{"step": 8, "loss": 1.0, "tokens_per_second": 1.0, "peak_rss_bytes": 1, "digest": "a" * 64}]
-    )
+    entry = {"step": 8, "loss": 1.0, "tokens_per_second": 1.0, "peak_rss_bytes": 1, "digest": "a" * 64}
+    view = display.RunView(8, [entry])
     console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
     console.print(display.panel(view))
     assert isinstance(console.file, io.StringIO)

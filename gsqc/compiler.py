@@ -165,6 +165,7 @@ def _manifest(
         "batch": options.batch,
         "seed": options.seed,
         "recompute": options.recompute,
+        "weights": options.weights,
         "operators": _operator_counts(step),
         "float_operators": sum(t.dtype.startswith("float") for t in _all_operators(step)),
         "planned_peak_bytes": step.plan.peak_bytes,

@@ -159,6 +159,7 @@ def build_toy(
         optimizer=optimizer,
         batch=batch,
         recompute="none",
+        weights="fast",
     )
     functions, adapters = build_functions(captured, outline, codes, options, Dump(dump))
     step = lower_step(functions, adapters, captured, outline, options, {"embed": TABLE, "head": TABLE}, NORM)

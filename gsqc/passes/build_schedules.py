@@ -2,13 +2,15 @@
 """build_schedules: the order in which the functions run, and what each of their ports is bound to.
 
 before:  functions embed, block_forward, block_backward, head_forward, …
-after:   prepare:  block_prepare × L, head_prepare                          once, when a session starts
+after:   prepare:  block_prepare × L                                        once, when a session starts
+                   With small weights a block makes its operands each time it runs, and generation makes those of all
+                   blocks when it starts: then block_prepare stands in prepare_decode.
          train:    embed, block_forward × L, head_forward, head_backward, block_backward × L   one sequence
          update:   update of each adapter matrix                            once a step
                    With batches of one sequence train does it after each block's backward instead, so that gradients
                    live for one block only.
          evaluate: embed, block_forward × L, head_forward
-         prepare_decode: the adapter's operands                             once, when a generation starts
+         prepare_decode: block_prepare_decode × L, the adapter's operands   once, when a generation starts
          decode:   embed_decode, block_decode × L, head_logits              one token
 
 With recompute "blocks" what forward saves has one place for all blocks, and each block's forward runs again before its
@@ -53,6 +55,8 @@ class ScheduleBuilder:
             for port, buffer in zip(ports, tensor_names(bind(value_name), value_of(node)), strict=True):
                 tensor = plan.ports[port]
                 if buffer not in self.outside:
+                    written = value_name in function.results or buffer in self.activations
+                    assert written, f"{name} reads {buffer}, which nothing writes"
                     self.activations[buffer] = TensorPlan(tensor.dtype, tensor.count)
                 bindings[port] = Reference(buffer, 0, tensor.count)
         self.calls.append((name, bindings))
@@ -85,6 +89,7 @@ class Binding:
     tables: dict[str, str]
     norm: str
     recompute: bool = False
+    prepare_weights: bool = True
 
     def layer(self, name: str, layer: int, activations: dict[str, str]) -> Bind:
         """The binding of one block function for one layer."""
@@ -149,10 +154,10 @@ def build_schedules(
     prepare, train, evaluate, update = (ScheduleBuilder(functions, plans, outside) for _ in range(4))
     prepare_decode, decode = (ScheduleBuilder(functions, plans, outside) for _ in range(2))
     for k in range(layers):
-        prepare.call("block_prepare", binding.layer("block_prepare", k, {}))
+        weights = prepare if binding.prepare_weights else prepare_decode
+        weights.call("block_prepare", binding.layer("block_prepare", k, {}))
         if functions["block_prepare_decode"].outputs:
             prepare_decode.call("block_prepare_decode", binding.layer("block_prepare_decode", k, {}))
-    prepare.call("head_prepare", binding.head("head_prepare", {}))
     for schedule in (train, evaluate):
         _forward(schedule, binding, layers)
     names = _head_names(layers)
@@ -172,7 +177,7 @@ def build_schedules(
                 _update_call(update, function, f"layers.{k}.{name}")
     built = {"prepare": prepare, "train": train, "update": update, "evaluate": evaluate}
     built |= {"prepare_decode": prepare_decode, "decode": decode}
-    return {name: schedule.build() for name, schedule in built.items() if schedule.calls}
+    return {name: schedule.build() for name, schedule in built.items() if schedule.calls or name == "prepare"}
 
 
 def _chain(layer: int) -> dict[str, str]:

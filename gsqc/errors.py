@@ -38,3 +38,7 @@ class RunError(GsqcError):
 
 class TargetError(GsqcError):
     """A target is unknown, or this machine lacks what it needs."""
+
+
+class ConfigError(GsqcError):
+    """A settings file is missing or malformed; the text names file and line."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gsqc.errors import OptionError
+from gsqc.ops.accumulate import MAXIMUM_SEQUENCES
 from gsqc.optim import OPTIMIZERS
 
 LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
@@ -19,7 +20,7 @@ BASES = ("gguf", "nf4", "gse4", "gse8")
 MAXIMUM_RANK = 256
 MAXIMUM_ALPHA = 1 << 16
 MAXIMUM_SEQUENCE = 8192
-MAXIMUM_BATCH = 64
+MAXIMUM_BATCH = MAXIMUM_SEQUENCES
 SEED_BITS = 62
 """The random generator takes a seed in two halves of 31 bits."""
 
@@ -95,7 +96,7 @@ class CompileOptions:
     target           a name of `gsqc targets`
     base             how the frozen weights are stored, of BASES: gguf keeps the codes of a GGUF file
     sequence_length  tokens of one sequence
-    batch            most sequences of one step
+    batch            sequences of one step, unless the training run says otherwise
     seed             of the adapter's initial values
     output           the bundle's directory
     recompute        of RECOMPUTE: blocks runs each block's forward again before its backward, which saves memory

@@ -11,7 +11,7 @@ import pytest
 
 import gsqc.cli.evaluate
 import gsqc.cli.generate
-import gsqc.cli.train
+import gsqc.runtime.open_run
 from gsqc.cli.main import main
 from tests.runtime.data.templates import CHATML
 from tests.runtime.small_bundle import SEQUENCE, FakeSession, manifest, write_bundle
@@ -21,7 +21,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for module in (gsqc.cli.train, gsqc.cli.evaluate, gsqc.cli.generate):
+    for module in (gsqc.runtime.open_run, gsqc.cli.evaluate, gsqc.cli.generate):
         monkeypatch.setattr(module, "Session", FakeSession)
     return write_bundle(tmp_path / "small.gsqc", model={**manifest()["model"], "chat_template": CHATML})
 
@@ -104,12 +104,12 @@ def test_train_takes_several_files_and_remembers_how_it_read_them(capsys: Captur
     run = data.with_name("run")
     arguments = ["train", bundle, "--data", data, "--data", notes, "--lr", "1e-3", "--run", run, "--packing"]
     lines = run_json(capsys, *arguments, "--steps", 2, "--validation", "0.3")
-    assert [line.get("step") for line in lines] == [1, 2, None]
-    assert lines[2] == {"held_out_loss": 1.5, "held_out_tokens": lines[2]["held_out_tokens"]}
+    assert [line["step"] for line in lines] == [0, 1, 2]
+    assert lines[2]["validation_loss"] < lines[0]["validation_loss"]
     config = json.loads((run / "config.json").read_text())
     assert config["data"] == [str(data), str(notes)]
     assert (config["packing"], config["mask_prompt"], config["validation"]) == (True, True, "0.3")
-    assert "validation was 0.3, is None" in error_of(capsys, *arguments, "--steps", 3)
+    assert "held_out_share was 3/10, is None" in error_of(capsys, *arguments, "--steps", 3)
     notes.write_text("another note")
     assert "data_sha256" in error_of(capsys, *arguments, "--steps", 3, "--validation", "0.3")
 

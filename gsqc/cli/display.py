@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How train shows a run: a display that stays in place on a terminal, plain lines elsewhere, JSON lines if asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from gsqc.cli.output import Output, printable
+from gsqc.runtime.trainer import Callbacks, End, Trainer
+from gsqc.runtime.view import RunView, duration
+
+LINES_EVERY = 5
+"""Steps between plain lines."""
+REFRESHES_PER_SECOND = 4
+
+
+def _panel(view: RunView) -> Group:
+    left = view.seconds_left
+    head = Table.grid(padding=(0, 1))
+    head.add_row(
+        Text(f"step {view.step} / {view.steps}", style="bold"),
+        ProgressBar(view.steps, view.step, width=30),
+        Text(f"{100 * view.step // view.steps} %"),
+        Text("" if left is None else f"{duration(left)} left"),
+        Text(view.activity, style="dim"),
+    )
+    body = Table.grid(padding=(0, 1))
+    body.add_column(style="dim", min_width=9)
+    body.add_column(overflow="ellipsis", no_wrap=True)
+    for name, text in view.rows():
+        body.add_row(name, Text(printable(text), style="yellow" if name == "warning" else ""))
+    return Group(head, body)
+
+
+class _Lines:
+    """JSON lines, and plain lines where no display stays in place. An evaluation is in its step's line."""
+
+    def __init__(self, view: RunView, out: Output, *, is_plain: bool) -> None:
+        self.view, self.out, self.is_plain = view, out, is_plain
+        self.callbacks = Callbacks(on_step=self._on_step, on_evaluate=self._on_evaluate, on_warning=self._on_warning)
+
+    def _say(self, entry: dict[str, Any]) -> None:
+        if self.is_plain:
+            self.out.say(self.view.line(entry))
+
+    def _on_step(self, entry: dict[str, Any]) -> None:
+        self.out.emit(entry)
+        if entry["step"] % LINES_EVERY == 0 or entry["step"] == self.view.steps or "validation_loss" in entry:
+            self._say(entry)
+
+    def _on_evaluate(self, entry: dict[str, Any]) -> None:
+        if "loss" not in entry:  # before the first step
+            self.out.emit(entry)
+            self._say(entry)
+
+    def _on_warning(self, text: str) -> None:
+        if self.is_plain:
+            self.out.say(f"warning: {text}")
+
+
+def show(trainer: Trainer, out: Output) -> End:
+    """Run to the end, and show it; the trainer's own callbacks come after the display's."""
+    view = RunView(trainer.options.steps, trainer.entries)
+    is_plain = out.as_json or not out.console.is_terminal
+    trainer.callbacks = view.callbacks.then(_Lines(view, out, is_plain=is_plain).callbacks).then(trainer.callbacks)
+    if is_plain:
+        return trainer.run()
+    with Live(console=out.console, get_renderable=lambda: _panel(view), refresh_per_second=REFRESHES_PER_SECOND):
+        return trainer.run()

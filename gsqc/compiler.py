@@ -95,8 +95,8 @@ def _quantise_weights(
             first.setdefault(node.meta["parameter"], codes)
             base |= {f"{name}.{key}": array for key, array in codes.arrays.items()}
     tables, norm = names_outside_blocks(outline)
-    for table in dict.fromkeys(tables.values()):
-        base |= _table_arrays(table, captured.weights.float32(table))
+    for embedding in dict.fromkeys(tables.values()):
+        base |= _table_arrays(embedding, captured.weights.float32(embedding))
     final_norm = norm_codes(captured.weights.float32(norm))
     row = evaluate(OPS[final_norm.dequantise_op], list(final_norm.arrays.values()), final_norm.attributes)
     base |= {f"{norm}.m": row.m, f"{norm}.e": row.e}

@@ -18,7 +18,15 @@ from gsqc.capture.float_run import FloatRun, float_parameters, run_float
 from gsqc.errors import OptionError
 from gsqc.models import LoadedModel, load_model
 
-__all__ = ["CapturedModel", "FloatRun", "ModelConfig", "capture_loaded", "capture_model", "float_parameters", "run_float"]
+__all__ = [
+    "CapturedModel",
+    "FloatRun",
+    "ModelConfig",
+    "capture_loaded",
+    "capture_model",
+    "float_parameters",
+    "run_float",
+]
 
 
 def capture_model(model: Any, sequence_length: int) -> CapturedModel:

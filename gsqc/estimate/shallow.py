@@ -2,14 +2,15 @@
 """plan_model: the plan that `gsqc compile` would make, in seconds: from two layers, without code and without weights.
 
 All decoder blocks are one function that is called once per layer, so two layers show all there is to capture, and the
-rest are names. The weights of one layer are read, for the form of their codes. Passes, memory planning and schedules are
-the compiler's own: the plan is equal to that of the compiled bundle (tests/estimate).
+rest are names. The weights of one layer are read, for the form of their codes. Passes, memory planning and schedules
+are the compiler's own: the plan is equal to that of the compiled bundle (tests/estimate).
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import nn
 
@@ -44,11 +45,12 @@ def open_shallow(model: str) -> tuple[LoadedModel, list[str]]:
     """The opened model with its first layers only, and the names of all its parameters. Raises ModelError."""
     loaded = load_model(model)
     names = [name for name, _ in loaded.module.named_parameters()]
+    config: Any = loaded.module.config
     found = [
         (parent, key, child)
         for parent in loaded.module.modules()
         for key, child in parent.named_children()
-        if isinstance(child, nn.ModuleList) and len(child) == loaded.module.config.num_hidden_layers
+        if isinstance(child, nn.ModuleList) and len(child) == config.num_hidden_layers
     ]
     if len(found) != 1:
         raise ModelError("the model's decoder layers are not one list", "gsqc compiles Llama-like decoders")

@@ -18,6 +18,7 @@ from gsqc.cli.generate import generate
 from gsqc.cli.init import init
 from gsqc.cli.inspect import inspect
 from gsqc.cli.output import Output, print_error
+from gsqc.cli.plan import plan_command
 from gsqc.cli.runtime_library import RUNTIME_COMMANDS, import_without_torch
 from gsqc.cli.targets import targets
 from gsqc.cli.tokens import tokens
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(init)
+app.command("plan")(plan_command)
 app.command("compile")(compile_command)
 app.command()(train)
 app.command()(tokens)

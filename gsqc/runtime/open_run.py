@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
@@ -77,10 +78,11 @@ def _check_made_with(before: Mapping[str, Any], now: dict[str, str]) -> None:
 
 
 def _settings_text(run: Path, settings: Mapping[str, Any], now: dict[str, str]) -> str:
+    place, file = (shlex.quote(str(path)).replace("\n", " ") for path in (run, run / SETTINGS))
     head = (
         f"# Written by gsqc {__version__}.\n"
-        f"# Go on with this run:    gsqc train --resume {run}\n"
-        f"# Run the same once more: gsqc train --config {run / SETTINGS} --run ANOTHER\n\n"
+        f"# Go on with this run:    gsqc train --resume {place}\n"
+        f"# Run the same once more: gsqc train --config {file} --run ANOTHER\n\n"
     )
     return head + write_table("train", settings) + "\n" + write_table(RECORDED, now)
 

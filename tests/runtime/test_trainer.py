@@ -115,7 +115,7 @@ def test_an_error_of_a_callback_loses_no_step(place: Path) -> None:
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
     """While `full` is set nothing can be written to a run."""
     disk = {"full": False}
-    for name in ("save_state", "append_log"):
+    for name in ("save_state", "append_log", "write_log"):
         write = getattr(RunStore, name)
 
         def checked(*arguments: Any, write: Any = write) -> None:
@@ -140,6 +140,18 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(place: Path, full_disk: d
     assert [e.get("digest") for e in log] == [e.get("digest") for e in whole]
     for name in ("state.safetensors", "best.safetensors"):
         assert (place / "run" / name).read_bytes() == (place / "whole" / name).read_bytes()
+
+
+def test_a_disk_that_is_full_at_the_beginning_loses_nothing(place: Path, full_disk: dict[str, bool]) -> None:
+    """The line of the first evaluation and the state that it found best are written later."""
+    with open_at(place, eval_every=12) as trainer:
+        full_disk["full"] = True
+        trainer.callbacks.on_step = lambda entry: full_disk.update(full=entry["step"] < 3)
+        trainer.run()
+    log = [json.loads(line) for line in (place / "run" / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == list(range(13))
+    assert "validation_loss" in log[0]
+    assert FakeSession(place / "small.gsqc", place / "run", best=True).step_count == 0
 
 
 def test_a_disk_that_stays_full_is_an_error_at_the_end(place: Path, full_disk: dict[str, bool]) -> None:

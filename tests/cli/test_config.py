@@ -64,10 +64,10 @@ def test_every_line_of_init_is_a_setting(place: Path) -> None:
 
 
 def test_the_command_line_wins_over_the_file(place: Path) -> None:
-    (place / "s.toml").write_text(SETTINGS)
-    assert main(["train", "--config", "s.toml", "--lr", "2e-3", "--run", "runs/b"]) == 0
+    (place / "s.toml").write_text(SETTINGS + "mask_prompt = false\npacking = true\n")
+    assert main(["train", "--config", "s.toml", "--lr", "2e-3", "--run", "runs/b", "--no-packing"]) == 0
     config = json.loads((place / "runs" / "b" / "config.json").read_text())
-    assert (config["lr"], config["steps"]) == ("0.002", 3)
+    assert (config["lr"], config["steps"], config["mask_prompt"], config["packing"]) == ("0.002", 3, False, False)
 
 
 @pytest.mark.parametrize("again", ["config", "resume"])

@@ -13,9 +13,11 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 CPU_SECONDS = 3
@@ -142,30 +144,11 @@ def _unmarked(text: str) -> str:
 
 def marked_spans(text: str) -> tuple[str, list[tuple[int, int]]]:
     """The text without marks, and what lies between them. Raises ChatError where they are nested or cut."""
-    spans, parts, length, start = [], [], 0, None
-    for part in _split_marks(text):
-        if part in (OPEN, CLOSE):
-            if (part == OPEN) != (start is None):
-                raise ChatError("the chat template's generation blocks are nested or cut")
-            if start is not None:
-                spans.append((start, length))
-            start = length if part == OPEN else None
-        else:
-            parts.append(part)
-            length += len(part)
-    if start is not None:
+    marks, parts = re.findall(f"[{OPEN}{CLOSE}]", text), re.split(f"[{OPEN}{CLOSE}]", text)
+    if marks != [OPEN, CLOSE] * (len(marks) // 2):
         raise ChatError("the chat template's generation blocks are nested or cut")
-    return "".join(parts), spans
-
-
-def _split_marks(text: str) -> Iterator[str]:
-    for opened, piece in enumerate(text.split(OPEN)):
-        if opened:
-            yield OPEN
-        for closed, part in enumerate(piece.split(CLOSE)):
-            if closed:
-                yield CLOSE
-            yield part
+    ends = list(accumulate(map(len, parts)))
+    return "".join(parts), list(zip(ends[::2], ends[1::2], strict=False))
 
 
 class Renderer:

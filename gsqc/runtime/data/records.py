@@ -70,7 +70,10 @@ class RecordReader:
     def read(self, record: Any) -> Example:
         """One record. Raises ValueError."""
         if not isinstance(record, dict):
-            raise ValueError("not a JSON object")
+            array = (
+                " but an array (a file that is one array of records is named .json)" if isinstance(record, list) else ""
+            )
+            raise ValueError(f"not a JSON object{array}")
         shape = next((s for s, keys in SHAPES.items() if any(k in record for k in keys)), None)
         if shape is None:
             raise ValueError(f"the record has none of {', '.join(SHAPES)}")

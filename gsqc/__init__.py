@@ -1,4 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc compiles a language model into a fine-tuning step made of integers only."""
+"""gsqc compiles a language model into a fine-tuning step made of integers only.
+
+    import gsqc
+
+    gsqc.compile("smollm2-135m", "smol.gsqc", target="native", bits="4-8-8")
+    result = gsqc.train("smol.gsqc", "notes.jsonl", run="runs/notes", steps=200, lr=1e-3)
+    print(gsqc.generate("smol.gsqc", "Define LIBERTY", run="runs/notes"))
+
+`import gsqc` loads nothing else; each name loads what it needs when it is first used, and training never loads torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gsqc.api import compile, evaluate, generate, train
+    from gsqc.errors import GsqcError
+    from gsqc.runtime.callbacks import StopTraining
+    from gsqc.runtime.session import Session
+    from gsqc.runtime.train_result import TrainResult
+
+_WHERE = {
+    "compile": "gsqc.api",
+    "evaluate": "gsqc.api",
+    "generate": "gsqc.api",
+    "train": "gsqc.api",
+    "GsqcError": "gsqc.errors",
+    "Session": "gsqc.runtime.session",
+    "StopTraining": "gsqc.runtime.callbacks",
+    "TrainResult": "gsqc.runtime.train_result",
+}
+
+__all__ = [
+    "GsqcError",
+    "Session",
+    "StopTraining",
+    "TrainResult",
+    "compile",
+    "evaluate",
+    "generate",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'gsqc' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_WHERE[name]), name)

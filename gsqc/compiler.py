@@ -89,26 +89,33 @@ def _quantise_weights(
     for position, node in enumerate(outline.block_parameters):
         names = [layer[position] for layer in outline.parameters]
         is_norm = len(node.meta["shape"]) == 1
-        kind = "row16" if is_norm else _base_kind(captured, names, options)
+        kind = "row16" if is_norm else base_kind(captured, names, options)
         for name in names:
             codes = norm_codes(captured.weights.float32(name)) if is_norm else base_codes(captured.weights, name, kind)
             first.setdefault(node.meta["parameter"], codes)
             base |= {f"{name}.{key}": array for key, array in codes.arrays.items()}
-    embed = next(n.meta["parameter"] for n in outline.embed[0].all_input_nodes if "parameter" in n.meta)
-    norm, head = (
-        next(n.meta["parameter"] for n in node.all_input_nodes if "parameter" in n.meta) for node in outline.head[-2:]
-    )
-    for table in dict.fromkeys((embed, head)):
-        base |= _table_arrays(table, captured.weights.float32(table))
+    tables, norm = names_outside_blocks(outline)
+    for embedding in dict.fromkeys(tables.values()):
+        base |= _table_arrays(embedding, captured.weights.float32(embedding))
     final_norm = norm_codes(captured.weights.float32(norm))
     row = evaluate(OPS[final_norm.dequantise_op], list(final_norm.arrays.values()), final_norm.attributes)
     base |= {f"{norm}.m": row.m, f"{norm}.e": row.e}
     for name, table in captured.constants.items():
         base[name] = np.rint(table * 2.0**TABLE_FRACTION_BITS).astype(np.int32)[None]
-    return base, {"embed": embed, "head": head}, norm, first
+    return base, tables, norm, first
 
 
-def _base_kind(captured: CapturedModel, names: list[str], options: CompileOptions) -> str:
+def names_outside_blocks(outline: Outline) -> tuple[dict[str, str], str]:
+    """The parameters of embedding and head, and of the final norm."""
+    embed = next(n.meta["parameter"] for n in outline.embed[0].all_input_nodes if "parameter" in n.meta)
+    norm, head = (
+        next(n.meta["parameter"] for n in node.all_input_nodes if "parameter" in n.meta) for node in outline.head[-2:]
+    )
+    return {"embed": embed, "head": head}, norm
+
+
+def base_kind(captured: CapturedModel, names: list[str], options: CompileOptions) -> str:
+    """The codes that a weight of the block gets, whose name in each layer is given."""
     if options.base != "gguf":
         return options.base
     return _common_kind([captured.weights.code_kind(name) for name in names], "nf4")

@@ -16,9 +16,17 @@ from gsqc.capture.convert import convert_graph
 from gsqc.capture.export import export_model
 from gsqc.capture.float_run import FloatRun, float_parameters, run_float
 from gsqc.errors import OptionError
-from gsqc.models import load_model
+from gsqc.models import LoadedModel, load_model
 
-__all__ = ["CapturedModel", "FloatRun", "ModelConfig", "capture_model", "float_parameters", "run_float"]
+__all__ = [
+    "CapturedModel",
+    "FloatRun",
+    "ModelConfig",
+    "capture_loaded",
+    "capture_model",
+    "float_parameters",
+    "run_float",
+]
 
 
 def capture_model(model: Any, sequence_length: int) -> CapturedModel:
@@ -28,9 +36,13 @@ def capture_model(model: Any, sequence_length: int) -> CapturedModel:
 
     Raises ModelError, UnsupportedOperatorError (all operators at once), OptionError (fewer than 2 tokens).
     """
+    return capture_loaded(load_model(model), sequence_length)
+
+
+def capture_loaded(loaded: LoadedModel, sequence_length: int) -> CapturedModel:
+    """As `capture_model`, for a model that was opened already."""
     if sequence_length < 2:
         raise OptionError(f"sequence length {sequence_length}", "a sequence has at least 2 tokens")
-    loaded = load_model(model)
     exported = export_model(loaded.module, sequence_length)
     graph = convert_graph(exported, sequence_length)
     return CapturedModel(

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
+from gsqc.errors import RunError
 from gsqc.runtime.settings_file import SettingsFile, closest, read_settings
 from gsqc.runtime.store import SETTINGS
 
@@ -36,7 +37,8 @@ def settings_of(command: Any) -> dict[str, Any]:
 
 def _checked(file: SettingsFile, table: str, key: str, parameter: Any) -> Any:
     """The value of a key, as the command takes it."""
-    kind = parameter.type_descriptor.annotation
+    annotation = parameter.type_descriptor.annotation
+    kind = get_args(annotation)[0] if parameter.multiple else annotation
     types, wanted = _WANTED[kind if kind in _WANTED else str]
     value = file.tables[table][key]
     values = value if isinstance(value, list) and parameter.multiple else [value]
@@ -69,6 +71,8 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
 
 def _load_run(context: typer.Context, run: Path | None) -> Path | None:
     if run is not None:
+        if not (run / SETTINGS).is_file():
+            raise RunError(f"{run} has no {SETTINGS} to go on with", f"begin it: gsqc train BUNDLE … --run {run}")
         _load(context, run / SETTINGS)
         assert isinstance(context.default_map, dict)
         context.default_map["run"] = str(run)  # it may have been moved
@@ -90,10 +94,10 @@ def resolved(context: typer.Context) -> dict[str, Any]:
     return {name: context.params[name] for name in settings_of(context.command)}
 
 
-def recorded(context: typer.Context, option: str, name: str) -> dict[str, Any]:
-    """What the file's run was made with, by name, if `option` comes from that file; empty otherwise."""
+def recorded(context: typer.Context, option: str, name: str) -> list[Any]:
+    """What the file's run was made with under this name, if `option` comes from that file; else nothing."""
     file: SettingsFile | None = context.meta.get(_FILE)
     source = context.get_parameter_source(option)
     if file is None or source is None or source.name != "DEFAULT_MAP":
-        return {}
-    return {k: v for k, v in file.recorded().items() if k == name}
+        return []
+    return [value for key, value in file.recorded().items() if key == name]

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gsqc.cli.output import Output, printable
-from gsqc.runtime.trainer import Callbacks, End, Trainer
+from gsqc.runtime.callbacks import Callbacks, End
+from gsqc.runtime.trainer import Trainer
 from gsqc.runtime.view import RunView, duration
 
 LINES_EVERY = 5
@@ -20,7 +21,8 @@ LINES_EVERY = 5
 REFRESHES_PER_SECOND = 4
 
 
-def _panel(view: RunView) -> Group:
+def panel(view: RunView) -> Group:
+    """The display: how far, and the view's rows."""
     left = view.seconds_left
     head = Table.grid(padding=(0, 1))
     head.add_row(
@@ -38,54 +40,38 @@ def _panel(view: RunView) -> Group:
     return Group(head, body)
 
 
-class _Display:
-    """Passes what a trainer tells on to the view, and shows it. An entry that is evaluated comes in one line."""
+class _Lines:
+    """JSON lines, and plain lines where no display stays in place. An evaluation is in its step's line."""
 
-    def __init__(self, trainer: Trainer, out: Output, live: Live | None) -> None:
-        self.view = RunView(trainer.options.steps, trainer.entries)
-        self.out, self.live = out, live
-        self.callbacks = Callbacks(
-            self._on_step, self._on_evaluate, self._on_evaluating, self.view.on_save, self._on_warning
-        )
+    def __init__(self, view: RunView, out: Output, *, is_plain: bool) -> None:
+        self.view, self.out, self.is_plain = view, out, is_plain
+        self.callbacks = Callbacks(on_step=self._on_step, on_evaluate=self._on_evaluate, on_warning=self._on_warning)
 
-    def _show(self) -> None:
-        if self.live is not None:
-            self.live.update(_panel(self.view))
+    def _say(self, entry: dict[str, Any]) -> None:
+        if self.is_plain:
+            self.out.say(self.view.line(entry))
 
     def _on_step(self, entry: dict[str, Any]) -> None:
-        self.view.on_step(entry)
         self.out.emit(entry)
-        step = entry["step"]
-        if self.live is None and (step % LINES_EVERY == 0 or step == self.view.steps or "validation_loss" in entry):
-            self.out.say(self.view.line(entry))
-        self._show()
+        if entry["step"] % LINES_EVERY == 0 or entry["step"] == self.view.steps or "validation_loss" in entry:
+            self._say(entry)
 
     def _on_evaluate(self, entry: dict[str, Any]) -> None:
-        self.view.on_evaluate(entry)
         if "loss" not in entry:  # before the first step
             self.out.emit(entry)
-            if self.live is None:
-                self.out.say(self.view.line(entry))
-        self._show()
-
-    def _on_evaluating(self, done: int, count: int) -> None:
-        self.view.on_evaluating(done, count)
-        self._show()
+            self._say(entry)
 
     def _on_warning(self, text: str) -> None:
-        self.view.on_warning(text)
-        if self.live is None:
+        if self.is_plain:
             self.out.say(f"warning: {text}")
-        self._show()
 
 
 def show(trainer: Trainer, out: Output) -> End:
-    """Run to the end, and show it."""
-    if not out.console.is_terminal or out.as_json:
-        trainer.callbacks = _Display(trainer, out, None).callbacks
+    """Run to the end, and show it; the trainer's own callbacks come after the display's."""
+    view = RunView(trainer.options.steps, trainer.entries)
+    is_plain = out.as_json or not out.console.is_terminal
+    trainer.callbacks = view.callbacks.then(_Lines(view, out, is_plain=is_plain).callbacks).then(trainer.callbacks)
+    if is_plain:
         return trainer.run()
-    with Live(console=out.console, refresh_per_second=REFRESHES_PER_SECOND) as live:
-        display = _Display(trainer, out, live)
-        trainer.callbacks = display.callbacks
-        live.update(_panel(display.view))
+    with Live(console=out.console, get_renderable=lambda: panel(view), refresh_per_second=REFRESHES_PER_SECOND):
         return trainer.run()

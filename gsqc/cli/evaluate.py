@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gsqc.bundle import Bundle
+from gsqc.cli.data_options import DataOption, MaskPromptOption
 from gsqc.cli.output import BestOption, JsonOption, Output
 from gsqc.runtime.data import load_data
 from gsqc.runtime.session import Session
@@ -18,10 +19,11 @@ from gsqc.runtime.tokenizer import Tokenizer
 
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
-    data: Annotated[Path, typer.Option(help="JSONL with prompt and completion, or .txt.")],
+    data: DataOption,
     run: Annotated[Path | None, typer.Option(help="A run's directory; without it, the untrained adapter.")] = None,
     best: BestOption = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only the first sequences.")] = None,
+    mask_prompt: MaskPromptOption = True,
     threads: Annotated[int | None, typer.Option(min=1)] = None,
     json: JsonOption = False,
 ) -> None:
@@ -29,7 +31,7 @@ def evaluate(
     out = Output(json)
     require_state(run, BEST if best else STATE)
     opened = Bundle.open(bundle)
-    dataset = load_data(data, Tokenizer(opened), opened.manifest["sequence_length"])
+    dataset = load_data(data, Tokenizer(opened), opened.manifest["sequence_length"], mask_prompt=mask_prompt)
     if (report := dataset.report()) is not None:
         out.say(report)
     with out.console.status("evaluating"):

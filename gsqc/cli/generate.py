@@ -10,6 +10,7 @@ import typer
 
 from gsqc.bundle import Bundle
 from gsqc.cli.output import BestOption, JsonOption, Output
+from gsqc.runtime.data import chat_prompt
 from gsqc.runtime.schedule import parse_fraction
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, STATE, require_state
@@ -20,6 +21,8 @@ def generate(
     bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
     prompt: Annotated[str, typer.Option(help="The text to go on from, as a prompt of the training data.")],
     max_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
+    system: Annotated[str | None, typer.Option(help="The system message before it, with --chat.")] = None,
     run: Annotated[Path | None, typer.Option(help="A run's directory; without it, the untrained adapter.")] = None,
     best: BestOption = False,
     temperature: Annotated[str, typer.Option(help="0 takes the likeliest token.")] = "0",
@@ -33,7 +36,7 @@ def generate(
     require_state(run, BEST if best else STATE)
     opened = Bundle.open(bundle)
     tokenizer = Tokenizer(opened)
-    tokens = tokenizer.encode(prompt + "\n")
+    tokens = chat_prompt(tokenizer, prompt, system) if chat else tokenizer.encode_prompt(prompt)
     session = Session(opened, run, threads=threads, best=best)
     made: list[int] = []
     with out.console.status("generating") as status:

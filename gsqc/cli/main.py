@@ -3,19 +3,22 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 
 import typer
-from typer.exceptions import TyperException
+from typer.exceptions import Abort, TyperException
 
 from gsqc.cli.check import check
 from gsqc.cli.compile import compile_command
+from gsqc.cli.data import data_command
 from gsqc.cli.evaluate import evaluate
 from gsqc.cli.generate import generate
 from gsqc.cli.init import init
 from gsqc.cli.inspect import inspect
 from gsqc.cli.output import Output, print_error
+from gsqc.cli.plan import plan_command
 from gsqc.cli.targets import targets
 from gsqc.cli.tokens import tokens
 from gsqc.cli.train import train
@@ -28,9 +31,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(init)
+app.command("plan")(plan_command)
 app.command("compile")(compile_command)
 app.command()(train)
 app.command()(tokens)
+app.command("data")(data_command)
 app.command("eval")(evaluate)
 app.command()(generate)
 app.command()(check)
@@ -61,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(str(error), error.hint, as_json=as_json)
     except TyperException as error:
         print_error(error.format_message(), "gsqc --help, or gsqc COMMAND --help", as_json=as_json)
+    except (Abort, KeyboardInterrupt):
+        return 128 + signal.SIGINT
     return USER_ERROR
 
 

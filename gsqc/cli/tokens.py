@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 
 from gsqc.bundle import Bundle
+from gsqc.cli.data_options import DataOption, MaskPromptOption, PackingOption, ValidationOption
 from gsqc.cli.output import JsonOption, Output
 from gsqc.cli.train_options import (
     AccumulateOption,
     BatchOption,
     BundleArgument,
     ClipOption,
-    DataOption,
     DecayOption,
     LeastRateOption,
     RateOption,
@@ -25,7 +25,7 @@ from gsqc.cli.train_options import (
     StepsOption,
     WarmupOption,
 )
-from gsqc.runtime.data import load_data
+from gsqc.runtime.data import DataOptions, load_split
 from gsqc.runtime.open_run import run_config
 from gsqc.runtime.token_file import write_token_file
 from gsqc.runtime.tokenizer import Tokenizer
@@ -46,6 +46,9 @@ def tokens(
     batch: BatchOption = None,
     accumulate: AccumulateOption = 1,
     seed: SeedOption = 0,
+    validation: ValidationOption = None,
+    mask_prompt: MaskPromptOption = True,
+    packing: PackingOption = False,
     json: JsonOption = False,
 ) -> None:
     """Write what `gsqc train` with the same options would feed to BUNDLE, for gsqc-step."""
@@ -53,10 +56,11 @@ def tokens(
     options = TrainOptions(steps, lr, schedule, warmup, min_lr, weight_decay, clip, batch, accumulate, seed)
     opened = Bundle.open(bundle, check_machine=False)
     count = options.sequences_per_step(opened.manifest["batch"])
-    dataset = load_data(data, Tokenizer(opened), opened.manifest["sequence_length"])
+    reading = DataOptions(tuple(data), mask_prompt, packing, validation)
+    dataset, _ = load_split(reading, Tokenizer(opened), opened.manifest["sequence_length"])
     if (report := dataset.report()) is not None:
         out.say(report)
     order = list(islice(dataset.order(count, seed), steps))
-    write_token_file(output, opened, dataset.sequences, order, options, run_config(options, opened, data))
+    write_token_file(output, opened, dataset.sequences, order, options, run_config(options, opened, reading))
     out.say(f"wrote {output}: {len(dataset.sequences)} sequences, {steps} steps of {count}")
     out.emit({"tokens": str(output), "sequences": len(dataset.sequences), "steps": steps})

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from gsqc.cli.config import ConfigOption, ResumeOption, recorded, resolved
+from gsqc.cli.data_options import DataOption, MaskPromptOption, PackingOption, ValidationOption
 from gsqc.cli.display import show
 from gsqc.cli.output import JsonOption, Output
 from gsqc.cli.train_options import (
@@ -17,7 +18,6 @@ from gsqc.cli.train_options import (
     BatchOption,
     BundleArgument,
     ClipOption,
-    DataOption,
     DecayOption,
     LeastRateOption,
     RateOption,
@@ -26,9 +26,11 @@ from gsqc.cli.train_options import (
     StepsOption,
     WarmupOption,
 )
+from gsqc.runtime.callbacks import End
+from gsqc.runtime.data import DataOptions
 from gsqc.runtime.open_run import open_run
 from gsqc.runtime.train_options import TrainOptions
-from gsqc.runtime.trainer import End, Trainer
+from gsqc.runtime.trainer import Trainer
 
 
 def train(
@@ -38,7 +40,9 @@ def train(
     steps: StepsOption,
     lr: RateOption,
     run: Annotated[Path, typer.Option(help="Directory of the run: state, settings, log (docs/runs.md).")],
-    validation: Annotated[Path | None, typer.Option(help="Held-out data, in the form of --data.")] = None,
+    validation: ValidationOption = None,
+    mask_prompt: MaskPromptOption = True,
+    packing: PackingOption = False,
     schedule: ScheduleOption = "constant",
     warmup: WarmupOption = 0,
     min_lr: LeastRateOption = "0",
@@ -74,11 +78,11 @@ def train(
         eval_every=eval_every,
         patience=patience,
     )
-    made_with = {**recorded(context, "bundle", "bundle"), **recorded(context, "data", "data_sha256")}
-    settings = resolved(context)
-    with open_run(
-        bundle, data, run, options, validation=validation, threads=threads, settings=settings, made_with=made_with
-    ) as trainer:
+    names = {"bundle": "bundle", "data": "data_sha256", "validation": "validation_sha256"}
+    made_with = {name: value for option, name in names.items() for value in recorded(context, option, name)}
+    settings = {**resolved(context), **vars(options)}  # numbers in their one spelling
+    reading = DataOptions(tuple(data), mask_prompt, packing, validation)
+    with open_run(bundle, reading, run, options, threads=threads, settings=settings, made_with=made_with) as trainer:
         return _train(trainer, out)
 
 

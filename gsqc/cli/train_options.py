@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")]
-DataOption = Annotated[Path, typer.Option(help="JSONL with prompt and completion, or .txt.")]
 StepsOption = Annotated[int, typer.Option(min=1, help="Total steps: a run that has 3 of 6 does 3 more.")]
 RateOption = Annotated[str, typer.Option("--lr", help="Peak learning rate.")]
 ScheduleOption = Annotated[str, typer.Option(help="After the warm-up: constant, linear or cosine.")]

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from gsqc.graph import Function, value_of
 from gsqc.passes.add_clipping import squares_name
@@ -164,16 +165,15 @@ def build_schedules(
     evaluate.call("head_forward", binding.head("head_forward", _head_names(layers)))
     _decode(decode, binding, layers)
     built = {"prepare": prepare, "evaluate": evaluate, "prepare_decode": prepare_decode, "decode": decode}
-    for name, update_inside in (("train", True), ("gradient", False)):
-        built[name] = ScheduleBuilder(functions, plans, outside)
-        _train(built[name], binding, adapters, update_inside)
-    for name, add in (("clip", _clip), ("update", _update)):
-        built[name] = ScheduleBuilder(functions, plans, outside)
-        add(built[name], adapters, layers)
+    built |= {n: ScheduleBuilder(functions, plans, outside) for n in ("train", "gradient", "clip", "update")}
+    _train(built["train"], binding, adapters, update_inside=True)
+    _train(built["gradient"], binding, adapters, update_inside=False)
+    _clip(built["clip"], adapters, layers)
+    _update(built["update"], adapters, layers)
     return {name: schedule.build() for name, schedule in built.items() if schedule.calls or name == "prepare"}
 
 
-def _train(train: ScheduleBuilder, binding: Binding, adapters: Adapters, update_inside: bool) -> None:
+def _train(train: ScheduleBuilder, binding: Binding, adapters: Adapters, *, update_inside: bool) -> None:
     """One sequence, forward and backward."""
     layers = len(binding.parameters)
     names = _head_names(layers)
@@ -182,8 +182,7 @@ def _train(train: ScheduleBuilder, binding: Binding, adapters: Adapters, update_
     train.call("head_backward", binding.head("head_backward", {**names, "dx": f"dx.{layers}"}))
     for k in reversed(range(layers)):
         if binding.recompute and k < layers - 1:
-            again = {"x": f"x.{k}", "x_out": "x_out_again"}
-            train.call("block_forward", binding.layer("block_forward", k, again))
+            train.call("block_forward", binding.layer("block_forward", k, {"x": f"x.{k}", "x_out": "x_out_again"}))
         if update_inside:
             _backward_update_call(train, binding, k, adapters)
         else:
@@ -200,17 +199,20 @@ def _clip(clip: ScheduleBuilder, adapters: Adapters, layers: int) -> None:
     """The norm over all matrices, then the scale, which takes the place of 1 / tokens."""
     for k in reversed(range(layers)):
         for name, shape in adapters.items():
-            limbs = {f"grad_{limb}": f"layers.{k}.{name}_grad_{limb}" for limb in ("high", "low")}
-            _call_in_place(clip, squares_name(shape), limbs)
-    _call_in_place(clip, "clip_scale", {})
+            _call_in_place(clip, squares_name(shape), partial(_limb_name, f"layers.{k}.{name}"))
+    _call_in_place(clip, "clip_scale", partial(_limb_name, ""))
 
 
-def _call_in_place(schedule: ScheduleBuilder, function: str, names: dict[str, str]) -> None:
-    """Results x_out go to activations, then over x."""
-    schedule.call(function, lambda value: names.get(value, value))
+def _limb_name(matrix: str, value: str) -> str:
+    return f"{matrix}_{value}" if value.startswith("grad_") else value
+
+
+def _call_in_place(schedule: ScheduleBuilder, function: str, bind: Bind) -> None:
+    """Results x_out are written to activations, then copied over x: the function may read all of the old x."""
+    schedule.call(function, bind)
     for result, node in schedule.functions[function].results.items():
-        targets = tensor_names(result.removesuffix("_out"), value_of(node))
-        for source, target in zip(tensor_names(result, value_of(node)), targets, strict=True):
+        targets = tensor_names(bind(result.removesuffix("_out")), value_of(node))
+        for source, target in zip(tensor_names(bind(result), value_of(node)), targets, strict=True):
             schedule.copy(source, target)
 
 
@@ -235,7 +237,6 @@ def _backward_update_call(train: ScheduleBuilder, binding: Binding, layer: int, 
 
 
 def _update_call(update: ScheduleBuilder, function: str, matrix: str, gradient: str | None = None) -> None:
-    """New state is written to activations, then copied over the old: the update may read all of the old state."""
     placeholders = update.functions[function].placeholders
     shared = {n for n, node in placeholders.items() if node.meta.get("step_input")}
 
@@ -244,12 +245,6 @@ def _update_call(update: ScheduleBuilder, function: str, matrix: str, gradient: 
             return value
         if value == "p":
             return matrix
-        return f"{gradient or matrix}_{value}" if value.startswith("grad_") else f"{matrix}.{value}"
+        return _limb_name(gradient or matrix, value) if value.startswith("grad_") else f"{matrix}.{value}"
 
-    update.call(function, bind)
-    for result, node in update.functions[function].results.items():
-        old = result.removesuffix("_out")
-        sources = tensor_names(f"{matrix}.{result}", value_of(node))
-        targets = tensor_names(matrix if old == "p" else f"{matrix}.{old}", value_of(node))
-        for source, target in zip(sources, targets, strict=True):
-            update.copy(source, target)
+    _call_in_place(update, function, bind)

@@ -15,8 +15,9 @@
 #include "run.h"
 
 /* What a resumed run must share with its beginning, to be the same run. As in gsqc/runtime/open_run.py. */
-static const char *const FIXED[] = {"data_sha256",  "seed", "lr",                 "warmup", "schedule", "min_lr",
-                                    "weight_decay", "clip", "sequences_per_step", "steps"};
+static const char *const FIXED[] = {"data_sha256", "mask_prompt", "packing", "held_out_share", "seed",
+                                    "lr",          "warmup",      "schedule", "min_lr",        "weight_decay",
+                                    "clip",        "sequences_per_step", "steps"};
 
 static void check_settings(const run *r, yyjson_val *old, yyjson_val *settings) {
     yyjson_val *owner = yyjson_obj_get(old, "bundle");

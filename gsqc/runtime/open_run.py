@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
@@ -12,8 +12,8 @@ from typing import Any
 
 from gsqc import __version__
 from gsqc.bundle import Bundle
-from gsqc.errors import DataError, OptionError, RunError
-from gsqc.runtime.data import Dataset, load_data
+from gsqc.errors import OptionError, RunError
+from gsqc.runtime.data import DataOptions, data_digest, load_split, validation_share
 from gsqc.runtime.lock import RunLock
 from gsqc.runtime.session import Session
 from gsqc.runtime.settings_file import RECORDED, write_table
@@ -22,23 +22,28 @@ from gsqc.runtime.tokenizer import Tokenizer
 from gsqc.runtime.train_options import TrainOptions
 from gsqc.runtime.trainer import Trainer
 
-FIXED = ("data_sha256", "seed", "lr", "warmup", "schedule", "min_lr", "weight_decay", "clip", "sequences_per_step")
+FIXED = (
+    *("data_sha256", "mask_prompt", "packing", "held_out_share", "seed", "lr", "warmup", "schedule", "min_lr"),
+    *("weight_decay", "clip", "sequences_per_step"),
+)
 """What a resumed run must share with its beginning, to be the same run; `steps` too if the rate depends on it."""
 
 
-def file_sha256(path: Path) -> str:
-    """Of a data file's content. Raises DataError."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}", "check the path given with --data") from None
-
-
-def run_config(options: TrainOptions, bundle: Bundle, data: Path) -> dict[str, Any]:
-    """What a run directory remembers of how its bits came about."""
-    settings = options.settings(bundle.manifest["batch"])
-    return {**settings, "data": str(data), "data_sha256": file_sha256(data)}
+def run_config(options: TrainOptions, bundle: Bundle, reading: DataOptions) -> dict[str, Any]:
+    """What a run directory remembers of how its bits came about. Raises OptionError, DataError."""
+    share = validation_share(reading.validation)
+    config = {
+        **options.settings(bundle.manifest["batch"]),
+        "data": [str(path) for path in reading.data],
+        "data_sha256": data_digest(reading.data),
+        "mask_prompt": reading.mask_prompt,
+        "packing": reading.packing,
+        "validation": reading.validation,
+        "held_out_share": None if share is None else str(share),
+    }
+    if reading.validation is not None and share is None:
+        config["validation_sha256"] = data_digest([Path(reading.validation)])
+    return config
 
 
 def _is_same(old: Any, new: Any) -> bool:
@@ -53,6 +58,7 @@ def check_resume(session: Session, config: dict[str, Any]) -> None:
     assert session.store is not None
     old = session.store.config
     fixed = FIXED if config["schedule"] == "constant" else (*FIXED, "steps")
+    fixed = (*fixed, "validation_sha256") if "validation_sha256" in config else fixed
     changed = [k for k in fixed if k in old and not _is_same(old[k], config[k])]
     if session.step_count and changed:
         now = ", ".join(f"{k} was {old[k]}, is {config[k]}" for k in changed)
@@ -63,8 +69,8 @@ def check_resume(session: Session, config: dict[str, Any]) -> None:
 
 
 def _check_made_with(before: Mapping[str, Any], now: dict[str, str]) -> None:
-    for name, what in (("bundle", "bundle"), ("data_sha256", "data")):
-        if name in before and before[name] != now[name]:
+    for name, what in (("bundle", "bundle"), ("data_sha256", "data"), ("validation_sha256", "validation data")):
+        if name in before and name in now and before[name] != now[name]:
             raise RunError(
                 f"the {what} is not the one that the settings' run was made with (its sha256 differs)",
                 f"bring it back, or name another {what} on the command line",
@@ -72,10 +78,11 @@ def _check_made_with(before: Mapping[str, Any], now: dict[str, str]) -> None:
 
 
 def _settings_text(run: Path, settings: Mapping[str, Any], now: dict[str, str]) -> str:
+    place, file = (shlex.quote(str(path)).replace("\n", " ") for path in (run, run / SETTINGS))
     head = (
         f"# Written by gsqc {__version__}.\n"
-        f"# Go on with this run:    gsqc train --resume {run}\n"
-        f"# Run the same once more: gsqc train --config {run / SETTINGS} --run ANOTHER\n\n"
+        f"# Go on with this run:    gsqc train --resume {place}\n"
+        f"# Run the same once more: gsqc train --config {file} --run ANOTHER\n\n"
     )
     return head + write_table("train", settings) + "\n" + write_table(RECORDED, now)
 
@@ -83,36 +90,32 @@ def _settings_text(run: Path, settings: Mapping[str, Any], now: dict[str, str]) 
 @contextmanager
 def open_run(
     bundle: Path,
-    data: Path,
+    reading: DataOptions,
     run: Path,
     options: TrainOptions,
     *,
-    validation: Path | None = None,
     threads: int | None = None,
     settings: Mapping[str, Any] | None = None,
     made_with: Mapping[str, Any] | None = None,
-    target: str | None = None,
 ) -> Iterator[Trainer]:
     """A trainer for the run, which no other process can open until it is closed.
 
     `settings` is what config.toml gets, `made_with` what it was written with before (bundle, data_sha256), which must
     not have changed. Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
-    if validation is None and (options.patience or options.eval_every):
-        raise OptionError("--patience and --eval-every need held-out data", "give it with --validation FILE")
-    opened = Bundle.open(bundle, check_machine=target != "numpy")
-    config = run_config(options, opened, data)
-    now = {"bundle": opened.id, "data_sha256": config["data_sha256"]}
+    if reading.validation is None and (options.patience or options.eval_every):
+        raise OptionError("--patience and --eval-every need held-out data", "give it with --validation FILE or 10%")
+    opened = Bundle.open(bundle)
+    config = run_config(options, opened, reading)
+    now = {"bundle": opened.id} | {k: v for k, v in config.items() if k.endswith("_sha256")}
     _check_made_with(made_with or {}, now)
-    length, tokenizer = opened.manifest["sequence_length"], Tokenizer(opened)
-    dataset = load_data(data, tokenizer, length)
-    held_out = load_data(validation, tokenizer, length) if validation is not None else Dataset()
+    dataset, held_out = load_split(reading, Tokenizer(opened), opened.manifest["sequence_length"])
     lock = RunLock(run)
     try:
-        session = Session(opened, run, threads=threads, target=target)
+        session = Session(opened, run, threads=threads)
         check_resume(session, config)
         assert session.store is not None
-        trainer = Trainer(session, session.store, dataset, held_out.sequences, options)
+        trainer = Trainer(session, session.store, dataset, held_out.sequences if held_out else [], options)
         trainer.entries = session.store.resume_log(session.step_count)
         if trainer.end is None:
             session.store.begin(config, _settings_text(run, settings or {}, now))

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from gsqc.ops.accumulate import MAXIMUM_SEQUENCES
 from gsqc.optim import OPTIMIZERS
 from gsqc.plan import Plan
 from gsqc.runtime.data import WEIGHT_ONE, TokenSequence
+from gsqc.runtime.digest import state_digest
 from gsqc.runtime.executor import Executor, Kernels, default_threads
 from gsqc.runtime.requirements import require_gradients, require_sequence, require_session
 from gsqc.runtime.results import EvaluationResult, StepResult, mean_loss, mean_norm
@@ -110,13 +109,7 @@ class Session:
 
     def digest(self) -> str:
         """sha256 over the whole training state: the step, then each tensor's name, type, size and own sha256."""
-        state = list(self.state().items())
-        workers = self.threads
-        with ThreadPoolExecutor(workers) as pool:
-            parts = pool.map(_tensor_digests, (state[k::workers] for k in range(workers)))
-            by_name = dict(entry for part in parts for entry in part)
-        lines = [f"{name} {tensor.dtype.str} {tensor.size} {by_name[name]}" for name, tensor in state]
-        return hashlib.sha256("\n".join([f"step {self.step_count}", *lines]).encode()).hexdigest()
+        return state_digest(self.state(), self.step_count, self.threads)
 
     def save(self) -> None:
         """Write the state to the run directory; the old state survives a failure."""
@@ -252,7 +245,3 @@ class Session:
                 waiting = [*seen[-(self.sequence_length // 2) :], token]
                 window = 0
                 self._start()
-
-
-def _tensor_digests(tensors: list[tuple[str, Array]]) -> list[tuple[str, str]]:
-    return [(name, hashlib.sha256(tensor.data).hexdigest()) for name, tensor in tensors]

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from gsqc.errors import GsqcError, RunError
+from gsqc.runtime.callbacks import Callbacks, End, Entry, StopTraining
 from gsqc.runtime.data import Dataset, TokenSequence
 from gsqc.runtime.interruption import Interruption
 from gsqc.runtime.memory import peak_rss_bytes
@@ -19,36 +19,8 @@ from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, RunStore
 from gsqc.runtime.train_options import TrainOptions
 
-Entry = dict[str, Any]
 EVALUATIONS = 10
 """Evaluations of a run that does not say how often."""
-
-
-class StopTraining(Exception):
-    """A callback raises it to end the run after this step; the state is saved."""
-
-
-class End(StrEnum):
-    """Why a run ended."""
-
-    DONE = "done"
-    EARLY = "stopped early"
-    SIGNAL = "stopped"
-    CALLBACK = "stopped by a callback"
-
-
-@dataclass
-class Callbacks:
-    """What a run tells; each takes a line of the log (docs/runs.md), `on_warning` and `on_save` a text and a step.
-
-    on_evaluate comes after on_step of the same step, `on_evaluating` says how many of how many sequences are evaluated.
-    """
-
-    on_step: Callable[[Entry], object] = lambda entry: None
-    on_evaluate: Callable[[Entry], object] = lambda entry: None
-    on_evaluating: Callable[[int, int], object] = lambda done, count: None
-    on_save: Callable[[int], object] = lambda step: None
-    on_warning: Callable[[str], object] = lambda text: None
 
 
 class _Interrupted(Exception):
@@ -72,6 +44,7 @@ class Trainer:
     interruption: Interruption = field(default_factory=Interruption)
     _saved: int = -1
     _unlogged: list[Entry] = field(default_factory=list)
+    _is_log_stale: bool = False
     _is_whole: bool = True
     _best: tuple[dict[str, Any], int] | None = None
 
@@ -147,7 +120,8 @@ class Trainer:
         if is_due:
             with suppress(_Interrupted):  # made up for when the run goes on
                 self._evaluate(entry)
-        self._log(entry)
+        self._unlogged.append(entry)
+        self._attempt(self._write_log)
         if is_due or self.step % self.options.save_every == 0:
             self._try_save()
         self.callbacks.on_step(entry)
@@ -190,7 +164,8 @@ class Trainer:
         entry = self.entries[-1] if self.entries else {"step": 0}
         self._evaluate(entry)
         self.entries[len(self.entries) - bool(self.entries) :] = [entry]
-        self._attempt(lambda: self.store.write_log(self.entries))
+        self._is_log_stale = True
+        self._attempt(self._write_log)
         self.callbacks.on_evaluate(entry)
 
     def _evaluate(self, entry: Entry) -> None:
@@ -221,10 +196,14 @@ class Trainer:
             return False
         return True
 
-    def _log(self, entry: Entry) -> None:
-        self._unlogged.append(entry)
-        if self._attempt(lambda: self.store.append_log(self._unlogged)):
-            self._unlogged.clear()
+    def _write_log(self) -> None:
+        """What the log lacks; all of it if a line that it has was changed."""
+        if self._is_log_stale:
+            self.store.write_log(self.entries)
+        elif self._unlogged:
+            self.store.append_log(self._unlogged)
+        self._is_log_stale = False
+        self._unlogged.clear()
 
     def _try_save(self) -> None:
         self._attempt(self._save)
@@ -236,9 +215,7 @@ class Trainer:
 
     def _save(self) -> None:
         self._save_best()
-        if self._unlogged:
-            self.store.append_log(self._unlogged)
-            self._unlogged.clear()
+        self._write_log()
         if self.step > self._saved:
             self.session.save()
             self._saved = self.step

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from gsqc.runtime.callbacks import Callbacks
 from gsqc.runtime.progress import best_of, trend
 
 RECENT = 20
@@ -46,21 +47,25 @@ class RunView:
     warning: str = ""
     _times: list[float] = field(default_factory=lambda: [time.monotonic()])
 
-    def on_step(self, entry: dict[str, Any]) -> None:
-        """A step is done. `entries` is the trainer's list, which has it already."""
+    @property
+    def callbacks(self) -> Callbacks:
+        """What keeps the view up to date; `entries` is the trainer's list, which is so already."""
+        return Callbacks(self._on_step, self._on_evaluate, self._on_evaluating, self._on_save, self._on_warning)
+
+    def _on_step(self, entry: dict[str, Any]) -> None:
         self._times = [*self._times[-RECENT:], time.monotonic()]
         self.activity = ""
 
-    def on_evaluating(self, done: int, count: int) -> None:
+    def _on_evaluating(self, done: int, count: int) -> None:
         self.activity = f"evaluating {done} of {count}"
 
-    def on_evaluate(self, entry: dict[str, Any]) -> None:
+    def _on_evaluate(self, entry: dict[str, Any]) -> None:
         self.activity = ""
 
-    def on_save(self, step: int) -> None:
+    def _on_save(self, step: int) -> None:
         self.warning = ""
 
-    def on_warning(self, text: str) -> None:
+    def _on_warning(self, text: str) -> None:
         self.warning = text
 
     @property

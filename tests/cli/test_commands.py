@@ -56,11 +56,14 @@ def run_text(capsys: Capture, *arguments: object) -> tuple[int, str, str]:
 
 
 def test_eval(capsys: Capture, bundle: Path, data: Path) -> None:
-    assert run_json(capsys, "eval", bundle, "--data", data) == (0, [{"loss": 1.5, "perplexity": 4.48, "tokens": 12}])
+    assert run_json(capsys, "eval", bundle, "--data", data) == (
+        0,
+        [{"loss": 2.25, "perplexity": 2.0**2.25, "tokens": 12}],
+    )
     assert run_json(capsys, "eval", bundle, "--data", data, "--limit", 2)[1][0]["tokens"] == 8
     code, out, err = run_text(capsys, "eval", bundle, "--data", data)
     assert (code, err) == (0, "")
-    assert "loss 1.5000" in out
+    assert "loss 2.2500" in out
 
 
 def test_eval_of_a_run_without_a_state_is_no_eval_of_the_base(
@@ -181,7 +184,7 @@ def test_an_error_is_one_line(capsys: Capture, arguments: list[str]) -> None:
 
 
 def test_help(capsys: Capture) -> None:
-    assert "Commands" in run_text(capsys)[1]
+    assert "Commands" in run_text(capsys, "--help")[1]
     assert run_text(capsys, "--help")[0] == 0
     assert "--bits" in run_text(capsys, "compile", "--help")[1]
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from gsqc.cli.main import main
+from gsqc.runtime.callbacks import End
+from gsqc.runtime.data import DataOptions
 from gsqc.runtime.open_run import open_run
 from gsqc.runtime.train_options import TrainOptions
-from gsqc.runtime.trainer import End
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ class Killed(BaseException):
 
 def run_until(bundle: Path, data: Path, path: Path, stop: int, how: str) -> list[dict[str, Any]]:
     """Train until a step, or the end (stop 0): by a signal, a signal in the next evaluation, or a kill; the log."""
-    with open_run(bundle, data, path, OPTIONS, validation=data) as trainer:
+    with open_run(bundle, DataOptions((data,), validation=str(data)), path, OPTIONS) as trainer:
 
         def interrupt(*_: Any) -> None:
             if stop and trainer.step >= stop:

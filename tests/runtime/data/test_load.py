@@ -86,8 +86,9 @@ def test_plain_text_is_cut_without_a_gap(tmp_path: Path, tokenizer: Tokenizer) -
     text = "".join(chr(97 + k % 26) for k in range(40))
     (tmp_path / "data.txt").write_text(text)
     data = load_data(tmp_path / "data.txt", tokenizer, LENGTH)
-    assert "".join(counted(tokenizer, s) for s in data.sequences) == text[1:]
-    assert [s.weighted_tokens for s in data.sequences] == [16, 16, 7]
+    assert "".join(counted(tokenizer, s) for s in data.sequences) == text[1:] + "|"
+    assert [s.weighted_tokens for s in data.sequences] == [16, 16, 8]
+    assert (data.report(), data.record_lengths) == (None, [41])
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,8 @@ def test_plain_text_is_cut_without_a_gap(tmp_path: Path, tokenizer: Tokenizer) -
         ("[]", "not a JSON object"),
         ('{"prompt": "a"}', "no completion"),
         ('{"completion": "a"}', "no prompt"),
+        ('{"question": "a"}', "none of messages"),
+        ('{"text": "a"}', "a record of text in a file of prompt"),
         ('{"prompt": 1, "completion": "a"}', "prompt is not a text"),
         ('{"prompt": "a", "completion": null}', "completion is not a text"),
         ('{"prompt": "a", "completion": ""}', "completion is empty"),
@@ -129,7 +132,8 @@ def test_all_malformed_lines_are_counted(tmp_path: Path, tokenizer: Tokenizer) -
         ("data", b"a", "neither"),
         ("data.jsonl", b"", "empty"),
         ("data.txt", b"", "empty"),
-        ("data.txt", b"a", "empty"),
+        ("data.md", b" \n\n", "empty"),
+        ("data.json", b"[]", "empty"),
         ("data.jsonl", b'{"prompt": "\xff"}', "UTF-8"),
         ("data.txt", b"\xff", "UTF-8"),
         ("data.jsonl", b'{"prompt": "ppppppppppppppppppppppp", "completion": "c"}', "prompt alone"),
@@ -145,7 +149,7 @@ def test_a_file_that_gives_nothing_is_refused(
 
 def test_a_missing_file_and_a_directory(tmp_path: Path, tokenizer: Tokenizer) -> None:
     (tmp_path / "folder.jsonl").mkdir()
-    for name, reason in (("absent.jsonl", "no such data file"), ("folder.jsonl", "cannot read")):
+    for name, reason in (("absent.jsonl", "no such data file"), ("folder.jsonl", r"has no \.txt")):
         with pytest.raises(DataError, match=reason):
             load_data(tmp_path / name, tokenizer, LENGTH)
 

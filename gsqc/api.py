@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands as functions, as short as the command line; see `import gsqc`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from gsqc.bundle import Bundle
+from gsqc.errors import OptionError
+from gsqc.options import parse_compile_options
+from gsqc.runtime.callbacks import End
+from gsqc.runtime.data import DataOptions, chat_prompt, load_split
+from gsqc.runtime.tokenizer import Tokenizer
+from gsqc.runtime.train_result import TrainResult
+from gsqc.runtime.trainer import Trainer
+
+Place = str | Path
+
+
+def _none(_: Any) -> None: ...
+
+
+def compile(
+    model: Any,
+    output: Place | None = None,
+    *,
+    target: str = "native",
+    bits: str = "4-8-8",
+    base: str | None = None,
+    adapter: str = "lora:rank=16,alpha=32",
+    sequence_length: int = 128,
+    progress: Callable[[str], None] = _none,
+    **options: Any,
+) -> Path:
+    """Compile a model (a name, a directory, a .gguf file, or a Hugging Face model object) into a bundle; its path.
+
+    Options are those of `gsqc compile`; `options` are further fields of CompileOptions, such as batch, seed and force.
+    Without `output` the bundle is NAME.gsqc here. Raises OptionError, ModelError, UnsupportedOperatorError,
+    TargetError, BundleError.
+    """
+    from gsqc.models.catalogue import KNOWN_MODELS
+    from gsqc.targets import resolve_target
+
+    name = model if isinstance(model, str | Path) else getattr(model, "name_or_path", "") or "model"
+    place = Path(output) if output is not None else Path(f"{Path(name).stem}.gsqc")
+    parsed = parse_compile_options(
+        str(name),
+        bits=bits,
+        base=base,
+        adapter=adapter,
+        known_models=KNOWN_MODELS,
+        output=place,
+        target=resolve_target(target),
+        sequence_length=sequence_length,
+        **options,
+    )
+    try:
+        from gsqc.compiler import compile_model
+    except ModuleNotFoundError as error:
+        raise OptionError(f"the compiler is not installed ({error.name})", "pip install 'gsqc[compiler]'") from None
+    compile_model(str(model) if isinstance(model, Path) else model, parsed, progress)
+    return place
+
+
+def train(
+    bundle: Place,
+    data: Place | Sequence[Place],
+    *,
+    run: Place,
+    steps: int,
+    lr: float | str,
+    validation: Place | float | None = None,
+    mask_prompt: bool = True,
+    packing: bool = False,
+    threads: int | None = None,
+    progress: bool = True,
+    on_step: Callable[[dict[str, Any]], object] = _none,
+    on_evaluate: Callable[[dict[str, Any]], object] = _none,
+    on_save: Callable[[int], object] = _none,
+    **options: Any,
+) -> TrainResult:
+    """Fine-tune a bundle's adapter on files, or go on with what `run` holds; `validation` is a file or a share.
+
+    Options are those of `gsqc train`; `options` are further fields of TrainOptions, such as clip and patience. on_step
+    and on_evaluate get a line of the log (docs/runs.md) and may raise StopTraining; on_save gets the step. Ctrl-C saves
+    and returns. Raises OptionError, DataError, BundleError, RunError, TargetError.
+    """
+    from gsqc.runtime.callbacks import Callbacks
+    from gsqc.runtime.open_run import open_run
+    from gsqc.runtime.train_options import TrainOptions
+
+    chosen = TrainOptions(steps=steps, lr=lr, **options)
+    reading = _reading(data, mask_prompt, packing, validation)
+    settings = {"bundle": Path(bundle), **vars(reading), "run": Path(run), **vars(chosen), "threads": threads}
+    with open_run(Path(bundle), reading, Path(run), chosen, threads=threads, settings=settings) as trainer:
+        trainer.callbacks = Callbacks(on_step=on_step, on_evaluate=on_evaluate, on_save=on_save)
+        end = trainer.end or (_show(trainer) if progress else trainer.run())
+        return TrainResult(Path(run), str(end), trainer.step, trainer.session.digest(), trainer.entries)
+
+
+def _show(trainer: Trainer) -> End:
+    from gsqc.cli.display import show
+    from gsqc.cli.output import Output
+    from gsqc.runtime.notebook import in_notebook, show_in_notebook
+
+    return show_in_notebook(trainer) if in_notebook() else show(trainer, Output(False))
+
+
+def _reading(
+    data: Place | Sequence[Place], mask_prompt: bool, packing: bool, validation: Place | float | None
+) -> DataOptions:
+    places = [data] if isinstance(data, str | Path) else data
+    return DataOptions(
+        tuple(Path(p) for p in places), mask_prompt, packing, None if validation is None else str(validation)
+    )
+
+
+def _open(bundle: Place, run: Place | None, best: bool, threads: int | None) -> Any:
+    from gsqc.runtime.session import Session
+    from gsqc.runtime.store import BEST, STATE, require_state
+
+    place = None if run is None else Path(run)
+    require_state(place, BEST if best else STATE)
+    return Session(Bundle.open(Path(bundle)), place, threads=threads, best=best)
+
+
+def evaluate(
+    bundle: Place,
+    data: Place | Sequence[Place],
+    *,
+    run: Place | None = None,
+    best: bool = False,
+    mask_prompt: bool = True,
+    threads: int | None = None,
+) -> Any:
+    """Loss, perplexity and tokens of a bundle, or of what a run made of it, on files: an EvaluationResult."""
+    session = _open(bundle, run, best, threads)
+    reading = _reading(data, mask_prompt, False, None)
+    dataset, _ = load_split(reading, Tokenizer(session.bundle), session.sequence_length)
+    return session.evaluate(dataset.sequences)
+
+
+def generate(
+    bundle: Place,
+    prompt: str | Sequence[int],
+    *,
+    run: Place | None = None,
+    best: bool = False,
+    max_tokens: int = 64,
+    chat: bool = False,
+    system: str | None = None,
+    temperature: float | str = 0,
+    seed: int = 0,
+    threads: int | None = None,
+) -> str:
+    """Text after a prompt, by a bundle or by what a run made of it; `chat` puts it into the model's template."""
+    session = _open(bundle, run, best, threads)
+    tokenizer = Tokenizer(session.bundle)
+    if isinstance(prompt, str):
+        prompt = chat_prompt(tokenizer, prompt, system) if chat else tokenizer.encode_prompt(prompt)
+    return tokenizer.decode(list(session.generate(prompt, max_tokens, Fraction(str(temperature)), seed)))

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""gsqc data: what a data set becomes for a model, before it is trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from gsqc.bundle import Bundle
+from gsqc.cli.data_options import MaskPromptOption, PackingOption, ValidationOption
+from gsqc.cli.output import JsonOption, Output, printable
+from gsqc.errors import OptionError
+from gsqc.options import MAXIMUM_SEQUENCE
+from gsqc.runtime.data import DataOptions, Dataset, load_split
+from gsqc.runtime.data.summary import Bin, counts, example_numbers, example_parts, length_histogram
+from gsqc.runtime.tokenizer import Tokenizer
+
+_BAR = 30
+_SEQUENCE = 128
+
+
+def data_command(
+    data: Annotated[list[Path], typer.Argument(help="Files or directories, as --data of gsqc train.")],
+    bundle: Annotated[str, typer.Option(help="A bundle; or a model: a known name, a directory, a .gguf file.")],
+    seq: Annotated[int | None, typer.Option(min=1, help="Sequence length; of a bundle it is its own.")] = None,
+    mask_prompt: MaskPromptOption = True,
+    packing: PackingOption = False,
+    validation: ValidationOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show counts, token lengths and three examples of DATA as BUNDLE would be trained on it."""
+    out = Output(json)
+    with out.console.status("reading"):
+        tokenizer, length = _tokenizer(bundle, seq)
+        dataset, held_out = load_split(DataOptions(tuple(data), mask_prompt, packing, validation), tokenizer, length)
+        record = counts(dataset, length)
+    record["held_out_sequences"] = 0 if held_out is None else len(held_out.sequences)
+    bins = length_histogram(dataset.record_lengths)
+    examples = [example_parts(dataset.sequences[k], tokenizer) for k in example_numbers(len(dataset.sequences))]
+    _show(out, record, bins, examples, dataset)
+    out.emit(
+        {
+            **record,
+            "histogram": [[b.low, b.high, b.records] for b in bins],
+            "examples": [[{"text": text, "trained": trained} for text, trained in parts] for parts in examples],
+        }
+    )
+
+
+def _tokenizer(name: str, seq: int | None) -> tuple[Tokenizer, int]:
+    """Of a bundle, or of a model that was not compiled yet. Raises BundleError, ModelError, OptionError."""
+    if (Path(name) / "manifest.json").is_file():
+        bundle = Bundle.open(Path(name), check_machine=False)
+        length = int(bundle.manifest["sequence_length"])
+        if seq not in (None, length):
+            raise OptionError(f"--seq {seq} of a bundle of {length}", "leave --seq out, or give the model's name")
+        return Tokenizer(bundle), length
+    if seq is not None and seq > MAXIMUM_SEQUENCE:
+        raise OptionError(f"--seq {seq} is more than {MAXIMUM_SEQUENCE}", "give a shorter one")
+    try:
+        from gsqc.models import load_model
+
+        model = load_model(name)
+    except ModuleNotFoundError as error:
+        raise OptionError(
+            f"models are read by the compiler, which is not installed ({error.name})",
+            "pip install 'gsqc[compiler]', or give a bundle",
+        ) from None
+    if model.tokenizer_json is None:
+        raise OptionError(f"the model {name} has no tokenizer", "give a model that has a tokenizer.json")
+    return Tokenizer.of_model(model.tokenizer_json, model.metadata), seq or _SEQUENCE
+
+
+def _show(
+    out: Output, record: dict[str, Any], bins: list[Bin], examples: list[list[tuple[str, bool]]], dataset: Dataset
+) -> None:
+    shapes = ", ".join(f"{count:,} {name}" for name, count in record["shapes"].items())
+    out.say(
+        f"{record['records']:,} records ({shapes}) in {record['sequences']:,} sequences of {record['sequence_length']}"
+    )
+    share = record["trained_tokens"] / max(record["tokens"], 1)
+    out.say(
+        f"{record['tokens']:,} tokens, {record['trained_tokens']:,} with a loss ({share:.0%}); "
+        f"{record['padding_share']:.0%} of the sequences is padding"
+    )
+    out.say(dataset.report() or "nothing is cut")
+    if record["held_out_sequences"]:
+        out.say(f"{record['held_out_sequences']:,} sequences are held out")
+    longest = f"{record['shortest']:,} to {record['longest']:,}, median {record['median']:,}"
+    out.say(f"\ntokens of a record: {longest}")
+    out.console.print(_histogram(bins, record["sequence_length"]))
+    for number, parts in enumerate(examples, 1):
+        out.say(f"\nexample {number} of {len(examples)}{_legend(out)}")
+        _show_example(out, parts)
+
+
+def _histogram(bins: list[Bin], length: int) -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 1))
+    most = max(b.records for b in bins)
+    for b in bins:
+        bar = "█" * -(-b.records * _BAR // most)
+        style = "yellow" if b.low > length + 1 else ""
+        note = "longer than a sequence" if b.low > length + 1 else ""
+        table.add_row(f"{b.low:,} – {b.high:,}", f"{b.records:,}", Text(bar, style=style), note)
+    return table
+
+
+def _legend(out: Output) -> str:
+    return " (dimmed: no loss)" if out.console.is_terminal else ""
+
+
+def _show_example(out: Output, parts: list[tuple[str, bool]]) -> None:
+    """Dimmed where there is no loss; in lines of their own without a terminal, which cannot dim."""
+    if out.console.is_terminal:
+        text = Text()
+        for part, trained in parts:
+            text.append(printable(part), style="" if trained else "dim")
+        out.console.print(text, soft_wrap=True)
+        return
+    for part, trained in parts:
+        for line in printable(part).removesuffix("\n").split("\n"):
+            out.say(f"{'  loss' if trained else '     ·'} | {line}")

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""gsqc plan: what it prints, and its errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gsqc.cli.main import main
+from tests.estimate.conftest import deep_model  # noqa: F401
+
+Capture = pytest.CaptureFixture[str]
+SMALL = ["--seq", "32", "--adapter", "lora:rank=2,alpha=4", "--no-probe"]
+
+
+def test_text_and_json(capsys: Capture, deep_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    settings = pytest.importorskip("gsqc.estimate.settings")
+    monkeypatch.setattr(settings, "other_settings", lambda options: [options])  # each takes a second or two
+    assert main(["plan", str(deep_model), *SMALL, "--memory-mib", "10", "--json"]) == 0
+    (record,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert record["fits"] is False
+    assert record["step_seconds_measured"] is False
+    assert record["peak_bytes"] > record["planned_peak_bytes"] > 0
+    assert [s["recompute"] for s in record["settings"]] == ["blocks"]
+    assert main(["plan", str(deep_model), *SMALL, "--memory-mib", "4000"]) == 0
+    out = capsys.readouterr().out
+    assert "peak memory, about" in out
+    assert "not measured here" in out
+    assert out.count("fits") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["absent"], "there is no model absent"),
+        (["absent", "--bits", "3-3-3", "--seq", "0"], "--seq 0"),
+        (["absent", "--memory-mib", "0"], "memory-mib"),
+    ],
+)
+def test_errors(capsys: Capture, arguments: list[str], told: str) -> None:
+    assert main(["plan", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert told in err
+    assert err.count("\n") == 1

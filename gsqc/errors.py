@@ -38,3 +38,7 @@ class RunError(GsqcError):
 
 class TargetError(GsqcError):
     """A target is unknown, or this machine lacks what it needs."""
+
+
+class ExportError(GsqcError):
+    """An adapter or model cannot be written, or an adapter of another program does not fit a bundle."""

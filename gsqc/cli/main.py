@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 from gsqc.cli.check import check
 from gsqc.cli.compile import compile_command
 from gsqc.cli.evaluate import evaluate
+from gsqc.cli.export import export
 from gsqc.cli.generate import generate
 from gsqc.cli.inspect import inspect
 from gsqc.cli.output import print_error
@@ -32,6 +33,7 @@ app.command()(train)
 app.command()(tokens)
 app.command("eval")(evaluate)
 app.command()(generate)
+app.command()(export)
 app.command()(check)
 app.command()(inspect)
 app.command()(targets)

@@ -17,6 +17,7 @@ from gsqc.exchange.gguf_model import GGUF_TYPES, write_gguf_model
 from gsqc.exchange.hf_model import write_hf_model
 from gsqc.exchange.llama_cpp import write_gguf_adapter
 from gsqc.exchange.merge import BASES, MergedWeights, open_base
+from gsqc.exchange.onnx_model import data_of, write_onnx_model
 from gsqc.exchange.peft import write_peft
 from gsqc.exchange.place import check_place
 from gsqc.models.catalogue import KNOWN_MODELS
@@ -35,8 +36,11 @@ def export(
     peft: Annotated[Path | None, typer.Option(help="Write the adapter as a PEFT directory.")] = None,
     gguf: Annotated[Path | None, typer.Option(help="Write the adapter as a GGUF file for llama.cpp.")] = None,
     merged: Annotated[Path | None, typer.Option(help="Write the merged model: a directory, or NAME.gguf.")] = None,
-    model: Annotated[str | None, typer.Option(help="For --merged: what the bundle was compiled from.")] = None,
-    base: Annotated[str, typer.Option(help="For --merged: the trained or the original weights.")] = "trained",
+    onnx: Annotated[
+        Path | None, typer.Option(help="Write the merged model as ONNX: NAME.onnx, NAME.onnx.data.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Of a merged model: what the bundle was compiled from.")] = None,
+    base: Annotated[str, typer.Option(help="Of a merged model: the trained or the original weights.")] = "trained",
     dtype: Annotated[str | None, typer.Option(help="For --merged: f32, f16, bf16; q8_0 for .gguf.")] = None,
     base_name: Annotated[str | None, typer.Option(help="The base model's name or path in adapter_config.json.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what an earlier export wrote.")] = False,
@@ -44,54 +48,59 @@ def export(
 ) -> None:
     """Write what RUN has learned in the formats of other programs."""
     out = Output(json)
-    if peft is None and gguf is None and merged is None:
-        raise OptionError("nothing to export", "say what to write: --peft DIR, --gguf FILE or --merged DIR")
-    as_gguf = merged is not None and merged.suffix == ".gguf"
-    dtype = checked_dtype(dtype, as_gguf, base)
-    for place, option, directory in (
-        (peft, "--peft", True),
-        (gguf, "--gguf", False),
-        (merged, "--merged", not as_gguf),
-    ):
-        if place is not None:
-            check_place(place, force=force, option=option, directory=directory)
+    dtype = _checked_options(peft, gguf, merged, onnx, base, dtype, force)
     opened = Bundle.open(bundle, check_machine=False)
     adapter = read_adapter(opened, run)
     name = base_name or base_name_of(opened)
+
+    def tell(option: str, place: Path, what: str) -> None:
+        out.say(f"wrote {place}: {what}")
+        out.emit({option: str(place), "base": name, "steps": adapter.steps, "rounded": adapter.rounded})
+
     if peft is not None:
         write_peft(adapter, name, peft)
-        out.say(f"wrote {peft}: {_described(adapter)}, base {name}")
-        out.emit({"peft": str(peft), "base": name, "steps": adapter.steps, "rounded": adapter.rounded})
+        tell("peft", peft, f"{_described(adapter)}, base {name}")
     if gguf is not None:
         write_gguf_adapter(opened, adapter, name, gguf)
-        out.say(f"wrote {gguf}: {_described(adapter)}")
-        out.emit({"gguf": str(gguf), "base": name, "steps": adapter.steps, "rounded": adapter.rounded})
-    if merged is not None:
-        with out.console.status("merging"):
-            write_merged(opened, adapter, merged, model, base, dtype)
-        out.say(f"wrote {merged}: {name} and its adapter in one, {dtype}")
-        out.emit({"merged": str(merged), "base": name, "steps": adapter.steps, "dtype": dtype})
+        tell("gguf", gguf, _described(adapter))
+    if merged is None and onnx is None:
+        return
+    with out.console.status("merging"):
+        loaded, source = open_base(opened, model)
+        weights = MergedWeights(opened, loaded, adapter, base)
+        if merged is not None:
+            (write_gguf_model if merged.suffix == ".gguf" else write_hf_model)(weights, source, merged, dtype)
+            tell("merged", merged, f"{name} and its adapter in one, {dtype}")
+        if onnx is not None:
+            write_onnx_model(weights, onnx)
+            tell("onnx", onnx, f"{name} and its adapter in one, f32, weights in {data_of(onnx).name}")
 
 
-def checked_dtype(dtype: str | None, as_gguf: bool, base: str) -> str:
-    """The type of merged weights; OptionError for one that the format does not have."""
+def _checked_options(
+    peft: Path | None,
+    gguf: Path | None,
+    merged: Path | None,
+    onnx: Path | None,
+    base: str,
+    dtype: str | None,
+    force: bool,
+) -> str:
+    """The type of merged weights, after everything that can be wrong before anything is read."""
+    if all(place is None for place in (peft, gguf, merged, onnx)):
+        raise OptionError("nothing to export", "say what: --peft DIR, --gguf FILE, --merged DIR, --onnx FILE")
+    as_gguf = merged is not None and merged.suffix == ".gguf"
     known = tuple(GGUF_TYPES) if as_gguf else tuple(FLOAT_TYPES)
     dtype = dtype or ("f16" if as_gguf else "f32")
     if dtype not in known:
         raise OptionError(f"unknown --dtype {dtype}", f"one of: {', '.join(known)}")
     if base not in BASES:
         raise OptionError(f"unknown --base {base}", f"one of: {', '.join(BASES)}")
+    places = [("--peft", peft, True), ("--gguf", gguf, False), ("--merged", merged, not as_gguf)]
+    places += [("--onnx", onnx, False), ("--onnx", data_of(onnx) if onnx else None, False)]
+    for option, place, directory in places:
+        if place is not None:
+            check_place(place, force=force, option=option, directory=directory)
     return dtype
-
-
-def write_merged(bundle: Bundle, adapter: TrainedAdapter, path: Path, model: str | None, base: str, dtype: str) -> None:
-    """The merged model at `path`, as its suffix says."""
-    loaded, source = open_base(bundle, model)
-    weights = MergedWeights(bundle, loaded, adapter, base)
-    if path.suffix == ".gguf":
-        write_gguf_model(weights, source, path, dtype)
-    else:
-        write_hf_model(weights, source, path, dtype)
 
 
 def _described(adapter: TrainedAdapter) -> str:

@@ -14,6 +14,7 @@ from gsqc.cli.compile import compile_command
 from gsqc.cli.evaluate import evaluate
 from gsqc.cli.export import export
 from gsqc.cli.generate import generate
+from gsqc.cli.import_adapter import import_command
 from gsqc.cli.inspect import inspect
 from gsqc.cli.output import print_error
 from gsqc.cli.runtime_library import RUNTIME_COMMANDS, import_without_torch
@@ -34,6 +35,7 @@ app.command()(tokens)
 app.command("eval")(evaluate)
 app.command()(generate)
 app.command()(export)
+app.command("import")(import_command)
 app.command()(check)
 app.command()(inspect)
 app.command()(targets)

@@ -104,19 +104,25 @@ def adapter_slots(bundle: Bundle) -> list[tuple[str, int, str]]:
     return [(in_layer(module, k), k, short) for k in layers for short, module in modules.items()]
 
 
+def state_shape(bundle: Bundle, name: str) -> tuple[int, int]:
+    """The shape of an adapter matrix by its state's name; BundleError if the bundle has no such state."""
+    rank = bundle.manifest["adapter"]["rank"]
+    tensor = bundle.plan.buffers.get("state", {}).get(name)
+    if tensor is None or tensor.count % rank:
+        raise BundleError(f"the bundle's state has no adapter matrix {name} of rank {rank}", AGAIN)
+    return (rank, tensor.count // rank) if name.endswith("_a") else (tensor.count // rank, rank)
+
+
 def read_adapter(bundle: Bundle, run: Path) -> TrainedAdapter:
     """The adapter that a run of this bundle has saved. Raises RunError, BundleError."""
     require_state(run)
     saved = RunStore(run, bundle).load_state(bundle.plan.buffers.get("state", {}))
     assert saved is not None
     tensors, steps = saved
-    settings = bundle.manifest["adapter"]
-    rank = settings["rank"]
     linears = []
     for module, layer, short in adapter_slots(bundle):
-        try:
-            a, b = (tensors[f"layers.{layer}.{short}_{part}"] for part in "ab")
-            linears.append(LinearAdapter(module, layer, short, a.reshape(rank, -1), b.reshape(-1, rank)))
-        except (KeyError, ValueError):
-            raise BundleError(f"the bundle's state has no adapter of rank {rank} for {module}", AGAIN) from None
-    return TrainedAdapter(rank, settings["alpha"], tuple(linears), steps)
+        names = (f"layers.{layer}.{short}_{part}" for part in "ab")
+        a, b = (tensors[name].reshape(state_shape(bundle, name)) for name in names)
+        linears.append(LinearAdapter(module, layer, short, a, b))
+    settings = bundle.manifest["adapter"]
+    return TrainedAdapter(settings["rank"], settings["alpha"], tuple(linears), steps)

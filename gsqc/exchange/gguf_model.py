@@ -8,7 +8,7 @@ own: the 4-bit blocks of the base cannot hold what an adapter adds.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,9 @@ from gsqc.errors import ExportError
 from gsqc.exchange.llama_cpp import import_gguf
 from gsqc.exchange.merge import MergedWeights
 from gsqc.exchange.place import new_file
-from gsqc.models.gguf_file import Block, read_gguf
+
+if TYPE_CHECKING:
+    from gsqc.models.gguf_file import Block
 
 GGUF_TYPES = {"f32": "F32", "f16": "F16", "bf16": "BF16", "q8_0": "Q8_0"}
 """By the name that --dtype takes: ggml's name."""
@@ -27,6 +29,7 @@ _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8
 def write_gguf_model(weights: MergedWeights, source: Path, path: Path, dtype: str = "f16") -> None:
     """Write the file `path` after the GGUF file `source`. Raises ExportError; then `path` is as it was."""
     from gsqc.models.gguf import GgufWeights
+    from gsqc.models.gguf_file import read_gguf
 
     gguf = import_gguf()
     loaded = weights.loaded.weights

@@ -33,26 +33,32 @@ def check_place(path: Path, *, force: bool, option: str, directory: bool) -> Non
 
 
 @contextmanager
-def new_directory(path: Path) -> Iterator[Path]:
-    """A directory beside `path` to write in; it takes its place at the end, and a failure leaves what was there."""
+def workspace(path: Path) -> Iterator[Path]:
+    """A directory beside `path` to write in, which goes away at the end. What cannot be written is an ExportError."""
     with _errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
             yield work
-            work.chmod(0o755)
-            old = work.with_name(f"{work.name}.old")
-            if path.exists():
-                path.rename(old)
-            try:
-                work.rename(path)
-            except OSError:
-                if old.exists():
-                    old.rename(path)
-                raise
-            shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """A directory to write in; it takes the place of `path` at the end, and a failure leaves what was there."""
+    with workspace(path) as outer:
+        work, old = outer / "new", outer / "old"
+        work.mkdir(mode=0o755)
+        yield work
+        if path.exists():
+            path.rename(old)
+        try:
+            work.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from gguf import GGUFReader
 from safetensors.numpy import load_file
@@ -177,6 +178,33 @@ def test_a_gguf_adapter_adds_what_the_merged_file_has(from_gguf: Trained) -> Non
         delta = scale * tensors[f"{stored}.lora_b"] @ tensors[f"{stored}.lora_a"]
         expected = base.in_file_order(name, base.float32(name)) + delta
         np.testing.assert_array_equal(merged[stored], expected.astype(np.float32))
+
+
+def test_onnx_computes_what_the_merged_model_computes(from_directory: Trained) -> None:
+    """Batch and length are free."""
+    path = from_directory.folder / "onnx" / "m.onnx"
+    export(from_directory.bundle, from_directory.run, "--onnx", path, "--model", from_directory.model)
+    assert {p.name for p in path.parent.iterdir()} == {"m.onnx", "m.onnx.data"}
+    program = onnxruntime.InferenceSession(path)
+    merged = float_model(from_directory.merged())
+    logits = program.run(None, {"input_ids": np.array([TEXT, TEXT[::-1]])})[0]
+    for row, text in zip(logits, (TEXT, TEXT[::-1]), strict=True):
+        assert distance(row, model_logits(merged, text)) < SUMMATION
+    assert program.run(None, {"input_ids": np.array([TEXT[:1]])})[0].shape == (1, 1, 257)
+
+
+def test_an_exported_adapter_comes_back_bit_for_bit(from_gguf: Trained, tmp_path: Path) -> None:
+    """And a run that begins with it says what the first run says."""
+    arguments = ["import", from_gguf.bundle, "--peft", from_gguf.peft, "--run", tmp_path / "run"]
+    assert main([*map(str, arguments)]) == 0
+    first, second = Session(from_gguf.bundle, from_gguf.run), Session(from_gguf.bundle, tmp_path / "run")
+    assert second.step_count == 0
+    for name, tensor in first.state().items():
+        if name.endswith(("_a", "_b")):
+            np.testing.assert_array_equal(second.state()[name], tensor)
+    batch = random_sequences(first.bundle, 99, 0)
+    assert second.evaluate(batch) == first.evaluate(batch)
+    assert second.step(batch, RATE).step == 1
 
 
 def test_another_model_is_refused(

@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from gsqc.cli.check import check
+from gsqc.cli.compare import compare
 from gsqc.cli.compile import compile_command
 from gsqc.cli.evaluate import evaluate
 from gsqc.cli.export import export
@@ -17,6 +18,7 @@ from gsqc.cli.generate import generate
 from gsqc.cli.import_adapter import import_command
 from gsqc.cli.inspect import inspect
 from gsqc.cli.output import print_error
+from gsqc.cli.report import report
 from gsqc.cli.runtime_library import RUNTIME_COMMANDS, import_without_torch
 from gsqc.cli.targets import targets
 from gsqc.cli.tokens import tokens
@@ -38,6 +40,8 @@ app.command()(export)
 app.command("import")(import_command)
 app.command()(check)
 app.command()(inspect)
+app.command()(report)
+app.command()(compare)
 app.command()(targets)
 
 USER_ERROR = 2

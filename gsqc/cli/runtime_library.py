@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 
-RUNTIME_COMMANDS = ("train", "eval", "generate", "check")
+RUNTIME_COMMANDS = ("train", "eval", "generate", "check", "report")
 
 
 def import_without_torch() -> None:

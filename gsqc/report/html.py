@@ -85,8 +85,8 @@ header p{margin:6px 0 20px;color:var(--soft)}
 .tile b{display:block;font-size:21px;font-weight:650;font-variant-numeric:tabular-nums;line-height:1.3;
 overflow-wrap:anywhere}
 .tile small{color:var(--soft);font-size:12.5px}
-main{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:16px;margin-top:16px}
-.card{padding:16px 18px;min-width:0}.wide{grid-column:1/-1}
+main{display:flex;flex-wrap:wrap;gap:16px;margin-top:16px}
+.card{padding:16px 18px;min-width:0;flex:1 1 46%}.wide{flex-basis:100%}.card>svg{max-width:620px}
 h2{font-size:16px;margin:0 0 10px;font-weight:650}.note{margin:10px 0 0;color:var(--soft);font-size:13px}
 div.small{display:none}svg{display:block;width:100%;height:auto;overflow:visible}
 svg text{fill:var(--soft);font-size:12.5px;font-variant-numeric:tabular-nums}
@@ -110,7 +110,7 @@ background:var(--track);border-radius:8px;white-space:pre-wrap;overflow-wrap:any
 font-size:12px;margin-bottom:4px}.sample p+p{box-shadow:inset 3px 0 var(--s2)}
 details{margin-top:10px}summary{cursor:pointer;color:var(--soft);font-size:14px}
 footer{color:var(--soft);font-size:13px;padding-top:20px;padding-bottom:32px}
-@media(max-width:760px){main{grid-template-columns:minmax(0,1fr)}header,main,.tiles,footer{padding-left:14px;
+@media(max-width:760px){.card{flex-basis:100%}header,main,.tiles,footer{padding-left:14px;
 padding-right:14px}header{padding-top:20px}.tiles{grid-template-columns:1fr 1fr}.tile b{font-size:19px}
 .sample{grid-template-columns:1fr}div.large{display:none}div.small{display:block}svg text{font-size:14px}}
 @media print{body{background:#fff}.card,.tile{break-inside:avoid}}

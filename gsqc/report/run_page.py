@@ -40,8 +40,8 @@ def run_page(run: RunFiles, measured: Measured) -> str:
     """The HTML of a run."""
     model = measured.bundle.get("model", "")
     told = [f"{model}" if model else "", f"{run.steps} steps", f"bits {measured.bundle['bits']}" if model else ""]
-    cards = [_loss(run), _rate(run), *_optional_curves(run)]
-    cards += [*_memory(run, measured), *_time(measured), *_numbers(measured), *_samples(measured)]
+    cards = [_loss(run), *_samples(measured), _rate(run), *_optional_curves(run)]
+    cards += [*_memory(run, measured), *_time(measured), *_numbers(measured)]
     cards += [_settings(run, measured), _digests(run)]
     if measured.notes:
         cards.append(card("Not shown", table(enumerate(measured.notes, 1)), wide=True))
@@ -66,7 +66,7 @@ def _tiles(run: RunFiles) -> list[str]:
     if peak := max(run.series("peak_rss_bytes")[1], default=0):
         tiles.append(tile("peak memory", size(peak), "resident"))
     if run.digest:
-        tiles.append(tile("digest", run.digest[:10], f"after step {run.steps}"))
+        tiles.append(tile("digest", run.digest[:8], f"after step {run.steps}"))
     return tiles
 
 
@@ -156,8 +156,8 @@ def _samples(measured: Measured) -> list[str]:
     if not measured.samples:
         return []
     parts = [
-        f'<div class="sample"><h3>{escape(prompt)}</h3><p><small>before</small>{escape(before)}</p>'
-        f"<p><small>after</small>{escape(after)}</p></div>"
+        f'<div class="sample"><h3>{escape(prompt)}</h3><p><small>before</small>{escape(before.strip())}</p>'
+        f"<p><small>after</small>{escape(after.strip())}</p></div>"
         for prompt, before, after in measured.samples
     ]
     return [card("Before and after", "".join(parts), "The likeliest tokens, without sampling.", wide=True)]

@@ -69,7 +69,7 @@ def export(
         loaded, source = open_base(opened, model)
         weights = MergedWeights(opened, loaded, adapter, base)
         if merged is not None:
-            (write_gguf_model if merged.suffix == ".gguf" else write_hf_model)(weights, source, merged, dtype)
+            (write_gguf_model if _is_gguf(merged) else write_hf_model)(weights, source, merged, dtype)
             tell("merged", merged, f"{name} and its adapter in one, {dtype}")
         if onnx is not None:
             write_onnx_model(weights, onnx)
@@ -88,7 +88,9 @@ def _checked_options(
     """The type of merged weights, after everything that can be wrong before anything is read."""
     if all(place is None for place in (peft, gguf, merged, onnx)):
         raise OptionError("nothing to export", "say what: --peft DIR, --gguf FILE, --merged DIR, --onnx FILE")
-    as_gguf = merged is not None and merged.suffix == ".gguf"
+    as_gguf = merged is not None and _is_gguf(merged)
+    if dtype is not None and merged is None:
+        raise OptionError("--dtype is of a merged model", "add --merged DIR, or leave it out")
     known = tuple(GGUF_TYPES) if as_gguf else tuple(FLOAT_TYPES)
     dtype = dtype or ("f16" if as_gguf else "f32")
     if dtype not in known:
@@ -97,10 +99,17 @@ def _checked_options(
         raise OptionError(f"unknown --base {base}", f"one of: {', '.join(BASES)}")
     places = [("--peft", peft, True), ("--gguf", gguf, False), ("--merged", merged, not as_gguf)]
     places += [("--onnx", onnx, False), ("--onnx", data_of(onnx) if onnx else None, False)]
+    given = [place.absolute() for _, place, _ in places if place is not None]
+    if len(set(given)) < len(given):
+        raise OptionError("two exports go to the same place", "give each its own name")
     for option, place, directory in places:
         if place is not None:
             check_place(place, force=force, option=option, directory=directory)
     return dtype
+
+
+def _is_gguf(path: Path) -> bool:
+    return path.suffix.lower() == ".gguf"
 
 
 def _described(adapter: TrainedAdapter) -> str:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc report: a run as one HTML page."""
+"""gsqc report: a run as one HTML page.
+
+A run directory may be a stranger's, and so may the bundle that its config.json names: that bundle is read, but its
+compiled code runs only if the user named it with --bundle.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +38,10 @@ PAGE = "report.html"
 def report(
     run: Annotated[Path, typer.Argument(help="A run's directory.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The page; else report.html in RUN.")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="The run's bundle; else where config.json says it is.")] = None,
-    prompt: Annotated[list[str] | None, typer.Option("--sample", help="A prompt to answer before and after.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="The run's bundle, whose code may run.")] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--sample", help="A prompt to answer before and after; needs --bundle.")
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Of each answer.")] = 48,
     measure: Annotated[bool, typer.Option(help="Measure the time by op on this machine.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a page that -o names.")] = False,
@@ -48,8 +54,10 @@ def report(
     check_place(place, force=force or output is None, option="-o", directory=False)
     told = files.config.get("bundle_path")
     chosen = bundle or (Path(told) if isinstance(told, str) else None)
+    if prompt and bundle is None:
+        raise OptionError("answers are made by running the bundle's code", f"name it: --bundle {chosen or 'BUNDLE'}")
     with out.console.status("measuring"):
-        measured = _measured(files, chosen, prompt or [], max_tokens, measure, required=bundle is not None)
+        measured = _measured(files, chosen, prompt or [], max_tokens, measure, trusted=bundle is not None)
     with new_file(place) as work:
         work.write_text(run_page(files, measured), encoding="utf-8")
     for note in measured.notes:
@@ -59,16 +67,16 @@ def report(
 
 
 def _measured(
-    files: RunFiles, path: Path | None, prompts: list[str], max_tokens: int, timed: bool, *, required: bool
+    files: RunFiles, path: Path | None, prompts: list[str], max_tokens: int, timed: bool, *, trusted: bool
 ) -> Measured:
-    """What bundle and state tell. Where they cannot be read the page goes without, unless it was asked for."""
+    """What bundle and state tell. Where they cannot be read the page goes without, unless the bundle was named."""
     try:
         if path is None:
             raise OptionError("the run's config.json does not tell its bundle", "name it with --bundle")
         bundle = Bundle.open(path, check_machine=False)
         adapter = read_adapter(bundle, files.path)
     except GsqcError as error:
-        if required or prompts:
+        if trusted:
             raise
         return Measured(notes=[f"what the bundle tells: {error} ({error.hint})"])
     notes: list[str] = []
@@ -81,8 +89,10 @@ def _measured(
         "mantissa_bits": mantissa_bits,
         "bundle": _about(bundle),
     }
+    if not trusted and timed:
+        notes.append(f"time by op: it needs the bundle's code (gsqc report {files.path} --bundle {path})")
     try:
-        facts |= _run_session(bundle, files, prompts, max_tokens, timed) if timed or prompts else {}
+        facts |= _run_session(bundle, files, prompts, max_tokens, timed) if trusted and (timed or prompts) else {}
     except GsqcError as error:
         if prompts:
             raise

@@ -130,7 +130,7 @@ def _short(value: Any) -> str:
 
 def _hint(config: dict[str, Any], problems: list[str]) -> str:
     rank, alpha = config.get("r"), config.get("lora_alpha")
-    if len(problems) == 1 and "the bundle's" in problems[0] and type(rank) is int and type(alpha) is int:
+    if all("the bundle's" in p for p in problems) and type(rank) is int and type(alpha) is int:
         return f"compile the model with --adapter lora:rank={rank},alpha={alpha}"
     if len(problems) == 1 and problems[0].startswith("it is for"):
         return "if it is the same model under another name, add --any-base"

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import gsqc.cli.report
 from gsqc.bundle import Bundle
 from gsqc.cli.main import main
 from gsqc.exchange.adapter import read_adapter
@@ -36,16 +37,29 @@ def hashes(run: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in run.iterdir() if p.name != "report.html"}
 
 
-def test_a_page_of_a_run(run: Path) -> None:
+def test_a_page_of_a_run(bundle: Path, run: Path) -> None:
     before = hashes(run)
-    assert main(["report", str(run), "--sample", "ab", "--max-tokens", "3"]) == 0
+    assert main(["report", str(run), "--bundle", str(bundle), "--sample", "ab", "--max-tokens", "3"]) == 0
     text = check_page((run / "report.html").read_text()).text
     for title in ("Memory by part", "Time by op", "Adapter: shared exponents", "Base: exponents", "Before and after"):
         assert title in text
     assert "gse_matmul" in text
     assert hashes(run) == before
-    assert main(["report", str(run), "--no-measure"]) == 0
+    assert main(["report", str(run), "--bundle", str(bundle), "--no-measure"]) == 0
     assert "Time by op" not in (run / "report.html").read_text()
+
+
+def test_the_code_of_a_bundle_that_only_a_run_names_does_not_run(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(gsqc.cli.report, "Session")
+    assert main(["report", str(run)]) == 0
+    text = check_page((run / "report.html").read_text()).text
+    assert "Adapter: shared exponents" in text
+    assert "Time by op" not in text
+    assert "needs the bundle's code" in capsys.readouterr().out
+    assert main(["report", str(run), "--sample", "ab"]) == 2
+    assert "--bundle" in capsys.readouterr().err
 
 
 def test_what_is_measured(bundle: Path, run: Path) -> None:

@@ -16,6 +16,7 @@ from gsqc.cli.main import main
 from gsqc.errors import ExportError
 from gsqc.exchange.place import check_place, new_directory, new_file
 from tests.exchange.test_take_peft import bundle, matrices, take, write
+from tests.runtime.small_bundle import write_bundle
 
 __all__ = ["bundle"]
 
@@ -92,6 +93,8 @@ BAD_CALLS: dict[str, tuple[list[str], str]] = {
     "nothing to do": ([], "nothing to export"),
     "dtype": (["--merged", "{out}", "--dtype", "q8_0"], "unknown --dtype q8_0"),
     "base": (["--merged", "{out}", "--base", "best"], "unknown --base best"),
+    "dtype of nothing": (["--peft", "{out}", "--dtype", "f16"], "--dtype is of a merged model"),
+    "one place twice": (["--gguf", "{out}", "--merged", "{out}"], "the same place"),
     "no model told": (["--merged", "{out}"], "--model"),
     "absent model": (["--merged", "{out}", "--model", "absent"], "absent"),
     "in the way": (["--peft", "{peft}"], "is not empty"),
@@ -116,6 +119,15 @@ def test_calls_that_are_refused(bundle: Bundle, tmp_path: Path, case: str, capsy
 def test_a_run_without_a_state_is_no_export(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_export(bundle.path, tmp_path / "absent", "--peft", tmp_path / "out") == 2
     assert "no saved state" in capsys.readouterr().err
+
+
+def test_a_run_of_another_bundle_is_no_export(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    take(bundle, write(tmp_path / "peft", matrices()), tmp_path / "run")
+    other = write_bundle(tmp_path / "other.gsqc", seed=1)
+    assert run_export(other, tmp_path / "run", "--peft", tmp_path / "out") == 2
+    assert "belongs to another bundle" in capsys.readouterr().err
 
 
 def test_an_export_may_be_repeated_with_force(bundle: Bundle, tmp_path: Path) -> None:

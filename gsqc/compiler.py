@@ -171,9 +171,10 @@ def _manifest(
         "batch": options.batch,
         "seed": options.seed,
         "recompute": options.recompute,
+        "weights": options.weights,
         "operators": _operator_counts(step),
         "float_operators": sum(t.dtype.startswith("float") for t in _all_operators(step)),
-        "planned_peak_bytes": step.plan.peak_bytes,
+        "planned_peak_bytes": step.plan.peak_bytes + (step.plan.buffer_bytes("gradient") if options.batch > 1 else 0),
         "weights_bytes": sum(a.nbytes for a in base.values()),
         "plan": step.plan.to_json(),
     }

@@ -42,3 +42,7 @@ class TargetError(GsqcError):
 
 class ExportError(GsqcError):
     """An adapter or model cannot be written, or an adapter of another program does not fit a bundle."""
+
+
+class ConfigError(GsqcError):
+    """A settings file is missing or malformed; the text names file and line."""

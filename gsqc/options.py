@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from gsqc.errors import OptionError
+from gsqc.ops.accumulate import MAXIMUM_SEQUENCES
 from gsqc.optim import OPTIMIZERS
 
 LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
 RECOMPUTE = ("none", "blocks")
+WEIGHTS = ("small", "fast")
 BASES = ("gguf", "nf4", "gse4", "gse8")
 MAXIMUM_RANK = 256
 MAXIMUM_ALPHA = 1 << 16
 MAXIMUM_SEQUENCE = 8192
-MAXIMUM_BATCH = 64
+MAXIMUM_BATCH = MAXIMUM_SEQUENCES
 SEED_BITS = 62
 """The random generator takes a seed in two halves of 31 bits."""
 
@@ -94,10 +96,11 @@ class CompileOptions:
     target           a name of `gsqc targets`
     base             how the frozen weights are stored, of BASES: gguf keeps the codes of a GGUF file
     sequence_length  tokens of one sequence
-    batch            most sequences of one step
+    batch            sequences of one step, unless the training run says otherwise
     seed             of the adapter's initial values
     output           the bundle's directory
     recompute        of RECOMPUTE: blocks runs each block's forward again before its backward, which saves memory
+    weights          of WEIGHTS: fast keeps two 8-bit operands of each base weight, small makes them at each use
     dump             where to write the graph after each pass, or None
     force            overwrite a bundle that exists
     runner           put gsqc-step, built for the target, into the bundle
@@ -115,6 +118,7 @@ class CompileOptions:
     batch: int = 1
     seed: int = 0
     recompute: str = "blocks"
+    weights: str = "fast"
     dump: Path | None = None
     force: bool = False
     runner: bool = False
@@ -142,6 +146,8 @@ class CompileOptions:
             problems.append(f"--base {self.base} does not store {self.bits.w} bits (W=8 is gse8, W=4 the others)")
         if self.recompute not in RECOMPUTE:
             problems.append(f"unknown --recompute {self.recompute} (one of {', '.join(RECOMPUTE)})")
+        if self.weights not in WEIGHTS:
+            problems.append(f"unknown --weights {self.weights} (one of {', '.join(WEIGHTS)})")
         if self.optimizer not in OPTIMIZERS:
             problems.append(f"unknown --optimizer {self.optimizer} (one of {', '.join(OPTIMIZERS)})")
         if not self.adapter.linears or not set(self.adapter.linears) <= set(LINEARS):

@@ -11,6 +11,7 @@ expand_linear     quantise, gse_matmul, to_row
 share_repeated    equal calls are made once
 hoist_constants   what depends on frozen weights alone runs once per session
 add_optimizer     an update function per matrix shape
+add_clipping      the gradient's norm, and the scale that limits it
 lower_function    one kernel per call, memory planned
 build_schedules   the order of the calls, activations placed
 """
@@ -26,11 +27,12 @@ from typing import TYPE_CHECKING
 from gsqc.formats import Spec, flatten
 from gsqc.graph import Function, format_function, value_of
 from gsqc.models.codes import Codes
-from gsqc.optim import OPTIMIZERS
+from gsqc.optim import CLIP_INPUTS, OPTIMIZERS
 from gsqc.options import CompileOptions
+from gsqc.passes.add_clipping import TOTAL, add_clipping, total_value
 from gsqc.passes.add_lora import add_lora
 from gsqc.passes.add_loss import add_loss, build_embed, table_spec
-from gsqc.passes.add_optimizer import add_optimizer, state_values, update_name
+from gsqc.passes.add_optimizer import add_optimizer, state_values
 from gsqc.passes.build_schedules import ZEROS, Binding, build_schedules
 from gsqc.passes.differentiate import differentiate
 from gsqc.passes.expand_linear import expand_linear
@@ -131,17 +133,18 @@ def build_functions(
     dump("add_loss", *functions.values())
     _each(functions, expand_linear, "expand_linear", dump)
     _each(functions, share_repeated, "share_repeated", dump)
-    functions["block_prepare"] = hoist_constants(
-        "block_prepare", [functions["block_forward"], functions["block_backward"], decode]
-    )
+    # The head's operands are made chunk by chunk at each use: that costs 0.3 % of a step, and holding them 29 MB.
+    training = [functions["block_forward"], functions["block_backward"]] if options.weights == "fast" else []
+    functions["block_prepare"] = hoist_constants("block_prepare", [*training, decode])
     for node in decode.placeholders.values():
         node.meta["frozen"] = "trainable" in node.meta  # while tokens are generated the adapter does not change
     functions["block_prepare_decode"] = hoist_constants("block_prepare_decode", [decode], "adapter")
-    functions["head_prepare"] = hoist_constants("head_prepare", [functions["head_backward"]])
     dump("hoist_constants", *functions.values())
     updates = add_optimizer(OPTIMIZERS[options.optimizer], list(adapters.values()))
     dump("add_optimizer", *updates.values())
-    return {**functions, **updates}, adapters
+    clipping = add_clipping(list(adapters.values()))
+    dump("add_clipping", *clipping.values())
+    return {**functions, **updates, **clipping}, adapters
 
 
 def _collect_buffers(step: Step, functions: dict[str, Function], outline: Outline, options: CompileOptions) -> None:
@@ -157,20 +160,22 @@ def _collect_buffers(step: Step, functions: dict[str, Function], outline: Outlin
                 count *= n
             buffers[kind][tensor] = TensorPlan(spec.dtype, count)
 
+    # With small weights only generation has operands that are made ahead: they come and go as its cache does.
+    prepared = "prepared" if options.weights == "fast" else "cache"
     for function in functions.values():
         layers = range(len(outline.parameters)) if function.name.startswith("block") else [None]
         for layer in layers:
-            _collect_function(function, layer, outline, put)
+            _collect_function(function, layer, outline, prepared, put)
     optimizer = OPTIMIZERS[options.optimizer]
     for name, shape in step.adapters.items():
         put("state", name, _int32(shape))
         for state, value in state_values(optimizer, shape).items():
             put("state", f"{name}.{state}", value)
-        for limb in ("high", "low") if options.batch > 1 else ():
+        for limb in ("high", "low"):
             put("gradient", f"{name}_grad_{limb}", _int32(shape))
-    if options.batch == 1 and step.adapters:
-        put("input", ZEROS, _int32(max(step.adapters.values(), key=math.prod)))
-    for name in optimizer.inputs:
+    put("gradient", TOTAL, total_value())
+    put("input", ZEROS, _int32(max(step.adapters.values(), key=math.prod)))
+    for name in (*optimizer.inputs, *CLIP_INPUTS):
         put("input", name, _int32((1, 1)))
     for name in ("tokens", "labels", "weights"):
         put("input", name, _int32((options.sequence_length,)))
@@ -186,7 +191,9 @@ def _int32(shape: tuple[int, ...]) -> Spec:
     return Spec(shape, "int32")
 
 
-def _collect_function(function: Function, layer: int | None, outline: Outline, put: Callable[..., None]) -> None:
+def _collect_function(
+    function: Function, layer: int | None, outline: Outline, prepared: str, put: Callable[..., None]
+) -> None:
     prefix = "head" if layer is None else f"layers.{layer}"
     for name, node in function.placeholders.items():
         meta = node.meta
@@ -195,7 +202,7 @@ def _collect_function(function: Function, layer: int | None, outline: Outline, p
         elif "constant" in meta:
             put("base", meta["constant"], value_of(node))
         elif meta.get("prepared"):
-            put("prepared", f"{prefix}.{name}", value_of(node))
+            put(prepared, f"{prefix}.{name}", value_of(node))
         elif meta.get("cache"):
             put("cache", f"{prefix}.{name}", value_of(node))
 
@@ -223,9 +230,7 @@ def lower_step(
             step.plan.buffers["base"][tensor] = TensorPlan(spec.dtype, spec.shape[0] * spec.shape[1])
     step.plan.buffers["base"] |= {f"{norm}.m": TensorPlan("int16", config.hidden), f"{norm}.e": TensorPlan("int32", 1)}
     outside = {n: t for tensors in step.plan.buffers.values() for n, t in tensors.items()}
-    updates = [{name: update_name(shape) for name, shape in adapters.items()} for _ in layers]
-    binding = Binding(functions, outline.parameters, tables, norm, options.recompute == "blocks")
-    step.plan.schedules = build_schedules(
-        functions, step.plan.functions, outside, binding, updates, update_in_train=options.batch == 1
-    )
+    recompute, fast = options.recompute == "blocks", options.weights == "fast"
+    binding = Binding(functions, outline.parameters, tables, norm, recompute, fast)
+    step.plan.schedules = build_schedules(functions, step.plan.functions, outside, binding, adapters)
     return step

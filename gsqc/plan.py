@@ -86,7 +86,8 @@ class Plan:
     """Everything that a runtime follows.
 
     `buffers` are the tensors outside the arena by kind: base (frozen codes, from base.safetensors), prepared (computed
-    from them when a session starts), state (trained, saved), gradient (zeroed at each step), input, output.
+    from them when a session starts), state (trained, saved), gradient (sums of a step of several sequences or with
+    clipping, zeroed before it), input, output.
     """
 
     kernels: dict[str, KernelPlan] = field(default_factory=dict)
@@ -101,7 +102,7 @@ class Plan:
 
     @property
     def arena_bytes(self) -> int:
-        """The memory that the schedules share, one after the other."""
+        """The memory that the schedules share."""
         return max((self.scratch_bytes(name) + s.activation_bytes for name, s in self.schedules.items()), default=0)
 
     def buffer_bytes(self, *kinds: str) -> int:
@@ -110,8 +111,8 @@ class Plan:
 
     @property
     def peak_bytes(self) -> int:
-        """What a training session holds: the arena, prepared operands, state, gradients, inputs and outputs."""
-        return self.arena_bytes + self.buffer_bytes("prepared", "state", "gradient", "input", "output")
+        """What a session holds: arena, prepared operands, state, inputs, outputs; without the sums of "gradient"."""
+        return self.arena_bytes + self.buffer_bytes("prepared", "state", "input", "output")
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data; references are [name, offset, count]."""

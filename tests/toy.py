@@ -139,7 +139,6 @@ def build_toy(
     optimizer: str = "adamw",
     dump: Any = None,
     sizes: Sizes | None = None,
-    batch: int = 2,
 ) -> Toy:
     """The toy through every pass, with NF4 weights and adapters of rank 8."""
     sizes = sizes or Sizes()
@@ -157,8 +156,8 @@ def build_toy(
         bits=bits or Bits(4, 8, 8),
         adapter=AdapterOptions(rank=8, alpha=16, linears=linears),
         optimizer=optimizer,
-        batch=batch,
         recompute="none",
+        weights="fast",
     )
     functions, adapters = build_functions(captured, outline, codes, options, Dump(dump))
     step = lower_step(functions, adapters, captured, outline, options, {"embed": TABLE, "head": TABLE}, NORM)

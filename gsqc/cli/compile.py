@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from gsqc.cli.config import ConfigOption
 from gsqc.cli.output import JsonOption, Output
 from gsqc.errors import OptionError
 from gsqc.models.catalogue import KNOWN_MODELS
@@ -25,12 +26,14 @@ def compile_command(
     adapter: Annotated[str, typer.Option(help="lora:rank=16,alpha=32[,linears=q+v]")] = "lora:rank=16,alpha=32",
     optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
     seq: Annotated[int, typer.Option(help="Tokens per sequence.")] = 128,
-    batch: Annotated[int, typer.Option(help="Most sequences per step.")] = 1,
+    batch: Annotated[int, typer.Option(help="Sequences per step, unless train --batch says otherwise.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the adapter's initial values.")] = 0,
     recompute: Annotated[str, typer.Option(help="blocks (less memory) or none (faster); same bits.")] = "blocks",
+    weights: Annotated[str, typer.Option(help="small (least memory) or fast; same bits.")] = "fast",
     dump: Annotated[Path | None, typer.Option(help="Write the graph after each pass into this directory.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the bundle.")] = False,
     runner: Annotated[bool, typer.Option("--runner", help="Add gsqc-step, which trains without Python.")] = False,
+    config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Compile MODEL into an integer-only fine-tuning step."""
@@ -48,6 +51,7 @@ def compile_command(
         batch=batch,
         seed=seed,
         recompute=recompute,
+        weights=weights,
         dump=dump,
         force=force,
         runner=runner,

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from gsqc.bundle import Bundle
-from gsqc.cli.output import JsonOption, Output
+from gsqc.cli.output import BestOption, JsonOption, Output
 from gsqc.runtime.data import load_data
 from gsqc.runtime.session import Session
-from gsqc.runtime.store import require_state
+from gsqc.runtime.store import BEST, STATE, require_state
 from gsqc.runtime.tokenizer import Tokenizer
 
 
@@ -20,19 +20,20 @@ def evaluate(
     bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
     data: Annotated[Path, typer.Option(help="JSONL with prompt and completion, or .txt.")],
     run: Annotated[Path | None, typer.Option(help="A run's directory; without it, the untrained adapter.")] = None,
+    best: BestOption = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only the first sequences.")] = None,
     threads: Annotated[int | None, typer.Option(min=1)] = None,
     json: JsonOption = False,
 ) -> None:
     """Loss of BUNDLE, or of what a run made of it, on a file."""
     out = Output(json)
-    require_state(run)
+    require_state(run, BEST if best else STATE)
     opened = Bundle.open(bundle)
     dataset = load_data(data, Tokenizer(opened), opened.manifest["sequence_length"])
     if (report := dataset.report()) is not None:
         out.say(report)
     with out.console.status("evaluating"):
-        session = Session(opened, run, threads=threads)
+        session = Session(opened, run, threads=threads, best=best)
         result = session.evaluate(dataset.sequences[:limit])
     out.say(f"loss {result.loss:.4f}   perplexity {result.perplexity:.2f}   tokens {result.tokens}")
     out.emit({"loss": result.loss, "perplexity": result.perplexity, "tokens": result.tokens})

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gsqc.bundle import Bundle
-from gsqc.cli.output import JsonOption, Output
+from gsqc.cli.output import BestOption, JsonOption, Output
 from gsqc.errors import OptionError
 from gsqc.exchange.adapter import TrainedAdapter, read_adapter
 from gsqc.exchange.floats import FLOAT_TYPES
@@ -21,6 +21,7 @@ from gsqc.exchange.onnx_model import data_of, write_onnx_model
 from gsqc.exchange.peft import write_peft
 from gsqc.exchange.place import check_place
 from gsqc.models.catalogue import KNOWN_MODELS
+from gsqc.runtime.store import BEST, STATE
 
 
 def base_name_of(bundle: Bundle) -> str:
@@ -33,6 +34,7 @@ def base_name_of(bundle: Bundle) -> str:
 def export(
     bundle: Annotated[Path, typer.Argument(help="The bundle that the run was made with, for any machine.")],
     run: Annotated[Path, typer.Option(help="The run's directory.")],
+    best: BestOption = False,
     peft: Annotated[Path | None, typer.Option(help="Write the adapter as a PEFT directory.")] = None,
     gguf: Annotated[Path | None, typer.Option(help="Write the adapter as a GGUF file for llama.cpp.")] = None,
     merged: Annotated[Path | None, typer.Option(help="Write the merged model: a directory, or NAME.gguf.")] = None,
@@ -50,7 +52,7 @@ def export(
     out = Output(json)
     dtype = _checked_options(peft, gguf, merged, onnx, base, dtype, force)
     opened = Bundle.open(bundle, check_machine=False)
-    adapter = read_adapter(opened, run)
+    adapter = read_adapter(opened, run, BEST if best else STATE)
     name = base_name or base_name_of(opened)
 
     def tell(option: str, place: Path, what: str) -> None:

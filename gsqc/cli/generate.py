@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from gsqc.bundle import Bundle
-from gsqc.cli.output import JsonOption, Output
+from gsqc.cli.output import BestOption, JsonOption, Output
 from gsqc.runtime.schedule import parse_fraction
 from gsqc.runtime.session import Session
-from gsqc.runtime.store import require_state
+from gsqc.runtime.store import BEST, STATE, require_state
 from gsqc.runtime.tokenizer import Tokenizer
 
 
@@ -21,6 +21,7 @@ def generate(
     prompt: Annotated[str, typer.Option(help="The text to go on from, as a prompt of the training data.")],
     max_tokens: Annotated[int, typer.Option(min=1)] = 64,
     run: Annotated[Path | None, typer.Option(help="A run's directory; without it, the untrained adapter.")] = None,
+    best: BestOption = False,
     temperature: Annotated[str, typer.Option(help="0 takes the likeliest token.")] = "0",
     seed: Annotated[int, typer.Option(min=0, help="Of the draws, at a temperature above 0.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1)] = None,
@@ -29,11 +30,11 @@ def generate(
     """Generate from BUNDLE, or from what a run made of it."""
     out = Output(json)
     heat = parse_fraction(temperature, "--temperature", 100)
-    require_state(run)
+    require_state(run, BEST if best else STATE)
     opened = Bundle.open(bundle)
     tokenizer = Tokenizer(opened)
     tokens = tokenizer.encode(prompt + "\n")
-    session = Session(opened, run, threads=threads)
+    session = Session(opened, run, threads=threads, best=best)
     made: list[int] = []
     with out.console.status("generating") as status:
         for token in session.generate(tokens, max_tokens, heat, seed):

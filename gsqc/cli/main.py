@@ -16,8 +16,9 @@ from gsqc.cli.evaluate import evaluate
 from gsqc.cli.export import export
 from gsqc.cli.generate import generate
 from gsqc.cli.import_adapter import import_command
+from gsqc.cli.init import init
 from gsqc.cli.inspect import inspect
-from gsqc.cli.output import print_error
+from gsqc.cli.output import Output, print_error
 from gsqc.cli.report import report
 from gsqc.cli.runtime_library import RUNTIME_COMMANDS, import_without_torch
 from gsqc.cli.targets import targets
@@ -31,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(init)
 app.command("compile")(compile_command)
 app.command()(train)
 app.command()(tokens)
@@ -45,11 +47,21 @@ app.command()(compare)
 app.command()(targets)
 
 USER_ERROR = 2
+START = """gsqc fine-tunes a language model with integers only: the same bits on every machine.
+
+  gsqc compile smollm2-135m -o model.gsqc                                           a model becomes a bundle
+  gsqc train model.gsqc --data notes.jsonl --steps 200 --lr 1e-3 --run runs/first   fine-tune it; Ctrl-C saves
+  gsqc generate model.gsqc --run runs/first --prompt "…"                            use what it learned
+
+gsqc init writes a file with all settings; gsqc --help lists the commands, gsqc COMMAND --help their options."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. The exit code is 0; 1 if a check finds a difference; 2 for a user's error; 130 on Ctrl-C."""
-    argv = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    if not argv:
+        Output(False).say(START)
+        return 0
     as_json = "--json" in argv
     if argv[0] in RUNTIME_COMMANDS:
         import_without_torch()

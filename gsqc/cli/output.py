@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines only.")]
+BestOption = Annotated[bool, typer.Option("--best", help="Take the run's state of the lowest held-out loss.")]
 
 
 class Output:

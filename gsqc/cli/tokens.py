@@ -11,34 +11,52 @@ import typer
 
 from gsqc.bundle import Bundle
 from gsqc.cli.output import JsonOption, Output
-from gsqc.cli.train import run_config
+from gsqc.cli.train_options import (
+    AccumulateOption,
+    BatchOption,
+    BundleArgument,
+    ClipOption,
+    DataOption,
+    DecayOption,
+    LeastRateOption,
+    RateOption,
+    ScheduleOption,
+    SeedOption,
+    StepsOption,
+    WarmupOption,
+)
 from gsqc.runtime.data import load_data
-from gsqc.runtime.schedule import Schedule, parse_fraction
+from gsqc.runtime.open_run import run_config
 from gsqc.runtime.token_file import write_token_file
 from gsqc.runtime.tokenizer import Tokenizer
+from gsqc.runtime.train_options import TrainOptions
 
 
 def tokens(
-    bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote, for any machine.")],
-    data: Annotated[Path, typer.Option(help="JSONL with prompt and completion, or .txt.")],
-    steps: Annotated[int, typer.Option(min=1, help="Steps that the file is for.")],
-    lr: Annotated[str, typer.Option(help="Peak learning rate.")],
+    bundle: BundleArgument,
+    data: DataOption,
+    steps: StepsOption,
+    lr: RateOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write, NAME.safetensors.")],
-    seed: Annotated[int, typer.Option(min=0, help="Of the data's order.")] = 0,
-    warmup: Annotated[int, typer.Option(min=0, help="Steps of linear warm-up.")] = 0,
-    schedule: Annotated[str, typer.Option(help="constant or linear (to zero).")] = "constant",
-    weight_decay: Annotated[str, typer.Option(help="Decoupled, as in AdamW.")] = "0",
+    schedule: ScheduleOption = "constant",
+    warmup: WarmupOption = 0,
+    min_lr: LeastRateOption = "0",
+    weight_decay: DecayOption = "0",
+    clip: ClipOption = None,
+    batch: BatchOption = None,
+    accumulate: AccumulateOption = 1,
+    seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
     """Write what `gsqc train` with the same options would feed to BUNDLE, for gsqc-step."""
     out = Output(json)
-    plan = Schedule(parse_fraction(lr, "--lr", 1), steps, warmup, schedule)
+    options = TrainOptions(steps, lr, schedule, warmup, min_lr, weight_decay, clip, batch, accumulate, seed)
     opened = Bundle.open(bundle, check_machine=False)
+    count = options.sequences_per_step(opened.manifest["batch"])
     dataset = load_data(data, Tokenizer(opened), opened.manifest["sequence_length"])
     if (report := dataset.report()) is not None:
         out.say(report)
-    settings = {"lr": lr, "warmup": warmup, "schedule": schedule, "weight_decay": weight_decay, "seed": seed}
-    order = list(islice(dataset.order(opened.manifest["batch"], seed), steps))
-    write_token_file(output, opened, dataset.sequences, order, plan, run_config({**settings, "steps": steps}, data))
-    out.say(f"wrote {output}: {len(dataset.sequences)} sequences, {steps} steps of {opened.manifest['batch']}")
+    order = list(islice(dataset.order(count, seed), steps))
+    write_token_file(output, opened, dataset.sequences, order, options, run_config(options, opened, data))
+    out.say(f"wrote {output}: {len(dataset.sequences)} sequences, {steps} steps of {count}")
     out.emit({"tokens": str(output), "sequences": len(dataset.sequences), "steps": steps})

@@ -3,159 +3,103 @@
 
 from __future__ import annotations
 
-import hashlib
-import resource
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from fractions import Fraction
+import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gsqc.bundle import Bundle
-from gsqc.cli.interruption import Interruption
+from gsqc.cli.config import ConfigOption, ResumeOption, recorded, resolved
+from gsqc.cli.display import show
 from gsqc.cli.output import JsonOption, Output
-from gsqc.errors import GsqcError, RunError
-from gsqc.runtime.data import Dataset, load_data
-from gsqc.runtime.schedule import Schedule, parse_fraction
-from gsqc.runtime.session import Session, StepResult
-from gsqc.runtime.tokenizer import Tokenizer
-
-FIXED = ("data_sha256", "seed", "lr", "warmup", "schedule", "weight_decay")
-"""What a resumed run must share with its beginning, so that it is the same run."""
-
-
-def peak_rss_bytes() -> int:
-    """The largest resident memory of this process so far."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        # ru_maxrss also counts what the process that started this one held, so it is the second choice.
-        return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-
-
-def run_config(options: dict[str, Any], data: Path) -> dict[str, Any]:
-    """What a run directory remembers: the options, and which data they were given with."""
-    with data.open("rb") as file:
-        return {**options, "data": str(data), "data_sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _check_resume(session: Session, config: dict[str, Any]) -> None:
-    """RunError if a run with saved steps would go on with other settings."""
-    assert session.store is not None
-    old = session.store.config
-    fixed = (*FIXED, "steps") if config["schedule"] == "linear" else FIXED
-    changed = [k for k in fixed if k in old and old[k] != config[k]]
-    if session.step_count and changed:
-        now = ", ".join(f"{k} was {old[k]}, is {config[k]}" for k in changed)
-        raise RunError(
-            f"{session.store.path} has {session.step_count} steps with other settings: {now}",
-            "give the settings that it began with, or start a new run with another --run",
-        )
+from gsqc.cli.train_options import (
+    AccumulateOption,
+    BatchOption,
+    BundleArgument,
+    ClipOption,
+    DataOption,
+    DecayOption,
+    LeastRateOption,
+    RateOption,
+    ScheduleOption,
+    SeedOption,
+    StepsOption,
+    WarmupOption,
+)
+from gsqc.runtime.open_run import open_run
+from gsqc.runtime.train_options import TrainOptions
+from gsqc.runtime.trainer import End, Trainer
 
 
 def train(
-    bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
-    data: Annotated[Path, typer.Option(help="JSONL with prompt and completion, or .txt.")],
-    steps: Annotated[int, typer.Option(min=1, help="Total steps: a run that has 3 of 6 does 3 more.")],
-    lr: Annotated[str, typer.Option(help="Peak learning rate.")],
-    run: Annotated[Path, typer.Option(help="Directory of the run: state, config, log.")],
-    seed: Annotated[int, typer.Option(min=0, help="Of the data's order.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="The result does not depend on it.")] = None,
-    warmup: Annotated[int, typer.Option(min=0, help="Steps of linear warm-up.")] = 0,
-    schedule: Annotated[str, typer.Option(help="constant or linear (to zero).")] = "constant",
-    weight_decay: Annotated[str, typer.Option(help="Decoupled, as in AdamW.")] = "0",
+    context: typer.Context,
+    bundle: BundleArgument,
+    data: DataOption,
+    steps: StepsOption,
+    lr: RateOption,
+    run: Annotated[Path, typer.Option(help="Directory of the run: state, settings, log (docs/runs.md).")],
+    validation: Annotated[Path | None, typer.Option(help="Held-out data, in the form of --data.")] = None,
+    schedule: ScheduleOption = "constant",
+    warmup: WarmupOption = 0,
+    min_lr: LeastRateOption = "0",
+    weight_decay: DecayOption = "0",
+    clip: ClipOption = None,
+    batch: BatchOption = None,
+    accumulate: AccumulateOption = 1,
+    seed: SeedOption = 0,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between saves.")] = 20,
+    eval_every: Annotated[int | None, typer.Option(min=1, help="Steps between evaluations; else 10 a run.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many evaluations without a lower loss.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="The result does not depend on it.")] = None,
+    config: ConfigOption = None,
+    resume: ResumeOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Fine-tune BUNDLE's adapter; resumes what the run directory holds. Ctrl-C saves and stops."""
+    """Fine-tune BUNDLE's adapter; goes on with what the run directory holds. Ctrl-C saves and stops."""
     out = Output(json)
-    rate, decay = parse_fraction(lr, "--lr", 1), parse_fraction(weight_decay, "--weight-decay", 1)
-    plan = Schedule(rate, steps, warmup, schedule)
-    opened = Bundle.open(bundle)
-    dataset = load_data(data, Tokenizer(opened), opened.manifest["sequence_length"])
-    if (report := dataset.report()) is not None:
-        out.say(report)
-    session = Session(opened, run, threads=threads)
-    settings = {"lr": lr, "warmup": warmup, "schedule": schedule, "weight_decay": weight_decay, "seed": seed}
-    config = run_config({**settings, "steps": steps}, data)
-    _check_resume(session, config)
-    if session.step_count >= steps:
-        out.say(f"{run} has {session.step_count} of {steps} steps: nothing to do")
+    options = TrainOptions(
+        steps=steps,
+        lr=lr,
+        schedule=schedule,
+        warmup=warmup,
+        min_lr=min_lr,
+        weight_decay=weight_decay,
+        clip=clip,
+        batch=batch,
+        accumulate=accumulate,
+        seed=seed,
+        save_every=save_every,
+        eval_every=eval_every,
+        patience=patience,
+    )
+    made_with = {**recorded(context, "bundle", "bundle"), **recorded(context, "data", "data_sha256")}
+    settings = resolved(context)
+    with open_run(
+        bundle, data, run, options, validation=validation, threads=threads, settings=settings, made_with=made_with
+    ) as trainer:
+        return _train(trainer, out)
+
+
+def _train(trainer: Trainer, out: Output) -> int:
+    path, steps = trainer.store.path, trainer.options.steps
+    if trainer.report is not None:
+        out.say(trainer.report)
+    if (over := trainer.end) is not None:
+        early = f", {over}: {_best(trainer)}" if over is End.EARLY else ""
+        out.say(f"{path} has {trainer.step} of {steps} steps{early}: nothing to do")
         return 0
-    assert session.store is not None
-    session.store.begin(config)
-    session.store.resume_log(session.step_count)
-    training = Training(session, dataset, plan, decay, seed, save_every)
-    exit_code = _show(training, out)
-    stopped = f"stopped after step {session.step_count} of {steps}; " if exit_code else ""
-    out.say(f"{stopped}state saved in {run}, digest {session.digest()[:16]}")
-    return exit_code
+    end = show(trainer, out)
+    stopped = "" if end is End.DONE else f"{end} after step {trainer.step} of {steps}; "
+    out.say(f"{stopped}state saved in {path}, digest {trainer.session.digest()[:16]}")
+    if trainer.best is not None:
+        out.say(f"{_best(trainer)}; use it with --run {path} --best")
+    if end in (End.SIGNAL, End.CALLBACK):
+        out.say(f"go on with: gsqc train --resume {shlex.quote(str(path))}")
+    return trainer.interruption.exit_code
 
 
-@dataclass(frozen=True)
-class Training:
-    """A run: what it steps, with which data, and how often it saves."""
-
-    session: Session
-    dataset: Dataset
-    plan: Schedule
-    decay: Fraction
-    seed: int
-    save_every: int
-
-    def run(self, report: Callable[[dict[str, Any]], None]) -> int:
-        """Step until the plan's end, or a signal; the finished steps are saved. Returns the exit code."""
-        session, saved = self.session, self.session.step_count
-        batches = self.dataset.batches(session.batch, self.seed, session.step_count)
-        assert session.store is not None
-        with Interruption() as interruption:
-            while session.step_count < self.plan.steps and interruption.number is None:
-                start = time.monotonic()
-                try:
-                    result = session.step(next(batches), self.plan.rate(session.step_count + 1), self.decay)
-                except GsqcError:
-                    if session.step_count > saved:  # a batch is refused before it changes the state
-                        session.save()
-                    raise
-                entry = _log_entry(result, time.monotonic() - start)
-                session.store.append_log(entry)
-                report(entry)
-                if result.step % self.save_every == 0:
-                    session.save()
-                    saved = result.step
-            if session.step_count > saved:
-                session.save()
-        return interruption.exit_code
-
-
-def _show(training: Training, out: Output) -> int:
-    """Run with a progress bar, or plain lines where there is no terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=out.console, disable=not out.console.is_terminal) as progress:
-        bar = progress.add_task("training", total=training.plan.steps, completed=training.session.step_count)
-
-        def report(entry: dict[str, Any]) -> None:
-            out.emit(entry)
-            progress.update(bar, completed=entry["step"], description=f"loss {entry['loss']:.3f}")
-            if not out.console.is_terminal and (entry["step"] % 5 == 0 or entry["step"] == training.plan.steps):
-                speed = f"{entry['tokens_per_second']:.0f} tokens/s"
-                out.say(f"step {entry['step']:4d}  loss {entry['loss']:.4f}  {speed}")
-
-        return training.run(report)
-
-
-def _log_entry(result: StepResult, seconds: float) -> dict[str, Any]:
-    return {
-        "step": result.step,
-        "loss": result.loss,
-        "tokens_per_second": result.tokens / seconds,
-        "peak_rss_bytes": peak_rss_bytes(),
-        "digest": result.digest,
-    }
+def _best(trainer: Trainer) -> str:
+    assert trainer.best is not None
+    return f"lowest held-out loss {trainer.best.loss:.4f} at step {trainer.best.step}"

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from gsqc.bundle import AGAIN, Bundle
 from gsqc.errors import BundleError
-from gsqc.runtime.store import RunStore, require_state
+from gsqc.runtime.store import STATE, RunStore, require_state
 
 Int32 = npt.NDArray[np.int32]
 Float32 = npt.NDArray[np.float32]
@@ -113,10 +113,10 @@ def state_shape(bundle: Bundle, name: str) -> tuple[int, int]:
     return (rank, tensor.count // rank) if name.endswith("_a") else (tensor.count // rank, rank)
 
 
-def read_adapter(bundle: Bundle, run: Path) -> TrainedAdapter:
-    """The adapter that a run of this bundle has saved. Raises RunError, BundleError."""
-    require_state(run)
-    saved = RunStore(run, bundle).load_state(bundle.plan.buffers.get("state", {}))
+def read_adapter(bundle: Bundle, run: Path, name: str = STATE) -> TrainedAdapter:
+    """The adapter that a run of this bundle has saved, as STATE or BEST. Raises RunError, BundleError."""
+    require_state(run, name)
+    saved = RunStore(run, bundle).load_state(bundle.plan.buffers.get("state", {}), name)
     assert saved is not None
     tensors, steps = saved
     linears = []

@@ -61,16 +61,23 @@ def linear_accumulate(
     return sums
 
 
-def mean_gradient(high: Tensor, low: Tensor, inverse_m: Tensor, inverse_e: Tensor) -> Scaled:
-    """Limbs [R, K] times 1 / tokens (30-bit mantissa and exponent, [1, 1]) -> 30 bits, one exponent per row.
+def sum_row(high: Tensor, low: Tensor) -> Scaled:
+    """Limbs [R, K], |high| < 2^31 -> 30 bits, one exponent per row.
 
-    |high| < 2^31. Both limbs are rounded to 29 bits of the row's largest (not at all if that is below 2^28 units), then
-    the product is.
+    Both limbs are rounded to 29 bits of the row's largest (not at all if that is below 2^28 units).
     """
     width = 32 - high.abs().reduce_max().clz()  # bits of the high limb, 0 to 31
     drop = (width - 7).maximum(0)  # the whole number has width + 22 bits; 29 are kept
     m = scale_by_power(high, drop - LIMB_BITS) + low.round_shift(drop)
-    m, e = normalise(m, drop - GRID_FRACTION_BITS, 30)
+    return normalise(m, drop - GRID_FRACTION_BITS, 30)
+
+
+def mean_gradient(high: Tensor, low: Tensor, inverse_m: Tensor, inverse_e: Tensor) -> Scaled:
+    """Limbs [R, K] times 1 / tokens (30-bit mantissa and exponent, [1, 1]) -> 30 bits, one exponent per row.
+
+    Both are rounded to 30 bits, then the product is.
+    """
+    m, e = sum_row(high, low)
     return normalise(m.mulr30(inverse_m), (e + 30) + inverse_e, 30)
 
 

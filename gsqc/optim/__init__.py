@@ -29,6 +29,9 @@ INPUTS = (
     "decay_e",
 )
 
+CLIP_INPUTS = ("clip_m", "clip_e")
+"""The largest norm of the gradient; a mantissa of 0 says that the step does not clip."""
+
 
 @dataclass(frozen=True)
 class OptimizerSpec:
@@ -49,11 +52,14 @@ class OptimizerSpec:
     inputs: tuple[str, ...] = INPUTS
 
     def step_inputs(
-        self, learning_rate: Fraction, weight_decay: Fraction, step: int, weight_sum: int
+        self, learning_rate: Fraction, weight_decay: Fraction, step: int, weight_sum: int, clip: Fraction | None = None
     ) -> dict[str, int]:
-        """The integer inputs of step 1, 2, …: the batch's token weights sum to `weight_sum` in Q14."""
+        """The integer inputs of step 1, 2, …: the batch's token weights sum to `weight_sum` in Q14.
+
+        They are the op's own `inputs`, and CLIP_INPUTS.
+        """
         correction = self.correction(self.attributes, step)
-        return scalar_inputs(learning_rate, weight_decay, correction, weight_sum)
+        return scalar_inputs(learning_rate, weight_decay, correction, weight_sum, clip)
 
 
 OPTIMIZERS: Mapping[str, OptimizerSpec] = MappingProxyType(

@@ -46,17 +46,22 @@ def adamw_correction(attributes: Mapping[str, int], step: int) -> Fraction:
 
 
 def scalar_inputs(
-    learning_rate: Fraction, weight_decay: Fraction, correction: Fraction, weight_sum: int
+    learning_rate: Fraction,
+    weight_decay: Fraction,
+    correction: Fraction,
+    weight_sum: int,
+    clip: Fraction | None = None,
 ) -> dict[str, int]:
-    """Mantissas and exponents of 1 / tokens, of the corrected learning rate, and of learning rate · weight decay.
+    """Mantissas and exponents of 1 / tokens, corrected learning rate, learning rate · weight decay, and largest norm.
 
-    `weight_sum` is the sum of the batch's token weights in Q14; 0 gives a zero gradient.
+    `weight_sum` is the sum of the batch's token weights in Q14; 0 gives a zero gradient. No clipping is the norm 0.
     """
     inverse = Fraction(1 << WEIGHT_FRACTION_BITS, weight_sum) if weight_sum else Fraction(0)
     numbers = {
         "inverse_tokens": inverse,
         "learning_rate": learning_rate * correction,
         "decay": learning_rate * weight_decay,
+        "clip": clip or Fraction(0),
     }
     inputs: dict[str, int] = {}
     for name, value in numbers.items():

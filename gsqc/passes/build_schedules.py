@@ -2,13 +2,15 @@
 """build_schedules: the order in which the functions run, and what each of their ports is bound to.
 
 before:  functions embed, block_forward, block_backward, head_forward, …
-after:   prepare:  block_prepare × L, head_prepare                          once, when a session starts
-         train:    embed, block_forward × L, head_forward, head_backward, block_backward × L   one sequence
+after:   prepare:  block_prepare × L                                        once, when a session starts
+                   With small weights a block makes its operands each time it runs, and generation makes those of all
+                   blocks when it starts: then block_prepare stands in prepare_decode.
+         train:    embed, block_forward × L, head_forward, head_backward, (block_backward, update) × L   one sequence
+         gradient: train without the updates        a sequence of a step of several, or of a step that clips
+         clip:     squares of each adapter matrix, clip_scale                once a step that clips
          update:   update of each adapter matrix                            once a step
-                   With batches of one sequence train does it after each block's backward instead, so that gradients
-                   live for one block only.
          evaluate: embed, block_forward × L, head_forward
-         prepare_decode: the adapter's operands                             once, when a generation starts
+         prepare_decode: block_prepare_decode × L, the adapter's operands   once, when a generation starts
          decode:   embed_decode, block_decode × L, head_logits              one token
 
 With recompute "blocks" what forward saves has one place for all blocks, and each block's forward runs again before its
@@ -24,11 +26,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gsqc.graph import Function, value_of
+from gsqc.passes.add_clipping import squares_name
+from gsqc.passes.add_optimizer import update_name
 from gsqc.passes.plan_memory import Lifetime, plan_memory
 from gsqc.plan import COPY, FunctionPlan, Reference, SchedulePlan, TensorPlan, tensor_names
 
 ZEROS = "zeros"
 """The buffer of the zeros that a sum begins with; as large as the largest adapter matrix."""
+
+Adapters = dict[str, tuple[int, int]]
+"""The adapter matrices of one layer: name and shape."""
 
 Bind = Callable[[str], str]
 """From the name of a placeholder or result to the name of the buffer that it is bound to."""
@@ -53,6 +60,8 @@ class ScheduleBuilder:
             for port, buffer in zip(ports, tensor_names(bind(value_name), value_of(node)), strict=True):
                 tensor = plan.ports[port]
                 if buffer not in self.outside:
+                    written = value_name in function.results or buffer in self.activations
+                    assert written, f"{name} reads {buffer}, which nothing writes"
                     self.activations[buffer] = TensorPlan(tensor.dtype, tensor.count)
                 bindings[port] = Reference(buffer, 0, tensor.count)
         self.calls.append((name, bindings))
@@ -85,6 +94,7 @@ class Binding:
     tables: dict[str, str]
     norm: str
     recompute: bool = False
+    prepare_weights: bool = True
 
     def layer(self, name: str, layer: int, activations: dict[str, str]) -> Bind:
         """The binding of one block function for one layer."""
@@ -140,39 +150,68 @@ def build_schedules(
     plans: dict[str, FunctionPlan],
     outside: dict[str, TensorPlan],
     binding: Binding,
-    updates: list[dict[str, str]],
-    *,
-    update_in_train: bool,
+    adapters: Adapters,
 ) -> dict[str, SchedulePlan]:
-    """The schedules by name. `updates` gives, for each layer, its adapter matrices with their update functions."""
+    """The schedules by name. `adapters` are the matrices of one layer with their shapes."""
     layers = len(binding.parameters)
-    prepare, train, evaluate, update = (ScheduleBuilder(functions, plans, outside) for _ in range(4))
-    prepare_decode, decode = (ScheduleBuilder(functions, plans, outside) for _ in range(2))
+    prepare, evaluate, prepare_decode, decode = (ScheduleBuilder(functions, plans, outside) for _ in range(4))
     for k in range(layers):
-        prepare.call("block_prepare", binding.layer("block_prepare", k, {}))
+        weights = prepare if binding.prepare_weights else prepare_decode
+        weights.call("block_prepare", binding.layer("block_prepare", k, {}))
         if functions["block_prepare_decode"].outputs:
             prepare_decode.call("block_prepare_decode", binding.layer("block_prepare_decode", k, {}))
-    prepare.call("head_prepare", binding.head("head_prepare", {}))
-    for schedule in (train, evaluate):
-        _forward(schedule, binding, layers)
-    names = _head_names(layers)
-    train.call("head_forward", binding.head("head_forward", names))
-    evaluate.call("head_forward", binding.head("head_forward", names))
+    _forward(evaluate, binding, layers)
+    evaluate.call("head_forward", binding.head("head_forward", _head_names(layers)))
     _decode(decode, binding, layers)
+    built = {"prepare": prepare, "evaluate": evaluate, "prepare_decode": prepare_decode, "decode": decode}
+    for name, update_inside in (("train", True), ("gradient", False)):
+        built[name] = ScheduleBuilder(functions, plans, outside)
+        _train(built[name], binding, adapters, update_inside)
+    for name, add in (("clip", _clip), ("update", _update)):
+        built[name] = ScheduleBuilder(functions, plans, outside)
+        add(built[name], adapters, layers)
+    return {name: schedule.build() for name, schedule in built.items() if schedule.calls or name == "prepare"}
+
+
+def _train(train: ScheduleBuilder, binding: Binding, adapters: Adapters, update_inside: bool) -> None:
+    """One sequence, forward and backward."""
+    layers = len(binding.parameters)
+    names = _head_names(layers)
+    _forward(train, binding, layers)
+    train.call("head_forward", binding.head("head_forward", names))
     train.call("head_backward", binding.head("head_backward", {**names, "dx": f"dx.{layers}"}))
     for k in reversed(range(layers)):
         if binding.recompute and k < layers - 1:
             again = {"x": f"x.{k}", "x_out": "x_out_again"}
             train.call("block_forward", binding.layer("block_forward", k, again))
-        if update_in_train:
-            _backward_update_call(train, binding, k, updates[k])
+        if update_inside:
+            _backward_update_call(train, binding, k, adapters)
         else:
             _backward_call(train, binding, k)
-            for name, function in updates[k].items():
-                _update_call(update, function, f"layers.{k}.{name}")
-    built = {"prepare": prepare, "train": train, "update": update, "evaluate": evaluate}
-    built |= {"prepare_decode": prepare_decode, "decode": decode}
-    return {name: schedule.build() for name, schedule in built.items() if schedule.calls}
+
+
+def _update(update: ScheduleBuilder, adapters: Adapters, layers: int) -> None:
+    for k in reversed(range(layers)):
+        for name, shape in adapters.items():
+            _update_call(update, update_name(shape), f"layers.{k}.{name}")
+
+
+def _clip(clip: ScheduleBuilder, adapters: Adapters, layers: int) -> None:
+    """The norm over all matrices, then the scale, which takes the place of 1 / tokens."""
+    for k in reversed(range(layers)):
+        for name, shape in adapters.items():
+            limbs = {f"grad_{limb}": f"layers.{k}.{name}_grad_{limb}" for limb in ("high", "low")}
+            _call_in_place(clip, squares_name(shape), limbs)
+    _call_in_place(clip, "clip_scale", {})
+
+
+def _call_in_place(schedule: ScheduleBuilder, function: str, names: dict[str, str]) -> None:
+    """Results x_out go to activations, then over x."""
+    schedule.call(function, lambda value: names.get(value, value))
+    for result, node in schedule.functions[function].results.items():
+        targets = tensor_names(result.removesuffix("_out"), value_of(node))
+        for source, target in zip(tensor_names(result, value_of(node)), targets, strict=True):
+            schedule.copy(source, target)
 
 
 def _chain(layer: int) -> dict[str, str]:
@@ -186,13 +225,13 @@ def _backward_call(train: ScheduleBuilder, binding: Binding, layer: int) -> None
             train.copy(f"layers.{layer}.{result}", f"layers.{layer}.{result.removesuffix('_out')}")
 
 
-def _backward_update_call(train: ScheduleBuilder, binding: Binding, layer: int, updates: dict[str, str]) -> None:
+def _backward_update_call(train: ScheduleBuilder, binding: Binding, layer: int, adapters: Adapters) -> None:
     """Backward from sums of zero, and the update of the layer's matrices."""
-    limbs = [f"{name}_grad_{limb}" for name in updates for limb in ("high", "low")]
+    limbs = [f"{name}_grad_{limb}" for name in adapters for limb in ("high", "low")]
     sums = dict.fromkeys(limbs, ZEROS) | {f"{limb}_out": limb for limb in limbs}
     train.call("block_backward", binding.layer("block_backward", layer, {**_chain(layer), **sums}))
-    for name, function in updates.items():
-        _update_call(train, function, f"layers.{layer}.{name}", name)
+    for name, shape in adapters.items():
+        _update_call(train, update_name(shape), f"layers.{layer}.{name}", name)
 
 
 def _update_call(update: ScheduleBuilder, function: str, matrix: str, gradient: str | None = None) -> None:

@@ -104,7 +104,7 @@ class _ReverseWalk:
         return copy
 
     def _placeholder(self, name: str, like: Node) -> Node:
-        kept = ("frozen", "trainable", "weight", "constant", "position")
+        kept = ("frozen", "trainable", "weight", "array", "constant", "position")
         return self._insert_placeholder(name, value_of(like), **{k: v for k, v in like.meta.items() if k in kept})
 
     def _insert_placeholder(self, name: str, value: Any, **meta: Any) -> Node:

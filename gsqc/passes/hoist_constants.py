@@ -5,7 +5,7 @@ before:  wq = quantise(dequantise_q4_1(codes, …), bits=8)   c = gse_matmul(xq,
 after:   prepare(codes, …) -> wq      forward(x, wq): c = gse_matmul(xq, wq)
 
 requires: share_repeated
-ensures: forward and backward hold no dequantisation; both take what one prepare function returns
+ensures: the functions given hold no dequantisation; all take what one prepare function returns
 """
 
 from __future__ import annotations

@@ -26,12 +26,11 @@ from gsqc.runtime.tokenizer import Tokenizer
 
 Array = npt.NDArray[Any]
 Histogram = dict[int, float]
-_SCHEDULES = ("train", "gradient", "update")
 _PARTS = {
     "prepared": "base as operands",
     "state": "adapter and optimizer",
-    "gradient": "gradients",
-    "cache": "keys and values for generation",
+    "gradient": "sums of gradients, if several sequences",
+    "cache": "caches, for generation most of all",
 }
 
 
@@ -55,17 +54,13 @@ def time_by_op(session: Session) -> list[tuple[str, float]]:
     """Seconds of one step on a random sequence by op, the longest first. It changes the session's state."""
     sequences = random_sequences(session.bundle, 1, 0)[:1]
     session.step(sequences, Fraction(1, 10**6))  # the first step touches memory for the first time
-    session.executor.clear_gradients()
     total: dict[str, float] = {}
-    for schedule in _SCHEDULES:
-        if schedule not in session.plan.schedules or (schedule == "gradient" and "train" in session.plan.schedules):
-            continue
-        for kernel, run in session.executor.bound(schedule):
-            start = time.perf_counter()
-            run()
-            seconds = time.perf_counter() - start
-            name = "copy" if kernel in (COPY, RELEASE) else session.plan.kernels[kernel].op
-            total[name] = total.get(name, 0.0) + seconds
+    for kernel, run in session.executor.bound("train"):
+        start = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - start
+        name = "copy" if kernel in (COPY, RELEASE) else session.plan.kernels[kernel].op
+        total[name] = total.get(name, 0.0) + seconds
     return sorted(total.items(), key=lambda entry: -entry[1])
 
 

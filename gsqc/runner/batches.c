@@ -10,8 +10,8 @@ enum { WEIGHT_ONE = 1 << 14, MANTISSA_END = 1 << 30, EXPONENT_END = 4096 };
 
 static const char HINT[] = "make it for this bundle with gsqc tokens";
 const char *const part_names[SEQUENCE_PARTS] = {"tokens", "labels", "weights"};
-const char *const optimizer_inputs[OPTIMIZER_INPUTS] = {"inverse_tokens_m", "inverse_tokens_e", "learning_rate_m",
-                                                        "learning_rate_e",  "decay_m",          "decay_e"};
+const char *const step_inputs[STEP_INPUTS] = {"inverse_tokens_m", "inverse_tokens_e", "learning_rate_m", "learning_rate_e",
+                                              "decay_m",          "decay_e",          "clip_m",          "clip_e"};
 
 static const int32_t *read_numbers(const tensor_file *file, const char *name, uint64_t count, int32_t least,
                                    int32_t greatest) {
@@ -46,25 +46,26 @@ void open_batches(batches *b, const bundle *owner, const char *path) {
     tensor_file file;
     open_tensors(&file, path, HINT);
     const char *format = tensor_metadata(&file, "format");
-    if (!format || strcmp(format, "gsqc-tokens-1")) fail(HINT, "%s is no token file of format 1", path);
+    if (!format || strcmp(format, "gsqc-tokens-2")) fail(HINT, "%s is no token file of format 2", path);
     check_text(&file, "tokenizer_sha256", bundle_hash(owner, "tokenizer.json"));
     check_text(&file, "optimizer", yyjson_get_str(yyjson_obj_get(owner->manifest, "optimizer")));
     b->settings = tensor_metadata(&file, "settings");
     if (!b->settings) fail(HINT, "%s has no settings", path);
     b->length = owner->sequence_length;
-    b->batch = owner->batch;
     uint64_t numbers = tensor_count(&file, part_names[0], sizeof(int32_t));
-    b->steps = tensor_count(&file, optimizer_inputs[0], sizeof(int32_t));
+    b->steps = tensor_count(&file, step_inputs[0], sizeof(int32_t));
     b->sequences = numbers / b->length;
     if (!b->sequences || b->sequences > INT32_MAX || !b->steps || numbers % b->length)
         fail(HINT, "%s has no whole sequences of %u tokens, or no steps", path, b->length);
     for (int k = 0; k < SEQUENCE_PARTS; k++)
         b->parts[k] = read_numbers(&file, part_names[k], numbers, 0, k == 2 ? WEIGHT_ONE : (int32_t)owner->vocabulary - 1);
-    uint64_t places;
-    if (__builtin_mul_overflow(b->steps, b->batch, &places)) fail(HINT, "%s has too many steps", path);
+    uint64_t places = tensor_count(&file, "order", sizeof(int32_t));
+    if (!places || places % b->steps || places / b->steps > MAXIMUM_SEQUENCES)
+        fail(HINT, "%s has steps of no or too many sequences", path);
+    b->batch = (uint32_t)(places / b->steps);
     b->order = read_numbers(&file, "order", places, 0, (int32_t)b->sequences - 1);
-    for (int k = 0; k < OPTIMIZER_INPUTS; k++)
-        b->inputs[k] = read_numbers(&file, optimizer_inputs[k], b->steps, k % 2 ? -EXPONENT_END : 0,
+    for (int k = 0; k < STEP_INPUTS; k++)
+        b->inputs[k] = read_numbers(&file, step_inputs[k], b->steps, k % 2 ? -EXPONENT_END : 0,
                                     k % 2 ? EXPONENT_END : MANTISSA_END - 1);
     check_weights(b, path);
 }

@@ -6,20 +6,20 @@
 #include "bundle.h"
 #include "tensors.h"
 
-enum { SEQUENCE_PARTS = 3, OPTIMIZER_INPUTS = 6 };
+enum { SEQUENCE_PARTS = 3, STEP_INPUTS = 8, CLIP_MANTISSA = 6, MAXIMUM_SEQUENCES = 64 };
 
 /* tokens, labels, weights */
 extern const char *const part_names[SEQUENCE_PARTS];
 
-/* Mantissas and exponents of 1 / tokens, the learning rate, and the weight decay. */
-extern const char *const optimizer_inputs[OPTIMIZER_INPUTS];
+/* Mantissas and exponents of 1 / tokens, the learning rate, the weight decay, and the largest norm: 0 for none. */
+extern const char *const step_inputs[STEP_INPUTS];
 
 typedef struct {
     uint64_t steps, sequences;
     uint32_t length, batch;
     const int32_t *parts[SEQUENCE_PARTS];   /* [sequences, length] */
     const int32_t *order;                   /* [steps, batch]: numbers of sequences */
-    const int32_t *inputs[OPTIMIZER_INPUTS]; /* [steps] */
+    const int32_t *inputs[STEP_INPUTS];     /* [steps] */
     const char *settings;                   /* JSON: what a run must keep to */
 } batches;
 

@@ -88,7 +88,6 @@ void read_manifest(bundle *b, const char *text, size_t length) {
     static const char *const objects[] = {"target", "model", "files", "plan"};
     for (size_t k = 0; k < sizeof objects / sizeof *objects; k++) json_object(&SOURCE, b->manifest, objects[k]);
     b->sequence_length = read_size(b->manifest, "sequence_length");
-    b->batch = read_size(b->manifest, "batch");
     b->vocabulary = read_size(yyjson_obj_get(b->manifest, "model"), "vocabulary");
 }
 

@@ -10,7 +10,7 @@ typedef struct {
     const char *path;
     yyjson_val *manifest;
     char id[HASH_TEXT]; /* the manifest's sha256 */
-    uint32_t sequence_length, batch, vocabulary;
+    uint32_t sequence_length, vocabulary;
     plan plan;
 } bundle;
 

@@ -32,8 +32,8 @@ typedef struct {
 /* What a step needs at hand. */
 typedef struct {
     executor executor;
-    const schedule *train, *update; /* update is NULL where blocks are updated while training */
-    int32_t *parts[SEQUENCE_PARTS], *inputs[OPTIMIZER_INPUTS], *loss;
+    const schedule *train, *gradient, *clip, *update;
+    int32_t *parts[SEQUENCE_PARTS], *inputs[STEP_INPUTS], *loss;
     const batches *batches;
 } trainer;
 
@@ -83,28 +83,33 @@ static void prepare_trainer(trainer *t, bundle *b, const batches *data) {
     const plan *p = &b->plan;
     t->batches = data;
     t->train = require_schedule(p, "train");
-    t->update = find_schedule(p, "update");
+    t->gradient = require_schedule(p, "gradient");
+    t->clip = require_schedule(p, "clip");
+    t->update = require_schedule(p, "update");
     for (int k = 0; k < SEQUENCE_PARTS; k++) t->parts[k] = require_buffer(p, part_names[k], INPUT, data->length);
-    for (int k = 0; k < OPTIMIZER_INPUTS; k++) t->inputs[k] = require_buffer(p, optimizer_inputs[k], INPUT, 1);
+    for (int k = 0; k < STEP_INPUTS; k++) t->inputs[k] = require_buffer(p, step_inputs[k], INPUT, 1);
     t->loss = require_buffer(p, "loss", OUTPUT, data->length);
 }
 
-/* One optimizer step, number `step` from 0; adds to the loss (Q16 times Q14) and its weight (Q14). */
+/* One optimizer step, number `step` from 0; adds to the loss (Q16 times Q14) and its weight (Q14).
+   One sequence is updated block by block inside its backward pass, unless the step clips: a norm needs all gradients. */
 static void take_step(trainer *t, uint64_t step, int64_t *loss, int64_t *weight) {
     const batches *b = t->batches;
-    for (int k = 0; k < OPTIMIZER_INPUTS; k++) *t->inputs[k] = b->inputs[k][step];
-    clear_gradients(&t->executor);
+    for (int k = 0; k < STEP_INPUTS; k++) *t->inputs[k] = b->inputs[k][step];
+    int clips = b->inputs[CLIP_MANTISSA][step] != 0, sums = clips || b->batch > 1;
+    if (sums) clear_gradients(&t->executor);
     for (uint32_t s = 0; s < b->batch; s++) {
         uint64_t start = (uint64_t)b->order[step * b->batch + s] * b->length;
         for (int k = 0; k < SEQUENCE_PARTS; k++)
             memcpy(t->parts[k], b->parts[k] + start, b->length * sizeof(int32_t));
-        run_schedule(&t->executor, t->train);
+        run_schedule(&t->executor, sums ? t->gradient : t->train);
         for (uint32_t k = 0; k < b->length; k++) {
             *loss += (int64_t)t->loss[k] * b->parts[2][start + k];
             *weight += b->parts[2][start + k];
         }
     }
-    if (t->update) run_schedule(&t->executor, t->update);
+    if (clips) run_schedule(&t->executor, t->clip);
+    if (sums) run_schedule(&t->executor, t->update);
 }
 
 static double now(void) {
@@ -152,6 +157,7 @@ int main(int count, char **arguments) {
     prepare_executor(&t.executor, &b);
     prepare_trainer(&t, &b, &data);
     load_kernels(&b.plan, bundle_file(&b, "code/kernels.so"));
+    lock_run(o.run);
     open_run(&r, o.run, &b);
     uint64_t steps = o.steps ? o.steps : data.steps;
     if (r.step >= steps) {

@@ -20,6 +20,9 @@ typedef struct {
     const char *digest;
 } log_entry;
 
+/* No other process can train the run until this one ends; makes the directory. Python takes the same lock. */
+void lock_run(const char *path);
+
 /* Take the run's state, or the bundle's initial one, into the plan's state buffers. */
 void open_run(run *r, const char *path, const bundle *b);
 

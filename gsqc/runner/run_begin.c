@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a run begins: whose it is, with which settings, and a log that ends where the state does. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "error.h"
 #include "memory.h"
 #include "run.h"
 
-/* What a resumed run must share with its beginning, so that it is the same run. As in gsqc/cli/train.py. */
-static const char *const FIXED[] = {"data_sha256", "seed", "lr", "warmup", "schedule", "weight_decay", "steps"};
+/* What a resumed run must share with its beginning, to be the same run. As in gsqc/runtime/open_run.py. */
+static const char *const FIXED[] = {"data_sha256",  "seed", "lr",                 "warmup", "schedule", "min_lr",
+                                    "weight_decay", "clip", "sequences_per_step", "steps"};
 
 static void check_settings(const run *r, yyjson_val *old, yyjson_val *settings) {
     yyjson_val *owner = yyjson_obj_get(old, "bundle");
@@ -19,7 +24,7 @@ static void check_settings(const run *r, yyjson_val *old, yyjson_val *settings) 
         fail("use that bundle, or start a new run with another --run", "the run directory %s belongs to another bundle",
              r->path);
     size_t count = sizeof FIXED / sizeof *FIXED;
-    if (!yyjson_equals_str(yyjson_obj_get(settings, "schedule"), "linear")) count--; /* only it depends on the steps */
+    if (yyjson_equals_str(yyjson_obj_get(settings, "schedule"), "constant")) count--; /* the others depend on the steps */
     for (size_t k = 0; r->step && k < count; k++) {
         yyjson_val *before = yyjson_obj_get(old, FIXED[k]), *now = yyjson_obj_get(settings, FIXED[k]);
         if (before && !yyjson_equals(before, now))
@@ -95,12 +100,28 @@ static void make_folders(const char *path) {
     }
 }
 
+void lock_run(const char *path) {
+    make_folders(path);
+    const char *file = take_path(path, "lock");
+    int descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0666); /* open until the program ends */
+    if (descriptor < 0) fail("give another directory with --run", "cannot make %s: %s", file, strerror(errno));
+    if (flock(descriptor, LOCK_EX | LOCK_NB)) {
+        if (errno != EWOULDBLOCK) fail("put --run on a local disk", "cannot lock %s: %s", path, strerror(errno));
+        char holder[16] = "";
+        if (read(descriptor, holder, sizeof holder - 1) < 0) *holder = 0;
+        holder[strspn(holder, "0123456789")] = 0;
+        fail("wait for it, or give another --run", "%s is being trained by %s %s", path,
+             *holder ? "process" : "another process", holder);
+    }
+    /* Who holds it is for people to read; on a full disk the lock holds all the same. */
+    if (!ftruncate(descriptor, 0)) dprintf(descriptor, "%ld\n", (long)getpid());
+}
+
 void begin_run(run *r, const char *text) {
     const json_source source = {"the token file's settings", "make it for this bundle with gsqc tokens"};
     yyjson_val *settings = json_read(&source, text, strlen(text));
     const char *config = take_path(r->path, "config.json");
     check_config(r, config, settings);
-    make_folders(r->path);
     write_config(r, config, settings);
     drop_log_lines(r, take_path(r->path, "log.jsonl"));
 }

@@ -22,7 +22,7 @@ from gsqc.runtime.noise import random_bits
 from gsqc.runtime.session import Session
 
 Array = npt.NDArray[Any]
-CHECK_RATE = Fraction(1, 1000)
+CHECK_RATE = "0.001"
 Progress = Callable[[str], None]
 
 
@@ -73,7 +73,7 @@ class SessionStepper:
         return self._step(step, self.session)
 
     def _step(self, step: int, session: Session) -> str:
-        return session.step(random_sequences(session.bundle, step, self.seed), CHECK_RATE).digest
+        return session.step(random_sequences(session.bundle, step, self.seed), Fraction(CHECK_RATE)).digest
 
     def state(self, step: int) -> dict[str, Array]:
         return self.session.state()

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from gsqc.errors import BundleError
 from gsqc.plan import ALIGNMENT, COPY, Plan, Reference, TensorPlan
 
 Array = npt.NDArray[Any]
@@ -137,8 +138,12 @@ class Executor:
         if self.watch is not None:
             self._run_watched(schedule, self.watch)
             return
-        for _, call in self.bound(schedule):
-            call()
+        name = ""
+        try:
+            for name, call in self.bound(schedule):  # noqa: B007  the error names it
+                call()
+        except (TypeError, ValueError, RuntimeError) as error:  # compiled code checks its arguments
+            raise BundleError(f"the kernel {name} does not fit the plan ({error})", "compile the model again") from None
 
     def _run_watched(self, schedule: str, watch: Callable[[Call], None]) -> None:
         steps = (run for name, run in self.bound(schedule) if name != RELEASE)

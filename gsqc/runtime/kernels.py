@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +64,7 @@ class CompiledKernels:
 
     def prepare(self, name: str, arrays: Sequence[Array]) -> Callable[[], None]:
         """The kernel bound to flat arrays (inputs, then outputs), ready to run."""
-        function = self._function(name)
-        tensors = [self._tensor(a) for a in arrays]
-
-        def run() -> None:
-            try:
-                function(*tensors)
-            except (TypeError, ValueError, RuntimeError) as error:  # compiled code checks its arguments
-                raise BundleError(
-                    f"the kernel {name} does not fit the plan ({error})", "compile the model again"
-                ) from None
-
-        return run
+        return partial(self._function(name), *(self._tensor(a) for a in arrays))
 
     def call(self, name: str, arrays: Sequence[Array]) -> None:
         """Run a kernel once on flat arrays: inputs, then outputs."""

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a session needs of a bundle's plan before it takes memory for it."""
+"""What a session needs of a bundle's plan before it takes memory for it, and of a sequence before it runs it."""
 
 from __future__ import annotations
 
 import os
 
-from gsqc.errors import BundleError
-from gsqc.optim import OptimizerSpec
+from gsqc.errors import BundleError, DataError
+from gsqc.optim import CLIP_INPUTS, OptimizerSpec
 from gsqc.plan import Plan
+from gsqc.runtime.data import WEIGHT_ONE, TokenSequence
 
-SCHEDULES = ("prepare", "train", "evaluate", "decode")
+SCHEDULES = ("prepare", "train", "gradient", "clip", "update", "evaluate", "decode")
 AGAIN = "compile the model again"
 
 
@@ -24,17 +25,25 @@ def require_session(plan: Plan, sequence_length: int, optimizer: OptimizerSpec) 
         if schedule not in plan.schedules:
             raise BundleError(f"the bundle's plan has no schedule {schedule}", AGAIN)
     _require(plan, "input", dict.fromkeys(("tokens", "labels", "weights"), sequence_length))
-    _require(plan, "input", dict.fromkeys((*optimizer.inputs, "token", "position"), 1))
+    _require(plan, "input", dict.fromkeys((*optimizer.inputs, *CLIP_INPUTS, "token", "position"), 1))
     _require(plan, "output", {"loss": sequence_length})
     for kind in ("base", "state", "cache"):
         if kind not in plan.buffers:
             raise BundleError(f"the bundle's plan has no {kind} buffers", AGAIN)
+    _require(plan, "gradient", {"square_sum.m": 1, "square_sum.e": 1})
+    _require_memory("the bundle", plan.peak_bytes, "compile for a shorter --seq, or use a larger machine")
+
+
+def require_gradients(plan: Plan) -> None:
+    """BundleError unless the sums that a step of several sequences keeps fit this machine too."""
+    needed = plan.peak_bytes + plan.buffer_bytes("gradient")
+    _require_memory("a step of several sequences", needed, "take steps of one sequence without --clip")
+
+
+def _require_memory(what: str, needed: int, hint: str) -> None:
     there = physical_memory()
-    if plan.peak_bytes > there:
-        raise BundleError(
-            f"the bundle needs {plan.peak_bytes >> 20} MiB of memory and this machine has {there >> 20}",
-            "compile for a shorter --seq or a smaller --batch, or use a larger machine",
-        )
+    if needed > there:
+        raise BundleError(f"{what} needs {needed >> 20} MiB of memory and this machine has {there >> 20}", hint)
 
 
 def _require(plan: Plan, kind: str, counts: dict[str, int]) -> None:
@@ -43,3 +52,14 @@ def _require(plan: Plan, kind: str, counts: dict[str, int]) -> None:
         tensor = buffers.get(name)
         if tensor is None or (tensor.dtype, tensor.count) != ("int32", count):
             raise BundleError(f"the bundle's plan has no buffer {name} of {count} int32", AGAIN)
+
+
+def require_sequence(sequence: TokenSequence, length: int, vocabulary: int) -> None:
+    """DataError unless a bundle of sequences of this length and vocabulary can take it."""
+    for name in ("tokens", "labels", "weights"):
+        values = getattr(sequence, name)
+        if values.shape != (length,):
+            raise DataError(f"a sequence of {values.size} {name} for a bundle of {length}", "pad it to the bundle's")
+        limit = WEIGHT_ONE if name == "weights" else vocabulary - 1
+        if values.min() < 0 or values.max() > limit:
+            raise DataError(f"{name} outside [0, {limit}]", "use the tokenizer of the bundle's model")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ import numpy.typing as npt
 from gsqc.bundle import Bundle
 from gsqc.errors import TargetError
 from gsqc.runtime.data import TokenSequence
-from gsqc.runtime.schedule import Schedule
 from gsqc.runtime.token_file import write_token_file
+from gsqc.runtime.train_options import TrainOptions
 from gsqc.tensor_file import MappedTensors
 
 Array = npt.NDArray[Any]
@@ -28,7 +27,7 @@ class RunnerStepper:
     """
 
     def __init__(
-        self, bundle: Path, command: list[str], batches: Sequence[Sequence[TokenSequence]], rate: Fraction, folder: Path
+        self, bundle: Path, command: list[str], batches: Sequence[Sequence[TokenSequence]], rate: str, folder: Path
     ) -> None:
         self.bundle, self.command, self.folder, self.steps = bundle, command, folder, len(batches)
         self.digests: list[str] = []
@@ -37,10 +36,9 @@ class RunnerStepper:
         sequences = [s for batch in batches for s in batch]
         size = len(batches[0])
         order = [list(range(k * size, (k + 1) * size)) for k in range(len(batches))]
-        settings = {"lr": str(rate), "warmup": 0, "schedule": "constant", "weight_decay": "0", "seed": 0}
         opened = Bundle.open(bundle, check_machine=False)
-        schedule = Schedule(rate, self.steps, 0, "constant")
-        write_token_file(self.tokens, opened, sequences, order, schedule, {**settings, "steps": self.steps})
+        options = TrainOptions(self.steps, rate, batch=size)
+        write_token_file(self.tokens, opened, sequences, order, options, options.settings(size))
 
     def _run(self, steps: int) -> tuple[Path, list[str]]:
         run = self.folder / f"steps-{steps}"

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,36 +16,17 @@ import numpy.typing as npt
 
 from gsqc.bundle import Bundle
 from gsqc.errors import DataError, OptionError, TargetError
+from gsqc.ops.accumulate import MAXIMUM_SEQUENCES
 from gsqc.optim import OPTIMIZERS
 from gsqc.plan import Plan
 from gsqc.runtime.data import WEIGHT_ONE, TokenSequence
 from gsqc.runtime.executor import Executor, Kernels, default_threads
-from gsqc.runtime.requirements import require_session
+from gsqc.runtime.requirements import require_gradients, require_sequence, require_session
+from gsqc.runtime.results import EvaluationResult, StepResult, mean_loss, mean_norm
 from gsqc.runtime.sampling import pick_token
-from gsqc.runtime.store import RunStore
+from gsqc.runtime.store import BEST, STATE, RunStore
 
 Array = npt.NDArray[Any]
-LOSS_ONE = 1 << 16
-"""Losses are in Q16 nats."""
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """One optimizer step: mean loss in nats over `tokens` weighted tokens, and the digest of the state after it."""
-
-    step: int
-    loss: float
-    tokens: int
-    digest: str
-
-
-@dataclass(frozen=True)
-class EvaluationResult:
-    """Mean loss in nats over `tokens` weighted tokens."""
-
-    loss: float
-    perplexity: float
-    tokens: int
 
 
 def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
@@ -75,8 +55,8 @@ class Session:
     """A training session over a bundle.
 
     Opens `bundle` (a path is checked against its hashes and this machine), takes the state of the run directory `run`
-    if it holds one, else the bundle's initial state, and prepares the frozen operands. Raises BundleError, RunError,
-    TargetError.
+    if it holds one (`best`: the one of the lowest held-out loss, to use, not to train on), else the bundle's initial
+    state, and prepares the frozen operands. Raises BundleError, RunError, TargetError.
     """
 
     def __init__(
@@ -86,9 +66,12 @@ class Session:
         *,
         target: str | None = None,
         threads: int | None = None,
+        best: bool = False,
     ) -> None:
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(Path(bundle), check_machine=target != "numpy")
+        if best and run is None:
+            raise OptionError("the best state is that of a run", "name the run (--run DIR)")
         self.bundle = bundle
         manifest = self.bundle.manifest
         self.sequence_length: int = manifest["sequence_length"]
@@ -103,14 +86,15 @@ class Session:
         self.store = RunStore(Path(run), self.bundle) if run is not None else None
         base = self.bundle.map_tensors("base.safetensors", self.plan.buffers["base"])
         self.executor = Executor(self.plan, kernels, base, base.release_pages)
-        self.step_count = 0
+        self.step_count, self.is_best = 0, best
         self._load_state()
         self.executor.finish("prepare")
 
     # ---------------------------------------------------------------------------------------------------------- state
 
     def _load_state(self) -> None:
-        saved = self.store.load_state(self.plan.buffers["state"]) if self.store is not None else None
+        name = BEST if self.is_best else STATE
+        saved = self.store.load_state(self.plan.buffers["state"], name) if self.store is not None else None
         tensors: Mapping[str, Array]
         if saved is not None:
             tensors, self.step_count = saved
@@ -137,23 +121,14 @@ class Session:
         """Write the state to the run directory; the old state survives a failure."""
         if self.store is None:
             raise OptionError("this session has no run directory", "open it with run=DIR (--run DIR)")
+        if self.is_best:
+            raise OptionError("the best state is not one to go on from", "open the run without best=True")
         self.store.save_state(self.state(), self.step_count)
 
     # ------------------------------------------------------------------------------------------------------- training
 
     def _check_sequence(self, sequence: TokenSequence) -> None:
-        """DataError unless the bundle can take the sequence."""
-        vocabulary = self.bundle.manifest["model"]["vocabulary"]
-        for name in ("tokens", "labels", "weights"):
-            values = getattr(sequence, name)
-            if values.shape != (self.sequence_length,):
-                raise DataError(
-                    f"a sequence of {values.size} {name} for a bundle of {self.sequence_length}",
-                    "pad it to the bundle's",
-                )
-            limit = WEIGHT_ONE if name == "weights" else vocabulary - 1
-            if values.min() < 0 or values.max() > limit:
-                raise DataError(f"{name} outside [0, {limit}]", "use the tokenizer of the bundle's model")
+        require_sequence(sequence, self.sequence_length, self.bundle.manifest["model"]["vocabulary"])
 
     def _run_sequence(self, schedule: str, sequence: TokenSequence) -> tuple[int, int]:
         """Run train or evaluate on one sequence: the weighted loss (Q16 · Q14) and the weight (Q14)."""
@@ -165,13 +140,19 @@ class Session:
         return loss, int(weights.sum())
 
     def step(
-        self, sequences: Sequence[TokenSequence], learning_rate: Fraction, decay: Fraction = Fraction(0)
+        self,
+        sequences: Sequence[TokenSequence],
+        learning_rate: Fraction,
+        decay: Fraction = Fraction(0),
+        clip: Fraction | None = None,
     ) -> StepResult:
-        """One optimizer step on a batch: gradients of the summed token losses, divided by the tokens in the update."""
-        if not 1 <= len(sequences) <= self.batch:
-            raise DataError(
-                f"{len(sequences)} sequences for a bundle of batch {self.batch}", "compile with a larger --batch"
-            )
+        """One optimizer step on 1 to 64 sequences: gradients of the summed token losses, divided by the tokens.
+
+        Sequences run one after another and their gradients are summed exactly, so any grouping into micro-batches
+        gives the same bits. `clip` is the largest norm of the mean gradient.
+        """
+        if not 1 <= len(sequences) <= MAXIMUM_SEQUENCES:
+            raise DataError(f"{len(sequences)} sequences in a step", f"give 1 to {MAXIMUM_SEQUENCES}")
         weight = sum(int(s.weights.astype(np.int64).sum()) for s in sequences)
         if weight == 0:
             raise DataError(
@@ -179,27 +160,47 @@ class Session:
             )
         for sequence in sequences:
             self._check_sequence(sequence)
-        inputs = self.optimizer.step_inputs(learning_rate, decay, self.step_count + 1, weight)
+        inputs = self.optimizer.step_inputs(learning_rate, decay, self.step_count + 1, weight, clip)
         for name, value in inputs.items():
             self.executor.tensors[name][0] = value
-        self.executor.clear_gradients()
-        loss = sum(self._run_sequence("train", sequence)[0] for sequence in sequences)
-        if "update" in self.plan.schedules:
-            self.executor.run("update")
+        norm = None
+        if len(sequences) == 1 and clip is None:
+            loss, _ = self._run_sequence("train", sequences[0])
+        else:
+            loss, norm = self._step_on_sums(sequences, weight, clip is not None)
         self.step_count += 1
-        return StepResult(self.step_count, _mean_loss(loss, weight), round(weight / WEIGHT_ONE), self.digest())
+        tokens = round(weight / WEIGHT_ONE)
+        return StepResult(self.step_count, mean_loss(loss, weight), tokens, self.digest(), norm)
 
-    def evaluate(self, sequences: Sequence[TokenSequence]) -> EvaluationResult:
-        """Mean loss per weighted token; the state does not change."""
+    def _step_on_sums(self, sequences: Sequence[TokenSequence], weight: int, clip: bool) -> tuple[int, float | None]:
+        """A step whose gradients are summed before the update: the loss, and the norm if it clips."""
+        require_gradients(self.plan)
+        self.executor.clear_gradients()
+        loss = sum(self._run_sequence("gradient", sequence)[0] for sequence in sequences)
+        norm = None
+        if clip:
+            self.executor.run("clip")
+            square = [int(self.executor.tensors[f"square_sum.{part}"][0]) for part in ("m", "e")]
+            norm = mean_norm(square[0], square[1], weight)
+        self.executor.run("update")
+        return loss, norm
+
+    def evaluate(
+        self, sequences: Sequence[TokenSequence], watch: Callable[[int], object] = lambda done: None
+    ) -> EvaluationResult:
+        """Mean loss per weighted token; the state does not change. `watch` is told how many sequences are done."""
         for sequence in sequences:
             self._check_sequence(sequence)
-        totals = [self._run_sequence("evaluate", s) for s in sequences]
+        totals = []
+        for sequence in sequences:
+            totals.append(self._run_sequence("evaluate", sequence))
+            watch(len(totals))
         loss, weight = sum(t[0] for t in totals), sum(t[1] for t in totals)
         if weight == 0:
             raise DataError(
                 "the data has no token with a loss", "give records a completion that fits the sequence length"
             )
-        mean = _mean_loss(loss, weight)
+        mean = mean_loss(loss, weight)
         return EvaluationResult(mean, math.exp(mean), round(weight / WEIGHT_ONE))
 
     # ----------------------------------------------------------------------------------------------------- generation
@@ -254,8 +255,3 @@ class Session:
 
 def _tensor_digests(tensors: list[tuple[str, Array]]) -> list[tuple[str, str]]:
     return [(name, hashlib.sha256(tensor.data).hexdigest()) for name, tensor in tensors]
-
-
-def _mean_loss(loss: int, weight: int) -> float:
-    """Loss in Q16·Q14 over weight in Q14, for people to read: the state never sees it."""
-    return float(Fraction(loss, weight * LOSS_ONE))

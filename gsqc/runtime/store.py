@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The run directory: config.json, state.safetensors, and log.jsonl with a line per step."""
+"""The run directory: config.json, state.safetensors, best.safetensors, and log.jsonl with a line per step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from gsqc.plan import TensorPlan
 from gsqc.tensor_file import tensor_file
 
 Array = npt.NDArray[Any]
-CONFIG, STATE, LOG = "config.json", "state.safetensors", "log.jsonl"
+CONFIG, STATE, BEST, LOG = "config.json", "state.safetensors", "best.safetensors", "log.jsonl"
+SETTINGS = "config.toml"
 
 
 def write_atomically(path: Path, content: Iterable[bytes | memoryview]) -> None:
@@ -52,9 +53,11 @@ def _write_error(path: Path, error: OSError) -> RunError:
     )
 
 
-def require_state(path: Path | None) -> None:
+def require_state(path: Path | None, name: str = STATE) -> None:
     """RunError if a run is named that has no saved state: its bundle's initial state would pass for a trained one."""
-    if path is not None and not (path / STATE).is_file():
+    if path is not None and not (path / name).is_file():
+        if name == BEST and (path / STATE).is_file():
+            raise RunError(f"{path} has no best state", "it was trained without --validation; leave --best out")
         raise RunError(f"{path} holds no saved state", f"train first: gsqc train BUNDLE --run {path} …")
 
 
@@ -86,24 +89,26 @@ class RunStore:
             raise RunError(f"{file} is not JSON", "start a new run with another --run") from None
         return config
 
-    def begin(self, config: dict[str, Any]) -> None:
-        """Create the directory and write its config, which names the bundle."""
+    def begin(self, config: dict[str, Any], settings: str | None = None) -> None:
+        """Create the directory and write its config, which names the bundle; `settings` is the text of config.toml."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot make {self.path}: {error.strerror}", "give another directory with --run") from None
         self.config = {**config, "bundle": self.bundle.id, "bundle_path": str(self.bundle.path)}
         write_atomically(self.path / CONFIG, [json.dumps(self.config, indent=2).encode()])
+        if settings is not None:
+            write_atomically(self.path / SETTINGS, [settings.encode()])
 
-    def save_state(self, tensors: dict[str, Array], step: int) -> None:
-        """Replace the saved state. Raises RunError, and then the old one is whole."""
+    def save_state(self, tensors: dict[str, Array], step: int, name: str = STATE) -> None:
+        """Replace the saved state, or with BEST the best one. Raises RunError, and then the old one is whole."""
         if not self.config:
             self.begin({})
-        write_atomically(self.path / STATE, tensor_file(tensors, {"step": str(step), "bundle": self.bundle.id}))
+        write_atomically(self.path / name, tensor_file(tensors, {"step": str(step), "bundle": self.bundle.id}))
 
-    def load_state(self, expected: dict[str, TensorPlan]) -> tuple[dict[str, Array], int] | None:
+    def load_state(self, expected: dict[str, TensorPlan], name: str = STATE) -> tuple[dict[str, Array], int] | None:
         """The saved tensors, with the names, types and sizes expected, and the step; None if there are none."""
-        file = self.path / STATE
+        file = self.path / name
         if not file.exists():
             return None
         hint = "start a new run with another --run"
@@ -124,24 +129,40 @@ class RunStore:
                 raise RunError(f"{file}: {name} has another type or size than in this bundle", hint)
         return tensors, step
 
-    def resume_log(self, step: int) -> None:
-        """Drop log lines of steps after the saved one: they were not saved and will be made again."""
+    def resume_log(self, step: int) -> list[dict[str, Any]]:
+        """Drop log lines of steps after the saved one, which will be made again; the lines that stay.
+
+        A run without a saved step begins anew.
+        """
         file = self.path / LOG
         if not file.exists():
-            return
-        kept = []
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):
-                continue
-        write_atomically(file, ["".join(kept).encode()])
+            return []
+        content, kept = file.read_bytes(), []
+        for line in content.decode(errors="replace").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+                entry = json.loads(line)
+                if 0 < step >= entry["step"]:
+                    kept.append(entry)
+        if _lines(kept) != content:
+            self.write_log(kept)
+        return kept
 
-    def append_log(self, entry: dict[str, Any]) -> None:
-        """One JSON line."""
+    def write_log(self, entries: list[dict[str, Any]]) -> None:
+        """Replace the log."""
+        write_atomically(self.path / LOG, [_lines(entries)])
+
+    def append_log(self, entries: list[dict[str, Any]]) -> None:
+        """A JSON line each; all or none of them are in the log afterwards. RunError for none."""
+        file = self.path / LOG
+        before = file.stat().st_size if file.exists() else 0
         try:
-            with (self.path / LOG).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
+            with file.open("ab") as log:
+                log.write(_lines(entries))
         except OSError as error:
-            raise _write_error(self.path / LOG, error) from None
+            with contextlib.suppress(OSError):
+                os.truncate(file, before)
+            raise _write_error(file, error) from None
+
+
+def _lines(entries: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(entry) + "\n" for entry in entries).encode()

@@ -4,8 +4,8 @@
 A safetensors file of int32 tensors:
 
 tokens, labels, weights   [sequences, length]   the data set as the session would see it
-order                     [steps, batch]        the sequences of each step, by number
-learning_rate_m, …        [steps]               the optimizer's integer inputs of each step
+order                     [steps, batch]        the sequences of each step, by number; batch is 1 to 64
+learning_rate_m, …        [steps]               the integer inputs of each step: the optimizer's, and the largest norm
 
 and metadata: format, optimizer, tokenizer_sha256 (what a bundle must have), settings (the run's config, as JSON).
 """
@@ -22,27 +22,26 @@ import numpy.typing as npt
 
 from gsqc.bundle import Bundle
 from gsqc.errors import DataError
-from gsqc.optim import OPTIMIZERS
+from gsqc.optim import CLIP_INPUTS, OPTIMIZERS
 from gsqc.runtime.data import TokenSequence
-from gsqc.runtime.schedule import Schedule, parse_fraction
 from gsqc.runtime.store import write_atomically
+from gsqc.runtime.train_options import TrainOptions
 from gsqc.tensor_file import tensor_file
 
-FORMAT = "gsqc-tokens-1"
+FORMAT = "gsqc-tokens-2"
 
 
 def token_tensors(
     bundle: Bundle,
     sequences: Sequence[TokenSequence],
     order: Sequence[Sequence[int]],
-    schedule: Schedule,
-    settings: dict[str, Any],
+    options: TrainOptions,
 ) -> dict[str, npt.NDArray[np.int32]]:
     """The tensors for the steps of `order`. DataError if a batch has no token with a loss."""
-    decay = parse_fraction(settings["weight_decay"], "--weight-decay", 1)
+    plan, decay, clip = options.plan, options.decay, options.largest_norm
     optimizer = OPTIMIZERS[bundle.manifest["optimizer"]]
     sums = [int(s.weights.sum()) for s in sequences]
-    inputs: dict[str, list[int]] = {name: [] for name in optimizer.inputs}
+    inputs: dict[str, list[int]] = {name: [] for name in (*optimizer.inputs, *CLIP_INPUTS)}
     for step, chosen in enumerate(order, 1):
         weight = sum(sums[k] for k in chosen)
         if weight == 0:
@@ -50,7 +49,7 @@ def token_tensors(
                 f"the batch of step {step} has no token with a loss",
                 "give records a completion that fits the sequence length",
             )
-        for name, value in optimizer.step_inputs(schedule.rate(step), decay, step, weight).items():
+        for name, value in optimizer.step_inputs(plan.rate(step), decay, step, weight, clip).items():
             inputs[name].append(value)
     data = {name: np.stack([getattr(s, name) for s in sequences]) for name in ("tokens", "labels", "weights")}
     numbers = {name: np.array(values, np.int32) for name, values in inputs.items()}
@@ -62,10 +61,10 @@ def write_token_file(
     bundle: Bundle,
     sequences: Sequence[TokenSequence],
     order: Sequence[Sequence[int]],
-    schedule: Schedule,
+    options: TrainOptions,
     settings: dict[str, Any],
 ) -> None:
-    """Write the file for a run with these settings; `order` holds each step's sequences by number.
+    """Write the file for a run; `order` holds each step's sequences by number, `settings` is what config.json gets.
 
     Raises DataError, RunError.
     """
@@ -75,4 +74,4 @@ def write_token_file(
         "tokenizer_sha256": bundle.manifest["files"]["tokenizer.json"]["sha256"],
         "settings": json.dumps(settings),
     }
-    write_atomically(path, tensor_file(token_tensors(bundle, sequences, order, schedule, settings), metadata))
+    write_atomically(path, tensor_file(token_tensors(bundle, sequences, order, options), metadata))

@@ -14,13 +14,12 @@ from typing import Any
 
 import pytest
 
-import gsqc.cli.train
-from gsqc.cli.interruption import Interruption
+import gsqc.runtime.open_run
 from gsqc.cli.main import main
-from gsqc.cli.train import peak_rss_bytes
 from gsqc.errors import DataError
-from gsqc.runtime.data import TokenSequence
-from gsqc.runtime.session import StepResult
+from gsqc.runtime.interruption import Interruption
+from gsqc.runtime.memory import peak_rss_bytes
+from gsqc.runtime.results import StepResult
 from tests.runtime.small_bundle import FakeSession, write_bundle
 
 Capture = pytest.CaptureFixture[str]
@@ -29,7 +28,7 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with a bundle and data."""
-    monkeypatch.setattr(gsqc.cli.train, "Session", FakeSession)
+    monkeypatch.setattr(gsqc.runtime.open_run, "Session", FakeSession)
     write_bundle(tmp_path / "small.gsqc")
     records = [{"prompt": f"p{k}", "completion": f"c{k}"} for k in range(5)]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
@@ -58,7 +57,7 @@ def test_json_lines_are_the_log(capsys: Capture, place: Path) -> None:
     assert {"step", "loss", "tokens_per_second", "peak_rss_bytes", "digest"} <= set(lines[0])
     assert lines == log(place)
     config = json.loads((place / "run" / "config.json").read_text())
-    assert (config["lr"], config["seed"], config["steps"]) == ("1e-3", 0, 3)
+    assert (config["lr"], config["seed"], config["steps"]) == ("0.001", 0, 3)
     assert len(config["data_sha256"]) == 64
 
 
@@ -66,14 +65,12 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.S
     """A signal comes in the middle of a step, of this and of later sessions that reach it."""
 
     class Interrupted(FakeSession):
-        def step(
-            self, sequences: Sequence[TokenSequence], learning_rate: Fraction, decay: Fraction = Fraction(0)
-        ) -> StepResult:
+        def step(self, *args: Any) -> StepResult:
             if self.step_count + 1 == step:
                 os.kill(os.getpid(), number)
-            return super().step(sequences, learning_rate, decay)
+            return super().step(*args)
 
-    monkeypatch.setattr(gsqc.cli.train, "Session", Interrupted)
+    monkeypatch.setattr(gsqc.runtime.open_run, "Session", Interrupted)
 
 
 @pytest.mark.parametrize("parts", [(3, 6), (1, 2, 6), (6, 6)])
@@ -98,7 +95,7 @@ def test_a_signal_ends_the_step_and_saves(
     assert main(arguments(place, 6, **options)) == code
     assert "stopped after step 3 of 6; state saved" in capsys.readouterr().out
     assert signal.getsignal(number) is before
-    monkeypatch.setattr(gsqc.cli.train, "Session", FakeSession)
+    monkeypatch.setattr(gsqc.runtime.open_run, "Session", FakeSession)
     assert [line["step"] for line in train_json(capsys, place, 6, **options)] == [4, 5, 6]
     assert [line["digest"] for line in log(place)] == whole
 
@@ -107,11 +104,11 @@ def test_each_step_gets_its_rate_and_decay(capsys: Capture, place: Path, monkeyp
     given: list[tuple[Fraction, Fraction]] = []
 
     class Notes(FakeSession):
-        def step(self, sequences: Any, learning_rate: Fraction, decay: Fraction = Fraction(0)) -> StepResult:
-            given.append((learning_rate, decay))
-            return super().step(sequences, learning_rate, decay)
+        def step(self, *args: Any) -> StepResult:
+            given.append(args[1:3])
+            return super().step(*args)
 
-    monkeypatch.setattr(gsqc.cli.train, "Session", Notes)
+    monkeypatch.setattr(gsqc.runtime.open_run, "Session", Notes)
     train_json(capsys, place, 4, warmup=2, schedule="linear", weight_decay="0.1")
     assert [rate * 2000 for rate, _ in given] == [1, 2, 2, 1]
     assert {decay for _, decay in given} == {Fraction(1, 10)}
@@ -134,11 +131,11 @@ def test_a_killed_run_goes_on_from_its_last_save(capsys: Capture, place: Path, m
                 raise MemoryError
             return super().step(*args)
 
-    monkeypatch.setattr(gsqc.cli.train, "Session", Killed)
+    monkeypatch.setattr(gsqc.runtime.open_run, "Session", Killed)
     with pytest.raises(MemoryError):
         main(arguments(place, 6, save_every=3))
     assert len(log(place)) == 4
-    monkeypatch.setattr(gsqc.cli.train, "Session", FakeSession)
+    monkeypatch.setattr(gsqc.runtime.open_run, "Session", FakeSession)
     capsys.readouterr()
     assert [line["step"] for line in train_json(capsys, place, 6)] == [4, 5, 6]
     assert [line["digest"] for line in log(place)] == whole
@@ -170,7 +167,7 @@ def test_a_finished_run_is_left_alone(capsys: Capture, place: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"lr": "2e-3"}, "lr was 1e-3, is 2e-3"),
+        ({"lr": "2e-3"}, "lr was 0.001, is 0.002"),
         ({"seed": 1}, "seed"),
         ({"warmup": 1}, "warmup"),
         ({"weight_decay": "0.1"}, "weight_decay"),
@@ -211,7 +208,7 @@ def test_a_run_of_another_bundle_is_refused(capsys: Capture, place: Path) -> Non
         ({"lr": "fast"}, "--lr"),
         ({"lr": "2"}, "--lr"),
         ({"weight_decay": "-1"}, "--weight-decay"),
-        ({"schedule": "cosine"}, "cosine"),
+        ({"schedule": "square"}, "square"),
         ({"warmup": 5}, "warm-up"),
         ({"data": "absent.jsonl"}, "absent.jsonl"),
     ],
@@ -233,9 +230,9 @@ def test_a_refused_batch_keeps_the_steps_before_it(
                 raise DataError("refused", "hint")
             return super().step(*args)
 
-    monkeypatch.setattr(gsqc.cli.train, "Session", Refuses)
+    monkeypatch.setattr(gsqc.runtime.open_run, "Session", Refuses)
     assert main(arguments(place, 6)) == 2
-    monkeypatch.setattr(gsqc.cli.train, "Session", FakeSession)
+    monkeypatch.setattr(gsqc.runtime.open_run, "Session", FakeSession)
     capsys.readouterr()
     assert [line["step"] for line in train_json(capsys, place, 4)] == [3, 4]
 

@@ -64,6 +64,19 @@ def test_recomputing_takes_less_memory_and_gives_the_same_bits(
     assert sessions[0].plan.arena_bytes < sessions[1].plan.arena_bytes
 
 
+def test_small_weights_take_less_memory_and_give_the_same_bits(
+    bundle: Path, model_directory: Path, tmp_path: Path
+) -> None:
+    sizes: dict[str, Any] = {"sequence_length": 24, "batch": 2, "seed": 1, "adapter": AdapterOptions(4, 8)}
+    compile_model(str(model_directory), CompileOptions(tmp_path / "small.gsqc", weights="small", **sizes))
+    fast, small = Session(bundle), Session(tmp_path / "small.gsqc")
+    assert steps(fast, 1, 2) == steps(small, 1, 2)
+    assert small.plan.peak_bytes < fast.plan.peak_bytes
+    assert not small.plan.buffer_bytes("prepared")
+    assert list(fast.generate([1, 2, 3], 6)) == list(small.generate([1, 2, 3], 6))
+    assert steps(fast, 3, 3) == steps(small, 3, 3)
+
+
 def test_training_lowers_the_loss(bundle: Path) -> None:
     session = Session(bundle)
     batch = random_sequences(session.bundle, 1, 0)

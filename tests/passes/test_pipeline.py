@@ -88,7 +88,7 @@ def test_gradients_equal_autograd_up_to_8_bits(toy: Toy) -> None:
     of a random net that damps nothing; a wrong rule gives 100 % and more.
     """
     executor, adapters = open_executor(toy)
-    executor.run("train")
+    executor.run("gradient")
     leaves = {n: torch.tensor(a / 2.0**24, requires_grad=True) for n, a in adapters.items()}
     losses = float_losses(toy, executor.tensors["tokens"], executor.tensors["labels"], leaves)
     (losses * torch.tensor(executor.tensors["weights"] / ONE)).sum().backward()
@@ -104,7 +104,7 @@ def test_loss_falls(optimizer: str) -> None:
     losses = []
     for step in range(1, 5):
         executor.clear_gradients()
-        executor.run("train")
+        executor.run("gradient")
         losses.append(int((executor.tensors["loss"] * (executor.tensors["weights"] > 0)).sum()))
         weight = int(executor.tensors["weights"].sum())
         for name, value in OPTIMIZERS[optimizer].step_inputs(Fraction(1, 200), Fraction(0), step, weight).items():
@@ -115,18 +115,16 @@ def test_loss_falls(optimizer: str) -> None:
 
 
 def test_update_inside_backward_gives_the_same_bits(toy: Toy) -> None:
-    """A bundle of batch 1 updates each block after its backward, a larger one after the last sequence."""
+    """A step of one sequence updates each block after its backward, a larger one after the last sequence."""
     states = []
-    for compiled in (toy, build_toy(batch=1)):
-        executor, _ = open_executor(compiled)
+    for schedules in (("train",), ("gradient", "update")):
+        executor, _ = open_executor(toy)
         weight = int(executor.tensors["weights"].sum())
         for name, value in OPTIMIZERS["adamw"].step_inputs(Fraction(1, 200), Fraction(0), 1, weight).items():
             executor.tensors[name][0] = value
-        for schedule in ("train", "update"):
-            if schedule in executor.plan.schedules:
-                executor.run(schedule)
+        for schedule in schedules:
+            executor.run(schedule)
         states.append({name: executor.tensors[name] for name in executor.plan.buffers["state"]})
-    assert "update" not in executor.plan.schedules
     for name, expected in states[0].items():
         np.testing.assert_array_equal(states[1][name], expected)
 
@@ -134,11 +132,11 @@ def test_update_inside_backward_gives_the_same_bits(toy: Toy) -> None:
 def test_a_sequence_of_padding_adds_nothing(toy: Toy) -> None:
     """Weight 0 everywhere: the batch's sum keeps every bit."""
     executor, adapters = open_executor(toy)
-    executor.run("train")
+    executor.run("gradient")
     before = {n: executor.tensors[f"{n}_grad_{x}"].copy() for n in adapters for x in ("high", "low")}
     executor.tensors["tokens"][:] = 7
     executor.tensors["weights"][:] = 0
-    executor.run("train")
+    executor.run("gradient")
     after = {n: executor.tensors[f"{n}_grad_{x}"] for n in adapters for x in ("high", "low")}
     for name in before:
         np.testing.assert_array_equal(after[name], before[name])
@@ -154,7 +152,7 @@ def test_sum_over_sequences_does_not_depend_on_order(toy: Toy) -> None:
         for k in order:
             executor.tensors["tokens"][:] = sequences[k]
             executor.tensors["labels"][:] = sequences[(k + 1) % 3]
-            executor.run("train")
+            executor.run("gradient")
         sums.append({n: executor.tensors[f"{n}_grad_low"].copy() for n in adapters})
     for name in adapters:
         np.testing.assert_array_equal(sums[0][name], sums[1][name])
@@ -170,7 +168,7 @@ def test_any_adapter_can_be_left_out(linears: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("bits", [Bits(4, a, g) for a, g in combinations((5, 6, 7, 8), 2)])
 def test_any_bits(bits: Bits) -> None:
     executor, _ = open_executor(build_toy(bits=bits, linears=("q", "down")))
-    executor.run("train")
+    executor.run("gradient")
     assert executor.tensors["loss"].any()
 
 

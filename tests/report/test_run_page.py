@@ -197,6 +197,6 @@ def test_report_of_a_run_of_another_bundle(tmp_path: Path, capsys: Capture) -> N
 
     store = RunStore(tmp_path / "run", own)
     store.save_state(STATE, 1)
-    store.append_log(entry(1))
+    store.append_log([entry(1)])
     assert main(["report", str(tmp_path / "run"), "--bundle", str(other)]) == 2
     assert "another bundle" in capsys.readouterr().err

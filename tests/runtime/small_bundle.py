@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +19,9 @@ from gsqc.bundle import Bundle, BundleWriter
 from gsqc.errors import DataError
 from gsqc.plan import TensorPlan
 from gsqc.runtime.data import TokenSequence
-from gsqc.runtime.session import EvaluationResult, StepResult
-from gsqc.runtime.store import RunStore
+from gsqc.runtime.results import EvaluationResult, StepResult
+from gsqc.runtime.store import BEST, RunStore
+from gsqc.runtime.store import STATE as STATE_FILE
 
 SEQUENCE, BATCH = 16, 2
 VOCABULARY, END = 257, 256
@@ -77,7 +79,13 @@ class FakeSession:
     """This target adds one to an element at its second step."""
 
     def __init__(
-        self, bundle: Path | Bundle, run: Path | None = None, *, target: str | None = None, threads: int | None = None
+        self,
+        bundle: Path | Bundle,
+        run: Path | None = None,
+        *,
+        target: str | None = None,
+        threads: int | None = None,
+        best: bool = False,
     ) -> None:
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(Path(bundle), check_machine=target != "numpy")
@@ -90,7 +98,7 @@ class FakeSession:
         self.step_count = 0
         self.tensors = dict(self.bundle.map_tensors("state.safetensors"))
         expected = {name: TensorPlan("int32", tensor.size) for name, tensor in STATE.items()}
-        saved = self.store.load_state(expected) if self.store is not None else None
+        saved = self.store.load_state(expected, BEST if best else STATE_FILE) if self.store is not None else None
         if saved is not None:
             self.tensors, self.step_count = saved
 
@@ -102,7 +110,11 @@ class FakeSession:
         return hashlib.sha256(data + str(self.step_count).encode()).hexdigest()
 
     def step(
-        self, sequences: Sequence[TokenSequence], learning_rate: Fraction, decay: Fraction = Fraction(0)
+        self,
+        sequences: Sequence[TokenSequence],
+        learning_rate: Fraction,
+        decay: Fraction = Fraction(0),
+        clip: Fraction | None = None,
     ) -> StepResult:
         if all(s.weighted_tokens == 0 for s in sequences):
             raise DataError("a batch has no token with a loss", "give longer records")
@@ -111,12 +123,18 @@ class FakeSession:
         self.tensors["layers.0.q_a"] += np.int32((seen + int(learning_rate * 10**6)) % 1000 * self.step_count)
         if self.target is not None and self.target == self.wrong_target and self.step_count == 2:
             self.tensors["layers.0.q_a"][5] += 1
-        return StepResult(
-            self.step_count, 4.0 / self.step_count, sum(s.weighted_tokens for s in sequences), self.digest()
-        )
+        norm = None if clip is None else float(clip) * 2
+        tokens = sum(s.weighted_tokens for s in sequences)
+        return StepResult(self.step_count, 4.0 / self.step_count, tokens, self.digest(), norm)
 
-    def evaluate(self, sequences: Sequence[TokenSequence]) -> EvaluationResult:
-        return EvaluationResult(1.5, 4.48, sum(s.weighted_tokens for s in sequences))
+    def evaluate(
+        self, sequences: Sequence[TokenSequence], watch: Callable[[int], object] = lambda done: None
+    ) -> EvaluationResult:
+        """Falls to step 6, then rises."""
+        for k in range(len(sequences)):
+            watch(k + 1)
+        loss = 1.5 + abs(self.step_count - 6) / 8
+        return EvaluationResult(loss, math.exp(loss), sum(s.weighted_tokens for s in sequences))
 
     def generate(
         self, prompt: Sequence[int], max_tokens: int, temperature: Fraction = Fraction(0), seed: int = 0

@@ -159,7 +159,7 @@ def test_a_failure_at_any_point_leaves_the_old_state_whole(
 
 def test_resume_cuts_the_log_after_the_saved_step(store: RunStore) -> None:
     for step in range(1, 6):
-        store.append_log({"step": step})
+        store.append_log([{"step": step}])
     with (store.path / "log.jsonl").open("a") as file:
         file.write('not json\n[]\n{"step": null}\n{"step": 2')
     store.resume_log(3)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""--config FILE: a command's options from a settings file. What stands on the command line wins."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gsqc.runtime.settings_file import SettingsFile, closest, read_settings
+from gsqc.runtime.store import SETTINGS
+
+COMMANDS = ("compile", "train")
+"""The commands that take their options from a file."""
+
+NOT_SETTINGS = ("config", "resume", "force", "json", "help")
+"""Options that say how a command is called, not what it does."""
+
+_FILE = "gsqc.settings_file"
+
+_WANTED: dict[type, tuple[tuple[type, ...], str]] = {
+    int: ((int,), "a whole number"),
+    bool: ((bool,), "true or false"),
+    str: ((str, int, Decimal), "a text or a number"),
+    Path: ((str,), "a path in quotes"),
+}
+"""What a file may give for an option of each type, and what that is called."""
+
+
+def settings_of(command: Any) -> dict[str, Any]:
+    """The parameters of a command that a file may set, by name."""
+    return {p.name: p for p in command.params if p.name not in NOT_SETTINGS}
+
+
+def _checked(file: SettingsFile, table: str, key: str, parameter: Any) -> Any:
+    """The value of a key, as the command takes it."""
+    kind = parameter.type_descriptor.annotation
+    types, wanted = _WANTED[kind if kind in _WANTED else str]
+    value = file.tables[table][key]
+    values = value if isinstance(value, list) and parameter.multiple else [value]
+    for one in values:
+        if not isinstance(one, types) or (isinstance(one, bool) and kind is not bool):
+            shown = str(one) if isinstance(one, Decimal) else repr(one)
+            raise file.error(f"{key} is {shown}", f"{key} takes {wanted}", table, key)
+    taken = [str(one) if types == _WANTED[str][0] else one for one in values]
+    return taken if parameter.multiple else taken[0]
+
+
+def _load(context: typer.Context, path: Path) -> None:
+    """The defaults of all options that are not eager now come from the file."""
+    file, table = read_settings(path, COMMANDS), str(context.info_name)
+    known = settings_of(context.command)
+    if table not in file.tables:
+        raise file.error(f"there is no table [{table}]", f"put the options of gsqc {table} below [{table}]", table)
+    for key in file.tables[table]:
+        if key not in known:
+            raise file.error(f"unknown setting {key}", closest(key, known), table, key)
+    context.default_map = {key: _checked(file, table, key, known[key]) for key in file.tables[table]}
+    context.meta[_FILE] = file
+
+
+def _load_config(context: typer.Context, path: Path | None) -> Path | None:
+    if path is not None:
+        _load(context, path)
+    return path
+
+
+def _load_run(context: typer.Context, run: Path | None) -> Path | None:
+    if run is not None:
+        _load(context, run / SETTINGS)
+        assert isinstance(context.default_map, dict)
+        context.default_map["run"] = str(run)  # it may have been moved
+    return run
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(help="A settings file (gsqc init); options given here win.", is_eager=True, callback=_load_config),
+]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(help="Go on with this run, with its own settings.", is_eager=True, callback=_load_run),
+]
+
+
+def resolved(context: typer.Context) -> dict[str, Any]:
+    """Every setting of a command as it runs: from the command line, the file, or its default."""
+    return {name: context.params[name] for name in settings_of(context.command)}
+
+
+def recorded(context: typer.Context, option: str, name: str) -> dict[str, Any]:
+    """What the file's run was made with, by name, if `option` comes from that file; empty otherwise."""
+    file: SettingsFile | None = context.meta.get(_FILE)
+    source = context.get_parameter_source(option)
+    if file is None or source is None or source.name != "DEFAULT_MAP":
+        return {}
+    return {k: v for k, v in file.recorded().items() if k == name}

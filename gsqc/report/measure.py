@@ -81,7 +81,7 @@ def base_exponents(bundle: Bundle) -> list[Histogram]:
             name = re.sub(r"\.0\.", f".{layer}.", first, count=1)
             layers.setdefault(layer, []).append(_scale_exponents(tensors, name))
     tensors.release_pages()
-    return [_shares(np.concatenate(layers[layer])) for layer in sorted(layers)]
+    return _by_layer(layers)
 
 
 def _scale_exponents(tensors: Mapping[str, Array], name: str) -> Array:
@@ -118,11 +118,13 @@ def adapter_operands(adapter: TrainedAdapter, bits: int) -> tuple[list[Histogram
             groups, mantissas = (gse.e - gse.d).reshape(-1), np.abs(gse.m.astype(np.int32))
             used = mantissas.reshape(gse.d.size, -1).any(-1)
             exponents.setdefault(linear.layer, []).append(groups[used])
-            lengths.setdefault(linear.layer, []).append(np.frexp(mantissas[:, : p.shape[1]].astype(np.float64))[1])
-    return tuple(  # type: ignore[return-value]
-        [_shares(np.concatenate([a.reshape(-1) for a in by_layer[layer]])) for layer in sorted(by_layer)]
-        for by_layer in (exponents, lengths)
-    )
+            bit_lengths = np.frexp(mantissas[:, : p.shape[1]].astype(np.float64))[1]
+            lengths.setdefault(linear.layer, []).append(bit_lengths.reshape(-1))
+    return _by_layer(exponents), _by_layer(lengths)
+
+
+def _by_layer(values: Mapping[int, list[Array]]) -> list[Histogram]:
+    return [_shares(np.concatenate(values[layer])) for layer in sorted(values)]
 
 
 def sample(session: Session, tokenizer: Tokenizer, prompt: str, max_tokens: int) -> str:

@@ -14,6 +14,7 @@ from gsqc.bundle import BundleWriter
 from gsqc.capture import CapturedModel, capture_model
 from gsqc.errors import TargetError
 from gsqc.formats import LEAST_EXPONENT, Gse, Row
+from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.models.codes import Codes, base_codes, norm_codes
 from gsqc.ops.noise import uniform_q24
 from gsqc.ops.quantise import quantise
@@ -57,7 +58,9 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
         bundle.add_tensors("state.safetensors", _initial_state(step, options))
         if captured.tokenizer_json is not None:
             bundle.add_bytes("tokenizer.json", captured.tokenizer_json.encode())
-        bundle.finish(_manifest(captured, outline, step, code, options, base, codes))
+        manifest = _manifest(captured, outline, step, code, options, base, codes)
+        manifest["model"]["known_name"] = model if isinstance(model, str) and model in KNOWN_MODELS else None
+        bundle.finish(manifest)
 
 
 # ------------------------------------------------------------------------------------------------------------ weights
@@ -159,8 +162,11 @@ def _manifest(
         **code,
         "model": {
             **captured.metadata,
+            "architecture": config.architecture,
             "layers": config.layers,
             "hidden": config.hidden,
+            "heads": config.heads,
+            "key_value_heads": config.kv_heads,
             "vocabulary": config.vocabulary,
         },
         "bits": str(options.bits),

@@ -40,5 +40,9 @@ class TargetError(GsqcError):
     """A target is unknown, or this machine lacks what it needs."""
 
 
+class ExportError(GsqcError):
+    """An adapter or model cannot be written, or an adapter of another program does not fit a bundle."""
+
+
 class ConfigError(GsqcError):
     """A settings file is missing or malformed; the text names file and line."""

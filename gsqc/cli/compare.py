@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""gsqc compare: several runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from gsqc.cli.output import JsonOption, Output, printable
+from gsqc.errors import OptionError
+from gsqc.exchange.place import check_place, new_file
+from gsqc.report.compare import HEAD, compare_page, differences, run_names, summary, summary_row
+from gsqc.report.run_files import read_run
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Directories of runs, two or more.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write a page, NAME.html.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the page.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show losses, speed, memory and digests of RUNS in a table; with -o their curves over one another."""
+    out = Output(json)
+    if len(runs) < 2:
+        raise OptionError("one run has nothing to be compared with", "name two or more, or use gsqc report RUN")
+    if output is not None:
+        check_place(output, force=force, option="-o", directory=False)
+    files = [read_run(run) for run in runs]
+    names = run_names(files)
+    table = Table(*HEAD)
+    for name, run in zip(names, files, strict=True):
+        table.add_row(*(Text(printable(cell)) for cell in summary_row(name, run)))
+        out.emit({"run": str(run.path), **summary(run)})
+    out.console.print(table)
+    digests = {run.digest for run in files}
+    if len(digests) == 1 and "" not in digests:
+        out.say("the same digest: these runs ended in the same bits")
+    for key, *values in differences(files):
+        pairs = (f"{name} {value[:60]}" for name, value in zip(names, values, strict=True))
+        out.say(f"{key}: {', '.join(pairs)}")
+    if output is not None:
+        with new_file(output) as work:
+            work.write_text(compare_page(files), encoding="utf-8")
+        out.say(f"wrote {output}")
+        out.emit({"page": str(output)})

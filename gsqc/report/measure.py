@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers for a page that are not in a run's log: memory by part, time by op, exponents and bits by layer, samples."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import gsqc.ops.all  # noqa: F401  registers every op
+from gsqc.bundle import Bundle
+from gsqc.exchange.adapter import TrainedAdapter
+from gsqc.ops.embedding import master_row
+from gsqc.ops.quantise import quantise
+from gsqc.ops.registry import evaluate
+from gsqc.plan import COPY
+from gsqc.runtime.check import random_sequences
+from gsqc.runtime.session import Session
+from gsqc.runtime.tokenizer import Tokenizer
+
+Array = npt.NDArray[Any]
+Histogram = dict[int, float]
+_PARTS = {
+    "prepared": "base as operands",
+    "state": "adapter and optimizer",
+    "gradient": "sums of gradients, if several sequences",
+    "cache": "caches, for generation most of all",
+}
+
+
+def memory_parts(bundle: Bundle) -> list[tuple[str, int]]:
+    """What a session holds by part, in bytes; the base's file is mapped and comes on top as far as it is in use."""
+    plan = bundle.plan
+    parts = [("activations and scratch", plan.arena_bytes)]
+    parts += [(name, plan.buffer_bytes(kind)) for kind, name in _PARTS.items()]
+    parts.append(("inputs and outputs", plan.buffer_bytes("input", "output")))
+    parts.append(("base (mapped file)", plan.buffer_bytes("base")))
+    return [(name, size) for name, size in parts if size]
+
+
+def load_adapter(session: Session, state: Mapping[str, Array]) -> None:
+    """Give an open session another state."""
+    for name, tensor in session.state().items():
+        np.copyto(tensor, state[name].reshape(-1), casting="no")
+
+
+def time_by_op(session: Session) -> list[tuple[str, float]]:
+    """Seconds of one step on a random sequence by op, the longest first. It changes the session's state."""
+    sequences = random_sequences(session.bundle, 1, 0)[:1]
+    session.step(sequences, Fraction(1, 10**6))  # the first step touches memory for the first time
+    total: dict[str, float] = {}
+    for part in session.executor.bound("train"):
+        for k, kernel in enumerate(part.kernels):
+            start = time.perf_counter()
+            part.program.run_one(k)
+            seconds = time.perf_counter() - start
+            name = "copy" if kernel == COPY else session.plan.kernels[kernel].op
+            total[name] = total.get(name, 0.0) + seconds
+    return sorted(total.items(), key=lambda entry: -entry[1])
+
+
+def _shares(values: Array) -> Histogram:
+    """Integer values -> the share of each."""
+    keys, counts = np.unique(values, return_counts=True)
+    return {int(k): float(c) / max(values.size, 1) for k, c in zip(keys, counts, strict=True)}
+
+
+def base_exponents(bundle: Bundle) -> list[Histogram]:
+    """For each layer: how often a group of the base's linears has a scale of 2^e to 2^(e+1)."""
+    tensors = bundle.map_tensors("base.safetensors")
+    layers: dict[int, list[Array]] = {}
+    for first, kind in bundle.manifest["base_kinds"].items():
+        if kind == "row16":
+            continue
+        for layer in range(bundle.manifest["model"]["layers"]):
+            name = re.sub(r"\.0\.", f".{layer}.", first, count=1)
+            layers.setdefault(layer, []).append(_scale_exponents(tensors, name))
+    tensors.release_pages()
+    return _by_layer(layers)
+
+
+def _scale_exponents(tensors: Mapping[str, Array], name: str) -> Array:
+    """⌊log2⌋ of the scales of a weight's groups; zero scales are left out."""
+    if f"{name}.exponents" in tensors:
+        return np.asarray(tensors[f"{name}.exponents"].astype(np.int32))
+    m, e = (tensors[f"{name}.scale_{part}"].astype(np.int32) for part in "me")
+    there = m != 0
+    return np.asarray(np.frexp(np.abs(m[there]).astype(np.float64))[1] - 1 + e[there])
+
+
+def stored_as(bundle: Bundle) -> list[tuple[str, str, str]]:
+    """Each weight of a layer: its name, its format, and the bits that are stored for a number, scales included."""
+    base = bundle.plan.buffers.get("base", {})
+    rows = []
+    for name, kind in bundle.manifest["base_kinds"].items():
+        parts = {key: t for key, t in base.items() if key.rpartition(".")[0] == name}
+        size = sum(t.size_bytes for t in parts.values())
+        codes = parts.get(f"{name}.codes")
+        packed = kind in ("nf4", "q4_0", "q4_1", "gse4")
+        count = codes.count * (2 if packed else 1) if codes else 0
+        rows.append((re.sub(r"^.*?\.0\.", "", name), kind, f"{8 * size / count:.2f}" if count else "?"))
+    return rows
+
+
+def adapter_operands(adapter: TrainedAdapter, bits: int) -> tuple[list[Histogram], list[Histogram]]:
+    """For each layer, of the adapter as the matmuls take it, GSE-`bits`: shared exponents of its groups, and the bits
+    that the magnitudes of its mantissas use."""
+    exponents: dict[int, list[Array]] = {}
+    lengths: dict[int, list[Array]] = {}
+    for linear in adapter.linears:
+        for p in (linear.a, linear.b):
+            gse = evaluate(quantise, [evaluate(master_row, [p], {})], {"bits": bits})
+            groups, mantissas = (gse.e - gse.d).reshape(-1), np.abs(gse.m.astype(np.int32))
+            used = mantissas.reshape(gse.d.size, -1).any(-1)
+            exponents.setdefault(linear.layer, []).append(groups[used])
+            bit_lengths = np.frexp(mantissas[:, : p.shape[1]].astype(np.float64))[1]
+            lengths.setdefault(linear.layer, []).append(bit_lengths.reshape(-1))
+    return _by_layer(exponents), _by_layer(lengths)
+
+
+def _by_layer(values: Mapping[int, list[Array]]) -> list[Histogram]:
+    return [_shares(np.concatenate(values[layer])) for layer in sorted(values)]
+
+
+def sample(session: Session, tokenizer: Tokenizer, prompt: str, max_tokens: int) -> str:
+    """What the session answers to a prompt, greedily."""
+    tokens: Iterable[int] = session.generate(tokenizer.encode(f"{prompt}\n"), max_tokens)
+    return tokenizer.decode(list(tokens))

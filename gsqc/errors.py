@@ -38,3 +38,7 @@ class RunError(GsqcError):
 
 class TargetError(GsqcError):
     """A target is unknown, or this machine lacks what it needs."""
+
+
+class CommandStreamError(GsqcError):
+    """An NPU command stream is damaged, reads what was never written, or holds what the interpreter does not model."""

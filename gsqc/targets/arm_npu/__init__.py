@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arm Ethos-U85: programs go through Vela, and back through an interpreter of what it wrote."""
+"""Arm Ethos-U through TOSA: whole functions as programs, Arm's reference model, Vela."""

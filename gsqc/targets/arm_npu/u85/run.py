@@ -45,9 +45,10 @@ class Port:
 
 @dataclass(frozen=True)
 class Compiled:
-    """Vela's output: command words, constants, the sizes of the memory it works in, inputs and outputs in order."""
+    """Vela's output: command words, the NPU's multipliers, constants, sizes of scratch memory, inputs and outputs."""
 
     commands: tuple[int, ...]
+    macs: int
     constants: bytes
     constant_region: int
     scratch_bytes: dict[int, int]
@@ -56,25 +57,28 @@ class Compiled:
 
     def operations(self) -> list[Operation]:
         """The decoded command stream."""
-        return list(decode(self.commands))
+        return list(decode(self.commands, self.macs))
 
 
-def command_words(payload: bytes) -> tuple[int, ...]:
-    """The command stream inside the payload of Arm's driver: "COP1", then actions of one or more words.
+def command_words(payload: bytes) -> tuple[tuple[int, ...], int]:
+    """The command stream inside the payload of Arm's driver, and the number of multipliers it is made for.
 
-    Action 1 gives the configuration (two more words), 5 is padding, 2 holds the stream (its length in 24 bits).
+    The payload is "COP1", then actions of one or more words: 1 gives the configuration (two more words, the first of
+    which holds log2 of the multipliers in its low 4 bits), 5 is padding, 2 holds the stream (its length in 24 bits).
     """
     words = np.frombuffer(payload + b"\0" * (-len(payload) % 4), "<u4").tolist()
     if payload[:4] != _MAGIC:
         raise CommandStreamError("the command stream has no driver header", HINT)
-    at = 1
+    at, macs = 1, 0
     while at < len(words):
         action = words[at] & 0xFF
         if action == _COMMANDS:
             count = words[at] >> 16 | (words[at] >> 8 & 0xFF) << 16
-            return tuple(words[at + 1 : at + 1 + count])
+            return tuple(words[at + 1 : at + 1 + count]), macs
         if action not in (_CONFIG, _NOP):
             raise CommandStreamError(f"driver action {action} is unknown", HINT)
+        if action == _CONFIG and at + 1 < len(words):
+            macs = 1 << (words[at + 1] & 0xF)
         at += 3 if action == _CONFIG else 1
     raise CommandStreamError("the driver payload holds no command stream", HINT)
 
@@ -93,8 +97,10 @@ def read_compiled(path: Path) -> Compiled:
             scratch = {
                 int(arrays[f"{kind}_region"]): int(arrays[f"{kind}_size"]) for kind in ("scratch_fast", "scratch")
             }
+            commands, macs = command_words(arrays["cmd_data"].tobytes())
             return Compiled(
-                commands=command_words(arrays["cmd_data"].tobytes()),
+                commands=commands,
+                macs=macs,
                 constants=arrays["weight_data"].tobytes(),
                 constant_region=int(arrays["weight_region"]),
                 scratch_bytes=scratch,
@@ -123,7 +129,7 @@ def run_command_stream(compiled: Compiled, inputs: Sequence[Array]) -> list[Arra
         memory.put(port.region, port.address, data)
     machine = Machine(memory)
     number = 0
-    operations = decode(compiled.commands)
+    operations = decode(compiled.commands, compiled.macs)
     while True:
         try:
             if (operation := next(operations, None)) is None:

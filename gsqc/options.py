@@ -11,6 +11,7 @@ from typing import Any
 
 from gsqc.errors import OptionError
 from gsqc.optim import OPTIMIZERS
+from gsqc.targets.arm_npu.accelerators import NpuOptions
 
 LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
 RECOMPUTE = ("none", "blocks")
@@ -101,6 +102,7 @@ class CompileOptions:
     dump             where to write the graph after each pass, or None
     force            overwrite a bundle that exists
     runner           put gsqc-step, built for the target, into the bundle
+    npu              what Vela compiles for, where the target is an NPU
 
     Raises OptionError with every value that is out of range.
     """
@@ -118,6 +120,7 @@ class CompileOptions:
     dump: Path | None = None
     force: bool = False
     runner: bool = False
+    npu: NpuOptions | None = None
 
     def __post_init__(self) -> None:
         problems = self._problems()

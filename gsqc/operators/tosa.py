@@ -15,7 +15,7 @@ Needs the package tosa-tools (the extra `npu`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,21 +54,17 @@ def tosa_serializer() -> Any:
     return library
 
 
-class _Writer:
+class Writer:
     """Writes one program; `emit` is the one place that adds an operator."""
 
-    def __init__(self, trace: Trace, describe: Callable[[Node], str] | None) -> None:
-        self.trace, self.describe = trace, describe
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
         self.ts = tosa_serializer()
         self.file = self.ts.TosaSerializer("", self.ts.ConstMode.EMBED, *VERSION, 0, False)
         self.constants: dict[tuple[Any, ...], Tensor] = {}
         self.tensors: dict[int, Tensor] = {}
-        self.names = 0
-        self.location = ""
-
-    def name(self, prefix: str) -> str:
-        self.names += 1
-        return f"{prefix}{self.names}"
+        self.origins: dict[str, Node] = {}
+        self.node: Node | None = None
 
     def dtype(self, name: str) -> Any:
         return getattr(self.ts.DType, name.upper())
@@ -80,17 +76,17 @@ class _Writer:
         result = self.file.addIntermediate(list(shape), self.dtype(dtype))
         attributes = self.ts.TosaSerializerAttribute()
         getattr(attributes, f"{attribute}Attribute")(*values)
-        where = self.ts.TosaOpLocation()
-        where.text = self.location
         names = [name for name, _, _ in args]
-        self.file.addOperator(getattr(self.ts.Op, operator), names, [result.name], attributes, where)
+        self.file.addOperator(getattr(self.ts.Op, operator), names, [result.name], attributes)
+        if self.node is not None:
+            self.origins[result.name] = self.node
         return result.name, tuple(shape), dtype
 
     def constant(self, values: Sequence[int], shape: Sequence[int], dtype: str) -> Tensor:
         """A constant tensor; equal constants are written once."""
         key = (tuple(values), tuple(shape), dtype)
         if key not in self.constants:
-            name = self.name("c")
+            name = f"c{len(self.constants)}"
             array = np.asarray(values, np.int64)
             self.file.addConst(list(shape), self.dtype(dtype), array if dtype == "shape" else array.tolist(), name)
             self.constants[key] = (name, tuple(shape), dtype)
@@ -215,7 +211,7 @@ class _Writer:
             self.tensors[node.id] = (name, node.shape, node.dtype)
         for node in self.trace.live_nodes():
             if node.operator != "input":
-                self.location = self.describe(node) if self.describe else ""
+                self.node = node
                 self.tensors[node.id] = self.operator(node)
         taken = {self.tensors[node.id][0] for node in self.trace.inputs}
         for node in self.trace.outputs:
@@ -227,9 +223,15 @@ class _Writer:
         return bytes(self.file.serialize())
 
 
-def serialise(trace: Trace, describe: Callable[[Node], str] | None = None) -> bytes:
+def serialise_with_origins(trace: Trace) -> tuple[bytes, dict[str, Node]]:
+    """The program as `serialise` gives it, and the recorded operator that each of its tensors comes from, by name."""
+    writer = Writer(trace)
+    return writer.write(), writer.origins
+
+
+def serialise(trace: Trace) -> bytes:
     """The program as a TOSA flatbuffer; inputs and outputs in the trace's order. The same trace gives the same bytes.
 
-    `describe` gives the text that stands as an operator's location. TargetError if tosa-tools is not installed.
+    TargetError if tosa-tools is not installed.
     """
-    return _Writer(trace, describe).write()
+    return serialise_with_origins(trace)[0]

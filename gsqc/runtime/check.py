@@ -19,6 +19,7 @@ from gsqc.errors import OptionError, TargetError
 from gsqc.runtime.data import WEIGHT_ONE, TokenSequence
 from gsqc.runtime.lockstep import Difference, first_different_call, first_different_element
 from gsqc.runtime.noise import random_bits
+from gsqc.runtime.programs import PROGRAM_TARGETS
 from gsqc.runtime.session import Session
 
 Array = npt.NDArray[Any]
@@ -133,7 +134,9 @@ def _locate(target: str, settings: _Settings, progress: Progress) -> tuple[Path,
     bundle = settings.bundle
     own = bundle.manifest["target"]
     is_here = own["triple"].startswith(platform.machine())
-    if target == "numpy" or (is_here and target in (own["name"], "native")):
+    if target == "native" and "npu" in bundle.manifest:
+        raise TargetError("this bundle's code is for an NPU", "--on numpy,tosa-reference,ethos-u85-sim runs it here")
+    if target in ("numpy", *PROGRAM_TARGETS) or (is_here and target in (own["name"], "native")):
         return bundle.path, None
     progress(f"compiling for {target}")
     try:

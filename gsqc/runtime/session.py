@@ -21,6 +21,7 @@ from gsqc.optim import OPTIMIZERS
 from gsqc.plan import Plan
 from gsqc.runtime.data import WEIGHT_ONE, TokenSequence
 from gsqc.runtime.executor import Executor, Kernels, default_threads
+from gsqc.runtime.programs import PROGRAM_TARGETS, program_plan
 from gsqc.runtime.requirements import require_session
 from gsqc.runtime.sampling import pick_token
 from gsqc.runtime.store import RunStore
@@ -50,7 +51,13 @@ class EvaluationResult:
 
 
 def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
-    """The kernels of a target: "numpy", or the one that the bundle was compiled for ("native" is that one too)."""
+    """The kernels of a target: "numpy", one of PROGRAM_TARGETS (its programs stand for kernels), or the one that the
+    bundle was compiled for ("native" is that one too).
+    """
+    if target in PROGRAM_TARGETS:
+        from gsqc.targets.arm_npu.program_kernels import load_program_kernels
+
+        return load_program_kernels(bundle, plan, target)
     if target == "numpy":
         from gsqc.runtime.numpy_kernels import NumpyKernels
 
@@ -88,7 +95,7 @@ class Session:
         threads: int | None = None,
     ) -> None:
         if not isinstance(bundle, Bundle):
-            bundle = Bundle.open(Path(bundle), check_machine=target != "numpy")
+            bundle = Bundle.open(Path(bundle), check_machine=target not in ("numpy", *PROGRAM_TARGETS))
         self.bundle = bundle
         manifest = self.bundle.manifest
         self.sequence_length: int = manifest["sequence_length"]
@@ -102,7 +109,8 @@ class Session:
         self.threads = threads or default_threads()
         self.store = RunStore(Path(run), self.bundle) if run is not None else None
         base = self.bundle.map_tensors("base.safetensors", self.plan.buffers["base"])
-        self.executor = Executor(self.plan, kernels, base, base.release_pages)
+        plan = program_plan(self.plan) if target in PROGRAM_TARGETS else self.plan
+        self.executor = Executor(plan, kernels, base, base.release_pages)
         self.step_count = 0
         self._load_state()
         self.executor.finish("prepare")

@@ -12,7 +12,7 @@ from gsqc.errors import TargetError
 from gsqc.formats import flatten, to_spec
 from gsqc.operators.builder import where
 from gsqc.operators.numpy import NumpyBuilder
-from gsqc.operators.tosa import _Writer, serialise
+from gsqc.operators.tosa import Writer, serialise
 from gsqc.operators.trace import TraceBuilder
 from gsqc.ops.registry import OPS, Case, evaluate, trace
 from gsqc.targets.arm_npu.reference_model import run_reference_model
@@ -78,7 +78,7 @@ def test_random_programs_500(seed: int, choices: list[Choice]) -> None:
 def test_a_planted_error_in_the_serialiser_is_found(
     method: str, wrong: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_Writer, method, wrong)
+    monkeypatch.setattr(Writer, method, wrong)
     failed = 0
     for parameter in PARAMETERS:
         try:

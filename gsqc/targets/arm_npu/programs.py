@@ -10,46 +10,40 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import gsqc.ops.all  # noqa: F401  registers every op
+from gsqc.bundle import BundleWriter
 from gsqc.formats import Spec, flatten, map_tensors
-from gsqc.operators.builder import Tensor
+from gsqc.operators.builder import Builder, Tensor
+from gsqc.operators.tosa import serialise_with_origins
 from gsqc.operators.trace import Node, Trace, TraceBuilder
 from gsqc.ops.registry import OPS
 from gsqc.plan import FunctionPlan, KernelPlan, Plan, Reference
+from gsqc.runtime.programs import port_directions
 
 
 @dataclass
 class Program:
-    """A function as one trace: its ports by direction, and which kernel an operator comes from."""
+    """A function as one trace: its ports by direction, and the operator at which each kernel begins."""
 
     name: str
     trace: Trace
     inputs: list[str]
     outputs: list[str]
-    _starts: list[int] = field(default_factory=list)
-    _kernels: list[str] = field(default_factory=list)
+    marks: list[tuple[int, str]]
 
     def kernel_of(self, node: Node) -> str:
         """The name of the kernel that an operator was recorded for first."""
-        place = bisect_right(self._starts, node.id) - 1
-        return self._kernels[place] if place >= 0 else self.name
+        place = bisect_right(self.marks, node.id, key=lambda mark: mark[0]) - 1
+        return self.marks[place][1] if place >= 0 else self.name
 
 
 def _input_specs(kernel: KernelPlan) -> list[Spec]:
     values, _ = kernel.call()
     return flatten(tuple(values))
-
-
-def port_directions(plan: Plan, function: FunctionPlan) -> tuple[list[str], list[str]]:
-    """The ports that a function reads, and those that it writes, each in order of name."""
-    written: set[str] = set()
-    for kernel, references in function.calls:
-        count = len(_input_specs(plan.kernels[kernel]))
-        written.update(r.name for r in references[count:])
-    return [n for n in function.ports if n not in written], [n for n in function.ports if n in written]
 
 
 def _port_shape(plan: Plan, function: FunctionPlan, port: str) -> tuple[int, ...]:
@@ -77,24 +71,46 @@ def _part(tensor: Tensor, reference: Reference, shape: Sequence[int]) -> Tensor:
     return rows.reshape(*shape)
 
 
+def port_shapes(plan: Plan, name: str, ports: Sequence[str]) -> list[tuple[int, ...]]:
+    """The shapes in which a function's program takes these ports."""
+    function = plan.functions[name]
+    return [_port_shape(plan, function, port) for port in ports]
+
+
+def run_function(builder: Builder, plan: Plan, name: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Apply a function's kernels, one after the other, with any builder; every tensor of the function by name."""
+    known = dict(inputs)
+    for kernel, references in plan.functions[name].calls:
+        if isinstance(builder, _MarkingBuilder):
+            builder.mark(kernel)
+        _call(builder, plan.kernels[kernel], references, known)
+    return known
+
+
+class _MarkingBuilder(TraceBuilder):
+    """Notes at which operator each kernel begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.marks: list[tuple[int, str]] = []
+
+    def mark(self, kernel: str) -> None:
+        self.marks.append((len(self.trace.nodes), kernel))
+
+
 def compose_function(plan: Plan, name: str) -> Program:
     """The function as one program."""
-    function, builder = plan.functions[name], TraceBuilder()
-    inputs, outputs = port_directions(plan, function)
-    known: dict[str, Tensor] = {}
-    for port in inputs:
-        known[port] = builder.input(_port_shape(plan, function, port), function.ports[port].dtype)
-    program = Program(name, builder.trace, inputs, outputs)
-    for kernel, references in function.calls:
-        program._starts.append(len(builder.trace.nodes))
-        program._kernels.append(kernel)
-        _call(builder, plan.kernels[kernel], references, known)
+    function, builder = plan.functions[name], _MarkingBuilder()
+    inputs, outputs = port_directions(plan, name)
+    shapes = port_shapes(plan, name, inputs)
+    given = {p: builder.input(s, function.ports[p].dtype) for p, s in zip(inputs, shapes, strict=True)}
+    known = run_function(builder, plan, name, given)
     builder.output(*(known[port] for port in outputs))
-    return program
+    return Program(name, builder.trace, inputs, outputs, builder.marks)
 
 
-def _call(builder: TraceBuilder, kernel: KernelPlan, references: list[Reference], known: dict[str, Tensor]) -> None:
-    """Record a kernel; its results become known by the names that it writes."""
+def _call(builder: Builder, kernel: KernelPlan, references: list[Reference], known: dict[str, Tensor]) -> None:
+    """Apply a kernel; its results become known by the names that it writes."""
     values, attributes = kernel.call()
     remaining = iter(references)
 
@@ -106,3 +122,34 @@ def _call(builder: TraceBuilder, kernel: KernelPlan, references: list[Reference]
     results = flatten(OPS[kernel.op].function(builder, *arguments, **attributes))
     for reference, result in zip(remaining, results, strict=True):
         known[reference.name] = result
+
+
+@dataclass
+class SerialisedProgram:
+    """A program with its TOSA file, and the recorded operator that each tensor in it comes from, by name."""
+
+    program: Program
+    tosa: bytes
+    origins: dict[str, Node]
+
+
+def serialise_functions(plan: Plan) -> dict[str, SerialisedProgram]:
+    """Every function of a plan as a TOSA program. TargetError if tosa-tools is not installed."""
+    programs = {name: compose_function(plan, name) for name in plan.functions}
+    return {name: SerialisedProgram(p, *serialise_with_origins(p.trace)) for name, p in programs.items()}
+
+
+def program_file(name: str) -> str:
+    """Where a bundle keeps the TOSA program of a function."""
+    return f"programs/{name}.tosa"
+
+
+def add_programs(bundle: BundleWriter, programs: dict[str, SerialisedProgram]) -> dict[str, Any]:
+    """Add the TOSA files; returns the manifest's table of their inputs and outputs, in the programs' order."""
+    for name, serialised in programs.items():
+        bundle.add_bytes(program_file(name), serialised.tosa)
+    table = {
+        name: {"inputs": s.program.inputs, "outputs": s.program.outputs, "operators": len(s.origins)}
+        for name, s in programs.items()
+    }
+    return {"programs": table}

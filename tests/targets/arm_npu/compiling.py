@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import tempfile
 from collections.abc import Sequence
@@ -12,11 +13,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from gsqc.targets.arm_npu.u85.run import Compiled, read_compiled, run_command_stream
 
 SIZES = tuple(f"ethos-u85-{macs}" for macs in (128, 256, 512, 1024, 2048))
 Array = npt.NDArray[Any]
+needs_npu = pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in ("ethosu", "tosa_serializer", "tosa_reference_model")),
+    reason="needs pip install 'gsqc[npu]'",
+)
 
 
 def compile_with_vela(program: bytes, accelerator: str) -> Compiled:

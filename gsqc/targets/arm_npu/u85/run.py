@@ -7,7 +7,8 @@ An independent checker: it knows the operations of the hardware, and nothing of 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ _MAGIC = b"COP1"
 _CONFIG, _COMMANDS, _NOP = 1, 2, 5
 _DTYPES = {1: "int8", 2: "int16", 4: "int32"}
 _MOST_BYTES = 1 << 34
+_UNREADABLE = (OSError, EOFError, KeyError, ValueError, TypeError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,10 @@ class Port:
 
 @dataclass(frozen=True)
 class Compiled:
-    """Vela's output: command words, the NPU's multipliers, constants, sizes of scratch memory, inputs and outputs."""
+    """Vela's output: command words, constants, sizes of scratch memory by region, inputs and outputs in order.
+
+    `macs` is the NPU's number of multipliers, on which the order of constant weights depends.
+    """
 
     commands: tuple[int, ...]
     macs: int
@@ -60,27 +65,39 @@ class Compiled:
         return list(decode(self.commands, self.macs))
 
 
-def command_words(payload: bytes) -> tuple[tuple[int, ...], int]:
-    """The command stream inside the payload of Arm's driver, and the number of multipliers it is made for.
+def _actions(payload: bytes) -> Iterator[tuple[int, list[int]]]:
+    """The actions of a payload for Arm's driver: "COP1", then a word with the action's number, and its further words.
 
-    The payload is "COP1", then actions of one or more words: 1 gives the configuration (two more words, the first of
-    which holds log2 of the multipliers in its low 4 bits), 5 is padding, 2 holds the stream (its length in 24 bits).
+    1 gives the configuration (two words), 2 is the command stream (its length in 24 bits), 5 is padding.
     """
     words = np.frombuffer(payload + b"\0" * (-len(payload) % 4), "<u4").tolist()
     if payload[:4] != _MAGIC:
         raise CommandStreamError("the command stream has no driver header", HINT)
-    at, macs = 1, 0
+    at = 1
     while at < len(words):
         action = words[at] & 0xFF
-        if action == _COMMANDS:
-            count = words[at] >> 16 | (words[at] >> 8 & 0xFF) << 16
-            return tuple(words[at + 1 : at + 1 + count]), macs
-        if action not in (_CONFIG, _NOP):
+        if action not in (_CONFIG, _COMMANDS, _NOP):
             raise CommandStreamError(f"driver action {action} is unknown", HINT)
-        if action == _CONFIG and at + 1 < len(words):
-            macs = 1 << (words[at + 1] & 0xF)
-        at += 3 if action == _CONFIG else 1
+        long = words[at] >> 16 | (words[at] >> 8 & 0xFF) << 16
+        count = {_CONFIG: 2, _COMMANDS: long, _NOP: 0}[action]
+        yield action, words[at + 1 : at + 1 + count]
+        at += 1 + count
+
+
+def command_words(payload: bytes) -> tuple[int, ...]:
+    """The command stream inside a payload for Arm's driver."""
+    for action, words in _actions(payload):
+        if action == _COMMANDS:
+            return tuple(words)
     raise CommandStreamError("the driver payload holds no command stream", HINT)
+
+
+def multipliers(payload: bytes) -> int:
+    """The size of the NPU that a payload is made for: the low 4 bits of its configuration are the power of two."""
+    for action, words in _actions(payload):
+        if action == _CONFIG and words:
+            return 1 << (words[0] & 0xF)
+    raise CommandStreamError("the driver payload holds no configuration", HINT)
 
 
 def _ports(arrays: Any, side: str) -> tuple[Port, ...]:
@@ -97,17 +114,17 @@ def read_compiled(path: Path) -> Compiled:
             scratch = {
                 int(arrays[f"{kind}_region"]): int(arrays[f"{kind}_size"]) for kind in ("scratch_fast", "scratch")
             }
-            commands, macs = command_words(arrays["cmd_data"].tobytes())
+            payload = arrays["cmd_data"].tobytes()
             return Compiled(
-                commands=commands,
-                macs=macs,
+                commands=command_words(payload),
+                macs=multipliers(payload),
                 constants=arrays["weight_data"].tobytes(),
                 constant_region=int(arrays["weight_region"]),
                 scratch_bytes=scratch,
                 inputs=_ports(arrays, "input"),
                 outputs=_ports(arrays, "output"),
             )
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise CommandStreamError(
             f"{path} is not Vela's raw output ({error})", "run vela --output-format raw"
         ) from error

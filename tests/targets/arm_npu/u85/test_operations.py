@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each operation on its own, and each case of each op: Vela and the interpreter give what numpy and Arm's model give."""
+"""Each operation on its own, and each case of each op: the interpreter gives what numpy and Arm's model give."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import io
 import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ needs_npu = pytest.mark.skipif(
 )
 
 
+@lru_cache(maxsize=256)
 def compile_with_vela(program: bytes, accelerator: str) -> Compiled:
     """What Vela makes of a TOSA program; AssertionError with Vela's text if it refuses it."""
     from ethosu.vela import vela

@@ -9,7 +9,8 @@ Every operator of the builder is the TOSA operator of that name, apart from
     matmul         TRANSPOSE of w, MATMUL with a 48-bit result, RESCALE by 2^-shift
     iota           a constant
 
-A CAST to a narrower type is written as it is: the builder's contract is that the value fits, which numpy asserts.
+Forms that Vela compiles to wrong code are written in another way: `vela_faults`. A CAST to a narrower type is written
+as it is: the builder's contract is that the value fits, which numpy asserts.
 Needs the package tosa-tools (the extra `npu`).
 """
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from gsqc.errors import TargetError
 from gsqc.operators.trace import Node, Trace
+from gsqc.operators.vela_faults import VelaFaults
 
 VERSION = (1, 0)
 """The TOSA version that is written."""
@@ -63,6 +65,7 @@ class Writer:
         self.file = self.ts.TosaSerializer("", self.ts.ConstMode.EMBED, *VERSION, 0, False)
         self.constants: dict[tuple[Any, ...], Tensor] = {}
         self.tensors: dict[int, Tensor] = {}
+        self.faults = VelaFaults(trace)
         self.origins: dict[str, Node] = {}
         self.node: Node | None = None
 
@@ -148,6 +151,12 @@ class Writer:
         wide = self.emit("MATMUL", "MatMul", [x, turned, zero, zero], (batch, x[1][1], columns), "int48")
         return self.rescale(wide, 1 << 14, 14 + shift)
 
+    def masked(self, condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """SELECT without SELECT: y ^ ((x ^ y) & mask), the mask being all ones where the condition holds."""
+        ones = self.emit("CAST", "Cast", [condition], condition[1], "int32")
+        mask = self.binary("sub", self.scalar(0, ones), ones)
+        return self.binary("bitwise_xor", y, self.binary("bitwise_and", self.binary("bitwise_xor", x, y), mask))
+
     def shape_constant(self, sizes: Sequence[int]) -> Tensor:
         return self.constant(sizes, (len(sizes),), "shape")
 
@@ -164,6 +173,8 @@ class Writer:
         args = [self.tensors[a.id] for a in node.args]
         shape, dtype, attributes = node.shape, node.dtype, node.attributes
         match node.operator:
+            case "select" if self.faults.selects_wrong_shape(node):
+                return self.masked(*args)
             case "abs" | "clz" | "cast" | "select":
                 return self.emit(node.operator.upper(), node.operator.title(), args, shape, dtype)
             case "mulr15":
@@ -174,6 +185,8 @@ class Writer:
                 return self.rescale(args[0], attributes["constant"], 31)
             case "reduce_max":
                 propagate = self.ts.NanPropagationMode.PROPAGATE
+                if self.faults.reads_whole_tensor(node):
+                    args = [self.binary("maximum", args[0], self.scalar(-(2**31), args[0]))]
                 return self.emit("REDUCE_MAX", "ReduceMax", args, shape, dtype, attributes["axis"], propagate)
             case "reduce_sum":
                 return self.emit("REDUCE_SUM", "ReduceSum", args, shape, dtype, attributes["axis"])
@@ -216,7 +229,7 @@ class Writer:
         taken = {self.tensors[node.id][0] for node in self.trace.inputs}
         for node in self.trace.outputs:
             tensor = self.tensors[node.id]
-            if tensor[0] in taken or tensor in self.constants.values():
+            if tensor[0] in taken or tensor in self.constants.values() or self.faults.leaves_out(node):
                 tensor = self.emit("IDENTITY", "Identity", [tensor], tensor[1], tensor[2])
             taken.add(tensor[0])
             self.file.currRegion.currBasicBlock.addOutput(tensor[0])

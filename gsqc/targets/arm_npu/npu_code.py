@@ -25,7 +25,7 @@ from gsqc.targets.arm_npu.accelerators import NpuOptions, target_name
 from gsqc.targets.arm_npu.estimate import cycle_estimate, step_estimate
 from gsqc.targets.arm_npu.plain_int8 import plain_int8_cycles
 from gsqc.targets.arm_npu.programs import Program, SerialisedProgram
-from gsqc.targets.arm_npu.u85.run import Compiled, Port, command_words
+from gsqc.targets.arm_npu.u85.run import Compiled, Port, command_words, multipliers
 from gsqc.targets.arm_npu.vela import VelaOutput, run_vela
 
 Progress = Callable[[str], None]
@@ -121,8 +121,10 @@ def read_npu_program(bundle: Bundle, name: str) -> Compiled:
         read, written = port_directions(bundle.plan, name)
         if [e[0] for e in entry["inputs"]] != read or [e[0] for e in entry["outputs"]] != written:
             raise ValueError("its ports are not those of the plan")
+        payload = bundle.file(f"npu/{name}.cop").read_bytes()
         return Compiled(
-            commands=command_words(bundle.file(f"npu/{name}.cop").read_bytes()),
+            commands=command_words(payload),
+            macs=multipliers(payload),
             constants=bundle.file(f"npu/{name}.constants").read_bytes(),
             constant_region=int(entry["constant_region"]),
             scratch_bytes={int(region): int(size) for region, size in entry["region_bytes"].items()},

@@ -138,6 +138,8 @@ def _weights(r: RegisterFile) -> Weights:
         fast=bool(r.field("WEIGHT_FORMAT", 0, 4)),
         part_kernel_first=bool(r.field("KERNEL_STRIDE", 2, 1)),
         microblock=r.field("ACC_FORMAT", 8, 3),
+        ofm_block=r["OFM_BLK_DEPTH_M1"] + 1,
+        macs=r.macs,
     )
 
 
@@ -206,9 +208,12 @@ _OPERATIONS: dict[Opcode, Callable[[RegisterFile, int], Operation]] = {
 }
 
 
-def decode(words: Sequence[int]) -> Iterator[Operation]:
-    """The operations of a command stream, in order; raises CommandStreamError where it is not understood."""
-    registers, at = RegisterFile(), 0
+def decode(words: Sequence[int], macs: int) -> Iterator[Operation]:
+    """The operations of a command stream for an NPU of `macs` multipliers, in order.
+
+    Raises CommandStreamError where the stream is not understood.
+    """
+    registers, at = RegisterFile(macs), 0
     while at < len(words):
         word = words[at]
         at += 1

@@ -27,6 +27,7 @@ from gsqc.targets.arm_npu.u85.operation import (
 )
 from gsqc.targets.arm_npu.u85.register_file import HINT, unmodelled
 from gsqc.targets.arm_npu.u85.registers import AccumulatorInput, ElementwiseMode, Lookup, PoolMode, Storage, Transpose
+from gsqc.targets.arm_npu.u85.weights import read_weights
 
 Array = npt.NDArray[Any]
 _AXES = {
@@ -116,8 +117,10 @@ class Machine:
             raise unmodelled(f"a convolution that starts from {op.accumulator.source.name}")
         x = self._input(op.ifm, (out.height, out.width, op.ifm_depth))
         if isinstance(op.weights, Weights):
-            raise unmodelled("constant weights")
-        w = self._input(op.weights, (1, out.depth, op.ifm_depth))[0]
+            bits = 8 * np.dtype(op.ifm.dtype).itemsize
+            w = read_weights(self.memory, op.weights, out.depth, op.ifm_depth, bits)
+        else:
+            w = self._input(op.weights, (1, out.depth, op.ifm_depth))[0]
         self._emit(self._accumulated(dot(x, w), op.accumulator, out), out)
 
     def _accumulated(self, values: Array, accumulator: Accumulator, out: Output) -> Array:

@@ -92,13 +92,18 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Weights:
-    """Compressed constant weights, one stream (address, length) per core."""
+    """Compressed constant weights, one stream (address, length) per core.
+
+    Their order depends on `microblock` (a code), on the depth of an output block, and on the NPU's `macs`.
+    """
 
     region: int
     streams: tuple[tuple[int, int], ...]
     fast: bool
     part_kernel_first: bool
     microblock: int
+    ofm_block: int
+    macs: int
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,13 @@ def member(kind: type[E_], value: int) -> E_:
 
 
 class RegisterFile:
-    """The register file: `[name]` is the last value set, parameter in bits 32..47, payload in bits 0..31."""
+    """The register file: `[name]` is the last value set, parameter in bits 32..47, payload in bits 0..31.
 
-    def __init__(self) -> None:
+    `macs` is the number of multipliers of the NPU that the stream was made for.
+    """
+
+    def __init__(self, macs: int) -> None:
+        self.macs = macs
         self._values: dict[str, int] = {}
 
     def set(self, word: int, payload: int | None) -> None:

@@ -7,7 +7,8 @@ An independent checker: it knows the operations of the hardware, and nothing of 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ _MAGIC = b"COP1"
 _CONFIG, _COMMANDS, _NOP = 1, 2, 5
 _DTYPES = {1: "int8", 2: "int16", 4: "int32"}
 _MOST_BYTES = 1 << 34
+_UNREADABLE = (OSError, EOFError, KeyError, ValueError, TypeError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,13 @@ class Port:
 
 @dataclass(frozen=True)
 class Compiled:
-    """Vela's output: command words, constants, the sizes of the memory it works in, inputs and outputs in order."""
+    """Vela's output: command words, constants, sizes of scratch memory by region, inputs and outputs in order.
+
+    `macs` is the NPU's number of multipliers, on which the order of constant weights depends.
+    """
 
     commands: tuple[int, ...]
+    macs: int
     constants: bytes
     constant_region: int
     scratch_bytes: dict[int, int]
@@ -56,13 +62,13 @@ class Compiled:
 
     def operations(self) -> list[Operation]:
         """The decoded command stream."""
-        return list(decode(self.commands))
+        return list(decode(self.commands, self.macs))
 
 
-def command_words(payload: bytes) -> tuple[int, ...]:
-    """The command stream inside the payload of Arm's driver: "COP1", then actions of one or more words.
+def _actions(payload: bytes) -> Iterator[tuple[int, list[int]]]:
+    """The actions of a payload for Arm's driver: "COP1", then a word with the action's number, and its further words.
 
-    Action 1 gives the configuration (two more words), 5 is padding, 2 holds the stream (its length in 24 bits).
+    1 gives the configuration (two words), 2 is the command stream (its length in 24 bits), 5 is padding.
     """
     words = np.frombuffer(payload + b"\0" * (-len(payload) % 4), "<u4").tolist()
     if payload[:4] != _MAGIC:
@@ -70,13 +76,28 @@ def command_words(payload: bytes) -> tuple[int, ...]:
     at = 1
     while at < len(words):
         action = words[at] & 0xFF
-        if action == _COMMANDS:
-            count = words[at] >> 16 | (words[at] >> 8 & 0xFF) << 16
-            return tuple(words[at + 1 : at + 1 + count])
-        if action not in (_CONFIG, _NOP):
+        if action not in (_CONFIG, _COMMANDS, _NOP):
             raise CommandStreamError(f"driver action {action} is unknown", HINT)
-        at += 3 if action == _CONFIG else 1
+        long = words[at] >> 16 | (words[at] >> 8 & 0xFF) << 16
+        count = {_CONFIG: 2, _COMMANDS: long, _NOP: 0}[action]
+        yield action, words[at + 1 : at + 1 + count]
+        at += 1 + count
+
+
+def command_words(payload: bytes) -> tuple[int, ...]:
+    """The command stream inside a payload for Arm's driver."""
+    for action, words in _actions(payload):
+        if action == _COMMANDS:
+            return tuple(words)
     raise CommandStreamError("the driver payload holds no command stream", HINT)
+
+
+def multipliers(payload: bytes) -> int:
+    """The size of the NPU that a payload is made for: the low 4 bits of its configuration are the power of two."""
+    for action, words in _actions(payload):
+        if action == _CONFIG and words:
+            return 1 << (words[0] & 0xF)
+    raise CommandStreamError("the driver payload holds no configuration", HINT)
 
 
 def _ports(arrays: Any, side: str) -> tuple[Port, ...]:
@@ -93,15 +114,17 @@ def read_compiled(path: Path) -> Compiled:
             scratch = {
                 int(arrays[f"{kind}_region"]): int(arrays[f"{kind}_size"]) for kind in ("scratch_fast", "scratch")
             }
+            payload = arrays["cmd_data"].tobytes()
             return Compiled(
-                commands=command_words(arrays["cmd_data"].tobytes()),
+                commands=command_words(payload),
+                macs=multipliers(payload),
                 constants=arrays["weight_data"].tobytes(),
                 constant_region=int(arrays["weight_region"]),
                 scratch_bytes=scratch,
                 inputs=_ports(arrays, "input"),
                 outputs=_ports(arrays, "output"),
             )
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise CommandStreamError(
             f"{path} is not Vela's raw output ({error})", "run vela --output-format raw"
         ) from error
@@ -123,7 +146,7 @@ def run_command_stream(compiled: Compiled, inputs: Sequence[Array]) -> list[Arra
         memory.put(port.region, port.address, data)
     machine = Machine(memory)
     number = 0
-    operations = decode(compiled.commands)
+    operations = decode(compiled.commands, compiled.macs)
     while True:
         try:
             if (operation := next(operations, None)) is None:

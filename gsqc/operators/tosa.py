@@ -157,6 +157,23 @@ class Writer:
         mask = self.binary("sub", self.scalar(0, ones), ones)
         return self.binary("bitwise_xor", y, self.binary("bitwise_and", self.binary("bitwise_xor", x, y), mask))
 
+    def reduce_max(self, x: Tensor, axis: int) -> Tensor:
+        """Over the last axis, that axis first changes places with the one before it that has elements: the NPU reduces
+        a middle axis 8 times faster, and what made x can often write it that way at no cost.
+        """
+        shape = list(x[1])
+        reduced = [1 if k == axis else n for k, n in enumerate(shape)]
+        rows = [k for k, n in enumerate(shape[:axis]) if n > 1]
+        propagate = self.ts.NanPropagationMode.PROPAGATE
+        if axis < len(shape) - 1 or not rows or shape[axis] == 1:
+            return self.emit("REDUCE_MAX", "ReduceMax", [x], reduced, x[2], axis, propagate)
+        order = list(range(len(shape)))
+        order[rows[-1]], order[axis] = axis, rows[-1]
+        turned = [shape[k] for k in order]
+        x = self.emit("TRANSPOSE", "Transpose", [x], turned, x[2], order)
+        top = [1 if k == rows[-1] else n for k, n in enumerate(turned)]
+        return self.reshape(self.emit("REDUCE_MAX", "ReduceMax", [x], top, x[2], rows[-1], propagate), reduced)
+
     def shape_constant(self, sizes: Sequence[int]) -> Tensor:
         return self.constant(sizes, (len(sizes),), "shape")
 
@@ -184,10 +201,9 @@ class Writer:
             case "mulc":
                 return self.rescale(args[0], attributes["constant"], 31)
             case "reduce_max":
-                propagate = self.ts.NanPropagationMode.PROPAGATE
                 if self.faults.reads_whole_tensor(node):
                     args = [self.binary("maximum", args[0], self.scalar(-(2**31), args[0]))]
-                return self.emit("REDUCE_MAX", "ReduceMax", args, shape, dtype, attributes["axis"], propagate)
+                return self.reduce_max(args[0], attributes["axis"])
             case "reduce_sum":
                 return self.emit("REDUCE_SUM", "ReduceSum", args, shape, dtype, attributes["axis"])
             case "table":

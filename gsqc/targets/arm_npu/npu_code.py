@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -20,6 +21,7 @@ from gsqc.bundle import AGAIN, Bundle, BundleWriter
 from gsqc.errors import BundleError, TargetError
 from gsqc.operators.trace import Node
 from gsqc.plan import ITEM_BYTES, Plan
+from gsqc.runtime.executor import default_threads
 from gsqc.runtime.programs import port_directions
 from gsqc.targets.arm_npu.accelerators import NpuOptions, target_name
 from gsqc.targets.arm_npu.estimate import cycle_estimate, step_estimate
@@ -77,14 +79,28 @@ def _step_estimate(plan: Plan, entries: dict[str, dict[str, Any]], options: NpuO
     return {"source": "Vela's estimate, not measured", **step, "cycles_with_plain_int8_matmul": plain}
 
 
+def _compile_all(
+    programs: dict[str, SerialisedProgram], options: NpuOptions, progress: Progress
+) -> Iterator[tuple[str, VelaOutput]]:
+    """The outputs in the programs' order; as many Velas run side by side as there are cores."""
+    with ThreadPoolExecutor(default_threads()) as pool:
+        done = {name: pool.submit(compile_program, s.program, s.tosa, options) for name, s in programs.items()}
+        for number, (name, future) in enumerate(done.items(), 1):
+            progress(f"compiling {name} for {options.accelerator} ({number} of {len(programs)})")
+            try:
+                yield name, future.result()
+            except TargetError:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
 def add_npu_code(
     bundle: BundleWriter, plan: Plan, programs: dict[str, SerialisedProgram], options: NpuOptions, progress: Progress
 ) -> dict[str, Any]:
     """Add the compiled programs; returns the manifest's fields that say so. TargetError if one cannot be compiled."""
     entries, code_bytes = {}, 0
-    for number, (name, serialised) in enumerate(programs.items(), 1):
-        progress(f"compiling {name} for {options.accelerator} ({number} of {len(programs)})")
-        output = compile_program(serialised.program, serialised.tosa, options)
+    for name, output in _compile_all(programs, options, progress):
+        serialised = programs[name]
         bundle.add_bytes(f"npu/{name}.cop", output.payload)
         bundle.add_bytes(f"npu/{name}.constants", output.compiled.constants)
         code_bytes += len(output.payload) + len(output.compiled.constants)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which operator becomes what in TOSA, and which NPU runs it: asked of the serialiser and of Vela, for docs/arm-npu.md."""
+"""Which operator becomes what in TOSA, and which NPU runs it: asked of the serialiser and Vela, for docs/arm-npu.md."""
 
 from __future__ import annotations
 
@@ -31,8 +31,14 @@ _BINARY = (
     "greater",
     "equal",
 )
+
+
+def _elementwise(name: str) -> Example:
+    return lambda x, y: x.builder.elementwise(name, x, y)
+
+
 EXAMPLES: dict[str, Example] = {
-    **{name: (lambda x, y, name=name: x.builder.elementwise(name, x, y)) for name in _BINARY},
+    **{name: _elementwise(name) for name in _BINARY},
     "abs": lambda x, y: x.abs(),
     "clz": lambda x, y: x.clz(),
     "select": lambda x, y: x.builder.elementwise("select", x.greater(y), x, y),
@@ -70,7 +76,7 @@ def tosa_operators(trace: Trace) -> Counter[str]:
     written: Counter[str] = Counter()
 
     class Counting(Writer):
-        def emit(self, operator: str, *args: object) -> tuple[str, tuple[int, ...], str]:  # type: ignore[override]
+        def emit(self, operator: str, *args: object) -> tuple[str, tuple[int, ...], str]:
             written[operator] += 1
             return super().emit(operator, *args)  # type: ignore[arg-type]
 

@@ -53,7 +53,7 @@ def machine_cpu_flags() -> set[str]:
 
 def _check_machine(target: dict[str, Any]) -> None:
     """BundleError unless this CPU can run the target's code."""
-    if str(target["name"]).startswith("arm-npu"):
+    if str(target.get("name")).startswith("arm-npu"):
         raise BundleError(
             f"this bundle is for {target['name']}, which a host drives with its plan (docs/arm-npu.md)",
             "check it here with gsqc check --on numpy,tosa-reference,ethos-u85-sim, or compile for this CPU",

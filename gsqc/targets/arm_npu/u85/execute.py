@@ -104,8 +104,9 @@ class Machine:
             height = (out.height - 1) * kernel.stride_y + kernel.height
             width = (out.width - 1) * kernel.stride_x + kernel.width
             x = self._input(op.ifm, (height, width, out.depth))
-            window: tuple[int, ...] = (kernel.height, kernel.width)
-            windows = np.lib.stride_tricks.sliding_window_view(x, window, axis=(0, 1))  # type: ignore[call-overload]
+            window: Any = (kernel.height, kernel.width)
+            rows_and_columns: Any = (0, 1)
+            windows = np.lib.stride_tricks.sliding_window_view(x, window, axis=rows_and_columns)
             values = _REDUCTIONS[op.mode](windows[:: kernel.stride_y, :: kernel.stride_x], axis=(3, 4))
         else:
             raise unmodelled(f"a pool of mode {op.mode.name}")

@@ -48,6 +48,7 @@ def _npu(npu: dict[str, Any]) -> dict[str, Any]:
     step = npu["step"]
     return {
         "accelerator": {k: npu[k] for k in ("accelerator", "system_config", "memory_mode", "sram_kib", "dram_mib")},
+        "dram bytes": npu["dram_bytes"],
         "npu operators": sum(p["npu_operators"] for p in npu["programs"].values()),
         "cpu operators": sum(p["cpu_operators"] for p in npu["programs"].values()),
         "cycles of a step, Vela's estimate": step["cycles"],

@@ -89,10 +89,36 @@ def add_npu_code(
         bundle.add_bytes(f"npu/{name}.constants", output.compiled.constants)
         code_bytes += len(output.payload) + len(output.compiled.constants)
         entries[name] = _entry(plan, serialised.program, serialised.origins, output)
+    dram_bytes = _dram_bytes(plan, entries) + code_bytes
+    _check_budget(dram_bytes, options)
     progress("estimating cycles")
-    npu = {**_machine(options), "step": _step_estimate(plan, entries, options), "programs": entries}
+    npu = {
+        **_machine(options),
+        "dram_bytes": dram_bytes,
+        "step": _step_estimate(plan, entries, options),
+        "programs": entries,
+    }
     target = {"name": target_name(options.accelerator), "triple": options.accelerator, "cpu_features": []}
     return {"target": target, "code_bytes": code_bytes, "npu": npu}
+
+
+def _dram_bytes(plan: Plan, entries: dict[str, dict[str, Any]]) -> int:
+    """What a training session keeps in DRAM beside code: every buffer, the activations between programs, and one region
+    for the program that runs. Base weights that only the prepare schedule reads can be dropped after it; they count.
+    """
+    buffers = plan.buffer_bytes(*plan.buffers)
+    activations = max((s.activation_bytes for s in plan.schedules.values()), default=0)
+    region = max((max(map(int, e["region_bytes"].values())) for e in entries.values()), default=0)
+    return buffers + activations + region
+
+
+def _check_budget(dram_bytes: int, options: NpuOptions) -> None:
+    if options.dram_mib is not None and dram_bytes > options.dram_mib << 20:
+        need = -(-dram_bytes // 2**20)
+        raise TargetError(
+            f"the step needs {need} MiB of DRAM, {need - options.dram_mib} more than --dram-mib {options.dram_mib}",
+            "use a shorter --seq, a smaller rank, --recompute blocks, or a board with more memory",
+        )
 
 
 def _machine(options: NpuOptions) -> dict[str, Any]:

@@ -41,12 +41,13 @@ def fits(x: Array, dtype: str, what: str) -> Array:
     return x
 
 
-def scaled(x: Array, factor: int, shift: Array | int, rounding: Rounding) -> Array:
+def scaled(x: Array, factor: Array | int, shift: Array | int, rounding: Rounding) -> Array:
     """x · factor · 2^-shift, rounded once; the product has to fit 63 bits."""
-    if factor == 1:
+    if isinstance(factor, int) and factor == 1:
         return shift_right(x, shift, rounding)
-    if int(np.abs(x).max(initial=0)) * factor >= 1 << 62:
-        raise unmodelled(f"a scale by {factor} of values up to {np.abs(x).max()}")
+    largest = int(np.max(factor, initial=0))
+    if int(np.abs(x).max(initial=0)) * largest >= 1 << 63:
+        raise unmodelled(f"a scale by {largest} of values up to {np.abs(x).max()}")
     return shift_right(x * factor, shift, rounding)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gsqc.errors import CommandStreamError
-from gsqc.targets.arm_npu.u85.arithmetic import dot, elementwise, fits, lookup_s16_s32, scaled, shift_right
+from gsqc.targets.arm_npu.u85.arithmetic import dot, elementwise, fits, lookup_s16_s32, scaled
 from gsqc.targets.arm_npu.u85.memory import LOOKUP_BYTES, LOOKUP_REGION, Memory, Shape
 from gsqc.targets.arm_npu.u85.operation import (
     Accumulator,
@@ -50,10 +50,14 @@ class Machine:
         self._chains: dict[int, Array] = {}
 
     def run(self, operation: Operation) -> None:
-        """Run one operation."""
+        """Run one operation; refuses an output larger than all memory before it is computed."""
         if isinstance(operation, Dma):
             self.memory.copy(operation)
-        elif isinstance(operation, Elementwise):
+            return
+        out = operation.output
+        if out.height * out.width * out.depth > self.memory.largest:
+            raise CommandStreamError(f"an output of {(out.height, out.width, out.depth)} fits no region", HINT)
+        if isinstance(operation, Elementwise):
             self._elementwise(operation)
         elif isinstance(operation, Pool):
             self._pool(operation)
@@ -104,8 +108,9 @@ class Machine:
             height = (out.height - 1) * kernel.stride_y + kernel.height
             width = (out.width - 1) * kernel.stride_x + kernel.width
             x = self._input(op.ifm, (height, width, out.depth))
-            window: tuple[int, ...] = (kernel.height, kernel.width)
-            windows = np.lib.stride_tricks.sliding_window_view(x, window, axis=(0, 1))  # type: ignore[call-overload]
+            window: Any = (kernel.height, kernel.width)
+            rows_and_columns: Any = (0, 1)
+            windows = np.lib.stride_tricks.sliding_window_view(x, window, axis=rows_and_columns)
             values = _REDUCTIONS[op.mode](windows[:: kernel.stride_y, :: kernel.stride_x], axis=(3, 4))
         else:
             raise unmodelled(f"a pool of mode {op.mode.name}")
@@ -143,7 +148,7 @@ class Machine:
         bias = records[:, :wide] @ powers[:wide]
         bias -= (bias >> (bits - 1)) << bits
         factor = records[:, wide:8] @ powers[: 8 - wide]
-        return shift_right((values + bias) * factor, records[:, 8], scale.rounding)
+        return scaled(values + bias, factor, records[:, 8], scale.rounding)
 
     def _emit(self, values: Array, out: Output) -> None:
         """Table, zero point, clip, transpose; then to memory or into a chaining buffer."""

@@ -44,6 +44,11 @@ class Memory:
     def __init__(self, regions: dict[int, Region]) -> None:
         self._regions = {**regions, LOOKUP_REGION: Region(LOOKUP_BYTES)}
 
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest region."""
+        return max(region.data.size for region in self._regions.values())
+
     def region(self, number: int, *, write: bool = False) -> Region:
         if number not in self._regions:
             raise CommandStreamError(f"region {number} does not exist", HINT)
@@ -97,6 +102,8 @@ class Memory:
         src_region = LOOKUP_REGION if dma.src_lookup else dma.src_region
         dst_region = LOOKUP_REGION if dma.dst_lookup else dma.dst_region
         source, target = self.region(src_region), self.region(dst_region, write=True)
+        if dma.sizes[0] * dma.sizes[1] * max(dma.length, 1) > target.data.size:
+            raise CommandStreamError(f"a DMA of {dma.sizes} rows of {dma.length} bytes does not fit its region", HINT)
         rows = list(range(dma.sizes[1]))
         picked = self._indices(dma) if dma.indexed else rows
         for outer in range(dma.sizes[0]):

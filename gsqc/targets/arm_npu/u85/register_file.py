@@ -10,7 +10,7 @@ from gsqc.errors import CommandStreamError
 from gsqc.targets.arm_npu.u85.registers import REGISTERS
 
 HINT = "compile the program again; if it stays, report it with Vela's .npz file"
-E_ = TypeVar("E_", bound=IntEnum)
+Kind = TypeVar("Kind", bound=IntEnum)
 
 
 def unmodelled(what: str) -> CommandStreamError:
@@ -24,7 +24,8 @@ def signed(value: int, bits: int) -> int:
     return value - (1 << bits) if value >> (bits - 1) else value
 
 
-def member(kind: type[E_], value: int) -> E_:
+def member(kind: type[Kind], value: int) -> Kind:
+    """The member of an enumeration; an error that names enumeration and value if there is none."""
     try:
         return kind(value)
     except ValueError:

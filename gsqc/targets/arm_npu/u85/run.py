@@ -111,9 +111,10 @@ def read_compiled(path: Path) -> Compiled:
     """Read what `vela --output-format raw` wrote; CommandStreamError if it is not that."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            scratch = {
-                int(arrays[f"{kind}_region"]): int(arrays[f"{kind}_size"]) for kind in ("scratch_fast", "scratch")
-            }
+            scratch: dict[int, int] = {}
+            for kind in ("scratch", "scratch_fast"):
+                region, size = int(arrays[f"{kind}_region"]), int(arrays[f"{kind}_size"])
+                scratch[region] = max(size, scratch.get(region, 0))
             payload = arrays["cmd_data"].tobytes()
             return Compiled(
                 commands=command_words(payload),
@@ -144,17 +145,13 @@ def run_command_stream(compiled: Compiled, inputs: Sequence[Array]) -> list[Arra
         if len(data) != port.size:
             raise CommandStreamError(f"an input of {port.shape} {port.dtype} got {array.shape} {array.dtype}", HINT)
         memory.put(port.region, port.address, data)
-    machine = Machine(memory)
-    number = 0
-    operations = decode(compiled.commands, compiled.macs)
-    while True:
-        try:
-            if (operation := next(operations, None)) is None:
-                break
+    machine, done = Machine(memory), 0
+    try:
+        for operation in decode(compiled.commands, compiled.macs):
             machine.run(operation)
-        except CommandStreamError as error:
-            raise CommandStreamError(f"operation {number}: {error}", error.hint) from error
-        number += 1
+            done += 1
+    except CommandStreamError as error:
+        raise CommandStreamError(f"operation {done}: {error}", error.hint) from error
     return [
         np.frombuffer(memory.bytes_at(port.region, port.address, port.size), port.dtype).reshape(port.shape)
         for port in compiled.outputs

@@ -8,6 +8,9 @@ ethos_u85.cpp, FindBlockConfig, for the depth of a block of input channels).
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +23,14 @@ from gsqc.targets.arm_npu.u85.operation import Weights
 from gsqc.targets.arm_npu.u85.register_file import HINT, unmodelled
 
 Array = npt.NDArray[Any]
+_CODEC = """
+import array, sys
+from ethosu.mlw_codec import decode
+given = sys.stdin.buffer
+for length in map(int, sys.argv[1:]):
+    numbers = array.array("h", decode(bytearray(given.read(length))))
+    sys.stdout.buffer.write(len(numbers).to_bytes(8, "little") + numbers.tobytes())
+"""
 _MICROBLOCK_AREA = (1, 2, 4, 4, 8, 16)
 _DOT = 8
 """Input channels that a multiplier tree takes at once."""
@@ -27,12 +38,20 @@ _INTERLEAVE = 4
 """Output channels that a core takes in turn."""
 
 
-def _expand(stream: bytes) -> Array:
-    try:
-        from ethosu.mlw_codec import decode
-    except ImportError:
-        raise TargetError("ethos-u-vela is not installed", "pip install 'gsqc[npu]'") from None
-    return np.asarray(decode(bytearray(stream)), np.int64)
+def _expand(streams: list[bytes]) -> list[Array]:
+    """In a process of its own, since the codec ends its process at a damaged stream."""
+    if importlib.util.find_spec("ethosu") is None:
+        raise TargetError("ethos-u-vela is not installed", "pip install 'gsqc[npu]'")
+    command = [sys.executable, "-c", _CODEC, *(str(len(stream)) for stream in streams)]
+    done = subprocess.run(command, input=b"".join(streams), capture_output=True, check=False)
+    if done.returncode:
+        raise CommandStreamError("a stream of compressed weights is damaged", HINT)
+    result, at = [], 0
+    for _ in streams:
+        count = int.from_bytes(done.stdout[at : at + 8], "little")
+        result.append(np.frombuffer(done.stdout, np.int16, count, at + 8).astype(np.int64))
+        at += 8 + 2 * count
+    return result
 
 
 def _blocks(size: int, block: int, *, backwards: bool = False) -> Iterator[tuple[int, int]]:
@@ -75,8 +94,8 @@ def read_weights(memory: Memory, weights: Weights, depth: int, ifm_depth: int, b
     if weights.fast:
         raise unmodelled("weights in the fast format")
     matrix = np.zeros((depth, ifm_depth), np.int64)
-    for core, (address, length) in enumerate(weights.streams):
-        numbers = _expand(memory.bytes_at(weights.region, address, length))
+    streams = [memory.bytes_at(weights.region, address, length) for address, length in weights.streams]
+    for core, numbers in enumerate(_expand(streams)):
         out, inp = _order(weights, core, depth, ifm_depth, bits)
         if len(numbers) < len(out):
             raise CommandStreamError(f"a weight stream holds {len(numbers)} numbers of {len(out)}", HINT)

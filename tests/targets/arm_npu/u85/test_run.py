@@ -82,12 +82,20 @@ def test_a_copy_of_poison_is_poison() -> None:
         ({"OFM_BASE0": 17}, "bytes 17 to 33 lie outside region 1"),
         ({"OFM_REGION": 0}, "region 0 holds constants"),
         ({"IFM_REGION": 5}, "region 5 does not exist"),
-        ({"IFM_STRIDE_Y": 0, "OFM_HEIGHT_M1": 65535, "OFM_WIDTH_M1": 65535}, "does not fit region 1"),
+        ({"OFM_HEIGHT_M1": 65535, "OFM_WIDTH_M1": 65535}, r"an output of \(65536, 65536, 4\) fits no region"),
+        ({"OFM_REGION": 2}, "a feature map of .* does not fit region 2"),
     ],
 )
 def test_addresses_stay_inside_their_region(changes: dict[str, int], text: str) -> None:
     with pytest.raises(CommandStreamError, match=text):
         _run(abs_registers() | changes, ABS)
+
+
+def test_a_copy_larger_than_its_region_is_refused() -> None:
+    rows = {"DMA0_SIZE0": 65535, "DMA0_SIZE1": 65535, "DMA0_SRC_REGION": 1 | 2 << 9, "DMA0_DST_REGION": 1}
+    rows |= {f"DMA0_{side}_STRIDE{k}": 0 for side in ("SRC", "DST") for k in (0, 1)}
+    with pytest.raises(CommandStreamError, match="does not fit its region"):
+        _run(abs_registers() | rows | {"DMA0_SRC": 0, "DMA0_DST": 16, "DMA0_LEN": 4}, start(Opcode.DMA_START, 0))
 
 
 def test_an_overflow_is_an_error() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def _program(shape: tuple[int, int, int], dtype: str, weight_dtype: str, rng: np
     return bytes(writer.file.serialize())
 
 
-SHAPES = ((24, 16, 16), (24, 40, 72), (1, 130, 33), (64, 576, 192), (64, 64, 1536))
+SHAPES = ((24, 16, 40), (64, 330, 200))
 TYPES = (("int8", "int8"), ("int8", "int4"), ("int16", "int8"))
 
 
@@ -60,3 +61,14 @@ def test_the_fast_format_is_named() -> None:
     compiled = compile_with_vela(_program((5, 1536, 100), "int8", "int8", rng), "ethos-u85-128")
     with pytest.raises(CommandStreamError, match="does not model weights in the fast format"):
         run_command_stream(compiled, [np.ones((1, 1, 5, 1536), np.int8)])
+
+
+def test_a_damaged_stream_is_an_error() -> None:
+    rng = np.random.default_rng(3)
+    compiled = compile_with_vela(_program((24, 40, 72), "int8", "int8", rng), "ethos-u85-256")
+    (weights,) = (o.weights for o in compiled.operations() if isinstance(o, Convolution))
+    assert isinstance(weights, Weights)
+    start, length = weights.streams[0]
+    broken = compiled.constants[:start] + rng.bytes(length) + compiled.constants[start + length :]
+    with pytest.raises(CommandStreamError, match=r"a stream of compressed weights is damaged|a weight stream holds"):
+        run_command_stream(replace(compiled, constants=broken), [np.ones((1, 1, 24, 40), np.int8)])

@@ -26,6 +26,7 @@ from gsqc.passes.outline_blocks import Outline, outline_blocks
 from gsqc.pipeline import Dump, Step, build_functions, lower_step
 from gsqc.targets.arm_npu.npu_code import add_npu_code
 from gsqc.targets.arm_npu.programs import add_programs, serialise_functions
+from gsqc.targets.arm_npu.refusals import source_lines
 from gsqc.targets.arm_npu.vela import require_tools, tools_installed
 from gsqc.targets.llvm.cpu import CPU_TARGETS
 from gsqc.targets.llvm.retarget import add_code
@@ -52,7 +53,7 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
         progress("generating the step")
         functions, adapters = build_functions(captured, outline, codes, options, Dump(options.dump))
         step = lower_step(functions, adapters, captured, outline, options, tables, norm)
-        code = _add_code(bundle, step, options, progress)
+        code = _add_code(bundle, step, options, source_lines(captured.graph), progress)
         progress("writing the bundle")
         bundle.add_tensors("base.safetensors", base)
         bundle.add_tensors("state.safetensors", _initial_state(step, options))
@@ -72,7 +73,9 @@ def _require_target(options: CompileOptions) -> None:
         raise TargetError(f"unknown target {options.target}", f"one of: {', '.join(CPU_TARGETS)} (gsqc targets)")
 
 
-def _add_code(bundle: BundleWriter, step: Step, options: CompileOptions, progress: Progress) -> dict[str, Any]:
+def _add_code(
+    bundle: BundleWriter, step: Step, options: CompileOptions, sources: dict[str, str], progress: Progress
+) -> dict[str, Any]:
     """The TOSA programs, which every bundle has if tosa-tools is installed, and the target's code."""
     programs = {}
     if tools_installed("tosa_serializer"):
@@ -80,7 +83,7 @@ def _add_code(bundle: BundleWriter, step: Step, options: CompileOptions, progres
         programs = serialise_functions(step.plan)
     table = add_programs(bundle, programs)
     if options.npu is not None:
-        return table | add_npu_code(bundle, step.plan, programs, options.npu, progress)
+        return table | add_npu_code(bundle, step.plan, programs, options.npu, sources, progress)
     progress(f"compiling {len(step.kernels.plans)} kernels")
     return table | add_code(bundle, step.plan, CPU_TARGETS[options.target], runner=options.runner)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
@@ -27,8 +27,9 @@ from gsqc.targets.arm_npu.accelerators import NpuOptions, target_name
 from gsqc.targets.arm_npu.estimate import cycle_estimate, step_estimate
 from gsqc.targets.arm_npu.plain_int8 import plain_int8_cycles
 from gsqc.targets.arm_npu.programs import Program, SerialisedProgram
+from gsqc.targets.arm_npu.refusals import explain_refusal
 from gsqc.targets.arm_npu.u85.run import Compiled, Port, command_words, multipliers
-from gsqc.targets.arm_npu.vela import VelaOutput, run_vela
+from gsqc.targets.arm_npu.vela import RefusedOperatorError, VelaOutput, run_vela
 
 Progress = Callable[[str], None]
 _REGIONS = 8
@@ -80,7 +81,11 @@ def _step_estimate(plan: Plan, entries: dict[str, dict[str, Any]], options: NpuO
 
 
 def _compile_all(
-    programs: dict[str, SerialisedProgram], options: NpuOptions, progress: Progress
+    plan: Plan,
+    programs: dict[str, SerialisedProgram],
+    options: NpuOptions,
+    sources: Mapping[str, str],
+    progress: Progress,
 ) -> Iterator[tuple[str, VelaOutput]]:
     """The outputs in the programs' order; as many Velas run side by side as there are cores."""
     with ThreadPoolExecutor(default_threads()) as pool:
@@ -89,17 +94,28 @@ def _compile_all(
             progress(f"compiling {name} for {options.accelerator} ({number} of {len(programs)})")
             try:
                 yield name, future.result()
+            except RefusedOperatorError as error:
+                pool.shutdown(cancel_futures=True)
+                raise explain_refusal(error, plan, name, options, sources) from None
             except TargetError:
                 pool.shutdown(cancel_futures=True)
                 raise
 
 
 def add_npu_code(
-    bundle: BundleWriter, plan: Plan, programs: dict[str, SerialisedProgram], options: NpuOptions, progress: Progress
+    bundle: BundleWriter,
+    plan: Plan,
+    programs: dict[str, SerialisedProgram],
+    options: NpuOptions,
+    sources: Mapping[str, str],
+    progress: Progress,
 ) -> dict[str, Any]:
-    """Add the compiled programs; returns the manifest's fields that say so. TargetError if one cannot be compiled."""
+    """Add the compiled programs; returns the manifest's fields that say so.
+
+    TargetError if one cannot be compiled: it lists the ops that the NPU refuses, with the user's line from `sources`.
+    """
     entries, code_bytes = {}, 0
-    for name, output in _compile_all(programs, options, progress):
+    for name, output in _compile_all(plan, programs, options, sources, progress):
         serialised = programs[name]
         bundle.add_bytes(f"npu/{name}.cop", output.payload)
         bundle.add_bytes(f"npu/{name}.constants", output.compiled.constants)

@@ -6,8 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gsqc.operators.tosa import Writer
-from gsqc.operators.trace import Trace
+from gsqc.operators.tosa_file import TosaFile
 from gsqc.plan import KernelPlan, Plan
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.estimate import call_counts
@@ -26,7 +25,7 @@ def _sizes(kernel: KernelPlan) -> Sizes:
 def plain_int8_matmul(sizes: Sizes) -> bytes:
     """A TOSA program that is one MATMUL of int8 [N, M, K] and int8 [N, K, C], as a quantised framework writes it."""
     batch, rows, columns, k = sizes
-    writer = Writer(Trace())
+    writer = TosaFile()
     operands = []
     for name, shape in (("x", (batch, rows, k)), ("w", (batch, k, columns))):
         writer.file.addInputTensor(writer.ts.TosaSerializerTensor(name, list(shape), writer.dtype("int8")))

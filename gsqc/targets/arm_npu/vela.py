@@ -26,6 +26,14 @@ from gsqc.targets.arm_npu.u85.run import Compiled, read_compiled
 _TOOLS = {"ethos-u-vela": "ethosu", "tosa-tools": "tosa_serializer"}
 
 
+class RefusedOperatorError(TargetError):
+    """The NPU has no such operator; `operator` is Vela's name for it."""
+
+    def __init__(self, operator: str, accelerator: str) -> None:
+        super().__init__(f"{accelerator} has no operator {operator}", "compile for an Ethos-U85")
+        self.operator = operator
+
+
 def tools_installed(*modules: str) -> bool:
     """Whether Python finds these modules; nothing is imported."""
     return all(importlib.util.find_spec(module) is not None for module in modules)
@@ -121,6 +129,9 @@ def run_vela(name: str, program: bytes, options: NpuOptions) -> VelaOutput:
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
         printed = done.stdout + done.stderr
         raw = folder / f"{name}_vela.npz"
+        refused = re.search(r"operation \((\w+)\) could not run on NPU", printed)
+        if refused:
+            raise RefusedOperatorError(refused.group(1), options.accelerator)
         if done.returncode or not raw.is_file():
             raise TargetError(
                 f"Vela cannot compile {name} for {options.accelerator}: {_refusal(printed)}",

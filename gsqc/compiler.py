@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from gsqc.options import CompileOptions
 from gsqc.passes.add_optimizer import state_values
 from gsqc.passes.outline_blocks import Outline, outline_blocks
 from gsqc.pipeline import Dump, Step, build_functions, lower_step
+from gsqc.targets.arm_npu.accelerators import TARGET as NPU
+from gsqc.targets.arm_npu.accelerators import NpuOptions, parse_accelerator
 from gsqc.targets.arm_npu.npu_code import add_npu_code
 from gsqc.targets.arm_npu.programs import add_programs, serialise_functions
 from gsqc.targets.arm_npu.refusals import source_lines
@@ -65,9 +68,16 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
 # --------------------------------------------------------------------------------------------------------------- code
 
 
+def _npu_options(options: CompileOptions) -> NpuOptions | None:
+    """What Vela compiles for, with the accelerator that the target names; None for a CPU. Raises TargetError."""
+    if options.target.partition(":")[0] != NPU:
+        return None
+    return replace(options.npu or NpuOptions(), accelerator=parse_accelerator(options.target))
+
+
 def _require_target(options: CompileOptions) -> None:
     """TargetError unless the target is known and what compiles for it is installed: before any work is done."""
-    if options.npu is not None:
+    if _npu_options(options) is not None:
         require_tools()
     elif options.target not in CPU_TARGETS:
         raise TargetError(f"unknown target {options.target}", f"one of: {', '.join(CPU_TARGETS)} (gsqc targets)")
@@ -82,8 +92,9 @@ def _add_code(
         progress("writing the TOSA programs")
         programs = serialise_functions(step.plan)
     table = add_programs(bundle, programs)
-    if options.npu is not None:
-        return table | add_npu_code(bundle, step.plan, programs, options.npu, sources, progress)
+    npu = _npu_options(options)
+    if npu is not None:
+        return table | add_npu_code(bundle, step.plan, programs, npu, sources, progress)
     progress(f"compiling {len(step.kernels.plans)} kernels")
     return table | add_code(bundle, step.plan, CPU_TARGETS[options.target], runner=options.runner)
 

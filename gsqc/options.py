@@ -102,7 +102,7 @@ class CompileOptions:
     dump             where to write the graph after each pass, or None
     force            overwrite a bundle that exists
     runner           put gsqc-step, built for the target, into the bundle
-    npu              what Vela compiles for, where the target is an NPU
+    npu              the machine around an NPU, or None for Vela's defaults; the target names the accelerator
 
     Raises OptionError with every value that is out of range.
     """

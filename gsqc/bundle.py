@@ -53,6 +53,11 @@ def machine_cpu_flags() -> set[str]:
 
 def _check_machine(target: dict[str, Any]) -> None:
     """BundleError unless this CPU can run the target's code."""
+    if str(target.get("name")).startswith("arm-npu"):
+        raise BundleError(
+            f"this bundle is for {target['name']}, which a host drives with its plan (docs/arm-npu.md)",
+            "check it here with gsqc check --on numpy,tosa-reference,ethos-u85-sim, or compile for this CPU",
+        )
     architecture = str(target["triple"]).split("-", 1)[0]
     here = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
     hint = "compile the model for this machine, or use --on numpy to check it"

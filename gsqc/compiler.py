@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ from gsqc.options import CompileOptions
 from gsqc.passes.add_optimizer import state_values
 from gsqc.passes.outline_blocks import Outline, outline_blocks
 from gsqc.pipeline import Dump, Step, build_functions, lower_step
+from gsqc.targets.arm_npu.accelerators import TARGET as NPU
+from gsqc.targets.arm_npu.accelerators import NpuOptions, parse_accelerator
+from gsqc.targets.arm_npu.npu_code import add_npu_code
+from gsqc.targets.arm_npu.programs import add_programs, serialise_functions
+from gsqc.targets.arm_npu.refusals import source_lines
+from gsqc.targets.arm_npu.vela import require_tools, tools_installed
 from gsqc.targets.llvm.cpu import CPU_TARGETS
 from gsqc.targets.llvm.retarget import add_code
 
@@ -40,8 +47,7 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
 
     Raises ModelError, UnsupportedOperatorError, TargetError, BundleError.
     """
-    if options.target not in CPU_TARGETS:
-        raise TargetError(f"unknown target {options.target}", f"one of: {', '.join(CPU_TARGETS)} (gsqc targets)")
+    _require_target(options)
     with BundleWriter(Path(options.output), force=options.force) as bundle:
         progress("capturing the model")
         captured = capture_model(model, options.sequence_length)
@@ -51,8 +57,7 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
         progress("generating the step")
         functions, adapters = build_functions(captured, outline, codes, options, Dump(options.dump))
         step = lower_step(functions, adapters, captured, outline, options, tables, norm)
-        progress(f"compiling {len(step.kernels.plans)} kernels")
-        code = add_code(bundle, step.plan, CPU_TARGETS[options.target], runner=options.runner)
+        code = _add_code(bundle, step, options, source_lines(captured.graph), progress)
         progress("writing the bundle")
         bundle.add_tensors("base.safetensors", base)
         bundle.add_tensors("state.safetensors", _initial_state(step, options))
@@ -61,6 +66,40 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
         manifest = _manifest(captured, outline, step, code, options, base, codes)
         manifest["model"]["known_name"] = model if isinstance(model, str) and model in KNOWN_MODELS else None
         bundle.finish(manifest)
+
+
+# --------------------------------------------------------------------------------------------------------------- code
+
+
+def _npu_options(options: CompileOptions) -> NpuOptions | None:
+    """What Vela compiles for, with the accelerator that the target names; None for a CPU. Raises TargetError."""
+    if options.target.partition(":")[0] != NPU:
+        return None
+    return replace(options.npu or NpuOptions(), accelerator=parse_accelerator(options.target))
+
+
+def _require_target(options: CompileOptions) -> None:
+    """TargetError unless the target is known and what compiles for it is installed: before any work is done."""
+    if _npu_options(options) is not None:
+        require_tools()
+    elif options.target not in CPU_TARGETS:
+        raise TargetError(f"unknown target {options.target}", f"one of: {', '.join(CPU_TARGETS)} (gsqc targets)")
+
+
+def _add_code(
+    bundle: BundleWriter, step: Step, options: CompileOptions, sources: dict[str, str], progress: Progress
+) -> dict[str, Any]:
+    """The TOSA programs, which every bundle has if tosa-tools is installed, and the target's code."""
+    programs = {}
+    if tools_installed("tosa_serializer"):
+        progress("writing the TOSA programs")
+        programs = serialise_functions(step.plan)
+    table = add_programs(bundle, programs)
+    npu = _npu_options(options)
+    if npu is not None:
+        return table | add_npu_code(bundle, step.plan, programs, npu, sources, progress)
+    progress(f"compiling {len(step.kernels.plans)} kernels")
+    return table | add_code(bundle, step.plan, CPU_TARGETS[options.target], runner=options.runner)
 
 
 # ------------------------------------------------------------------------------------------------------------ weights

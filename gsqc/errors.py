@@ -46,3 +46,7 @@ class ExportError(GsqcError):
 
 class ConfigError(GsqcError):
     """A settings file is missing or malformed; the text names file and line."""
+
+
+class CommandStreamError(GsqcError):
+    """An NPU command stream is damaged, reads what was never written, or holds what the interpreter does not model."""

@@ -12,6 +12,7 @@ from typing import Any
 from gsqc.errors import OptionError
 from gsqc.ops.accumulate import MAXIMUM_SEQUENCES
 from gsqc.optim import OPTIMIZERS
+from gsqc.targets.arm_npu.accelerators import NpuOptions
 
 LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
 RECOMPUTE = ("none", "blocks")
@@ -104,6 +105,7 @@ class CompileOptions:
     dump             where to write the graph after each pass, or None
     force            overwrite a bundle that exists
     runner           put gsqc-step, built for the target, into the bundle
+    npu              the machine around an NPU, or None for Vela's defaults; the target names the accelerator
 
     Raises OptionError with every value that is out of range.
     """
@@ -122,6 +124,7 @@ class CompileOptions:
     dump: Path | None = None
     force: bool = False
     runner: bool = False
+    npu: NpuOptions | None = None
 
     def __post_init__(self) -> None:
         problems = self._problems()

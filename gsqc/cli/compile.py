@@ -15,6 +15,7 @@ from gsqc.errors import OptionError
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.options import parse_compile_options
 from gsqc.targets import NATIVE, resolve_target
+from gsqc.targets.arm_npu.accelerators import npu_options
 
 
 def compile_command(
@@ -34,10 +35,17 @@ def compile_command(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the bundle.")] = False,
     runner: Annotated[bool, typer.Option("--runner", help="Add gsqc-step, which trains without Python.")] = False,
     config: ConfigOption = None,
+    npu_config: Annotated[Path | None, typer.Option(help="Vela's .ini file, for arm-npu.")] = None,
+    npu_system: Annotated[str | None, typer.Option(help="Its section System_Config.…: clock and bandwidths.")] = None,
+    npu_memory: Annotated[str | None, typer.Option(help="Its section Memory_Mode.…: where tensors live.")] = None,
+    sram_kib: Annotated[int | None, typer.Option(help="SRAM that an NPU program may use, in KiB.")] = None,
+    dram_mib: Annotated[int | None, typer.Option(help="DRAM that a step on the NPU may use, in MiB.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Compile MODEL into an integer-only fine-tuning step."""
     out = Output(json)
+    resolved = resolve_target(target)
+    machine = {"system_config": npu_system, "memory_mode": npu_memory, "sram_kib": sram_kib, "dram_mib": dram_mib}
     options = parse_compile_options(
         model,
         bits=bits,
@@ -45,7 +53,8 @@ def compile_command(
         adapter=adapter,
         known_models=KNOWN_MODELS,
         output=output,
-        target=resolve_target(target),
+        target=resolved,
+        npu=npu_options(resolved, npu_config, **machine),
         optimizer=optimizer,
         sequence_length=seq,
         batch=batch,

@@ -41,6 +41,23 @@ def _text(value: Any) -> str:
     )
 
 
+def _npu(npu: dict[str, Any]) -> dict[str, Any]:
+    """What Vela said of a bundle for an NPU; nothing for others."""
+    if not npu:
+        return {}
+    step = npu["step"]
+    return {
+        "accelerator": {k: npu[k] for k in ("accelerator", "system_config", "memory_mode", "sram_kib", "dram_mib")},
+        "dram bytes": npu["dram_bytes"],
+        "npu operators": sum(p["npu_operators"] for p in npu["programs"].values()),
+        "cpu operators": sum(p["cpu_operators"] for p in npu["programs"].values()),
+        "cycles of a step, Vela's estimate": step["cycles"],
+        "of these, by kind (estimate)": step["cycles_by_kind"],
+        "by op (estimate)": dict(list(step["cycles_by_op"].items())[:8]),
+        "with plain int8 matmuls (estimate)": step["cycles_with_plain_int8_matmul"],
+    }
+
+
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
     json: JsonOption = False,
@@ -53,6 +70,9 @@ def inspect(
     if missing:
         raise BundleError(f"the bundle's manifest has no {', '.join(missing)}", AGAIN)
     record = {"target": manifest["target"].get("name"), **{k: manifest[k] for k in KEYS}}
+    programs = manifest.get("programs", {})
+    record["programs"] = len(programs) or "none: tosa-tools was not installed when the bundle was compiled"
+    record |= _npu(manifest.get("npu", {}))
     record["model"] = {k: manifest["model"].get(k) for k in ("name", "layers", "hidden", "vocabulary")}
     table = Table(show_header=False)
     for key, value in record.items():

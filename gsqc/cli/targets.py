@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from gsqc.bundle import machine_cpu_flags
 from gsqc.cli.output import JsonOption, Output
 
 
@@ -19,11 +18,9 @@ def targets(
     from gsqc.targets import TARGETS, op_support
 
     out = Output(json)
-    flags = machine_cpu_flags()
     for name, target in TARGETS.items():
-        runs_here = set(target.cpu_features) <= flags
-        out.say(f"{name:10s} {target.description}{'' if runs_here else '  (not on this machine)'}")
-        out.emit({"target": name, "description": target.description, "runs_here": runs_here})
+        out.say(f"{name:15s} {target.description}{'' if target.runs_here else '  (not on this machine)'}")
+        out.emit({"target": name, "description": target.description, "runs_here": target.runs_here})
     if ops:
         for name, support in op_support().items():
             out.say(f"{name:30s} " + "  ".join(f"{t}: {how}" for t, how in support.items()))

@@ -66,7 +66,7 @@ class Codes:
 
 def _checked(weight: Array) -> npt.NDArray[np.float64]:
     """The weight as float64 [N, K]; a vector becomes one row."""
-    wide = np.atleast_2d(np.asarray(weight)).astype(np.float64)
+    wide: npt.NDArray[np.float64] = np.atleast_2d(np.asarray(weight)).astype(np.float64)
     if not np.isfinite(wide).all():
         raise ModelError("a weight holds infinities or NaN", "take a checkpoint whose weights are finite")
     return wide

@@ -15,7 +15,7 @@ Three rounding products are operators of ours, each with a closed meaning that a
 
     mulr15(a, b) = (a·b + 2^14) >> 15      |a| ≤ 2^30, |b| ≤ 2^15
     mulr30(a, b) = (a·b + 2^29) >> 30      |a|, |b| ≤ 2^30
-    mulc(x, c)   = (x·c + 2^30) >> 31      |x| ≤ 2^30, c a constant in [0, 2^31)
+    mulc(x, c)   = (x·c + 2^30) >> 31      -2^30 ≤ x < 2^30, c a constant in [0, 2^31)
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class NumpyBuilder(Builder):
         return self.tensor(_ELEMENTWISE[operator](*(a.data for a in args)))
 
     def mulc(self, x: Tensor, constant: int) -> Tensor:
-        _within("mulc", x.data, -(2**30), 2**30)
+        _within("mulc", x.data, -(2**30), 2**30 - 1)
         return self.tensor(_int32("mulc", (x.data.astype(np.int64) * constant + 2**30) >> 31))
 
     def reduce(self, operator: str, x: Tensor, axis: int) -> Tensor:

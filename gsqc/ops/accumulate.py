@@ -9,8 +9,10 @@ change a bit of them. A sequence adds less than 2^24 to |high| (2^12 in value), 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gsqc.formats import Row
 from gsqc.operators.builder import Builder, Tensor
@@ -81,7 +83,7 @@ def mean_gradient(high: Tensor, low: Tensor, inverse_m: Tensor, inverse_e: Tenso
     return normalise(m.mulr30(inverse_m), (e + 30) + inverse_e, 30)
 
 
-def random_limbs(rng: np.random.Generator, shape: tuple[int, int], octaves: int = 24) -> list[np.ndarray]:
+def random_limbs(rng: np.random.Generator, shape: tuple[int, int], octaves: int = 24) -> list[npt.NDArray[Any]]:
     """Test sums: high limbs of up to `octaves` bits, a zero row, a row of small negative numbers, a row of extremes."""
     high = rng.integers(-(2**octaves), 2**octaves, shape) >> rng.integers(0, octaves + 1, (shape[0], 1))
     low = rng.integers(0, 2**LIMB_BITS, shape)

@@ -7,8 +7,10 @@ The second moment is kept as its root r, which needs half the range. Bias correc
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gsqc.formats import Row
 from gsqc.operators.builder import Builder, Tensor
@@ -100,7 +102,9 @@ def adamw(
     return p, moments[0], moments[1]
 
 
-def _values(rng: np.random.Generator, shape: tuple[int, int], bits: int, octaves: int = 24) -> list[np.ndarray | Row]:
+def _values(
+    rng: np.random.Generator, shape: tuple[int, int], bits: int, octaves: int = 24
+) -> list[npt.NDArray[Any] | Row]:
     root = random_row(rng, shape, bits)
     root = Row(np.abs(root.m), root.e, bits)
     return [random_master(rng, shape), random_row(rng, shape, bits), root, *random_limbs(rng, shape, octaves)]

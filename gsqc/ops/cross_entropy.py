@@ -11,8 +11,10 @@ each chunk's P with row exponents of its own and without the one-hot: the caller
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gsqc.formats import Row
 from gsqc.operators.builder import Builder, Tensor, where
@@ -117,7 +119,7 @@ def cross_entropy_probabilities(
     return store_row(*normalise(p.mulr30(factor), scale_e - (59 - 15 + WEIGHT_FRACTION_BITS), 16), 16)
 
 
-def _case_state(rng: np.random.Generator, count: int) -> list[np.ndarray]:
+def _case_state(rng: np.random.Generator, count: int) -> list[npt.NDArray[Any]]:
     """Octaves, mantissas, exponents and labels' logits as forward may leave them."""
     octaves = rng.integers(-50, 50, (count, 1))
     octaves[0] = -8192

@@ -9,8 +9,10 @@ exponent per row: exact where 30 bits below the row's largest number hold it, el
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gsqc.formats import GROUP, LEAST_EXPONENT, Row, largest
 from gsqc.operators.builder import Builder, Tensor, where
@@ -136,7 +138,7 @@ _SHAPES: tuple[tuple[str, Shape], ...] = (("usual", (7, 96, 96)), ("ragged", (5,
 """Names, and rows, padded columns and columns of the test cases."""
 
 
-def _random_codes(rng: np.random.Generator, rows: int, size: int) -> np.ndarray:
+def _random_codes(rng: np.random.Generator, rows: int, size: int) -> npt.NDArray[Any]:
     codes = rng.integers(-128, 128, (rows, size)).astype(np.int8)
     codes[0] = 0
     return codes
@@ -144,7 +146,7 @@ def _random_codes(rng: np.random.Generator, rows: int, size: int) -> np.ndarray:
 
 def _random_scales(
     rng: np.random.Generator, rows: int, blocks: int, limit: int, low: int, high: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Scales with a zero row, a row of largest mantissas, and exponents from one end of the range to the other."""
     m = rng.integers(-limit, limit + 1, (rows, blocks))
     e = rng.integers(low, high + 1, (rows, blocks))
@@ -156,7 +158,7 @@ def _random_scales(
     return m.astype(np.int16), e.astype(np.int8)
 
 
-def _random_halves(rng: np.random.Generator, rows: int, blocks: int) -> tuple[np.ndarray, np.ndarray]:
+def _random_halves(rng: np.random.Generator, rows: int, blocks: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """fp16 numbers as mantissa and exponent: normal ones of all sizes, subnormal ones, a row of zeros."""
     m = rng.integers(1024, 2048, (rows, blocks)) * rng.choice([-1, 1], (rows, blocks))
     e = rng.integers(-24, 6, (rows, blocks))

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gsqc.formats import Row
 from gsqc.operators.builder import Builder, Tensor
@@ -68,12 +70,12 @@ def sgd(
     return p, store_row(*normalise(v, v_e, momentum.bits), momentum.bits)
 
 
-def scalar_inputs(*pairs: tuple[int, int]) -> list[np.ndarray]:
+def scalar_inputs(*pairs: tuple[int, int]) -> list[npt.NDArray[Any]]:
     """Mantissas and exponents as the [1, 1] arrays of a test case."""
     return [np.array([[v]], np.int32) for pair in pairs for v in pair]
 
 
-def random_master(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def random_master(rng: np.random.Generator, shape: tuple[int, int]) -> npt.NDArray[Any]:
     """Master weights with a row of zeros and a row of extremes."""
     p = rng.integers(-(2**24), 2**24, shape)
     p[0] = 0

@@ -19,6 +19,7 @@ from gsqc.errors import OptionError, TargetError
 from gsqc.runtime.data import WEIGHT_ONE, TokenSequence
 from gsqc.runtime.lockstep import Difference, first_different_call, first_different_element
 from gsqc.runtime.noise import random_bits
+from gsqc.runtime.programs import NUMPY_PROGRAMS, PROGRAM_TARGETS
 from gsqc.runtime.session import Session
 
 Array = npt.NDArray[Any]
@@ -104,14 +105,27 @@ def _first_difference(step: int, steppers: dict[str, Stepper]) -> Difference:
 
 
 def _first_operator(step: int, pair: dict[str, Stepper]) -> Difference | None:
+    """Runs the step again; a target that runs whole programs is compared with numpy program by program."""
+    by_program = any(name in PROGRAM_TARGETS for name in pair)
     sessions = {}
     for name, stepper in pair.items():
         if not isinstance(stepper, SessionStepper):
             return None
         stepper.rewind()
         sessions[name] = stepper.session
+        if by_program and name not in PROGRAM_TARGETS:
+            sessions[name] = _by_program(stepper.session)
         again = stepper.again(step)
     return first_different_call(sessions, again)
+
+
+def _by_program(session: Session) -> Session:
+    """A session in the same state that runs numpy function by function."""
+    other = Session(session.bundle, target=NUMPY_PROGRAMS)
+    for name, tensor in session.state().items():
+        np.copyto(other.state()[name], tensor)
+    other.step_count = session.step_count
+    return other
 
 
 @dataclass(frozen=True)
@@ -133,7 +147,9 @@ def _locate(target: str, settings: _Settings, progress: Progress) -> tuple[Path,
     bundle = settings.bundle
     own = bundle.manifest["target"]
     is_here = own["triple"].startswith(platform.machine())
-    if target == "numpy" or (is_here and target in (own["name"], "native")):
+    if target == "native" and "npu" in bundle.manifest:
+        raise TargetError("this bundle's code is for an NPU", "--on numpy,tosa-reference,ethos-u85-sim runs it here")
+    if target in ("numpy", *PROGRAM_TARGETS) or (is_here and target in (own["name"], "native")):
         return bundle.path, None
     progress(f"compiling for {target}")
     try:

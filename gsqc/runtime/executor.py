@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -60,6 +61,15 @@ class Functions:
 
     def run_one(self, index: int) -> None:
         self.functions[index]()
+
+
+def bind_each(calls: Sequence[Call], bind: Callable[[str, list[Array]], Callable[[], None]]) -> Functions:
+    """A program of calls that `bind` makes of a kernel's name and its arrays; copies are numpy's."""
+    return Functions([_copy(*c.arrays) if c.kernel == COPY else bind(c.kernel, c.arrays) for c in calls])
+
+
+def _copy(source: Array, target: Array) -> Callable[[], None]:
+    return partial(np.copyto, target, source)
 
 
 @dataclass(frozen=True)

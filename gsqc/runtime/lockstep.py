@@ -17,6 +17,7 @@ from gsqc.formats import flatten
 from gsqc.ops.registry import OPS, trace
 from gsqc.plan import COPY, Plan
 from gsqc.runtime.executor import Call
+from gsqc.runtime.programs import port_directions
 from gsqc.runtime.session import Session
 
 Array = npt.NDArray[Any]
@@ -41,6 +42,8 @@ def _tensor_of(plan: Plan, call: Call, position: int) -> Difference:
     """What a call's argument is to its op: input or result, type and shape."""
     if call.kernel == COPY:
         return {"op": "copy", "tensor": "result", "shape": [call.arrays[position].size]}
+    if call.kernel == call.function:
+        return _port_of(plan, call.function, position)
     kernel = plan.kernels[call.kernel]
     values, attributes = kernel.call()
     _, results = trace(OPS[kernel.op], values, attributes)
@@ -49,6 +52,15 @@ def _tensor_of(plan: Plan, call: Call, position: int) -> Difference:
     is_input = position < len(inputs)
     name = f"input {position}" if is_input else f"result {position - len(inputs)}"
     return {"op": kernel.op, "tensor": name, "dtype": spec.dtype, "shape": list(spec.shape)}
+
+
+def _port_of(plan: Plan, name: str, position: int) -> Difference:
+    """A tensor of a function that runs as one program."""
+    read, written = port_directions(plan, name)
+    port = (read + written)[position]
+    tensor = plan.functions[name].ports[port]
+    side = "input" if position < len(read) else "result"
+    return {"op": "program", "tensor": f"{side} {port}", "dtype": tensor.dtype, "shape": [tensor.count]}
 
 
 def _difference(plan: Plan, number: int, calls: dict[str, Call]) -> Difference | None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ import gsqc.ops.all  # noqa: F401  registers every op
 from gsqc.errors import BundleError
 from gsqc.formats import flatten, map_tensors
 from gsqc.ops.registry import OPS, evaluate
-from gsqc.plan import COPY, KernelPlan
-from gsqc.runtime.executor import Call, Functions
+from gsqc.plan import KernelPlan
+from gsqc.runtime.executor import Call, Functions, bind_each
 
 Array = npt.NDArray[Any]
 
@@ -31,13 +30,10 @@ class NumpyKernels:
 
     def program(self, calls: Sequence[Call]) -> Functions:
         """Calls of kernels, and copies, bound to their arrays."""
-        return Functions([self._bound(call.kernel, call.arrays) for call in calls])
+        return bind_each(calls, self._bound)
 
     def _bound(self, name: str, arrays: Sequence[Array]) -> Callable[[], None]:
         """A call on flat arrays (inputs, then outputs), ready to run."""
-        if name == COPY:
-            source, target = arrays
-            return partial(np.copyto, target, source)
         plan = self.plans[name]
         specs, attributes = plan.call()
         operation = OPS[plan.op]

@@ -21,6 +21,7 @@ from gsqc.plan import Plan
 from gsqc.runtime.data import WEIGHT_ONE, TokenSequence
 from gsqc.runtime.digest import state_digest
 from gsqc.runtime.executor import Executor, Kernels, default_threads
+from gsqc.runtime.programs import PROGRAM_TARGETS, program_plan
 from gsqc.runtime.requirements import require_gradients, require_sequence, require_session
 from gsqc.runtime.results import EvaluationResult, StepResult, mean_loss, mean_norm
 from gsqc.runtime.sampling import pick_token
@@ -30,7 +31,13 @@ Array = npt.NDArray[Any]
 
 
 def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
-    """The kernels of a target: "numpy", or the one that the bundle was compiled for ("native" is that one too)."""
+    """The kernels of a target: "numpy", one of PROGRAM_TARGETS (its programs stand for kernels), or the one that the
+    bundle was compiled for ("native" is that one too).
+    """
+    if target in PROGRAM_TARGETS:
+        from gsqc.targets.arm_npu.program_kernels import load_program_kernels
+
+        return load_program_kernels(bundle, plan, target)
     if target == "numpy":
         from gsqc.runtime.numpy_kernels import NumpyKernels
 
@@ -70,7 +77,7 @@ class Session:
         best: bool = False,
     ) -> None:
         if not isinstance(bundle, Bundle):
-            bundle = Bundle.open(Path(bundle), check_machine=target != "numpy")
+            bundle = Bundle.open(Path(bundle), check_machine=target not in ("numpy", *PROGRAM_TARGETS))
         if best and run is None:
             raise OptionError("the best state is that of a run", "name the run (--run DIR)")
         self.bundle = bundle
@@ -85,7 +92,8 @@ class Session:
         kernels.set_threads(self.threads)
         self.store = RunStore(Path(run), self.bundle) if run is not None else None
         base = self.bundle.map_tensors("base.safetensors", self.plan.buffers["base"])
-        self.executor = Executor(self.plan, kernels, base, base.release_pages)
+        plan = program_plan(self.plan) if target in PROGRAM_TARGETS else self.plan
+        self.executor = Executor(plan, kernels, base, base.release_pages)
         self.step_count, self.is_best = 0, best
         self._load_state()
         self.executor.finish("prepare")

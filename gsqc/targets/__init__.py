@@ -3,21 +3,33 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 from dataclasses import dataclass
 
 from gsqc.bundle import machine_cpu_flags
 from gsqc.errors import TargetError
 from gsqc.ops.registry import OPS, Kind
+from gsqc.targets.arm_npu.accelerators import TARGET as NPU
+from gsqc.targets.arm_npu.accelerators import TRAINS, parse_accelerator, target_name
 from gsqc.targets.llvm.cpu import CPU_TARGETS
 
 
 @dataclass(frozen=True)
 class TargetInfo:
-    """What `gsqc targets` shows: a sentence, and the CPU flags that a machine must have."""
+    """What `gsqc targets` shows: a sentence, the CPU flags and Python modules that a machine must have to run it, and
+    whether a machine like this one can run it at all.
+    """
 
     description: str
     cpu_features: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    on_host: bool = True
+
+    @property
+    def runs_here(self) -> bool:
+        found = all(importlib.util.find_spec(module) is not None for module in self.modules)
+        return self.on_host and found and set(self.cpu_features) <= machine_cpu_flags()
 
 
 TARGETS = {
@@ -26,13 +38,20 @@ TARGETS = {
         name: TargetInfo(f"{cpu.triple}, LLVM {cpu.mcpu}, through TVM", cpu.features)
         for name, cpu in CPU_TARGETS.items()
     },
+    NPU: TargetInfo(f"Arm Ethos-U85 through TOSA and Vela: {', '.join(map(target_name, TRAINS))}", on_host=False),
+    "tosa-reference": TargetInfo("Arm's TOSA reference model, for checks", modules=("tosa_reference_model",)),
+    "ethos-u85-sim": TargetInfo("an interpreter of the NPU's command streams, for checks", modules=("ethosu",)),
 }
 
 NATIVE = "native"
 
 
 def resolve_target(name: str) -> str:
-    """The target of a name; `native` is the last CPU target of the list that this machine can run."""
+    """The target of a name; `native` is the last CPU target of the list that this machine can run, `arm-npu` the
+    default accelerator. Raises TargetError.
+    """
+    if name.partition(":")[0] == NPU:
+        return target_name(parse_accelerator(name))
     if name != NATIVE:
         return name
     flags = machine_cpu_flags()
@@ -59,6 +78,9 @@ def op_support() -> dict[str, dict[str, str]]:
 
     support = {}
     for name, operation in sorted(OPS.items()):
-        how = "expanded by a pass" if name in GRAPH_LEVEL else _LOWERINGS[operation.kind]
-        support[name] = {target: "evaluated" if target == "numpy" else how for target in TARGETS}
+        for_cpu, for_npu = _LOWERINGS[operation.kind], "TOSA operators"
+        if name in GRAPH_LEVEL:
+            for_cpu = for_npu = "expanded by a pass"
+        how = {"numpy": "evaluated", **dict.fromkeys(CPU_TARGETS, for_cpu)}
+        support[name] = {target: how.get(target, for_npu) for target in TARGETS}
     return support

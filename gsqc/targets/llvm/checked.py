@@ -20,7 +20,10 @@ def open_checked(bundle: Bundle, target: str, folder: Path) -> tuple[Path, list[
     TargetError if the target's code cannot run here; OptionError for a name that is no target.
     """
     if target not in CPU_TARGETS:
-        raise OptionError(f"unknown target {target}", f"one of: numpy, {', '.join(CPU_TARGETS)} (gsqc targets)")
+        raise OptionError(
+            f"unknown target {target}",
+            f"one of: numpy, {', '.join(CPU_TARGETS)}, tosa-reference, ethos-u85-sim (gsqc targets)",
+        )
     cpu = CPU_TARGETS[target]
     here = cpu.machine == platform.machine()
     missing = [flag for flag in cpu.features if here and flag not in machine_cpu_flags()]

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The NPUs by name, and what Vela is told about the machine around one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gsqc.errors import OptionError, TargetError
+
+TARGET = "arm-npu"
+DEFAULT = "ethos-u85-256"
+TRAINS = tuple(f"ethos-u85-{macs}" for macs in (128, 256, 512, 1024, 2048))
+"""The accelerators that run a training step, by multiply-accumulates per cycle."""
+
+MATMULS_ONLY = (
+    *(f"ethos-u55-{macs}" for macs in (32, 64, 128, 256)),
+    *(f"ethos-u65-{macs}" for macs in (256, 512)),
+)
+LACKING = ("BITWISE_AND", "EQUAL", "GATHER", "GREATER", "LOGICAL_RIGHT_SHIFT", "MATMUL i16", "REDUCE_MAX i32", "SELECT")
+"""What Ethos-U55 and U65 have no operator for (facts of Vela 5.2), of those that every step needs."""
+
+
+def target_name(accelerator: str) -> str:
+    """As a user writes it after --target."""
+    return f"{TARGET}:{accelerator}"
+
+
+def parse_accelerator(target: str) -> str:
+    """arm-npu or arm-npu:ethos-u85-256 -> the accelerator. TargetError if no training step runs on it."""
+    kind, _, name = target.partition(":")
+    accelerator = name or DEFAULT
+    if kind == TARGET and accelerator in TRAINS:
+        return accelerator
+    if kind == TARGET and accelerator in MATMULS_ONLY:
+        raise TargetError(
+            f"{accelerator} cannot run a training step: it has no {', '.join(LACKING)}",
+            f"use {target_name(DEFAULT)}, or another of the Ethos-U85 family",
+        )
+    known = ", ".join(target_name(a) for a in TRAINS)
+    raise TargetError(f"unknown accelerator {name or target}", f"one of: {known}")
+
+
+@dataclass(frozen=True)
+class NpuOptions:
+    """The machine that Vela compiles for.
+
+    accelerator    of TRAINS
+    config         Vela's .ini file, or None for the one that Vela brings
+    system_config  its section System_Config.…: clock, bandwidths, latencies
+    memory_mode    its section Memory_Mode.…: which memory holds what
+    sram_kib       SRAM that a program may use, in KiB; None for the memory mode's own
+    dram_mib       DRAM that a program's arena may use, in MiB; None for no limit
+    """
+
+    accelerator: str = DEFAULT
+    config: Path | None = None
+    system_config: str = "Ethos_U85_SYS_DRAM_Mid"
+    memory_mode: str = "Dedicated_Sram_384KB"
+    sram_kib: int | None = None
+    dram_mib: int | None = None
+
+    def arguments(self) -> list[str]:
+        """Vela's options."""
+        given = ["--accelerator-config", self.accelerator, "--config", str(self.config or "Arm/vela.ini")]
+        given += ["--system-config", self.system_config, "--memory-mode", self.memory_mode]
+        return given + (["--arena-cache-size", str(self.sram_kib << 10)] if self.sram_kib else [])
+
+
+def npu_options(target: str, config: Path | None = None, **given: str | int | None) -> NpuOptions | None:
+    """Options from the command line, where None stands for "not given"; None for a target that is no NPU.
+
+    OptionError if NPU options are given for another target, or have values that no machine has.
+    """
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if not target.startswith(TARGET):
+        if chosen or config is not None:
+            raise OptionError("--npu-… options are for an NPU", f"add --target {target_name(DEFAULT)}")
+        return None
+    if config is not None and not config.is_file():
+        raise OptionError(f"no such file: {config}", "give Vela's configuration file (.ini) with --npu-config")
+    small = [name for name, value in chosen.items() if isinstance(value, int) and value < 1]
+    if small:
+        raise OptionError(f"{', '.join(small)}: a memory of no size", "give at least 1, or leave it out")
+    absolute = None if config is None else config.absolute()
+    return NpuOptions(parse_accelerator(target), absolute, **chosen)  # type: ignore[arg-type]

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Vela's estimate of a program's cycles, by kind of operator and by op. An estimate: nothing was run on silicon."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from gsqc.operators.trace import Node
+from gsqc.plan import Plan
+from gsqc.targets.arm_npu.programs import Program
+from gsqc.targets.arm_npu.vela import VelaOutput
+
+_KINDS = {
+    "matmul": ("MatMul", "FullyConnected", "Conv2D", "Rescale"),
+    "reduction": ("ReduceMax", "ReduceSum", "MaxPool", "AvgPool"),
+    "data movement": ("Transpose", "MemoryCopy", "Reshape", "Concat", "Slice", "Gather", "Tile"),
+    "table": ("LUT", "Table"),
+}
+ELEMENTWISE = "element-wise"
+KINDS = (*_KINDS, ELEMENTWISE)
+
+
+def _kind(operator: str) -> str:
+    return next((kind for kind, operators in _KINDS.items() if operator in operators), ELEMENTWISE)
+
+
+def cycle_estimate(plan: Plan, program: Program, origins: dict[str, Node], output: VelaOutput) -> dict[str, Any]:
+    """Cycles in all, by kind of NPU operation, and by the op whose kernel an operation was recorded for first.
+
+    `origins` gives the recorded operator that a tensor of the TOSA program comes from.
+    """
+    kinds: Counter[str] = Counter()
+    ops: Counter[str] = Counter()
+    for layer in output.layers:
+        kinds[_kind(layer.kind)] += layer.cycles
+        node = origins.get(layer.tensor)
+        kernel = "" if node is None else program.kernel_of(node)
+        ops[plan.kernels[kernel].op if kernel in plan.kernels else "other"] += layer.cycles
+    return {
+        "cycles": int(output.summary["cycles_total"]),
+        "cycles_by_kind": {kind: kinds[kind] for kind in KINDS},
+        "cycles_by_op": dict(ops.most_common()),
+        "sram_kib": output.summary["sram_memory_used"],
+        "dram_kib": output.summary["dram_memory_used"],
+        "macs": int(output.summary["nn_macs"]),
+    }
+
+
+def call_counts(plan: Plan, schedules: Iterable[str]) -> Counter[str]:
+    """How often each function runs in these schedules, one after the other."""
+    return Counter(
+        name for schedule in schedules if schedule in plan.schedules for name, _ in plan.schedules[schedule].calls
+    )
+
+
+def step_estimate(plan: Plan, programs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The cycles of one training step of one sequence: each program's estimate times its calls."""
+    counts = call_counts(plan, ("train", "update"))
+    kinds: Counter[str] = Counter()
+    ops: Counter[str] = Counter()
+    for name, entry in programs.items():
+        for kind, cycles in entry["estimate"]["cycles_by_kind"].items():
+            kinds[kind] += counts[name] * cycles
+        for op, cycles in entry["estimate"]["cycles_by_op"].items():
+            ops[op] += counts[name] * cycles
+    total = sum(counts[name] * entry["estimate"]["cycles"] for name, entry in programs.items())
+    by_op = {op: cycles for op, cycles in ops.most_common() if cycles}
+    return {"cycles": total, "cycles_by_kind": {k: kinds[k] for k in KINDS}, "cycles_by_op": by_op}

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The NPU's part of a bundle: for each function a command stream, its constants, and where its tensors lie.
+
+npu/NAME.cop        the driver's command block, as `ethosu_invoke` takes it
+npu/NAME.constants  tables and constants, for the region `constant_region`
+manifest            npu.programs.NAME: inputs and outputs [port, shape, dtype, region, address], sizes of the regions
+
+The host copies a program's inputs to their addresses, runs the command stream, and copies its outputs from theirs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+from gsqc.bundle import AGAIN, Bundle, BundleWriter
+from gsqc.errors import BundleError, TargetError
+from gsqc.operators.trace import Node
+from gsqc.plan import ITEM_BYTES, Plan
+from gsqc.runtime.executor import default_threads
+from gsqc.runtime.programs import port_directions
+from gsqc.targets.arm_npu.accelerators import NpuOptions, target_name
+from gsqc.targets.arm_npu.estimate import cycle_estimate, step_estimate
+from gsqc.targets.arm_npu.plain_int8 import plain_int8_cycles
+from gsqc.targets.arm_npu.programs import Program, SerialisedProgram
+from gsqc.targets.arm_npu.refusals import explain_refusal
+from gsqc.targets.arm_npu.u85.run import Compiled, Port, command_words, multipliers
+from gsqc.targets.arm_npu.vela import RefusedOperatorError, VelaOutput, run_vela
+
+Progress = Callable[[str], None]
+_REGIONS = 8
+_LARGEST = 1 << 34
+
+
+def compile_program(program: Program, tosa: bytes, options: NpuOptions) -> VelaOutput:
+    """Vela on one function. TargetError unless all of it runs on the NPU and every tensor of it has a place."""
+    output = run_vela(program.name, tosa, options)
+    if output.cpu_operators:
+        raise TargetError(
+            f"{output.cpu_operators} operators of {program.name} would run on the CPU", "report it: none should"
+        )
+    for side, nodes, ports in (
+        ("input", program.trace.inputs, output.compiled.inputs),
+        ("output", program.trace.outputs, output.compiled.outputs),
+    ):
+        wanted = [math.prod(n.shape) * ITEM_BYTES[n.dtype] for n in nodes]
+        if wanted != [p.size for p in ports]:
+            raise TargetError(f"Vela changed the {side}s of {program.name}", "report it: the program is not usable")
+    return output
+
+
+def _table(names: list[str], ports: tuple[Port, ...], shapes: list[tuple[int, ...]]) -> list[list[Any]]:
+    return [
+        [name, list(shape), port.dtype, port.region, port.address]
+        for name, port, shape in zip(names, ports, shapes, strict=True)
+    ]
+
+
+def _entry(plan: Plan, program: Program, origins: dict[str, Node], output: VelaOutput) -> dict[str, Any]:
+    compiled = output.compiled
+    return {
+        "inputs": _table(program.inputs, compiled.inputs, [n.shape for n in program.trace.inputs]),
+        "outputs": _table(program.outputs, compiled.outputs, [n.shape for n in program.trace.outputs]),
+        "constant_region": compiled.constant_region,
+        "region_bytes": {str(region): size for region, size in compiled.scratch_bytes.items()},
+        "npu_operators": output.npu_operators,
+        "cpu_operators": output.cpu_operators,
+        "estimate": cycle_estimate(plan, program, origins, output),
+    }
+
+
+def _step_estimate(plan: Plan, entries: dict[str, dict[str, Any]], options: NpuOptions) -> dict[str, Any]:
+    """The step's cycles, and what they would be with plain int8 matmuls."""
+    step = step_estimate(plan, entries)
+    plain = step["cycles"] - step["cycles_by_op"].get("gse_matmul", 0) + plain_int8_cycles(plan, options)
+    return {"source": "Vela's estimate, not measured", **step, "cycles_with_plain_int8_matmul": plain}
+
+
+def _compile_all(
+    plan: Plan,
+    programs: dict[str, SerialisedProgram],
+    options: NpuOptions,
+    sources: Mapping[str, str],
+    progress: Progress,
+) -> Iterator[tuple[str, VelaOutput]]:
+    """The outputs in the programs' order; as many Velas run side by side as there are cores."""
+    with ThreadPoolExecutor(default_threads()) as pool:
+        done = {name: pool.submit(compile_program, s.program, s.tosa, options) for name, s in programs.items()}
+        for number, (name, future) in enumerate(done.items(), 1):
+            progress(f"compiling {name} for {options.accelerator} ({number} of {len(programs)})")
+            try:
+                yield name, future.result()
+            except RefusedOperatorError as error:
+                pool.shutdown(cancel_futures=True)
+                raise explain_refusal(error, plan, name, options, sources) from None
+            except TargetError:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def add_npu_code(
+    bundle: BundleWriter,
+    plan: Plan,
+    programs: dict[str, SerialisedProgram],
+    options: NpuOptions,
+    sources: Mapping[str, str],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Add the compiled programs; returns the manifest's fields that say so.
+
+    TargetError if one cannot be compiled: it lists the ops that the NPU refuses, with the user's line from `sources`.
+    """
+    entries, code_bytes = {}, 0
+    for name, output in _compile_all(plan, programs, options, sources, progress):
+        serialised = programs[name]
+        bundle.add_bytes(f"npu/{name}.cop", output.payload)
+        bundle.add_bytes(f"npu/{name}.constants", output.compiled.constants)
+        code_bytes += len(output.payload) + len(output.compiled.constants)
+        entries[name] = _entry(plan, serialised.program, serialised.origins, output)
+    dram_bytes = _dram_bytes(plan, entries) + code_bytes
+    _check_budget(dram_bytes, options)
+    progress("estimating cycles")
+    npu = {
+        **_machine(options),
+        "dram_bytes": dram_bytes,
+        "step": _step_estimate(plan, entries, options),
+        "programs": entries,
+    }
+    target = {"name": target_name(options.accelerator), "triple": options.accelerator, "cpu_features": []}
+    return {"target": target, "code_bytes": code_bytes, "npu": npu}
+
+
+def _dram_bytes(plan: Plan, entries: dict[str, dict[str, Any]]) -> int:
+    """What a training session keeps in DRAM beside code: every buffer, the activations between programs, and one region
+    for the program that runs. Base weights that only the prepare schedule reads can be dropped after it; they count.
+    """
+    buffers = plan.buffer_bytes(*plan.buffers)
+    activations = max((s.activation_bytes for s in plan.schedules.values()), default=0)
+    region = max((max(map(int, e["region_bytes"].values())) for e in entries.values()), default=0)
+    return buffers + activations + region
+
+
+def _check_budget(dram_bytes: int, options: NpuOptions) -> None:
+    if options.dram_mib is not None and dram_bytes > options.dram_mib << 20:
+        need = -(-dram_bytes // 2**20)
+        raise TargetError(
+            f"the step needs {need} MiB of DRAM, {need - options.dram_mib} more than --dram-mib {options.dram_mib}",
+            "use a shorter --seq, a smaller rank, --recompute blocks, or a board with more memory",
+        )
+
+
+def _machine(options: NpuOptions) -> dict[str, Any]:
+    """The options as the manifest holds them: no path of the machine that compiled."""
+    machine = asdict(options)
+    if options.config is not None:
+        machine["config"] = options.config.name
+        machine["config_sha256"] = hashlib.sha256(options.config.read_bytes()).hexdigest()
+    return machine
+
+
+def _port(entry: list[Any]) -> Port:
+    _, shape, dtype, region, address = entry
+    port = Port(tuple(shape), dtype, region, address)
+    if not (0 <= region < _REGIONS and address >= 0 and address + port.size <= _LARGEST):
+        raise ValueError("a tensor of a program leaves its region")
+    return port
+
+
+def read_npu_program(bundle: Bundle, name: str) -> Compiled:
+    """A function's compiled program. BundleError if the bundle has none, or it is malformed or for other ports."""
+    entry = bundle.manifest.get("npu", {}).get("programs", {}).get(name)
+    if entry is None:
+        raise BundleError(f"the bundle has no NPU program {name}", AGAIN)
+    try:
+        read, written = port_directions(bundle.plan, name)
+        if [e[0] for e in entry["inputs"]] != read or [e[0] for e in entry["outputs"]] != written:
+            raise ValueError("its ports are not those of the plan")
+        payload = bundle.file(f"npu/{name}.cop").read_bytes()
+        return Compiled(
+            commands=command_words(payload),
+            macs=multipliers(payload),
+            constants=bundle.file(f"npu/{name}.constants").read_bytes(),
+            constant_region=int(entry["constant_region"]),
+            scratch_bytes={int(region): int(size) for region, size in entry["region_bytes"].items()},
+            inputs=tuple(_port(e) for e in entry["inputs"]),
+            outputs=tuple(_port(e) for e in entry["outputs"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"the NPU program {name} is malformed ({error})", AGAIN) from None

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs operations: reads their inputs, computes, and writes what leaves the accumulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gsqc.errors import CommandStreamError
+from gsqc.targets.arm_npu.u85.arithmetic import dot, elementwise, fits, lookup_s16_s32, scaled
+from gsqc.targets.arm_npu.u85.memory import LOOKUP_BYTES, LOOKUP_REGION, Memory, Shape
+from gsqc.targets.arm_npu.u85.operation import (
+    Accumulator,
+    Convolution,
+    Dma,
+    Elementwise,
+    FeatureMap,
+    Operation,
+    Output,
+    Pool,
+    Scale,
+    Weights,
+)
+from gsqc.targets.arm_npu.u85.register_file import HINT, unmodelled
+from gsqc.targets.arm_npu.u85.registers import AccumulatorInput, ElementwiseMode, Lookup, PoolMode, Storage, Transpose
+from gsqc.targets.arm_npu.u85.weights import read_weights
+
+Array = npt.NDArray[Any]
+_AXES = {
+    Transpose.HWC: (0, 1, 2),
+    Transpose.WHC: (1, 0, 2),
+    Transpose.HCW: (0, 2, 1),
+    Transpose.WCH: (1, 2, 0),
+    Transpose.CHW: (2, 0, 1),
+    Transpose.CWH: (2, 1, 0),
+}
+_REDUCTIONS: dict[PoolMode, Callable[..., Array]] = {PoolMode.MAX: np.max, PoolMode.MIN: np.min, PoolMode.SUM: np.sum}
+_SCALE_RECORD = 10
+
+
+class Machine:
+    """The memory, and the chaining buffers through which an operation hands its output to the next."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self._chains: dict[int, Array] = {}
+
+    def run(self, operation: Operation) -> None:
+        """Run one operation; refuses an output larger than all memory before it is computed."""
+        if isinstance(operation, Dma):
+            self.memory.copy(operation)
+            return
+        out = operation.output
+        if out.height * out.width * out.depth > self.memory.largest:
+            raise CommandStreamError(f"an output of {(out.height, out.width, out.depth)} fits no region", HINT)
+        if isinstance(operation, Elementwise):
+            self._elementwise(operation)
+        elif isinstance(operation, Pool):
+            self._pool(operation)
+        else:
+            self._convolution(operation)
+
+    def _input(self, fm: FeatureMap, shape: Shape) -> Array:
+        """[height, width, depth] int64, an axis that is broadcast having size 1."""
+        if fm.storage == Storage.NONE:
+            return np.full((1, 1, 1), fm.scalar, np.int64)
+        if fm.storage == Storage.CHAINED:
+            return self._chained(fm, shape)
+        sizes = [1 if fm.broadcast & 8 or fm.broadcast >> k & 1 else n for k, n in enumerate(shape)]
+        return self.memory.read(fm, (sizes[0], sizes[1], sizes[2])).astype(np.int64) - fm.zero_point
+
+    def _chained(self, fm: FeatureMap, shape: Shape) -> Array:
+        if fm.region not in self._chains:
+            raise CommandStreamError(f"chaining buffer {fm.region} is read before it is written", HINT)
+        values = self._chains[fm.region]
+        if values.shape != shape or fm.broadcast or fm.zero_point:
+            raise unmodelled(f"a chained input of {values.shape} in an operation of {shape}")
+        return fits(values, fm.dtype, "a chained input")
+
+    def _elementwise(self, op: Elementwise) -> None:
+        out = op.output
+        shape = (out.height, out.width, out.depth)
+        x = self._input(op.ifm, shape)
+        y = None if op.ifm2 is None else self._input(op.ifm2, shape)
+        values = elementwise(op.mode, x, y, out.scale.rounding)
+        if op.mode in (ElementwiseMode.SHR, ElementwiseMode.SHL, ElementwiseMode.LSR, ElementwiseMode.DIV):
+            if (out.scale.factor, out.scale.shift) != (1, 0):
+                raise unmodelled(f"a scaled {op.mode.name}")
+        else:
+            values = self._scaled(values, out.scale, 32)
+        self._emit(np.broadcast_to(values, shape), out)
+
+    def _pool(self, op: Pool) -> None:
+        out, kernel = op.output, op.kernel
+        if op.mode == PoolMode.NONE:
+            if op.ifm2 is None:
+                raise unmodelled("a pool of mode NONE that does not read IFM2")
+            values = self._input(op.ifm2, (out.height, out.width, out.depth))
+        elif op.accumulator.source != AccumulatorInput.RESET:
+            raise unmodelled(f"a pool of mode {op.mode.name} that starts from {op.accumulator.source.name}")
+        elif op.mode == PoolMode.REDUCE_SUM:
+            values = self._input(op.ifm, (out.height, out.width, op.ifm_depth)).sum(2, keepdims=True)
+        elif op.mode in _REDUCTIONS:
+            height = (out.height - 1) * kernel.stride_y + kernel.height
+            width = (out.width - 1) * kernel.stride_x + kernel.width
+            x = self._input(op.ifm, (height, width, out.depth))
+            window: Any = (kernel.height, kernel.width)
+            rows_and_columns: Any = (0, 1)
+            windows = np.lib.stride_tricks.sliding_window_view(x, window, axis=rows_and_columns)
+            values = _REDUCTIONS[op.mode](windows[:: kernel.stride_y, :: kernel.stride_x], axis=(3, 4))
+        else:
+            raise unmodelled(f"a pool of mode {op.mode.name}")
+        self._emit(self._accumulated(values, op.accumulator, out), out)
+
+    def _convolution(self, op: Convolution) -> None:
+        out = op.output
+        if op.accumulator.source != AccumulatorInput.RESET:
+            raise unmodelled(f"a convolution that starts from {op.accumulator.source.name}")
+        x = self._input(op.ifm, (out.height, out.width, op.ifm_depth))
+        if isinstance(op.weights, Weights):
+            bits = 8 * np.dtype(op.ifm.dtype).itemsize
+            w = read_weights(self.memory, op.weights, out.depth, op.ifm_depth, bits)
+        else:
+            w = self._input(op.weights, (1, out.depth, op.ifm_depth))[0]
+        self._emit(self._accumulated(dot(x, w), op.accumulator, out), out)
+
+    def _accumulated(self, values: Array, accumulator: Accumulator, out: Output) -> Array:
+        if not accumulator.output:
+            raise unmodelled("an accumulator that is not written out")
+        limit = 1 << (accumulator.bits - 1)
+        if values.size and (values.min() < -limit or values.max() >= limit):
+            raise CommandStreamError(f"a sum overflows the accumulator of {accumulator.bits} bits", HINT)
+        return self._scaled(values, out.scale, accumulator.bits)
+
+    def _scaled(self, values: Array, scale: Scale, bits: int) -> Array:
+        """The output's scale; per channel: 10 bytes, a bias of 32 or 48 bits, a factor of 31 or 15, a shift of 6."""
+        if not scale.per_channel:
+            return scaled(values, scale.factor, scale.shift, scale.rounding)
+        depth = values.shape[2]
+        raw = self.memory.bytes_at(scale.region, scale.address, _SCALE_RECORD * depth)
+        records = np.frombuffer(raw, np.uint8).reshape(depth, _SCALE_RECORD).astype(np.int64)
+        wide = bits // 8
+        powers = 1 << (8 * np.arange(8, dtype=np.int64))
+        bias = records[:, :wide] @ powers[:wide]
+        bias -= (bias >> (bits - 1)) << bits
+        factor = records[:, wide:8] @ powers[: 8 - wide]
+        return scaled(values + bias, factor, records[:, 8], scale.rounding)
+
+    def _emit(self, values: Array, out: Output) -> None:
+        """Table, zero point, clip, transpose; then to memory or into a chaining buffer."""
+        if out.lookup == Lookup.S16_S32:
+            values = lookup_s16_s32(values, self.memory.bytes_at(LOOKUP_REGION, out.table * LOOKUP_BYTES, LOOKUP_BYTES))
+        elif out.lookup != Lookup.NONE:
+            raise unmodelled(f"the activation {out.lookup.name}")
+        values = values + out.map.zero_point
+        if out.clip is not None:
+            values = np.clip(values, *out.clip)
+        fits(values, out.map.dtype, "an output")
+        if out.map.storage == Storage.CHAINED:
+            self._chains[out.map.region] = values
+        elif out.map.storage == Storage.TILE2X2:
+            self.memory.write(replace(out.map, zero_point=0), values.transpose(_AXES[out.transpose]))
+        else:
+            raise unmodelled(f"an output with storage {out.map.storage.name}")

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Vela, Arm's compiler for Ethos-U: a TOSA program becomes a command stream. It runs as a process of its own.
+
+Vela has no CPU fallback for TOSA: an operator that the NPU cannot run is an error. Its raw output is an .npz archive of
+which only plain arrays are read.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gsqc.errors import TargetError
+from gsqc.targets.arm_npu.accelerators import NpuOptions
+from gsqc.targets.arm_npu.u85.run import Compiled, read_compiled
+
+_TOOLS = {"ethos-u-vela": "ethosu", "tosa-tools": "tosa_serializer"}
+
+
+class RefusedOperatorError(TargetError):
+    """The NPU has no such operator; `operator` is Vela's name for it."""
+
+    def __init__(self, operator: str, accelerator: str) -> None:
+        super().__init__(f"{accelerator} has no operator {operator}", "compile for an Ethos-U85")
+        self.operator = operator
+
+
+def tools_installed(*modules: str) -> bool:
+    """Whether Python finds these modules; nothing is imported."""
+    return all(importlib.util.find_spec(module) is not None for module in modules)
+
+
+def require_tools() -> None:
+    """TargetError unless what compiles for the NPU is installed."""
+    missing = [name for name, module in _TOOLS.items() if not tools_installed(module)]
+    if missing:
+        raise TargetError(f"the NPU's compiler is not installed: {', '.join(missing)}", "pip install 'gsqc[npu]'")
+
+
+@dataclass(frozen=True)
+class LayerEstimate:
+    """Vela's estimate of one NPU operation: its kind, the tensor that it makes, and its cycles."""
+
+    kind: str
+    tensor: str
+    cycles: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class VelaOutput:
+    """What Vela made of one program.
+
+    payload   the driver's command block ("COP1", then actions), padded to whole words
+    compiled  the same, taken apart: command words, constants, memory regions, inputs and outputs in order
+    summary   Vela's summary: memory in KiB, cycles and bytes moved, all of them estimates
+    layers    its estimates by operation
+    cpu_operators, npu_operators   its counts
+    """
+
+    payload: bytes
+    compiled: Compiled
+    summary: dict[str, float]
+    layers: list[LayerEstimate]
+    cpu_operators: int
+    npu_operators: int
+
+
+def _cycle(text: str) -> int:
+    return int(float(text or 0))
+
+
+def _read_layers(path: Path) -> list[LayerEstimate]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            LayerEstimate(
+                row["NNG Operator"], row["Name"].split("/")[0], _cycle(row["Op Cycles"]), _cycle(row["MAC Count"])
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def _read_summary(path: Path) -> dict[str, float]:
+    with path.open(newline="", encoding="utf-8") as file:
+        row = next(csv.DictReader(file))
+    numbers: dict[str, float] = {}
+    for name, text in row.items():
+        if re.fullmatch(r"-?[0-9.]+(e[+-]?[0-9]+)?", text):
+            numbers[name] = float(text)
+    return numbers
+
+
+def _count(kind: str, printed: str) -> int:
+    found = re.search(rf"^{kind} operators = (\d+)", printed, re.MULTILINE)
+    return int(found.group(1)) if found else -1
+
+
+def _refusal(printed: str) -> str:
+    """The line in which Vela says why."""
+    lines = [line.strip() for line in printed.strip().splitlines()]
+    told = [line for line in lines if re.match(r"(\w+\.)*\w*(Error|error)\b", line) or line.startswith("vela: error")]
+    return (told or lines or ["no message"])[-1]
+
+
+def _payload(path: Path) -> bytes:
+    with np.load(path, allow_pickle=False) as arrays:
+        payload = bytes(arrays["cmd_data"].tobytes())
+    return payload + b"\0" * (-len(payload) % 4)
+
+
+def run_vela(name: str, program: bytes, options: NpuOptions) -> VelaOutput:
+    """Compile one TOSA program. TargetError if Vela is not installed or cannot place the whole program on the NPU."""
+    require_tools()
+    with tempfile.TemporaryDirectory(prefix="gsqc-vela-") as directory:
+        folder = Path(directory)
+        source = folder / f"{name}.tosa"
+        source.write_bytes(program)
+        command = [sys.executable, "-m", "ethosu.vela", str(source), *options.arguments()]
+        command += ["--output-dir", str(folder), "--output-format", "raw", "--verbose-performance"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+        printed = done.stdout + done.stderr
+        raw = folder / f"{name}_vela.npz"
+        refused = re.search(r"operation \((\w+)\) could not run on NPU", printed)
+        if refused:
+            raise RefusedOperatorError(refused.group(1), options.accelerator)
+        if done.returncode or not raw.is_file():
+            raise TargetError(
+                f"Vela cannot compile {name} for {options.accelerator}: {_refusal(printed)}",
+                "check the memory mode and configuration, or take a larger accelerator",
+            )
+        summary: Any = next(folder.glob("*_summary_*.csv"))
+        return VelaOutput(
+            payload=_payload(raw),
+            compiled=read_compiled(raw),
+            summary=_read_summary(summary),
+            layers=_read_layers(folder / f"{name}_per-layer.csv"),
+            cpu_operators=_count("CPU", printed),
+            npu_operators=_count("NPU", printed),
+        )

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The NPU from a model to equal digests: numpy, Arm's reference model, and the command streams that Vela wrote."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gsqc.bundle import Bundle
+from gsqc.cli.main import main
+from gsqc.compiler import compile_model
+from gsqc.errors import BundleError, TargetError
+from gsqc.operators.tosa import Writer
+from gsqc.options import AdapterOptions, CompileOptions
+from gsqc.runtime.check import run_check
+from gsqc.runtime.session import Session
+from gsqc.targets.arm_npu import program_kernels
+from gsqc.targets.arm_npu.accelerators import NpuOptions
+from gsqc.targets.arm_npu.npu_code import read_npu_program
+from tests.capture.tiny import tiny_llama
+
+pytest.importorskip("ethosu", reason="needs pip install 'gsqc[npu]'")
+ON = ["numpy", "tosa-reference", "ethos-u85-sim"]
+
+
+@pytest.fixture(scope="module")
+def npu_bundle(model_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("npu") / "tiny.gsqc"
+    small = AdapterOptions(rank=4, alpha=8, linears=("q", "down"))
+    npu = NpuOptions("ethos-u85-512", sram_kib=2048)
+    name = "arm-npu:ethos-u85-512"
+    compile_model(str(model_directory), CompileOptions(output, target=name, adapter=small, sequence_length=8, npu=npu))
+    return output
+
+
+def test_the_digests_are_equal(npu_bundle: Path) -> None:
+    result = run_check(npu_bundle, ON, 1)
+    assert result.equal, result
+
+
+def test_the_bundle_says_what_it_holds(npu_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = Bundle.open(npu_bundle, check_machine=False)
+    for name in bundle.plan.functions:
+        entry = bundle.manifest["npu"]["programs"][name]
+        assert {f"programs/{name}.tosa", f"npu/{name}.cop", f"npu/{name}.constants"} <= set(bundle.files)
+        assert entry["cpu_operators"] == 0 < entry["npu_operators"]
+        assert sum(entry["estimate"]["cycles_by_kind"].values()) == sum(entry["estimate"]["cycles_by_op"].values()) > 0
+    step = bundle.manifest["npu"]["step"]
+    assert min(step["cycles"], step["cycles_with_plain_int8_matmul"]) > 0
+    assert main(["inspect", str(npu_bundle), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["cpu operators"] == 0
+    assert record["cycles of a step, Vela's estimate"] == step["cycles"]
+
+
+def test_it_does_not_train_on_a_cpu(npu_bundle: Path) -> None:
+    with pytest.raises(BundleError, match="which a host drives"):
+        Session(npu_bundle)
+    result = run_check(npu_bundle, ["numpy", "native"], 1)
+    assert "for an NPU" in result.not_run["native"]
+
+
+def test_a_planted_error_of_the_serialiser_is_traced(npu_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference model runs programs whose mulr30 forgets to round."""
+
+    def unrounded(self: Writer, x: Any) -> Any:
+        return self.binary("arithmetic_right_shift", x, self.scalar(15, x))
+
+    monkeypatch.setattr(Writer, "round15", unrounded)
+    monkeypatch.setattr(program_kernels, "program_file", lambda _: "not in the bundle")
+    difference = run_check(npu_bundle, ["numpy", "tosa-reference"], 1).first_difference
+    assert difference is not None
+    operator = difference["operator"]
+    assert operator["op"] == "program"
+    assert operator["function"] in ("embed", "block_forward", "block_prepare", "prepare")
+    assert operator["values"]["numpy"] != operator["values"]["tosa-reference"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda e: e.pop("inputs"),
+        lambda e: e["inputs"].reverse(),
+        lambda e: e["outputs"][0].__setitem__(4, -4),
+        lambda e: e["outputs"][0].__setitem__(3, 99),
+        lambda e: e["outputs"][0].__setitem__(2, "int3"),
+        lambda e: e.__setitem__("region_bytes", [1]),
+    ],
+)
+def test_a_malformed_table_is_an_error(npu_bundle: Path, change: Any) -> None:
+    bundle = Bundle.open(npu_bundle, check_machine=False)
+    entry = bundle.manifest["npu"]["programs"]["embed"]
+    assert read_npu_program(bundle, "embed").inputs
+    change(entry)
+    with pytest.raises(BundleError, match="malformed"):
+        read_npu_program(bundle, "embed")
+
+
+def test_every_bundle_has_programs(bundle: Path) -> None:
+    """Also one for a CPU: numpy, its own code and the reference model agree."""
+    opened = Bundle.open(bundle)
+    assert {f"programs/{name}.tosa" for name in opened.plan.functions} <= set(opened.files)
+    assert list(opened.manifest["programs"]) == list(opened.plan.functions)
+
+
+def test_a_model_that_cannot_fit(model_directory: Path, tmp_path: Path) -> None:
+    small = AdapterOptions(rank=4, alpha=8, linears=("q",))
+    for npu in (NpuOptions(memory_mode="Nowhere"), NpuOptions(sram_kib=2048, dram_mib=1)):
+        target, output = "arm-npu:ethos-u85-256", tmp_path / "x.gsqc"
+        options = CompileOptions(output, target=target, adapter=small, sequence_length=8, npu=npu)
+        with pytest.raises(TargetError, match=r"Nowhere|MiB of DRAM, .* more than"):
+            compile_model(str(model_directory), options)
+        assert not options.output.exists()
+
+
+@pytest.mark.slow
+def test_five_steps_of_a_small_llama(tmp_path: Path) -> None:
+    """2 layers, hidden 128, vocabulary 512, sequence 32, rank 8, AdamW. In a process of its own: see test_targets."""
+    sizes = {"vocab_size": 512, "hidden_size": 128, "intermediate_size": 256}
+    tiny_llama(**sizes).save_pretrained(tmp_path / "model")
+    target, bundle = "arm-npu:ethos-u85-256", tmp_path / "small.gsqc"
+    npu = NpuOptions(sram_kib=1024)
+    options = CompileOptions(bundle, target=target, adapter=AdapterOptions(8, 16), sequence_length=32, npu=npu)
+    compile_model(str(tmp_path / "model"), options)
+    entries = Bundle.open(bundle, check_machine=False).manifest["npu"]["programs"]
+    assert not any(entry["cpu_operators"] for entry in entries.values())
+    on = "numpy,x86-64,tosa-reference,ethos-u85-sim"
+    command = [sys.executable, "-c", "from gsqc.cli.main import run; run()", "check", str(bundle), "--on", on]
+    done = subprocess.run([*command, "--steps", "5", "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    digests = json.loads(done.stdout)["targets"]
+    assert list(digests) == on.split(",")
+    assert len({tuple(d) for d in digests.values()}) == 1
+    assert len(set(digests["numpy"])) == 5
+    assert np.all([len(d) == 64 for d in digests["numpy"]])

@@ -19,6 +19,7 @@ from gsqc.targets.llvm.run import kernel_of
 INSTRUCTIONS = {
     "x86-64-v2": "pmaddwd",
     "x86-64": "vpmaddwd",
+    "x86-64-avxvnni": "vpdpbusd",
     "x86-64-vnni": "vpdpbusd",
     "aarch64": "smull2?|smlal2?",
     "aarch64+dotprod": "sdot",
@@ -44,5 +45,5 @@ def test_the_matmul_uses_it(target: str, tmp_path: Path) -> None:
     library.write_bytes(compile_kernels([kernel], cpu).library)
     command = [objdump, "-d", "--no-show-raw-insn", str(library)]
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = re.findall(r"^\s+[0-9a-f]+:\s+(\w+)", listing, re.MULTILINE)
+    found = re.findall(r"^\s+[0-9a-f]+:\s+(?:\{vex\} )?(\w+)", listing, re.MULTILINE)
     assert sum(re.fullmatch(INSTRUCTIONS[target], name) is not None for name in found) >= 16

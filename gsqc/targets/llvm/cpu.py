@@ -16,7 +16,7 @@ class CpuTarget:
     lanes     int32 lanes of a vector register
     features  flags of /proc/cpuinfo that a machine must have
     avx2      whether kernels may use AVX2 instructions by name
-    vnni      whether they may use AVX-512's byte products
+    vnni      whether they may use the byte products of AVX-512 VNNI or AVX-VNNI
     dotprod   whether they may use Arm's byte products
     mattr     LLVM features beyond those of mcpu
     compiler  the C compiler that links for it
@@ -58,6 +58,16 @@ CPU_TARGETS = {
         lanes=8,
         features=("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"),
         avx2=True,
+    ),
+    "x86-64-avxvnni": CpuTarget(
+        name="x86-64-avxvnni",
+        triple="x86_64-linux-gnu",
+        mcpu="x86-64-v3",
+        mattr=("+avxvnni",),
+        lanes=8,
+        features=("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "avx_vnni"),
+        avx2=True,
+        vnni=True,
     ),
     "x86-64-vnni": CpuTarget(
         name="x86-64-vnni",

@@ -4,7 +4,9 @@
 PairDots        pmadd.wd on int16 pairs: x widened once per call, w's pairs of int8 widened when loaded. AVX2, or plain.
 QuadDots        vpdpbusd on quads of int8: w + 128 is its unsigned operand, so that the signed one is a quad of x, which
                 the instruction broadcasts itself. Σ x·(w + 128) - 128 · Σ x is the dot: the sums of x start the
-                accumulator. AVX-512 VNNI.
+                accumulator. AVX-512 VNNI, AVX-VNNI.
+ByteDots        pmaddubsw on quads of int8, likewise, for fewer bits: pairs of products fit int16, and up to 6 bits so does
+                the sum of a whole group. AVX2.
 SignedQuadDots  sdot on quads of int8, both signed: no offset. Arm with the dot product extension.
 
 In all of them w's block of columns is packed once per job, with the columns side by side in lanes.
@@ -17,7 +19,7 @@ from typing import Protocol
 
 from tvm import tirx
 
-from gsqc.formats import GROUP
+from gsqc.formats import GROUP, largest
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import (
     Buffer,
@@ -35,9 +37,6 @@ from gsqc.targets.llvm.emit import (
     splat_const,
     store,
 )
-
-OFFSET = 128
-"""Makes an int8 weight unsigned."""
 
 
 def sum_of_group(bytes_: Expr, cpu: CpuTarget) -> Expr:
@@ -151,30 +150,36 @@ class PairDots:
 class QuadDots:
     """vpdpbusd: four products per int32 lane, added to it."""
 
+    offset = 128
+    """Makes a weight unsigned."""
+
     def __init__(self, cpu: CpuTarget) -> None:
         self.cpu = cpu
-        self.geometry = Geometry(rows=8, lanes=16, vectors=1, word=4)
+        self.geometry = Geometry(8, 16, 1, 4) if cpu.lanes == 16 else Geometry(4, 8, 2, 4)
 
     def prepare(self, x: Buffer, rows: int, k: int, parallel: bool) -> list[Stmt]:
-        """-OFFSET · the sum of each group of x."""
+        """-offset · the sum of each group of x."""
         groups = k // GROUP
         self.starts = new_buffer("starts", rows * groups, "int32")
         row, group = new_var("row"), new_var("group")
-        unsigned = load(x, row * const(k) + group * const(GROUP), GROUP) ^ splat_const(-OFFSET, GROUP, "int8")
-        total = sum_of_group(unsigned, self.cpu) - const(GROUP * OFFSET)
-        start = store(self.starts, row * const(groups) + group, total * const(-OFFSET))
+        unsigned = load(x, row * const(k) + group * const(GROUP), GROUP) ^ splat_const(-128, GROUP, "int8")
+        total = sum_of_group(unsigned, self.cpu) - const(GROUP * 128)
+        start = store(self.starts, row * const(groups) + group, total * const(-self.offset))
         sums = loop(row, rows, [loop(group, groups, [start])], parallel=parallel)
         self.x = x
         return [allocate(self.starts), sums]
 
     def pack_group(self, w: Buffer, at: Expr) -> Expr:
-        return tirx.reinterpret("int32x8", load(w, at, GROUP) ^ splat_const(-OFFSET, GROUP, "int8"))
+        w = load(w, at, GROUP)
+        if self.offset == 128:
+            return tirx.reinterpret("int32x8", w ^ splat_const(-128, GROUP, "int8"))
+        return tirx.reinterpret("int32x8", w + splat_const(self.offset, GROUP, "int8"))
 
     def packed_dtype(self) -> str:
         return "int32"
 
     def packed_zero(self) -> Expr:
-        return const(int.from_bytes(bytes([OFFSET] * 4), "little", signed=True))
+        return const(int.from_bytes(bytes([self.offset] * 4), "little", signed=True))
 
     def dots(self, packed: Buffer, rows: list[Expr], group: Expr, k: int) -> tuple[list[list[Expr]], list[Stmt]]:
         g = self.geometry
@@ -202,7 +207,50 @@ class QuadDots:
 
     def add(self, total: Expr, w: Expr, x: Expr) -> Expr:
         """The instruction: four products more in each lane."""
-        return intrinsic(f"int32x{self.geometry.lanes}", "llvm.x86.avx512.vpdpbusd.512", total, w, x)
+        lanes = self.geometry.lanes
+        return intrinsic(f"int32x{lanes}", f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", total, w, x)
+
+
+class ByteDots(QuadDots):
+    """pmaddubsw: two products per int16 lane, added up in int16 while they fit."""
+
+    def __init__(self, cpu: CpuTarget, x_bits: int, w_bits: int) -> None:
+        self.cpu = cpu
+        self.geometry = Geometry(rows=4, lanes=8, vectors=2, word=4)
+        self.offset = 1 << (w_bits - 1)
+        self.quads = min(quads_in_int16(x_bits, w_bits), self.geometry.words)
+
+    def dots(self, packed: Buffer, rows: list[Expr], group: Expr, k: int) -> tuple[list[list[Expr]], list[Stmt]]:
+        g = self.geometry
+        statements: list[Stmt] = []
+        dots = [[splat(self.start(row, group, k), g.lanes)] * g.vectors for row in rows]
+        pairs: list[list[Expr]] = [[None] * g.vectors for _ in rows]
+        for quad in range(g.words):
+            columns = []
+            for j in range(g.vectors):
+                at = (group * const(g.words) + const(quad)) * const(g.columns) + const(j * g.lanes)
+                name, statement = bind(f"w{quad}_{j}", tirx.reinterpret("int8x32", load(packed, at, g.lanes)))
+                columns.append(name)
+                statements.append(statement)
+            for i, row in enumerate(rows):
+                at = row * const(k) + group * const(GROUP) + const(4 * quad)
+                x = tirx.reinterpret("int8x32", splat(tirx.reinterpret("int32", load(self.x, at, 4)), g.lanes))
+                for j in range(g.vectors):
+                    product = intrinsic("int16x16", "llvm.x86.avx2.pmadd.ub.sw", columns[j], x)
+                    total = pairs[i][j] + product if quad % self.quads else product
+                    pairs[i][j], statement = bind(f"p{quad}_{i}_{j}", total)
+                    statements.append(statement)
+                    if (quad + 1) % self.quads == 0 or quad == g.words - 1:
+                        ones = splat_const(1, 16, "int16")
+                        added = dots[i][j] + intrinsic("int32x8", "llvm.x86.avx2.pmadd.wd", pairs[i][j], ones)
+                        dots[i][j], statement = bind(f"d{quad}_{i}_{j}", added)
+                        statements.append(statement)
+        return dots, statements
+
+
+def quads_in_int16(x_bits: int, w_bits: int) -> int:
+    """How many pairs of products, w unsigned, an int16 can add up: 0 if not even one."""
+    return (2**15 - 1) // (2 * largest(x_bits) * (2**w_bits - 1))
 
 
 class SignedQuadDots(QuadDots):
@@ -230,8 +278,10 @@ class SignedQuadDots(QuadDots):
         return intrinsic("int32x4", "llvm.aarch64.neon.sdot", total, w, x)
 
 
-def group_dots(cpu: CpuTarget) -> GroupDots:
-    """The fastest form that a CPU has."""
+def group_dots(cpu: CpuTarget, x_bits: int, w_bits: int) -> GroupDots:
+    """The fastest form that a CPU has for operands of these bits."""
     if cpu.dotprod:
         return SignedQuadDots(cpu)
-    return QuadDots(cpu) if cpu.vnni else PairDots(cpu)
+    if cpu.vnni:
+        return QuadDots(cpu)
+    return ByteDots(cpu, x_bits, w_bits) if cpu.avx2 and quads_in_int16(x_bits, w_bits) else PairDots(cpu)

@@ -41,7 +41,7 @@ from gsqc.targets.llvm.transpose import transpose_block
 class _MatmulWriter(ExactProduct):
     def __init__(self, symbol: str, trace: Trace, x_bits: int, w_bits: int, cpu: CpuTarget) -> None:
         super().__init__(symbol, trace, x_bits, w_bits, cpu)
-        self.dots = group_dots(cpu)
+        self.dots = group_dots(cpu, x_bits, w_bits)
         g = self.geometry = self.dots.geometry
         self.tiles, self.blocks = -(-self.m // g.rows), -(-self.c // g.columns)
         # More than one chunk of rows per block of columns only where columns alone give too little to share.

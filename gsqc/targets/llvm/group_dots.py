@@ -5,8 +5,8 @@ PairDots        pmadd.wd on int16 pairs: x widened once per call, w's pairs of i
 QuadDots        vpdpbusd on quads of int8: w + 128 is its unsigned operand, so that the signed one is a quad of x, which
                 the instruction broadcasts itself. Σ x·(w + 128) - 128 · Σ x is the dot: the sums of x start the
                 accumulator. AVX-512 VNNI, AVX-VNNI.
-ByteDots        pmaddubsw on quads of int8, likewise, for fewer bits: pairs of products fit int16, and up to 6 bits so does
-                the sum of a whole group. AVX2.
+ByteDots        pmaddubsw on quads of int8, likewise, for fewer bits: pairs of products fit int16, and up to 6 bits so
+                does the sum of a whole group. AVX2.
 SignedQuadDots  sdot on quads of int8, both signed: no offset. Arm with the dot product extension.
 
 In all of them w's block of columns is packed once per job, with the columns side by side in lanes.
@@ -250,7 +250,7 @@ class ByteDots(QuadDots):
 
 def quads_in_int16(x_bits: int, w_bits: int) -> int:
     """How many pairs of products, w unsigned, an int16 can add up: 0 if not even one."""
-    return (2**15 - 1) // (2 * largest(x_bits) * (2**w_bits - 1))
+    return ((1 << 15) - 1) // (2 * largest(x_bits) * ((1 << w_bits) - 1))
 
 
 class SignedQuadDots(QuadDots):

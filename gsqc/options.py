@@ -15,7 +15,7 @@ from gsqc.optim import OPTIMIZERS
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 
 LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
-RECOMPUTE = ("none", "blocks")
+RECOMPUTE = ("none", "auto", "blocks")
 WEIGHTS = ("small", "fast")
 BASES = ("gguf", "nf4", "gse4", "gse8")
 MAXIMUM_RANK = 256
@@ -100,7 +100,8 @@ class CompileOptions:
     batch            sequences of one step, unless the training run says otherwise
     seed             of the adapter's initial values
     output           the bundle's directory
-    recompute        of RECOMPUTE: blocks runs each block's forward again before its backward, which saves memory
+    recompute        of RECOMPUTE: blocks runs each block's forward again before its backward, which saves memory; auto
+                     does it for as few blocks as a tenth more memory allows
     weights          of WEIGHTS: fast keeps two 8-bit operands of each base weight, small makes them at each use
     dump             where to write the graph after each pass, or None
     force            overwrite a bundle that exists

@@ -14,13 +14,14 @@ add_optimizer     an update function per matrix shape
 add_clipping      the gradient's norm, and the scale that limits it
 lower_function    one kernel per call, memory planned
 build_schedules   the order of the calls, activations placed
+choose_recompute  how many blocks keep what their backward needs
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ from gsqc.passes.add_lora import add_lora
 from gsqc.passes.add_loss import add_loss, build_embed, table_spec
 from gsqc.passes.add_optimizer import add_optimizer, state_values
 from gsqc.passes.build_schedules import ZEROS, Binding, build_schedules
+from gsqc.passes.choose_recompute import choose_recompute
 from gsqc.passes.differentiate import differentiate
 from gsqc.passes.expand_linear import expand_linear
 from gsqc.passes.hoist_constants import hoist_constants
@@ -42,7 +44,7 @@ from gsqc.passes.lower_model import lower_model, short_name
 from gsqc.passes.outline_blocks import Outline
 from gsqc.passes.quantise_base import quantise_base
 from gsqc.passes.share_repeated import share_repeated
-from gsqc.plan import Plan, TensorPlan, tensor_names
+from gsqc.plan import Plan, SchedulePlan, TensorPlan, tensor_names
 
 if TYPE_CHECKING:
     from gsqc.capture import CapturedModel
@@ -230,7 +232,10 @@ def lower_step(
             step.plan.buffers["base"][tensor] = TensorPlan(spec.dtype, spec.shape[0] * spec.shape[1])
     step.plan.buffers["base"] |= {f"{norm}.m": TensorPlan("int16", config.hidden), f"{norm}.e": TensorPlan("int32", 1)}
     outside = {n: t for tensors in step.plan.buffers.values() for n, t in tensors.items()}
-    recompute, fast = options.recompute == "blocks", options.weights == "fast"
-    binding = Binding(functions, outline.parameters, tables, norm, recompute, fast)
-    step.plan.schedules = build_schedules(functions, step.plan.functions, outside, binding, adapters)
+    binding = Binding(functions, outline.parameters, tables, norm, prepare_weights=options.weights == "fast")
+
+    def schedules(kept: int | None) -> dict[str, SchedulePlan]:
+        return build_schedules(functions, step.plan.functions, outside, replace(binding, kept=kept), adapters)
+
+    step.plan = choose_recompute(step.plan, options.recompute, len(outline.parameters), schedules)
     return step

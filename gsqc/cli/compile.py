@@ -29,7 +29,7 @@ def compile_command(
     seq: Annotated[int, typer.Option(help="Tokens per sequence.")] = 128,
     batch: Annotated[int, typer.Option(help="Sequences per step, unless train --batch says otherwise.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the adapter's initial values.")] = 0,
-    recompute: Annotated[str, typer.Option(help="blocks (less memory) or none (faster); same bits.")] = "blocks",
+    recompute: Annotated[str, typer.Option(help="blocks (least memory), auto or none (fastest).")] = "blocks",
     weights: Annotated[str, typer.Option(help="small (least memory) or fast; same bits.")] = "fast",
     dump: Annotated[Path | None, typer.Option(help="Write the graph after each pass into this directory.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the bundle.")] = False,

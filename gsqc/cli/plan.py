@@ -38,7 +38,7 @@ def plan_command(
     optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
     seq: Annotated[int, typer.Option(help="Tokens per sequence.")] = 128,
     batch: Annotated[int, typer.Option(help="Sequences per step.")] = 1,
-    recompute: Annotated[str, typer.Option(help="blocks (less memory) or none (faster); same bits.")] = "blocks",
+    recompute: Annotated[str, typer.Option(help="blocks (least memory), auto or none (fastest).")] = "blocks",
     weights: Annotated[str, typer.Option(help="small (least memory) or fast; same bits.")] = "fast",
     memory_mib: Annotated[int | None, typer.Option(min=1, help="Say which settings fit into this much memory.")] = None,
     probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Measure kernels here, for the time.")] = True,

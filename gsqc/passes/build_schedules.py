@@ -13,9 +13,8 @@ after:   prepare:  block_prepare × L                                        onc
          prepare_decode: block_prepare_decode × L, the adapter's operands   once, when a generation starts
          decode:   embed_decode, block_decode × L, head_logits              one token
 
-With recompute "blocks" what forward saves has one place for all blocks, and each block's forward runs again before its
-backward: memory for one block in place of L, for one more forward pass of L - 1 blocks (Chen et al. 2016,
-arXiv 1604.06174). The bits are the same.
+What a block's forward saves has a place of its own, or one that it shares with others; those run forward again before
+their backward (choose_recompute says which).
 
 ensures: an activation's place is free outside its life; what forward saves lives until its block's backward
 """
@@ -94,8 +93,16 @@ class Binding:
     parameters: list[list[str]]
     tables: dict[str, str]
     norm: str
-    recompute: bool = False
+    kept: int | None = None
     prepare_weights: bool = True
+
+    def recomputes(self, layer: int) -> bool:
+        """Whether a layer's forward runs again before its backward."""
+        return self.kept is not None and layer < len(self.parameters) - 1 - self.kept
+
+    def has_own_place(self, layer: int) -> bool:
+        """Whether what a layer saves has a place of its own: the last layer's is free to share, it is used at once."""
+        return not self.recomputes(layer) and (self.kept is None or layer < len(self.parameters) - 1)
 
     def layer(self, name: str, layer: int, activations: dict[str, str]) -> Bind:
         """The binding of one block function for one layer."""
@@ -107,7 +114,7 @@ class Binding:
             meta = placeholders[value].meta if value in placeholders else {}
             if "array" in meta:
                 return f"{self.parameters[layer][meta['position']]}.{meta['array']}"
-            if self.recompute and value.startswith("saved_"):
+            if value.startswith("saved_") and not self.has_own_place(layer):
                 return value
             return str(meta.get("constant", f"layers.{layer}.{value}"))
 
@@ -181,7 +188,7 @@ def _train(train: ScheduleBuilder, binding: Binding, adapters: Adapters, *, upda
     train.call("head_forward", binding.head("head_forward", names))
     train.call("head_backward", binding.head("head_backward", {**names, "dx": f"dx.{layers}"}))
     for k in reversed(range(layers)):
-        if binding.recompute and k < layers - 1:
+        if binding.recomputes(k):
             train.call("block_forward", binding.layer("block_forward", k, {"x": f"x.{k}", "x_out": "x_out_again"}))
         if update_inside:
             _backward_update_call(train, binding, k, adapters)

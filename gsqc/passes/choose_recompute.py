@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""choose_recompute: for how many blocks the forward pass runs again, and for how many it is kept.
+
+before:  schedules for any number of blocks that keep what their backward needs
+after:   none: all keep it      blocks: none does      auto: as many of the last blocks as fit in a tenth more memory
+
+A block that is kept costs memory from its forward to its backward, and saves one forward pass; the last blocks are as
+good as any others. The bits are the same. Chen et al. 2016, arXiv 1604.06174.
+
+requires: build_schedules      ensures: with auto, peak_bytes is at most SLACK times that of blocks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+
+from gsqc.plan import Plan, SchedulePlan
+
+SLACK = Fraction(11, 10)
+
+
+def choose_recompute(
+    plan: Plan, recompute: str, layers: int, schedules: Callable[[int | None], dict[str, SchedulePlan]]
+) -> Plan:
+    """`plan` with its schedules: `schedules(kept)` builds them, with `kept` blocks beside the last (None: all)."""
+    if recompute == "none":
+        return replace(plan, schedules=schedules(None))
+    best = replace(plan, schedules=schedules(0))
+    if recompute == "blocks":
+        return best
+    limit = best.peak_bytes * SLACK
+    everything = replace(plan, schedules=schedules(None))
+    if everything.peak_bytes <= limit:
+        return everything
+    low, high = 0, layers - 1  # `low` blocks fit, `high` do not or are too many
+    while high - low > 1:
+        middle = (low + high) // 2
+        found = replace(plan, schedules=schedules(middle))
+        low, high, best = (middle, high, found) if found.peak_bytes <= limit else (low, middle, best)
+    return best

@@ -124,7 +124,7 @@ class Toy:
     def frozen(self, name: str) -> torch.Tensor:
         """A frozen weight's de-quantised value, for the float reference."""
         if name == TABLE:
-            row = evaluate(OPS["gse_row"], [self.table], {})
+            row = evaluate(OPS["gse_row"], [self.table], {"columns": self.sizes.hidden})
             return torch.tensor(to_float(row))[:, : self.sizes.hidden]
         if name == NORM:
             return torch.tensor(to_float(Row(self.base[f"{NORM}.m"], self.base[f"{NORM}.e"], 16)))[0]

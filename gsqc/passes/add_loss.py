@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gsqc.formats import Gse, Spec
-from gsqc.graph import Function, Node, add_call, add_placeholder, value_of
+from gsqc.graph import Function, Node, add_call, add_placeholder
 from gsqc.ops.add import add, subtract_weighted
 from gsqc.ops.cross_entropy import (
     cross_entropy_chunk,
@@ -104,13 +104,11 @@ def _backward(head: _Head) -> Function:
     for start, count in _chunks(head.vocabulary):
         logits = head.logits(h, table, start, count)
         p = head.call(cross_entropy_probabilities, logits, *state, weights)
-        part = head.call(gse_row, head.call(table_rows, table, start=start, count=count))
+        part = head.call(gse_row, head.call(table_rows, table, start=start, count=count), columns=head.hidden)
         columns = head.call(quantise, head.call(transpose, part, permutation=(1, 0)), bits=ATTENTION_BITS)
         chunk = emit_linear(head.function.graph, p, columns, **WIDTHS, bits=24)
         dh = chunk if dh is None else head.call(add, dh, chunk, bits=30)
-    rows = head.call(
-        embedding, head.call(reshape, labels, shape=(head.tokens,)), table, columns=value_of(table).shape[1]
-    )
+    rows = head.call(embedding, head.call(reshape, labels, shape=(head.tokens,)), table, columns=head.hidden)
     assert dh is not None
     dh = head.call(subtract_weighted, dh, rows, weights, bits=24)
     head.function.set_outputs({"dx": head.call(rms_norm_grad, dh, norm, unit, scale)})

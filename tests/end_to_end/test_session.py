@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from gsqc.compiler import compile_model
 from gsqc.options import AdapterOptions, Bits, CompileOptions
@@ -75,6 +75,16 @@ def test_small_weights_take_less_memory_and_give_the_same_bits(
     assert not small.plan.buffer_bytes("prepared")
     assert list(fast.generate([1, 2, 3], 6)) == list(small.generate([1, 2, 3], 6))
     assert steps(fast, 3, 3) == steps(small, 3, 3)
+
+
+def test_widths_need_not_be_multiples_of_a_group(tmp_path: Path) -> None:
+    config = LlamaConfig(
+        hidden_size=48, intermediate_size=80, num_hidden_layers=1, num_attention_heads=2, head_dim=24, vocab_size=70
+    )
+    torch.manual_seed(0)
+    options = CompileOptions(tmp_path / "b.gsqc", adapter=AdapterOptions(4, 8), sequence_length=9)
+    compile_model(LlamaForCausalLM(config), options)
+    assert run_check(options.output, ["numpy", "x86-64"], 2).equal
 
 
 def test_training_lowers_the_loss(bundle: Path) -> None:

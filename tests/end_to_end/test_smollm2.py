@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from gsqc.bundle import Bundle
 from gsqc.compiler import compile_model
 from gsqc.options import AdapterOptions, CompileOptions
-from gsqc.runtime.check import run_check
+from gsqc.runtime.check import random_sequences, run_check
 from gsqc.runtime.data import load_data
 from gsqc.runtime.session import Session
 from gsqc.runtime.tokenizer import Tokenizer
@@ -30,6 +31,17 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_numpy_and_compiled_code_agree(smollm2: Path) -> None:
     assert Bundle.open(smollm2).manifest["base_kinds"]["model.layers.0.mlp.up_proj.weight"] == "q4_1"
     assert run_check(smollm2, ["numpy", "native"], 3).equal
+
+
+def test_memory_settings_do_not_change_the_bits(smollm2: Path, tmp_path: Path) -> None:
+    """Small weights, with some blocks recomputed and some kept."""
+    options = CompileOptions(tmp_path / "s.gsqc", base="gguf", adapter=AdapterOptions(16, 32), seed=1)
+    compile_model("smollm2-135m", replace(options, weights="small", recompute="auto"))
+    sessions = Session(smollm2), Session(options.output)
+    forwards = [sum(name == "block_forward" for name, _ in s.plan.schedules["train"].calls) for s in sessions]
+    assert 30 < forwards[1] < forwards[0] == 59
+    digests = [[s.step(random_sequences(s.bundle, n, 0), Fraction(1, 1000)).digest for n in (1, 2)] for s in sessions]
+    assert digests[0] == digests[1]
 
 
 def test_it_knows_what_the_model_knows(smollm2: Path) -> None:

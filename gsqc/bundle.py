@@ -4,6 +4,7 @@
 manifest.json         target, model, options, files, plan
 base.safetensors      the frozen weights, as codes            state.safetensors   the initial training state
 code/kernels.so       the compiled kernels                    lib/*.so            the small runtime they need
+code/kernels.fatbin   the same for a GPU                      code/launches.json  how many threads each takes
 tokenizer.json
 """
 
@@ -31,6 +32,7 @@ from gsqc.tensor_file import MappedTensors, check_tensors, tensor_file
 
 FORMAT_VERSION = 1
 MAXIMUM_MANIFEST_BYTES = 256 << 20
+GPU_TRIPLE = "nvptx64-nvidia-cuda"
 AGAIN = "compile the model again (gsqc compile … --force)"
 
 Array = npt.NDArray[Any]
@@ -51,13 +53,23 @@ def machine_cpu_flags() -> set[str]:
     return set(next(lines, "").partition(":")[2].split())
 
 
+def is_for_this_machine(target: dict[str, Any]) -> bool:
+    """Whether a target's code is for this kind of CPU, or for a GPU, which any of them may have."""
+    here = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    return str(target["triple"]) == GPU_TRIPLE or _architecture(target) == here
+
+
+def _architecture(target: dict[str, Any]) -> str:
+    return str(target["triple"]).split("-", 1)[0]
+
+
 def _check_machine(target: dict[str, Any]) -> None:
     """BundleError unless this CPU can run the target's code."""
-    architecture = str(target["triple"]).split("-", 1)[0]
-    here = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
     hint = "compile the model for this machine, or use --on numpy to check it"
-    if here != architecture:
-        raise BundleError(f"this bundle is for {architecture} CPUs and this machine is {here}", hint)
+    if not is_for_this_machine(target):
+        raise BundleError(
+            f"this bundle is for {_architecture(target)} CPUs and this machine is {platform.machine()}", hint
+        )
     flags = machine_cpu_flags()
     missing = [f for f in target["cpu_features"] if f not in flags]
     if missing:

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from gsqc.bundle import BundleWriter
 from gsqc.capture import CapturedModel, capture_model
-from gsqc.errors import TargetError
 from gsqc.formats import LEAST_EXPONENT, Gse, Row
 from gsqc.models.codes import Codes, base_codes, norm_codes
 from gsqc.ops.noise import uniform_q24
@@ -24,8 +23,7 @@ from gsqc.options import CompileOptions
 from gsqc.passes.add_optimizer import state_values
 from gsqc.passes.outline_blocks import Outline, outline_blocks
 from gsqc.pipeline import Dump, Step, build_functions, lower_step
-from gsqc.targets.llvm.cpu import CPU_TARGETS
-from gsqc.targets.llvm.retarget import add_code
+from gsqc.targets.retarget import add_code, require_target
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str], None]
@@ -37,10 +35,9 @@ def _quiet(_: str) -> None: ...
 def compile_model(model: Any, options: CompileOptions, progress: Progress = _quiet) -> None:
     """Compile `model` (a name, a directory, a .gguf file, or a Hugging Face model object) into `options.output`.
 
-    Raises ModelError, UnsupportedOperatorError, TargetError, BundleError.
+    Raises ModelError, UnsupportedOperatorError, TargetError, OptionError, BundleError.
     """
-    if options.target not in CPU_TARGETS:
-        raise TargetError(f"unknown target {options.target}", f"one of: {', '.join(CPU_TARGETS)} (gsqc targets)")
+    require_target(options.target, runner=options.runner)
     with BundleWriter(Path(options.output), force=options.force) as bundle:
         progress("capturing the model")
         captured = capture_model(model, options.sequence_length)
@@ -51,7 +48,7 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
         functions, adapters = build_functions(captured, outline, codes, options, Dump(options.dump))
         step = lower_step(functions, adapters, captured, outline, options, tables, norm)
         progress(f"compiling {len(step.kernels.plans)} kernels")
-        code = add_code(bundle, step.plan, CPU_TARGETS[options.target], runner=options.runner)
+        code = add_code(bundle, step.plan, options.target, runner=options.runner)
         progress("writing the bundle")
         bundle.add_tensors("base.safetensors", base)
         bundle.add_tensors("state.safetensors", _initial_state(step, options))

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from gsqc.bundle import machine_cpu_flags
 from gsqc.cli.output import JsonOption, Output
 
 
@@ -19,9 +18,8 @@ def targets(
     from gsqc.targets import TARGETS, op_support
 
     out = Output(json)
-    flags = machine_cpu_flags()
     for name, target in TARGETS.items():
-        runs_here = set(target.cpu_features) <= flags
+        runs_here = target.runs_here()
         out.say(f"{name:10s} {target.description}{'' if runs_here else '  (not on this machine)'}")
         out.emit({"target": name, "description": target.description, "runs_here": runs_here})
     if ops:

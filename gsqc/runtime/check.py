@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.bundle import Bundle
+from gsqc.bundle import Bundle, is_for_this_machine
 from gsqc.errors import OptionError, TargetError
 from gsqc.runtime.data import WEIGHT_ONE, TokenSequence
 from gsqc.runtime.lockstep import Difference, first_different_call, first_different_element
@@ -132,12 +131,11 @@ def _locate(target: str, settings: _Settings, progress: Progress) -> tuple[Path,
     """
     bundle = settings.bundle
     own = bundle.manifest["target"]
-    is_here = own["triple"].startswith(platform.machine())
-    if target == "numpy" or (is_here and target in (own["name"], "native")):
+    if target == "numpy" or (is_for_this_machine(own) and target in (own["name"], "native")):
         return bundle.path, None
     progress(f"compiling for {target}")
     try:
-        from gsqc.targets.llvm.checked import open_checked
+        from gsqc.targets.checked import open_checked
     except ImportError:
         raise TargetError(
             f"this bundle has code for {own['name']}, and no compiler is installed to make code for {target}",

@@ -6,13 +6,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
-from gsqc.plan import ALIGNMENT, COPY, Plan, Reference, TensorPlan
+from gsqc.plan import COPY, Plan, Reference, TensorPlan
 
 Array = npt.NDArray[Any]
 Step = tuple[str, Callable[[], None]]
@@ -33,7 +31,22 @@ class Call:
 
 
 class Kernels(Protocol):
-    """What an executor needs of a target."""
+    """What an executor needs of a target. HostMemory (host_memory.py) has the first five for kernels on the host."""
+
+    def allocate(self, size: int) -> Array:
+        """Zeroed bytes at a multiple of ALIGNMENT, for kernels and for the host."""
+
+    def place(self, array: Array) -> Array:
+        """A frozen array where kernels can read it."""
+
+    def copy(self, source: Array, target: Array) -> Callable[[], None]:
+        """What copies, in the order of calls."""
+
+    def clear(self, array: Array) -> None:
+        """Zero, in the order of calls."""
+
+    def synchronize(self) -> None:
+        """Wait until all calls have ended: before the host reads what they wrote."""
 
     def prepare(self, name: str, arrays: Sequence[Array]) -> Callable[[], None]: ...
 
@@ -45,13 +58,6 @@ class Kernels(Protocol):
 def default_threads() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def aligned_bytes(size: int) -> Array:
-    """Zeroed memory that begins at a multiple of ALIGNMENT."""
-    memory = np.zeros(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size]
 
 
 def _typed(region: Array, tensor: TensorPlan) -> Array:
@@ -70,14 +76,14 @@ class Executor:
         self, plan: Plan, kernels: Kernels, base: Mapping[str, Array], release: Callable[[], None] | None = None
     ) -> None:
         self.plan, self.kernels, self.release = plan, kernels, release
-        self.arena = aligned_bytes(plan.arena_bytes)
+        self.arena = kernels.allocate(plan.arena_bytes)
         self.tensors: dict[str, Array] = {}
         for kind, buffers in plan.buffers.items():
             for name, tensor in buffers.items():
                 if kind == "base":
-                    self.tensors[name] = base[name].reshape(-1)
+                    self.tensors[name] = kernels.place(base[name].reshape(-1))
                 else:
-                    self.tensors[name] = aligned_bytes(tensor.size_bytes).view(tensor.dtype)
+                    self.tensors[name] = kernels.allocate(tensor.size_bytes).view(tensor.dtype)
         self.watch: Callable[[Call], None] | None = None
         self._bound: dict[str, list[Step]] = {}
         self._cache: dict[tuple[int, str, int], Array] = {}
@@ -117,7 +123,7 @@ class Executor:
         for call in self.calls(schedule):
             if call.kernel == COPY:
                 source, target = call.arrays
-                steps.append((COPY, partial(np.copyto, target, source)))
+                steps.append((COPY, self.kernels.copy(source, target)))
                 continue
             steps.append((call.kernel, self.kernels.prepare(call.kernel, call.arrays)))
             frozen += call.frozen_bytes
@@ -139,11 +145,13 @@ class Executor:
             return
         for _, call in self.bound(schedule):
             call()
+        self.kernels.synchronize()
 
     def _run_watched(self, schedule: str, watch: Callable[[Call], None]) -> None:
         steps = (run for name, run in self.bound(schedule) if name != RELEASE)
         for run, call in zip(steps, self.calls(schedule), strict=True):
             run()
+            self.kernels.synchronize()
             watch(call)
 
     def finish(self, schedule: str) -> None:
@@ -161,4 +169,4 @@ class Executor:
     def clear_gradients(self) -> None:
         """Zero the sums of the batch."""
         for name in self.plan.buffers.get("gradient", {}):
-            self.tensors[name].fill(0)
+            self.kernels.clear(self.tensors[name])

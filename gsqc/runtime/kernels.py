@@ -14,6 +14,7 @@ import tvm_ffi
 
 from gsqc.errors import BundleError, OptionError
 from gsqc.runtime.executor import default_threads
+from gsqc.runtime.host_memory import HostMemory
 
 Array = npt.NDArray[Any]
 _SPREAD = 1
@@ -32,7 +33,7 @@ def _load_runtime(library: Path) -> None:
             raise BundleError(f"cannot load {library.name}: {error}", "compile the model again") from None
 
 
-class CompiledKernels:
+class CompiledKernels(HostMemory):
     """The kernels of a shared library, by name.
 
     `runtime_library` is TVM's libtvm_runtime.so, `kernel_library` what `compile_kernels` made. BundleError if one of

@@ -9,15 +9,26 @@ from dataclasses import dataclass
 from gsqc.bundle import machine_cpu_flags
 from gsqc.errors import TargetError
 from gsqc.ops.registry import OPS, Kind
+from gsqc.runtime.cuda_driver import CudaDriver
 from gsqc.targets.llvm.cpu import CPU_TARGETS
 
 
 @dataclass(frozen=True)
 class TargetInfo:
-    """What `gsqc targets` shows: a sentence, and the CPU flags that a machine must have."""
+    """What `gsqc targets` shows: a sentence, and the CPU flags or the GPU that a machine must have."""
 
     description: str
     cpu_features: tuple[str, ...] = ()
+    gpu: bool = False
+
+    def runs_here(self) -> bool:
+        """Whether this machine can run the target's code."""
+        if self.gpu:
+            try:
+                CudaDriver()
+            except TargetError:
+                return False
+        return set(self.cpu_features) <= machine_cpu_flags()
 
 
 TARGETS = {
@@ -26,6 +37,7 @@ TARGETS = {
         name: TargetInfo(f"{cpu.triple}, LLVM {cpu.mcpu}, through TVM", cpu.features)
         for name, cpu in CPU_TARGETS.items()
     },
+    "cuda": TargetInfo("NVIDIA GPUs, sm_80 and newer, through nvcc", gpu=True),
 }
 
 NATIVE = "native"

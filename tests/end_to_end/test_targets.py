@@ -22,7 +22,7 @@ from gsqc.options import AdapterOptions, Bits, CompileOptions
 from gsqc.runtime import session
 from gsqc.runtime.check import run_check
 from gsqc.runtime.session import Session
-from gsqc.targets.llvm import checked
+from gsqc.targets import checked
 from gsqc.targets.llvm.cpu import CPU_TARGETS
 
 STEPS = 10

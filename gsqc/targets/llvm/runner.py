@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 import gsqc
-from gsqc.targets.llvm.compile import run_tool
 from gsqc.targets.llvm.cpu import CpuTarget
+from gsqc.targets.tools import run_tool
 
 SOURCES = Path(gsqc.__file__).parent / "runner"
 

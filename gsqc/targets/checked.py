@@ -9,8 +9,11 @@ from pathlib import Path
 
 from gsqc.bundle import Bundle, machine_cpu_flags
 from gsqc.errors import OptionError, TargetError
-from gsqc.targets.llvm.cpu import CPU_TARGETS
-from gsqc.targets.llvm.retarget import RUNNER, retarget
+from gsqc.runtime.cuda_driver import CudaDriver
+from gsqc.targets.cuda.bundle_code import CUDA, require_nvcc
+from gsqc.targets.llvm.bundle_code import RUNNER
+from gsqc.targets.llvm.cpu import CPU_TARGETS, CpuTarget
+from gsqc.targets.retarget import retarget
 
 
 def open_checked(bundle: Bundle, target: str, folder: Path) -> tuple[Path, list[str] | None]:
@@ -19,18 +22,30 @@ def open_checked(bundle: Bundle, target: str, folder: Path) -> tuple[Path, list[
     The new bundle, and the command that runs its gsqc-step; None if a session of this process can run its code.
     TargetError if the target's code cannot run here; OptionError for a name that is no target.
     """
-    if target not in CPU_TARGETS:
-        raise OptionError(f"unknown target {target}", f"one of: numpy, {', '.join(CPU_TARGETS)} (gsqc targets)")
+    if target not in (*CPU_TARGETS, CUDA):
+        raise OptionError(
+            f"unknown target {target}", f"one of: numpy, {', '.join((*CPU_TARGETS, CUDA))} (gsqc targets)"
+        )
+    path = folder / f"{target}.gsqc"
+    if target == CUDA:
+        CudaDriver()
+        require_nvcc()
+        retarget(bundle, target, path)
+        return path, None
     cpu = CPU_TARGETS[target]
+    _require_cpu(cpu)
+    retarget(bundle, target, path)
+    return path, None if cpu.machine == platform.machine() else [*cpu.emulator, str(path / RUNNER)]
+
+
+def _require_cpu(cpu: CpuTarget) -> None:
+    """TargetError unless this machine or its emulator runs code for the CPU."""
     here = cpu.machine == platform.machine()
     missing = [flag for flag in cpu.features if here and flag not in machine_cpu_flags()]
     if missing:
-        raise TargetError(f"this CPU lacks {', '.join(missing)}", f"check {target} on a machine that has it")
+        raise TargetError(f"this CPU lacks {', '.join(missing)}", f"check {cpu.name} on a machine that has it")
     if not here and (not cpu.emulator or shutil.which(cpu.emulator[0]) is None):
         raise TargetError(
-            f"{target} code needs a {cpu.machine} machine or its emulator",
+            f"{cpu.name} code needs a {cpu.machine} machine or its emulator",
             "apt-get install qemu-user, or run gsqc check on such a machine",
         )
-    path = folder / f"{target}.gsqc"
-    retarget(bundle, cpu, path)
-    return path, None if here else [*cpu.emulator, str(path / RUNNER)]

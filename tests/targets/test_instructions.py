@@ -22,6 +22,7 @@ INSTRUCTIONS = {
     "x86-64-vnni": "vpdpbusd",
     "aarch64": "smull2?|smlal2?",
     "aarch64+dotprod": "sdot",
+    "aarch64+i8mm": "smmla",
 }
 
 

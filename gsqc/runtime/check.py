@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from gsqc.runtime.data import WEIGHT_ONE, TokenSequence
 from gsqc.runtime.lockstep import Difference, first_different_call, first_different_element
 from gsqc.runtime.noise import random_bits
 from gsqc.runtime.session import Session
+from gsqc.runtime.traced import Traced, first_different_traced_call
 
 Array = npt.NDArray[Any]
 CHECK_RATE = Fraction(1, 1000)
@@ -89,7 +90,7 @@ class SessionStepper:
 
 
 def _first_difference(step: int, steppers: dict[str, Stepper]) -> Difference:
-    """The first tensor of the state that differs after a step; for targets in this process the first operator too."""
+    """The first tensor of the state that differs after a step, and the first operator."""
     names = list(steppers)
     states = {name: stepper.state(step) for name, stepper in steppers.items()}
     for other in names[1:]:
@@ -103,14 +104,18 @@ def _first_difference(step: int, steppers: dict[str, Stepper]) -> Difference:
 
 
 def _first_operator(step: int, pair: dict[str, Stepper]) -> Difference | None:
-    sessions = {}
-    for name, stepper in pair.items():
-        if not isinstance(stepper, SessionStepper):
-            return None
+    """None if neither target runs in this process."""
+    own = {name: stepper for name, stepper in pair.items() if isinstance(stepper, SessionStepper)}
+    if not own:
+        return None
+    for stepper in own.values():
         stepper.rewind()
-        sessions[name] = stepper.session
-        again = stepper.again(step)
-    return first_different_call(sessions, again)
+    name, first = next(iter(own.items()))
+    if len(own) == len(pair):
+        return first_different_call({n: stepper.session for n, stepper in own.items()}, first.again(step))
+    other = next(n for n in pair if n not in own)
+    traced = cast(Traced, pair[other])
+    return first_different_traced_call(name, first.session, other, traced, step, first.again(step))
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,8 @@ def _tensor_of(plan: Plan, call: Call, position: int) -> Difference:
     return {"op": kernel.op, "tensor": name, "dtype": spec.dtype, "shape": list(spec.shape)}
 
 
-def _difference(plan: Plan, number: int, calls: dict[str, Call]) -> Difference | None:
+def differing_result(plan: Plan, number: int, calls: dict[str, Call]) -> Difference | None:
+    """Where the same call, number `number`, first differs between two targets; None if it does not."""
     first = next(iter(calls.values()))
     for position in range(len(first.arrays)):
         found = first_different_element({name: call.arrays[position] for name, call in calls.items()})
@@ -87,7 +88,7 @@ def first_different_call(sessions: dict[str, Session], step: Callable[[Session],
     counts = dict.fromkeys(sessions, 0)
 
     def compare() -> None:
-        difference = _difference(plan, max(counts.values()), calls)
+        difference = differing_result(plan, max(counts.values()), calls)
         if difference is not None:
             differences.append(difference)
             raise _Found

@@ -6,7 +6,7 @@ QuadDots        vpdpbusd on quads of int8: w + 128 is its unsigned operand, so t
                 the instruction broadcasts itself. Σ x·(w + 128) - 128 · Σ x is the dot: the sums of x start the
                 accumulator. AVX-512 VNNI.
 
-In all of them, and in those of arm_dots.py, w's block of columns is packed once per job, with the columns side by side in lanes.
+In all of them, and in those of arm_dots.py, w is packed once per job, a block of columns side by side in lanes.
 """
 
 from __future__ import annotations

@@ -54,22 +54,17 @@ def machine_cpu_flags() -> set[str]:
 
 
 def is_for_this_machine(target: dict[str, Any]) -> bool:
-    """Whether a target's code is for this kind of CPU, or for a GPU, which any of them may have."""
+    """Whether a target's code is for this kind of CPU, or for a GPU, which any machine may have."""
     here = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
-    return str(target["triple"]) == GPU_TRIPLE or _architecture(target) == here
-
-
-def _architecture(target: dict[str, Any]) -> str:
-    return str(target["triple"]).split("-", 1)[0]
+    return str(target["triple"]) == GPU_TRIPLE or str(target["triple"]).startswith(f"{here}-")
 
 
 def _check_machine(target: dict[str, Any]) -> None:
     """BundleError unless this CPU can run the target's code."""
     hint = "compile the model for this machine, or use --on numpy to check it"
     if not is_for_this_machine(target):
-        raise BundleError(
-            f"this bundle is for {_architecture(target)} CPUs and this machine is {platform.machine()}", hint
-        )
+        kind = str(target["triple"]).split("-", 1)[0]
+        raise BundleError(f"this bundle is for {kind} CPUs and this machine is {platform.machine()}", hint)
     flags = machine_cpu_flags()
     missing = [f for f in target["cpu_features"] if f not in flags]
     if missing:

@@ -53,11 +53,6 @@ class KernelPlan:
     inputs: list[Any]
     operators: dict[str, int]
 
-    @property
-    def input_tensors(self) -> int:
-        """How many of a call's tensors are inputs: the first ones."""
-        return sum(len(tensors) for _, _, tensors in self.inputs)
-
     def call(self) -> tuple[list[Value], dict[str, Any]]:
         """The specs of the op's values, and its attributes with the tuples that JSON turned into lists."""
         return [decode_value(v) for v in self.inputs], {k: _freeze(v) for k, v in self.attributes.items()}

@@ -55,8 +55,9 @@ class _Found(Exception):
 
 def results_of(plan: Plan, call: Call) -> list[Array]:
     """The arrays that a call writes."""
-    first = 1 if call.kernel == COPY else plan.kernels[call.kernel].input_tensors
-    return call.arrays[first:]
+    if call.kernel == COPY:
+        return call.arrays[1:]
+    return call.arrays[sum(len(tensors) for _, _, tensors in plan.kernels[call.kernel].inputs) :]
 
 
 def _hash(array: Array) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gsqc.targets.llvm.cpu import CpuTarget
-from gsqc.targets.llvm.runner import SOURCES
+from gsqc.targets.llvm.sources import FOLDER, runner_sources
 
 Array = np.ndarray[Any, Any]
 DRIVER = Path(__file__).with_name("run_kernels.c").resolve()
@@ -27,10 +27,9 @@ def what_is_missing(cpu: CpuTarget) -> str | None:
 
 def _build(cpu: CpuTarget, folder: Path) -> Path:
     program = folder / "run_kernels"
-    parts = [str(p.relative_to(SOURCES)) for p in SOURCES.glob("*.c") if p.name != "main.c"]
-    parts += [str(p.relative_to(SOURCES)) for p in SOURCES.glob("third_party/*/*.c")]
+    parts = [name for name in runner_sources() if name != "main.c"]
     command = [*cpu.compiler, "@flags", "-I.", "-o", str(program), str(DRIVER), *parts, "-ldl"]
-    subprocess.run(command, check=True, cwd=SOURCES)
+    subprocess.run(command, check=True, cwd=FOLDER)
     return program
 
 

@@ -18,7 +18,7 @@ static int64_t number(void) {
 int main(int count, char **words) {
     char name[64];
     if (count != 2) return 3;
-    start_threads(2);
+    if (use_threads(2)) return 3;
     while (fread(name, sizeof name, 1, stdin) == 1) {
         kernel one = {.name = name};
         plan p = {.kernels = &one, .kernel_count = 1};

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -30,6 +34,19 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_numpy_and_compiled_code_agree(smollm2: Path) -> None:
     assert Bundle.open(smollm2).manifest["base_kinds"]["model.layers.0.mlp.up_proj.weight"] == "q4_1"
     assert run_check(smollm2, ["numpy", "native"], 3).equal
+
+
+@pytest.mark.skipif(not shutil.which("qemu-aarch64"), reason="needs apt-get install qemu-user gcc-aarch64-linux-gnu")
+def test_three_steps_on_another_architecture(tmp_path: Path) -> None:
+    """Short sequences: an emulator is slow. In processes of their own, as a user starts them."""
+    gsqc = [sys.executable, "-m", "gsqc"]
+    bundle = str(tmp_path / "smol.gsqc")
+    subprocess.run([*gsqc, "compile", "smollm2-135m", "--seq", "32", "--seed", "1", "-o", bundle], check=True)
+    command = [*gsqc, "check", bundle, "--on", "numpy,native,aarch64", "--steps", "3", "--json"]
+    result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    print(json.dumps(result["targets"], indent=1))
+    assert result["equal"] is True
+    assert [len(set(digests)) for digests in result["targets"].values()] == [3, 3, 3]
 
 
 def test_it_knows_what_the_model_knows(smollm2: Path) -> None:

@@ -5,9 +5,8 @@ PairDots        pmadd.wd on int16 pairs: x widened once per call, w's pairs of i
 QuadDots        vpdpbusd on quads of int8: w + 128 is its unsigned operand, so that the signed one is a quad of x, which
                 the instruction broadcasts itself. Σ x·(w + 128) - 128 · Σ x is the dot: the sums of x start the
                 accumulator. AVX-512 VNNI.
-SignedQuadDots  sdot on quads of int8, both signed: no offset. Arm with the dot product extension.
 
-In all of them w's block of columns is packed once per job, with the columns side by side in lanes.
+In all of them, and in those of arm_dots.py, w is packed once per job, a block of columns side by side in lanes.
 """
 
 from __future__ import annotations
@@ -203,35 +202,3 @@ class QuadDots:
     def add(self, total: Expr, w: Expr, x: Expr) -> Expr:
         """The instruction: four products more in each lane."""
         return intrinsic(f"int32x{self.geometry.lanes}", "llvm.x86.avx512.vpdpbusd.512", total, w, x)
-
-
-class SignedQuadDots(QuadDots):
-    """sdot: as vpdpbusd, with both operands signed."""
-
-    def __init__(self, cpu: CpuTarget) -> None:
-        self.cpu = cpu
-        self.geometry = Geometry(rows=4, lanes=4, vectors=4, word=4)
-
-    def prepare(self, x: Buffer, rows: int, k: int, parallel: bool) -> list[Stmt]:
-        """Nothing: x is read as it lies."""
-        self.x = x
-        return []
-
-    def pack_group(self, w: Buffer, at: Expr) -> Expr:
-        return tirx.reinterpret("int32x8", load(w, at, GROUP))
-
-    def packed_zero(self) -> Expr:
-        return const(0)
-
-    def start(self, row: Expr, group: Expr, k: int) -> Expr:
-        return const(0)
-
-    def add(self, total: Expr, w: Expr, x: Expr) -> Expr:
-        return intrinsic("int32x4", "llvm.aarch64.neon.sdot", total, w, x)
-
-
-def group_dots(cpu: CpuTarget) -> GroupDots:
-    """The fastest form that a CPU has."""
-    if cpu.dotprod:
-        return SignedQuadDots(cpu)
-    return QuadDots(cpu) if cpu.vnni else PairDots(cpu)

@@ -214,8 +214,13 @@ def print_table(result: dict[str, Any], args: argparse.Namespace) -> None:
 
 def main() -> None:
     """The comparison, or with --side one side of it."""
+    if {"cuda", "--device=cuda"} & set(sys.argv):
+        import step_time_cuda
+
+        sys.exit(step_time_cuda.main(sys.argv[1:]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", choices=SIDES[1:], default="torch")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: see step_time_cuda.py")
     parser.add_argument("--bits", default="4-8-8")
     parser.add_argument("--target", default="native")
     parser.add_argument("--seq", type=int, default=256)

@@ -3,7 +3,7 @@
 
 manifest.json         target, model, options, files, plan
 base.safetensors      the frozen weights, as codes            state.safetensors   the initial training state
-code/kernels.so       the compiled kernels                    lib/*.so            the small runtime they need
+code/kernels.so       the compiled kernels, or for a GPU      code/kernels.fatbin, code/launches.json
 tokenizer.json
 """
 
@@ -31,6 +31,7 @@ from gsqc.tensor_file import MappedTensors, check_tensors, tensor_file
 
 FORMAT_VERSION = 1
 MAXIMUM_MANIFEST_BYTES = 256 << 20
+GPU_TRIPLE = "nvptx64-nvidia-cuda"
 AGAIN = "compile the model again (gsqc compile … --force)"
 
 Array = npt.NDArray[Any]
@@ -51,6 +52,12 @@ def machine_cpu_flags() -> set[str]:
     return set(next(lines, "").partition(":")[2].split())
 
 
+def is_for_this_machine(target: dict[str, Any]) -> bool:
+    """Whether a target's code is for this kind of CPU, or for a GPU, which any machine may have."""
+    here = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    return str(target["triple"]) == GPU_TRIPLE or str(target["triple"]).startswith(f"{here}-")
+
+
 def _check_machine(target: dict[str, Any]) -> None:
     """BundleError unless this CPU can run the target's code."""
     if str(target.get("name")).startswith("arm-npu"):
@@ -58,11 +65,10 @@ def _check_machine(target: dict[str, Any]) -> None:
             f"this bundle is for {target['name']}, which a host drives with its plan (docs/arm-npu.md)",
             "check it here with gsqc check --on numpy,tosa-reference,ethos-u85-sim, or compile for this CPU",
         )
-    architecture = str(target["triple"]).split("-", 1)[0]
-    here = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
     hint = "compile the model for this machine, or use --on numpy to check it"
-    if here != architecture:
-        raise BundleError(f"this bundle is for {architecture} CPUs and this machine is {here}", hint)
+    if not is_for_this_machine(target):
+        kind = str(target["triple"]).split("-", 1)[0]
+        raise BundleError(f"this bundle is for {kind} CPUs and this machine is {platform.machine()}", hint)
     flags = machine_cpu_flags()
     missing = [f for f in target["cpu_features"] if f not in flags]
     if missing:

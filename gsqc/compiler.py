@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from gsqc.bundle import BundleWriter
 from gsqc.capture import CapturedModel, capture_model
-from gsqc.errors import TargetError
 from gsqc.formats import LEAST_EXPONENT, Gse, Row
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.models.codes import Codes, base_codes, norm_codes
@@ -32,8 +31,7 @@ from gsqc.targets.arm_npu.npu_code import add_npu_code
 from gsqc.targets.arm_npu.programs import add_programs, serialise_functions
 from gsqc.targets.arm_npu.refusals import source_lines
 from gsqc.targets.arm_npu.vela import require_tools, tools_installed
-from gsqc.targets.llvm.cpu import CPU_TARGETS
-from gsqc.targets.llvm.retarget import add_code
+from gsqc.targets.retarget import add_code, require_target
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str], None]
@@ -45,7 +43,7 @@ def _quiet(_: str) -> None: ...
 def compile_model(model: Any, options: CompileOptions, progress: Progress = _quiet) -> None:
     """Compile `model` (a name, a directory, a .gguf file, or a Hugging Face model object) into `options.output`.
 
-    Raises ModelError, UnsupportedOperatorError, TargetError, BundleError.
+    Raises ModelError, UnsupportedOperatorError, TargetError, OptionError, BundleError.
     """
     _require_target(options)
     with BundleWriter(Path(options.output), force=options.force) as bundle:
@@ -82,8 +80,8 @@ def _require_target(options: CompileOptions) -> None:
     """TargetError unless the target is known and what compiles for it is installed: before any work is done."""
     if _npu_options(options) is not None:
         require_tools()
-    elif options.target not in CPU_TARGETS:
-        raise TargetError(f"unknown target {options.target}", f"one of: {', '.join(CPU_TARGETS)} (gsqc targets)")
+    else:
+        require_target(options.target, runner=options.runner)
 
 
 def _add_code(
@@ -99,7 +97,7 @@ def _add_code(
     if npu is not None:
         return table | add_npu_code(bundle, step.plan, programs, npu, sources, progress)
     progress(f"compiling {len(step.kernels.plans)} kernels")
-    return table | add_code(bundle, step.plan, CPU_TARGETS[options.target], runner=options.runner)
+    return table | add_code(bundle, step.plan, options.target, runner=options.runner)
 
 
 # ------------------------------------------------------------------------------------------------------------ weights

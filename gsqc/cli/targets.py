@@ -19,8 +19,9 @@ def targets(
 
     out = Output(json)
     for name, target in TARGETS.items():
-        out.say(f"{name:15s} {target.description}{'' if target.runs_here else '  (not on this machine)'}")
-        out.emit({"target": name, "description": target.description, "runs_here": target.runs_here})
+        runs_here = target.runs_here()
+        out.say(f"{name:15s} {target.description}{'' if runs_here else '  (not on this machine)'}")
+        out.emit({"target": name, "description": target.description, "runs_here": runs_here})
     if ops:
         for name, support in op_support().items():
             out.say(f"{name:30s} " + "  ".join(f"{t}: {how}" for t, how in support.items()))

@@ -20,9 +20,11 @@ from gsqc.formats import Gse, Row, Value, flatten
 from gsqc.ops.registry import OPS, Kind
 from gsqc.pipeline import Step
 from gsqc.plan import KernelPlan
-from gsqc.runtime.executor import Array, Call, aligned_bytes, default_threads
+from gsqc.runtime.executor import Array, Call, default_threads
+from gsqc.runtime.host_memory import aligned_bytes
+from gsqc.targets.kernels import kernel_of
 from gsqc.targets.llvm.cpu import CPU_TARGETS
-from gsqc.targets.llvm.run import kernel_of, load_kernels
+from gsqc.targets.llvm.run import load_kernels
 
 MEASURED_KERNELS = 12
 STEP_OVER_KERNELS = 1.55

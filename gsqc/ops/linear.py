@@ -125,6 +125,9 @@ def _matmul_cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("few rows", [few, random_gse(rng, (2, 21, 96), 8)])
     yield Case("few rows, outliers", [few, random_gse(rng, (2, 21, 96), 8, extreme=True)])
     yield Case("long", [random_gse(rng, (3, 4096), 8, extreme=True), random_gse(rng, (8, 4096), 8, extreme=True)])
+    sparse = random_gse(rng, (10, 96), 8)
+    sparse.m[:, np.arange(96) % 32 != 7] = 0
+    yield Case("one number a group", [random_gse(rng, (9, 96), 8), sparse])
 
 
 @cases(to_row)

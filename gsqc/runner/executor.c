@@ -60,6 +60,8 @@ static void run_kernel(executor *e, const schedule *s, const function_call *call
         if (bound && bound->target->kind == BASE) e->frozen_bytes += r->count * t->item_bytes;
     }
     call_kernel(inner->kernel, arrays, inner->count);
+    uint32_t inputs = inner->kernel->input_count;
+    if (e->trace) trace_call(e->trace, inner->kernel->name, arrays + inputs, inner->count - inputs);
     if (e->frozen_bytes >= RELEASE_BYTES) {
         release_pages(&e->base);
         e->frozen_bytes = 0;
@@ -71,8 +73,9 @@ void run_schedule(executor *e, const schedule *s) {
         const function_call *call = &s->calls[c];
         if (!call->function) {
             const reference *r = call->bindings;
-            memmove(outer_address(e, s, &r[COPY_TARGET]), outer_address(e, s, &r[COPY_SOURCE]),
-                    r->count * r->target->item_bytes);
+            array copy = {outer_address(e, s, &r[COPY_TARGET]), r->count, r->target->item_bytes};
+            memmove(copy.data, outer_address(e, s, &r[COPY_SOURCE]), r->count * r->target->item_bytes);
+            if (e->trace) trace_call(e->trace, "@copy", &copy, 1);
             continue;
         }
         for (uint32_t k = 0; k < call->function->call_count; k++) run_kernel(e, s, call, &call->function->calls[k]);

@@ -5,12 +5,14 @@
 
 #include "bundle.h"
 #include "tensors.h"
+#include "trace.h"
 
 typedef struct {
     plan *plan;
     tensor_file base;
     unsigned char *arena;
     uint64_t frozen_bytes; /* read of the base since its pages were released */
+    trace *trace;          /* of the calls from here on, or NULL */
 } executor;
 
 /* Memory for all tensors, and the base in place. */

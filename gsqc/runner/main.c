@@ -22,11 +22,12 @@ enum { LOSS_BITS = 16, WEIGHT_BITS = 14, MAXIMUM_THREADS = 1024, SIGNAL_EXIT = 1
 
 static const char USAGE[] =
     "usage: gsqc-step BUNDLE --tokens FILE --run DIR [--steps N] [--threads N] [--save-every N]\n"
-    "  FILE is what gsqc tokens wrote; DIR holds the run, and is resumed; N steps in all (default: the file's)\n";
+    "  FILE is what gsqc tokens wrote; DIR holds the run, and is resumed; N steps in all (default: the file's)\n"
+    "  --trace FILE writes the sha256 of every call's results, --trace-call N call N's results too, to FILE.values\n";
 
 typedef struct {
-    const char *bundle, *tokens, *run;
-    uint64_t steps, threads, save_every;
+    const char *bundle, *tokens, *run, *trace;
+    uint64_t steps, threads, save_every, trace_call;
 } options;
 
 /* What a step needs at hand. */
@@ -60,6 +61,7 @@ static options parse_options(int count, char **arguments) {
         {"tokens", required_argument, NULL, 't'},  {"run", required_argument, NULL, 'r'},
         {"steps", required_argument, NULL, 's'},   {"threads", required_argument, NULL, 'j'},
         {"save-every", required_argument, NULL, 'e'}, {"help", no_argument, NULL, 'h'},
+        {"trace", required_argument, NULL, 'c'},   {"trace-call", required_argument, NULL, 'n'},
         {NULL, 0, NULL, 0}};
     opterr = 0;
     for (int c, which = 0; (c = getopt_long(count, arguments, "", known, &which)) != -1;) {
@@ -68,6 +70,8 @@ static options parse_options(int count, char **arguments) {
         else if (c == 's') o.steps = parse_number("steps", optarg, INT32_MAX);
         else if (c == 'j') o.threads = parse_number("threads", optarg, MAXIMUM_THREADS);
         else if (c == 'e') o.save_every = parse_number("save-every", optarg, INT32_MAX);
+        else if (c == 'c') o.trace = optarg;
+        else if (c == 'n') o.trace_call = parse_number("trace-call", optarg, INT64_MAX);
         else if (c == 'h') {
             fputs(USAGE, stdout);
             exit(0);
@@ -169,6 +173,12 @@ int main(int count, char **arguments) {
     run_schedule(&t.executor, require_schedule(&b.plan, "prepare"));
     signal(SIGINT, note_signal);
     signal(SIGTERM, note_signal);
+    trace calls;
+    if (o.trace) {
+        open_trace(&calls, o.trace, o.trace_call, &b.plan);
+        t.executor.trace = &calls;
+    }
     train(&t, &r, steps, o.save_every);
+    if (o.trace) close_trace(&calls);
     return interrupted ? SIGNAL_EXIT + interrupted : 0;
 }

@@ -3,24 +3,24 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.bundle import Bundle
+from gsqc.bundle import Bundle, is_for_this_machine
 from gsqc.errors import OptionError, TargetError
 from gsqc.runtime.data import WEIGHT_ONE, TokenSequence
 from gsqc.runtime.lockstep import Difference, first_different_call, first_different_element
 from gsqc.runtime.noise import random_bits
 from gsqc.runtime.programs import NUMPY_PROGRAMS, PROGRAM_TARGETS
 from gsqc.runtime.session import Session
+from gsqc.runtime.traced import Traced, first_different_traced_call
 
 Array = npt.NDArray[Any]
 CHECK_RATE = "0.001"
@@ -91,7 +91,7 @@ class SessionStepper:
 
 
 def _first_difference(step: int, steppers: dict[str, Stepper]) -> Difference:
-    """The first tensor of the state that differs after a step; for targets in this process the first operator too."""
+    """The first tensor of the state that differs after a step, and the first operator."""
     names = list(steppers)
     states = {name: stepper.state(step) for name, stepper in steppers.items()}
     for other in names[1:]:
@@ -105,18 +105,25 @@ def _first_difference(step: int, steppers: dict[str, Stepper]) -> Difference:
 
 
 def _first_operator(step: int, pair: dict[str, Stepper]) -> Difference | None:
-    """Runs the step again; a target that runs whole programs is compared with numpy program by program."""
+    """Runs the step again; a target that runs whole programs is compared with numpy program by program.
+
+    None if neither target runs in this process, or one runs programs and gsqc-step the kernels.
+    """
+    own = {name: stepper for name, stepper in pair.items() if isinstance(stepper, SessionStepper)}
     by_program = any(name in PROGRAM_TARGETS for name in pair)
-    sessions = {}
-    for name, stepper in pair.items():
-        if not isinstance(stepper, SessionStepper):
-            return None
+    if not own or (by_program and len(own) < len(pair)):
+        return None
+    for stepper in own.values():
         stepper.rewind()
-        sessions[name] = stepper.session
-        if by_program and name not in PROGRAM_TARGETS:
-            sessions[name] = _by_program(stepper.session)
-        again = stepper.again(step)
-    return first_different_call(sessions, again)
+    name, first = next(iter(own.items()))
+    again = first.again(step)
+    if len(own) == len(pair):
+        sessions = {n: stepper.session for n, stepper in own.items()}
+        if by_program:
+            sessions = {n: s if n in PROGRAM_TARGETS else _by_program(s) for n, s in sessions.items()}
+        return first_different_call(sessions, again)
+    other = next(n for n in pair if n not in own)
+    return first_different_traced_call(name, first.session, other, cast(Traced, pair[other]), step, again)
 
 
 def _by_program(session: Session) -> Session:
@@ -146,14 +153,13 @@ def _locate(target: str, settings: _Settings, progress: Progress) -> tuple[Path,
     """
     bundle = settings.bundle
     own = bundle.manifest["target"]
-    is_here = own["triple"].startswith(platform.machine())
     if target == "native" and "npu" in bundle.manifest:
         raise TargetError("this bundle's code is for an NPU", "--on numpy,tosa-reference,ethos-u85-sim runs it here")
-    if target in ("numpy", *PROGRAM_TARGETS) or (is_here and target in (own["name"], "native")):
+    if target in ("numpy", *PROGRAM_TARGETS) or (is_for_this_machine(own) and target in (own["name"], "native")):
         return bundle.path, None
     progress(f"compiling for {target}")
     try:
-        from gsqc.targets.llvm.checked import open_checked
+        from gsqc.targets.checked import open_checked
     except ImportError:
         raise TargetError(
             f"this bundle has code for {own['name']}, and no compiler is installed to make code for {target}",
@@ -175,7 +181,7 @@ def _open_stepper(target: str, path: Path, command: list[str] | None, settings: 
 def _open_steppers(
     targets: list[str], settings: _Settings, result: CheckResult, progress: Progress
 ) -> dict[str, Stepper]:
-    """Compile first: the compiler brings a TVM runtime that must not meet the bundle's own in one process."""
+    """Compile first: what cannot run is known before the first session is prepared."""
     places, steppers = {}, {}
     for target in targets:
         try:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.plan import ALIGNMENT, COPY, Plan, Reference, TensorPlan, align
+from gsqc.plan import COPY, Plan, Reference, TensorPlan, align
 
 Array = npt.NDArray[Any]
 RELEASE_BYTES = 1 << 20
@@ -30,7 +30,7 @@ class Call:
 
 
 class Program(Protocol):
-    """Calls bound to their memory."""
+    """Calls bound to their memory. They have ended when a method returns."""
 
     def run(self) -> None:
         """All of them, in order."""
@@ -40,7 +40,16 @@ class Program(Protocol):
 
 
 class Kernels(Protocol):
-    """What an executor needs of a target."""
+    """What an executor needs of a target. HostMemory (host_memory.py) has the first three for kernels on the host."""
+
+    def allocate(self, size: int) -> Array:
+        """Zeroed bytes at a multiple of ALIGNMENT, for kernels and for the host."""
+
+    def place(self, array: Array) -> Array:
+        """A frozen array where kernels can read it: itself, or a copy."""
+
+    def clear(self, array: Array) -> None:
+        """Zero, before the calls that come later."""
 
     def program(self, calls: Sequence[Call]) -> Program:
         """Calls of kernels, and copies, bound to their arrays."""
@@ -86,13 +95,6 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def aligned_bytes(size: int) -> Array:
-    """Zeroed memory that begins at a multiple of ALIGNMENT."""
-    memory = np.zeros(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size]
-
-
 def _typed(region: Array, tensor: TensorPlan) -> Array:
     return region[tensor.offset : tensor.offset + tensor.size_bytes].view(tensor.dtype)
 
@@ -101,19 +103,21 @@ class Executor:
     """Runs the schedules of a plan with one target's kernels.
 
     `tensors` holds every buffer outside the arena by name: flat arrays that callers read and write. `release` is called
-    after kernels that read much of the base: what was read may leave memory. `watch`, if set, is called
-    after each call.
+    after kernels that read much of the base in place: what was read may leave memory. `watch`, if set, is called after
+    each call.
     """
 
     def __init__(
         self, plan: Plan, kernels: Kernels, base: Mapping[str, Array], release: Callable[[], None] | None = None
     ) -> None:
-        self.plan, self.kernels, self.release = plan, kernels, release
-        self.arena = aligned_bytes(plan.arena_bytes)
+        self.plan, self.kernels = plan, kernels
+        frozen = {name: base[name].reshape(-1) for name in plan.buffers.get("base", {})}
+        self.tensors: dict[str, Array] = {name: kernels.place(array) for name, array in frozen.items()}
+        self.release = release if all(self.tensors[name] is array for name, array in frozen.items()) else None
+        self.arena = kernels.allocate(plan.arena_bytes)
         own = {n: t for kind, buffers in plan.buffers.items() if kind != "base" for n, t in buffers.items()}
         # One piece, from the system rather than from the heap: what a run never touches takes no memory.
-        memory = aligned_bytes(sum(align(t.size_bytes) for t in own.values()))
-        self.tensors: dict[str, Array] = {name: base[name].reshape(-1) for name in plan.buffers.get("base", {})}
+        memory = kernels.allocate(sum(align(t.size_bytes) for t in own.values()))
         place = 0
         for name, tensor in own.items():
             self.tensors[name] = memory[place : place + tensor.size_bytes].view(tensor.dtype)
@@ -200,4 +204,4 @@ class Executor:
     def clear_gradients(self) -> None:
         """Zero the sums of the batch."""
         for name in self.plan.buffers.get("gradient", {}):
-            self.tensors[name].fill(0)
+            self.kernels.clear(self.tensors[name])

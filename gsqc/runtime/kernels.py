@@ -18,6 +18,7 @@ import numpy.typing as npt
 from gsqc.errors import BundleError, OptionError
 from gsqc.plan import COPY
 from gsqc.runtime.executor import Call
+from gsqc.runtime.host_memory import HostMemory
 
 Array = npt.NDArray[Any]
 _AGAIN = "compile the model again"
@@ -101,7 +102,7 @@ def _address(library: ctypes.CDLL, kernel: str) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-class CompiledKernels:
+class CompiledKernels(HostMemory):
     """The kernels of a shared library that `compile_kernels` made, on one thread until more are asked for.
 
     BundleError if it cannot be loaded.

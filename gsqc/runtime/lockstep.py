@@ -63,7 +63,8 @@ def _port_of(plan: Plan, name: str, position: int) -> Difference:
     return {"op": "program", "tensor": f"{side} {port}", "dtype": tensor.dtype, "shape": [tensor.count]}
 
 
-def _difference(plan: Plan, number: int, calls: dict[str, Call]) -> Difference | None:
+def differing_result(plan: Plan, number: int, calls: dict[str, Call]) -> Difference | None:
+    """Where the same call, number `number`, first differs between two targets; None if it does not."""
     first = next(iter(calls.values()))
     for position in range(len(first.arrays)):
         found = first_different_element({name: call.arrays[position] for name, call in calls.items()})
@@ -99,7 +100,7 @@ def first_different_call(sessions: dict[str, Session], step: Callable[[Session],
     counts = dict.fromkeys(sessions, 0)
 
     def compare() -> None:
-        difference = _difference(plan, max(counts.values()), calls)
+        difference = differing_result(plan, max(counts.values()), calls)
         if difference is not None:
             differences.append(difference)
             raise _Found

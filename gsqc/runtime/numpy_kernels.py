@@ -15,11 +15,12 @@ from gsqc.formats import flatten, map_tensors
 from gsqc.ops.registry import OPS, evaluate
 from gsqc.plan import KernelPlan
 from gsqc.runtime.executor import Call, Functions, bind_each
+from gsqc.runtime.host_memory import HostMemory
 
 Array = npt.NDArray[Any]
 
 
-class NumpyKernels:
+class NumpyKernels(HostMemory):
     """Kernels by name, with the interface of `CompiledKernels`."""
 
     def __init__(self, plans: dict[str, KernelPlan]) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from gsqc.bundle import Bundle
 from gsqc.errors import TargetError
 from gsqc.runtime.data import TokenSequence
 from gsqc.runtime.token_file import write_token_file
+from gsqc.runtime.traced import Trace
 from gsqc.runtime.train_options import TrainOptions
 from gsqc.tensor_file import MappedTensors
 
@@ -40,9 +42,10 @@ class RunnerStepper:
         options = TrainOptions(self.steps, rate, batch=size)
         write_token_file(self.tokens, opened, sequences, order, options, options.settings(size))
 
-    def _run(self, steps: int) -> tuple[Path, list[str]]:
-        run = self.folder / f"steps-{steps}"
-        arguments = [str(self.bundle), "--tokens", str(self.tokens), "--run", str(run), "--steps", str(steps)]
+    def _run(self, steps: int, run: Path | None = None, *options: str) -> tuple[Path, list[str]]:
+        """Up to so many steps, in a run of its own or in `run`: the run, and the digests."""
+        run = run or self.folder / f"steps-{steps}"
+        arguments = [str(self.bundle), "--tokens", str(self.tokens), "--run", str(run), "--steps", str(steps), *options]
         done = subprocess.run([*self.command, *arguments], capture_output=True, text=True, check=False)
         if done.returncode:
             first = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
@@ -61,3 +64,22 @@ class RunnerStepper:
         if not run.exists():
             self._run(step)
         return dict(MappedTensors(run / "state.safetensors"))
+
+    def _step_traced(self, step: int, *options: str) -> Path:
+        """A step once more, from the state before it, with a trace: its file."""
+        run, file = self.folder / f"traced-{step}", self.folder / f"trace-{step}"
+        shutil.rmtree(run, ignore_errors=True)
+        if step > 1:
+            self.state(step - 1)
+            shutil.copytree(self.folder / f"steps-{step - 1}", run)
+        self._run(step, run, "--trace", str(file), *options)
+        return file
+
+    def trace(self, step: int) -> Trace:
+        """The calls of a step."""
+        return Trace.read(self._step_traced(step))
+
+    def call_values(self, step: int, call: int) -> bytes:
+        """The results of a call of a step."""
+        file = self._step_traced(step, "--trace-call", str(call))
+        return file.with_name(f"{file.name}.values").read_bytes()

@@ -48,6 +48,10 @@ def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
             f"this bundle has code for {compiled}, not for {target}",
             f"compile the model again with --target {target}, or use --on numpy,{compiled}",
         )
+    if compiled == "cuda":
+        from gsqc.runtime.cuda_kernels import CudaKernels
+
+        return CudaKernels(bundle.file("code/kernels.fatbin"), bundle.file("code/launches.json"))
     triple = str(bundle.manifest["target"].get("triple", platform.machine()))
     if triple.split("-", 1)[0] != platform.machine():
         raise TargetError(

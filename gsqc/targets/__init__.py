@@ -10,24 +10,32 @@ from dataclasses import dataclass
 from gsqc.bundle import machine_cpu_flags
 from gsqc.errors import TargetError
 from gsqc.ops.registry import OPS, Kind
+from gsqc.runtime.cuda_driver import CudaDriver
 from gsqc.targets.arm_npu.accelerators import TARGET as NPU
 from gsqc.targets.arm_npu.accelerators import TRAINS, parse_accelerator, target_name
+from gsqc.targets.cuda import CUDA
 from gsqc.targets.llvm.cpu import CPU_TARGETS
 
 
 @dataclass(frozen=True)
 class TargetInfo:
-    """What `gsqc targets` shows: a sentence, the CPU flags and Python modules that a machine must have to run it, and
-    whether a machine like this one can run it at all.
+    """What `gsqc targets` shows: a sentence, the CPU flags, Python modules or GPU that a machine must have to run it,
+    and whether a machine like this one can run it at all.
     """
 
     description: str
     cpu_features: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    gpu: bool = False
     on_host: bool = True
 
-    @property
     def runs_here(self) -> bool:
+        """Whether this machine can run the target's code."""
+        if self.gpu:
+            try:
+                CudaDriver()
+            except TargetError:
+                return False
         found = all(importlib.util.find_spec(module) is not None for module in self.modules)
         return self.on_host and found and set(self.cpu_features) <= machine_cpu_flags()
 
@@ -38,6 +46,7 @@ TARGETS = {
         name: TargetInfo(f"{cpu.triple}, LLVM {cpu.mcpu}, through TVM", cpu.features)
         for name, cpu in CPU_TARGETS.items()
     },
+    CUDA: TargetInfo("NVIDIA GPUs, sm_80 and newer, through nvcc", gpu=True),
     NPU: TargetInfo(f"Arm Ethos-U85 through TOSA and Vela: {', '.join(map(target_name, TRAINS))}", on_host=False),
     "tosa-reference": TargetInfo("Arm's TOSA reference model, for checks", modules=("tosa_reference_model",)),
     "ethos-u85-sim": TargetInfo("an interpreter of the NPU's command streams, for checks", modules=("ethosu",)),
@@ -78,9 +87,9 @@ def op_support() -> dict[str, dict[str, str]]:
 
     support = {}
     for name, operation in sorted(OPS.items()):
-        for_cpu, for_npu = _LOWERINGS[operation.kind], "TOSA operators"
+        for_kernels, for_npu = _LOWERINGS[operation.kind], "TOSA operators"
         if name in GRAPH_LEVEL:
-            for_cpu = for_npu = "expanded by a pass"
-        how = {"numpy": "evaluated", **dict.fromkeys(CPU_TARGETS, for_cpu)}
+            for_kernels = for_npu = "expanded by a pass"
+        how = {"numpy": "evaluated", **dict.fromkeys((*CPU_TARGETS, CUDA), for_kernels)}
         support[name] = {target: how.get(target, for_npu) for target in TARGETS}
     return support

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -42,6 +46,19 @@ def test_memory_settings_do_not_change_the_bits(smollm2: Path, tmp_path: Path) -
     assert 30 < forwards[1] < forwards[0] == 59
     digests = [[s.step(random_sequences(s.bundle, n, 0), Fraction(1, 1000)).digest for n in (1, 2)] for s in sessions]
     assert digests[0] == digests[1]
+
+
+@pytest.mark.skipif(not shutil.which("qemu-aarch64"), reason="needs apt-get install qemu-user gcc-aarch64-linux-gnu")
+def test_three_steps_on_another_architecture(tmp_path: Path) -> None:
+    """Short sequences: an emulator is slow. In processes of their own, as a user starts them."""
+    gsqc = [sys.executable, "-m", "gsqc"]
+    bundle = str(tmp_path / "smol.gsqc")
+    subprocess.run([*gsqc, "compile", "smollm2-135m", "--seq", "32", "--seed", "1", "-o", bundle], check=True)
+    command = [*gsqc, "check", bundle, "--on", "numpy,native,aarch64", "--steps", "3", "--json"]
+    result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    print(json.dumps(result["targets"], indent=1))
+    assert result["equal"] is True
+    assert [len(set(digests)) for digests in result["targets"].values()] == [3, 3, 3]
 
 
 def test_it_knows_what_the_model_knows(smollm2: Path) -> None:

@@ -20,11 +20,14 @@ from gsqc.cli.main import main
 from gsqc.compiler import compile_model
 from gsqc.errors import TargetError
 from gsqc.options import AdapterOptions, Bits, CompileOptions
+from gsqc.plan import Plan
 from gsqc.runtime import session
 from gsqc.runtime.check import run_check
 from gsqc.runtime.executor import Call, Functions, Program
 from gsqc.runtime.session import Session
-from gsqc.targets.llvm import checked
+from gsqc.targets import checked
+from gsqc.targets.kernels import Kernel, plan_kernels
+from gsqc.targets.llvm import bundle_code
 from gsqc.targets.llvm.cpu import CPU_TARGETS
 
 STEPS = 10
@@ -61,7 +64,7 @@ def test_the_matrix(model_directory: Path, tmp_path: Path, changes: dict[str, An
 
 @pytest.mark.skipif("aarch64" not in targets_here(), reason=MISSING_QEMU)
 def test_check_compiles_what_the_bundle_lacks(bundle: Path) -> None:
-    """In a process of its own: the compiler's TVM runtime must not meet the bundle's there."""
+    """In a process of its own, as a user starts it."""
     on = "numpy,native,x86-64-v2,aarch64"
     command = [sys.executable, "-c", "from gsqc.cli.main import run; run()", "check", str(bundle), "--on", on]
     done = subprocess.run([*command, "--steps", "2", "--json"], capture_output=True, text=True, check=False)
@@ -113,6 +116,35 @@ def test_a_fault_is_traced_to_its_operator(bundle: Path, monkeypatch: pytest.Mon
     assert operator["tensor"] == "result 0"
     assert int(np.ravel_multi_index(operator["index"], operator["shape"])) == 5
     assert operator["values"]["numpy"] == operator["values"]["native"] ^ FAULT
+
+
+@pytest.mark.skipif("aarch64" not in targets_here(), reason=MISSING_QEMU)
+@pytest.mark.parametrize(("op", "step"), [("silu_gate", 1), ("adamw", 2)])
+def test_a_fault_of_an_emulated_target_is_traced_to_its_operator(
+    op: str, step: int, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One wrong constant in the aarch64 code. The decay of Adam's moment has nothing to decay before step 2."""
+    plan = Bundle.open(bundle).plan
+    faulty, kernel = next((name, k) for name, k in plan.kernels.items() if k.op == op)
+    beta = kernel.attributes.get("beta1")
+
+    def with_fault(plan: Plan) -> list[Kernel]:
+        kernels = plan_kernels(plan)
+        nodes = next(k for k in kernels if k.name == faulty).trace.nodes
+        products = (n.attributes for n in nodes if n.operator == "mulc")
+        attributes = next(a for a in products if beta in (None, a["constant"]))
+        attributes["constant"] ^= FAULT << 12
+        return kernels
+
+    monkeypatch.setattr(bundle_code, "plan_kernels", with_fault)
+    difference = run_check(bundle, ["numpy", "aarch64"], 3).first_difference
+    assert difference is not None
+    assert difference["step"] == step
+    operator = difference["operator"]
+    assert (operator["kernel"], operator["op"]) == (faulty, op)
+    assert faulty in {name for name, _ in plan.functions[operator["function"]].calls}
+    assert operator["tensor"].startswith("result")
+    assert operator["values"]["numpy"] != operator["values"]["aarch64"]
 
 
 def test_a_bundle_for_another_machine_says_how_to_run_it(

@@ -15,9 +15,10 @@ import gsqc.ops.all  # noqa: F401
 from gsqc.bundle import machine_cpu_flags
 from gsqc.formats import flatten, to_spec
 from gsqc.ops.registry import CASES, OPS, Case, Kind, evaluate, trace
-from gsqc.targets.llvm.compile import Kernel, compile_kernels
+from gsqc.targets.kernels import Kernel, kernel_of
+from gsqc.targets.llvm.compile import compile_kernels
 from gsqc.targets.llvm.cpu import CPU_TARGETS, CpuTarget
-from gsqc.targets.llvm.run import call_kernel, kernel_of, load_kernels
+from gsqc.targets.llvm.run import call_kernel, load_kernels
 from tests.emulated.run import run_emulated, what_is_missing
 
 CompiledCases = dict[tuple[str, str], Callable[[], Any]]

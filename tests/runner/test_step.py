@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from gsqc.runtime.lock import RunLock
 from gsqc.runtime.schedule import Schedule, parse_fraction
 from gsqc.runtime.session import Session
 from gsqc.runtime.tokenizer import Tokenizer
+from gsqc.runtime.traced import Trace, results_of
 from gsqc.targets.llvm.cpu import CPU_TARGETS
 from gsqc.targets.llvm.runner import build_runner
 from tests.runner.conftest import RATE, STEPS
@@ -166,6 +168,26 @@ def test_a_signal_saves_whole_steps(bundle: Path, data: Path, tmp_path: Path) ->
     session = Session(bundle, run)
     assert session.step_count == len(lines) < 5000
     assert session.digest() == lines[-1].split()[-1]
+
+
+def test_a_trace_holds_the_calls_of_numpy(
+    sanitised: Path, bundle: Path, tokens: Path, data: Path, tmp_path: Path
+) -> None:
+    """Prepared tensors, then every call of the step with its results; the values of one."""
+    file = tmp_path / "trace"
+    run_step(
+        [str(sanitised)], bundle, tokens, tmp_path / "run", "--steps", "1", "--trace", str(file), "--trace-call", "5"
+    )
+    session = Session(bundle, target="numpy")
+    seen: list[tuple[str, list[bytes]]] = []
+    session.executor.watch = lambda c: seen.append((c.kernel, [r.tobytes() for r in results_of(session.plan, c)]))
+    batches = load_data(data, Tokenizer(session.bundle), session.sequence_length).batches(session.batch, 5, 0)
+    plan = Schedule(parse_fraction("1e-2", "--lr", 1), STEPS, 3, "linear")
+    session.step(next(batches), plan.rate(1), parse_fraction("0.01", "--weight-decay", 1))
+    trace = Trace.read(file)
+    assert set(trace.prepared) == set(session.plan.buffers["prepared"])
+    assert trace.calls == [(name, [hashlib.sha256(r).hexdigest() for r in results]) for name, results in seen]
+    assert file.with_name("trace.values").read_bytes() == b"".join(seen[4][1])
 
 
 def test_the_sanitised_build_finds_nothing(

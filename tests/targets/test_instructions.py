@@ -12,9 +12,9 @@ import pytest
 
 from gsqc.formats import Gse, Spec
 from gsqc.ops.linear import gse_matmul
+from gsqc.targets.kernels import kernel_of
 from gsqc.targets.llvm.compile import compile_kernels
 from gsqc.targets.llvm.cpu import CPU_TARGETS
-from gsqc.targets.llvm.run import kernel_of
 
 INSTRUCTIONS = {
     "x86-64-v2": "pmaddwd",
@@ -23,6 +23,7 @@ INSTRUCTIONS = {
     "x86-64-vnni": "vpdpbusd",
     "aarch64": "smull2?|smlal2?",
     "aarch64+dotprod": "sdot",
+    "aarch64+i8mm": "smmla",
 }
 
 

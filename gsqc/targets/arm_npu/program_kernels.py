@@ -15,6 +15,7 @@ from gsqc.operators.numpy import NumpyBuilder
 from gsqc.operators.tosa import serialise
 from gsqc.plan import Plan
 from gsqc.runtime.executor import Call, Functions, bind_each
+from gsqc.runtime.host_memory import HostMemory
 from gsqc.runtime.programs import NUMPY_PROGRAMS, port_directions
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.npu_code import compile_program, read_npu_program
@@ -27,7 +28,7 @@ RunProgram = Callable[[str, list[Array]], Sequence[Array]]
 """Runs the program of a function, by name, on its inputs."""
 
 
-class ProgramKernels:
+class ProgramKernels(HostMemory):
     """The programs of a plan, with the interface of `CompiledKernels`; `run` runs one."""
 
     def __init__(self, plan: Plan, run: RunProgram) -> None:

@@ -4,43 +4,29 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tvm
 from tvm import tirx
 
-from gsqc.errors import TargetError
-from gsqc.operators.trace import Trace
 from gsqc.ops.registry import Kind
 from gsqc.runtime.executor import default_threads
+from gsqc.targets.kernels import Kernel
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.layout_program import write_layout_program
 from gsqc.targets.llvm.matmul import write_matmul
 from gsqc.targets.llvm.row_program import write_row_program
 from gsqc.targets.llvm.sources import LIBRARY
 from gsqc.targets.llvm.tables import Tables, tables_source
+from gsqc.targets.tools import run_tool
 
 PARTS = 8
 """Objects that LLVM makes of a bundle's kernels, on all cores: a fixed number, so that the library is the same."""
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """An op on given shapes, to be compiled as the function `name`.
-
-    It takes flat arrays: the trace's inputs, then its outputs. A MATMUL kernel's attributes hold x_bits and w_bits.
-    """
-
-    name: str
-    kind: Kind
-    trace: Trace
-    attributes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,18 +70,6 @@ def _build(functions: dict[str, Any], cpu: CpuTarget) -> Any:
     ]
     module = tvm.ir.transform.Sequential(passes)(tvm.IRModule(functions))
     return tvm.get_global_func("target.build.llvm")(module, target)
-
-
-def run_tool(command: list[str], what: str, folder: Path | None = None) -> str:
-    """What a tool of the C compiler prints. TargetError if it is missing or fails."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-    except FileNotFoundError:
-        raise TargetError(f"{what} needs {command[0]}, which is not installed", "install a C compiler (gcc)") from None
-    if done.returncode:
-        first = (done.stderr.strip().splitlines() or ["no message"])[0]
-        raise TargetError(f"{what} failed: {first}", "check that the C compiler works for this target")
-    return done.stdout
 
 
 def _object(functions: dict[str, Any], cpu: CpuTarget, path: Path) -> Path:

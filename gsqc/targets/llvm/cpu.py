@@ -18,6 +18,7 @@ class CpuTarget:
     avx2      whether kernels may use AVX2 instructions by name
     vnni      whether they may use the byte products of AVX-512 VNNI or AVX-VNNI
     dotprod   whether they may use Arm's byte products
+    i8mm      whether they may use Arm's byte matrix products
     mattr     LLVM features beyond those of mcpu
     compiler  the C compiler that links for it
     emulator  what runs its programs on another kind of machine
@@ -31,6 +32,7 @@ class CpuTarget:
     avx2: bool = False
     vnni: bool = False
     dotprod: bool = False
+    i8mm: bool = False
     mattr: tuple[str, ...] = ()
     compiler: tuple[str, ...] = ("cc",)
     emulator: tuple[str, ...] = ()
@@ -96,6 +98,18 @@ CPU_TARGETS = {
         lanes=4,
         features=("asimd", "asimddp"),
         dotprod=True,
+        compiler=("aarch64-linux-gnu-gcc",),
+        emulator=QEMU_AARCH64,
+    ),
+    "aarch64+i8mm": CpuTarget(
+        name="aarch64+i8mm",
+        triple="aarch64-linux-gnu",
+        mcpu="generic",
+        mattr=("+dotprod", "+i8mm"),
+        lanes=4,
+        features=("asimd", "asimddp", "i8mm"),
+        dotprod=True,
+        i8mm=True,
         compiler=("aarch64-linux-gnu-gcc",),
         emulator=QEMU_AARCH64,
     ),

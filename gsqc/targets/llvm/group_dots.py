@@ -7,9 +7,8 @@ QuadDots        vpdpbusd on quads of int8: w + 128 is its unsigned operand, so t
                 accumulator. AVX-512 VNNI, AVX-VNNI.
 ByteDots        pmaddubsw on quads of int8, likewise, for fewer bits: pairs of products fit int16, and up to 6 bits so
                 does the sum of a whole group. AVX2.
-SignedQuadDots  sdot on quads of int8, both signed: no offset. Arm with the dot product extension.
 
-In all of them w's block of columns is packed once per job, with the columns side by side in lanes.
+In all of them, and in those of arm_dots.py, w is packed once per job, a block of columns side by side in lanes.
 """
 
 from __future__ import annotations
@@ -251,37 +250,3 @@ class ByteDots(QuadDots):
 def quads_in_int16(x_bits: int, w_bits: int) -> int:
     """How many pairs of products, w unsigned, an int16 can add up: 0 if not even one."""
     return ((1 << 15) - 1) // (2 * largest(x_bits) * ((1 << w_bits) - 1))
-
-
-class SignedQuadDots(QuadDots):
-    """sdot: as vpdpbusd, with both operands signed."""
-
-    def __init__(self, cpu: CpuTarget) -> None:
-        self.cpu = cpu
-        self.geometry = Geometry(rows=4, lanes=4, vectors=4, word=4)
-
-    def prepare(self, x: Buffer, rows: int, k: int, parallel: bool) -> list[Stmt]:
-        """Nothing: x is read as it lies."""
-        self.x = x
-        return []
-
-    def pack_group(self, w: Buffer, at: Expr) -> Expr:
-        return tirx.reinterpret("int32x8", load(w, at, GROUP))
-
-    def packed_zero(self) -> Expr:
-        return const(0)
-
-    def start(self, row: Expr, group: Expr, k: int) -> Expr:
-        return const(0)
-
-    def add(self, total: Expr, w: Expr, x: Expr) -> Expr:
-        return intrinsic("int32x4", "llvm.aarch64.neon.sdot", total, w, x)
-
-
-def group_dots(cpu: CpuTarget, x_bits: int, w_bits: int) -> GroupDots:
-    """The fastest form that a CPU has for operands of these bits."""
-    if cpu.dotprod:
-        return SignedQuadDots(cpu)
-    if cpu.vnni:
-        return QuadDots(cpu)
-    return ByteDots(cpu, x_bits, w_bits) if cpu.avx2 and quads_in_int16(x_bits, w_bits) else PairDots(cpu)

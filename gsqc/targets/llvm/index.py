@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tvm import tirx
 
+from gsqc.targets.analysis import broadcast
 from gsqc.targets.llvm.emit import Expr, const, new_var
 
 
@@ -97,25 +97,9 @@ ZERO = Index()
 
 def broadcast_index(shape: Sequence[int], source: Sequence[int], index: Index, opaque: Opaque) -> Index:
     """The flat index into `source` of element `index` of `shape`, which `source` broadcasts against."""
-    assert len(shape) == len(source), (shape, source)
-    segments: list[tuple[int, bool]] = []
-    for size, own in zip(shape, source, strict=True):
-        if size == 1:
-            continue
-        kept = own == size
-        if segments and segments[-1][1] == kept:
-            segments[-1] = (segments[-1][0] * size, kept)
-        else:
-            segments.append((size, kept))
-    result, stride, rest = ZERO, 1, index
-    for position, (size, kept) in reversed(list(enumerate(segments))):
-        rest, part = rest.split(size, opaque) if position else (ZERO, rest)
-        if kept:
-            result = result + part.scaled(stride)
-            stride *= size
-    return result
 
+    def split(i: Index, period: int) -> tuple[Index, Index]:
+        return i.split(period, opaque)
 
-def volume(shape: Sequence[int]) -> int:
-    """The number of elements of a shape."""
-    return math.prod(shape)
+    found: Index = broadcast.broadcast_index(shape, source, index, split, Index.scaled, ZERO)
+    return found

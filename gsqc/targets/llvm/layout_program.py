@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layout programs: an op without reductions becomes one loop nest per result, its index maps folded into the loads.
+"""Layout programs on a CPU: one loop nest per result.
 
 A transpose of the last two axes goes by square blocks in registers, where blocks fill the matrix.
 """
@@ -7,13 +7,13 @@ A transpose of the last two axes goes by square blocks in registers, where block
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from tvm import tirx
 
 from gsqc.operators.trace import Node, Trace
+from gsqc.targets.analysis.layout_values import LayoutValues
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import Buffer, Expr, Stmt, const, function, keep, load, loop, new_buffer, new_var, store
 from gsqc.targets.llvm.operators import Operators
@@ -24,35 +24,8 @@ from gsqc.targets.llvm.transpose import transpose_block
 PARALLEL_ELEMENTS = 1 << 17
 """Elements of a result from which its loop is worth the start of the thread pool."""
 
-Index = Sequence[Expr]
 
-
-def _flat(index: Index, shape: Sequence[int]) -> Expr:
-    """The position of a multi-index in row-major order."""
-    position: Expr = const(0)
-    for i, size in zip(index, shape, strict=True):
-        position = position * const(size) + i if size > 1 else position
-    return position
-
-
-def _unflatten(position: Expr, shape: Sequence[int]) -> list[Expr]:
-    index = []
-    stride = math.prod(shape)
-    for size in shape:
-        stride //= size
-        index.append(tirx.truncmod(tirx.truncdiv(position, const(stride)), const(size)) if size > 1 else const(0))
-    return index
-
-
-def _reshaped(index: Index, shape: Sequence[int], source: Sequence[int]) -> list[Expr]:
-    """The source's index; leading dimensions that both share need no division."""
-    same = 0
-    while same < min(len(shape), len(source)) and shape[same] == source[same]:
-        same += 1
-    return [*index[:same], *_unflatten(_flat(index[same:], shape[same:]), source[same:])]
-
-
-class _LayoutWriter:
+class _LayoutWriter(LayoutValues):
     def __init__(self, trace: Trace, cpu: CpuTarget) -> None:
         self.trace, self.cpu = trace, cpu
         self.tables = Tables()
@@ -61,55 +34,26 @@ class _LayoutWriter:
         self.inputs = [new_buffer(f"input{k}", math.prod(n.shape), n.dtype) for k, n in enumerate(trace.inputs)]
         self.outputs = [new_buffer(f"output{k}", math.prod(n.shape), n.dtype) for k, n in enumerate(trace.outputs)]
 
-    def value(self, node: Node, index: Index) -> Expr:
-        """One element of a node."""
-        rule = getattr(self, f"_{node.operator}", None)
-        if rule is not None:
-            return rule(node, index)
-        args = [self.value(a, self._broadcast(index, a)) for a in node.args]
+    def constant(self, value: int) -> Expr:
+        return const(value)
+
+    def divide(self, x: Expr, by: int) -> Expr:
+        return tirx.truncdiv(x, const(by))
+
+    def remainder(self, x: Expr, by: int) -> Expr:
+        return tirx.truncmod(x, const(by))
+
+    def clamp(self, x: Expr, most: int) -> Expr:
+        return tirx.min(tirx.max(x, const(0)), const(most))
+
+    def select(self, condition: Expr, x: Expr, y: Expr) -> Expr:
+        return tirx.Select(condition, x, y)
+
+    def load(self, node: Node, position: Expr) -> Expr:
+        return load(self.inputs[node.attributes["index"]], position)
+
+    def apply(self, node: Node, args: list[Expr]) -> Expr:
         return self.operators.apply(node, args, 1)
-
-    @staticmethod
-    def _broadcast(index: Index, source: Node) -> Index:
-        return [const(0) if size == 1 else i for i, size in zip(index, source.shape, strict=True)]
-
-    def _input(self, node: Node, index: Index) -> Expr:
-        return load(self.inputs[node.attributes["index"]], _flat(index, node.shape))
-
-    def _const(self, node: Node, index: Index) -> Expr:
-        return const(node.attributes["value"])
-
-    def _iota(self, node: Node, index: Index) -> Expr:
-        return index[node.attributes["axis"]]
-
-    def _reshape(self, node: Node, index: Index) -> Expr:
-        source = node.args[0]
-        return self.value(source, _reshaped(index, node.shape, source.shape))
-
-    def _transpose(self, node: Node, index: Index) -> Expr:
-        permutation = node.attributes["permutation"]
-        return self.value(node.args[0], [index[permutation.index(k)] for k in range(len(permutation))])
-
-    def _slice(self, node: Node, index: Index) -> Expr:
-        start = node.attributes["start"]
-        return self.value(node.args[0], [i + const(s) if s else i for i, s in zip(index, start, strict=True)])
-
-    def _concat(self, node: Node, index: Index) -> Expr:
-        """A choice by position; each part's index is kept inside the part."""
-        axis, end = node.attributes["axis"], node.shape[node.attributes["axis"]]
-        result = None
-        for part in reversed(node.args):
-            end -= part.shape[axis]
-            inside = tirx.min(tirx.max(index[axis] - const(end), const(0)), const(part.shape[axis] - 1))
-            value = self.value(part, [*index[:axis], inside, *index[axis + 1 :]])
-            result = (
-                value if result is None else tirx.Select(index[axis] < const(end + part.shape[axis]), value, result)
-            )
-        return result
-
-    def _gather(self, node: Node, index: Index) -> Expr:
-        values, indices = node.args
-        return self.value(values, [self.value(indices, index[:1]), *index[1:]])
 
     def blocks(self, output: Node, buffer: Buffer) -> Stmt | None:
         """The transpose of an input's last two axes by square blocks; None if the result is something else."""
@@ -141,7 +85,7 @@ class _LayoutWriter:
         """The loops over a result; the first that has more than one turn is shared by the threads."""
         variables = [new_var(f"i{k}") for k in range(len(output.shape))]
         index = [v if size > 1 else const(0) for v, size in zip(variables, output.shape, strict=True)]
-        body: Stmt = store(buffer, _flat(index, output.shape), self.value(output, index))
+        body: Stmt = store(buffer, self.flat(index, output.shape), self.value(output, index))
         outermost = next((k for k, size in enumerate(output.shape) if size > 1), -1)
         parallel = math.prod(output.shape) >= PARALLEL_ELEMENTS
         for k in reversed(range(len(output.shape))):

@@ -13,6 +13,7 @@ from tvm import tirx
 
 from gsqc.formats import GROUP
 from gsqc.operators.trace import Trace
+from gsqc.targets.llvm.arm_dots import group_dots
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import (
     Expr,
@@ -33,7 +34,6 @@ from gsqc.targets.llvm.emit import (
     when,
 )
 from gsqc.targets.llvm.exact_product import ExactProduct, largest_of
-from gsqc.targets.llvm.group_dots import group_dots
 from gsqc.targets.llvm.matvec import MOST_ROWS, write_matvec
 from gsqc.targets.llvm.transpose import transpose_block
 
@@ -122,6 +122,8 @@ class _MatmulWriter(ExactProduct):
             place = (group * const(g.words) + const(word)) * const(g.columns) + const(first)
             statements.append(store(self.packed, place, vector, n))
             contents = contents | (vector ^ zero)
+        if self.dots.packed_dtype() == "int64":
+            contents = contents | (contents >> splat_const(32, n, "int64"))
         statements.append(store(self.contents, const(first), contents.astype(f"int32x{n}"), n))
         return [s for k in kept for s in k[1]] + statements
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from gsqc.operators.trace import Node
+from gsqc.targets.analysis.row_analysis import REDUCTIONS, RowAnalysis, Task
 from gsqc.targets.llvm.emit import Buffer, Stmt, allocate, const, load, loop, new_buffer, splat_const, store
 from gsqc.targets.llvm.index import ZERO, Axis, Index, NotVector
 from gsqc.targets.llvm.operators import combine, neutral, reduce_lanes
-from gsqc.targets.llvm.row_analysis import REDUCTIONS, RowAnalysis, Task
 from gsqc.targets.llvm.row_values import RowValues, Scope, Value
 
 LARGEST_UNROLL = 8
@@ -124,7 +124,7 @@ class LoopWriter:
     def _unroll(self, tasks: list[Task], count: int, inside_period: bool) -> int:
         if inside_period and count <= LARGEST_UNROLL:
             return count
-        nodes = len(self._order(tasks))
+        nodes = len(self.plan.evaluation_order(tasks))
         return next(u for u in (4, 2, 1) if count % u == 0 and (u == 1 or u * nodes <= UNROLLED_NODES))
 
     def _innermost(self, tasks: list[Task], sums: list[Accumulator], size: int, lanes: int, base: Index) -> list[Stmt]:
@@ -137,22 +137,10 @@ class LoopWriter:
         start = base + Index(((axis, unroll * lanes),), 0, lanes)
         return [loop(axis.var, axis.extent, self._body(tasks, sums, [start + u * lanes for u in range(unroll)]))]
 
-    def _order(self, tasks: list[Task]) -> list[Node]:
-        """The inlined nodes that the tasks evaluate at their own index, operands first."""
-        found: dict[int, Node] = {}
-        pending = [t.source for t in tasks]
-        while pending:
-            node = pending.pop()
-            for a, same in self.plan.reads(node):
-                if same and self.plan.inline(a) and a.id not in found and node.operator != "concat":
-                    found[a.id] = a
-                    pending.append(a)
-        return [found[k] for k in sorted(found)]
-
     def _body(self, tasks: list[Task], sums: list[Accumulator], indices: list[Index]) -> list[Stmt]:
         scope = Scope()
         by_node = {a.node.id: a for a in sums}
-        order = self._order(tasks)
+        order = self.plan.evaluation_order(tasks)
         for index in indices:
             for node in order:
                 self.values.value(node, index, scope)

@@ -12,12 +12,12 @@ from itertools import groupby
 from typing import Any
 
 from gsqc.operators.trace import Node, Trace
+from gsqc.targets.analysis.row_analysis import REDUCTIONS, RowAnalysis, Task
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import Buffer, Stmt, allocate, function, new_buffer, row_chunks, store
 from gsqc.targets.llvm.index import ZERO, Axis
 from gsqc.targets.llvm.operators import Operators
 from gsqc.targets.llvm.ranges import Ranges
-from gsqc.targets.llvm.row_analysis import REDUCTIONS, RowAnalysis, Task
 from gsqc.targets.llvm.row_loops import LoopWriter
 from gsqc.targets.llvm.row_values import Memory, RowValues, Scope
 from gsqc.targets.llvm.tables import Tables

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from tvm import tirx
 
 from gsqc.operators.trace import Node
+from gsqc.targets.analysis.row_analysis import REDUCTIONS, RowAnalysis, Task
 from gsqc.targets.llvm.emit import Buffer, Expr, Stmt, const, keep, load, splat, store
 from gsqc.targets.llvm.index import ZERO, Axis, Index, NotVector, broadcast_index
 from gsqc.targets.llvm.operators import Operators
-from gsqc.targets.llvm.row_analysis import REDUCTIONS, RowAnalysis, Task
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class RowValues:
             memory = self.memory[node.id][0]
             return Value(load(memory.buffer, self.address(memory, index).expr(), index.lanes), index.lanes)
         if node.operator == "slice":
-            return self.value(node.args[0], index + self._slice_start(node), scope)
+            return self.value(node.args[0], index + self.plan.slice_start(node), scope)
         assert node.operator not in (*REDUCTIONS, "concat"), f"{node.operator} is read before it is known"
         args = [self.value(a, self._index_of(node, a, index, scope), scope) for a in node.args]
         lanes = max(a.lanes for a in args)
@@ -116,13 +116,6 @@ class RowValues:
         """Where an operand is read for element `index` of the node's row."""
         inner, own = node.shape[self.plan.rank :], argument.shape[self.plan.rank :]
         return index if inner == own else broadcast_index(inner, own, index, scope.opaque)
-
-    def _slice_start(self, node: Node) -> int:
-        start, source = node.attributes["start"], node.args[0].shape
-        whole = all(s == 0 and n == m for s, n, m in zip(start[:-1], node.shape[:-1], source[:-1], strict=True))
-        inner = all(n == 1 for n in source[self.plan.rank : -1])
-        assert whole and inner, "a row program slices its last axis only"
-        return int(start[-1])
 
     def _iota(self, node: Node, index: Index) -> Value:
         if node.attributes["axis"] < self.plan.rank:

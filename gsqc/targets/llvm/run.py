@@ -10,23 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from gsqc.formats import Gse, Value, flatten, map_tensors, to_spec
-from gsqc.ops.registry import Kind, Op, trace
-from gsqc.runtime.executor import Array, Call, aligned_bytes, default_threads
+from gsqc.formats import Value, flatten, map_tensors
+from gsqc.ops.registry import Op
+from gsqc.runtime.executor import Array, Call, default_threads
+from gsqc.runtime.host_memory import aligned_bytes
 from gsqc.runtime.kernels import CompiledKernels
-from gsqc.targets.llvm.compile import Kernel, compile_kernels
+from gsqc.targets.kernels import Kernel, kernel_of
+from gsqc.targets.llvm.compile import compile_kernels
 from gsqc.targets.llvm.cpu import CPU_TARGETS, CpuTarget
-
-
-def kernel_of(name: str, operation: Op, values: Sequence[Value], attributes: dict[str, Any]) -> tuple[Kernel, Value]:
-    """The kernel of an op on values (arrays or specs), and the specs of its results."""
-    recorded, results = trace(operation, [to_spec(v) for v in values], attributes)
-    extra: dict[str, Any] = {}
-    if operation.kind is Kind.MATMUL:
-        x, w = values
-        assert isinstance(x, Gse) and isinstance(w, Gse)
-        extra = {"x_bits": x.bits, "w_bits": w.bits}
-    return Kernel(name, operation.kind, recorded, {**attributes, **extra}), results
 
 
 def load_kernels(kernels: Sequence[Kernel], cpu: CpuTarget) -> CompiledKernels:

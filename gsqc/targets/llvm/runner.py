@@ -9,9 +9,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from gsqc.targets.llvm.compile import run_tool
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.sources import FOLDER, runner_sources
+from gsqc.targets.tools import run_tool
 
 
 def build_runner(cpu: CpuTarget) -> bytes:

@@ -3,26 +3,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from itertools import pairwise
 
 from tvm import tirx
 
+from gsqc.targets.analysis.table_data import c_initialiser, table_symbol
 from gsqc.targets.llvm.emit import Buffer, Expr, Stmt, bind, external_pointer, new_buffer
 
 TABLE_DTYPE = "int32"
-
-
-def pack_entries(entries: Sequence[int]) -> list[int]:
-    """513 int16 entries -> 512 int32: entry k in the low half, entry k + 1 in the high half."""
-    unsigned = [(b & 0xFFFF) << 16 | a & 0xFFFF for a, b in pairwise(entries)]
-    return [v - (1 << 32) if v >> 31 else v for v in unsigned]
-
-
-def table_symbol(entries: Sequence[int]) -> str:
-    """The C function's name: equal tables share it."""
-    return "gsqc_table_" + hashlib.sha256(repr(tuple(entries)).encode()).hexdigest()[:16]
 
 
 class Tables:
@@ -49,8 +37,8 @@ def tables_source(tables: dict[str, tuple[int, ...]]) -> str:
     """C source with the data and one function per table."""
     parts = ["#include <stdint.h>\n"]
     for symbol, entries in sorted(tables.items()):
-        values = ",".join(str(v) if v > -(2**31) else "INT32_MIN" for v in pack_entries(entries))
-        parts.append(f"static const int32_t {symbol}_data[] __attribute__((aligned(64))) = {{{values}}};\n")
+        values = c_initialiser(entries)
+        parts.append(f"static const int32_t {symbol}_data[] __attribute__((aligned(64))) = {values};\n")
         parts.append(
             f'__attribute__((visibility("hidden"))) const int32_t* {symbol}(void) {{ return {symbol}_data; }}\n'
         )

@@ -15,7 +15,7 @@ from tests.toy import Toy, build_toy
 
 @pytest.fixture(scope="module")
 def toy() -> Toy:
-    return build_toy(batch=1)
+    return build_toy()
 
 
 def test_every_function_is_one_program_and_deterministic(toy: Toy) -> None:

@@ -16,7 +16,7 @@ from tests.toy import build_toy
 
 @needs_npu
 def test_refused_ops_are_listed_with_their_lines() -> None:
-    toy = build_toy(batch=1)
+    toy = build_toy()
     plan, small = toy.step.plan, MACHINES["Ethos-U55"]
     with pytest.raises(RefusedOperatorError) as refused:
         run_vela("head_forward", serialise(compose_function(plan, "head_forward").trace), small)

@@ -10,10 +10,10 @@ twice.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from gsqc.operators.trace import Node, Trace
-from gsqc.targets.llvm.index import volume
 
 LEAVES = ("input", "const", "iota")
 REDUCTIONS = ("reduce_max", "reduce_sum")
@@ -50,7 +50,7 @@ class RowAnalysis:
     def __init__(self, trace: Trace) -> None:
         assert trace.outputs
         self.lead = trace.outputs[0].shape[:-1]
-        self.rows = volume(self.lead)
+        self.rows = math.prod(self.lead)
         self.rank = len(self.lead)
         self.outputs = [self.alias(n) for n in trace.outputs]
         self.nodes = [n for n in trace.live_nodes() if self.alias(n) is n]
@@ -70,7 +70,7 @@ class RowAnalysis:
             assert all(n in (1, m) for n, m in zip(lead, self.lead, strict=True)), f"{node.shape} against {self.lead}"
             if node.operator in REDUCTIONS:
                 axis = node.attributes["axis"]
-                assert axis >= self.rank and volume(node.args[0].shape[axis + 1 :]) == 1, "a reduction across rows"
+                assert axis >= self.rank and math.prod(node.args[0].shape[axis + 1 :]) == 1, "a reduction across rows"
 
     def alias(self, node: Node) -> Node:
         """The node that computes a value: reshapes and reductions of one element only rename it."""
@@ -83,11 +83,19 @@ class RowAnalysis:
             node = node.args[0]
 
     def domain(self, node: Node) -> int:
-        return volume(node.shape[self.rank :])
+        return math.prod(node.shape[self.rank :])
 
     def loop_domain(self, node: Node) -> int:
         """Elements of the loop that evaluates the node: for a reduction, its operand's."""
         return self.domain(node.args[0]) if node.operator in REDUCTIONS else self.domain(node)
+
+    def slice_start(self, node: Node) -> int:
+        """Where a slice begins in its operand's row."""
+        start, source = node.attributes["start"], node.args[0].shape
+        whole = all(s == 0 and n == m for s, n, m in zip(start[:-1], node.shape[:-1], source[:-1], strict=True))
+        inner = all(n == 1 for n in source[self.rank : -1])
+        assert whole and inner, "a row program slices its last axis only"
+        return int(start[-1])
 
     def reads(self, node: Node) -> list[tuple[Node, bool]]:
         """The operands, each with whether it is read at the reader's own index."""
@@ -176,6 +184,18 @@ class RowAnalysis:
                 return
             node = max(dear, key=lambda n: self._cost[n.id])
             self.stored[node.id] = node
+
+    def evaluation_order(self, tasks: list[Task]) -> list[Node]:
+        """The inlined nodes that the tasks evaluate at their own index, operands first."""
+        found: dict[int, Node] = {}
+        pending = [t.source for t in tasks]
+        while pending:
+            node = pending.pop()
+            for a, same in self.reads(node):
+                if same and self.inline(a) and a.id not in found and node.operator != "concat":
+                    found[a.id] = a
+                    pending.append(a)
+        return [found[k] for k in sorted(found)]
 
     def _tasks(self) -> list[Task]:
         tasks: list[Task] = []

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layout programs: the value of one element of a node without reductions, its index maps folded into the loads."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from gsqc.operators.trace import Node
+
+Expr = Any
+"""An expression of the target's language with the operators +, *, - and <."""
+Index = Sequence[Expr]
+
+
+class LayoutValues(ABC):
+    """Evaluates nodes at multi-indices; a target says what its expressions are."""
+
+    @abstractmethod
+    def constant(self, value: int) -> Expr: ...
+
+    @abstractmethod
+    def divide(self, x: Expr, by: int) -> Expr:
+        """x // by for x ≥ 0."""
+
+    @abstractmethod
+    def remainder(self, x: Expr, by: int) -> Expr:
+        """x % by for x ≥ 0."""
+
+    @abstractmethod
+    def clamp(self, x: Expr, most: int) -> Expr:
+        """x kept within [0, most]."""
+
+    @abstractmethod
+    def select(self, condition: Expr, x: Expr, y: Expr) -> Expr: ...
+
+    @abstractmethod
+    def load(self, node: Node, position: Expr) -> Expr:
+        """An element of an input, by its flat position."""
+
+    @abstractmethod
+    def apply(self, node: Node, args: list[Expr]) -> Expr:
+        """An element-wise operator."""
+
+    def value(self, node: Node, index: Index) -> Expr:
+        """One element of a node."""
+        rule = getattr(self, f"_{node.operator}", None)
+        if rule is not None:
+            return rule(node, index)
+        return self.apply(node, [self.value(a, self._broadcast(index, a)) for a in node.args])
+
+    def flat(self, index: Index, shape: Sequence[int]) -> Expr:
+        """The position of a multi-index in row-major order."""
+        position: Expr = self.constant(0)
+        for i, size in zip(index, shape, strict=True):
+            position = position * self.constant(size) + i if size > 1 else position
+        return position
+
+    def unflatten(self, position: Expr, shape: Sequence[int]) -> list[Expr]:
+        """The multi-index of a position."""
+        index = []
+        stride = math.prod(shape)
+        for size in shape:
+            stride //= size
+            index.append(self.remainder(self.divide(position, stride), size) if size > 1 else self.constant(0))
+        return index
+
+    def _broadcast(self, index: Index, source: Node) -> Index:
+        return [self.constant(0) if size == 1 else i for i, size in zip(index, source.shape, strict=True)]
+
+    def _input(self, node: Node, index: Index) -> Expr:
+        return self.load(node, self.flat(index, node.shape))
+
+    def _const(self, node: Node, index: Index) -> Expr:
+        return self.constant(node.attributes["value"])
+
+    def _iota(self, node: Node, index: Index) -> Expr:
+        return index[node.attributes["axis"]]
+
+    def _reshape(self, node: Node, index: Index) -> Expr:
+        """Leading dimensions that both shapes share need no division."""
+        source = node.args[0]
+        same = 0
+        while same < min(len(node.shape), len(source.shape)) and node.shape[same] == source.shape[same]:
+            same += 1
+        position = self.flat(index[same:], node.shape[same:])
+        return self.value(source, [*index[:same], *self.unflatten(position, source.shape[same:])])
+
+    def _transpose(self, node: Node, index: Index) -> Expr:
+        permutation = node.attributes["permutation"]
+        return self.value(node.args[0], [index[permutation.index(k)] for k in range(len(permutation))])
+
+    def _slice(self, node: Node, index: Index) -> Expr:
+        start = node.attributes["start"]
+        inside = [i + self.constant(s) if s else i for i, s in zip(index, start, strict=True)]
+        return self.value(node.args[0], inside)
+
+    def _concat(self, node: Node, index: Index) -> Expr:
+        """A choice by position; each part's index is kept inside the part."""
+        axis, end = node.attributes["axis"], node.shape[node.attributes["axis"]]
+        result = None
+        for part in reversed(node.args):
+            end -= part.shape[axis]
+            inside = self.clamp(index[axis] - self.constant(end), part.shape[axis] - 1)
+            value = self.value(part, [*index[:axis], inside, *index[axis + 1 :]])
+            before = index[axis] < self.constant(end + part.shape[axis])
+            result = value if result is None else self.select(before, value, result)
+        return result
+
+    def _gather(self, node: Node, index: Index) -> Expr:
+        values, indices = node.args
+        return self.value(values, [self.value(indices, index[:1]), *index[1:]])

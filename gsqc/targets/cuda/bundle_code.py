@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The part of a bundle that runs on a GPU: the fat binary, and how each of its kernels is started."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import astuple
+from typing import Any
+
+from gsqc.bundle import GPU_TRIPLE, BundleWriter
+from gsqc.errors import TargetError
+from gsqc.plan import Plan
+from gsqc.targets.cuda import CUDA
+from gsqc.targets.cuda.compile import INSTALL, compile_cuda, cuda_source
+from gsqc.targets.kernels import plan_kernels
+
+
+def require_nvcc() -> None:
+    """TargetError unless nvcc is there."""
+    if shutil.which("nvcc") is None:
+        raise TargetError("compiling for cuda needs nvcc, which is not installed", INSTALL)
+
+
+def add_cuda_code(bundle: BundleWriter, plan: Plan) -> dict[str, Any]:
+    """Add the kernels; returns the manifest's fields that say so. The driver of the machine is all that runs them."""
+    source = cuda_source(plan_kernels(plan))
+    binary = compile_cuda(source)
+    bundle.add_bytes("code/kernels.fatbin", binary)
+    launches = {name: list(astuple(launch)) for name, launch in source.launches.items()}
+    bundle.add_bytes("code/launches.json", json.dumps(launches).encode())
+    target = {"name": CUDA, "triple": GPU_TRIPLE, "cpu_features": []}
+    return {"target": target, "code_bytes": len(binary)}

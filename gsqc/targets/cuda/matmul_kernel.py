@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exact matmul on a GPU: device/matmul.cuh called with a kernel's sizes."""
+
+from __future__ import annotations
+
+from gsqc.formats import GROUP, largest
+from gsqc.operators.trace import Trace
+from gsqc.targets.cuda.writer import KernelSource, Launch, Tables, kernel_source
+
+TILE, TILE_THREADS = 64, 128
+FEW_ROWS, FEW_WARPS = 8, 4
+"""As in device/matmul.cuh."""
+
+
+def write_matmul_kernel(symbol: str, trace: Trace, x_bits: int, w_bits: int) -> KernelSource:
+    """The kernel of a `gse_matmul` trace: x (m, d, e), w (m, d, e) -> int32. Row exponents are not read.
+
+    Tensor-core tiles, or dp4a where x has at most FEW_ROWS rows.
+    """
+    x, w = trace.inputs[0].shape, trace.inputs[3].shape
+    batch, m, c, k = (x[0] if len(x) == 3 else 1), x[-2], w[-2], x[-1]
+    shift = next(n.attributes["shift"] for n in trace.nodes if n.operator == "matmul")
+    dot = GROUP * largest(x_bits) * largest(w_bits)
+    sizes = f"{m}, {c}, {k}, {batch}, {16 - x_bits}, {16 - w_bits}, {dot}, {shift}"
+    if m <= FEW_ROWS:
+        launch, block = Launch(-(-batch * c // FEW_WARPS), FEW_WARPS * 32), "few_rows_block"
+    else:
+        launch, block = Launch(batch * -(-m // TILE) * -(-c // TILE), TILE_THREADS), "matmul_block"
+    body = [f"const Product product = {{input0, input1, input3, input4, output0, {sizes}}};", f"{block}(product);"]
+    return kernel_source(symbol, trace, launch, body, Tables())

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inner product of a group on Arm, and the choice among all forms (group_dots.py).
+
+SignedQuadDots  sdot on quads of int8, both signed: no offset. The dot product extension.
+SquareDots      smmla: two rows of x by two columns of w, eight int8 of each. The matrix extension i8mm.
+"""
+
+from __future__ import annotations
+
+from tvm import tirx
+
+from gsqc.formats import GROUP
+from gsqc.targets.llvm.cpu import CpuTarget
+from gsqc.targets.llvm.emit import Buffer, Expr, Stmt, bind, const, intrinsic, load, splat_const
+from gsqc.targets.llvm.group_dots import ByteDots, Geometry, GroupDots, PairDots, QuadDots, quads_in_int16
+
+
+class SignedQuadDots(QuadDots):
+    """sdot: as vpdpbusd, with both operands signed."""
+
+    def __init__(self, cpu: CpuTarget) -> None:
+        self.cpu = cpu
+        self.geometry = Geometry(rows=4, lanes=4, vectors=4, word=4)
+
+    def prepare(self, x: Buffer, rows: int, k: int, parallel: bool) -> list[Stmt]:
+        """Nothing: x is read as it lies."""
+        self.x = x
+        return []
+
+    def pack_group(self, w: Buffer, at: Expr) -> Expr:
+        return tirx.reinterpret("int32x8", load(w, at, GROUP))
+
+    def packed_zero(self) -> Expr:
+        return const(0)
+
+    def start(self, row: Expr, group: Expr, k: int) -> Expr:
+        return const(0)
+
+    def add(self, total: Expr, w: Expr, x: Expr) -> Expr:
+        return intrinsic("int32x4", "llvm.aarch64.neon.sdot", total, w, x)
+
+
+class SquareDots(SignedQuadDots):
+    """smmla: a vector holds two rows by two columns; zipping two of them gives each row's four columns."""
+
+    def __init__(self, cpu: CpuTarget) -> None:
+        self.cpu = cpu
+        self.geometry = Geometry(rows=4, lanes=4, vectors=2, word=8)
+
+    def pack_group(self, w: Buffer, at: Expr) -> Expr:
+        return tirx.reinterpret("int64x4", load(w, at, GROUP))
+
+    def packed_dtype(self) -> str:
+        return "int64"
+
+    def packed_zero(self) -> Expr:
+        return const(0, "int64")
+
+    def dots(self, packed: Buffer, rows: list[Expr], group: Expr, k: int) -> tuple[list[list[Expr]], list[Stmt]]:
+        g = self.geometry
+        statements: list[Stmt] = []
+        pairs, columns = range(0, g.rows, 2), range(0, g.columns, 2)
+        sums = {(i, c): splat_const(0, 4) for i in pairs for c in columns}
+        for word in range(g.words):
+            w, x = {}, {}
+            for c in columns:
+                at = (group * const(g.words) + const(word)) * const(g.columns) + const(c)
+                w[c], statement = bind(f"w{word}_{c}", tirx.reinterpret("int8x16", load(packed, at, 2)))
+                statements.append(statement)
+            for i in pairs:
+                at = group * const(GROUP) + const(g.word * word)
+                both = [load(self.x, row * const(k) + at, g.word) for row in rows[i : i + 2]]
+                x[i], statement = bind(f"x{word}_{i}", tirx.Shuffle(both, [const(n) for n in range(16)]))
+                statements.append(statement)
+            for i, c in sums:
+                product = intrinsic("int32x4", "llvm.aarch64.neon.smmla", sums[i, c], x[i], w[c])
+                sums[i, c], statement = bind(f"d{word}_{i}_{c}", product)
+                statements.append(statement)
+        halves = ([0, 1, 4, 5], [2, 3, 6, 7])
+        dots = []
+        for i in range(g.rows):
+            lanes = [const(n) for n in halves[i % 2]]
+            squares = [[sums[i - i % 2, j * g.lanes + c] for c in (0, 2)] for j in range(g.vectors)]
+            dots.append([tirx.Shuffle(both, lanes) for both in squares])
+        return dots, statements
+
+
+def group_dots(cpu: CpuTarget, x_bits: int, w_bits: int) -> GroupDots:
+    """The fastest form that a CPU has for operands of these bits."""
+    if cpu.i8mm:
+        return SquareDots(cpu)
+    if cpu.dotprod:
+        return SignedQuadDots(cpu)
+    if cpu.vnni:
+        return QuadDots(cpu)
+    return ByteDots(cpu, x_bits, w_bits) if cpu.avx2 and quads_in_int16(x_bits, w_bits) else PairDots(cpu)

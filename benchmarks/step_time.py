@@ -5,7 +5,8 @@
 
 The work: rank 16 on all seven linears, one sequence, loss on all tokens, AdamW, real weights. Each round runs both
 sides in processes of their own, one after the other, on the same threads; reported are medians over the rounds, and the
-median of the rounds' ratios. The last JSON line holds the ratios.
+median of the rounds' ratios. The last JSON line holds the ratios. To hold torch to AVX2 beside --target x86-64, set
+ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2.
 """
 
 from __future__ import annotations
@@ -61,9 +62,10 @@ def gsqc_side(bundle: Path, steps: int, threads: int) -> dict[str, Any]:
     return {**result, **op_times(session), "target": session.bundle.manifest["target"]["name"]}
 
 
-def instruction_peak(target: str, threads: int) -> float:
-    """GMAC/s of the instruction that the target's matmul kernels are made of, in registers, on all threads at once."""
-    instruction = {"x86-64-vnni": "vpdpbusd"}.get(target, "pmaddwd")
+def instruction_peak(target: str, bits: str, threads: int) -> float:
+    """GMAC/s of the instruction that the target's linears are made of, in registers, on all threads at once."""
+    bytes_fit = all(int(b) < 8 for b in bits.split("-")[1:])
+    instruction = "vpdpbusd" if target == "x86-64-vnni" else "pmaddubsw" if bytes_fit else "pmaddwd"
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "instruction_peak"
         source = Path(__file__).with_suffix("").with_name("instruction_peak.c")
@@ -140,7 +142,9 @@ def prepare(folder: Path, args: argparse.Namespace) -> None:
 
     target = resolve_target(args.target)
     bits = Bits.parse(args.bits)
-    compile_model(MODEL, CompileOptions(folder / "model.gsqc", target, bits, "gguf", sequence_length=args.seq))
+    memory = {"weights": args.weights, "recompute": args.recompute}
+    options = CompileOptions(folder / "model.gsqc", target, bits, "gguf", sequence_length=args.seq, **memory)
+    compile_model(MODEL, options)
     weights = capture_model(MODEL, 32).weights
     config = LlamaConfig(
         hidden_size=576,
@@ -193,7 +197,7 @@ def compare(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         for side in sides
     }
     last = rounds[-1]["gsqc"]
-    peak = instruction_peak(last["target"], args.threads)
+    peak = instruction_peak(last["target"], args.bits, args.threads)
     shares = {"kernel_share_of_peak": last["gmacs"] / peak, "outside_matmul": 1 - last["op_shares"]["gse_matmul"]}
     details = {name: last[name] for name in ("op_shares", "matmul_gmacs", "gmacs")}
     return {**ratio, **shares, **medians, **details, "instruction_peak_gmacs": peak}
@@ -224,6 +228,8 @@ def main() -> None:
     parser.add_argument("--bits", default="4-8-8")
     parser.add_argument("--target", default="native")
     parser.add_argument("--seq", type=int, default=256)
+    parser.add_argument("--weights", default="fast")
+    parser.add_argument("--recompute", default="blocks")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4, help="measured steps of a process")

@@ -154,7 +154,7 @@ class QuadDots:
 
     def __init__(self, cpu: CpuTarget) -> None:
         self.cpu = cpu
-        self.geometry = Geometry(8, 16, 1, 4) if cpu.lanes == 16 else Geometry(4, 8, 2, 4)
+        self.geometry = Geometry(6, 16, 2, 4) if cpu.lanes == 16 else Geometry(4, 8, 2, 4)
 
     def prepare(self, x: Buffer, rows: int, k: int, parallel: bool) -> list[Stmt]:
         """-offset · the sum of each group of x."""

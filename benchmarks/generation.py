@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--bits", default="4-8-8")
     parser.add_argument("--target", default="native")
     parser.add_argument("--seq", type=int, default=256)
+    parser.set_defaults(weights="fast", recompute="blocks")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--side", choices=("gsqc", "torch"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

@@ -26,7 +26,9 @@ def require_target(target: str, *, runner: bool = False) -> None:
     if target in CPU_TARGETS:
         return
     if target != CUDA:
-        raise TargetError(f"unknown target {target}", f"one of: {', '.join((*CPU_TARGETS, CUDA))} (gsqc targets)")
+        raise TargetError(
+            f"unknown target {target}", f"one of: {', '.join((*CPU_TARGETS, CUDA))}, arm-npu (gsqc targets)"
+        )
     if runner:
         raise OptionError("gsqc-step runs CPU code, not cuda", "leave out --runner, or take a CPU target")
     require_nvcc()

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SPINS = 20000, MAXIMUM_THREADS = 256, LINE_BYTES = 64 };
+enum { SPINS = 20000, MAXIMUM_THREADS = 4096, LINE_BYTES = 64 };
 
 /* A thread's share of a job's tasks: [next, end). Others take from it when they have none left. */
 typedef struct {

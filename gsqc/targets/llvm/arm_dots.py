@@ -22,9 +22,12 @@ class SignedQuadDots(QuadDots):
         self.cpu = cpu
         self.geometry = Geometry(rows=4, lanes=4, vectors=4, word=4)
 
-    def prepare(self, x: Buffer, rows: int, k: int, parallel: bool) -> list[Stmt]:
+    def memory(self, x: Buffer, rows: int, k: int) -> list[Stmt]:
         """Nothing: x is read as it lies."""
         self.x = x
+        return []
+
+    def prepare_row(self, row: Expr, k: int) -> list[Stmt]:
         return []
 
     def pack_group(self, w: Buffer, at: Expr) -> Expr:

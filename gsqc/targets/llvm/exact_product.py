@@ -38,7 +38,7 @@ from gsqc.targets.llvm.emit import (
     store,
     vector_type,
 )
-from gsqc.targets.llvm.group_dots import sum_of_group
+from gsqc.targets.llvm.group_dots import GroupDots, sum_of_group
 
 PARALLEL_PRODUCTS = 1 << 19
 """Multiply-adds from which a kernel is worth the start of the thread pool."""
@@ -72,9 +72,17 @@ class ExactProduct:
         """An int32 sum holds what a row's bound below this, shifted down by w's largest lift, allows."""
         return int(((1 << 31) - (1 << self.shift)) // self.largest_w)
 
-    def prepare_rows(self) -> list[Stmt]:
-        """The lifts of x's groups, the base of each row, and the bound of its sums."""
-        row, group = new_var("row"), new_var("group")
+    def prepare(self, dots: GroupDots) -> list[Stmt]:
+        """What the jobs need to know of x: one loop over its rows."""
+        row = new_var("row")
+        memory = dots.memory(self.buffers["x_m"], self.rows, self.k)
+        memory += [allocate(b) for b in (self.x_lifts, self.x_bases, self.x_bounds)]
+        body = [*dots.prepare_row(row, self.k), *self._prepare_row(row)]
+        return [*memory, loop(row, self.rows, body, parallel=self.parallel)]
+
+    def _prepare_row(self, row: Expr) -> list[Stmt]:
+        """The lifts of the groups of a row of x, the row's base, and the bound of its sums."""
+        group = new_var("group")
         sizes, total = new_buffer("sizes", self.groups, "int32"), new_buffer("total", 2, "int32")
         m, d = self.buffers["x_m"], self.buffers["x_d"]
         size = load(sizes, group)
@@ -92,7 +100,7 @@ class ExactProduct:
             store(self.x_lifts, at, lift),
             store(total, first, load(total, first) + (size << load(self.x_lifts, at))),
         ]
-        body = [
+        return [
             allocate(sizes),
             allocate(total),
             store(total, last, const(0)),
@@ -102,8 +110,6 @@ class ExactProduct:
             store(self.x_bases, row, const(self.window_x) - load(total, last)),
             store(self.x_bounds, row, load(total, first)),
         ]
-        memory = [allocate(b) for b in (self.x_lifts, self.x_bases, self.x_bounds)]
-        return [*memory, loop(row, self.rows, body, parallel=self.parallel)]
 
     def rounding(self, index: int, base: Expr, lanes: int, dtype: str) -> tuple[Any, list[Stmt]]:
         """How a sum becomes a result, given its base: a function of the sum, and the statements before it.

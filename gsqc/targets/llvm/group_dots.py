@@ -71,8 +71,11 @@ class GroupDots(Protocol):
 
     geometry: Geometry
 
-    def prepare(self, x: Buffer, rows: int, k: int, parallel: bool) -> list[Stmt]:
-        """Statements before all jobs, over x [rows, k] int8."""
+    def memory(self, x: Buffer, rows: int, k: int) -> list[Stmt]:
+        """What `prepare_row` writes for x [rows, k] int8, allocated."""
+
+    def prepare_row(self, row: Expr, k: int) -> list[Stmt]:
+        """Statements for a row of x, before its first dot."""
 
     def pack_group(self, w: Buffer, at: Expr) -> Expr:
         """The packed words of a group of w that begins at an element index, as a vector."""
@@ -94,14 +97,16 @@ class PairDots:
         self.cpu = cpu
         self.geometry = Geometry(rows=4, lanes=8, vectors=2, word=2)
 
-    def prepare(self, x: Buffer, rows: int, k: int, parallel: bool) -> list[Stmt]:
+    def memory(self, x: Buffer, rows: int, k: int) -> list[Stmt]:
         """x as int16."""
+        self.x = x
         self.wide = new_buffer("wide", rows * k, "int16")
-        row, part = new_var("row"), new_var("part")
-        at, count = row * const(k) + part * const(16), k // 16
-        value = load(x, at, 16).astype("int16x16")
-        widen = loop(row, rows, [loop(part, count, [store(self.wide, at, value, 16)])], parallel=parallel)
-        return [allocate(self.wide), widen]
+        return [allocate(self.wide)]
+
+    def prepare_row(self, row: Expr, k: int) -> list[Stmt]:
+        part = new_var("part")
+        at = row * const(k) + part * const(16)
+        return [loop(part, k // 16, [store(self.wide, at, load(self.x, at, 16).astype("int16x16"), 16)])]
 
     def pack_group(self, w: Buffer, at: Expr) -> Expr:
         return tirx.reinterpret("int16x16", load(w, at, GROUP))
@@ -156,17 +161,17 @@ class QuadDots:
         self.cpu = cpu
         self.geometry = Geometry(6, 16, 2, 4) if cpu.lanes == 16 else Geometry(4, 8, 2, 4)
 
-    def prepare(self, x: Buffer, rows: int, k: int, parallel: bool) -> list[Stmt]:
+    def memory(self, x: Buffer, rows: int, k: int) -> list[Stmt]:
         """-offset · the sum of each group of x."""
-        groups = k // GROUP
-        self.starts = new_buffer("starts", rows * groups, "int32")
-        row, group = new_var("row"), new_var("group")
-        unsigned = load(x, row * const(k) + group * const(GROUP), GROUP) ^ splat_const(-128, GROUP, "int8")
-        total = sum_of_group(unsigned, self.cpu) - const(GROUP * 128)
-        start = store(self.starts, row * const(groups) + group, total * const(-self.offset))
-        sums = loop(row, rows, [loop(group, groups, [start])], parallel=parallel)
         self.x = x
-        return [allocate(self.starts), sums]
+        self.starts = new_buffer("starts", rows * (k // GROUP), "int32")
+        return [allocate(self.starts)]
+
+    def prepare_row(self, row: Expr, k: int) -> list[Stmt]:
+        groups, group = k // GROUP, new_var("group")
+        unsigned = load(self.x, row * const(k) + group * const(GROUP), GROUP) ^ splat_const(-128, GROUP, "int8")
+        total = sum_of_group(unsigned, self.cpu) - const(GROUP * 128)
+        return [loop(group, groups, [store(self.starts, row * const(groups) + group, total * const(-self.offset))])]
 
     def pack_group(self, w: Buffer, at: Expr) -> Expr:
         w = load(w, at, GROUP)

@@ -55,8 +55,7 @@ class _MatmulWriter(ExactProduct):
 
     def write(self) -> Any:
         """The kernel as a PrimFunc."""
-        prepare = self.dots.prepare(self.buffers["x_m"], self.rows, self.k, self.parallel)
-        return function(self.symbol, list(self.buffers.values()), [*prepare, *self.prepare_rows(), self._jobs()])
+        return function(self.symbol, list(self.buffers.values()), [*self.prepare(self.dots), self._jobs()])
 
     def _jobs(self) -> Stmt:
         job = new_var("job")

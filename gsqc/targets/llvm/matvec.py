@@ -50,8 +50,7 @@ class _MatvecWriter(ExactProduct):
 
     def write(self) -> Any:
         """The kernel as a PrimFunc."""
-        prepare = self.dots.prepare(self.buffers["x_m"], self.rows, self.k, False)
-        return function(self.symbol, list(self.buffers.values()), [*prepare, *self.prepare_rows(), self._jobs()])
+        return function(self.symbol, list(self.buffers.values()), [*self.prepare(self.dots), self._jobs()])
 
     def _jobs(self) -> Stmt:
         job, column = new_var("job"), new_var("column")

@@ -103,6 +103,12 @@ class Operators:
         return reinterpret("int32", lanes, even | odd)
 
     def _mulr15(self, node: Node, x: Expr, y: Expr, lanes: int) -> Expr:
+        """Where y fits 16 bits, (x >> 15)·y + ((x & 0x7FFF)·y + 2^14) >> 15 is the same integer in 32-bit products."""
+        for value, other, factor in ((x, y, node.args[1]), (y, x, node.args[0])):
+            if max(map(abs, self.ranges[factor])) <= 1 << 15:
+                shift, half = splat_const(15, lanes), splat_const(1 << 14, lanes)
+                low = (value & splat_const(0x7FFF, lanes)) * other
+                return (value >> shift) * other + ((low + half) >> shift)
         return self._rounding_product(x, y, 15, lanes)
 
     def _mulr30(self, node: Node, x: Expr, y: Expr, lanes: int) -> Expr:

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SPINS = 20000, MAXIMUM_THREADS = 4096, LINE_BYTES = 64 };
+enum { SPINS = 256, YIELDS = 512, MAXIMUM_THREADS = 4096, LINE_BYTES = 64 };
 
 /* A thread's share of a job's tasks: [next, end). Others take from it when they have none left. */
 typedef struct {
@@ -49,11 +49,15 @@ static void take_tasks(int self) {
     }
 }
 
+/* Whoever waits looks again and again, and soon lets others run in between: on a busy machine the thread that it waits
+ * for may be waiting for this core. */
+static void wait_briefly(int times) { times < SPINS ? pause_cpu() : (void)sched_yield(); }
+
 /* Kernels follow each other closely, so a worker looks for a while before it sleeps. */
 static void wait_for_job(unsigned seen) {
-    for (int k = 0; k < SPINS; k++) {
+    for (int k = 0; k < SPINS + YIELDS; k++) {
         if (atomic_load(&pool.generation) != seen) return;
-        pause_cpu();
+        wait_briefly(k);
     }
     pthread_mutex_lock(&pool.lock);
     while (atomic_load(&pool.generation) == seen) pthread_cond_wait(&pool.wake, &pool.lock);
@@ -104,6 +108,6 @@ int run_tasks(thread_task task, int count, void *data) {
     }
     take_tasks(0);
     atomic_store(&pool.open, false);
-    for (int k = 0; shared && atomic_load(&pool.inside); k++) k < SPINS ? pause_cpu() : (void)sched_yield();
+    for (int k = 0; shared && atomic_load(&pool.inside); k += k < SPINS) wait_briefly(k);
     return atomic_load(&pool.result);
 }

@@ -6,6 +6,7 @@ lower_model       float nodes become typed integer ops
 quantise_base     frozen weights become codes and the function that reads them
 add_lora          selected linears gain a trainable branch
 differentiate     forward saves, backward is generated
+split_attention   scores of some heads after the other, where those of all are large
 add_loss          final norm, logits and cross-entropy in chunks
 expand_linear     quantise, gse_matmul, to_row
 share_repeated    equal calls are made once
@@ -44,6 +45,7 @@ from gsqc.passes.lower_model import lower_model, short_name
 from gsqc.passes.outline_blocks import Outline
 from gsqc.passes.quantise_base import quantise_base
 from gsqc.passes.share_repeated import share_repeated
+from gsqc.passes.split_attention import split_attention
 from gsqc.plan import Plan, SchedulePlan, TensorPlan, tensor_names
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ def _block_functions(
     adapters = {n.name: tuple(value_of(n).shape) for n in block.placeholders.values() if "trainable" in n.meta}
     forward, backward = differentiate(block)
     dump("differentiate", forward, backward)
+    dump("split_attention", split_attention(forward), split_attention(backward))
     return {"block_forward": forward, "block_backward": backward}, adapters
 
 

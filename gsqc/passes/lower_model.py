@@ -26,6 +26,7 @@ from gsqc.ops.silu_gate import silu_gate
 from gsqc.ops.softmax import softmax, softmax_at
 from gsqc.options import Bits
 from gsqc.passes.outline_blocks import Outline
+from gsqc.passes.split_attention import is_large
 
 ATTENTION_BITS = 8
 """Attention and the head keep 8 bits whatever `--bits` says: they are a few percent of the work (facts: numerics)."""
@@ -91,12 +92,15 @@ class _Lowering:
         rows = (groups, shared * tokens)
         q = add_call(self.graph, view, q, shape=(*rows, width), exponent_shape=(*rows, 1))
         scores = product(q, k, 24)
+        large = {"recompute": is_large(shape_of(scores))}
+        scores.meta.update(large)
         split, columns, scale = (groups, shared, tokens), shape_of(k)[1], float(node.kwargs["scale"])  # type: ignore[arg-type]
         scores = add_call(self.graph, view, scores, shape=(*split, columns), exponent_shape=(*split, 1))
         if self.cached is None:
             p = add_call(self.graph, softmax, scores, scale=scale)
         else:
             p = add_call(self.graph, softmax_at, scores, self.position(4), scale=scale)
+        p.meta.update(large)
         p = add_call(self.graph, view, p, shape=(*rows, columns), exponent_shape=(*rows, 1))
         o = product(p, add_call(self.graph, transpose, v, permutation=(0, 2, 1)), 16)
         out: Node = add_call(self.graph, view, o, shape=(heads, tokens, width), exponent_shape=(heads, tokens, 1))

@@ -2,8 +2,8 @@
 """split_attention: attention of a few key-value heads after the other, where the scores of all take much memory.
 
 before:  s = linear(q, k) [3,1536,512]   p = softmax(s)   o = linear(p, v)
-after:   q0 = take_heads(q, 0, 1)   s0 = linear(q0, k0) [1,1536,512]   p0 = softmax(s0)   o0 = linear(p0, v0)
-         q1 = …                     o = join_heads(o0, o1, o2)
+after:   q0 = take_leading(q, 0, 1)   s0 = linear(q0, k0) [1,1536,512]   p0 = softmax(s0)   o0 = linear(p0, v0)
+         q1 = …                     o = join_leading(o0, o1, o2)
 
 What is split is what leads to a softmax or its gradient and away from it, up to the linears around it: their other
 operands and their results are narrow. A head's scores are made, used and gone before the next one's. Heads do not mix,
@@ -19,7 +19,7 @@ import math
 from collections.abc import Sequence
 
 from gsqc.graph import Function, Node, add_call, is_call, shape_of
-from gsqc.ops.layout import join_heads, take_heads, transpose, view
+from gsqc.ops.layout import join_leading, take_leading, transpose, view
 from gsqc.ops.linear import linear
 from gsqc.ops.softmax import softmax, softmax_grad
 
@@ -86,7 +86,7 @@ class _Split:
         for call in self.calls:
             for arg in call.all_input_nodes:
                 if arg not in made:
-                    made[arg] = add_call(self.graph, take_heads, arg, start=start, count=count)
+                    made[arg] = add_call(self.graph, take_leading, arg, start=start, count=count)
             attributes = dict(call.kwargs)
             for name in {"shape", "exponent_shape"} & set(attributes):
                 attributes[name] = (count, *attributes[name][1:])  # type: ignore[misc, index]
@@ -100,7 +100,7 @@ class _Split:
             parts = [self._part(start, count) for start in range(0, self.heads, count)]
             for call in self.calls:
                 if any(user not in inside for user in call.users):
-                    joined = add_call(self.graph, join_heads, *(part[call] for part in parts))
+                    joined = add_call(self.graph, join_leading, *(part[call] for part in parts))
                     call.replace_all_uses_with(joined, delete_user_cb=lambda user: user not in inside)
         for call in reversed(self.calls):
             self.graph.erase_node(call)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gsqc.graph import Function, is_call, shape_of
-from gsqc.ops.layout import join_heads
+from gsqc.ops.layout import join_leading
 from gsqc.ops.softmax import softmax, softmax_grad
 from gsqc.optim import OPTIMIZERS
 from gsqc.passes import split_attention
@@ -69,7 +69,7 @@ def test_no_part_of_the_scores_is_kept_for_backward(monkeypatch: pytest.MonkeyPa
 
 def test_only_what_leaves_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     functions = toy(monkeypatch, 0).functions
-    joined = {n: sum(is_call(c, join_heads) for c in functions[n].calls()) for n in functions}
+    joined = {n: sum(is_call(c, join_leading) for c in functions[n].calls()) for n in functions}
     assert joined["block_forward"] == 1  # o
     assert joined["block_backward"] == 3  # dq, dk, dv
 

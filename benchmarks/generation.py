@@ -3,7 +3,8 @@
 
     python benchmarks/generation.py --tokens 64 --json
 
-Both sides take the same prompt of random tokens and give the same number of new ones, in processes of their own.
+Both sides take the same prompt of random tokens and give the same number of new ones, in processes of their own. A
+second figure is the speed at which a long prompt is read: the time to the first token after --prompt tokens.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,40 +24,54 @@ sys.path.insert(0, str(Path(__file__).parent))
 from step_time import peak_rss_bytes, prepare
 
 PROMPT = [(7919 * k + 13) % 49152 for k in range(16)]
+Speeds = dict[str, float]
 
 
-def gsqc_side(folder: Path, tokens: int, threads: int) -> float:
-    """Tokens per second, the prompt included in the time."""
+def speeds(generate: Callable[[list[int], int], int], tokens: int, prompt: int) -> Speeds:
+    """Tokens per second, the short prompt included in the time; tokens of a long prompt per second, the least of 3."""
+    generate(PROMPT, 2)
+    start = time.perf_counter()
+    assert generate(PROMPT, tokens) == tokens
+    speed = tokens / (time.perf_counter() - start)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        generate([(7919 * k + 13) % 49152 for k in range(prompt)], 1)
+        seconds.append(time.perf_counter() - start)
+    return {"tokens_per_second": speed, "prompt_tokens_per_second": prompt / min(seconds)}
+
+
+def gsqc_side(folder: Path, tokens: int, prompt: int, threads: int) -> Speeds:
+    """gsqc."""
     from gsqc.runtime.session import Session
 
     session = Session(folder / "model.gsqc", threads=threads)
     session.bundle.manifest["model"]["eos_token_id"] = None  # so that both sides give all tokens
-    list(session.generate(PROMPT, 2))
-    start = time.perf_counter()
-    count = len(list(session.generate(PROMPT, tokens)))
-    assert count == tokens
-    return count / (time.perf_counter() - start)
+    return speeds(lambda start, count: len(list(session.generate(start, count))), tokens, prompt)
 
 
-def torch_side(folder: Path, tokens: int, threads: int) -> float:
-    """Tokens per second, the prompt included in the time."""
+def torch_side(folder: Path, tokens: int, prompt: int, threads: int) -> Speeds:
+    """transformers."""
     import torch
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(threads)
     model = AutoModelForCausalLM.from_pretrained(folder / "torch", dtype=torch.float32).eval()
-    prompt = torch.tensor([PROMPT])
-    options = {"do_sample": False, "use_cache": True, "pad_token_id": 0, "attention_mask": torch.ones_like(prompt)}
-    model.generate(prompt, max_new_tokens=2, min_new_tokens=2, **options)
-    start = time.perf_counter()
-    model.generate(prompt, max_new_tokens=tokens, min_new_tokens=tokens, **options)
-    return tokens / (time.perf_counter() - start)
+
+    def generate(start: list[int], count: int) -> int:
+        given = torch.tensor([start])
+        options = {"do_sample": False, "use_cache": True, "pad_token_id": 0, "attention_mask": torch.ones_like(given)}
+        made = model.generate(given, max_new_tokens=count, min_new_tokens=count, **options)
+        return int(made.shape[1]) - len(start)
+
+    return speeds(generate, tokens, prompt)
 
 
 def run_side(side: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """One side in a process of its own."""
     command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--tokens", str(args.tokens)]
-    done = subprocess.run([*command, "--threads", str(args.threads)], capture_output=True, text=True, check=False)
+    command += ["--threads", str(args.threads), "--prompt", str(args.prompt)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{side} failed:\n{done.stderr[-2000:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -66,6 +82,7 @@ def main() -> None:
     """The comparison, or with --side one side of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--prompt", type=int, default=192, help="tokens of the long prompt, fewer than --seq")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--bits", default="4-8-8")
@@ -77,22 +94,27 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
-        speed = (gsqc_side if args.side == "gsqc" else torch_side)(args.folder, args.tokens, args.threads)
-        print(json.dumps({"tokens_per_second": speed, "peak_rss_bytes": peak_rss_bytes()}))
+        run = gsqc_side if args.side == "gsqc" else torch_side
+        figures = run(args.folder, args.tokens, args.prompt, args.threads)
+        print(json.dumps({**figures, "peak_rss_bytes": peak_rss_bytes()}))
         return
     with tempfile.TemporaryDirectory(prefix="gsqc-generation-") as name:
         folder = Path(name)
         prepare(folder, args)
         rounds = [{side: run_side(side, folder, args) for side in ("gsqc", "torch")} for _ in range(args.rounds)]
-    key = "tokens_per_second"
     result = {side: {k: statistics.median(r[side][k] for r in rounds) for k in rounds[0][side]} for side in rounds[0]}
-    ratio = statistics.median(r["gsqc"][key] / r["torch"][key] for r in rounds)
+    ratios = {
+        name: statistics.median(r["gsqc"][key] / r["torch"][key] for r in rounds)
+        for name, key in (("speed_ratio", "tokens_per_second"), ("prompt_ratio", "prompt_tokens_per_second"))
+    }
     if args.json:
-        print(json.dumps({"speed_ratio": ratio, **result}))
+        print(json.dumps({**ratios, **result}))
         return
     for side, values in result.items():
-        print(f"{side:6s} {values[key]:6.1f} tokens/s   peak RSS {values['peak_rss_bytes'] / 1e6:.0f} MB")
-    print(f"speed_ratio {ratio:.2f}")
+        spoken, read = values["tokens_per_second"], values["prompt_tokens_per_second"]
+        memory = values["peak_rss_bytes"] / 1e6
+        print(f"{side:6s} {spoken:6.1f} tokens/s   prompt of {args.prompt}: {read:6.0f} tokens/s   RSS {memory:.0f} MB")
+    print(", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
 
 
 if __name__ == "__main__":

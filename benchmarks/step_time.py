@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One LoRA step of SmolLM2-135M: gsqc against PyTorch float32 + peft, on the same work, in one run.
+"""One LoRA step of SmolLM2-135M: gsqc against PyTorch float32 + peft, or ONNX Runtime training, on the same work.
 
     python benchmarks/step_time.py --against torch --bits 4-8-8 --seq 256 --json
+    python benchmarks/step_time.py --against ort --ort-python ~/ort/bin/python     # step_time_ort.py says how to get it
 
 The work: rank 16 on all seven linears, one sequence, loss on all tokens, AdamW, real weights. Each round runs both
 sides in processes of their own, one after the other, on the same threads; reported are medians over the rounds, and the
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 MODEL = "smollm2-135m"
-SIDES = ("gsqc", "torch", "torch-checkpoint")
+SIDES = ("gsqc", "torch", "torch-checkpoint", "ort")
 
 
 def peak_rss_bytes() -> int:
@@ -104,32 +105,6 @@ def op_times(session: Any) -> dict[str, Any]:
     return {"op_shares": shares, "matmul_gmacs": speeds, "gmacs": main}
 
 
-def torch_side(folder: Path, seq: int, steps: int, threads: int, checkpoint: bool) -> dict[str, Any]:
-    """PyTorch float32 + peft."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    if checkpoint:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.enable_input_require_grads()
-    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=names, lora_dropout=0.0))
-    model.train()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
-    tokens = torch.randint(0, model.config.vocab_size, (1, seq))
-
-    def step() -> None:
-        optimizer.zero_grad()
-        model(input_ids=tokens, labels=tokens, use_cache=False).loss.backward()
-        optimizer.step()
-
-    return timed(step, steps)
-
-
 def prepare(folder: Path, args: argparse.Namespace) -> None:
     """The bundle, and the same weights as a Hugging Face directory."""
     import torch
@@ -163,15 +138,29 @@ def prepare(folder: Path, args: argparse.Namespace) -> None:
     model.save_pretrained(folder / "torch")
 
 
+def run_python(command: list[str], what: str, **environment: str) -> str:
+    """Run a command and return what it prints; end with its last lines if it fails."""
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{what} failed:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def prepare_ort(folder: Path, args: argparse.Namespace) -> None:
+    """The training artifacts of the Hugging Face directory."""
+    import step_time_ort
+
+    step_time_ort.export_forward(folder / "torch", folder / "ort", args.seq)
+    run_python([args.ort_python, step_time_ort.__file__, str(folder / "ort")], "onnxruntime-training")
+
+
 def run_side(side: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """One side in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--seq", str(args.seq)]
+    python = args.ort_python if side == "ort" else sys.executable
+    command = [python, __file__, "--side", side, "--folder", str(folder), "--seq", str(args.seq)]
     command += ["--steps", str(args.steps), "--threads", str(args.threads)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{side} failed:\n{done.stderr[-2000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    printed = run_python(command, side, OMP_NUM_THREADS=str(args.threads), HF_HUB_OFFLINE="1")
+    result: dict[str, Any] = json.loads(printed.splitlines()[-1])
     return result
 
 
@@ -224,6 +213,9 @@ def main() -> None:
         sys.exit(step_time_cuda.main(sys.argv[1:]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", choices=SIDES[1:], default="torch")
+    parser.add_argument(
+        "--ort-python", help="the Python of an environment with onnxruntime-training, for --against ort"
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: see step_time_cuda.py")
     parser.add_argument("--bits", default="4-8-8")
     parser.add_argument("--target", default="native")
@@ -237,14 +229,25 @@ def main() -> None:
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.against == "ort" and not (args.ort_python and os.access(args.ort_python, os.X_OK)):
+        parser.error("--against ort needs --ort-python PATH, a Python with onnxruntime-training (see step_time_ort.py)")
     if args.side == "gsqc":
         print(json.dumps(gsqc_side(args.folder / "model.gsqc", args.steps, args.threads)))
+    elif args.side == "ort":
+        import step_time_ort
+
+        print(json.dumps(timed(step_time_ort.ort_step(args.folder / "ort", args.seq, args.threads), args.steps)))
     elif args.side:
+        import step_time_torch
+
         checkpoint = args.side == "torch-checkpoint"
-        print(json.dumps(torch_side(args.folder / "torch", args.seq, args.steps, args.threads, checkpoint)))
+        step = step_time_torch.torch_step(args.folder / "torch", args.seq, args.threads, checkpoint)
+        print(json.dumps(timed(step, args.steps)))
     else:
         with tempfile.TemporaryDirectory(prefix="gsqc-step-time-") as folder:
             prepare(Path(folder), args)
+            if args.against == "ort":
+                prepare_ort(Path(folder), args)
             result = compare(Path(folder), args)
         print(json.dumps(result)) if args.json else print_table(result, args)
 

@@ -6,6 +6,7 @@ lower_model       float nodes become typed integer ops
 quantise_base     frozen weights become codes and the function that reads them
 add_lora          selected linears gain a trainable branch
 differentiate     forward saves, backward is generated
+split_attention   scores of some heads after the other, where those of all are large
 add_loss          final norm, logits and cross-entropy in chunks
 expand_linear     quantise, gse_matmul, to_row
 share_repeated    equal calls are made once
@@ -13,43 +14,49 @@ hoist_constants   what depends on frozen weights alone runs once per session
 add_optimizer     an update function per matrix shape
 add_clipping      the gradient's norm, and the scale that limits it
 lower_function    one kernel per call, memory planned
+list_buffers      what lives outside the arena
 build_schedules   the order of the calls, activations placed
 choose_recompute  how many blocks keep what their backward needs
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gsqc.formats import Spec, flatten
+from gsqc.formats import flatten
 from gsqc.graph import Function, format_function, value_of
 from gsqc.models.codes import Codes
-from gsqc.optim import CLIP_INPUTS, OPTIMIZERS
+from gsqc.optim import OPTIMIZERS
 from gsqc.options import CompileOptions
-from gsqc.passes.add_clipping import TOTAL, add_clipping, total_value
+from gsqc.passes.add_clipping import add_clipping
 from gsqc.passes.add_lora import add_lora
-from gsqc.passes.add_loss import add_loss, build_embed, table_spec
-from gsqc.passes.add_optimizer import add_optimizer, state_values
-from gsqc.passes.build_schedules import ZEROS, Binding, build_schedules
+from gsqc.passes.add_loss import add_loss, build_embed, build_logits, table_spec
+from gsqc.passes.add_optimizer import add_optimizer
+from gsqc.passes.build_schedules import GENERATION, build_schedules
 from gsqc.passes.choose_recompute import choose_recompute
 from gsqc.passes.differentiate import differentiate
 from gsqc.passes.expand_linear import expand_linear
 from gsqc.passes.hoist_constants import hoist_constants
+from gsqc.passes.list_buffers import list_buffers
 from gsqc.passes.lower_function import KernelTable, lower_function
 from gsqc.passes.lower_model import lower_model, short_name
 from gsqc.passes.outline_blocks import Outline
 from gsqc.passes.quantise_base import quantise_base
+from gsqc.passes.schedule_builder import Binding
 from gsqc.passes.share_repeated import share_repeated
+from gsqc.passes.split_attention import split_attention
 from gsqc.plan import Plan, SchedulePlan, TensorPlan, tensor_names
+from gsqc.targets.arm_npu.accelerators import TARGET as NPU
 
 if TYPE_CHECKING:
     from gsqc.capture import CapturedModel
 
 Shape = tuple[int, int]
+PREFILL_TOKENS = 32
+"""Tokens of a prompt that are read at once."""
 
 
 @dataclass
@@ -97,21 +104,34 @@ def _block_functions(
     adapters = {n.name: tuple(value_of(n).shape) for n in block.placeholders.values() if "trainable" in n.meta}
     forward, backward = differentiate(block)
     dump("differentiate", forward, backward)
+    dump("split_attention", split_attention(forward), split_attention(backward))
     return {"block_forward": forward, "block_backward": backward}, adapters
 
 
-def _decode_function(
-    captured: CapturedModel, outline: Outline, codes: dict[str, Codes], options: CompileOptions
+def _cached_block(
+    name: str,
+    tokens: int,
+    captured: CapturedModel,
+    outline: Outline,
+    codes: dict[str, Codes],
+    options: CompileOptions,
 ) -> Function:
-    """The block for one token after another, with the keys and values of the earlier ones in a cache."""
+    """The block for the next tokens, with the keys and values of the earlier ones in a cache."""
     config = captured.config
     shapes = {n.meta["parameter"]: tuple(n.meta["shape"]) for n in outline.block_parameters}
-    sizes = {"tokens": 1, "hidden": config.hidden, "head_dim": config.head_dim, "cached": options.sequence_length}
+    sizes = {"tokens": tokens, "hidden": config.hidden, "head_dim": config.head_dim, "cached": options.sequence_length}
     block = lower_model(outline, **sizes, shapes=shapes, bits=options.bits)
     by_name = {short_name(n.meta["parameter"]): codes[n.meta["parameter"]] for n in outline.block_parameters}
     add_lora(quantise_base(block, by_name), options.adapter)
-    block.name = "block_decode"
+    block.name = name
     return block
+
+
+def _generation_tokens(options: CompileOptions) -> dict[str, int]:
+    """How many tokens each schedule of generation reads at once. The NPU has no prefill: Vela would take too long."""
+    prefill = min(PREFILL_TOKENS, options.sequence_length)
+    chunk = prefill > 1 and not options.target.startswith(NPU)
+    return {"decode": 1, **({"prefill": prefill} if chunk else {})}
 
 
 def _each(functions: dict[str, Function], change: Callable[[Function], Function], name: str, dump: Dump) -> None:
@@ -130,83 +150,28 @@ def build_functions(
     for head in add_loss(**sizes, eps=config.rms_norm_eps):
         functions[head.name] = head
     functions["embed"] = build_embed("embed", **sizes)
-    functions["embed_decode"] = build_embed("embed_decode", **{**sizes, "tokens": 1})
-    decode = functions["block_decode"] = _decode_function(captured, outline, codes, options)
+    cached = []
+    for name, n in _generation_tokens(options).items():
+        embed, block, logits, *_ = GENERATION[name]
+        functions[embed] = build_embed(embed, **{**sizes, "tokens": n})
+        functions[block] = _cached_block(block, n, captured, outline, codes, options)
+        functions[logits] = build_logits(logits, **{**sizes, "tokens": n}, eps=config.rms_norm_eps)
+        cached.append(functions[block])
     dump("add_loss", *functions.values())
     _each(functions, expand_linear, "expand_linear", dump)
     _each(functions, share_repeated, "share_repeated", dump)
     # The head's operands are made chunk by chunk at each use: that costs 0.3 % of a step, and holding them 29 MB.
     training = [functions["block_forward"], functions["block_backward"]] if options.weights == "fast" else []
-    functions["block_prepare"] = hoist_constants("block_prepare", [*training, decode])
-    for node in decode.placeholders.values():
+    functions["block_prepare"] = hoist_constants("block_prepare", [*training, *cached])
+    for node in (n for block in cached for n in block.placeholders.values()):
         node.meta["frozen"] = "trainable" in node.meta  # while tokens are generated the adapter does not change
-    functions["block_prepare_decode"] = hoist_constants("block_prepare_decode", [decode], "adapter")
+    functions["block_prepare_decode"] = hoist_constants("block_prepare_decode", cached, "adapter")
     dump("hoist_constants", *functions.values())
     updates = add_optimizer(OPTIMIZERS[options.optimizer], list(adapters.values()))
     dump("add_optimizer", *updates.values())
     clipping = add_clipping(list(adapters.values()))
     dump("add_clipping", *clipping.values())
     return {**functions, **updates, **clipping}, adapters
-
-
-def _collect_buffers(step: Step, functions: dict[str, Function], outline: Outline, options: CompileOptions) -> None:
-    """Every tensor that lives outside the arena, by kind."""
-    buffers: dict[str, dict[str, TensorPlan]] = {
-        kind: {} for kind in ("base", "prepared", "state", "gradient", "cache", "input", "output")
-    }
-
-    def put(kind: str, name: str, value: object) -> None:
-        for tensor, spec in zip(tensor_names(name, value), flatten(value), strict=True):
-            count = 1
-            for n in spec.shape:
-                count *= n
-            buffers[kind][tensor] = TensorPlan(spec.dtype, count)
-
-    # With small weights only generation has operands that are made ahead: they come and go as its cache does.
-    prepared = "prepared" if options.weights == "fast" else "cache"
-    for function in functions.values():
-        layers = range(len(outline.parameters)) if function.name.startswith("block") else [None]
-        for layer in layers:
-            _collect_function(function, layer, outline, prepared, put)
-    optimizer = OPTIMIZERS[options.optimizer]
-    for name, shape in step.adapters.items():
-        put("state", name, _int32(shape))
-        for state, value in state_values(optimizer, shape).items():
-            put("state", f"{name}.{state}", value)
-        for limb in ("high", "low"):
-            put("gradient", f"{name}_grad_{limb}", _int32(shape))
-    put("gradient", TOTAL, total_value())
-    put("input", ZEROS, _int32(max(step.adapters.values(), key=math.prod)))
-    for name in (*optimizer.inputs, *CLIP_INPUTS):
-        put("input", name, _int32((1, 1)))
-    for name in ("tokens", "labels", "weights"):
-        put("input", name, _int32((options.sequence_length,)))
-    for name in ("token", "position"):
-        put("input", name, _int32((1,)))
-    put("output", "loss", _int32((options.sequence_length,)))
-    for name, node in functions["head_logits"].results.items():
-        put("output", name, value_of(node))
-    step.plan.buffers = buffers
-
-
-def _int32(shape: tuple[int, ...]) -> Spec:
-    return Spec(shape, "int32")
-
-
-def _collect_function(
-    function: Function, layer: int | None, outline: Outline, prepared: str, put: Callable[..., None]
-) -> None:
-    prefix = "head" if layer is None else f"layers.{layer}"
-    for name, node in function.placeholders.items():
-        meta = node.meta
-        if "array" in meta and layer is not None:
-            put("base", f"{outline.parameters[layer][meta['position']]}.{meta['array']}", value_of(node))
-        elif "constant" in meta:
-            put("base", meta["constant"], value_of(node))
-        elif meta.get("prepared"):
-            put(prepared, f"{prefix}.{name}", value_of(node))
-        elif meta.get("cache"):
-            put("cache", f"{prefix}.{name}", value_of(node))
 
 
 def lower_step(
@@ -224,7 +189,7 @@ def lower_step(
     step = Step(Plan(), KernelTable(), by_name)
     step.plan.functions = {name: lower_function(f, step.kernels) for name, f in functions.items()}
     step.plan.kernels = step.kernels.plans
-    _collect_buffers(step, functions, outline, options)
+    step.plan.buffers = list_buffers(functions, step.adapters, outline, options)
     config = captured.config
     for table in set(tables.values()):
         value = table_spec(config.vocabulary, config.hidden)

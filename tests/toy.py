@@ -157,6 +157,7 @@ def build_toy(
         adapter=AdapterOptions(rank=8, alpha=16, linears=linears),
         optimizer=optimizer,
         recompute="none",
+        target="x86-64",
         weights="fast",
     )
     functions, adapters = build_functions(captured, outline, codes, options, Dump(dump))

@@ -71,6 +71,25 @@ def _join_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
 
 
 @op(Kind.VIEW)
+def take_leading(b: Builder, x: Row, *, start: int, count: int) -> Row:
+    """x [N, ...] -> [start, start + count) of its first axis: a part of the same memory. A shared exponent stays."""
+
+    def take(t: Tensor) -> Tensor:
+        rest = t.shape[1:]
+        part: Tensor = t if t.shape[0] == 1 else t.slice((start, *(0,) * len(rest)), (count, *rest))
+        return part
+
+    return Row(take(x.m), take(x.e), x.bits)
+
+
+@op(Kind.LAYOUT)
+def join_leading(b: Builder, *parts: Row) -> Row:
+    """Parts [N1, ...], [N2, ...], … of the same bits -> [N1 + N2 + …, ...]: undoes take_leading."""
+    m, e = (b.concat([getattr(p, field) for p in parts], 0) for field in ("m", "e"))
+    return Row(m, e, parts[0].bits)
+
+
+@op(Kind.VIEW)
 def table_rows(b: Builder, table: Gse, *, start: int, count: int) -> Gse:
     """Rows [start, start + count) of a GSE table: a part of the same memory."""
     m, d, e = (t.slice((start, 0), (count, t.shape[1])) for t in (table.m, table.d, table.e))
@@ -90,6 +109,12 @@ def column_exponents(b: Builder, w: Gse) -> Tensor:
     shape = w.e.shape
     exponents: Tensor = w.e.reshape(*shape[:-2], 1, shape[-2])
     return exponents
+
+
+@op(Kind.VIEW)
+def pick(b: Builder, x: Tensor, *, index: int, rank: int) -> Tensor:
+    """An element of a bare tensor [N], as [1, …, 1] of some rank."""
+    return x.slice((index,), (1,)).reshape(*(1,) * rank)
 
 
 @op(Kind.VIEW)
@@ -123,3 +148,10 @@ def _split_cases(rng: np.random.Generator) -> Iterator[Case]:
 def _join_cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("heads", [_row(rng, (7, 3, 16), (7, 3, 1), 16)])
     yield Case("ragged", [_row(rng, (5, 3, 6), (5, 3, 1), 16)])
+
+
+@cases(join_leading)
+def _join_leading_cases(rng: np.random.Generator) -> Iterator[Case]:
+    parts = [_row(rng, (heads, 7, 16), (heads, 7, 1), 16) for heads in (1, 3, 2)]
+    yield Case("heads", parts)
+    yield Case("columns", [_row(rng, (1, 5, 33), (1, 5, 1), 24) for _ in range(2)])

@@ -44,7 +44,7 @@ def softmax(b: Builder, scores: Row, *, scale: float) -> Row:
 
 @op(Kind.ROW)
 def softmax_at(b: Builder, scores: Row, position: Tensor, *, scale: float) -> Row:
-    """softmax of rows that all stand at `position` int32 [1, …, 1]: column j counts only if j ≤ position."""
+    """softmax of rows at `position` int32 [1, …, 1], or [1, …, T, 1] for each: column j counts only if j ≤ position."""
     return _causal(b, scores, position, scale)
 
 
@@ -102,6 +102,8 @@ def _at_cases(rng: np.random.Generator) -> Iterator[Case]:
     ):
         at = np.full((1, 1, 1, 1), position, np.int32)
         yield Case(name, [random_row(rng, shape, 24), at], {"scale": 0.125})
+    at = np.array([[[[7], [8], [9], [9]]]], np.int32)
+    yield Case("several", [random_row(rng, (2, 3, 4, 40), 24), at], {"scale": 0.125})
 
 
 @cases(softmax_grad)

@@ -4,7 +4,7 @@
 before:  loss = cross_entropy(linear(rms_norm(x), table), labels)
 after:   head_forward(x, labels, table)        -> loss per token, what backward needs
          head_backward(saved, weights, table)  -> dx      the logits are made again, chunk by chunk
-         head_logits(x, table)                 -> the logits of one token
+         head_logits(x, table)                 -> the logits of one token, or of the last of a chunk
 
 The gradient of the loss spans 20 octaves, so each chunk of P has its own row exponents, and the one-hot is taken out:
 dh = Σ over chunks of P·W, minus the label's row of W (design.md, "The loss's gradient").
@@ -27,7 +27,7 @@ from gsqc.ops.cross_entropy import (
     cross_entropy_start,
 )
 from gsqc.ops.embedding import embedding, gse_row
-from gsqc.ops.layout import reshape, table_rows, transpose
+from gsqc.ops.layout import reshape, table_rows, take_leading, transpose
 from gsqc.ops.quantise import quantise
 from gsqc.ops.rms_norm import rms_norm, rms_norm_grad
 from gsqc.passes.expand_linear import emit_linear
@@ -118,17 +118,23 @@ def _backward(head: _Head) -> Function:
 def _logits(head: _Head, eps: float) -> Function:
     x = head.input("x", row_spec((head.tokens, head.hidden), 24))
     weight, table = head.norm_weight(), head.table()
+    if head.tokens > 1:
+        x = head.call(take_leading, x, start=head.tokens - 1, count=1)
     h, _, _ = head.call(rms_norm, x, weight, eps=eps)
     chunks = enumerate(_chunks(head.vocabulary))
     head.function.set_outputs({f"logits_{k}": head.logits(h, table, start, count) for k, (start, count) in chunks})
     return head.function
 
 
-def add_loss(*, tokens: int, hidden: int, vocabulary: int, eps: float) -> tuple[Function, Function, Function]:
-    """head_forward and head_backward for T tokens, and head_logits for one."""
-    counts = {"forward": tokens, "backward": tokens, "logits": 1}
-    heads = [_Head(f"head_{part}", count, hidden, vocabulary) for part, count in counts.items()]
-    return _forward(heads[0], eps), _backward(heads[1]), _logits(heads[2], eps)
+def add_loss(*, tokens: int, hidden: int, vocabulary: int, eps: float) -> tuple[Function, Function]:
+    """head_forward and head_backward for T tokens."""
+    forward, backward = (_Head(f"head_{part}", tokens, hidden, vocabulary) for part in ("forward", "backward"))
+    return _forward(forward, eps), _backward(backward)
+
+
+def build_logits(name: str, *, tokens: int, hidden: int, vocabulary: int, eps: float) -> Function:
+    """The logits of the last of T tokens."""
+    return _logits(_Head(name, tokens, hidden, vocabulary), eps)
 
 
 def build_embed(name: str, *, tokens: int, hidden: int, vocabulary: int) -> Function:

@@ -12,6 +12,7 @@ after:   prepare:  block_prepare × L                                        onc
          evaluate: embed, block_forward × L, head_forward
          prepare_decode: block_prepare_decode × L, the adapter's operands   once, when a generation starts
          decode:   embed_decode, block_decode × L, head_logits              one token
+         prefill:  embed_prefill, block_prefill × L, head_prefill           a chunk of a prompt
 
 What a block's forward saves has a place of its own, or one that it shares with others; those run forward again before
 their backward (choose_recompute says which).
@@ -21,110 +22,25 @@ ensures: an activation's place is free outside its life; what forward saves live
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 
 from gsqc.graph import Function, value_of
 from gsqc.passes.add_clipping import squares_name
 from gsqc.passes.add_optimizer import update_name
-from gsqc.passes.plan_memory import Lifetime, plan_memory
-from gsqc.plan import COPY, FunctionPlan, Reference, SchedulePlan, TensorPlan, tensor_names
+from gsqc.passes.schedule_builder import Bind, Binding, ScheduleBuilder
+from gsqc.plan import FunctionPlan, SchedulePlan, TensorPlan, tensor_names
 
 ZEROS = "zeros"
 """The buffer of the zeros that a sum begins with; as large as the largest adapter matrix."""
 
+GENERATION = {
+    "decode": ("embed_decode", "block_decode", "head_logits", "token", "position"),
+    "prefill": ("embed_prefill", "block_prefill", "head_prefill", "chunk", "chunk_positions"),
+}
+"""The functions of a schedule that reads the next tokens, and its inputs: the tokens, and their positions."""
+
 Adapters = dict[str, tuple[int, int]]
 """The adapter matrices of one layer: name and shape."""
-
-Bind = Callable[[str], str]
-"""From the name of a placeholder or result to the name of the buffer that it is bound to."""
-
-
-@dataclass
-class ScheduleBuilder:
-    """Collects calls; every buffer that is not in `outside` is an activation."""
-
-    functions: dict[str, Function]
-    plans: dict[str, FunctionPlan]
-    outside: dict[str, TensorPlan]
-    calls: list[tuple[str, dict[str, Reference]]] = field(default_factory=list)
-    activations: dict[str, TensorPlan] = field(default_factory=dict)
-
-    def call(self, name: str, bind: Bind) -> None:
-        """Call a function with each placeholder and result bound to the buffer that `bind` names."""
-        function, plan = self.functions[name], self.plans[name]
-        bindings = {}
-        for value_name, node in [*function.placeholders.items(), *function.results.items()]:
-            ports = tensor_names(value_name, value_of(node))
-            for port, buffer in zip(ports, tensor_names(bind(value_name), value_of(node)), strict=True):
-                tensor = plan.ports[port]
-                if buffer not in self.outside:
-                    written = value_name in function.results or buffer in self.activations
-                    assert written, f"{name} reads {buffer}, which nothing writes"
-                    self.activations[buffer] = TensorPlan(tensor.dtype, tensor.count)
-                bindings[port] = Reference(buffer, 0, tensor.count)
-        self.calls.append((name, bindings))
-
-    def copy(self, source: str, target: str) -> None:
-        """Copy an activation to a buffer of the same size."""
-        count = self.outside[target].count
-        self.calls.append((COPY, {"source": Reference(source, 0, count), "target": Reference(target, 0, count)}))
-
-    def build(self) -> SchedulePlan:
-        """The schedule with its activations placed."""
-        first: dict[str, int] = {}
-        last: dict[str, int] = {}
-        for k, (_, bindings) in enumerate(self.calls):
-            for reference in bindings.values():
-                first.setdefault(reference.name, k)
-                last[reference.name] = k
-        lifetimes = [Lifetime(n, t.size_bytes, first[n], last[n]) for n, t in self.activations.items()]
-        offsets, size = plan_memory(lifetimes)
-        placed = {n: TensorPlan(t.dtype, t.count, offsets[n]) for n, t in self.activations.items()}
-        return SchedulePlan(placed, size, self.calls)
-
-
-@dataclass(frozen=True)
-class Binding:
-    """How the placeholders of block and head functions find their buffers."""
-
-    functions: dict[str, Function]
-    parameters: list[list[str]]
-    tables: dict[str, str]
-    norm: str
-    kept: int | None = None
-    prepare_weights: bool = True
-
-    def recomputes(self, layer: int) -> bool:
-        """Whether a layer's forward runs again before its backward."""
-        return self.kept is not None and layer < len(self.parameters) - 1 - self.kept
-
-    def has_own_place(self, layer: int) -> bool:
-        """Whether what a layer saves has a place of its own: the last layer's is free to share, it is used at once."""
-        return not self.recomputes(layer) and (self.kept is None or layer < len(self.parameters) - 1)
-
-    def layer(self, name: str, layer: int, activations: dict[str, str]) -> Bind:
-        """The binding of one block function for one layer."""
-        placeholders = self.functions[name].placeholders
-
-        def bind(value: str) -> str:
-            if value in activations:
-                return activations[value]
-            meta = placeholders[value].meta if value in placeholders else {}
-            if "array" in meta:
-                return f"{self.parameters[layer][meta['position']]}.{meta['array']}"
-            if value.startswith("saved_") and not self.has_own_place(layer):
-                return value
-            return str(meta.get("constant", f"layers.{layer}.{value}"))
-
-        return bind
-
-    def head(self, name: str, activations: dict[str, str]) -> Bind:
-        """The binding of embed and of the head's functions."""
-        table = self.tables["embed" if name.startswith("embed") else "head"]
-        fixed = {"table": table, "norm": self.norm}
-        return lambda value: activations.get(value) or fixed.get(value) or (f"head.{value}")
 
 
 def _forward(schedule: ScheduleBuilder, binding: Binding, layers: int) -> None:
@@ -133,19 +49,20 @@ def _forward(schedule: ScheduleBuilder, binding: Binding, layers: int) -> None:
         schedule.call("block_forward", binding.layer("block_forward", k, {"x": f"x.{k}", "x_out": f"x.{k + 1}"}))
 
 
-def _decode(schedule: ScheduleBuilder, binding: Binding, layers: int) -> None:
-    """One token through the model; new caches are copied over the old ones."""
-    schedule.call("embed_decode", binding.head("embed_decode", {"tokens": "token", "x": "x.0"}))
+def _generate(schedule: ScheduleBuilder, binding: Binding, layers: int, name: str) -> None:
+    """The next tokens through the model; new caches are copied over the old ones."""
+    embed, block, logits, tokens, positions = GENERATION[name]
+    schedule.call(embed, binding.head(embed, {"tokens": tokens, "x": "x.0"}))
     for k in range(layers):
-        names = {"x": f"x.{k}", "x_out": f"x.{k + 1}", "position": "position"}
-        schedule.call("block_decode", binding.layer("block_decode", k, names))
-        for result, node in schedule.functions["block_decode"].results.items():
+        names = {"x": f"x.{k}", "x_out": f"x.{k + 1}", "position": positions}
+        schedule.call(block, binding.layer(block, k, names))
+        for result, node in schedule.functions[block].results.items():
             if result != "x_out":
                 targets = tensor_names(f"layers.{k}.{result.removesuffix('_out')}", value_of(node))
                 for source, target in zip(tensor_names(f"layers.{k}.{result}", value_of(node)), targets, strict=True):
                     schedule.copy(source, target)
-    chunks = {n: n for n in schedule.functions["head_logits"].results}
-    schedule.call("head_logits", binding.head("head_logits", {"x": f"x.{layers}", **chunks}))
+    chunks = {n: n for n in schedule.functions[logits].results}
+    schedule.call(logits, binding.head(logits, {"x": f"x.{layers}", **chunks}))
 
 
 def _head_names(layers: int) -> dict[str, str]:
@@ -162,7 +79,7 @@ def build_schedules(
 ) -> dict[str, SchedulePlan]:
     """The schedules by name. `adapters` are the matrices of one layer with their shapes."""
     layers = len(binding.parameters)
-    prepare, evaluate, prepare_decode, decode = (ScheduleBuilder(functions, plans, outside) for _ in range(4))
+    prepare, evaluate, prepare_decode = (ScheduleBuilder(functions, plans, outside) for _ in range(3))
     for k in range(layers):
         weights = prepare if binding.prepare_weights else prepare_decode
         weights.call("block_prepare", binding.layer("block_prepare", k, {}))
@@ -170,9 +87,12 @@ def build_schedules(
             prepare_decode.call("block_prepare_decode", binding.layer("block_prepare_decode", k, {}))
     _forward(evaluate, binding, layers)
     evaluate.call("head_forward", binding.head("head_forward", _head_names(layers)))
-    _decode(decode, binding, layers)
-    built = {"prepare": prepare, "evaluate": evaluate, "prepare_decode": prepare_decode, "decode": decode}
-    built |= {n: ScheduleBuilder(functions, plans, outside) for n in ("train", "gradient", "clip", "update")}
+    generating = [name for name, (embed, *_) in GENERATION.items() if embed in functions]
+    built = {"prepare": prepare, "evaluate": evaluate, "prepare_decode": prepare_decode}
+    others = (*generating, "train", "gradient", "clip", "update")
+    built |= {n: ScheduleBuilder(functions, plans, outside) for n in others}
+    for name in generating:
+        _generate(built[name], binding, layers, name)
     _train(built["train"], binding, adapters, update_inside=True)
     _train(built["gradient"], binding, adapters, update_inside=False)
     _clip(built["clip"], adapters, layers)

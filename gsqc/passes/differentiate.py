@@ -5,7 +5,8 @@ before:  block(x, weights) -> x_out
 after:   block_forward(x, weights) -> x_out, saved…      block_backward(dx_out, saved…, weights, grads) -> dx, grads…
 
 requires: add_lora
-ensures: what backward needs is saved by forward, or made again where it comes from weights alone or is a view
+ensures: what backward needs is saved by forward, or made again where it comes from weights alone, is a view, or is
+         marked with `meta["recompute"]`
 """
 
 from __future__ import annotations
@@ -88,13 +89,13 @@ class _ReverseWalk:
     # ---- the walk
 
     def forward_value(self, node: Node) -> Node:
-        """The backward graph's node for a forward value: a copy, a weight, or a saved tensor."""
+        """The backward graph's node for a forward value: made again, a weight, or a saved tensor."""
         if node in self.copies:
             return self.copies[node]
         is_view = isinstance(node.target, Op) and node.target.kind is Kind.VIEW
         if node.op == "placeholder":
             copy = self._placeholder(node.name, node)
-        elif node in self.from_weights or is_view or is_call(node, transpose):
+        elif node in self.from_weights or is_view or is_call(node, transpose) or node.meta.get("recompute"):
             args = [self.forward_value(a) for a in node.args]  # type: ignore[arg-type]
             copy = self.call(node.target, *args, **node.kwargs)  # type: ignore[arg-type]
         else:

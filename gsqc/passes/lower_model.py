@@ -25,7 +25,9 @@ from gsqc.ops.rope import rope
 from gsqc.ops.silu_gate import silu_gate
 from gsqc.ops.softmax import softmax, softmax_at
 from gsqc.options import Bits
+from gsqc.passes.lower_chunk_attention import lower_chunk_attention
 from gsqc.passes.outline_blocks import Outline
+from gsqc.passes.split_attention import is_large
 
 ATTENTION_BITS = 8
 """Attention and the head keep 8 bits whatever `--bits` says: they are a few percent of the work (facts: numerics)."""
@@ -78,6 +80,8 @@ class _Lowering:
         """Heads that share a key-value head are rows of one product, so that nothing is repeated."""
         q, k, v = self.args(node)
         heads, tokens, width = shape_of(q)
+        if self.cached is not None and tokens > 1:
+            return self.chunk_attention(q, k, v, node.kwargs["scale"])
         if self.cached is not None:
             k, v = (self.remember(name, new) for name, new in (("keys", k), ("values", v)))
         groups = shape_of(k)[0]
@@ -91,12 +95,15 @@ class _Lowering:
         rows = (groups, shared * tokens)
         q = add_call(self.graph, view, q, shape=(*rows, width), exponent_shape=(*rows, 1))
         scores = product(q, k, 24)
+        large = {"recompute": is_large(shape_of(scores))}
+        scores.meta.update(large)
         split, columns, scale = (groups, shared, tokens), shape_of(k)[1], float(node.kwargs["scale"])  # type: ignore[arg-type]
         scores = add_call(self.graph, view, scores, shape=(*split, columns), exponent_shape=(*split, 1))
         if self.cached is None:
             p = add_call(self.graph, softmax, scores, scale=scale)
         else:
             p = add_call(self.graph, softmax_at, scores, self.position(4), scale=scale)
+        p.meta.update(large)
         p = add_call(self.graph, view, p, shape=(*rows, columns), exponent_shape=(*rows, 1))
         o = product(p, add_call(self.graph, transpose, v, permutation=(0, 2, 1)), 16)
         out: Node = add_call(self.graph, view, o, shape=(heads, tokens, width), exponent_shape=(heads, tokens, 1))
@@ -107,12 +114,23 @@ class _Lowering:
         y: Node = add_call(self.graph, reshape, self.nodes[POSITION], shape=(1,) * rank)
         return y
 
-    def remember(self, name: str, new: Node) -> Node:
-        """The cache with the token's row in its place."""
+    def chunk_attention(self, q: Node, k: Node, v: Node, scale: Any) -> Node:
+        """Several tokens that join the caches."""
+        old = self.cache("keys", k), self.cache("values", v)
+        position, bits = self.nodes[POSITION], ATTENTION_BITS
+        out, keys, values = lower_chunk_attention(self.graph, q, (k, v), old, position, scale=float(scale), bits=bits)
+        self.caches |= {"keys_out": keys, "values_out": values}
+        return out
+
+    def cache(self, name: str, new: Node) -> Node:
+        """The placeholder of a cache of what `new` holds for its tokens."""
         heads, _, width = shape_of(new)
         assert self.cached is not None
-        old = self.input(name, row_spec((heads, self.cached, width), value_of(new).bits), cache=True)
-        cache: Node = add_call(self.graph, put_row, old, new, self.position(3))
+        return self.input(name, row_spec((heads, self.cached, width), value_of(new).bits), cache=True)
+
+    def remember(self, name: str, new: Node) -> Node:
+        """The cache with the token's row in its place."""
+        cache: Node = add_call(self.graph, put_row, self.cache(name, new), new, self.position(3))
         self.caches[f"{name}_out"] = cache
         return cache
 
@@ -124,12 +142,12 @@ class _Lowering:
             return add_placeholder(self.graph, name, value, **meta)
 
     def constant(self, node: Node, tokens: int, half_width: int) -> Node:
-        """A table with an entry per position; of one token, its own entry."""
+        """A table with an entry per position; where there is a cache, the entries of the tokens' positions."""
         value = Spec((1, self.cached or tokens, half_width), "int32")
         table = self.input(node.meta["constant"], value, constant=node.meta["constant"], frozen=True)
         if self.cached is None:
             return table
-        y: Node = add_call(self.graph, take_position, table, self.position(1))
+        y: Node = add_call(self.graph, take_position, table, self.nodes[POSITION])
         return y
 
     def merge_heads(self, node: Node) -> Node:
@@ -174,16 +192,15 @@ def lower_model(
 ) -> Function:
     """The decoder block as a typed function x: row24[T,hidden] -> x; `shapes` gives each parameter's shape by name.
 
-    With `cached`, the block of one token at a position below `cached`, which reads the keys and values of earlier ones:
+    With `cached`, the block of tokens at positions below `cached`, which read the keys and values of earlier ones:
     (x, position, keys, values) -> (x, keys, values).
     """
-    assert cached is None or tokens == 1
     function = Function("block")
     graph = function.graph
     lowering = _Lowering(function, bits, cached)
     lowering.nodes[outline.block_input] = add_placeholder(graph, "x", row_spec((tokens, hidden), 24))
     if cached is not None:
-        lowering.nodes[POSITION] = add_placeholder(graph, "position", Spec((1,), "int32"))
+        lowering.nodes[POSITION] = add_placeholder(graph, "position", Spec((tokens,), "int32"))
     for position, parameter in enumerate(outline.block_parameters):
         name = parameter.meta["parameter"]
         shape = shapes[name]

@@ -26,6 +26,11 @@ def require_session(plan: Plan, sequence_length: int, optimizer: OptimizerSpec) 
             raise BundleError(f"the bundle's plan has no schedule {schedule}", AGAIN)
     _require(plan, "input", dict.fromkeys(("tokens", "labels", "weights"), sequence_length))
     _require(plan, "input", dict.fromkeys((*optimizer.inputs, *CLIP_INPUTS, "token", "position"), 1))
+    if "prefill" in plan.schedules:
+        chunk = plan.buffers["input"]["chunk"].count if "chunk" in plan.buffers["input"] else 0
+        _require(plan, "input", dict.fromkeys(("chunk", "chunk_positions"), chunk))
+        if chunk < 2:
+            raise BundleError(f"the bundle's plan reads prompts by {chunk} tokens", AGAIN)
     _require(plan, "output", {"loss": sequence_length})
     for kind in ("base", "state", "cache"):
         if kind not in plan.buffers:

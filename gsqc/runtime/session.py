@@ -26,6 +26,7 @@ from gsqc.runtime.requirements import require_gradients, require_sequence, requi
 from gsqc.runtime.results import EvaluationResult, StepResult, mean_loss, mean_norm
 from gsqc.runtime.sampling import pick_token
 from gsqc.runtime.store import BEST, STATE, RunStore
+from gsqc.runtime.token_reader import TokenReader
 
 Array = npt.NDArray[Any]
 
@@ -209,23 +210,6 @@ class Session:
         mean = mean_loss(loss, weight)
         return EvaluationResult(mean, math.exp(mean), round(weight / WEIGHT_ONE))
 
-    # ----------------------------------------------------------------------------------------------------- generation
-
-    def _start(self) -> None:
-        """Forget all tokens, and take the adapter as it is now."""
-        for name in self.plan.buffers["cache"]:
-            self.executor.tensors[name].fill(0)
-        if "prepare_decode" in self.plan.schedules:
-            self.executor.run("prepare_decode")
-
-    def _feed(self, token: int, position: int) -> list[tuple[Array, int]]:
-        """The logits after one more token: for each chunk of the vocabulary its mantissas and their exponent."""
-        tensors = self.executor.tensors
-        tensors["token"][0], tensors["position"][0] = token, position
-        self.executor.run("decode")
-        chunks = sum(name.startswith("logits_") and name.endswith(".m") for name in tensors)
-        return [(tensors[f"logits_{k}.m"], int(tensors[f"logits_{k}.e"][0])) for k in range(chunks)]
-
     def generate(
         self, prompt: Sequence[int], max_tokens: int, temperature: Fraction = Fraction(0), seed: int = 0
     ) -> Iterator[int]:
@@ -240,20 +224,18 @@ class Session:
         if not all(0 <= t < vocabulary for t in prompt):
             raise DataError(f"tokens outside [0, {vocabulary - 1}]", "use the tokenizer of the bundle's model")
         end = self.bundle.manifest["model"].get("eos_token_id")
-        window, waiting = 0, [int(t) for t in prompt[-self.sequence_length :]]
+        reader = TokenReader(self.executor, self.plan)
+        waiting = [int(t) for t in prompt[-self.sequence_length :]]
         seen: list[int] = []
-        self._start()
+        reader.start()
         for number in range(max_tokens):
-            for token in waiting:
-                logits = self._feed(token, window)
-                seen.append(token)
-                window += 1
+            logits = reader.read(waiting)
+            seen += waiting
             token = pick_token(logits, temperature, seed, number)
             if token == end:
                 return
             yield token
             waiting = [token]
-            if window == self.sequence_length:
+            if reader.position == self.sequence_length:
                 waiting = [*seen[-(self.sequence_length // 2) :], token]
-                window = 0
-                self._start()
+                reader.start()

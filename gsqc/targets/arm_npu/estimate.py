@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 from gsqc.operators.trace import Node
@@ -48,16 +47,14 @@ def cycle_estimate(plan: Plan, program: Program, origins: dict[str, Node], outpu
     }
 
 
-def call_counts(plan: Plan, schedules: Iterable[str]) -> Counter[str]:
-    """How often each function runs in these schedules, one after the other."""
-    return Counter(
-        name for schedule in schedules if schedule in plan.schedules for name, _ in plan.schedules[schedule].calls
-    )
+def call_counts(plan: Plan) -> Counter[str]:
+    """How often each function runs in a step of one sequence, the updates among them."""
+    return Counter(name for name, _ in plan.schedules["train"].calls)
 
 
 def step_estimate(plan: Plan, programs: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The cycles of one training step of one sequence: each program's estimate times its calls."""
-    counts = call_counts(plan, ("train", "update"))
+    counts = call_counts(plan)
     kinds: Counter[str] = Counter()
     ops: Counter[str] = Counter()
     for name, entry in programs.items():

@@ -158,6 +158,7 @@ def build_toy(
         optimizer=optimizer,
         recompute="none",
         weights="fast",
+        prepares_head=False,
     )
     functions, adapters = build_functions(captured, outline, codes, options, Dump(dump))
     step = lower_step(functions, adapters, captured, outline, options, {"embed": TABLE, "head": TABLE}, NORM)

@@ -21,10 +21,11 @@ from gsqc.ops.quantise import quantise
 from gsqc.ops.registry import OPS, evaluate
 from gsqc.ops.rope import TABLE_FRACTION_BITS
 from gsqc.optim import OPTIMIZERS
-from gsqc.options import CompileOptions
+from gsqc.options import RECOMPUTE, CompileOptions
 from gsqc.passes.add_optimizer import state_values
 from gsqc.passes.outline_blocks import Outline, outline_blocks
 from gsqc.pipeline import Dump, Step, build_functions, lower_step
+from gsqc.plan import Plan
 from gsqc.targets.arm_npu.accelerators import TARGET as NPU
 from gsqc.targets.arm_npu.accelerators import NpuOptions, parse_accelerator
 from gsqc.targets.arm_npu.npu_code import add_npu_code
@@ -84,6 +85,11 @@ def _require_target(options: CompileOptions) -> None:
         require_target(options.target, runner=options.runner)
 
 
+def _plans(step: Step) -> dict[str, Plan]:
+    """The step's plan, and those that recompute more, by their values of --recompute."""
+    return {recompute: step.replan(recompute) for recompute in RECOMPUTE[RECOMPUTE.index(step.recompute) :]}
+
+
 def _add_code(
     bundle: BundleWriter, step: Step, options: CompileOptions, sources: dict[str, str], progress: Progress
 ) -> dict[str, Any]:
@@ -95,7 +101,9 @@ def _add_code(
     table = add_programs(bundle, programs)
     npu = _npu_options(options)
     if npu is not None:
-        return table | add_npu_code(bundle, step.plan, programs, npu, sources, progress)
+        fields = add_npu_code(bundle, _plans(step), programs, npu, sources, progress)
+        step.recompute, step.plan = fields["recompute"], step.replan(fields["recompute"])
+        return table | fields
     progress(f"compiling {len(step.kernels.plans)} kernels")
     return table | add_code(bundle, step.plan, options.target, runner=options.runner)
 
@@ -214,7 +222,7 @@ def _manifest(
         "sequence_length": options.sequence_length,
         "batch": options.batch,
         "seed": options.seed,
-        "recompute": options.recompute,
+        "recompute": step.recompute,
         "weights": options.weights,
         "operators": _operator_counts(step),
         "float_operators": sum(t.dtype.startswith("float") for t in _all_operators(step)),

@@ -12,6 +12,7 @@ from typing import Any
 from gsqc.errors import OptionError
 from gsqc.ops.accumulate import MAXIMUM_SEQUENCES
 from gsqc.optim import OPTIMIZERS
+from gsqc.targets.arm_npu.accelerators import TARGET as NPU
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 
 LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
@@ -131,6 +132,11 @@ class CompileOptions:
         problems = self._problems()
         if problems:
             raise OptionError("; ".join(problems), "gsqc compile --help lists what each option takes")
+
+    @property
+    def prepares_head(self) -> bool:
+        """Whether the head's operands are held, as those of the blocks are."""
+        return self.weights == "fast" and self.target.startswith(NPU)
 
     def _problems(self) -> list[str]:
         ranges = (

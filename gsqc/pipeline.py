@@ -61,11 +61,16 @@ PREFILL_TOKENS = 32
 
 @dataclass
 class Step:
-    """A compiled step before code generation: its plan, its kernels, and the shapes of its adapter matrices by name."""
+    """A compiled step before code generation: its plan, its kernels, and the shapes of its adapter matrices by name.
+
+    `replan` gives the plan for another value of --recompute; `recompute` is that of `plan`.
+    """
 
     plan: Plan
     kernels: KernelTable
     adapters: dict[str, Shape]
+    recompute: str
+    replan: Callable[[str], Plan] = field(init=False)
 
 
 @dataclass
@@ -160,7 +165,10 @@ def build_functions(
     dump("add_loss", *functions.values())
     _each(functions, expand_linear, "expand_linear", dump)
     _each(functions, share_repeated, "share_repeated", dump)
-    # The head's operands are made chunk by chunk at each use: that costs 0.3 % of a step, and holding them 29 MB.
+    # The head's operands are made chunk by chunk at each use: that costs 0.3 % of a step, and holding them 29 MB. On an
+    # NPU it would be two thirds of the head's backward.
+    if options.prepares_head:
+        functions["head_prepare"] = hoist_constants("head_prepare", [functions["head_backward"]])
     training = [functions["block_forward"], functions["block_backward"]] if options.weights == "fast" else []
     functions["block_prepare"] = hoist_constants("block_prepare", [*training, *cached])
     for node in (n for block in cached for n in block.placeholders.values()):
@@ -186,7 +194,7 @@ def lower_step(
     """Kernels, memory and schedules. `tables` and `norm` name the buffers of embedding tables and final norm."""
     layers = range(len(outline.parameters))
     by_name = {f"layers.{k}.{name}": shape for k in layers for name, shape in adapters.items()}
-    step = Step(Plan(), KernelTable(), by_name)
+    step = Step(Plan(), KernelTable(), by_name, options.recompute)
     step.plan.functions = {name: lower_function(f, step.kernels) for name, f in functions.items()}
     step.plan.kernels = step.kernels.plans
     step.plan.buffers = list_buffers(functions, step.adapters, outline, options)
@@ -202,5 +210,6 @@ def lower_step(
     def schedules(kept: int | None) -> dict[str, SchedulePlan]:
         return build_schedules(functions, step.plan.functions, outside, replace(binding, kept=kept), adapters)
 
-    step.plan = choose_recompute(step.plan, options.recompute, len(outline.parameters), schedules)
+    step.replan = lambda recompute: choose_recompute(step.plan, recompute, len(layers), schedules)
+    step.plan = step.replan(options.recompute)
     return step

@@ -159,6 +159,7 @@ def build_toy(
         recompute="none",
         target="x86-64",
         weights="fast",
+        prepares_head=False,
     )
     functions, adapters = build_functions(captured, outline, codes, options, Dump(dump))
     step = lower_step(functions, adapters, captured, outline, options, {"embed": TABLE, "head": TABLE}, NORM)

@@ -6,7 +6,7 @@ Every operator of the builder is the TOSA operator of that name, apart from
     mulr15(a, b)   a·b in two halves of a: (a >> 15)·b + ((a & 0x7fff)·b + 2^14 >> 15), 6 operators
     mulr30(a, b)   both operands in halves of 15 bits, 13 operators
     mulc(x, c)     RESCALE with scale32, multiplier c and shift 31
-    matmul         TRANSPOSE of w, MATMUL with a 48-bit result, RESCALE by 2^-shift
+    matmul         TRANSPOSE of the smaller operand, MATMUL with a 48-bit result, RESCALE by 2^-shift
     iota           a constant
 
 Forms that Vela compiles to wrong code are written in another way: `vela_faults`. A CAST to a narrower type is written
@@ -16,11 +16,21 @@ Needs the package tosa-tools (the extra `npu`).
 
 from __future__ import annotations
 
+import math
+
 from gsqc.operators.tosa_file import Tensor, TosaFile
 from gsqc.operators.trace import Node, Trace
 from gsqc.operators.vela_faults import VelaFaults
 
+LEAST_HALF = 8
+"""Elements below which REDUCE_MAX is cheaper than another MAXIMUM."""
+
 _LAYOUT = ("const", "iota", "reshape", "transpose", "slice", "concat", "gather")
+
+
+def _halves(n: int) -> bool:
+    """Whether an axis of n elements is reduced by halves."""
+    return n % 2 == 0 and n >= 2 * LEAST_HALF
 
 
 class Writer(TosaFile):
@@ -53,11 +63,19 @@ class Writer(TosaFile):
         low = self.binary("arithmetic_right_shift", low, self.scalar(15, low))
         return self.binary("add", self.binary("mul", x_high, y_high), self.round15(self.binary("add", cross, low)))
 
+    def turned(self, x: Tensor) -> Tensor:
+        """The last two axes of three change places."""
+        batch, rows, columns = x[1]
+        return self.emit("TRANSPOSE", "Transpose", [x], (batch, columns, rows), x[2], [0, 2, 1])
+
     def matmul(self, x: Tensor, w: Tensor, shift: int) -> Tensor:
-        batch, columns, k = w[1]
-        turned = self.emit("TRANSPOSE", "Transpose", [w], (batch, k, columns), w[2], [0, 2, 1])
+        """x · wᵀ; where x has fewer rows than w, (w · xᵀ)ᵀ: of the operands, the NPU moves the second one twice, and
+        the result at no cost.
+        """
+        if x[1][1] < w[1][1]:
+            return self.turned(self.matmul(w, x, shift))
         zero = self.constant([0], (1,), "int16")
-        wide = self.emit("MATMUL", "MatMul", [x, turned, zero, zero], (batch, x[1][1], columns), "int48")
+        wide = self.emit("MATMUL", "MatMul", [x, self.turned(w), zero, zero], (*x[1][:2], w[1][1]), "int48")
         return self.rescale(wide, 1 << 14, 14 + shift)
 
     def masked(self, condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -66,19 +84,33 @@ class Writer(TosaFile):
         mask = self.binary("sub", self.scalar(0, ones), ones)
         return self.binary("bitwise_xor", y, self.binary("bitwise_and", self.binary("bitwise_xor", x, y), mask))
 
+    def larger_half(self, x: Tensor) -> Tensor:
+        """The larger of the two halves of the last axis."""
+        *lead, n = x[1]
+        size = self.shape_constant([*lead, n // 2])
+        starts = [self.shape_constant([*(0 for _ in lead), start]) for start in (0, n // 2)]
+        return self.binary(
+            "maximum", *(self.emit("SLICE", "Slice", [x, s, size], (*lead, n // 2), x[2]) for s in starts)
+        )
+
     def reduce_max(self, x: Tensor, axis: int) -> Tensor:
-        """Over the last axis, that axis first changes places with the one before it that has elements: the NPU reduces
-        a middle axis 8 times faster, and what made x can often write it that way at no cost.
+        """Over the last axis in halves, which are elementwise maxima, as long as they have LEAST_HALF elements; then it
+        changes places with the axis before it that has elements: the NPU reduces a middle axis 8 times faster, and what
+        made x can often write it that way at no cost.
         """
-        shape = list(x[1])
-        reduced = [1 if k == axis else n for k, n in enumerate(shape)]
-        rows = [k for k, n in enumerate(shape[:axis]) if n > 1]
+        reduced = tuple(1 if k == axis else n for k, n in enumerate(x[1]))
+        if axis == len(reduced) - 1 and _halves(x[1][axis]):
+            x = self.reshape(x, (math.prod(x[1][:-2]), *x[1][-2:])) if len(reduced) > 3 else x
+            while _halves(x[1][-1]):
+                x = self.larger_half(x)
+            return self.reshape(self.reduce_max(x, len(x[1]) - 1), reduced)
+        rows = [k for k, n in enumerate(x[1][:axis]) if n > 1]
         propagate = self.ts.NanPropagationMode.PROPAGATE
-        if axis < len(shape) - 1 or not rows or shape[axis] == 1:
+        if axis < len(reduced) - 1 or not rows or x[1][axis] == 1:
             return self.emit("REDUCE_MAX", "ReduceMax", [x], reduced, x[2], axis, propagate)
-        order = list(range(len(shape)))
+        order = list(range(len(reduced)))
         order[rows[-1]], order[axis] = axis, rows[-1]
-        turned = [shape[k] for k in order]
+        turned = [x[1][k] for k in order]
         x = self.emit("TRANSPOSE", "Transpose", [x], turned, x[2], order)
         top = [1 if k == rows[-1] else n for k, n in enumerate(turned)]
         return self.reshape(self.emit("REDUCE_MAX", "ReduceMax", [x], top, x[2], rows[-1], propagate), reduced)

@@ -3,7 +3,8 @@
 
 before:  loss = cross_entropy(linear(rms_norm(x), table), labels)
 after:   head_forward(x, labels, table)        -> loss per token, what backward needs
-         head_backward(saved, weights, table)  -> dx      the logits are made again, chunk by chunk
+         head_backward(saved, weights, table, label_rows)  -> dx      the logits are made again, chunk by chunk;
+                                                  label_rows are the labels' rows of the table, which embed takes
          head_logits(x, table)                 -> the logits of one token, or of the last of a chunk
 
 The gradient of the loss spans 20 octaves, so each chunk of P has its own row exponents, and the one-hot is taken out:
@@ -27,7 +28,7 @@ from gsqc.ops.cross_entropy import (
     cross_entropy_start,
 )
 from gsqc.ops.embedding import embedding, gse_row
-from gsqc.ops.layout import reshape, table_rows, take_leading, transpose
+from gsqc.ops.layout import table_rows, take_leading, transpose
 from gsqc.ops.quantise import quantise
 from gsqc.ops.rms_norm import rms_norm, rms_norm_grad
 from gsqc.passes.expand_linear import emit_linear
@@ -95,7 +96,7 @@ def _forward(head: _Head, eps: float) -> Function:
 
 
 def _backward(head: _Head) -> Function:
-    labels, weights, table, norm = head.column("labels"), head.column("weights"), head.table(), head.norm_weight()
+    weights, table, norm = head.column("weights"), head.table(), head.norm_weight()
     h = head.input("saved_h", row_spec((head.tokens, head.hidden), 16))
     unit = head.input("saved_unit", row_spec((head.tokens, head.hidden), 16))
     scale = head.input("saved_scale", row_spec((head.tokens, 1), 31))
@@ -108,7 +109,7 @@ def _backward(head: _Head) -> Function:
         columns = head.call(quantise, head.call(transpose, part, permutation=(1, 0)), bits=ATTENTION_BITS)
         chunk = emit_linear(head.function.graph, p, columns, **WIDTHS, bits=24)
         dh = chunk if dh is None else head.call(add, dh, chunk, bits=30)
-    rows = head.call(embedding, head.call(reshape, labels, shape=(head.tokens,)), table, columns=head.hidden)
+    rows = head.input("label_rows", row_spec((head.tokens, head.hidden), 24))
     assert dh is not None
     dh = head.call(subtract_weighted, dh, rows, weights, bits=24)
     head.function.set_outputs({"dx": head.call(rms_norm_grad, dh, norm, unit, scale)})

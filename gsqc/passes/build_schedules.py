@@ -2,7 +2,7 @@
 """build_schedules: the order in which the functions run, and what each of their ports is bound to.
 
 before:  functions embed, block_forward, block_backward, head_forward, …
-after:   prepare:  block_prepare × L                                        once, when a session starts
+after:   prepare:  block_prepare × L, head_prepare if there is one          once, when a session starts
                    With small weights a block makes its operands each time it runs, and generation makes those of all
                    blocks when it starts: then block_prepare stands in prepare_decode.
          train:    embed, block_forward × L, head_forward, head_backward, (block_backward, update) × L   one sequence
@@ -85,6 +85,8 @@ def build_schedules(
         weights.call("block_prepare", binding.layer("block_prepare", k, {}))
         if functions["block_prepare_decode"].outputs:
             prepare_decode.call("block_prepare_decode", binding.layer("block_prepare_decode", k, {}))
+    if "head_prepare" in functions:
+        prepare.call("head_prepare", binding.head("head_prepare", {}))
     _forward(evaluate, binding, layers)
     evaluate.call("head_forward", binding.head("head_forward", _head_names(layers)))
     generating = [name for name, (embed, *_) in GENERATION.items() if embed in functions]
@@ -106,6 +108,8 @@ def _train(train: ScheduleBuilder, binding: Binding, adapters: Adapters, *, upda
     names = _head_names(layers)
     _forward(train, binding, layers)
     train.call("head_forward", binding.head("head_forward", names))
+    labels = {"tokens": "labels", "table": binding.tables["head"], "x": "head.label_rows"}
+    train.call("embed", binding.head("embed", labels))
     train.call("head_backward", binding.head("head_backward", {**names, "dx": f"dx.{layers}"}))
     for k in reversed(range(layers)):
         if binding.recomputes(k):

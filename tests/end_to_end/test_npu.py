@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from gsqc.operators.tosa import Writer
 from gsqc.options import AdapterOptions, CompileOptions
 from gsqc.runtime.check import run_check
 from gsqc.runtime.session import Session
-from gsqc.targets.arm_npu import program_kernels
+from gsqc.targets.arm_npu import npu_code, program_kernels
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.npu_code import read_npu_program
+from gsqc.targets.arm_npu.vela import VelaOutput, run_vela
 from tests.capture.tiny import tiny_llama
 
 pytest.importorskip("ethosu", reason="needs pip install 'gsqc[npu]'")
@@ -110,13 +112,53 @@ def test_every_bundle_has_programs(bundle: Path) -> None:
 
 
 def test_a_model_that_cannot_fit(model_directory: Path, tmp_path: Path) -> None:
-    small = AdapterOptions(rank=4, alpha=8, linears=("q",))
-    for npu in (NpuOptions(memory_mode="Nowhere"), NpuOptions(sram_kib=2048, dram_mib=1)):
-        target, output = "arm-npu:ethos-u85-256", tmp_path / "x.gsqc"
-        options = CompileOptions(output, target=target, adapter=small, sequence_length=8, npu=npu)
-        with pytest.raises(TargetError, match=r"Nowhere|MiB of DRAM, .* more than"):
-            compile_model(str(model_directory), options)
-        assert not options.output.exists()
+    small, target, output = AdapterOptions(4, 8, ("q",)), "arm-npu:ethos-u85-256", tmp_path / "x.gsqc"
+    npu = NpuOptions(memory_mode="Nowhere")
+    with pytest.raises(TargetError, match="Nowhere"):
+        compile_model(str(model_directory), CompileOptions(output, target, adapter=small, sequence_length=8, npu=npu))
+    assert not output.exists()
+
+
+@pytest.mark.slow
+def test_blocks_are_recomputed_where_memory_is_short(
+    model_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first value of --recompute that fits --dram-mib, from the one that was asked for on."""
+    deep, target = tmp_path / "deep", "arm-npu:ethos-u85-256"
+    tiny_llama(num_hidden_layers=12).save_pretrained(deep)
+    compiled: dict[bytes, VelaOutput] = {}
+
+    def once(name: str, program: bytes, options: NpuOptions) -> VelaOutput:
+        if program not in compiled:
+            compiled[program] = run_vela(name, program, replace(options, dram_mib=None))
+        return compiled[program]
+
+    monkeypatch.setattr(npu_code, "run_vela", once)
+
+    def manifest(recompute: str, dram_mib: int | None) -> dict[str, Any]:
+        options = CompileOptions(
+            tmp_path / "deep.gsqc",
+            target,
+            adapter=AdapterOptions(4, 8, ("q",)),
+            sequence_length=32,
+            recompute=recompute,
+            npu=NpuOptions(sram_kib=4096, dram_mib=dram_mib),
+            force=True,
+        )
+        compile_model(str(deep), options)
+        return Bundle.open(options.output, check_machine=False).manifest
+
+    none, blocks = manifest("none", None), manifest("blocks", None)
+    most, least = none["npu"]["dram_bytes"], blocks["npu"]["dram_bytes"]
+    enough = -(-least // 2**20)
+    assert enough << 20 < most and none["recompute"] == "none"
+    chosen = manifest("none", enough)
+    assert chosen["recompute"] in ("auto", "blocks")
+    assert least <= chosen["npu"]["dram_bytes"] <= enough << 20
+    assert chosen["npu"]["step"]["cycles"] > none["npu"]["step"]["cycles"]
+    with pytest.raises(TargetError, match=f"needs {enough} MiB of DRAM, 1 more than --dram-mib {enough - 1}") as error:
+        manifest("none", enough - 1)
+    assert f"--dram-mib {enough} is enough" in error.value.hint
 
 
 @pytest.mark.slow

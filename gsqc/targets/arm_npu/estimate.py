@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 from gsqc.operators.trace import Node
 from gsqc.plan import Plan
 from gsqc.targets.arm_npu.programs import Program
-from gsqc.targets.arm_npu.vela import VelaOutput
+from gsqc.targets.arm_npu.vela import LayerEstimate, VelaOutput
 
 _KINDS = {
     "matmul": ("MatMul", "FullyConnected", "Conv2D", "Rescale"),
@@ -22,8 +21,11 @@ ELEMENTWISE = "element-wise"
 KINDS = (*_KINDS, ELEMENTWISE)
 
 
-def _kind(operator: str) -> str:
-    return next((kind for kind, operators in _KINDS.items() if operator in operators), ELEMENTWISE)
+def _kind(layer: LayerEstimate, node: Node | None) -> str:
+    """A reduction's steps are reductions, whatever the NPU does them with: the serialiser halves rows with MAXIMUM."""
+    if node is not None and node.operator.startswith("reduce"):
+        return "reduction"
+    return next((kind for kind, operators in _KINDS.items() if layer.kind in operators), ELEMENTWISE)
 
 
 def cycle_estimate(plan: Plan, program: Program, origins: dict[str, Node], output: VelaOutput) -> dict[str, Any]:
@@ -34,8 +36,8 @@ def cycle_estimate(plan: Plan, program: Program, origins: dict[str, Node], outpu
     kinds: Counter[str] = Counter()
     ops: Counter[str] = Counter()
     for layer in output.layers:
-        kinds[_kind(layer.kind)] += layer.cycles
         node = origins.get(layer.tensor)
+        kinds[_kind(layer, node)] += layer.cycles
         kernel = "" if node is None else program.kernel_of(node)
         ops[plan.kernels[kernel].op if kernel in plan.kernels else "other"] += layer.cycles
     return {
@@ -48,16 +50,14 @@ def cycle_estimate(plan: Plan, program: Program, origins: dict[str, Node], outpu
     }
 
 
-def call_counts(plan: Plan, schedules: Iterable[str]) -> Counter[str]:
-    """How often each function runs in these schedules, one after the other."""
-    return Counter(
-        name for schedule in schedules if schedule in plan.schedules for name, _ in plan.schedules[schedule].calls
-    )
+def call_counts(plan: Plan) -> Counter[str]:
+    """How often each function runs in a step of one sequence, the updates among them."""
+    return Counter(name for name, _ in plan.schedules["train"].calls)
 
 
 def step_estimate(plan: Plan, programs: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The cycles of one training step of one sequence: each program's estimate times its calls."""
-    counts = call_counts(plan, ("train", "update"))
+    counts = call_counts(plan)
     kinds: Counter[str] = Counter()
     ops: Counter[str] = Counter()
     for name, entry in programs.items():

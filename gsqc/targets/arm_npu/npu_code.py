@@ -104,7 +104,7 @@ def _compile_all(
 
 def add_npu_code(
     bundle: BundleWriter,
-    plan: Plan,
+    plans: Mapping[str, Plan],
     programs: dict[str, SerialisedProgram],
     options: NpuOptions,
     sources: Mapping[str, str],
@@ -112,8 +112,11 @@ def add_npu_code(
 ) -> dict[str, Any]:
     """Add the compiled programs; returns the manifest's fields that say so.
 
-    TargetError if one cannot be compiled: it lists the ops that the NPU refuses, with the user's line from `sources`.
+    `plans` are those that will do, by their value of --recompute; the field `recompute` names the first that fits
+    --dram-mib. TargetError if none does, or if a program cannot be compiled: it lists the ops that the NPU refuses,
+    with the user's line from `sources`.
     """
+    plan = next(iter(plans.values()))
     entries, code_bytes = {}, 0
     for name, output in _compile_all(plan, programs, options, sources, progress):
         serialised = programs[name]
@@ -121,17 +124,17 @@ def add_npu_code(
         bundle.add_bytes(f"npu/{name}.constants", output.compiled.constants)
         code_bytes += len(output.payload) + len(output.compiled.constants)
         entries[name] = _entry(plan, serialised.program, serialised.origins, output)
-    dram_bytes = _dram_bytes(plan, entries) + code_bytes
-    _check_budget(dram_bytes, options)
+    needs = {recompute: _dram_bytes(p, entries) + code_bytes for recompute, p in plans.items()}
+    recompute = _first_that_fits(needs, options)
     progress("estimating cycles")
     npu = {
         **_machine(options),
-        "dram_bytes": dram_bytes,
-        "step": _step_estimate(plan, entries, options),
+        "dram_bytes": needs[recompute],
+        "step": _step_estimate(plans[recompute], entries, options),
         "programs": entries,
     }
     target = {"name": target_name(options.accelerator), "triple": options.accelerator, "cpu_features": []}
-    return {"target": target, "code_bytes": code_bytes, "npu": npu}
+    return {"target": target, "code_bytes": code_bytes, "npu": npu, "recompute": recompute}
 
 
 def _dram_bytes(plan: Plan, entries: dict[str, dict[str, Any]]) -> int:
@@ -144,13 +147,17 @@ def _dram_bytes(plan: Plan, entries: dict[str, dict[str, Any]]) -> int:
     return buffers + activations + region
 
 
-def _check_budget(dram_bytes: int, options: NpuOptions) -> None:
-    if options.dram_mib is not None and dram_bytes > options.dram_mib << 20:
-        need = -(-dram_bytes // 2**20)
-        raise TargetError(
-            f"the step needs {need} MiB of DRAM, {need - options.dram_mib} more than --dram-mib {options.dram_mib}",
-            "use a shorter --seq, a smaller rank, --recompute blocks, or a board with more memory",
-        )
+def _first_that_fits(needs: dict[str, int], options: NpuOptions) -> str:
+    """The value of --recompute whose step fits --dram-mib; TargetError if none does, with the least that would do."""
+    for recompute, dram_bytes in needs.items():
+        if options.dram_mib is None or dram_bytes <= options.dram_mib << 20:
+            return recompute
+    least = -(-min(needs.values()) // 2**20)
+    assert options.dram_mib is not None
+    raise TargetError(
+        f"the step needs {least} MiB of DRAM, {least - options.dram_mib} more than --dram-mib {options.dram_mib}",
+        f"--dram-mib {least} is enough; --weights small, a shorter --seq or a smaller rank need less",
+    )
 
 
 def _machine(options: NpuOptions) -> dict[str, Any]:

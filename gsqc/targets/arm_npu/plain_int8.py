@@ -23,8 +23,11 @@ def _sizes(kernel: KernelPlan) -> Sizes:
 
 
 def plain_int8_matmul(sizes: Sizes) -> bytes:
-    """A TOSA program that is one MATMUL of int8 [N, M, K] and int8 [N, K, C], as a quantised framework writes it."""
-    batch, rows, columns, k = sizes
+    """A TOSA program that is one MATMUL of int8 [N, M, K] and int8 [N, K, C].
+
+    M is the larger of rows and columns, as in the serialiser: Vela moves the second operand.
+    """
+    batch, columns, rows, k = (sizes[0], *sorted(sizes[1:3]), sizes[3])
     writer = TosaFile()
     operands = []
     for name, shape in (("x", (batch, rows, k)), ("w", (batch, k, columns))):
@@ -40,7 +43,7 @@ def plain_int8_cycles(plan: Plan, options: NpuOptions) -> int:
     """The cycles of a step's matmuls if they were plain int8 ones. Raises TargetError."""
     cycles: dict[Sizes, int] = {}
     total = 0
-    for name, calls in call_counts(plan, ("train", "update")).items():
+    for name, calls in call_counts(plan).items():
         for kernel in (plan.kernels[k] for k, _ in plan.functions[name].calls) if name in plan.functions else ():
             if kernel.op != "gse_matmul":
                 continue

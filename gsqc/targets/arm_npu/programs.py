@@ -88,7 +88,11 @@ def run_function(builder: Builder, plan: Plan, name: str, inputs: Mapping[str, T
 
 
 class _MarkingBuilder(TraceBuilder):
-    """Notes at which operator each kernel begins."""
+    """Notes at which operator each kernel begins.
+
+    Records a cast beside the operator that works on the int32 tensor, in that one's shape: Vela makes one pass over
+    memory of operators in a row that have one shape, and what it writes then is the narrow tensor.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,6 +100,21 @@ class _MarkingBuilder(TraceBuilder):
 
     def mark(self, kernel: str) -> None:
         self.marks.append((len(self.trace.nodes), kernel))
+
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        if x.data.operator == "cast" and x.dtype == "int32":
+            return self.cast(self.reshape(self._tensor(x.data.args[0]), shape), "int32")
+        if x.data.operator == "slice" and x.shape[1:] == x.data.args[0].shape[1:] and shape[0] == x.shape[0]:
+            whole = self._tensor(x.data.args[0])
+            zeros = (0,) * (len(shape) - 1)
+            rows = self.reshape(whole, (whole.shape[0], *shape[1:]))
+            return self.slice(rows, (x.data.attributes["start"][0], *zeros), shape)
+        return super().reshape(x, shape)
+
+    def cast(self, x: Tensor, dtype: str) -> Tensor:
+        if x.data.operator == "reshape" and x.dtype == "int32":
+            return super().reshape(self.cast(self._tensor(x.data.args[0]), dtype), x.shape)
+        return super().cast(x, dtype)
 
 
 def compose_function(plan: Plan, name: str) -> Program:

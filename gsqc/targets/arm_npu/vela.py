@@ -10,10 +10,11 @@ from __future__ import annotations
 import csv
 import importlib.util
 import re
+import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,19 @@ import numpy as np
 from gsqc.errors import TargetError
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.u85.run import Compiled, read_compiled
+
+SEARCH_SECONDS = 30
+"""How long Vela may look for places in SRAM, in seconds of a processor, before it is told of less."""
+
+_VELA = """
+import resource, sys
+seconds = int(sys.argv.pop(1))
+if seconds:
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+from ethosu.vela.vela import main
+sys.exit(main())
+"""
+"""Vela with a limit on its time, which is the first argument."""
 
 _TOOLS = {"ethos-u-vela": "ethosu", "tosa-tools": "tosa_serializer"}
 
@@ -117,14 +131,21 @@ def _payload(path: Path) -> bytes:
     return payload + b"\0" * (-len(payload) % 4)
 
 
-def run_vela(name: str, program: bytes, options: NpuOptions) -> VelaOutput:
-    """Compile one TOSA program. TargetError if Vela is not installed or cannot place the whole program on the NPU."""
-    require_tools()
+class _NoPlacementError(Exception):
+    """Vela found no places in SRAM for what it wants there, or was not done in time; `sram` in bytes if known."""
+
+    def __init__(self, sram: int | None) -> None:
+        super().__init__()
+        self.sram = sram
+
+
+def _run(name: str, program: bytes, options: NpuOptions, seconds: int | None) -> VelaOutput:
+    """One run of Vela, of at most `seconds` of a processor's time."""
     with tempfile.TemporaryDirectory(prefix="gsqc-vela-") as directory:
         folder = Path(directory)
         source = folder / f"{name}.tosa"
         source.write_bytes(program)
-        command = [sys.executable, "-m", "ethosu.vela", str(source), *options.arguments()]
+        command = [sys.executable, "-c", _VELA, str(seconds or 0), str(source), *options.arguments()]
         command += ["--output-dir", str(folder), "--output-format", "raw", "--verbose-performance"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
         printed = done.stdout + done.stderr
@@ -132,6 +153,9 @@ def run_vela(name: str, program: bytes, options: NpuOptions) -> VelaOutput:
         refused = re.search(r"operation \((\w+)\) could not run on NPU", printed)
         if refused:
             raise RefusedOperatorError(refused.group(1), options.accelerator)
+        crowded = re.search(r"Failed to allocate tensors.* limit (\d+)", printed)
+        if crowded or done.returncode == -signal.SIGXCPU:
+            raise _NoPlacementError(int(crowded.group(1)) if crowded else None)
         if done.returncode or not raw.is_file():
             raise TargetError(
                 f"Vela cannot compile {name} for {options.accelerator}: {_refusal(printed)}",
@@ -146,3 +170,24 @@ def run_vela(name: str, program: bytes, options: NpuOptions) -> VelaOutput:
             cpu_operators=_count("CPU", printed),
             npu_operators=_count("NPU", printed),
         )
+
+
+def run_vela(name: str, program: bytes, options: NpuOptions) -> VelaOutput:
+    """Compile one TOSA program. TargetError if Vela is not installed or cannot place the whole program on the NPU.
+
+    Which tensors lie in SRAM is a search that a program slightly too large for it can keep busy for minutes, or defeat:
+    then Vela is told of less SRAM, an eighth less each time. More of the program lies in DRAM then; its results are the
+    same.
+    """
+    require_tools()
+    sram = None if options.sram_kib is None else options.sram_kib << 10
+    for eighths in range(8, 0, -1):
+        less = options if sram is None else replace(options, sram_kib=max(1, sram * eighths >> 13))
+        try:
+            return _run(name, program, less, SEARCH_SECONDS if sram is not None else None)
+        except _NoPlacementError as error:
+            sram = sram or error.sram
+    raise TargetError(
+        f"Vela finds no place for the tensors of {name} in the SRAM of {options.memory_mode}",
+        "give more with --sram-kib, or a shorter --seq",
+    )

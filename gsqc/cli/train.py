@@ -96,7 +96,8 @@ def _train(trainer: Trainer, out: Output) -> int:
         return 0
     end = show(trainer, out)
     stopped = "" if end is End.DONE else f"{end} after step {trainer.step} of {steps}; "
-    out.say(f"{stopped}state saved in {path}, digest {trainer.session.digest()[:16]}")
+    saved = f"state saved in {path}, digest {trainer.session.digest()[:16]}" if trainer.step else "nothing to save yet"
+    out.say(stopped + saved)
     if trainer.best is not None:
         out.say(f"{_best(trainer)}; use it with --run {path} --best")
     if end in (End.SIGNAL, End.CALLBACK):

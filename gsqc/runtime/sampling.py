@@ -21,6 +21,11 @@ LOG2_E = Fraction(6196328018, 2**32)
 """log2(e) to 33 bits."""
 
 
+def end_tokens(value: Any) -> frozenset[int]:
+    """The tokens that end a text, from a model's `eos_token_id`: one, several, or none."""
+    return frozenset(t for t in (value if isinstance(value, list) else [value]) if type(t) is int)
+
+
 def _fixed_point(chunks: list[Chunk], factor: Fraction) -> list[int]:
     """All logits times a factor, in Q16, as Python ints: exact up to one floor."""
     values: list[int] = []

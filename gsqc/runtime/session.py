@@ -24,7 +24,7 @@ from gsqc.runtime.executor import Executor, Kernels, default_threads
 from gsqc.runtime.programs import PROGRAM_TARGETS, program_plan
 from gsqc.runtime.requirements import require_gradients, require_sequence, require_session
 from gsqc.runtime.results import EvaluationResult, StepResult, mean_loss, mean_norm
-from gsqc.runtime.sampling import pick_token
+from gsqc.runtime.sampling import end_tokens, pick_token
 from gsqc.runtime.store import BEST, STATE, RunStore
 from gsqc.runtime.token_reader import TokenReader
 
@@ -223,7 +223,7 @@ class Session:
             raise DataError("the prompt is empty", "give at least one token")
         if not all(0 <= t < vocabulary for t in prompt):
             raise DataError(f"tokens outside [0, {vocabulary - 1}]", "use the tokenizer of the bundle's model")
-        end = self.bundle.manifest["model"].get("eos_token_id")
+        ends = end_tokens(self.bundle.manifest["model"].get("eos_token_id"))
         reader = TokenReader(self.executor, self.plan)
         waiting = [int(t) for t in prompt[-self.sequence_length :]]
         seen: list[int] = []
@@ -232,7 +232,7 @@ class Session:
             logits = reader.read(waiting)
             seen += waiting
             token = pick_token(logits, temperature, seed, number)
-            if token == end:
+            if token in ends:
                 return
             yield token
             waiting = [token]

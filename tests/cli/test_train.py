@@ -20,6 +20,7 @@ from gsqc.errors import DataError
 from gsqc.runtime.interruption import Interruption
 from gsqc.runtime.memory import peak_rss_bytes
 from gsqc.runtime.results import StepResult
+from gsqc.runtime.trainer import Trainer
 from tests.runtime.small_bundle import FakeSession, write_bundle
 
 Capture = pytest.CaptureFixture[str]
@@ -98,6 +99,15 @@ def test_a_signal_ends_the_step_and_saves(
     monkeypatch.setattr(gsqc.runtime.open_run, "Session", FakeSession)
     assert [line["step"] for line in train_json(capsys, place, 6, **options)] == [4, 5, 6]
     assert [line["digest"] for line in log(place)] == whole
+
+
+def test_a_signal_before_the_first_step(capsys: Capture, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_catch_up", lambda _: os.kill(os.getpid(), signal.SIGINT))
+        assert main(arguments(place, 6)) == 130
+    assert "stopped after step 0 of 6; nothing to save yet" in capsys.readouterr().out
+    assert main(["train", "--resume", str(place / "run")]) == 0
+    assert [line["step"] for line in log(place)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_each_step_gets_its_rate_and_decay(capsys: Capture, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,6 +132,14 @@ def test_generation_agrees_and_repeats(bundle: Path) -> None:
     assert len(list(compiled.generate(list(b"a prompt that is longer than the window"), 3))) == 3
 
 
+def test_generation_ends_at_any_of_the_model_s_end_tokens(bundle: Path) -> None:
+    session = Session(bundle)
+    prompt = list(b"The rain in ")
+    tokens = list(session.generate(prompt, 6))
+    session.bundle.manifest["model"] = session.bundle.manifest["model"] | {"eos_token_id": [-1, tokens[3]]}
+    assert list(session.generate(prompt, 6)) == tokens[: tokens.index(tokens[3])]
+
+
 def test_a_session_needs_neither_torch_nor_the_compiler(bundle: Path, tmp_path: Path) -> None:
     """A fresh process that cannot import them trains, saves and generates."""
     data = tmp_path / "notes.jsonl"

@@ -22,10 +22,11 @@ import torch.fx
 
 from gsqc.graph import Node, add_call, shape_of
 from gsqc.ops.cache import mask_future, put_row
-from gsqc.ops.layout import join_leading, pick, reshape, take_leading, transpose, view
+from gsqc.ops.layout import pick, reshape, take_leading, transpose, view
 from gsqc.ops.linear import linear, to_row
 from gsqc.ops.softmax import softmax_at
 from gsqc.passes.expand_linear import emit_product
+from gsqc.passes.join_parts import join_parts
 
 
 def _as_rows(graph: torch.fx.Graph, x: Node) -> list[Node]:
@@ -72,4 +73,4 @@ def lower_chunk_attention(
         p_t = call(view, p_t, shape=(*shape, columns), exponent_shape=(*shape, 1))
         o = call(linear, p_t, call(transpose, values, permutation=(0, 2, 1)), x_bits=bits, w_bits=bits, bits=16)
         outputs.append(call(view, o, shape=(1, heads, width), exponent_shape=(1, heads, 1)))
-    return call(transpose, call(join_leading, *outputs), permutation=(1, 0, 2)), keys, values
+    return call(transpose, join_parts(graph, outputs), permutation=(1, 0, 2)), keys, values

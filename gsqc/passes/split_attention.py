@@ -19,9 +19,10 @@ import math
 from collections.abc import Sequence
 
 from gsqc.graph import Function, Node, add_call, is_call, shape_of
-from gsqc.ops.layout import join_leading, take_leading, transpose, view
+from gsqc.ops.layout import take_leading, transpose, view
 from gsqc.ops.linear import linear
 from gsqc.ops.softmax import softmax, softmax_grad
+from gsqc.passes.join_parts import join_parts
 
 SCORES_BYTES = 4 << 20
 """Scores of all heads up to this are not split, and a part's are not larger where it has several heads (measured:
@@ -100,7 +101,7 @@ class _Split:
             parts = [self._part(start, count) for start in range(0, self.heads, count)]
             for call in self.calls:
                 if any(user not in inside for user in call.users):
-                    joined = add_call(self.graph, join_leading, *(part[call] for part in parts))
+                    joined = join_parts(self.graph, [part[call] for part in parts])
                     call.replace_all_uses_with(joined, delete_user_cb=lambda user: user not in inside)
         for call in reversed(self.calls):
             self.graph.erase_node(call)

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What fewer bits in the activations that are saved for the backward pass do to the gradient, on SmolLM2-135M.
+
+    python benchmarks/saved_activations.py
+
+After a few steps of training, the adapters' gradient of some batches is taken with what the blocks save as it is, and
+with parts of it rounded to GSE-b (groups of 32, no window) between the forward and the backward pass. Reported is the
+cosine with the gradient of the float32 model, over all matrices as one vector, and with gsqc's own gradient.
+
+"x, and its block" rounds what goes from block to block in the forward pass, as saving it in fewer bits would have to:
+what runs again must give the same bits as what ran first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fidelity import EXAMPLES, MODEL, FloatSide, float_adapters
+
+from gsqc.capture import capture_model
+from gsqc.compiler import compile_model
+from gsqc.formats import GROUP, largest
+from gsqc.options import AdapterOptions, Bits, CompileOptions
+from gsqc.runtime.data import TokenSequence, load_data
+from gsqc.runtime.session import Session
+from gsqc.runtime.tokenizer import Tokenizer
+from gsqc.targets import NATIVE, resolve_target
+
+KINDS = {
+    "normed x (4)": ("getitem", "getitem_1", "getitem_3", "getitem_4"),
+    "q, k, v": ("rope", "rope_1", "split_heads_2"),
+    "P of attention": ("softmax",),
+    "attention's result": ("join_rows",),
+    "gate, up, and their product": ("add_6", "add_7", "silu_gate"),
+}
+"""What a block saves that is large; the names are those of its graph (gsqc compile --dump)."""
+
+
+def round_gse(m: np.ndarray, bits: int) -> None:
+    """Round mantissas to `bits` bits a group, in place."""
+    groups = m.reshape(-1, GROUP)
+    values = groups.astype(np.int64)
+    top = np.abs(values).max(axis=1, keepdims=True)
+    shift = np.maximum(np.ceil(np.log2(top + 1)).astype(np.int64) - (bits - 1), 0)
+    rounded = (values + ((1 << shift) >> 1)) >> shift
+    groups[:] = np.clip(rounded, -largest(bits), largest(bits)) << shift
+
+
+def round_row(m: np.ndarray, bits: int, columns: int) -> None:
+    """Round mantissas of 24 bits to `bits` bits a row, in place: rows have the largest exponent that they need."""
+    shift = 24 - bits
+    rows = m.reshape(-1, columns)
+    rows[:] = np.clip((rows + (1 << (shift - 1))) >> shift, -largest(bits), largest(bits)) << shift
+
+
+class Gradients:
+    """The adapters' gradient of a session's model, with roundings between the calls of its schedule."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.executor = session, session.executor
+        self.plan = session.plan.schedules["gradient"]
+        self.region = self.executor.arena[session.plan.scratch_bytes("gradient") :]
+
+    def activation(self, name: str) -> np.ndarray:
+        """A tensor that lives between the functions of the schedule."""
+        tensor = self.plan.activations[name]
+        return self.region[tensor.offset : tensor.offset + tensor.size_bytes].view(tensor.dtype)
+
+    def __call__(self, sequence: TokenSequence, saved: dict[str, int], x_bits: int = 24) -> np.ndarray:
+        """The gradient with the saved tensors of these names rounded to so many bits, as one vector."""
+        for name in ("tokens", "labels", "weights"):
+            self.executor.tensors[name][:] = getattr(sequence, name)
+        self.executor.clear_gradients()
+        layer, before = 0, ""
+        places = ((p.program, k) for p in self.executor.bound("gradient") for k in range(len(p.kernels)))
+        starts = self._starts()
+        for number, ((program, k), call) in enumerate(zip(places, self.executor.calls("gradient"), strict=True)):
+            if number in starts:
+                layer += before == "block_forward"
+                if before in ("embed", "block_forward") and x_bits < 24:
+                    round_row(self.activation(f"x.{layer}.m"), x_bits, self.session.bundle.manifest["model"]["hidden"])
+                if call.function == "head_backward":
+                    self._round_saved(saved)
+                before = call.function
+            program.run_one(k)
+        state = self.executor.tensors
+        names = [n for n in self.session.state() if n.endswith(("_a", "_b"))]
+        return np.concatenate([state[f"{n}_grad_high"] * 2.0**-12 + state[f"{n}_grad_low"] * 2.0**-34 for n in names])
+
+    def _starts(self) -> set[int]:
+        """The numbers of the calls with which a function of the schedule begins."""
+        starts, number = set(), 0
+        for name, _ in self.plan.calls:
+            starts.add(number)
+            number += len(self.session.plan.functions[name].calls) if name in self.session.plan.functions else 1
+        return starts
+
+    def _round_saved(self, saved: dict[str, int]) -> None:
+        for layer in range(self.session.bundle.manifest["model"]["layers"]):
+            for name, bits in saved.items():
+                round_gse(self.activation(f"layers.{layer}.saved_{name}.m"), bits)
+
+
+def float_gradient(session: Session, captured: Any, sequence: TokenSequence) -> np.ndarray:
+    """The gradient of the float32 model with the session's adapters."""
+    side = FloatSide(captured, float_adapters(session), AdapterOptions(16, 32))
+    side.loss(sequence)[0].backward()
+    names = [n for n in session.state() if n.endswith(("_a", "_b"))]
+    return np.concatenate([side.adapters[n].grad.numpy().reshape(-1) for n in names]).astype(np.float64)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two vectors."""
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+def settings() -> dict[str, tuple[dict[str, int], int]]:
+    """By what a row of the table is called: bits of saved tensors, and of x."""
+    everything = [name for names in KINDS.values() for name in names]
+    rows: dict[str, tuple[dict[str, int], int]] = {"as saved today": ({}, 24)}
+    for bits in (8, 6, 5, 4):
+        rows[f"all, GSE-{bits}"] = (dict.fromkeys(everything, bits), 24)
+    rows |= {f"{kind}, GSE-5": (dict.fromkeys(names, 5), 24) for kind, names in KINDS.items()}
+    return rows | {f"x, and its block, Row-{bits}": ({}, bits) for bits in (20, 16, 12)}
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seq", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=10, help="of training before the gradients are taken")
+    parser.add_argument("--batches", type=int, default=3)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="gsqc-saved-") as folder:
+        options = {"sequence_length": args.seq, "seed": 1, "recompute": "none"}
+        bundle, target = Path(folder) / "model.gsqc", resolve_target(NATIVE)
+        compile_model(MODEL, CompileOptions(bundle, target, Bits.parse("4-8-8"), "gguf", **options))
+        session = Session(bundle)
+        data = load_data(EXAMPLES / "devils-dictionary-train.jsonl", Tokenizer(session.bundle), args.seq)
+    batches = data.batches(1, 1)
+    for _ in range(args.steps):
+        session.step(next(batches), Fraction(1, 1000))
+    captured = capture_model(MODEL, args.seq)
+    gradients = Gradients(session)
+    sequences = [next(batches)[0] for _ in range(args.batches)]
+    references = [float_gradient(session, captured, s) for s in sequences]
+    own = [gradients(s, {}) for s in sequences]
+    print("| saved for backward | cosine with float32's gradient | with gsqc's own |\n|---|---|---|")
+    for name, (saved, x_bits) in settings().items():
+        found = [gradients(s, saved, x_bits) for s in sequences]
+        to_float, to_own = (statistics.fmean(map(cosine, found, others)) for others in (references, own))
+        print(f"| {name} | {to_float:.4f} | {to_own:.5f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

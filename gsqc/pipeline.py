@@ -166,7 +166,7 @@ def build_functions(
     _each(functions, expand_linear, "expand_linear", dump)
     _each(functions, share_repeated, "share_repeated", dump)
     # The head's operands are made chunk by chunk at each use: that costs 0.3 % of a step, and holding them 29 MB. On an
-    # NPU it would be two thirds of the head's backward.
+    # NPU it would be three quarters of the head's backward.
     if options.prepares_head:
         functions["head_prepare"] = hoist_constants("head_prepare", [functions["head_backward"]])
     training = [functions["block_forward"], functions["block_backward"]] if options.weights == "fast" else []

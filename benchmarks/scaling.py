@@ -4,15 +4,16 @@
     python benchmarks/scaling.py --output build/scaling
 
 Each point is a model compiled and stepped in a process of its own; depth and width are Llamas with random weights, the
-others SmolLM2-135M. The line: products and bytes of the plan's kernels, at the two rates that the reference point
-(SmolLM2, 256 tokens, rank 16) was measured at; for memory the plan's peak, and what the reference's process takes
-beside it. Writes scaling.md and scaling.png.
+others SmolLM2-135M. The line: products and bytes of the plan's kernels, at the two rates of the reference point
+(SmolLM2, 256 tokens, rank 16), which is stepped again beside each point; for memory the plan's peak, and what the
+reference's process takes beside it. Writes scaling.md and scaling.png.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -103,17 +104,38 @@ def work_of(bundle: Path) -> dict[str, float]:
     return {"products": products, "moved": moved, "planned": plan.peak_bytes}
 
 
-def measure(point: Point, steps: int, threads: int) -> dict[str, Any]:
-    """Compile and step one point, each in a process of its own."""
-    with tempfile.TemporaryDirectory(prefix="gsqc-scaling-") as folder:
-        for part in ("compile", "step"):
-            command = [sys.executable, __file__, "--part", part, "--folder", folder]
-            command += ["--point", json.dumps(asdict(point)), "--steps", str(steps), "--threads", str(threads)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise SystemExit(f"{point} failed:\n{done.stderr[-2000:]}")
-        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+class Bench:
+    """Compiles and steps points, each in a process of its own. The reference is stepped anew beside each of them."""
+
+    def __init__(self, folder: Path, steps: int, threads: int) -> None:
+        self.folder, self.options = folder, ["--steps", str(steps), "--threads", str(threads)]
+        self.reference = self._compile(Point())
+
+    def _run(self, part: str, point: Point, folder: Path) -> str:
+        command = [sys.executable, __file__, "--part", part, "--folder", str(folder), *self.options]
+        done = subprocess.run(
+            [*command, "--point", json.dumps(asdict(point))], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise SystemExit(f"{point} failed:\n{done.stderr[-2000:]}")
+        return done.stdout
+
+    def _compile(self, point: Point) -> Path:
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        self._run("compile", point, folder)
+        return folder
+
+    def _step(self, point: Point, folder: Path) -> dict[str, Any]:
+        result: dict[str, Any] = json.loads(self._run("step", point, folder).splitlines()[-1])
+        return result
+
+    def measure(self, point: Point) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Of a point, and of the reference in the same minute."""
+        folder = self.reference if point == Point() else self._compile(point)
+        measured = self._step(point, folder), self._step(Point(), self.reference)
+        if folder != self.reference:
+            shutil.rmtree(folder)
+        return measured
 
 
 def predict(result: dict[str, Any], reference: dict[str, Any]) -> tuple[float, float]:
@@ -173,14 +195,14 @@ def main() -> None:
         bundle = args.folder / "point.gsqc"
         print(json.dumps({**gsqc_side(bundle, args.steps, args.threads), **work_of(bundle)}))
         return
-    done: dict[Point, dict[str, Any]] = {Point(): measure(Point(), args.steps, args.threads)}
     rows = []
-    for name in args.axes.split(","):
-        field, values = AXES[name]
-        for value in values:
-            point = Point(**{field: value})
-            done[point] = done.get(point) or measure(point, args.steps, args.threads)
-            rows.append((name, value, done[point], *predict(done[point], done[Point()])))
+    with tempfile.TemporaryDirectory(prefix="gsqc-scaling-") as folder:
+        bench = Bench(Path(folder), args.steps, args.threads)
+        for name in args.axes.split(","):
+            field, values = AXES[name]
+            for value in values:
+                result, reference = bench.measure(Point(**{field: value}))
+                rows.append((name, value, result, *predict(result, reference)))
     args.output.mkdir(parents=True, exist_ok=True)
     write_table(rows, args.output / "scaling.md")
     draw(rows, args.output / "scaling.png")

@@ -13,6 +13,7 @@ from gsqc.formats import flatten, to_spec
 from gsqc.operators.builder import where
 from gsqc.operators.numpy import NumpyBuilder
 from gsqc.operators.tosa import Writer, serialise
+from gsqc.operators.tosa_file import Tensor
 from gsqc.operators.trace import TraceBuilder
 from gsqc.ops.registry import OPS, Case, evaluate, trace
 from gsqc.targets.arm_npu.reference_model import run_reference_model
@@ -93,6 +94,20 @@ def test_the_same_trace_gives_the_same_bytes() -> None:
     x = builder.input((3, 5), "int32")
     builder.output(where(x.greater(0), x, 7).clamp(-9, 9))
     assert serialise(builder.trace) == serialise(builder.trace)
+
+
+@pytest.mark.parametrize(("rows", "columns", "moved"), [(4, 24, 4), (24, 4, 4), (7, 7, 7)])
+def test_the_smaller_operand_of_a_matmul_is_transposed(rows: int, columns: int, moved: int) -> None:
+    builder, turned = TraceBuilder(), []
+
+    class Watched(Writer):
+        def turned(self, x: Tensor) -> Tensor:
+            turned.append(x)
+            return super().turned(x)
+
+    builder.output(builder.matmul(*(builder.input((2, n, 32), "int16") for n in (rows, columns)), shift=5))
+    Watched(builder.trace).write()
+    assert [x[1:] for x in turned if x[2] == "int16"] == [((2, moved, 32), "int16")]
 
 
 def test_results_that_are_inputs_constants_or_given_twice() -> None:

@@ -12,14 +12,16 @@ import torch
 from peft import PeftModel
 
 from gsqc.runtime.session import Session
+from gsqc.runtime.token_reader import TokenReader
 
 
 def session_logits(session: Session, tokens: Sequence[int]) -> np.ndarray:
     """Float64 [T, V]: what the session's decoder says after each token."""
-    session._start()
+    reader = TokenReader(session.executor, session.plan)
+    reader.start()
     rows = []
-    for position, token in enumerate(tokens):
-        chunks = session._feed(token, position)
+    for token in tokens:
+        chunks = reader.read([token])
         rows.append(np.concatenate([np.ldexp(m.astype(np.float64), e) for m, e in chunks]))
     return np.stack(rows)[:, : session.bundle.manifest["model"]["vocabulary"]]
 

@@ -195,10 +195,13 @@ def main() -> None:
         bundle = args.folder / "point.gsqc"
         print(json.dumps({**gsqc_side(bundle, args.steps, args.threads), **work_of(bundle)}))
         return
+    names = args.axes.split(",")
+    if unknown := sorted(set(names) - set(AXES)):
+        parser.error(f"unknown axis {unknown[0]}; --axes takes {', '.join(AXES)}")
     rows = []
     with tempfile.TemporaryDirectory(prefix="gsqc-scaling-") as folder:
         bench = Bench(Path(folder), args.steps, args.threads)
-        for name in args.axes.split(","):
+        for name in names:
             field, values = AXES[name]
             for value in values:
                 result, reference = bench.measure(Point(**{field: value}))

@@ -41,7 +41,7 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        """The largest of stepping and loading, when the file of the state is in memory beside the state."""
+        """The largest of stepping and loading, when the file of a run's state is in memory beside the state."""
         return self.process + max(self.planned, 2 * self.state)
 
 

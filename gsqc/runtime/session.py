@@ -27,6 +27,7 @@ from gsqc.runtime.results import EvaluationResult, StepResult, mean_loss, mean_n
 from gsqc.runtime.sampling import end_tokens, pick_token
 from gsqc.runtime.store import BEST, STATE, RunStore
 from gsqc.runtime.token_reader import TokenReader
+from gsqc.tensor_file import MappedTensors
 
 Array = npt.NDArray[Any]
 
@@ -115,6 +116,8 @@ class Session:
             tensors = self.bundle.map_tensors("state.safetensors", self.plan.buffers["state"])
         for name, tensor in self.state().items():
             np.copyto(tensor, tensors[name].reshape(-1), casting="no")
+            if isinstance(tensors, MappedTensors):
+                tensors.release_pages()  # else the file would be in memory beside the state
 
     def state(self) -> dict[str, Array]:
         """The trained tensors by name, flat: adapter matrices and the optimizer's state. Views, not copies."""

@@ -25,7 +25,9 @@ from fidelity import EXAMPLES, MODEL, FloatSide, float_adapters
 
 from gsqc.capture import capture_model
 from gsqc.compiler import compile_model
-from gsqc.formats import GROUP, largest
+from gsqc.formats import GROUP, Row, largest
+from gsqc.ops.quantise import quantise
+from gsqc.ops.registry import evaluate
 from gsqc.options import AdapterOptions, Bits, CompileOptions
 from gsqc.runtime.data import TokenSequence, load_data
 from gsqc.runtime.session import Session
@@ -43,20 +45,18 @@ KINDS = {
 
 
 def round_gse(m: np.ndarray, bits: int) -> None:
-    """Round mantissas to `bits` bits a group, in place."""
+    """Round mantissas to `bits` bits a group, in place, by quantise: a group is a row here, so it has no window."""
     groups = m.reshape(-1, GROUP)
-    values = groups.astype(np.int64)
-    top = np.abs(values).max(axis=1, keepdims=True)
-    shift = np.maximum(np.ceil(np.log2(top + 1)).astype(np.int64) - (bits - 1), 0)
-    rounded = (values + ((1 << shift) >> 1)) >> shift
-    groups[:] = np.clip(rounded, -largest(bits), largest(bits)) << shift
+    row = Row(groups, np.zeros((len(groups), 1), np.int32), 16 if m.dtype == np.int16 else 24)
+    rounded = evaluate(quantise, [row], {"bits": bits})
+    up, down = np.clip(rounded.e, 0, 31), np.clip(-rounded.e, 0, 31)
+    groups[:] = rounded.m.astype(np.int32) << up >> down
 
 
-def round_row(m: np.ndarray, bits: int, columns: int) -> None:
-    """Round mantissas of 24 bits to `bits` bits a row, in place: rows have the largest exponent that they need."""
+def round_row(m: np.ndarray, bits: int) -> None:
+    """Round mantissas of 24 bits to `bits` bits, in place: a row's largest needs all of them."""
     shift = 24 - bits
-    rows = m.reshape(-1, columns)
-    rows[:] = np.clip((rows + (1 << (shift - 1))) >> shift, -largest(bits), largest(bits)) << shift
+    m[:] = np.clip((m + (1 << (shift - 1))) >> shift, -largest(bits), largest(bits)) << shift
 
 
 class Gradients:
@@ -84,7 +84,7 @@ class Gradients:
             if number in starts:
                 layer += before == "block_forward"
                 if before in ("embed", "block_forward") and x_bits < 24:
-                    round_row(self.activation(f"x.{layer}.m"), x_bits, self.session.bundle.manifest["model"]["hidden"])
+                    round_row(self.activation(f"x.{layer}.m"), x_bits)
                 if call.function == "head_backward":
                     self._round_saved(saved)
                 before = call.function

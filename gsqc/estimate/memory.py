@@ -41,8 +41,8 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        """The largest of stepping and loading, when the file of a run's state is in memory beside the state."""
-        return self.process + max(self.planned, 2 * self.state)
+        """With the process."""
+        return self.process + self.planned
 
 
 def memory_of(plan: Plan, vocabulary: int, batch: int) -> Memory:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from gsqc.runtime.results import EvaluationResult, StepResult, mean_loss, mean_n
 from gsqc.runtime.sampling import end_tokens, pick_token
 from gsqc.runtime.store import BEST, STATE, RunStore
 from gsqc.runtime.token_reader import TokenReader
-from gsqc.tensor_file import MappedTensors
 
 Array = npt.NDArray[Any]
 
@@ -109,15 +108,13 @@ class Session:
     def _load_state(self) -> None:
         name = BEST if self.is_best else STATE
         saved = self.store.load_state(self.plan.buffers["state"], name) if self.store is not None else None
-        tensors: Mapping[str, Array]
         if saved is not None:
             tensors, self.step_count = saved
         else:
             tensors = self.bundle.map_tensors("state.safetensors", self.plan.buffers["state"])
         for name, tensor in self.state().items():
-            np.copyto(tensor, tensors[name].reshape(-1), casting="no")
-            if isinstance(tensors, MappedTensors):
-                tensors.release_pages()  # else the file would be in memory beside the state
+            np.copyto(tensor, tensors[name], casting="no")
+            tensors.release_pages()  # else the file would be in memory beside the state
 
     def state(self) -> dict[str, Array]:
         """The trained tensors by name, flat: adapter matrices and the optimizer's state. Views, not copies."""

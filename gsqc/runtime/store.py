@@ -11,14 +11,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from gsqc.bundle import Bundle
 from gsqc.errors import RunError
 from gsqc.plan import TensorPlan
-from gsqc.tensor_file import tensor_file
+from gsqc.tensor_file import MappedTensors, check_tensors, tensor_file
 
 Array = npt.NDArray[Any]
 CONFIG, STATE, BEST, LOG = "config.json", "state.safetensors", "best.safetensors", "log.jsonl"
@@ -106,7 +105,7 @@ class RunStore:
             self.begin({})
         write_atomically(self.path / name, tensor_file(tensors, {"step": str(step), "bundle": self.bundle.id}))
 
-    def load_state(self, expected: dict[str, TensorPlan], name: str = STATE) -> tuple[dict[str, Array], int] | None:
+    def load_state(self, expected: dict[str, TensorPlan], name: str = STATE) -> tuple[MappedTensors, int] | None:
         """The saved tensors, with the names, types and sizes expected, and the step; None if there are none."""
         file = self.path / name
         if not file.exists():
@@ -121,12 +120,10 @@ class RunStore:
                 step = int(metadata["step"])
                 if names != set(expected) or step < 0:
                     raise RunError(f"{file} does not hold the tensors of this bundle", hint)
-                tensors = {name: data.get_tensor(name) for name in sorted(names)}
+            tensors = MappedTensors(file)
+            check_tensors(tensors, expected)
         except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
             raise RunError(f"{file} cannot be read ({error})", hint) from None
-        for name, plan in expected.items():
-            if tensors[name].dtype != np.dtype(plan.dtype) or tensors[name].size != plan.count:
-                raise RunError(f"{file}: {name} has another type or size than in this bundle", hint)
         return tensors, step
 
     def resume_log(self, step: int) -> list[dict[str, Any]]:

@@ -99,7 +99,7 @@ class FakeSession:
         expected = {name: TensorPlan("int32", tensor.size) for name, tensor in STATE.items()}
         saved = self.store.load_state(expected, BEST if best else STATE_FILE) if self.store is not None else None
         if saved is not None:
-            self.tensors, self.step_count = saved
+            self.tensors, self.step_count = dict(saved[0]), saved[1]
 
     def state(self) -> dict[str, Any]:
         return dict(sorted(self.tensors.items()))

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does the integer step train as well as float? Held-out loss after the same steps on the same base codes.
+"""Does the integer step train as well as float? Held-out loss after the same steps on the same base
+codes.
 
     python benchmarks/fidelity.py --steps 60 --seq 128 --bits 4-8-8,4-6-6,4-5-5 --json
 
-Sides: gsqc at each of --bits, and the same LoRA in float32 (torch autograd, torch's AdamW) on the de-quantised base,
-from the same initial adapter, on the same batches with the same learning rates (warm-up, then linear to zero). "before"
-of the float side is the untouched float32 model. One order of the data alone is noise of about 0.3 %: the mean of three
-orders is reported.
+Sides: gsqc at each of --bits, and the same LoRA in float32 (torch autograd, torch's AdamW) on the
+de-quantised base, from the same initial adapter, on the same batches with the same learning rates
+(warm-up, then linear to zero). "before" of the float side is the untouched float32 model. One order
+of the data alone is noise of about 0.3 %: the mean of three orders is reported.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from typing import Any
 
 import torch
 
-from gsqc import model_ops
-from gsqc.capture import FloatRun, capture_model, float_parameters
-from gsqc.compiler import compile_model
-from gsqc.options import AdapterOptions, Bits, CompileOptions
+from gsqc.compiler.compile import compile_model
+from gsqc.compiler.options import AdapterOptions, Bits, CompileOptions
+from gsqc.data import WEIGHT_ONE, Dataset, TokenSequence, load_data
+from gsqc.data.tokenizer import Tokenizer
+from gsqc.models import model_ops
+from gsqc.models.capture import FloatRun, capture_model, float_parameters
 from gsqc.passes.add_lora import LINEARS
-from gsqc.runtime.data import WEIGHT_ONE, Dataset, TokenSequence, load_data
-from gsqc.runtime.schedule import Schedule, parse_fraction
 from gsqc.runtime.session import Session
-from gsqc.runtime.tokenizer import Tokenizer
 from gsqc.targets import NATIVE, resolve_target
+from gsqc.training.learning_rate import Schedule, parse_fraction
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 MODEL = "smollm2-135m"
@@ -43,10 +44,14 @@ SHORT = {module: short for short, module in LINEARS.items()}
 class FloatSide:
     """The captured model in float32 with a LoRA on each linear of its blocks."""
 
-    def __init__(self, captured: Any, initial: dict[str, torch.Tensor], options: AdapterOptions) -> None:
+    def __init__(
+        self, captured: Any, initial: dict[str, torch.Tensor], options: AdapterOptions
+    ) -> None:
         self.adapters = {name: torch.nn.Parameter(value.clone()) for name, value in initial.items()}
         self.factor = options.alpha / options.rank
-        self.runner = FloatRun(captured, float_parameters(captured), {model_ops.linear: self._linear})
+        self.runner = FloatRun(
+            captured, float_parameters(captured), {model_ops.linear: self._linear}
+        )
 
     def _linear(self, node: Any, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         y = model_ops.linear(x, w)
@@ -83,7 +88,9 @@ class FloatSide:
         return float(sum(s[0] for s in sums)) / sum(s[1] for s in sums)
 
 
-def integer_side(bundle: Path, data: Dataset, heldout: Dataset, schedule: Schedule, seed: int) -> float:
+def integer_side(
+    bundle: Path, data: Dataset, heldout: Dataset, schedule: Schedule, seed: int
+) -> float:
     """Held-out loss of gsqc after the steps."""
     session = Session(bundle)
     batches = data.batches(1, seed)
@@ -103,7 +110,9 @@ def compile_bundle(folder: Path, bits: str, seq: int) -> Path:
 def float_adapters(session: Session) -> dict[str, torch.Tensor]:
     """The session's adapter matrices as float32."""
     shapes = {
-        name: session.plan.buffers["state"][name].count for name in session.state() if name.endswith(("_a", "_b"))
+        name: session.plan.buffers["state"][name].count
+        for name in session.state()
+        if name.endswith(("_a", "_b"))
     }
     state = session.state()
     rank = session.bundle.manifest["adapter"]["rank"]
@@ -118,18 +127,27 @@ def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     first = Session(next(iter(bundles.values())))
     tokenizer = Tokenizer(first.bundle)
     data, heldout = (
-        load_data(EXAMPLES / f"devils-dictionary-{part}.jsonl", tokenizer, args.seq) for part in ("train", "heldout")
+        load_data(EXAMPLES / f"devils-dictionary-{part}.jsonl", tokenizer, args.seq)
+        for part in ("train", "heldout")
     )
     initial = float_adapters(first)
     del first
     captured = capture_model(MODEL, args.seq)
-    before = {bits: Session(bundle).evaluate(heldout.sequences).loss for bits, bundle in bundles.items()}
+    before = {
+        bits: Session(bundle).evaluate(heldout.sequences).loss for bits, bundle in bundles.items()
+    }
     before[FLOAT] = FloatSide(captured, initial, AdapterOptions(16, 32)).evaluate(heldout.sequences)
     for seed in map(int, args.seeds.split(",")):
         side = FloatSide(captured, initial, AdapterOptions(16, 32))
         side.train(data, schedule, seed)
         reference = side.evaluate(heldout.sequences)
-        yield {"side": FLOAT, "seed": seed, "before": before[FLOAT], "after": reference, "ratio": 1.0}
+        yield {
+            "side": FLOAT,
+            "seed": seed,
+            "before": before[FLOAT],
+            "after": reference,
+            "ratio": 1.0,
+        }
         for bits, bundle in bundles.items():
             after = integer_side(bundle, data, heldout, schedule, seed)
             record = {"side": f"gsqc {bits}", "seed": seed, "before": before[bits], "after": after}
@@ -141,18 +159,27 @@ def mean_by_side(records: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for side in dict.fromkeys(r["side"] for r in records):
         own = [r for r in records if r["side"] == side]
         means = {key: statistics.fmean(r[key] for r in own) for key in ("before", "after", "ratio")}
-        yield {"side": side, **means, "least": min(r["ratio"] for r in own), "most": max(r["ratio"] for r in own)}
+        yield {
+            "side": side,
+            **means,
+            "least": min(r["ratio"] for r in own),
+            "most": max(r["ratio"] for r in own),
+        }
 
 
 def main() -> None:
     """Print a table, or JSON lines."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bits", default="4-8-8,4-6-6,4-5-5")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seq", type=int, default=128)
     parser.add_argument("--lr", default="1e-3")
     parser.add_argument("--warmup", type=int, default=5)
-    parser.add_argument("--seeds", default="1,2,3", help="orders of the data; their mean is reported")
+    parser.add_argument(
+        "--seeds", default="1,2,3", help="orders of the data; their mean is reported"
+    )
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     records = []
@@ -164,10 +191,18 @@ def main() -> None:
                 print(json.dumps(record), flush=True)
     if args.json:
         return
-    print(f"{platform.machine()}, torch {torch.__version__}, {args.steps} steps of 1 x {args.seq}, lr {args.lr}")
-    print("| side | held-out loss before | after | after / float32 | least to most |\n|---|---|---|---|---|")
+    print(
+        f"{platform.machine()}, torch {torch.__version__}, {args.steps} steps of 1 x {args.seq}, lr {args.lr}"
+    )
+    print(
+        "| side | held-out loss before | after | after / float32 | least to most |\n|---|---|---|---|---|"
+    )
     for mean in mean_by_side(records):
-        print("| {side} | {before:.4f} | {after:.4f} | {ratio:.4f} | {least:.4f} to {most:.4f} |".format(**mean))
+        print(
+            "| {side} | {before:.4f} | {after:.4f} | {ratio:.4f} | {least:.4f} to {most:.4f} |".format(
+                **mean
+            )
+        )
 
 
 if __name__ == "__main__":

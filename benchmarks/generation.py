@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokens per second of greedy generation: gsqc against transformers float32 with its cache, SmolLM2-135M, one run.
+"""Tokens per second of greedy generation: gsqc against transformers float32 with its cache,
+SmolLM2-135M, one run.
 
     python benchmarks/generation.py --tokens 64 --json
 
-Both sides take the same prompt of random tokens and give the same number of new ones, in processes of their own. A
-second figure is the speed at which a long prompt is read: the time to the first token after --prompt tokens.
+Both sides take the same prompt of random tokens and give the same number of new ones, in processes
+of their own. A second figure is the speed at which a long prompt is read: the time to the first
+token after --prompt tokens.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ Speeds = dict[str, float]
 
 
 def speeds(generate: Callable[[list[int], int], int], tokens: int, prompt: int) -> Speeds:
-    """Tokens per second, the short prompt included in the time; tokens of a long prompt per second, the least of 3."""
+    """Tokens per second, the short prompt included in the time; tokens of a long prompt per second,
+    the least of 3.
+    """
     generate(PROMPT, 2)
     start = time.perf_counter()
     assert generate(PROMPT, tokens) == tokens
@@ -60,7 +64,12 @@ def torch_side(folder: Path, tokens: int, prompt: int, threads: int) -> Speeds:
 
     def generate(start: list[int], count: int) -> int:
         given = torch.tensor([start])
-        options = {"do_sample": False, "use_cache": True, "pad_token_id": 0, "attention_mask": torch.ones_like(given)}
+        options = {
+            "do_sample": False,
+            "use_cache": True,
+            "pad_token_id": 0,
+            "attention_mask": torch.ones_like(given),
+        }
         made = model.generate(given, max_new_tokens=count, min_new_tokens=count, **options)
         return int(made.shape[1]) - len(start)
 
@@ -69,7 +78,16 @@ def torch_side(folder: Path, tokens: int, prompt: int, threads: int) -> Speeds:
 
 def run_side(side: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """One side in a process of its own."""
-    command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--tokens", str(args.tokens)]
+    command = [
+        sys.executable,
+        __file__,
+        "--side",
+        side,
+        "--folder",
+        str(folder),
+        "--tokens",
+        str(args.tokens),
+    ]
     command += ["--threads", str(args.threads), "--prompt", str(args.prompt)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -80,9 +98,13 @@ def run_side(side: str, folder: Path, args: argparse.Namespace) -> dict[str, Any
 
 def main() -> None:
     """The comparison, or with --side one side of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--prompt", type=int, default=192, help="tokens of the long prompt, fewer than --seq")
+    parser.add_argument(
+        "--prompt", type=int, default=192, help="tokens of the long prompt, fewer than --seq"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--bits", default="4-8-8")
@@ -101,11 +123,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="gsqc-generation-") as name:
         folder = Path(name)
         prepare(folder, args)
-        rounds = [{side: run_side(side, folder, args) for side in ("gsqc", "torch")} for _ in range(args.rounds)]
-    result = {side: {k: statistics.median(r[side][k] for r in rounds) for k in rounds[0][side]} for side in rounds[0]}
+        rounds = [
+            {side: run_side(side, folder, args) for side in ("gsqc", "torch")}
+            for _ in range(args.rounds)
+        ]
+    result = {
+        side: {k: statistics.median(r[side][k] for r in rounds) for k in rounds[0][side]}
+        for side in rounds[0]
+    }
     ratios = {
         name: statistics.median(r["gsqc"][key] / r["torch"][key] for r in rounds)
-        for name, key in (("speed_ratio", "tokens_per_second"), ("prompt_ratio", "prompt_tokens_per_second"))
+        for name, key in (
+            ("speed_ratio", "tokens_per_second"),
+            ("prompt_ratio", "prompt_tokens_per_second"),
+        )
     }
     if args.json:
         print(json.dumps({**ratios, **result}))
@@ -113,7 +144,9 @@ def main() -> None:
     for side, values in result.items():
         spoken, read = values["tokens_per_second"], values["prompt_tokens_per_second"]
         memory = values["peak_rss_bytes"] / 1e6
-        print(f"{side:6s} {spoken:6.1f} tokens/s   prompt of {args.prompt}: {read:6.0f} tokens/s   RSS {memory:.0f} MB")
+        print(
+            f"{side:6s} {spoken:6.1f} tokens/s   prompt of {args.prompt}: {read:6.0f} tokens/s   RSS {memory:.0f} MB"
+        )
     print(", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
 
 

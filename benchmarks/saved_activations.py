@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What fewer bits in the activations that are saved for the backward pass do to the gradient, on SmolLM2-135M.
+"""What fewer bits in the activations that are saved for the backward pass do to the gradient, on
+SmolLM2-135M.
 
     python benchmarks/saved_activations.py
 
-After a few steps of training, the adapters' gradient of some batches is taken with what the blocks save as it is, and
-with parts of it rounded to GSE-b (groups of 32, no window) between the forward and the backward pass. Reported is the
-cosine with the gradient of the float32 model, over all matrices as one vector, and with gsqc's own gradient.
+After a few steps of training, the adapters' gradient of some batches is taken with what the blocks
+save as it is, and with parts of it rounded to GSE-b (groups of 32, no window) between the forward
+and the backward pass. Reported is the cosine with the gradient of the float32 model, over all
+matrices as one vector, and with gsqc's own gradient.
 
-"x, and its block" rounds what goes from block to block in the forward pass, as saving it in fewer bits would have to:
-what runs again must give the same bits as what ran first.
+"x, and its block" rounds what goes from block to block in the forward pass, as saving it in fewer
+bits would have to: what runs again must give the same bits as what ran first.
 """
 
 from __future__ import annotations
@@ -23,15 +25,15 @@ from typing import Any
 import numpy as np
 from fidelity import EXAMPLES, MODEL, FloatSide, float_adapters
 
-from gsqc.capture import capture_model
-from gsqc.compiler import compile_model
-from gsqc.formats import GROUP, Row, largest
-from gsqc.ops.quantise import quantise
-from gsqc.ops.registry import evaluate
-from gsqc.options import AdapterOptions, Bits, CompileOptions
-from gsqc.runtime.data import TokenSequence, load_data
+from gsqc.compiler.compile import compile_model
+from gsqc.compiler.options import AdapterOptions, Bits, CompileOptions
+from gsqc.data import TokenSequence, load_data
+from gsqc.data.tokenizer import Tokenizer
+from gsqc.models.capture import capture_model
+from gsqc.numerics.formats import GROUP, Row, largest
+from gsqc.numerics.ops.quantise import quantise
+from gsqc.numerics.ops.registry import evaluate
 from gsqc.runtime.session import Session
-from gsqc.runtime.tokenizer import Tokenizer
 from gsqc.targets import NATIVE, resolve_target
 
 KINDS = {
@@ -45,7 +47,9 @@ KINDS = {
 
 
 def round_gse(m: np.ndarray, bits: int) -> None:
-    """Round mantissas to `bits` bits a group, in place, by quantise: a group is a row here, so it has no window."""
+    """Round mantissas to `bits` bits a group, in place, by quantise: a group is a row here, so it
+    has no window.
+    """
     groups = m.reshape(-1, GROUP)
     row = Row(groups, np.zeros((len(groups), 1), np.int32), 16 if m.dtype == np.int16 else 24)
     rounded = evaluate(quantise, [row], {"bits": bits})
@@ -60,7 +64,9 @@ def round_row(m: np.ndarray, bits: int) -> None:
 
 
 class Gradients:
-    """The adapters' gradient of a session's model, with roundings between the calls of its schedule."""
+    """The adapters' gradient of a session's model, with roundings between the calls of its
+    schedule.
+    """
 
     def __init__(self, session: Session) -> None:
         self.session, self.executor = session, session.executor
@@ -72,15 +78,23 @@ class Gradients:
         tensor = self.plan.activations[name]
         return self.region[tensor.offset : tensor.offset + tensor.size_bytes].view(tensor.dtype)
 
-    def __call__(self, sequence: TokenSequence, saved: dict[str, int], x_bits: int = 24) -> np.ndarray:
-        """The gradient with the saved tensors of these names rounded to so many bits, as one vector."""
+    def __call__(
+        self, sequence: TokenSequence, saved: dict[str, int], x_bits: int = 24
+    ) -> np.ndarray:
+        """The gradient with the saved tensors of these names rounded to so many bits, as one
+        vector.
+        """
         for name in ("tokens", "labels", "weights"):
             self.executor.tensors[name][:] = getattr(sequence, name)
         self.executor.clear_gradients()
         layer, before = 0, ""
-        places = ((p.program, k) for p in self.executor.bound("gradient") for k in range(len(p.kernels)))
+        places = (
+            (p.program, k) for p in self.executor.bound("gradient") for k in range(len(p.kernels))
+        )
         starts = self._starts()
-        for number, ((program, k), call) in enumerate(zip(places, self.executor.calls("gradient"), strict=True)):
+        for number, ((program, k), call) in enumerate(
+            zip(places, self.executor.calls("gradient"), strict=True)
+        ):
             if number in starts:
                 layer += before == "block_forward"
                 if before in ("embed", "block_forward") and x_bits < 24:
@@ -91,14 +105,20 @@ class Gradients:
             program.run_one(k)
         state = self.executor.tensors
         names = [n for n in self.session.state() if n.endswith(("_a", "_b"))]
-        return np.concatenate([state[f"{n}_grad_high"] * 2.0**-12 + state[f"{n}_grad_low"] * 2.0**-34 for n in names])
+        return np.concatenate(
+            [state[f"{n}_grad_high"] * 2.0**-12 + state[f"{n}_grad_low"] * 2.0**-34 for n in names]
+        )
 
     def _starts(self) -> set[int]:
         """The numbers of the calls with which a function of the schedule begins."""
         starts, number = set(), 0
         for name, _ in self.plan.calls:
             starts.add(number)
-            number += len(self.session.plan.functions[name].calls) if name in self.session.plan.functions else 1
+            number += (
+                len(self.session.plan.functions[name].calls)
+                if name in self.session.plan.functions
+                else 1
+            )
         return starts
 
     def _round_saved(self, saved: dict[str, int]) -> None:
@@ -112,7 +132,9 @@ def float_gradient(session: Session, captured: Any, sequence: TokenSequence) -> 
     side = FloatSide(captured, float_adapters(session), AdapterOptions(16, 32))
     side.loss(sequence)[0].backward()
     names = [n for n in session.state() if n.endswith(("_a", "_b"))]
-    return np.concatenate([side.adapters[n].grad.numpy().reshape(-1) for n in names]).astype(np.float64)
+    return np.concatenate([side.adapters[n].grad.numpy().reshape(-1) for n in names]).astype(
+        np.float64
+    )
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -132,9 +154,13 @@ def settings() -> dict[str, tuple[dict[str, int], int]]:
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seq", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=10, help="of training before the gradients are taken")
+    parser.add_argument(
+        "--steps", type=int, default=10, help="of training before the gradients are taken"
+    )
     parser.add_argument("--batches", type=int, default=3)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gsqc-saved-") as folder:
@@ -142,7 +168,9 @@ def main() -> None:
         bundle, target = Path(folder) / "model.gsqc", resolve_target(NATIVE)
         compile_model(MODEL, CompileOptions(bundle, target, Bits.parse("4-8-8"), "gguf", **options))
         session = Session(bundle)
-        data = load_data(EXAMPLES / "devils-dictionary-train.jsonl", Tokenizer(session.bundle), args.seq)
+        data = load_data(
+            EXAMPLES / "devils-dictionary-train.jsonl", Tokenizer(session.bundle), args.seq
+        )
     batches = data.batches(1, 1)
     for _ in range(args.steps):
         session.step(next(batches), Fraction(1, 1000))
@@ -151,10 +179,14 @@ def main() -> None:
     sequences = [next(batches)[0] for _ in range(args.batches)]
     references = [float_gradient(session, captured, s) for s in sequences]
     own = [gradients(s, {}) for s in sequences]
-    print("| saved for backward | cosine with float32's gradient | with gsqc's own |\n|---|---|---|")
+    print(
+        "| saved for backward | cosine with float32's gradient | with gsqc's own |\n|---|---|---|"
+    )
     for name, (saved, x_bits) in settings().items():
         found = [gradients(s, saved, x_bits) for s in sequences]
-        to_float, to_own = (statistics.fmean(map(cosine, found, others)) for others in (references, own))
+        to_float, to_own = (
+            statistics.fmean(map(cosine, found, others)) for others in (references, own)
+        )
         print(f"| {name} | {to_float:.4f} | {to_own:.5f} |", flush=True)
 
 

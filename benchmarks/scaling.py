@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a step's time and memory grow with sequence length, rank, depth and width, against what its work predicts.
+"""How a step's time and memory grow with sequence length, rank, depth and width, against what its
+work predicts.
 
     python benchmarks/scaling.py --output build/scaling
 
-Each point is a model compiled and stepped in a process of its own; depth and width are Llamas with random weights, the
-others SmolLM2-135M. The line: products and bytes of the plan's kernels, at the two rates of the reference point
-(SmolLM2, 256 tokens, rank 16), which is stepped again beside each point; for memory the plan's peak, and what the
-reference's process takes beside it. Writes scaling.md and scaling.png.
+Each point is a model compiled and stepped in a process of its own; depth and width are Llamas with
+random weights, the others SmolLM2-135M. The line: products and bytes of the plan's kernels, at the
+two rates of the reference point (SmolLM2, 256 tokens, rank 16), which is stepped again beside each
+point; for memory the plan's peak, and what the reference's process takes beside it. Writes
+scaling.md and scaling.png.
 """
 
 from __future__ import annotations
@@ -71,21 +73,23 @@ def random_model(point: Point) -> Any:
 
 def compile_point(point: Point, folder: Path) -> None:
     """The point's bundle, folder/point.gsqc."""
-    from gsqc.compiler import compile_model
-    from gsqc.options import AdapterOptions, CompileOptions
+    from gsqc.compiler.compile import compile_model
+    from gsqc.compiler.options import AdapterOptions, CompileOptions
     from gsqc.targets import resolve_target
 
     real = (point.layers, point.hidden) == (REFERENCE_LAYERS, REFERENCE_HIDDEN)
     adapter = AdapterOptions(rank=point.rank, alpha=2 * point.rank)
     model, base = (MODEL, "gguf") if real else (random_model(point), "nf4")
     target, place = resolve_target("native"), folder / "point.gsqc"
-    compile_model(model, CompileOptions(place, target, base=base, adapter=adapter, sequence_length=point.seq))
+    compile_model(
+        model, CompileOptions(place, target, base=base, adapter=adapter, sequence_length=point.seq)
+    )
 
 
 def work_of(bundle: Path) -> dict[str, float]:
     """Of one step: products, bytes that the other kernels read and write, and the plan's peak."""
-    from gsqc.bundle import Bundle
-    from gsqc.plan import COPY, ITEM_BYTES
+    from gsqc.bundle.bundle import Bundle
+    from gsqc.bundle.plan import COPY, ITEM_BYTES
 
     plan = Bundle.open(bundle).plan
     products = moved = 0
@@ -105,7 +109,9 @@ def work_of(bundle: Path) -> dict[str, float]:
 
 
 class Bench:
-    """Compiles and steps points, each in a process of its own. The reference is stepped anew beside each of them."""
+    """Compiles and steps points, each in a process of its own. The reference is stepped anew beside
+    each of them.
+    """
 
     def __init__(self, folder: Path, steps: int, threads: int) -> None:
         self.folder, self.options = folder, ["--steps", str(steps), "--threads", str(threads)]
@@ -114,7 +120,10 @@ class Bench:
     def _run(self, part: str, point: Point, folder: Path) -> str:
         command = [sys.executable, __file__, "--part", part, "--folder", str(folder), *self.options]
         done = subprocess.run(
-            [*command, "--point", json.dumps(asdict(point))], capture_output=True, text=True, check=False
+            [*command, "--point", json.dumps(asdict(point))],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise SystemExit(f"{point} failed:\n{done.stderr[-2000:]}")
@@ -142,13 +151,19 @@ def predict(result: dict[str, Any], reference: dict[str, Any]) -> tuple[float, f
     """Seconds and bytes, from the reference's rates."""
     matmul = reference["op_shares"]["gse_matmul"] * reference["seconds"]
     other = reference["seconds"] - matmul
-    seconds = matmul * result["products"] / reference["products"] + other * result["moved"] / reference["moved"]
+    seconds = (
+        matmul * result["products"] / reference["products"]
+        + other * result["moved"] / reference["moved"]
+    )
     return seconds, result["planned"] + reference["peak_rss_bytes"] - reference["planned"]
 
 
 def write_table(rows: list[tuple[str, int, dict[str, Any], float, float]], path: Path) -> None:
     """Markdown, a line per point."""
-    lines = ["| what | value | s / step | predicted | peak RSS, MB | predicted |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| what | value | s / step | predicted | peak RSS, MB | predicted |",
+        "|---|---|---|---|---|---|",
+    ]
     for axis, value, r, seconds, memory in rows:
         measured = f"{r['seconds']:.3f} | {seconds:.3f} | {r['peak_rss_bytes'] / 1e6:.0f} | {memory / 1e6:.0f}"
         lines.append(f"| {axis} | {value} | {measured} |")
@@ -169,7 +184,9 @@ def draw(rows: list[tuple[str, int, dict[str, Any], float, float]], path: Path) 
         values = [row[1] for row in own]
         for line, (key, scale, label) in enumerate(FIGURES):
             plot = axes[line][k]
-            plot.plot(values, [row[3 + line] / scale for row in own], label="predicted from its work")
+            plot.plot(
+                values, [row[3 + line] / scale for row in own], label="predicted from its work"
+            )
             plot.plot(values, [row[2][key] / scale for row in own], "o", label="measured")
             plot.set(xlabel=name, ylabel=label, ylim=(0, None), xlim=(0, None))
     axes[0][0].legend()
@@ -179,9 +196,13 @@ def draw(rows: list[tuple[str, int, dict[str, Any], float, float]], path: Path) 
 
 def main() -> None:
     """All points, or with --part a part of one."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, default=Path("build/scaling"))
-    parser.add_argument("--axes", default=",".join(AXES), help="a part of them, separated by commas")
+    parser.add_argument(
+        "--axes", default=",".join(AXES), help="a part of them, separated by commas"
+    )
     parser.add_argument("--steps", type=int, default=3, help="measured steps of a point")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--part", choices=("compile", "step"), help=argparse.SUPPRESS)

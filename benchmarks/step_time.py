@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One LoRA step of SmolLM2-135M: gsqc against PyTorch float32 + peft, or ONNX Runtime training, on the same work.
+"""One LoRA step of SmolLM2-135M: gsqc against PyTorch float32 + peft, or ONNX Runtime training, on
+the same work.
 
     python benchmarks/step_time.py --against torch --bits 4-8-8 --seq 256 --json
     python benchmarks/step_time.py --against ort --ort-python ~/ort/bin/python     # step_time_ort.py says how to get it
 
-The work: rank 16 on all seven linears, one sequence, loss on all tokens, AdamW, real weights. Each round runs both
-sides in processes of their own, one after the other, on the same threads; reported are medians over the rounds, and the
-median of the rounds' ratios. The last JSON line holds the ratios. To hold torch to AVX2 beside --target x86-64, set
-ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2.
+The work: rank 16 on all seven linears, one sequence, loss on all tokens, AdamW, real weights. Each
+round runs both sides in processes of their own, one after the other, on the same threads; reported
+are medians over the rounds, and the median of the rounds' ratios. The last JSON line holds the
+ratios. To hold torch to AVX2 beside --target x86-64, set ATEN_CPU_CAPABILITY=avx2
+ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ def timed(step: Callable[[], None], count: int) -> dict[str, float]:
 
 def gsqc_side(bundle: Path, steps: int, threads: int) -> dict[str, Any]:
     """gsqc's step, and the shares of its ops."""
-    from gsqc.runtime.check import random_sequences
+    from gsqc.check.check import random_sequences
     from gsqc.runtime.session import Session
 
     session = Session(bundle, threads=threads)
@@ -64,20 +66,28 @@ def gsqc_side(bundle: Path, steps: int, threads: int) -> dict[str, Any]:
 
 
 def instruction_peak(target: str, bits: str, threads: int) -> float:
-    """GMAC/s of the instruction that the target's linears are made of, in registers, on all threads at once."""
+    """GMAC/s of the instruction that the target's linears are made of, in registers, on all threads
+    at once.
+    """
     bytes_fit = all(int(b) < 8 for b in bits.split("-")[1:])
     instruction = "vpdpbusd" if target == "x86-64-vnni" else "pmaddubsw" if bytes_fit else "pmaddwd"
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "instruction_peak"
         source = Path(__file__).with_suffix("").with_name("instruction_peak.c")
         subprocess.run(["cc", "-O2", "-march=native", str(source), "-o", str(program)], check=True)
-        running = [subprocess.Popen([program], stdout=subprocess.PIPE, text=True) for _ in range(threads)]
+        running = [
+            subprocess.Popen([program], stdout=subprocess.PIPE, text=True) for _ in range(threads)
+        ]
         outputs = [process.communicate()[0] for process in running]
-    return sum(float(dict(line.split() for line in text.splitlines())[instruction]) for text in outputs)
+    return sum(
+        float(dict(line.split() for line in text.splitlines())[instruction]) for text in outputs
+    )
 
 
 def op_times(session: Any) -> dict[str, Any]:
-    """Seconds of each op in one step, and GMAC/s of each matmul shape: the least of three runs of each call."""
+    """Seconds of each op in one step, and GMAC/s of each matmul shape: the least of three runs of
+    each call.
+    """
     executor, plan = session.executor, session.plan
     parts = executor.bound("train")  # one sequence, updates included
     names = [name for part in parts for name in part.kernels]
@@ -95,7 +105,9 @@ def op_times(session: Any) -> dict[str, Any]:
         ops[op] = ops.get(op, 0.0) + spent
         if op == "gse_matmul":
             x, w = (value[2][0][0] for value in plan.kernels[name].inputs)
-            entry = matmuls.setdefault(f"{'x'.join(map(str, x))} by {'x'.join(map(str, w))}", [0.0, 0.0])
+            entry = matmuls.setdefault(
+                f"{'x'.join(map(str, x))} by {'x'.join(map(str, w))}", [0.0, 0.0]
+            )
             entry[0] += spent
             entry[1] += float(w[-2]) * x[0] * x[1] * (x[2] if len(x) == 3 else 1)
     total = sum(ops.values())
@@ -110,15 +122,17 @@ def prepare(folder: Path, args: argparse.Namespace) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from gsqc.capture import capture_model
-    from gsqc.compiler import compile_model
-    from gsqc.options import Bits, CompileOptions
+    from gsqc.compiler.compile import compile_model
+    from gsqc.compiler.options import Bits, CompileOptions
+    from gsqc.models.capture import capture_model
     from gsqc.targets import resolve_target
 
     target = resolve_target(args.target)
     bits = Bits.parse(args.bits)
     memory = {"weights": args.weights, "recompute": args.recompute}
-    options = CompileOptions(folder / "model.gsqc", target, bits, "gguf", sequence_length=args.seq, **memory)
+    options = CompileOptions(
+        folder / "model.gsqc", target, bits, "gguf", sequence_length=args.seq, **memory
+    )
     compile_model(MODEL, options)
     weights = capture_model(MODEL, 32).weights
     config = LlamaConfig(
@@ -140,7 +154,9 @@ def prepare(folder: Path, args: argparse.Namespace) -> None:
 
 def run_python(command: list[str], what: str, **environment: str) -> str:
     """Run a command and return what it prints; end with its last lines if it fails."""
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(f"{what} failed:\n{done.stderr[-2000:]}")
     return done.stdout
@@ -151,7 +167,9 @@ def prepare_ort(folder: Path, args: argparse.Namespace) -> None:
     import step_time_ort
 
     step_time_ort.export_forward(folder / "torch", folder / "ort", args.seq)
-    run_python([args.ort_python, step_time_ort.__file__, str(folder / "ort")], "onnxruntime-training")
+    run_python(
+        [args.ort_python, step_time_ort.__file__, str(folder / "ort")], "onnxruntime-training"
+    )
 
 
 def run_side(side: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -169,7 +187,9 @@ def compare(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     sides = ["gsqc", args.against]
     rounds: list[dict[str, Any]] = []
     for number in range(args.rounds):
-        results = {side: run_side(side, folder, args) for side in (sides if number % 2 else sides[::-1])}
+        results = {
+            side: run_side(side, folder, args) for side in (sides if number % 2 else sides[::-1])
+        }
         rounds.append(results)
         if args.json:
             print(json.dumps({"round": number + 1, **results}), flush=True)
@@ -182,27 +202,40 @@ def compare(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         )
     }
     medians = {
-        side: {k: statistics.median(r[side][k] for r in rounds) for k in ("seconds", "cpu_seconds", "peak_rss_bytes")}
+        side: {
+            k: statistics.median(r[side][k] for r in rounds)
+            for k in ("seconds", "cpu_seconds", "peak_rss_bytes")
+        }
         for side in sides
     }
     last = rounds[-1]["gsqc"]
     peak = instruction_peak(last["target"], args.bits, args.threads)
-    shares = {"kernel_share_of_peak": last["gmacs"] / peak, "outside_matmul": 1 - last["op_shares"]["gse_matmul"]}
+    shares = {
+        "kernel_share_of_peak": last["gmacs"] / peak,
+        "outside_matmul": 1 - last["op_shares"]["gse_matmul"],
+    }
     details = {name: last[name] for name in ("op_shares", "matmul_gmacs", "gmacs")}
     return {**ratio, **shares, **medians, **details, "instruction_peak_gmacs": peak}
 
 
 def print_table(result: dict[str, Any], args: argparse.Namespace) -> None:
     """For people, and for docs/performance.md."""
-    print(f"{platform.machine()}, {args.threads} threads, 1 x {args.seq}, {args.bits}, target {args.target}")
+    print(
+        f"{platform.machine()}, {args.threads} threads, 1 x {args.seq}, {args.bits}, target {args.target}"
+    )
     print("| side | s / step | CPU-s / step | peak RSS, MB |\n|---|---|---|---|")
     for side in ("gsqc", args.against):
         r = result[side]
-        print(f"| {side} | {r['seconds']:.2f} | {r['cpu_seconds']:.2f} | {r['peak_rss_bytes'] / 1e6:.0f} |")
+        print(
+            f"| {side} | {r['seconds']:.2f} | {r['cpu_seconds']:.2f} | {r['peak_rss_bytes'] / 1e6:.0f} |"
+        )
     names = ("time_ratio", "cpu_ratio", "memory_ratio", "kernel_share_of_peak", "outside_matmul")
     print(", ".join(f"{k} {result[k]:.2f}" for k in names))
     print(f"matmuls: {result['gmacs']:.0f} GMAC/s of {result['instruction_peak_gmacs']:.0f}")
-    print("ops: " + ", ".join(f"{op} {share:.1%}" for op, share in list(result["op_shares"].items())[:8]))
+    print(
+        "ops: "
+        + ", ".join(f"{op} {share:.1%}" for op, share in list(result["op_shares"].items())[:8])
+    )
 
 
 def main() -> None:
@@ -211,12 +244,17 @@ def main() -> None:
         import step_time_cuda
 
         sys.exit(step_time_cuda.main(sys.argv[1:]))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--against", choices=SIDES[1:], default="torch")
     parser.add_argument(
-        "--ort-python", help="the Python of an environment with onnxruntime-training, for --against ort"
+        "--ort-python",
+        help="the Python of an environment with onnxruntime-training, for --against ort",
     )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: see step_time_cuda.py")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="cuda: see step_time_cuda.py"
+    )
     parser.add_argument("--bits", default="4-8-8")
     parser.add_argument("--target", default="native")
     parser.add_argument("--seq", type=int, default=256)
@@ -230,13 +268,21 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.against == "ort" and not (args.ort_python and os.access(args.ort_python, os.X_OK)):
-        parser.error("--against ort needs --ort-python PATH, a Python with onnxruntime-training (see step_time_ort.py)")
+        parser.error(
+            "--against ort needs --ort-python PATH, a Python with onnxruntime-training (see step_time_ort.py)"
+        )
     if args.side == "gsqc":
         print(json.dumps(gsqc_side(args.folder / "model.gsqc", args.steps, args.threads)))
     elif args.side == "ort":
         import step_time_ort
 
-        print(json.dumps(timed(step_time_ort.ort_step(args.folder / "ort", args.seq, args.threads), args.steps)))
+        print(
+            json.dumps(
+                timed(
+                    step_time_ort.ort_step(args.folder / "ort", args.seq, args.threads), args.steps
+                )
+            )
+        )
     elif args.side:
         import step_time_torch
 

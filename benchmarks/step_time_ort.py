@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The side of ONNX Runtime training in step_time.py: the same LoRA step as torch's, as training artifacts.
+"""The side of ONNX Runtime training in step_time.py: the same LoRA step as torch's, as training
+artifacts.
 
-`export_forward` runs where torch and peft are; the rest with the Python of --ort-python, an environment of its own:
+`export_forward` runs where torch and peft are; the rest with the Python of --ort-python, an
+environment of its own:
 
-    python3.11 -m venv ~/ort && ~/ort/bin/pip install onnxruntime-training==1.19.2 "onnx==1.16.2" "numpy<2"
+    python3.11 -m venv ~/ort && ~/ort/bin/pip install onnxruntime-training==1.19.2 "onnx==1.16.2"
+    "numpy<2"
 
     python benchmarks/step_time_ort.py FOLDER      writes the artifacts of FOLDER/forward.onnx beside it
 """
@@ -21,7 +24,9 @@ VOCABULARY = 49152
 
 
 def export_forward(model_folder: Path, folder: Path, seq: int) -> None:
-    """The float model of `model_folder` with LoRA as tokens [1, seq] -> logits [seq - 1, vocabulary]."""
+    """The float model of `model_folder` with LoRA as tokens [1, seq] -> logits [seq - 1,
+    vocabulary].
+    """
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -44,8 +49,12 @@ def export_forward(model_folder: Path, folder: Path, seq: int) -> None:
 
     torch.manual_seed(0)
     names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32, attn_implementation="eager")
-    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=names, lora_dropout=0.0))
+    model = AutoModelForCausalLM.from_pretrained(
+        model_folder, dtype=torch.float32, attn_implementation="eager"
+    )
+    model = get_peft_model(
+        model, LoraConfig(r=16, lora_alpha=32, target_modules=names, lora_dropout=0.0)
+    )
     folder.mkdir()
     torch.onnx.export(
         Forward(model),
@@ -61,7 +70,9 @@ def export_forward(model_folder: Path, folder: Path, seq: int) -> None:
 
 
 def skip_torch() -> None:
-    """onnxruntime.training imports torch for parts that are not used here; its own parts work without."""
+    """onnxruntime.training imports torch for parts that are not used here; its own parts work
+    without.
+    """
     import onnxruntime
 
     package = types.ModuleType("onnxruntime.training")
@@ -70,7 +81,9 @@ def skip_torch() -> None:
 
 
 def write_artifacts(folder: Path) -> None:
-    """training_model.onnx, optimizer_model.onnx and the checkpoint: only the LoRA matrices are trained."""
+    """training_model.onnx, optimizer_model.onnx and the checkpoint: only the LoRA matrices are
+    trained.
+    """
     import onnx
 
     skip_torch()

@@ -20,7 +20,9 @@ def torch_step(folder: Path, seq: int, threads: int, checkpoint: bool) -> Callab
     if checkpoint:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
-    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=names, lora_dropout=0.0))
+    model = get_peft_model(
+        model, LoraConfig(r=16, lora_alpha=32, target_modules=names, lora_dropout=0.0)
+    )
     model.train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     tokens = torch.randint(0, model.config.vocab_size, (1, seq))

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write docs/commands/: one page for each command, from the code. Run it after an option was changed."""
+"""Write docs/commands/: one page for each command, from the code. Run it after an option was
+changed.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,11 @@ def _row(parameter: Any) -> str:
     default = parameter.default
     if parameter.type_descriptor.annotation is bool:
         kind = ""
-        shown = f"`{(parameter.opts if default else parameter.secondary_opts)[0]}`" if parameter.secondary_opts else ""
+        shown = (
+            f"`{(parameter.opts if default else parameter.secondary_opts)[0]}`"
+            if parameter.secondary_opts
+            else ""
+        )
     else:
         kind = _type(parameter)
         shown = "required" if parameter.required else "" if default is None else f"`{default}`"
@@ -58,9 +64,16 @@ def page(name: str, command: Any) -> str:
     lines = [HEAD, f"# gsqc {name}\n", f"    {usage}\n", inspect.cleandoc(command.help or ""), ""]
     for title, parameters in (("Argument", arguments), ("Option", options)):
         if parameters:
-            lines += [f"| {title} | Takes | Default | |", "|---|---|---|---|", *map(_row, parameters), ""]
+            lines += [
+                f"| {title} | Takes | Default | |",
+                "|---|---|---|---|",
+                *map(_row, parameters),
+                "",
+            ]
     if name in COMMANDS:
-        lines += [f"What these do can stand in a [settings file](../config.md), below `[{name}]`.\n"]
+        lines += [
+            f"What these do can stand in a [settings file](../config.md), below `[{name}]`.\n"
+        ]
     if name in NOTES:
         lines += [NOTES[name], ""]
     return "\n".join(lines).replace("\n\n\n", "\n\n")
@@ -70,7 +83,10 @@ def pages() -> dict[str, str]:
     """The text of each page by file name."""
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     texts = {f"{name}.md": page(name, command) for name, command in commands.items()}
-    rows = [f"* [gsqc {name}]({name}.md): {(command.help or '').splitlines()[0]}" for name, command in commands.items()]
+    rows = [
+        f"* [gsqc {name}]({name}.md): {(command.help or '').splitlines()[0]}"
+        for name, command in commands.items()
+    ]
     return texts | {"README.md": "\n".join([HEAD, "# Commands\n", *rows, ""])}
 
 

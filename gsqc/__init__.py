@@ -7,21 +7,22 @@
     result = gsqc.train("smol.gsqc", "notes.jsonl", run="runs/notes", steps=200, lr=1e-3)
     print(gsqc.generate("smol.gsqc", "Define LIBERTY", run="runs/notes"))
 
-`import gsqc` loads nothing else; each name loads what it needs when it is first used, and training never loads torch.
+`import gsqc` loads nothing else; each name loads what it needs when it is first used, and training
+never loads torch.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from gsqc.version import __version__
 
 if TYPE_CHECKING:
     from gsqc.api import compile, evaluate, generate, train
     from gsqc.errors import GsqcError
-    from gsqc.runtime.callbacks import StopTraining
     from gsqc.runtime.session import Session
-    from gsqc.runtime.train_result import TrainResult
+    from gsqc.training.callbacks import StopTraining
+    from gsqc.training.train_result import TrainResult
 
 _WHERE = {
     "compile": "gsqc.api",
@@ -30,8 +31,8 @@ _WHERE = {
     "train": "gsqc.api",
     "GsqcError": "gsqc.errors",
     "Session": "gsqc.runtime.session",
-    "StopTraining": "gsqc.runtime.callbacks",
-    "TrainResult": "gsqc.runtime.train_result",
+    "StopTraining": "gsqc.training.callbacks",
+    "TrainResult": "gsqc.training.train_result",
 }
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Session",
     "StopTraining",
     "TrainResult",
+    "__version__",
     "compile",
     "evaluate",
     "generate",

@@ -8,14 +8,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from gsqc.bundle import Bundle
+from gsqc.bundle.bundle import Bundle
+from gsqc.compiler.options import parse_compile_options
+from gsqc.data import DataOptions, chat_prompt, load_split
+from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError
-from gsqc.options import parse_compile_options
-from gsqc.runtime.callbacks import End
-from gsqc.runtime.data import DataOptions, chat_prompt, load_split
-from gsqc.runtime.tokenizer import Tokenizer
-from gsqc.runtime.train_result import TrainResult
-from gsqc.runtime.trainer import Trainer
+from gsqc.training.callbacks import End
+from gsqc.training.train_result import TrainResult
+from gsqc.training.trainer import Trainer
 
 Place = str | Path
 
@@ -35,11 +35,12 @@ def compile(
     progress: Callable[[str], None] = _none,
     **options: Any,
 ) -> Path:
-    """Compile a model (a name, a directory, a .gguf file, or a Hugging Face model object) into a bundle; its path.
+    """Compile a model (a name, a directory, a .gguf file, or a Hugging Face model object) into a
+    bundle; its path.
 
-    Options are those of `gsqc compile`; `options` are further fields of CompileOptions, such as batch, seed and force.
-    Without `output` the bundle is NAME.gsqc here. Raises OptionError, ModelError, UnsupportedOperatorError,
-    TargetError, BundleError.
+    Options are those of `gsqc compile`; `options` are further fields of CompileOptions, such as
+    batch, seed and force. Without `output` the bundle is NAME.gsqc here. Raises OptionError,
+    ModelError, UnsupportedOperatorError, TargetError, BundleError.
     """
     from gsqc.models.catalogue import KNOWN_MODELS
     from gsqc.targets import resolve_target
@@ -58,9 +59,11 @@ def compile(
         **options,
     )
     try:
-        from gsqc.compiler import compile_model
+        from gsqc.compiler.compile import compile_model
     except ModuleNotFoundError as error:
-        raise OptionError(f"the compiler is not installed ({error.name})", "pip install 'gsqc[compiler]'") from None
+        raise OptionError(
+            f"the compiler is not installed ({error.name})", "pip install 'gsqc[compiler]'"
+        ) from None
     compile_model(str(model) if isinstance(model, Path) else model, parsed, progress)
     return place
 
@@ -82,39 +85,57 @@ def train(
     on_save: Callable[[int], object] = _none,
     **options: Any,
 ) -> TrainResult:
-    """Fine-tune a bundle's adapter on files, or go on with what `run` holds; `validation` is a file or a share.
+    """Fine-tune a bundle's adapter on files, or go on with what `run` holds; `validation` is a file
+    or a share.
 
-    Options are those of `gsqc train`; `options` are further fields of TrainOptions, such as clip and patience. on_step
-    and on_evaluate get a line of the log (docs/runs.md) and may raise StopTraining; on_save gets the step. Ctrl-C saves
-    and returns. Raises OptionError, DataError, BundleError, RunError, TargetError.
+    Options are those of `gsqc train`; `options` are further fields of TrainOptions, such as clip
+    and patience. on_step and on_evaluate get a line of the log (docs/runs.md) and may raise
+    StopTraining; on_save gets the step. Ctrl-C saves and returns. Raises OptionError, DataError,
+    BundleError, RunError, TargetError.
     """
-    from gsqc.runtime.callbacks import Callbacks
-    from gsqc.runtime.open_run import open_run
-    from gsqc.runtime.train_options import TrainOptions
+    from gsqc.training.callbacks import Callbacks
+    from gsqc.training.open_run import open_run
+    from gsqc.training.options import TrainOptions
 
     chosen = TrainOptions(steps=steps, lr=lr, **options)
     reading = _reading(data, mask_prompt, packing, validation)
-    settings = {"bundle": Path(bundle), **vars(reading), "run": Path(run), **vars(chosen), "threads": threads}
-    with open_run(Path(bundle), reading, Path(run), chosen, threads=threads, settings=settings) as trainer:
+    settings = {
+        "bundle": Path(bundle),
+        **vars(reading),
+        "run": Path(run),
+        **vars(chosen),
+        "threads": threads,
+    }
+    with open_run(
+        Path(bundle), reading, Path(run), chosen, threads=threads, settings=settings
+    ) as trainer:
         trainer.callbacks = Callbacks(on_step=on_step, on_evaluate=on_evaluate, on_save=on_save)
         end = trainer.end or (_show(trainer) if progress else trainer.run())
-        return TrainResult(Path(run), str(end), trainer.step, trainer.session.digest(), trainer.entries)
+        return TrainResult(
+            Path(run), str(end), trainer.step, trainer.session.digest(), trainer.entries
+        )
 
 
 def _show(trainer: Trainer) -> End:
     from gsqc.cli.display import show
     from gsqc.cli.output import Output
-    from gsqc.runtime.notebook import in_notebook, show_in_notebook
+    from gsqc.training.notebook import in_notebook, show_in_notebook
 
     return show_in_notebook(trainer) if in_notebook() else show(trainer, Output(False))
 
 
 def _reading(
-    data: Place | Sequence[Place], mask_prompt: bool, packing: bool, validation: Place | float | None
+    data: Place | Sequence[Place],
+    mask_prompt: bool,
+    packing: bool,
+    validation: Place | float | None,
 ) -> DataOptions:
     places = [data] if isinstance(data, str | Path) else data
     return DataOptions(
-        tuple(Path(p) for p in places), mask_prompt, packing, None if validation is None else str(validation)
+        tuple(Path(p) for p in places),
+        mask_prompt,
+        packing,
+        None if validation is None else str(validation),
     )
 
 
@@ -136,7 +157,9 @@ def evaluate(
     mask_prompt: bool = True,
     threads: int | None = None,
 ) -> Any:
-    """Loss, perplexity and tokens of a bundle, or of what a run made of it, on files: an EvaluationResult."""
+    """Loss, perplexity and tokens of a bundle, or of what a run made of it, on files: an
+    EvaluationResult.
+    """
     session = _open(bundle, run, best, threads)
     reading = _reading(data, mask_prompt, False, None)
     dataset, _ = load_split(reading, Tokenizer(session.bundle), session.sequence_length)
@@ -156,9 +179,13 @@ def generate(
     seed: int = 0,
     threads: int | None = None,
 ) -> str:
-    """Text after a prompt, by a bundle or by what a run made of it; `chat` puts it into the model's template."""
+    """Text after a prompt, by a bundle or by what a run made of it; `chat` puts it into the model's
+    template.
+    """
     session = _open(bundle, run, best, threads)
     tokenizer = Tokenizer(session.bundle)
     if isinstance(prompt, str):
         prompt = chat_prompt(tokenizer, prompt, system) if chat else tokenizer.encode_prompt(prompt)
-    return tokenizer.decode(list(session.generate(prompt, max_tokens, Fraction(str(temperature)), seed)))
+    return tokenizer.decode(
+        list(session.generate(prompt, max_tokens, Fraction(str(temperature)), seed))
+    )

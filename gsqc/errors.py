@@ -41,7 +41,9 @@ class TargetError(GsqcError):
 
 
 class ExportError(GsqcError):
-    """An adapter or model cannot be written, or an adapter of another program does not fit a bundle."""
+    """An adapter or model cannot be written, or an adapter of another program does not fit a
+    bundle.
+    """
 
 
 class ConfigError(GsqcError):
@@ -49,4 +51,6 @@ class ConfigError(GsqcError):
 
 
 class CommandStreamError(GsqcError):
-    """An NPU command stream is damaged, reads what was never written, or holds what the interpreter does not model."""
+    """An NPU command stream is damaged, reads what was never written, or holds what the interpreter
+    does not model.
+    """

@@ -13,43 +13,57 @@ from typing import Any
 import pytest
 
 import gsqc
-import gsqc.runtime.open_run
+import gsqc.training.open_run
 from gsqc.errors import OptionError
-from gsqc.runtime.notebook import in_notebook
+from gsqc.training.notebook import in_notebook
 from tests.runtime.small_bundle import FakeSession, write_bundle
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(gsqc.runtime.open_run, "Session", FakeSession)
+    monkeypatch.setattr(gsqc.training.open_run, "Session", FakeSession)
     write_bundle(tmp_path / "small.gsqc")
     (tmp_path / "notes.jsonl").write_text('{"prompt": "ab", "completion": "cd"}\n' * 3)
     return tmp_path
 
 
 def train(place: Path, **options: Any) -> gsqc.TrainResult:
-    chosen = {"run": place / "run", "steps": 8, "lr": 1e-3, "validation": place / "notes.jsonl", **options}
+    chosen = {
+        "run": place / "run",
+        "steps": 8,
+        "lr": 1e-3,
+        "validation": place / "notes.jsonl",
+        **options,
+    }
     return gsqc.train(place / "small.gsqc", str(place / "notes.jsonl"), **chosen)
 
 
 def run_python(program: str) -> str:
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_import_loads_nothing_else() -> None:
     heavy = "('numpy', 'torch', 'tvm', 'tvm_ffi', 'typer', 'rich', 'matplotlib')"
-    run_python(f"import sys, gsqc; found = set({heavy}) & set(sys.modules); assert not found, found; dir(gsqc)")
+    run_python(
+        f"import sys, gsqc; found = set({heavy}) & set(sys.modules); assert not found, found; dir(gsqc)"
+    )
 
 
 def test_the_runtime_imports_without_torch_and_compiler() -> None:
     """All of it, where neither is installed, and matplotlib and IPython are not either."""
     run_python(
         "import sys, pkgutil, importlib;"
-        "sys.modules |= dict.fromkeys(('torch', 'tvm', 'transformers', 'gguf', 'peft', 'matplotlib', 'IPython'));"
-        "import gsqc, gsqc.api, gsqc.runtime as r; gsqc.Session; gsqc.train;"
-        "names = [m.name for m in pkgutil.walk_packages(r.__path__, 'gsqc.runtime.')]; assert len(names) > 20;"
+        "absent = ('torch', 'tvm', 'transformers', 'gguf', 'peft', 'matplotlib', 'IPython');"
+        "sys.modules |= dict.fromkeys(absent);"
+        "import gsqc, gsqc.api; gsqc.Session; gsqc.train;"
+        "parts = ('numerics', 'bundle', 'data', 'runtime', 'training', 'check');"
+        "packages = [importlib.import_module(f'gsqc.{part}') for part in parts];"
+        "walk = [pkgutil.walk_packages(p.__path__, p.__name__ + '.') for p in packages];"
+        "names = [m.name for modules in walk for m in modules]; assert len(names) > 60;"
         "[importlib.import_module(n) for n in names]"
     )
 
@@ -72,7 +86,9 @@ def test_train_tells_and_returns(place: Path, capsys: pytest.CaptureFixture[str]
     assert "step    8  loss 0.5000  held-out" in capsys.readouterr().out
     assert (result.end, result.step, len(result.losses)) == ("done", 8, 8)
     assert result.best is not None
-    assert result.log == [json.loads(line) for line in (place / "run" / "log.jsonl").read_text().splitlines()]
+    assert result.log == [
+        json.loads(line) for line in (place / "run" / "log.jsonl").read_text().splitlines()
+    ]
     assert "log" not in repr(result)
     again = train(place, eval_every=4, clip=1, progress=False)
     assert (again.digest, again.step) == (result.digest, 8)
@@ -119,7 +135,9 @@ def test_a_plot_without_matplotlib_is_told(place: Path, monkeypatch: pytest.Monk
         train(place, progress=False).plot()
 
 
-def test_a_notebook_gets_one_output_that_is_replaced(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_gets_one_output_that_is_replaced(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown: list[str] = []
     handle = SimpleNamespace(update=shown.append)
     display = ModuleType("IPython.display")

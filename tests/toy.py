@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A two-layer Llama-like decoder as a captured graph, built by hand: passes are tested without torch.export."""
+"""A two-layer Llama-like decoder as a captured graph, built by hand: passes are tested without
+torch.export.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +13,22 @@ import numpy as np
 import torch
 import torch.fx
 
-from gsqc import model_ops as mo
-from gsqc.formats import Row
+from gsqc.compiler.options import AdapterOptions, Bits
+from gsqc.compiler.pipeline import Dump, Step, build_functions, lower_step
+from gsqc.models import model_ops as mo
 from gsqc.models.codes import Codes, encode_nf4, encode_row16
-from gsqc.ops.quantise import quantise
-from gsqc.ops.registry import OPS, evaluate
-from gsqc.ops.rope import TABLE_FRACTION_BITS
-from gsqc.options import AdapterOptions, Bits
+from gsqc.numerics.formats import Row
+from gsqc.numerics.ops.quantise import quantise
+from gsqc.numerics.ops.registry import OPS, evaluate
+from gsqc.numerics.ops.rope import TABLE_FRACTION_BITS
 from gsqc.passes.outline_blocks import Outline, outline_blocks
-from gsqc.pipeline import Dump, Step, build_functions, lower_step
-from tests.ops.float_reference import to_float, to_row
+from tests.numerics.ops.float_reference import to_float, to_row
 
 TABLE, NORM = "model.embed_tokens.weight", "model.norm.weight"
 ALL = ("q", "k", "v", "o", "gate", "up", "down")
-MODULES = {s: f"self_attn.{s}_proj" for s in "qkvo"} | {s: f"mlp.{s}_proj" for s in ("gate", "up", "down")}
+MODULES = {s: f"self_attn.{s}_proj" for s in "qkvo"} | {
+    s: f"mlp.{s}_proj" for s in ("gate", "up", "down")
+}
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,21 @@ class Sizes:
     vocabulary: int = 300
 
     def weights(self) -> dict[str, tuple[int, ...]]:
-        h, q, kv, f = self.hidden, self.heads * self.head_dim, self.kv_heads * self.head_dim, self.ffn
-        shapes = {"q": (q, h), "k": (kv, h), "v": (kv, h), "o": (h, q), "gate": (f, h), "up": (f, h), "down": (h, f)}
+        h, q, kv, f = (
+            self.hidden,
+            self.heads * self.head_dim,
+            self.kv_heads * self.head_dim,
+            self.ffn,
+        )
+        shapes = {
+            "q": (q, h),
+            "k": (kv, h),
+            "v": (kv, h),
+            "o": (h, q),
+            "gate": (f, h),
+            "up": (f, h),
+            "down": (h, f),
+        }
         return {f"{MODULES[k]}.weight": s for k, s in shapes.items()} | {
             "input_layernorm.weight": (h,),
             "post_attention_layernorm.weight": (h,),
@@ -62,16 +79,21 @@ class _Graph:
             self.parameters[name] = node
         return self.parameters[name]
 
-    def call(self, function: Any, block: int | None, *args: torch.fx.Node, **kwargs: Any) -> torch.fx.Node:
+    def call(
+        self, function: Any, block: int | None, *args: torch.fx.Node, **kwargs: Any
+    ) -> torch.fx.Node:
         node = self.graph.call_function(function, args, kwargs)
         node.meta.update(block=block, shape=(), source="toy.py:1", module="toy")
         return node
 
     def layer(self, i: int, x: torch.fx.Node) -> torch.fx.Node:
         s = self.sizes
-        w = {k: self.placeholder(f"model.layers.{i}.{k}", shape) for k, shape in s.weights().items()}
+        w = {
+            k: self.placeholder(f"model.layers.{i}.{k}", shape) for k, shape in s.weights().items()
+        }
         tables = [
-            self.placeholder(f"rope_{t}", (s.tokens, s.head_dim // 2), constant=f"rope_{t}") for t in ("cos", "sin")
+            self.placeholder(f"rope_{t}", (s.tokens, s.head_dim // 2), constant=f"rope_{t}")
+            for t in ("cos", "sin")
         ]
         linear = lambda y, short: self.call(mo.linear, i, y, w[f"{MODULES[short]}.weight"])  # noqa: E731
         h = self.call(mo.rms_norm, i, x, w["input_layernorm.weight"], eps=1e-5)
@@ -80,7 +102,9 @@ class _Graph:
             for n, c in (("q", s.heads), ("k", s.kv_heads), ("v", s.kv_heads))
         )
         q, k = (self.call(mo.rope, i, y, *tables) for y in (q, k))
-        o = self.call(mo.merge_heads, i, self.call(mo.attention, i, q, k, v, scale=s.head_dim**-0.5))
+        o = self.call(
+            mo.merge_heads, i, self.call(mo.attention, i, q, k, v, scale=s.head_dim**-0.5)
+        )
         x = self.call(mo.add, i, x, linear(o, "o"))
         h = self.call(mo.rms_norm, i, x, w["post_attention_layernorm.weight"], eps=1e-5)
         a = self.call(mo.silu_gate, i, linear(h, "gate"), linear(h, "up"))
@@ -96,7 +120,10 @@ def capture_toy(sizes: Sizes) -> Any:
         x = g.layer(i, x)
     h = g.call(mo.rms_norm, None, x, g.placeholder(NORM, (sizes.hidden,)), eps=1e-5)
     g.graph.output((g.call(mo.linear, None, h, table),))
-    angle = np.outer(np.arange(sizes.tokens), 10000.0 ** (-np.arange(sizes.head_dim // 2) / (sizes.head_dim // 2)))
+    angle = np.outer(
+        np.arange(sizes.tokens),
+        10000.0 ** (-np.arange(sizes.head_dim // 2) / (sizes.head_dim // 2)),
+    )
     config = SimpleNamespace(
         hidden=sizes.hidden,
         head_dim=sizes.head_dim,
@@ -105,7 +132,9 @@ def capture_toy(sizes: Sizes) -> Any:
         rms_norm_eps=1e-5,
     )
     return SimpleNamespace(
-        graph=g.graph, config=config, constants={"rope_cos": np.cos(angle), "rope_sin": np.sin(angle)}
+        graph=g.graph,
+        config=config,
+        constants={"rope_cos": np.cos(angle), "rope_sin": np.sin(angle)},
     )
 
 
@@ -127,7 +156,9 @@ class Toy:
             row = evaluate(OPS["gse_row"], [self.table], {"columns": self.sizes.hidden})
             return torch.tensor(to_float(row))[:, : self.sizes.hidden]
         if name == NORM:
-            return torch.tensor(to_float(Row(self.base[f"{NORM}.m"], self.base[f"{NORM}.e"], 16)))[0]
+            return torch.tensor(to_float(Row(self.base[f"{NORM}.m"], self.base[f"{NORM}.e"], 16)))[
+                0
+            ]
         value = torch.tensor(self.codes[name].float32().astype(np.float64))
         return value[0] if name.endswith("layernorm.weight") else value
 
@@ -150,7 +181,9 @@ def build_toy(
         for name, shape in sizes.weights().items():
             weight = rng.standard_normal(shape).astype(np.float32)
             weight = 1 + 0.2 * weight if len(shape) == 1 else weight * shape[1] ** -0.5
-            codes[f"model.layers.{layer}.{name}"] = (encode_row16 if len(shape) == 1 else encode_nf4)(weight)
+            codes[f"model.layers.{layer}.{name}"] = (
+                encode_row16 if len(shape) == 1 else encode_nf4
+            )(weight)
     options = SimpleNamespace(
         sequence_length=sizes.tokens,
         bits=bits or Bits(4, 8, 8),
@@ -162,10 +195,14 @@ def build_toy(
         prepares_head=False,
     )
     functions, adapters = build_functions(captured, outline, codes, options, Dump(dump))
-    step = lower_step(functions, adapters, captured, outline, options, {"embed": TABLE, "head": TABLE}, NORM)
+    step = lower_step(
+        functions, adapters, captured, outline, options, {"embed": TABLE, "head": TABLE}, NORM
+    )
     toy = Toy(sizes, captured, outline, codes, step, functions)
     toy.table = evaluate(
-        quantise, [to_row(rng.standard_normal((sizes.vocabulary, sizes.hidden)) * 0.3, 30)], {"bits": 8}
+        quantise,
+        [to_row(rng.standard_normal((sizes.vocabulary, sizes.hidden)) * 0.3, 30)],
+        {"bits": 8},
     )
     norm = to_row(1 + 0.2 * rng.standard_normal((1, sizes.hidden)), 16)
     toy.base = {f"{name}.{key}": a for name, c in codes.items() for key, a in c.arrays.items()}

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from gsqc.check.check import CheckResult, run_check
 from gsqc.cli.output import JsonOption, Output
-from gsqc.runtime.check import CheckResult, run_check
 
 
 def check(
@@ -23,7 +23,9 @@ def check(
     threads: Annotated[int | None, typer.Option(min=1)] = None,
     json: JsonOption = False,
 ) -> int:
-    """Run the same steps on each target and compare the state's digests. Exits with 1 unless all ran and are equal."""
+    """Run the same steps on each target and compare the state's digests. Exits with 1 unless all
+    ran and are equal.
+    """
     out = Output(json)
     with out.console.status("") as status:
         result = run_check(
@@ -46,13 +48,19 @@ def _print(result: CheckResult, steps: int, out: Output) -> None:
         out.say(f"{target:12s} not run: {reason}")
     difference = result.first_difference
     if difference is not None:
-        out.say(f"step {difference['step']}: {difference['tensor']}[{difference['index']}] is {difference['values']}")
+        out.say(
+            f"step {difference['step']}: {difference['tensor']}[{difference['index']}] is {difference['values']}"
+        )
         operator = difference["operator"]
         if operator is not None:
             op = f"{operator.get('op', 'prepare')} ({operator.get('kernel', 'when the session starts')})"
             where = f"{operator['tensor']} {operator.get('dtype', '')}{operator.get('shape', '')}{operator['index']}"
-            out.say(f"first operator: {op} in {operator['function']}: {where} is {operator['values']}")
+            out.say(
+                f"first operator: {op} in {operator['function']}: {where} is {operator['values']}"
+            )
     elif len(result.targets) < 2:
         out.say("fewer than two targets ran: nothing to compare")
     else:
-        out.say(f"equal after each of {steps} steps" + (", on those that ran" if result.not_run else ""))
+        out.say(
+            f"equal after each of {steps} steps" + (", on those that ran" if result.not_run else "")
+        )

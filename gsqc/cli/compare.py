@@ -10,23 +10,30 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gsqc.cli.output import JsonOption, Output, printable
+from gsqc.cli.output import JsonOption, Output
 from gsqc.errors import OptionError
-from gsqc.exchange.place import check_place, new_file
+from gsqc.export.place import check_place, new_file
+from gsqc.printable import printable
 from gsqc.report.compare import HEAD, compare_page, differences, run_names, summary, summary_row
 from gsqc.report.run_files import read_run
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Directories of runs, two or more.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write a page, NAME.html.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Also write a page, NAME.html.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the page.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Show losses, speed, memory and digests of RUNS in a table; with -o their curves over one another."""
+    """Show losses, speed, memory and digests of RUNS in a table; with -o their curves over one
+    another.
+    """
     out = Output(json)
     if len(runs) < 2:
-        raise OptionError("one run has nothing to be compared with", "name two or more, or use gsqc report RUN")
+        raise OptionError(
+            "one run has nothing to be compared with", "name two or more, or use gsqc report RUN"
+        )
     if output is not None:
         check_place(output, force=force, option="-o", directory=False)
     files = [read_run(run) for run in runs]

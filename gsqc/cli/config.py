@@ -10,8 +10,8 @@ from typing import Annotated, Any, get_args
 import typer
 
 from gsqc.errors import RunError
-from gsqc.runtime.settings_file import SettingsFile, closest, read_settings
 from gsqc.runtime.store import SETTINGS
+from gsqc.training.settings_file import SettingsFile, closest, read_settings
 
 COMMANDS = ("compile", "train")
 """The commands that take their options from a file."""
@@ -55,11 +55,17 @@ def _load(context: typer.Context, path: Path) -> None:
     file, table = read_settings(path, COMMANDS), str(context.info_name)
     known = settings_of(context.command)
     if table not in file.tables:
-        raise file.error(f"there is no table [{table}]", f"put the options of gsqc {table} below [{table}]", table)
+        raise file.error(
+            f"there is no table [{table}]",
+            f"put the options of gsqc {table} below [{table}]",
+            table,
+        )
     for key in file.tables[table]:
         if key not in known:
             raise file.error(f"unknown setting {key}", closest(key, known), table, key)
-    context.default_map = {key: _checked(file, table, key, known[key]) for key in file.tables[table]}
+    context.default_map = {
+        key: _checked(file, table, key, known[key]) for key in file.tables[table]
+    }
     context.meta[_FILE] = file
 
 
@@ -72,7 +78,10 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
 def _load_run(context: typer.Context, run: Path | None) -> Path | None:
     if run is not None:
         if not (run / SETTINGS).is_file():
-            raise RunError(f"{run} has no {SETTINGS} to go on with", f"begin it: gsqc train BUNDLE … --run {run}")
+            raise RunError(
+                f"{run} has no {SETTINGS} to go on with",
+                f"begin it: gsqc train BUNDLE … --run {run}",
+            )
         _load(context, run / SETTINGS)
         assert isinstance(context.default_map, dict)
         context.default_map["run"] = str(run)  # it may have been moved
@@ -81,11 +90,17 @@ def _load_run(context: typer.Context, run: Path | None) -> Path | None:
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option(help="A settings file (gsqc init); options given here win.", is_eager=True, callback=_load_config),
+    typer.Option(
+        help="A settings file (gsqc init); options given here win.",
+        is_eager=True,
+        callback=_load_config,
+    ),
 ]
 ResumeOption = Annotated[
     Path | None,
-    typer.Option(help="Go on with this run, with its own settings.", is_eager=True, callback=_load_run),
+    typer.Option(
+        help="Go on with this run, with its own settings.", is_eager=True, callback=_load_run
+    ),
 ]
 
 
@@ -95,7 +110,9 @@ def resolved(context: typer.Context) -> dict[str, Any]:
 
 
 def recorded(context: typer.Context, option: str, name: str) -> list[Any]:
-    """What the file's run was made with under this name, if `option` comes from that file; else nothing."""
+    """What the file's run was made with under this name, if `option` comes from that file; else
+    nothing.
+    """
     file: SettingsFile | None = context.meta.get(_FILE)
     source = context.get_parameter_source(option)
     if file is None or source is None or source.name != "DEFAULT_MAP":

@@ -10,23 +10,30 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gsqc.bundle import Bundle
+from gsqc.bundle.bundle import Bundle
 from gsqc.cli.data_options import MaskPromptOption, PackingOption, ValidationOption
-from gsqc.cli.output import JsonOption, Output, printable
+from gsqc.cli.output import JsonOption, Output
+from gsqc.compiler.options import MAXIMUM_SEQUENCE
+from gsqc.data import DataOptions, Dataset, load_split
+from gsqc.data.summary import Bin, counts, example_numbers, example_parts, length_histogram
+from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError
-from gsqc.options import MAXIMUM_SEQUENCE
-from gsqc.runtime.data import DataOptions, Dataset, load_split
-from gsqc.runtime.data.summary import Bin, counts, example_numbers, example_parts, length_histogram
-from gsqc.runtime.tokenizer import Tokenizer
+from gsqc.printable import printable
 
 _BAR = 30
 _SEQUENCE = 128
 
 
 def data_command(
-    data: Annotated[list[Path], typer.Argument(help="Files or directories, as --data of gsqc train.")],
-    bundle: Annotated[str, typer.Option(help="A bundle; or a model: a known name, a directory, a .gguf file.")],
-    seq: Annotated[int | None, typer.Option(min=1, help="Sequence length; of a bundle it is its own.")] = None,
+    data: Annotated[
+        list[Path], typer.Argument(help="Files or directories, as --data of gsqc train.")
+    ],
+    bundle: Annotated[
+        str, typer.Option(help="A bundle; or a model: a known name, a directory, a .gguf file.")
+    ],
+    seq: Annotated[
+        int | None, typer.Option(min=1, help="Sequence length; of a bundle it is its own.")
+    ] = None,
     mask_prompt: MaskPromptOption = True,
     packing: PackingOption = False,
     validation: ValidationOption = None,
@@ -36,28 +43,40 @@ def data_command(
     out = Output(json)
     with out.console.status("reading"):
         tokenizer, length = _tokenizer(bundle, seq)
-        dataset, held_out = load_split(DataOptions(tuple(data), mask_prompt, packing, validation), tokenizer, length)
+        dataset, held_out = load_split(
+            DataOptions(tuple(data), mask_prompt, packing, validation), tokenizer, length
+        )
         record = counts(dataset, length)
     record["held_out_sequences"] = 0 if held_out is None else len(held_out.sequences)
     bins = length_histogram(dataset.record_lengths)
-    examples = [example_parts(dataset.sequences[k], tokenizer) for k in example_numbers(len(dataset.sequences))]
+    examples = [
+        example_parts(dataset.sequences[k], tokenizer)
+        for k in example_numbers(len(dataset.sequences))
+    ]
     _show(out, record, bins, examples, dataset)
     out.emit(
         {
             **record,
             "histogram": [[b.low, b.high, b.records] for b in bins],
-            "examples": [[{"text": text, "trained": trained} for text, trained in parts] for parts in examples],
+            "examples": [
+                [{"text": text, "trained": trained} for text, trained in parts]
+                for parts in examples
+            ],
         }
     )
 
 
 def _tokenizer(name: str, seq: int | None) -> tuple[Tokenizer, int]:
-    """Of a bundle, or of a model that was not compiled yet. Raises BundleError, ModelError, OptionError."""
+    """Of a bundle, or of a model that was not compiled yet. Raises BundleError, ModelError,
+    OptionError.
+    """
     if (Path(name) / "manifest.json").is_file():
         bundle = Bundle.open(Path(name), check_machine=False)
         length = int(bundle.manifest["sequence_length"])
         if seq not in (None, length):
-            raise OptionError(f"--seq {seq} of a bundle of {length}", "leave --seq out, or give the model's name")
+            raise OptionError(
+                f"--seq {seq} of a bundle of {length}", "leave --seq out, or give the model's name"
+            )
         return Tokenizer(bundle), length
     if seq is not None and seq > MAXIMUM_SEQUENCE:
         raise OptionError(f"--seq {seq} is more than {MAXIMUM_SEQUENCE}", "give a shorter one")
@@ -71,12 +90,18 @@ def _tokenizer(name: str, seq: int | None) -> tuple[Tokenizer, int]:
             "pip install 'gsqc[compiler]', or give a bundle",
         ) from None
     if model.tokenizer_json is None:
-        raise OptionError(f"the model {name} has no tokenizer", "give a model that has a tokenizer.json")
+        raise OptionError(
+            f"the model {name} has no tokenizer", "give a model that has a tokenizer.json"
+        )
     return Tokenizer.of_model(model.tokenizer_json, model.metadata), seq or _SEQUENCE
 
 
 def _show(
-    out: Output, record: dict[str, Any], bins: list[Bin], examples: list[list[tuple[str, bool]]], dataset: Dataset
+    out: Output,
+    record: dict[str, Any],
+    bins: list[Bin],
+    examples: list[list[tuple[str, bool]]],
+    dataset: Dataset,
 ) -> None:
     shapes = ", ".join(f"{count:,} {name}" for name, count in record["shapes"].items())
     out.say(

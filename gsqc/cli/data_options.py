@@ -15,12 +15,19 @@ DataOption = Annotated[
     ),
 ]
 MaskPromptOption = Annotated[
-    bool, typer.Option("--mask-prompt/--no-mask-prompt", help="Loss on completions and assistant's turns only.")
+    bool,
+    typer.Option(
+        "--mask-prompt/--no-mask-prompt", help="Loss on completions and assistant's turns only."
+    ),
 ]
 PackingOption = Annotated[
     bool,
-    typer.Option("--packing/--no-packing", help="Short records share a sequence (docs/data.md says at what price)."),
+    typer.Option(
+        "--packing/--no-packing",
+        help="Short records share a sequence (docs/data.md says at what price).",
+    ),
 ]
 ValidationOption = Annotated[
-    str | None, typer.Option(help="Hold out a share of the records (0.1 or 10%), or measure on this file.")
+    str | None,
+    typer.Option(help="Hold out a share of the records (0.1 or 10%), or measure on this file."),
 ]

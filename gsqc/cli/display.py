@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How train shows a run: a display that stays in place on a terminal, plain lines elsewhere, JSON lines if asked."""
+"""How train shows a run: a display that stays in place on a terminal, plain lines elsewhere, JSON
+lines if asked.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gsqc.cli.output import Output, printable
-from gsqc.runtime.callbacks import Callbacks, End
-from gsqc.runtime.trainer import Trainer
-from gsqc.runtime.view import RunView, duration
+from gsqc.cli.output import Output
+from gsqc.printable import printable
+from gsqc.training.callbacks import Callbacks, End
+from gsqc.training.trainer import Trainer
+from gsqc.training.view import RunView, duration
 
 LINES_EVERY = 5
 """Steps between plain lines."""
@@ -41,11 +44,15 @@ def panel(view: RunView) -> Group:
 
 
 class _Lines:
-    """JSON lines, and plain lines where no display stays in place. An evaluation is in its step's line."""
+    """JSON lines, and plain lines where no display stays in place. An evaluation is in its step's
+    line.
+    """
 
     def __init__(self, view: RunView, out: Output, *, is_plain: bool) -> None:
         self.view, self.out, self.is_plain = view, out, is_plain
-        self.callbacks = Callbacks(on_step=self._on_step, on_evaluate=self._on_evaluate, on_warning=self._on_warning)
+        self.callbacks = Callbacks(
+            on_step=self._on_step, on_evaluate=self._on_evaluate, on_warning=self._on_warning
+        )
 
     def _say(self, entry: dict[str, Any]) -> None:
         if self.is_plain:
@@ -53,7 +60,11 @@ class _Lines:
 
     def _on_step(self, entry: dict[str, Any]) -> None:
         self.out.emit(entry)
-        if entry["step"] % LINES_EVERY == 0 or entry["step"] == self.view.steps or "validation_loss" in entry:
+        if (
+            entry["step"] % LINES_EVERY == 0
+            or entry["step"] == self.view.steps
+            or "validation_loss" in entry
+        ):
             self._say(entry)
 
     def _on_evaluate(self, entry: dict[str, Any]) -> None:
@@ -70,8 +81,14 @@ def show(trainer: Trainer, out: Output) -> End:
     """Run to the end, and show it; the trainer's own callbacks come after the display's."""
     view = RunView(trainer.options.steps, trainer.entries)
     is_plain = out.as_json or not out.console.is_terminal
-    trainer.callbacks = view.callbacks.then(_Lines(view, out, is_plain=is_plain).callbacks).then(trainer.callbacks)
+    trainer.callbacks = view.callbacks.then(_Lines(view, out, is_plain=is_plain).callbacks).then(
+        trainer.callbacks
+    )
     if is_plain:
         return trainer.run()
-    with Live(console=out.console, get_renderable=lambda: panel(view), refresh_per_second=REFRESHES_PER_SECOND):
+    with Live(
+        console=out.console,
+        get_renderable=lambda: panel(view),
+        refresh_per_second=REFRESHES_PER_SECOND,
+    ):
         return trainer.run()

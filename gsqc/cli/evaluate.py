@@ -8,19 +8,21 @@ from typing import Annotated
 
 import typer
 
-from gsqc.bundle import Bundle
+from gsqc.bundle.bundle import Bundle
 from gsqc.cli.data_options import DataOption, MaskPromptOption
 from gsqc.cli.output import BestOption, JsonOption, Output
-from gsqc.runtime.data import load_data
+from gsqc.data import load_data
+from gsqc.data.tokenizer import Tokenizer
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, STATE, require_state
-from gsqc.runtime.tokenizer import Tokenizer
 
 
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
     data: DataOption,
-    run: Annotated[Path | None, typer.Option(help="A run's directory; without it, the untrained adapter.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="A run's directory; without it, the untrained adapter.")
+    ] = None,
     best: BestOption = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only the first sequences.")] = None,
     mask_prompt: MaskPromptOption = True,
@@ -31,7 +33,9 @@ def evaluate(
     out = Output(json)
     require_state(run, BEST if best else STATE)
     opened = Bundle.open(bundle)
-    dataset = load_data(data, Tokenizer(opened), opened.manifest["sequence_length"], mask_prompt=mask_prompt)
+    dataset = load_data(
+        data, Tokenizer(opened), opened.manifest["sequence_length"], mask_prompt=mask_prompt
+    )
     if (report := dataset.report()) is not None:
         out.say(report)
     with out.console.status("evaluating"):

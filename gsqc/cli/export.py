@@ -8,18 +8,18 @@ from typing import Annotated
 
 import typer
 
-from gsqc.bundle import Bundle
+from gsqc.bundle.bundle import Bundle
 from gsqc.cli.output import BestOption, JsonOption, Output
 from gsqc.errors import OptionError
-from gsqc.exchange.adapter import TrainedAdapter, read_adapter
-from gsqc.exchange.floats import FLOAT_TYPES
-from gsqc.exchange.gguf_model import GGUF_TYPES, write_gguf_model
-from gsqc.exchange.hf_model import write_hf_model
-from gsqc.exchange.llama_cpp import write_gguf_adapter
-from gsqc.exchange.merge import BASES, MergedWeights, open_base
-from gsqc.exchange.onnx_model import data_of, write_onnx_model
-from gsqc.exchange.peft import write_peft
-from gsqc.exchange.place import check_place
+from gsqc.export.adapter import TrainedAdapter, read_adapter
+from gsqc.export.floats import FLOAT_TYPES
+from gsqc.export.gguf_model import GGUF_TYPES, write_gguf_model
+from gsqc.export.hf_model import write_hf_model
+from gsqc.export.llama_cpp import write_gguf_adapter
+from gsqc.export.merge import BASES, MergedWeights, open_base
+from gsqc.export.onnx_model import data_of, write_onnx_model
+from gsqc.export.peft import write_peft
+from gsqc.export.place import check_place
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.runtime.store import BEST, STATE
 
@@ -32,20 +32,38 @@ def base_name_of(bundle: Bundle) -> str:
 
 
 def export(
-    bundle: Annotated[Path, typer.Argument(help="The bundle that the run was made with, for any machine.")],
+    bundle: Annotated[
+        Path, typer.Argument(help="The bundle that the run was made with, for any machine.")
+    ],
     run: Annotated[Path, typer.Option(help="The run's directory.")],
     best: BestOption = False,
-    peft: Annotated[Path | None, typer.Option(help="Write the adapter as a PEFT directory.")] = None,
-    gguf: Annotated[Path | None, typer.Option(help="Write the adapter as a GGUF file for llama.cpp.")] = None,
-    merged: Annotated[Path | None, typer.Option(help="Write the merged model: a directory, or NAME.gguf.")] = None,
+    peft: Annotated[
+        Path | None, typer.Option(help="Write the adapter as a PEFT directory.")
+    ] = None,
+    gguf: Annotated[
+        Path | None, typer.Option(help="Write the adapter as a GGUF file for llama.cpp.")
+    ] = None,
+    merged: Annotated[
+        Path | None, typer.Option(help="Write the merged model: a directory, or NAME.gguf.")
+    ] = None,
     onnx: Annotated[
         Path | None, typer.Option(help="Write the merged model as ONNX: NAME.onnx, NAME.onnx.data.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Of a merged model: what the bundle was compiled from.")] = None,
-    base: Annotated[str, typer.Option(help="Of a merged model: the trained or the original weights.")] = "trained",
-    dtype: Annotated[str | None, typer.Option(help="For --merged: f32, f16, bf16; q8_0 for .gguf.")] = None,
-    base_name: Annotated[str | None, typer.Option(help="The base model's name or path in adapter_config.json.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what an earlier export wrote.")] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Of a merged model: what the bundle was compiled from.")
+    ] = None,
+    base: Annotated[
+        str, typer.Option(help="Of a merged model: the trained or the original weights.")
+    ] = "trained",
+    dtype: Annotated[
+        str | None, typer.Option(help="For --merged: f32, f16, bf16; q8_0 for .gguf.")
+    ] = None,
+    base_name: Annotated[
+        str | None, typer.Option(help="The base model's name or path in adapter_config.json.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite what an earlier export wrote.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Write what RUN has learned in the formats of other programs."""
@@ -57,7 +75,9 @@ def export(
 
     def tell(option: str, place: Path, what: str) -> None:
         out.say(f"wrote {place}: {what}")
-        out.emit({option: str(place), "base": name, "steps": adapter.steps, "rounded": adapter.rounded})
+        out.emit(
+            {option: str(place), "base": name, "steps": adapter.steps, "rounded": adapter.rounded}
+        )
 
     if peft is not None:
         write_peft(adapter, name, peft)
@@ -71,11 +91,15 @@ def export(
         loaded, source = open_base(opened, model)
         weights = MergedWeights(opened, loaded, adapter, base)
         if merged is not None:
-            (write_gguf_model if _is_gguf(merged) else write_hf_model)(weights, source, merged, dtype)
+            (write_gguf_model if _is_gguf(merged) else write_hf_model)(
+                weights, source, merged, dtype
+            )
             tell("merged", merged, f"{name} and its adapter in one, {dtype}")
         if onnx is not None:
             write_onnx_model(weights, onnx)
-            tell("onnx", onnx, f"{name} and its adapter in one, f32, weights in {data_of(onnx).name}")
+            tell(
+                "onnx", onnx, f"{name} and its adapter in one, f32, weights in {data_of(onnx).name}"
+            )
 
 
 def _checked_options(
@@ -89,7 +113,9 @@ def _checked_options(
 ) -> str:
     """The type of merged weights, after everything that can be wrong before anything is read."""
     if all(place is None for place in (peft, gguf, merged, onnx)):
-        raise OptionError("nothing to export", "say what: --peft DIR, --gguf FILE, --merged DIR, --onnx FILE")
+        raise OptionError(
+            "nothing to export", "say what: --peft DIR, --gguf FILE, --merged DIR, --onnx FILE"
+        )
     as_gguf = merged is not None and _is_gguf(merged)
     if dtype is not None and merged is None:
         raise OptionError("--dtype is of a merged model", "add --merged DIR, or leave it out")
@@ -116,5 +142,9 @@ def _is_gguf(path: Path) -> bool:
 
 def _described(adapter: TrainedAdapter) -> str:
     numbers = sum(x.a.size + x.b.size for x in adapter.linears)
-    exact = "all exact in float32" if adapter.rounded == 0 else f"{adapter.rounded} of them rounded to float32"
+    exact = (
+        "all exact in float32"
+        if adapter.rounded == 0
+        else f"{adapter.rounded} of them rounded to float32"
+    )
     return f"rank {adapter.rank}, alpha {adapter.alpha}, {numbers:,} numbers after {adapter.steps} steps, {exact}"

@@ -8,22 +8,30 @@ from typing import Annotated
 
 import typer
 
-from gsqc.bundle import Bundle
+from gsqc.bundle.bundle import Bundle
 from gsqc.cli.output import BestOption, JsonOption, Output
-from gsqc.runtime.data import chat_prompt
-from gsqc.runtime.schedule import parse_fraction
+from gsqc.data import chat_prompt
+from gsqc.data.tokenizer import Tokenizer
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, STATE, require_state
-from gsqc.runtime.tokenizer import Tokenizer
+from gsqc.training.learning_rate import parse_fraction
 
 
 def generate(
     bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
-    prompt: Annotated[str, typer.Option(help="The text to go on from, as a prompt of the training data.")],
+    prompt: Annotated[
+        str, typer.Option(help="The text to go on from, as a prompt of the training data.")
+    ],
     max_tokens: Annotated[int, typer.Option(min=1)] = 64,
-    chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
-    system: Annotated[str | None, typer.Option(help="The system message before it, with --chat.")] = None,
-    run: Annotated[Path | None, typer.Option(help="A run's directory; without it, the untrained adapter.")] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")
+    ] = False,
+    system: Annotated[
+        str | None, typer.Option(help="The system message before it, with --chat.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="A run's directory; without it, the untrained adapter.")
+    ] = None,
     best: BestOption = False,
     temperature: Annotated[str, typer.Option(help="0 takes the likeliest token.")] = "0",
     seed: Annotated[int, typer.Option(min=0, help="Of the draws, at a temperature above 0.")] = 0,

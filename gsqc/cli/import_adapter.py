@@ -11,12 +11,12 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from gsqc.bundle import Bundle
+from gsqc.bundle.bundle import Bundle
 from gsqc.cli.export import base_name_of
 from gsqc.cli.output import JsonOption, Output
 from gsqc.errors import RunError
-from gsqc.exchange.peft import WEIGHTS
-from gsqc.exchange.take_peft import read_peft
+from gsqc.export.import_peft import read_peft
+from gsqc.export.peft import WEIGHTS
 from gsqc.runtime.store import STATE, RunStore, write_atomically
 
 RECORD = "import.json"
@@ -24,10 +24,16 @@ RECORD = "import.json"
 
 
 def import_command(
-    bundle: Annotated[Path, typer.Argument(help="A bundle of the adapter's base model, for any machine.")],
-    peft: Annotated[Path, typer.Option(help="The adapter: a directory that PEFT's save_pretrained wrote.")],
+    bundle: Annotated[
+        Path, typer.Argument(help="A bundle of the adapter's base model, for any machine.")
+    ],
+    peft: Annotated[
+        Path, typer.Option(help="The adapter: a directory that PEFT's save_pretrained wrote.")
+    ],
     run: Annotated[Path, typer.Option(help="The run to begin; it must not hold a state yet.")],
-    any_base: Annotated[bool, typer.Option("--any-base", help="Whatever base model the adapter names.")] = False,
+    any_base: Annotated[
+        bool, typer.Option("--any-base", help="Whatever base model the adapter names.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Begin RUN with the weights of a PEFT adapter; gsqc train goes on from them."""
@@ -35,7 +41,9 @@ def import_command(
     opened = Bundle.open(bundle, check_machine=False)
     store = RunStore(run, opened)
     if (run / STATE).exists():
-        raise RunError(f"{run} holds a state already, which would be lost", "name a new directory with --run")
+        raise RunError(
+            f"{run} holds a state already, which would be lost", "name a new directory with --run"
+        )
     names = {base_name_of(opened), str(opened.manifest["model"].get("name") or "")} - {""}
     accepted = frozenset(name.rsplit("/", 1)[-1].lower() for name in names)
     taken = read_peft(opened, peft, None if any_base or not accepted else accepted)
@@ -43,7 +51,12 @@ def import_command(
     tensors = {name: np.asarray(taken.tensors.get(name, state[name])).reshape(-1) for name in state}
     digest = hashlib.sha256((peft / WEIGHTS).read_bytes()).hexdigest()
     store.begin({})
-    record = {"peft": str(peft), "sha256": digest, "base": taken.base_name, "rounded": taken.rounded}
+    record = {
+        "peft": str(peft),
+        "sha256": digest,
+        "base": taken.base_name,
+        "rounded": taken.rounded,
+    }
     write_atomically(run / RECORD, [json_format.dumps(record, indent=2).encode()])
     store.save_state(tensors, 0)
     for note in taken.notes:

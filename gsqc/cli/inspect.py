@@ -10,9 +10,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gsqc.bundle import AGAIN, Bundle
-from gsqc.cli.output import JsonOption, Output, printable
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.manifest import AGAIN
+from gsqc.cli.output import JsonOption, Output
 from gsqc.errors import BundleError
+from gsqc.printable import printable
 
 KEYS = (
     "bits",
@@ -47,7 +49,10 @@ def _npu(npu: dict[str, Any]) -> dict[str, Any]:
         return {}
     step = npu["step"]
     return {
-        "accelerator": {k: npu[k] for k in ("accelerator", "system_config", "memory_mode", "sram_kib", "dram_mib")},
+        "accelerator": {
+            k: npu[k]
+            for k in ("accelerator", "system_config", "memory_mode", "sram_kib", "dram_mib")
+        },
         "dram bytes": npu["dram_bytes"],
         "npu operators": sum(p["npu_operators"] for p in npu["programs"].values()),
         "cpu operators": sum(p["cpu_operators"] for p in npu["programs"].values()),
@@ -71,9 +76,13 @@ def inspect(
         raise BundleError(f"the bundle's manifest has no {', '.join(missing)}", AGAIN)
     record = {"target": manifest["target"].get("name"), **{k: manifest[k] for k in KEYS}}
     programs = manifest.get("programs", {})
-    record["programs"] = len(programs) or "none: tosa-tools was not installed when the bundle was compiled"
+    record["programs"] = (
+        len(programs) or "none: tosa-tools was not installed when the bundle was compiled"
+    )
     record |= _npu(manifest.get("npu", {}))
-    record["model"] = {k: manifest["model"].get(k) for k in ("name", "layers", "hidden", "vocabulary")}
+    record["model"] = {
+        k: manifest["model"].get(k) for k in ("name", "layers", "hidden", "vocabulary")
+    }
     table = Table(show_header=False)
     for key, value in record.items():
         table.add_row(key.replace("_", " "), Text(printable(_text(value))))

@@ -61,7 +61,9 @@ gsqc init writes a file with all settings; gsqc --help lists the commands, gsqc 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. The exit code is 0; 1 if a check finds a difference; 2 for a user's error; 130 on Ctrl-C."""
+    """Run a command. The exit code is 0; 1 if a check finds a difference; 2 for a user's error; 130
+    on Ctrl-C.
+    """
     argv = list(sys.argv[1:] if arguments is None else arguments)
     if not argv:
         Output(False).say(START)

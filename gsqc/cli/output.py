@@ -6,13 +6,16 @@ from __future__ import annotations
 import json
 import sys
 from typing import Annotated, Any
-from unicodedata import category
 
 import typer
 from rich.console import Console
 
+from gsqc.printable import printable
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines only.")]
-BestOption = Annotated[bool, typer.Option("--best", help="Take the run's state of the lowest held-out loss.")]
+BestOption = Annotated[
+    bool, typer.Option("--best", help="Take the run's state of the lowest held-out loss.")
+]
 
 
 class Output:
@@ -41,8 +44,3 @@ def print_error(message: str, hint: str, *, as_json: bool) -> None:
         sys.stdout.flush()
     else:
         sys.stderr.write(f"error: {message}; {hint}\n")
-
-
-def printable(text: str) -> str:
-    """The text without control characters: a stranger's file may hold some that a terminal obeys."""
-    return "".join("\N{REPLACEMENT CHARACTER}" if category(c) in ("Cc", "Cs") and c not in "\n\t" else c for c in text)

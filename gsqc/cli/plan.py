@@ -11,13 +11,13 @@ import typer
 from rich.table import Table
 
 from gsqc.cli.output import JsonOption, Output
+from gsqc.compiler.options import CompileOptions, parse_compile_options
 from gsqc.errors import OptionError
 from gsqc.models.catalogue import KNOWN_MODELS
-from gsqc.options import CompileOptions, parse_compile_options
 from gsqc.targets import NATIVE, resolve_target
 
 if TYPE_CHECKING:
-    from gsqc.estimate.settings import Estimate, Estimator
+    from gsqc.compiler.estimate.estimator import Estimate, Estimator
 
 _MIB = 1 << 20
 _PARTS = {
@@ -31,22 +31,41 @@ _PARTS = {
 
 
 def plan_command(
-    model: Annotated[str, typer.Argument(help="A known name (smollm2-135m), a model directory, or a .gguf file.")],
-    bits: Annotated[str, typer.Option(help="W-A-G: base as stored, activations, gradients.")] = "4-8-8",
-    base: Annotated[str | None, typer.Option(help="gguf (the file's own codes), nf4, gse4 or gse8.")] = None,
-    adapter: Annotated[str, typer.Option(help="lora:rank=16,alpha=32[,linears=q+v]")] = "lora:rank=16,alpha=32",
+    model: Annotated[
+        str, typer.Argument(help="A known name (smollm2-135m), a model directory, or a .gguf file.")
+    ],
+    bits: Annotated[
+        str, typer.Option(help="W-A-G: base as stored, activations, gradients.")
+    ] = "4-8-8",
+    base: Annotated[
+        str | None, typer.Option(help="gguf (the file's own codes), nf4, gse4 or gse8.")
+    ] = None,
+    adapter: Annotated[
+        str, typer.Option(help="lora:rank=16,alpha=32[,linears=q+v]")
+    ] = "lora:rank=16,alpha=32",
     optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
     seq: Annotated[int, typer.Option(help="Tokens per sequence.")] = 128,
     batch: Annotated[int, typer.Option(help="Sequences per step.")] = 1,
-    recompute: Annotated[str, typer.Option(help="blocks (least memory), auto or none (fastest).")] = "blocks",
+    recompute: Annotated[
+        str, typer.Option(help="blocks (least memory), auto or none (fastest).")
+    ] = "blocks",
     weights: Annotated[str, typer.Option(help="small (least memory) or fast; same bits.")] = "fast",
-    memory_mib: Annotated[int | None, typer.Option(min=1, help="Say which settings fit into this much memory.")] = None,
-    probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Measure kernels here, for the time.")] = True,
+    memory_mib: Annotated[
+        int | None, typer.Option(min=1, help="Say which settings fit into this much memory.")
+    ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe/--no-probe", help="Measure kernels here, for the time.")
+    ] = True,
     json: JsonOption = False,
 ) -> None:
     """Tell what fine-tuning MODEL needs, from the compiler's own plan of it."""
     out = Output(json)
-    values = {"target": resolve_target(NATIVE), "optimizer": optimizer, "sequence_length": seq, "batch": batch}
+    values = {
+        "target": resolve_target(NATIVE),
+        "optimizer": optimizer,
+        "sequence_length": seq,
+        "batch": batch,
+    }
     options = parse_compile_options(
         model,
         bits=bits,
@@ -59,9 +78,11 @@ def plan_command(
         **values,
     )
     try:
-        from gsqc.estimate.settings import Estimator
+        from gsqc.compiler.estimate.estimator import Estimator
     except ModuleNotFoundError as error:
-        raise OptionError(f"the compiler is not installed ({error.name})", "pip install 'gsqc[compiler]'") from None
+        raise OptionError(
+            f"the compiler is not installed ({error.name})", "pip install 'gsqc[compiler]'"
+        ) from None
     with out.console.status("opening the model") as status:
         estimator = Estimator(model)
         status.update("planning a step and measuring its kernels" if probe else "planning a step")
@@ -70,12 +91,18 @@ def plan_command(
         others = _others(estimator, options, memory_mib)
     _show(out, asked, estimator.no_probe)
     _show_others(out, others, memory_mib)
-    out.emit({**_record(asked, memory_mib), "settings": [_record(other, memory_mib) for other in others]})
+    out.emit(
+        {**_record(asked, memory_mib), "settings": [_record(other, memory_mib) for other in others]}
+    )
 
 
-def _others(estimator: Estimator, options: CompileOptions, memory_mib: int | None) -> list[Estimate]:
-    """What the same training needs with other settings; if none fits, and one is asked for, smaller trainings too."""
-    from gsqc.estimate.settings import other_settings, shorter_settings
+def _others(
+    estimator: Estimator, options: CompileOptions, memory_mib: int | None
+) -> list[Estimate]:
+    """What the same training needs with other settings; if none fits, and one is asked for, smaller
+    trainings too.
+    """
+    from gsqc.compiler.estimate.estimator import other_settings, shorter_settings
 
     found = [estimator.estimate(other, measure=False) for other in other_settings(options)]
     if memory_mib is not None and not any(other.fits(memory_mib) for other in found):
@@ -116,7 +143,11 @@ def _show(out: Output, asked: Estimate, no_probe: str) -> None:
     table.add_row("peak memory, about", f"[bold]{_mib(memory.peak)}[/bold]")
     table.add_row("disk: bundle, about", _mib(asked.disk["bundle"]))
     table.add_row("disk: a run, last and best state", _mib(asked.disk["run"]))
-    how = "from kernels measured here" if asked.measured else "from figures of another machine, not measured here"
+    how = (
+        "from kernels measured here"
+        if asked.measured
+        else "from figures of another machine, not measured here"
+    )
     table.add_row("a step, about", f"{_seconds(asked.seconds)} ({how})")
     out.console.print(table)
     if no_probe:
@@ -124,16 +155,33 @@ def _show(out: Output, asked: Estimate, no_probe: str) -> None:
 
 
 def _show_others(out: Output, others: list[Estimate], memory_mib: int | None) -> None:
-    table = Table("--weights", "--recompute", "--seq", "--batch", "peak memory", "a step", "", box=None, padding=(0, 1))
+    table = Table(
+        "--weights",
+        "--recompute",
+        "--seq",
+        "--batch",
+        "peak memory",
+        "a step",
+        "",
+        box=None,
+        padding=(0, 1),
+    )
     for other in others:
         options = other.options
         fits = "" if memory_mib is None else "fits" if other.fits(memory_mib) else "too large"
-        sizes = (str(options.sequence_length), str(options.batch), _mib(other.memory.peak), _seconds(other.seconds))
+        sizes = (
+            str(options.sequence_length),
+            str(options.batch),
+            _mib(other.memory.peak),
+            _seconds(other.seconds),
+        )
         table.add_row(options.weights, options.recompute, *sizes, fits)
     out.say("")
     out.console.print(table)
     if memory_mib is not None and not any(other.fits(memory_mib) for other in others):
-        out.say(f"nothing fits into {memory_mib} MiB; a smaller rank in --adapter, or --optimizer sgd, needs less")
+        out.say(
+            f"nothing fits into {memory_mib} MiB; a smaller rank in --adapter, or --optimizer sgd, needs less"
+        )
 
 
 def _mib(size: int) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """gsqc report: a run as one HTML page.
 
-A run directory may be a stranger's, and so may the bundle that its config.json names: that bundle is read, but its
-compiled code runs only if the user named it with --bundle.
+A run directory may be a stranger's, and so may the bundle that its config.json names: that bundle
+is read, but its compiled code runs only if the user named it with --bundle.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-from gsqc.bundle import Bundle
+from gsqc.bundle.bundle import Bundle
 from gsqc.cli.output import JsonOption, Output
+from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import GsqcError, OptionError
-from gsqc.exchange.adapter import read_adapter
-from gsqc.exchange.place import check_place, new_file
+from gsqc.export.adapter import read_adapter
+from gsqc.export.place import check_place, new_file
 from gsqc.report.measure import (
     adapter_operands,
     base_exponents,
@@ -30,17 +31,21 @@ from gsqc.report.run_files import RunFiles, read_run
 from gsqc.report.run_page import Measured, run_page
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import RunStore
-from gsqc.runtime.tokenizer import Tokenizer
 
 PAGE = "report.html"
 
 
 def report(
     run: Annotated[Path, typer.Argument(help="A run's directory.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="The page; else report.html in RUN.")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="The run's bundle, whose code may run.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The page; else report.html in RUN.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="The run's bundle, whose code may run.")
+    ] = None,
     prompt: Annotated[
-        list[str] | None, typer.Option("--sample", help="A prompt to answer before and after; needs --bundle.")
+        list[str] | None,
+        typer.Option("--sample", help="A prompt to answer before and after; needs --bundle."),
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Of each answer.")] = 48,
     measure: Annotated[bool, typer.Option(help="Measure the time by op on this machine.")] = True,
@@ -55,9 +60,14 @@ def report(
     told = files.config.get("bundle_path")
     chosen = bundle or (Path(told) if isinstance(told, str) else None)
     if prompt and bundle is None:
-        raise OptionError("answers are made by running the bundle's code", f"name it: --bundle {chosen or 'BUNDLE'}")
+        raise OptionError(
+            "answers are made by running the bundle's code",
+            f"name it: --bundle {chosen or 'BUNDLE'}",
+        )
     with out.console.status("measuring"):
-        measured = _measured(files, chosen, prompt or [], max_tokens, measure, trusted=bundle is not None)
+        measured = _measured(
+            files, chosen, prompt or [], max_tokens, measure, trusted=bundle is not None
+        )
     with new_file(place) as work:
         work.write_text(run_page(files, measured), encoding="utf-8")
     for note in measured.notes:
@@ -67,12 +77,22 @@ def report(
 
 
 def _measured(
-    files: RunFiles, path: Path | None, prompts: list[str], max_tokens: int, timed: bool, *, trusted: bool
+    files: RunFiles,
+    path: Path | None,
+    prompts: list[str],
+    max_tokens: int,
+    timed: bool,
+    *,
+    trusted: bool,
 ) -> Measured:
-    """What bundle and state tell. Where they cannot be read the page goes without, unless the bundle was named."""
+    """What bundle and state tell. Where they cannot be read the page goes without, unless the
+    bundle was named.
+    """
     try:
         if path is None:
-            raise OptionError("the run's config.json does not tell its bundle", "name it with --bundle")
+            raise OptionError(
+                "the run's config.json does not tell its bundle", "name it with --bundle"
+            )
         bundle = Bundle.open(path, check_machine=False)
         adapter = read_adapter(bundle, files.path)
     except GsqcError as error:
@@ -80,7 +100,9 @@ def _measured(
             raise
         return Measured(notes=[f"what the bundle tells: {error} ({error.hint})"])
     notes: list[str] = []
-    exponents, mantissa_bits = adapter_operands(adapter, int(str(bundle.manifest["bits"]).split("-")[1]))
+    exponents, mantissa_bits = adapter_operands(
+        adapter, int(str(bundle.manifest["bits"]).split("-")[1])
+    )
     facts: dict[str, Any] = {
         "memory": memory_parts(bundle),
         "base": base_exponents(bundle),
@@ -90,9 +112,15 @@ def _measured(
         "bundle": _about(bundle),
     }
     if not trusted and timed:
-        notes.append(f"time by op: it needs the bundle's code (gsqc report {files.path} --bundle {path})")
+        notes.append(
+            f"time by op: it needs the bundle's code (gsqc report {files.path} --bundle {path})"
+        )
     try:
-        facts |= _run_session(bundle, files, prompts, max_tokens, timed) if trusted and (timed or prompts) else {}
+        facts |= (
+            _run_session(bundle, files, prompts, max_tokens, timed)
+            if trusted and (timed or prompts)
+            else {}
+        )
     except GsqcError as error:
         if prompts:
             raise
@@ -100,8 +128,12 @@ def _measured(
     return Measured(**facts, notes=notes)
 
 
-def _run_session(bundle: Bundle, files: RunFiles, prompts: list[str], max_tokens: int, timed: bool) -> dict[str, Any]:
-    """Samples before and after, and the time by op, in a session of its own: the run's files stay as they are."""
+def _run_session(
+    bundle: Bundle, files: RunFiles, prompts: list[str], max_tokens: int, timed: bool
+) -> dict[str, Any]:
+    """Samples before and after, and the time by op, in a session of its own: the run's files stay
+    as they are.
+    """
     Bundle.open(bundle.path)  # here the machine counts
     tokenizer = Tokenizer(bundle) if prompts else None
     session = Session(bundle)

@@ -11,7 +11,9 @@ from gsqc.cli.output import JsonOption, Output
 
 
 def targets(
-    ops: Annotated[bool, typer.Option("--ops", help="List the ops and how each target lowers them.")] = False,
+    ops: Annotated[
+        bool, typer.Option("--ops", help="List the ops and how each target lowers them.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """List the targets, and whether this machine can run them."""

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gsqc.bundle import Bundle
+from gsqc.bundle.bundle import Bundle
 from gsqc.cli.data_options import DataOption, MaskPromptOption, PackingOption, ValidationOption
 from gsqc.cli.output import JsonOption, Output
 from gsqc.cli.train_options import (
@@ -25,11 +25,11 @@ from gsqc.cli.train_options import (
     StepsOption,
     WarmupOption,
 )
-from gsqc.runtime.data import DataOptions, load_split
-from gsqc.runtime.open_run import run_config
-from gsqc.runtime.token_file import write_token_file
-from gsqc.runtime.tokenizer import Tokenizer
-from gsqc.runtime.train_options import TrainOptions
+from gsqc.data import DataOptions, load_split
+from gsqc.data.tokenizer import Tokenizer
+from gsqc.training.open_run import run_config
+from gsqc.training.options import TrainOptions
+from gsqc.training.token_file import write_token_file
 
 
 def tokens(
@@ -37,7 +37,9 @@ def tokens(
     data: DataOption,
     steps: StepsOption,
     lr: RateOption,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write, NAME.safetensors.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The file to write, NAME.safetensors.")
+    ],
     schedule: ScheduleOption = "constant",
     warmup: WarmupOption = 0,
     min_lr: LeastRateOption = "0",
@@ -53,7 +55,9 @@ def tokens(
 ) -> None:
     """Write what `gsqc train` with the same options would feed to BUNDLE, for gsqc-step."""
     out = Output(json)
-    options = TrainOptions(steps, lr, schedule, warmup, min_lr, weight_decay, clip, batch, accumulate, seed)
+    options = TrainOptions(
+        steps, lr, schedule, warmup, min_lr, weight_decay, clip, batch, accumulate, seed
+    )
     opened = Bundle.open(bundle, check_machine=False)
     count = options.sequences_per_step(opened.manifest["batch"])
     reading = DataOptions(tuple(data), mask_prompt, packing, validation)
@@ -61,6 +65,8 @@ def tokens(
     if (report := dataset.report()) is not None:
         out.say(report)
     order = list(islice(dataset.order(count, seed), steps))
-    write_token_file(output, opened, dataset.sequences, order, options, run_config(options, opened, reading))
+    write_token_file(
+        output, opened, dataset.sequences, order, options, run_config(options, opened, reading)
+    )
     out.say(f"wrote {output}: {len(dataset.sequences)} sequences, {steps} steps of {count}")
     out.emit({"tokens": str(output), "sequences": len(dataset.sequences), "steps": steps})

@@ -26,11 +26,11 @@ from gsqc.cli.train_options import (
     StepsOption,
     WarmupOption,
 )
-from gsqc.runtime.callbacks import End
-from gsqc.runtime.data import DataOptions
-from gsqc.runtime.open_run import open_run
-from gsqc.runtime.train_options import TrainOptions
-from gsqc.runtime.trainer import Trainer
+from gsqc.data import DataOptions
+from gsqc.training.callbacks import End
+from gsqc.training.open_run import open_run
+from gsqc.training.options import TrainOptions
+from gsqc.training.trainer import Trainer
 
 
 def train(
@@ -39,7 +39,9 @@ def train(
     data: DataOption,
     steps: StepsOption,
     lr: RateOption,
-    run: Annotated[Path, typer.Option(help="Directory of the run: state, settings, log (docs/runs.md).")],
+    run: Annotated[
+        Path, typer.Option(help="Directory of the run: state, settings, log (docs/runs.md).")
+    ],
     validation: ValidationOption = None,
     mask_prompt: MaskPromptOption = True,
     packing: PackingOption = False,
@@ -52,16 +54,23 @@ def train(
     accumulate: AccumulateOption = 1,
     seed: SeedOption = 0,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between saves.")] = 20,
-    eval_every: Annotated[int | None, typer.Option(min=1, help="Steps between evaluations; else 10 a run.")] = None,
-    patience: Annotated[
-        int | None, typer.Option(min=1, help="Stop after this many evaluations without a lower loss.")
+    eval_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between evaluations; else 10 a run.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="The result does not depend on it.")] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stop after this many evaluations without a lower loss."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="The result does not depend on it.")
+    ] = None,
     config: ConfigOption = None,
     resume: ResumeOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Fine-tune BUNDLE's adapter; goes on with what the run directory holds. Ctrl-C saves and stops."""
+    """Fine-tune BUNDLE's adapter; goes on with what the run directory holds. Ctrl-C saves and
+    stops.
+    """
     out = Output(json)
     options = TrainOptions(
         steps=steps,
@@ -79,10 +88,14 @@ def train(
         patience=patience,
     )
     names = {"bundle": "bundle", "data": "data_sha256", "validation": "validation_sha256"}
-    made_with = {name: value for option, name in names.items() for value in recorded(context, option, name)}
+    made_with = {
+        name: value for option, name in names.items() for value in recorded(context, option, name)
+    }
     settings = {**resolved(context), **vars(options)}  # numbers in their one spelling
     reading = DataOptions(tuple(data), mask_prompt, packing, validation)
-    with open_run(bundle, reading, run, options, threads=threads, settings=settings, made_with=made_with) as trainer:
+    with open_run(
+        bundle, reading, run, options, threads=threads, settings=settings, made_with=made_with
+    ) as trainer:
         return _train(trainer, out)
 
 
@@ -96,7 +109,11 @@ def _train(trainer: Trainer, out: Output) -> int:
         return 0
     end = show(trainer, out)
     stopped = "" if end is End.DONE else f"{end} after step {trainer.step} of {steps}; "
-    saved = f"state saved in {path}, digest {trainer.session.digest()[:16]}" if trainer.step else "nothing to save yet"
+    saved = (
+        f"state saved in {path}, digest {trainer.session.digest()[:16]}"
+        if trainer.step
+        else "nothing to save yet"
+    )
     out.say(stopped + saved)
     if trainer.best is not None:
         out.say(f"{_best(trainer)}; use it with --run {path} --best")

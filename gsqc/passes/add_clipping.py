@@ -9,11 +9,11 @@ ensures: matrices of one shape share a function; the update takes the scale in p
 
 from __future__ import annotations
 
-from gsqc.formats import Row, Spec
-from gsqc.graph import Function, Node, add_call, add_placeholder
-from gsqc.ops.clip import SQUARE_BITS, add_squares, clip_scale, row_squares
-from gsqc.ops.layout import view
-from gsqc.optim import CLIP_INPUTS
+from gsqc.graph.function import Function, Node, add_call, add_placeholder
+from gsqc.numerics.formats import Row, Spec
+from gsqc.numerics.ops.clip import SQUARE_BITS, add_squares, clip_scale, row_squares
+from gsqc.numerics.ops.layout import view
+from gsqc.numerics.optim import CLIP_INPUTS
 
 SCALE_INPUTS = ("inverse_tokens_m", "inverse_tokens_e")
 TOTAL = "square_sum"
@@ -34,7 +34,9 @@ def total_value() -> Row:
 def _squares(shape: tuple[int, int]) -> Function:
     function = Function(squares_name(shape))
     graph = function.graph
-    limbs = [add_placeholder(graph, f"grad_{limb}", Spec(shape, "int32")) for limb in ("high", "low")]
+    limbs = [
+        add_placeholder(graph, f"grad_{limb}", Spec(shape, "int32")) for limb in ("high", "low")
+    ]
     total = add_placeholder(graph, TOTAL, total_value())
     squares = add_call(graph, row_squares, *limbs)
     as_row = add_call(graph, view, squares, shape=(1, shape[0]), exponent_shape=(1, shape[0]))
@@ -45,9 +47,14 @@ def _squares(shape: tuple[int, int]) -> Function:
 def _scale() -> Function:
     function = Function("clip_scale")
     inputs: list[Node] = [add_placeholder(function.graph, TOTAL, total_value())]
-    inputs += [add_placeholder(function.graph, n, Spec((1, 1), "int32")) for n in (*SCALE_INPUTS, *CLIP_INPUTS)]
+    inputs += [
+        add_placeholder(function.graph, n, Spec((1, 1), "int32"))
+        for n in (*SCALE_INPUTS, *CLIP_INPUTS)
+    ]
     results = add_call(function.graph, clip_scale, *inputs)
-    function.set_outputs({f"{name}_out": node for name, node in zip(SCALE_INPUTS, results, strict=True)})
+    function.set_outputs(
+        {f"{name}_out": node for name, node in zip(SCALE_INPUTS, results, strict=True)}
+    )
     return function
 
 

@@ -9,12 +9,20 @@ requires: lower_model      ensures: the first step's output is that of the base,
 
 from __future__ import annotations
 
-from gsqc.formats import Spec
-from gsqc.graph import Function, Node, add_call, add_placeholder, is_call, shape_of, value_of
-from gsqc.ops.add import add, scale
-from gsqc.ops.embedding import master_row
-from gsqc.ops.linear import linear
-from gsqc.options import AdapterOptions
+from gsqc.compiler.options import AdapterOptions
+from gsqc.graph.function import (
+    Function,
+    Node,
+    add_call,
+    add_placeholder,
+    is_call,
+    shape_of,
+    value_of,
+)
+from gsqc.numerics.formats import Spec
+from gsqc.numerics.ops.add import add, scale
+from gsqc.numerics.ops.embedding import master_row
+from gsqc.numerics.ops.linear import linear
 
 LINEARS = {
     "q": "q_proj",
@@ -41,7 +49,10 @@ def _add_branch(function: Function, node: Node, name: str, options: AdapterOptio
     assert isinstance(x, Node) and isinstance(w, Node)
     n, k = shape_of(w)
     bits = value_of(node).bits
-    a, b = _trainable(function, f"{name}_a", (options.rank, k)), _trainable(function, f"{name}_b", (n, options.rank))
+    a, b = (
+        _trainable(function, f"{name}_a", (options.rank, k)),
+        _trainable(function, f"{name}_b", (n, options.rank)),
+    )
     with graph.inserting_before(node):
         widths = {key: node.kwargs[key] for key in ("x_bits", "w_bits")}
         base = add_call(graph, linear, x, w, **widths, bits=24)
@@ -56,7 +67,9 @@ def _add_branch(function: Function, node: Node, name: str, options: AdapterOptio
 
 
 def add_lora(function: Function, options: AdapterOptions) -> Function:
-    """Add a branch to each linear of `options.linears`; changes the function in place and returns it."""
+    """Add a branch to each linear of `options.linears`; changes the function in place and returns
+    it.
+    """
     wanted = {LINEARS[short]: short for short in options.linears}
     for node in list(function.calls()):
         if is_call(node, linear) and node.meta.get("adapter") in wanted:

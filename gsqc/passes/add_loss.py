@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""add_loss: final norm, logits and cross-entropy over the vocabulary in chunks, forward and backward.
+"""add_loss: final norm, logits and cross-entropy over the vocabulary in chunks, forward and
+backward.
 
 before:  loss = cross_entropy(linear(rms_norm(x), table), labels)
 after:   head_forward(x, labels, table)        -> loss per token, what backward needs
          head_backward(saved, weights, table, label_rows)  -> dx      the logits are made again, chunk by chunk;
-                                                  label_rows are the labels' rows of the table, which embed takes
+                                                  label_rows are the labels' rows of the table,
+                                                  which embed takes
          head_logits(x, table)                 -> the logits of one token, or of the last of a chunk
 
-The gradient of the loss spans 20 octaves, so each chunk of P has its own row exponents, and the one-hot is taken out:
-dh = Σ over chunks of P·W, minus the label's row of W (design.md, "The loss's gradient").
+The gradient of the loss spans 20 octaves, so each chunk of P has its own row exponents, and the
+one-hot is taken out: dh = Σ over chunks of P·W, minus the label's row of W (design.md, "The loss's
+gradient").
 
 requires: lower_model      ensures: logits never exist whole, and rows of weight 0 give no gradient
 """
@@ -18,19 +21,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gsqc.formats import Gse, Spec
-from gsqc.graph import Function, Node, add_call, add_placeholder
-from gsqc.ops.add import add, subtract_weighted
-from gsqc.ops.cross_entropy import (
+from gsqc.graph.function import Function, Node, add_call, add_placeholder
+from gsqc.numerics.formats import Gse, Spec
+from gsqc.numerics.ops.add import add, subtract_weighted
+from gsqc.numerics.ops.cross_entropy import (
     cross_entropy_chunk,
     cross_entropy_loss,
     cross_entropy_probabilities,
     cross_entropy_start,
 )
-from gsqc.ops.embedding import embedding, gse_row
-from gsqc.ops.layout import table_rows, take_leading, transpose
-from gsqc.ops.quantise import quantise
-from gsqc.ops.rms_norm import rms_norm, rms_norm_grad
+from gsqc.numerics.ops.embedding import embedding, gse_row
+from gsqc.numerics.ops.layout import table_rows, take_leading, transpose
+from gsqc.numerics.ops.quantise import quantise
+from gsqc.numerics.ops.rms_norm import rms_norm, rms_norm_grad
 from gsqc.passes.expand_linear import emit_linear
 from gsqc.passes.lower_model import ATTENTION_BITS, row_spec
 
@@ -42,7 +45,10 @@ def table_spec(vocabulary: int, hidden: int) -> Gse:
     """The type of the embedding table: GSE-8 along the hidden axis."""
     padded = -(-hidden // 32) * 32
     return Gse(
-        Spec((vocabulary, padded), "int8"), Spec((vocabulary, padded // 32), "int8"), Spec((vocabulary, 1), "int32"), 8
+        Spec((vocabulary, padded), "int8"),
+        Spec((vocabulary, padded // 32), "int8"),
+        Spec((vocabulary, 1), "int32"),
+        8,
     )
 
 
@@ -64,7 +70,9 @@ class _Head:
         return add_placeholder(self.function.graph, name, value, **meta)
 
     def table(self) -> Node:
-        return self.input("table", table_spec(self.vocabulary, self.hidden), table=True, frozen=True)
+        return self.input(
+            "table", table_spec(self.vocabulary, self.hidden), table=True, frozen=True
+        )
 
     def norm_weight(self) -> Node:
         return self.input("norm", row_spec((1, self.hidden), 16), norm=True, frozen=True)
@@ -105,8 +113,12 @@ def _backward(head: _Head) -> Function:
     for start, count in _chunks(head.vocabulary):
         logits = head.logits(h, table, start, count)
         p = head.call(cross_entropy_probabilities, logits, *state, weights)
-        part = head.call(gse_row, head.call(table_rows, table, start=start, count=count), columns=head.hidden)
-        columns = head.call(quantise, head.call(transpose, part, permutation=(1, 0)), bits=ATTENTION_BITS)
+        part = head.call(
+            gse_row, head.call(table_rows, table, start=start, count=count), columns=head.hidden
+        )
+        columns = head.call(
+            quantise, head.call(transpose, part, permutation=(1, 0)), bits=ATTENTION_BITS
+        )
         chunk = emit_linear(head.function.graph, p, columns, **WIDTHS, bits=24)
         dh = chunk if dh is None else head.call(add, dh, chunk, bits=30)
     rows = head.input("label_rows", row_spec((head.tokens, head.hidden), 24))
@@ -123,13 +135,17 @@ def _logits(head: _Head, eps: float) -> Function:
         x = head.call(take_leading, x, start=head.tokens - 1, count=1)
     h, _, _ = head.call(rms_norm, x, weight, eps=eps)
     chunks = enumerate(_chunks(head.vocabulary))
-    head.function.set_outputs({f"logits_{k}": head.logits(h, table, start, count) for k, (start, count) in chunks})
+    head.function.set_outputs(
+        {f"logits_{k}": head.logits(h, table, start, count) for k, (start, count) in chunks}
+    )
     return head.function
 
 
 def add_loss(*, tokens: int, hidden: int, vocabulary: int, eps: float) -> tuple[Function, Function]:
     """head_forward and head_backward for T tokens."""
-    forward, backward = (_Head(f"head_{part}", tokens, hidden, vocabulary) for part in ("forward", "backward"))
+    forward, backward = (
+        _Head(f"head_{part}", tokens, hidden, vocabulary) for part in ("forward", "backward")
+    )
     return _forward(forward, eps), _backward(backward)
 
 

@@ -4,8 +4,8 @@
 before:  schedules for any number of blocks that keep what their backward needs
 after:   none: all keep it      blocks: none does      auto: as many of the last blocks as fit in a tenth more memory
 
-A block that is kept costs memory from its forward to its backward, and saves one forward pass; the last blocks are as
-good as any others. The bits are the same. Chen et al. 2016, arXiv 1604.06174.
+A block that is kept costs memory from its forward to its backward, and saves one forward pass; the
+last blocks are as good as any others. The bits are the same. Chen et al. 2016, arXiv 1604.06174.
 
 requires: build_schedules      ensures: with auto, peak_bytes is at most SLACK times that of blocks
 """
@@ -16,15 +16,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
-from gsqc.plan import Plan, SchedulePlan
+from gsqc.bundle.plan import Plan, SchedulePlan
 
 SLACK = Fraction(11, 10)
 
 
 def choose_recompute(
-    plan: Plan, recompute: str, layers: int, schedules: Callable[[int | None], dict[str, SchedulePlan]]
+    plan: Plan,
+    recompute: str,
+    layers: int,
+    schedules: Callable[[int | None], dict[str, SchedulePlan]],
 ) -> Plan:
-    """`plan` with its schedules: `schedules(kept)` builds them, with `kept` blocks beside the last (None: all)."""
+    """`plan` with its schedules: `schedules(kept)` builds them, with `kept` blocks beside the last
+    (None: all).
+    """
     if recompute == "none":
         return replace(plan, schedules=schedules(None))
     best = replace(plan, schedules=schedules(0))
@@ -38,5 +43,7 @@ def choose_recompute(
     while high - low > 1:
         middle = (low + high) // 2
         found = replace(plan, schedules=schedules(middle))
-        low, high, best = (middle, high, found) if found.peak_bytes <= limit else (low, middle, best)
+        low, high, best = (
+            (middle, high, found) if found.peak_bytes <= limit else (low, middle, best)
+        )
     return best

@@ -4,8 +4,8 @@
 before:  block(x, weights) -> x_out
 after:   block_forward(x, weights) -> x_out, saved…      block_backward(dx_out, saved…, weights, grads) -> dx, grads…
 
-requires: add_lora
-ensures: what backward needs is saved by forward, or made again where it comes from weights alone, is a view, or is
+requires: add_lora ensures: what backward needs is saved by forward, or made again where it comes
+from weights alone, is a view, or is
          marked with `meta["recompute"]`
 """
 
@@ -14,19 +14,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gsqc.formats import Spec
-from gsqc.graph import Function, Node, add_call, add_placeholder, is_call, results_of, shape_of, value_of
-from gsqc.ops.accumulate import linear_accumulate
-from gsqc.ops.add import add
-from gsqc.ops.embedding import master_row
-from gsqc.ops.layout import transpose
-from gsqc.ops.linear import linear
-from gsqc.ops.registry import Kind, Op
+from gsqc.graph.function import (
+    Function,
+    Node,
+    add_call,
+    add_placeholder,
+    is_call,
+    results_of,
+    shape_of,
+    value_of,
+)
+from gsqc.numerics.formats import Spec
+from gsqc.numerics.ops.accumulate import linear_accumulate
+from gsqc.numerics.ops.add import add
+from gsqc.numerics.ops.embedding import master_row
+from gsqc.numerics.ops.layout import transpose
+from gsqc.numerics.ops.linear import linear
+from gsqc.numerics.ops.registry import Kind, Op
 
 
 @dataclass(frozen=True)
 class _Call:
-    """What a gradient rule sees of the forward call: backward nodes that stand for its arguments and results."""
+    """What a gradient rule sees of the forward call: backward nodes that stand for its arguments
+    and results.
+    """
 
     args: _Results
     results: _Results
@@ -61,8 +72,12 @@ class _ReverseWalk:
         self.gradients: dict[Node, Node] = {}
         self.accumulated: dict[str, Node] = {}
         self.current_bits = 8
-        self.from_weights = _nodes_from(forward, lambda n: bool(n.meta.get("frozen") or n.meta.get("trainable")))
-        self.trainable = _depends_on(forward, lambda n: n.name == "x" or bool(n.meta.get("trainable")))
+        self.from_weights = _nodes_from(
+            forward, lambda n: bool(n.meta.get("frozen") or n.meta.get("trainable"))
+        )
+        self.trainable = _depends_on(
+            forward, lambda n: n.name == "x" or bool(n.meta.get("trainable"))
+        )
 
     # ---- what gradient rules call
 
@@ -95,7 +110,12 @@ class _ReverseWalk:
         is_view = isinstance(node.target, Op) and node.target.kind is Kind.VIEW
         if node.op == "placeholder":
             copy = self._placeholder(node.name, node)
-        elif node in self.from_weights or is_view or is_call(node, transpose) or node.meta.get("recompute"):
+        elif (
+            node in self.from_weights
+            or is_view
+            or is_call(node, transpose)
+            or node.meta.get("recompute")
+        ):
             args = [self.forward_value(a) for a in node.args]  # type: ignore[arg-type]
             copy = self.call(node.target, *args, **node.kwargs)  # type: ignore[arg-type]
         else:
@@ -106,7 +126,9 @@ class _ReverseWalk:
 
     def _placeholder(self, name: str, like: Node) -> Node:
         kept = ("frozen", "trainable", "weight", "array", "constant", "position")
-        return self._insert_placeholder(name, value_of(like), **{k: v for k, v in like.meta.items() if k in kept})
+        return self._insert_placeholder(
+            name, value_of(like), **{k: v for k, v in like.meta.items() if k in kept}
+        )
 
     def _insert_placeholder(self, name: str, value: Any, **meta: Any) -> Node:
         with self.graph.inserting_before(next(iter(self.graph.nodes), None)):
@@ -114,7 +136,9 @@ class _ReverseWalk:
 
     def add_gradient(self, node: Node, gradient: Node) -> None:
         known = self.gradients.get(node)
-        self.gradients[node] = gradient if known is None else self.call(add, known, gradient, bits=24)
+        self.gradients[node] = (
+            gradient if known is None else self.call(add, known, gradient, bits=24)
+        )
 
     def visit(self, node: Node) -> None:
         """Apply the op's rule: from the gradients of its results to those of its arguments."""
@@ -126,7 +150,9 @@ class _ReverseWalk:
         arguments: list[Node] = list(node.args)  # type: ignore[arg-type]
         needs = [a in self.trainable for a in arguments]
         self.current_bits = node.meta.get("gradient_bits", 8)
-        call = _Call(_Results(self, list(arguments)), _Results(self, results), dict(node.kwargs), needs)
+        call = _Call(
+            _Results(self, list(arguments)), _Results(self, results), dict(node.kwargs), needs
+        )
         if is_call(node, master_row):
             self._accumulate(arguments[0], incoming[0])
             return
@@ -162,7 +188,9 @@ def _depends_on(function: Function, is_source: Any) -> set[Node]:
     """Nodes that a source reaches."""
     found: set[Node] = set()
     for node in function.graph.nodes:
-        if (node.op == "placeholder" and is_source(node)) or any(a in found for a in node.all_input_nodes):
+        if (node.op == "placeholder" and is_source(node)) or any(
+            a in found for a in node.all_input_nodes
+        ):
             found.add(node)
     return found
 
@@ -176,7 +204,9 @@ def differentiate(block: Function) -> tuple[Function, Function]:
     for node in reversed(list(block.calls())):
         walk.visit(node)
     dx = walk.gradients[block.placeholders["x"]]
-    walk.backward.set_outputs({"dx": dx, **{f"{name}_out": n for name, n in walk.accumulated.items()}})
+    walk.backward.set_outputs(
+        {"dx": dx, **{f"{name}_out": n for name, n in walk.accumulated.items()}}
+    )
     walk.backward.remove_dead()
     saved = {f"saved_{name}": node for name, node in walk.saved.items()}
     used = set(walk.backward.placeholders)

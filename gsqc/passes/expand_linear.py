@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""expand_linear: each linear becomes the quantisation of its operands, the exact matmul, and one rounding to rows.
+"""expand_linear: each linear becomes the quantisation of its operands, the exact matmul, and one
+rounding to rows.
 
 before:  y = linear(x, w, x_bits=8, w_bits=8, bits=16)
 after:   xq = quantise(x, bits=8)   wq = quantise(w, bits=8)   c = gse_matmul(xq, wq)   y = to_row(c, e(xq), e(wq)ᵀ)
@@ -9,18 +10,24 @@ requires: differentiate      ensures: every call is one kernel
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.fx
 
-from gsqc.formats import Gse
-from gsqc.graph import Function, Node, add_call, is_call, results_of, shape_of, value_of
-from gsqc.ops.accumulate import accumulate_gradient, linear_accumulate
-from gsqc.ops.layout import column_exponents, row_exponents
-from gsqc.ops.linear import gse_matmul, linear, product_exponent, to_row
-from gsqc.ops.quantise import quantise
+from gsqc.graph.function import Function, Node, add_call, is_call, results_of, shape_of, value_of
+from gsqc.numerics.formats import Gse
+from gsqc.numerics.ops.accumulate import accumulate_gradient, linear_accumulate
+from gsqc.numerics.ops.layout import column_exponents, row_exponents
+from gsqc.numerics.ops.linear import gse_matmul, linear, product_exponent, to_row
+from gsqc.numerics.ops.quantise import quantise
 
 
-def emit_product(graph: torch.fx.Graph, x: Node, w: Node, x_bits: int, w_bits: int) -> tuple[Node, Node, Node, int]:
-    """x · wᵀ from Rows or ready GSE operands: (int32 result, row exponents, column exponents, exponent offset)."""
+def emit_product(
+    graph: torch.fx.Graph, x: Node, w: Node, x_bits: int, w_bits: int
+) -> tuple[Node, Node, Node, int]:
+    """x · wᵀ from Rows or ready GSE operands: (int32 result, row exponents, column exponents,
+    exponent offset).
+    """
     qx = x if isinstance(value_of(x), Gse) else add_call(graph, quantise, x, bits=x_bits)
     qw = w if isinstance(value_of(w), Gse) else add_call(graph, quantise, w, bits=w_bits)
     c = add_call(graph, gse_matmul, qx, qw)
@@ -28,7 +35,9 @@ def emit_product(graph: torch.fx.Graph, x: Node, w: Node, x_bits: int, w_bits: i
     return c, add_call(graph, row_exponents, qx), add_call(graph, column_exponents, qw), offset
 
 
-def emit_linear(graph: torch.fx.Graph, x: Node, w: Node, *, x_bits: int, w_bits: int, bits: int) -> Node:
+def emit_linear(
+    graph: torch.fx.Graph, x: Node, w: Node, *, x_bits: int, w_bits: int, bits: int
+) -> Node:
     """The expanded form of `linear`, for operands that may be GSE already."""
     c, row_e, column_e, offset = emit_product(graph, x, w, x_bits, w_bits)
     y: Node = add_call(graph, to_row, c, row_e, column_e, offset=offset, bits=bits)
@@ -46,7 +55,8 @@ def expand_linear(function: Function) -> Function:
             x, w, high, low = node.args
             with graph.inserting_before(node):
                 c, row_e, column_e, offset = emit_product(graph, x, w, **node.kwargs)  # type: ignore[arg-type]
-                new = list(add_call(graph, accumulate_gradient, c, row_e, column_e, high, low, offset=offset))  # type: ignore[arg-type]
+                operands: Any = (c, row_e, column_e, high, low)
+                new = list(add_call(graph, accumulate_gradient, *operands, offset=offset))
         else:
             continue
         for old, replacement in zip(results_of(node), new, strict=True):

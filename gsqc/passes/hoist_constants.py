@@ -10,14 +10,16 @@ ensures: the functions given hold no dequantisation; all take what one prepare f
 
 from __future__ import annotations
 
-from gsqc.graph import Function, Node, add_placeholder, copy_nodes, value_of
-from gsqc.ops.registry import Kind, Op
+from gsqc.graph.function import Function, Node, add_placeholder, copy_nodes, value_of
+from gsqc.numerics.ops.registry import Kind, Op
 
 
 def _constant_calls(function: Function) -> tuple[list[Node], set[Node]]:
-    """The calls that depend on frozen placeholders alone, and those of them that leave the function.
+    """The calls that depend on frozen placeholders alone, and those of them that leave the
+    function.
 
-    A view costs nothing: one that is needed outside stays in the function, and what it looks at is handed over.
+    A view costs nothing: one that is needed outside stays in the function, and what it looks at is
+    handed over.
     """
     found: dict[Node, None] = {}
     for node in function.graph.nodes:
@@ -56,7 +58,9 @@ def hoist_constants(name: str, functions: list[Function], prefix: str = "prepare
         for node in constant:
             for arg in node.all_input_nodes:
                 if arg.op == "placeholder" and arg not in mapping:
-                    mapping[arg] = prepare.placeholders.get(arg.name) or _copy_placeholder(prepare, arg)
+                    mapping[arg] = prepare.placeholders.get(arg.name) or _copy_placeholder(
+                        prepare, arg
+                    )
             names[node] = _key(node, names)
             if names[node] not in copied:
                 copy_nodes([node], prepare.graph, mapping)
@@ -69,7 +73,10 @@ def hoist_constants(name: str, functions: list[Function], prefix: str = "prepare
             results[result] = mapping[node]
             with function.graph.inserting_before(next(iter(function.graph.nodes))):
                 placeholder = add_placeholder(function.graph, result, value_of(node), prepared=True)
-            node.replace_all_uses_with(placeholder, delete_user_cb=lambda u, leaving=leaving: u not in leaving)  # type: ignore[misc]
+            node.replace_all_uses_with(
+                placeholder,
+                delete_user_cb=lambda u, leaving=leaving: u not in leaving,  # type: ignore[misc]
+            )
         function.remove_dead()
     prepare.set_outputs(results)
     prepare.remove_dead()

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""join_parts: many parts of a tensor become one, by a few at a time: kernels take a limited number of arguments."""
+"""join_parts: many parts of a tensor become one, by a few at a time: kernels take a limited number
+of arguments.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,8 @@ from collections.abc import Sequence
 
 import torch.fx
 
-from gsqc.graph import Node, add_call
-from gsqc.ops.layout import join_leading
+from gsqc.graph.function import Node, add_call
+from gsqc.numerics.ops.layout import join_leading
 
 MOST_PARTS = 8
 
@@ -17,5 +19,7 @@ def join_parts(graph: torch.fx.Graph, parts: Sequence[Node]) -> Node:
     """The parts, one at least, one after the other along their first axis."""
     while len(parts) > 1:
         several = [parts[k : k + MOST_PARTS] for k in range(0, len(parts), MOST_PARTS)]
-        parts = [add_call(graph, join_leading, *some) if len(some) > 1 else some[0] for some in several]
+        parts = [
+            add_call(graph, join_leading, *some) if len(some) > 1 else some[0] for some in several
+        ]
     return parts[0]

@@ -12,21 +12,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from gsqc.formats import Spec, flatten
-from gsqc.graph import Function, shape_of, value_of
-from gsqc.optim import CLIP_INPUTS, OPTIMIZERS
-from gsqc.options import CompileOptions
+from gsqc.bundle.plan import TensorPlan, tensor_names
+from gsqc.compiler.options import CompileOptions
+from gsqc.graph.function import Function, shape_of, value_of
+from gsqc.numerics.formats import Spec, flatten
+from gsqc.numerics.optim import CLIP_INPUTS, OPTIMIZERS
 from gsqc.passes.add_clipping import TOTAL, total_value
 from gsqc.passes.add_optimizer import state_values
 from gsqc.passes.build_schedules import GENERATION, ZEROS
 from gsqc.passes.outline_blocks import Outline
-from gsqc.plan import TensorPlan, tensor_names
 
 KINDS = ("base", "prepared", "state", "gradient", "cache", "input", "output")
 
 
 def list_buffers(
-    functions: dict[str, Function], adapters: dict[str, tuple[int, int]], outline: Outline, options: CompileOptions
+    functions: dict[str, Function],
+    adapters: dict[str, tuple[int, int]],
+    outline: Outline,
+    options: CompileOptions,
 ) -> dict[str, dict[str, TensorPlan]]:
     """The buffers by kind; `adapters` are the matrices of all layers with their shapes."""
     buffers: dict[str, dict[str, TensorPlan]] = {kind: {} for kind in KINDS}
@@ -35,7 +38,8 @@ def list_buffers(
         for tensor, spec in zip(tensor_names(name, value), flatten(value), strict=True):
             buffers[kind][tensor] = TensorPlan(spec.dtype, math.prod(spec.shape))
 
-    # With small weights only generation has operands that are made ahead: they come and go as its cache does.
+    # With small weights only generation has operands that are made ahead: they come and go as its
+    # cache does.
     prepared = "prepared" if options.weights == "fast" else "cache"
     for function in functions.values():
         layers = range(len(outline.parameters)) if function.name.startswith("block") else [None]
@@ -75,7 +79,11 @@ def _list_placeholders(
     for name, node in function.placeholders.items():
         meta = node.meta
         if "array" in meta and layer is not None:
-            put("base", f"{outline.parameters[layer][meta['position']]}.{meta['array']}", value_of(node))
+            put(
+                "base",
+                f"{outline.parameters[layer][meta['position']]}.{meta['array']}",
+                value_of(node),
+            )
         elif "constant" in meta:
             put("base", meta["constant"], value_of(node))
         elif meta.get("prepared"):

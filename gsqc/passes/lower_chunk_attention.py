@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""lower_chunk_attention: attention of several tokens that join a cache, to the bits of one token after the other.
+"""lower_chunk_attention: attention of several tokens that join a cache, to the bits of one token
+after the other.
 
 before:  o = attention(q, k, v)      q, k, v of T tokens; keys and values of the earlier ones in a cache
 after:   keys = put_row(… put_row(keys, k[0]) …, k[T-1])   c = mask_future(gse_matmul(q, keys))   p = softmax_at(c)
          values = put_row(values, v[t])   o[t] = linear(p[t], valuesᵀ)            for each t
 
-Scores are rounded to rows over all columns, so products with later tokens of the chunk must be zeros, as they are where
-a token is read alone. Values share exponents along the tokens: what token t sees of them is rounded without the tokens
-after it, hence a product for each t. Two tokens with the same position and the same k and v count as one: so a chunk is
-filled up with its last token.
+Scores are rounded to rows over all columns, so products with later tokens of the chunk must be
+zeros, as they are where a token is read alone. Values share exponents along the tokens: what token
+t sees of them is rounded without the tokens after it, hence a product for each t. Two tokens with
+the same position and the same k and v count as one: so a chunk is filled up with its last token.
 
 requires: the caches hold zeros beyond the tokens that were read
 """
@@ -20,11 +21,11 @@ from typing import Any
 
 import torch.fx
 
-from gsqc.graph import Node, add_call, shape_of
-from gsqc.ops.cache import mask_future, put_row
-from gsqc.ops.layout import pick, reshape, take_leading, transpose, view
-from gsqc.ops.linear import linear, to_row
-from gsqc.ops.softmax import softmax_at
+from gsqc.graph.function import Node, add_call, shape_of
+from gsqc.numerics.ops.cache import mask_future, put_row
+from gsqc.numerics.ops.layout import pick, reshape, take_leading, transpose, view
+from gsqc.numerics.ops.linear import linear, to_row
+from gsqc.numerics.ops.softmax import softmax_at
 from gsqc.passes.expand_linear import emit_product
 from gsqc.passes.join_parts import join_parts
 
@@ -34,7 +35,10 @@ def _as_rows(graph: torch.fx.Graph, x: Node) -> list[Node]:
     heads, tokens, width = shape_of(x)
     by_token = add_call(graph, transpose, x, permutation=(1, 0, 2))
     parts = (add_call(graph, take_leading, by_token, start=t, count=1) for t in range(tokens))
-    return [add_call(graph, view, p, shape=(heads, 1, width), exponent_shape=(heads, 1, 1)) for p in parts]
+    return [
+        add_call(graph, view, p, shape=(heads, 1, width), exponent_shape=(heads, 1, 1))
+        for p in parts
+    ]
 
 
 def lower_chunk_attention(
@@ -47,9 +51,11 @@ def lower_chunk_attention(
     scale: float,
     bits: int,
 ) -> tuple[Node, Node, Node]:
-    """q [H, T, D], `new` keys and values [G, T, D], `caches` [G, S, D], all Row-16; position int32 [T], ascending.
+    """q [H, T, D], `new` keys and values [G, T, D], `caches` [G, S, D], all Row-16; position int32
+    [T], ascending.
 
-    Returns the result [H, T, D] Row-16 and the new caches. `bits` are those of the products' operands.
+    Returns the result [H, T, D] Row-16 and the new caches. `bits` are those of the products'
+    operands.
     """
     call: Any = partial(add_call, graph)
     keys, values = caches
@@ -62,7 +68,9 @@ def lower_chunk_attention(
     c, row_e, column_e, offset = emit_product(graph, x, keys, bits, bits)
     at = call(reshape, position, shape=(1, 1, tokens, 1))
     c = call(mask_future, call(reshape, c, shape=(*split, columns)), at)
-    scores = call(to_row, call(reshape, c, shape=(*rows, columns)), row_e, column_e, offset=offset, bits=24)
+    scores = call(
+        to_row, call(reshape, c, shape=(*rows, columns)), row_e, column_e, offset=offset, bits=24
+    )
     scores = call(view, scores, shape=(*split, columns), exponent_shape=(*split, 1))
     p = call(transpose, call(softmax_at, scores, at, scale=scale), permutation=(2, 0, 1, 3))
     outputs = []
@@ -71,6 +79,13 @@ def lower_chunk_attention(
         shape = (groups, heads // groups)
         p_t = call(take_leading, p, start=t, count=1)
         p_t = call(view, p_t, shape=(*shape, columns), exponent_shape=(*shape, 1))
-        o = call(linear, p_t, call(transpose, values, permutation=(0, 2, 1)), x_bits=bits, w_bits=bits, bits=16)
+        o = call(
+            linear,
+            p_t,
+            call(transpose, values, permutation=(0, 2, 1)),
+            x_bits=bits,
+            w_bits=bits,
+            bits=16,
+        )
         outputs.append(call(view, o, shape=(1, heads, width), exponent_shape=(1, heads, 1)))
     return call(transpose, join_parts(graph, outputs), permutation=(1, 0, 2)), keys, values

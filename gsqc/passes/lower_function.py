@@ -11,13 +11,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gsqc.formats import flatten, to_spec
-from gsqc.graph import Function, Node, results_of, value_of
-from gsqc.operators.trace import Node as Operator
-from gsqc.operators.trace import Trace
-from gsqc.ops.registry import Kind, Op, trace
+from gsqc.bundle.plan import (
+    FunctionPlan,
+    KernelPlan,
+    Reference,
+    TensorPlan,
+    encode_value,
+    tensor_names,
+)
+from gsqc.graph.function import Function, Node, results_of, value_of
+from gsqc.numerics.formats import flatten, to_spec
+from gsqc.numerics.operators.trace import Node as Operator
+from gsqc.numerics.operators.trace import Trace
+from gsqc.numerics.ops.registry import Kind, Op, trace
 from gsqc.passes.plan_memory import Lifetime, plan_memory
-from gsqc.plan import FunctionPlan, KernelPlan, Reference, TensorPlan, encode_value, tensor_names
 
 
 @dataclass
@@ -55,7 +62,9 @@ def _origin(operator: Operator) -> tuple[int, int]:
         source = operator.args[0]
         if operator.operator == "slice":
             start = operator.attributes["start"]
-            assert not any(start[1:]) and operator.shape[1:] == source.shape[1:], "a view is contiguous"
+            assert not any(start[1:]) and operator.shape[1:] == source.shape[1:], (
+                "a view is contiguous"
+            )
             row = 1
             for n in source.shape[1:]:
                 row *= n
@@ -83,7 +92,9 @@ class _FunctionLowering:
     def _define(self, node: Node, name: str) -> None:
         specs = flatten(value_of(node))
         names = tensor_names(name, value_of(node))
-        self.references[node] = [Reference(n, 0, _count(s.shape)) for n, s in zip(names, specs, strict=True)]
+        self.references[node] = [
+            Reference(n, 0, _count(s.shape)) for n, s in zip(names, specs, strict=True)
+        ]
         for n, s in zip(names, specs, strict=True):
             self.specs[n] = TensorPlan(s.dtype, _count(s.shape))
 
@@ -131,8 +142,12 @@ class _FunctionLowering:
         """Results are written straight to the function's output ports."""
         renamed: dict[str, str] = {}
         for name, node in self.function.results.items():
-            for port, reference in zip(tensor_names(name, value_of(node)), self.references[node], strict=True):
-                whole = reference.offset == 0 and reference.count == self.specs[reference.name].count
+            for port, reference in zip(
+                tensor_names(name, value_of(node)), self.references[node], strict=True
+            ):
+                whole = (
+                    reference.offset == 0 and reference.count == self.specs[reference.name].count
+                )
                 assert whole and reference.name not in ports and reference.name not in renamed, (
                     f"{self.function.name}: output {port} is an input, a part, or given twice"
                 )
@@ -142,7 +157,10 @@ class _FunctionLowering:
     def _place(self, ports: set[str], renamed: dict[str, str]) -> None:
         specs = {renamed.get(n, n): s for n, s in self.specs.items()}
         calls = [
-            (kernel, [Reference(renamed.get(r.name, r.name), r.offset, r.count) for r in references])
+            (
+                kernel,
+                [Reference(renamed.get(r.name, r.name), r.offset, r.count) for r in references],
+            )
             for kernel, references in self.plan.calls
         ]
         first: dict[str, int] = {}
@@ -157,7 +175,9 @@ class _FunctionLowering:
         )
         self.plan.calls = calls
         self.plan.ports = {n: specs[n] for n in sorted(ports)}
-        self.plan.scratch = {n: TensorPlan(specs[n].dtype, specs[n].count, offsets[n]) for n in inner}
+        self.plan.scratch = {
+            n: TensorPlan(specs[n].dtype, specs[n].count, offsets[n]) for n in inner
+        }
 
 
 def lower_function(function: Function, table: KernelTable) -> FunctionPlan:

@@ -4,8 +4,8 @@
 before:  y = linear(x, w); p = attention(q, k, v)
 after:   y: row16[T,n] = linear(x, w, x_bits=8, …)   s = linear(q, k, …)   p = softmax(s)   o = linear(p, vᵀ)
 
-requires: outline_blocks
-ensures: every node has a type; frozen weights are placeholders with `meta["weight"]`, tables with `meta["constant"]`
+requires: outline_blocks ensures: every node has a type; frozen weights are placeholders with
+`meta["weight"]`, tables with `meta["constant"]`
 """
 
 from __future__ import annotations
@@ -13,24 +13,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gsqc import model_ops
-from gsqc.formats import Row, Spec
-from gsqc.graph import Function, Node, add_call, add_placeholder, shape_of, value_of
-from gsqc.ops.add import add
-from gsqc.ops.cache import put_row, take_position
-from gsqc.ops.layout import join_rows, reshape, split_heads, transpose, view
-from gsqc.ops.linear import linear
-from gsqc.ops.rms_norm import rms_norm
-from gsqc.ops.rope import rope
-from gsqc.ops.silu_gate import silu_gate
-from gsqc.ops.softmax import softmax, softmax_at
-from gsqc.options import Bits
+from gsqc.compiler.options import Bits
+from gsqc.graph.function import Function, Node, add_call, add_placeholder, shape_of, value_of
+from gsqc.models import model_ops
+from gsqc.numerics.formats import Row, Spec
+from gsqc.numerics.ops.add import add
+from gsqc.numerics.ops.cache import put_row, take_position
+from gsqc.numerics.ops.layout import join_rows, reshape, split_heads, transpose, view
+from gsqc.numerics.ops.linear import linear
+from gsqc.numerics.ops.rms_norm import rms_norm
+from gsqc.numerics.ops.rope import rope
+from gsqc.numerics.ops.silu_gate import silu_gate
+from gsqc.numerics.ops.softmax import softmax, softmax_at
 from gsqc.passes.lower_chunk_attention import lower_chunk_attention
 from gsqc.passes.outline_blocks import Outline
 from gsqc.passes.split_attention import is_large
 
 ATTENTION_BITS = 8
-"""Attention and the head keep 8 bits whatever `--bits` says: they are a few percent of the work (facts: numerics)."""
+"""Attention and the head keep 8 bits whatever `--bits` says: they are a few percent of the work
+(facts: numerics).
+"""
 
 
 POSITION: Any = object()
@@ -39,7 +41,9 @@ POSITION: Any = object()
 
 def row_spec(shape: tuple[int, ...], bits: int) -> Row:
     """The type of a Row with an exponent per row."""
-    return Row(Spec(shape, "int16" if bits <= 16 else "int32"), Spec((*shape[:-1], 1), "int32"), bits)
+    return Row(
+        Spec(shape, "int16" if bits <= 16 else "int32"), Spec((*shape[:-1], 1), "int32"), bits
+    )
 
 
 def short_name(parameter: str) -> str:
@@ -64,7 +68,9 @@ class _Lowering:
         x, w = self.args(node)
         into_residual = all(u.target is model_ops.add for u in node.users)
         bits = 24 if into_residual else 16
-        y: Node = add_call(self.graph, linear, x, w, x_bits=self.bits.a, w_bits=self.bits.a, bits=bits)
+        y: Node = add_call(
+            self.graph, linear, x, w, x_bits=self.bits.a, w_bits=self.bits.a, bits=bits
+        )
         y.meta.update(gradient_bits=self.bits.g, adapter=short_name(w.meta["weight"]))
         return y
 
@@ -88,7 +94,9 @@ class _Lowering:
         shared = heads // groups
 
         def product(x: Node, w: Node, bits: int) -> Node:
-            y: Node = add_call(self.graph, linear, x, w, x_bits=ATTENTION_BITS, w_bits=ATTENTION_BITS, bits=bits)
+            y: Node = add_call(
+                self.graph, linear, x, w, x_bits=ATTENTION_BITS, w_bits=ATTENTION_BITS, bits=bits
+            )
             y.meta["gradient_bits"] = ATTENTION_BITS
             return y
 
@@ -97,8 +105,11 @@ class _Lowering:
         scores = product(q, k, 24)
         large = {"recompute": is_large(shape_of(scores))}
         scores.meta.update(large)
-        split, columns, scale = (groups, shared, tokens), shape_of(k)[1], float(node.kwargs["scale"])  # type: ignore[arg-type]
-        scores = add_call(self.graph, view, scores, shape=(*split, columns), exponent_shape=(*split, 1))
+        split, columns = (groups, shared, tokens), shape_of(k)[1]
+        scale = float(node.kwargs["scale"])  # type: ignore[arg-type]
+        scores = add_call(
+            self.graph, view, scores, shape=(*split, columns), exponent_shape=(*split, 1)
+        )
         if self.cached is None:
             p = add_call(self.graph, softmax, scores, scale=scale)
         else:
@@ -106,7 +117,9 @@ class _Lowering:
         p.meta.update(large)
         p = add_call(self.graph, view, p, shape=(*rows, columns), exponent_shape=(*rows, 1))
         o = product(p, add_call(self.graph, transpose, v, permutation=(0, 2, 1)), 16)
-        out: Node = add_call(self.graph, view, o, shape=(heads, tokens, width), exponent_shape=(heads, tokens, 1))
+        out: Node = add_call(
+            self.graph, view, o, shape=(heads, tokens, width), exponent_shape=(heads, tokens, 1)
+        )
         return out
 
     def position(self, rank: int) -> Node:
@@ -118,7 +131,9 @@ class _Lowering:
         """Several tokens that join the caches."""
         old = self.cache("keys", k), self.cache("values", v)
         position, bits = self.nodes[POSITION], ATTENTION_BITS
-        out, keys, values = lower_chunk_attention(self.graph, q, (k, v), old, position, scale=float(scale), bits=bits)
+        out, keys, values = lower_chunk_attention(
+            self.graph, q, (k, v), old, position, scale=float(scale), bits=bits
+        )
         self.caches |= {"keys_out": keys, "values_out": values}
         return out
 
@@ -126,7 +141,9 @@ class _Lowering:
         """The placeholder of a cache of what `new` holds for its tokens."""
         heads, _, width = shape_of(new)
         assert self.cached is not None
-        return self.input(name, row_spec((heads, self.cached, width), value_of(new).bits), cache=True)
+        return self.input(
+            name, row_spec((heads, self.cached, width), value_of(new).bits), cache=True
+        )
 
     def remember(self, name: str, new: Node) -> Node:
         """The cache with the token's row in its place."""
@@ -142,9 +159,13 @@ class _Lowering:
             return add_placeholder(self.graph, name, value, **meta)
 
     def constant(self, node: Node, tokens: int, half_width: int) -> Node:
-        """A table with an entry per position; where there is a cache, the entries of the tokens' positions."""
+        """A table with an entry per position; where there is a cache, the entries of the tokens'
+        positions.
+        """
         value = Spec((1, self.cached or tokens, half_width), "int32")
-        table = self.input(node.meta["constant"], value, constant=node.meta["constant"], frozen=True)
+        table = self.input(
+            node.meta["constant"], value, constant=node.meta["constant"], frozen=True
+        )
         if self.cached is None:
             return table
         y: Node = add_call(self.graph, take_position, table, self.nodes[POSITION])
@@ -152,7 +173,9 @@ class _Lowering:
 
     def merge_heads(self, node: Node) -> Node:
         (x,) = self.args(node)
-        y: Node = add_call(self.graph, join_rows, add_call(self.graph, transpose, x, permutation=(1, 0, 2)))
+        y: Node = add_call(
+            self.graph, join_rows, add_call(self.graph, transpose, x, permutation=(1, 0, 2))
+        )
         return y
 
     def split_heads(self, node: Node) -> Node:
@@ -190,15 +213,18 @@ def lower_model(
     bits: Bits,
     cached: int | None = None,
 ) -> Function:
-    """The decoder block as a typed function x: row24[T,hidden] -> x; `shapes` gives each parameter's shape by name.
+    """The decoder block as a typed function x: row24[T,hidden] -> x; `shapes` gives each
+    parameter's shape by name.
 
-    With `cached`, the block of tokens at positions below `cached`, which read the keys and values of earlier ones:
-    (x, position, keys, values) -> (x, keys, values).
+    With `cached`, the block of tokens at positions below `cached`, which read the keys and values
+    of earlier ones: (x, position, keys, values) -> (x, keys, values).
     """
     function = Function("block")
     graph = function.graph
     lowering = _Lowering(function, bits, cached)
-    lowering.nodes[outline.block_input] = add_placeholder(graph, "x", row_spec((tokens, hidden), 24))
+    lowering.nodes[outline.block_input] = add_placeholder(
+        graph, "x", row_spec((tokens, hidden), 24)
+    )
     if cached is not None:
         lowering.nodes[POSITION] = add_placeholder(graph, "position", Spec((tokens,), "int32"))
     for position, parameter in enumerate(outline.block_parameters):

@@ -23,8 +23,8 @@ Node = torch.fx.Node
 class Outline:
     """The parts of a decoder.
 
-    `block` holds the nodes of the first layer, `parameters[i]` the names of layer i's parameters, in the order in which
-    block's placeholders `block_parameters` are first used.
+    `block` holds the nodes of the first layer, `parameters[i]` the names of layer i's parameters,
+    in the order in which block's placeholders `block_parameters` are first used.
     """
 
     embed: list[Node]
@@ -93,9 +93,17 @@ def outline_blocks(graph: torch.fx.Graph) -> Outline:
             f"decoder layer {different[0]} differs from layer 0 in its operators or shapes",
             "gsqc compiles models whose decoder layers are all alike",
         )
-    inputs = [n for n in _external_inputs(layers[0]) if not _is_parameter(n) and "constant" not in n.meta]
+    inputs = [
+        n for n in _external_inputs(layers[0]) if not _is_parameter(n) and "constant" not in n.meta
+    ]
     if len(inputs) != 1:
-        raise ModelError(f"decoder layer 0 takes {len(inputs)} activations, not one", "gsqc compiles plain decoders")
-    parameters = [[n.meta["parameter"] for n in _external_inputs(nodes) if _is_parameter(n)] for nodes in layers]
+        raise ModelError(
+            f"decoder layer 0 takes {len(inputs)} activations, not one",
+            "gsqc compiles plain decoders",
+        )
+    parameters = [
+        [n.meta["parameter"] for n in _external_inputs(nodes) if _is_parameter(n)]
+        for nodes in layers
+    ]
     block_parameters = [n for n in _external_inputs(layers[0]) if _is_parameter(n)]
     return Outline(embed, layers[0], head, inputs[0], block_parameters, parameters)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""plan_memory: one place in the arena for each tensor, so that tensors that live at the same time do not overlap.
+"""plan_memory: one place in the arena for each tensor, so that tensors that live at the same time
+do not overlap.
 
 before:  t1 [call 0 … call 3] 64 KiB    t2 [call 4 … call 9] 64 KiB
 after:   t1 at 0, t2 at 0
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gsqc.plan import align
+from gsqc.bundle.plan import align
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,11 @@ class Lifetime:
 
 
 def plan_memory(lifetimes: list[Lifetime]) -> tuple[dict[str, int], int]:
-    """Byte offsets by name, and the region's size. Largest first, each at the lowest gap that is free all its life.
+    """Byte offsets by name, and the region's size. Largest first, each at the lowest gap that is
+    free all its life.
 
-    Pisarchyk & Lee 2020, "Efficient Memory Management for Deep Neural Net Inference", greedy by size.
+    Pisarchyk & Lee 2020, "Efficient Memory Management for Deep Neural Net Inference", greedy by
+    size.
     """
     placed: list[tuple[int, int, Lifetime]] = []
     offsets: dict[str, int] = {}

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What build_schedules writes a schedule with: calls bound to buffers, and activations with a place."""
+"""What build_schedules writes a schedule with: calls bound to buffers, and activations with a
+place.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gsqc.graph import Function, value_of
+from gsqc.bundle.plan import COPY, FunctionPlan, Reference, SchedulePlan, TensorPlan, tensor_names
+from gsqc.graph.function import Function, value_of
 from gsqc.passes.plan_memory import Lifetime, plan_memory
-from gsqc.plan import COPY, FunctionPlan, Reference, SchedulePlan, TensorPlan, tensor_names
 
 Bind = Callable[[str], str]
 """From the name of a placeholder or result to the name of the buffer that it is bound to."""
@@ -30,7 +32,9 @@ class ScheduleBuilder:
         bindings = {}
         for value_name, node in [*function.placeholders.items(), *function.results.items()]:
             ports = tensor_names(value_name, value_of(node))
-            for port, buffer in zip(ports, tensor_names(bind(value_name), value_of(node)), strict=True):
+            for port, buffer in zip(
+                ports, tensor_names(bind(value_name), value_of(node)), strict=True
+            ):
                 tensor = plan.ports[port]
                 if buffer not in self.outside:
                     written = value_name in function.results or buffer in self.activations
@@ -42,7 +46,9 @@ class ScheduleBuilder:
     def copy(self, source: str, target: str) -> None:
         """Copy an activation to a buffer of the same size."""
         count = self.outside[target].count
-        self.calls.append((COPY, {"source": Reference(source, 0, count), "target": Reference(target, 0, count)}))
+        self.calls.append(
+            (COPY, {"source": Reference(source, 0, count), "target": Reference(target, 0, count)})
+        )
 
     def build(self) -> SchedulePlan:
         """The schedule with its activations placed."""
@@ -52,7 +58,9 @@ class ScheduleBuilder:
             for reference in bindings.values():
                 first.setdefault(reference.name, k)
                 last[reference.name] = k
-        lifetimes = [Lifetime(n, t.size_bytes, first[n], last[n]) for n, t in self.activations.items()]
+        lifetimes = [
+            Lifetime(n, t.size_bytes, first[n], last[n]) for n, t in self.activations.items()
+        ]
         offsets, size = plan_memory(lifetimes)
         placed = {n: TensorPlan(t.dtype, t.count, offsets[n]) for n, t in self.activations.items()}
         return SchedulePlan(placed, size, self.calls)
@@ -74,8 +82,12 @@ class Binding:
         return self.kept is not None and layer < len(self.parameters) - 1 - self.kept
 
     def has_own_place(self, layer: int) -> bool:
-        """Whether what a layer saves has a place of its own: the last layer's is free to share, it is used at once."""
-        return not self.recomputes(layer) and (self.kept is None or layer < len(self.parameters) - 1)
+        """Whether what a layer saves has a place of its own: the last layer's is free to share, it
+        is used at once.
+        """
+        return not self.recomputes(layer) and (
+            self.kept is None or layer < len(self.parameters) - 1
+        )
 
     def layer(self, name: str, layer: int, activations: dict[str, str]) -> Bind:
         """The binding of one block function for one layer."""

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""split_attention: attention of a few key-value heads after the other, where the scores of all take much memory.
+"""split_attention: attention of a few key-value heads after the other, where the scores of all take
+much memory.
 
 before:  s = linear(q, k) [3,1536,512]   p = softmax(s)   o = linear(p, v)
 after:   q0 = take_leading(q, 0, 1)   s0 = linear(q0, k0) [1,1536,512]   p0 = softmax(s0)   o0 = linear(p0, v0)
          q1 = …                     o = join_leading(o0, o1, o2)
 
-What is split is what leads to a softmax or its gradient and away from it, up to the linears around it: their other
-operands and their results are narrow. A head's scores are made, used and gone before the next one's. Heads do not mix,
-so the bits are the same. Dao et al. 2022, "FlashAttention", also makes the scores again in the backward pass, as the
-nodes that lower_model marks with `meta["recompute"]` are.
+What is split is what leads to a softmax or its gradient and away from it, up to the linears around
+it: their other operands and their results are narrow. A head's scores are made, used and gone
+before the next one's. Heads do not mix, so the bits are the same. Dao et al. 2022,
+"FlashAttention", also makes the scores again in the backward pass, as the nodes that lower_model
+marks with `meta["recompute"]` are.
 
 requires: differentiate      ensures: no function holds the scores of all heads where `is_large`
 """
@@ -17,28 +19,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
-from gsqc.graph import Function, Node, add_call, is_call, shape_of
-from gsqc.ops.layout import take_leading, transpose, view
-from gsqc.ops.linear import linear
-from gsqc.ops.softmax import softmax, softmax_grad
+from gsqc.graph.function import Function, Node, add_call, is_call, shape_of
+from gsqc.numerics.ops.layout import take_leading, transpose, view
+from gsqc.numerics.ops.linear import linear
+from gsqc.numerics.ops.softmax import softmax, softmax_grad
 from gsqc.passes.join_parts import join_parts
 
 SCORES_BYTES = 4 << 20
-"""Scores of all heads up to this are not split, and a part's are not larger where it has several heads (measured:
-docs/performance.md).
+"""Scores of all heads up to this are not split, and a part's are not larger where it has several
+heads (measured: docs/performance.md).
 """
 
 
 def is_large(scores: Sequence[int]) -> bool:
-    """Whether scores of this shape [G, ...], of G key-value heads, are made part by part. They are int32."""
+    """Whether scores of this shape [G, ...], of G key-value heads, are made part by part. They are
+    int32.
+    """
     return scores[0] > 1 and 4 * math.prod(scores) > SCORES_BYTES
 
 
 def _heads_of_part(scores: Sequence[int]) -> int:
     """The most heads whose scores fit, of the numbers that divide the heads."""
     heads = scores[0]
-    fitting = [n for n in range(1, heads) if heads % n == 0 and 4 * math.prod(scores) // heads * n <= SCORES_BYTES]
+    fitting = [
+        n
+        for n in range(1, heads)
+        if heads % n == 0 and 4 * math.prod(scores) // heads * n <= SCORES_BYTES
+    ]
     return max(fitting, default=1)
 
 
@@ -64,7 +73,9 @@ def _around(node: Node) -> set[Node]:
 
 
 def _in_order(calls: list[Node]) -> list[Node]:
-    """The calls in another order, in which less is held: a result that needs few of them comes first."""
+    """The calls in another order, in which less is held: a result that needs few of them comes
+    first.
+    """
     inside = set(calls)
     needs: dict[Node, set[Node]] = {}
     for call in calls:
@@ -91,7 +102,9 @@ class _Split:
             attributes = dict(call.kwargs)
             for name in {"shape", "exponent_shape"} & set(attributes):
                 attributes[name] = (count, *attributes[name][1:])  # type: ignore[misc, index]
-            made[call] = add_call(self.graph, call.target, *(made[a] for a in call.args), **attributes)  # type: ignore[arg-type, index]
+            arguments: Any = [made[a] for a in call.all_input_nodes]
+            operation: Any = call.target
+            made[call] = add_call(self.graph, operation, *arguments, **attributes)
         return made
 
     def run(self, count: int) -> None:
@@ -102,14 +115,18 @@ class _Split:
             for call in self.calls:
                 if any(user not in inside for user in call.users):
                     joined = join_parts(self.graph, [part[call] for part in parts])
-                    call.replace_all_uses_with(joined, delete_user_cb=lambda user: user not in inside)
+                    call.replace_all_uses_with(
+                        joined, delete_user_cb=lambda user: user not in inside
+                    )
         for call in reversed(self.calls):
             self.graph.erase_node(call)
 
 
 def split_attention(function: Function) -> Function:
     """Split every attention with large scores; changes the function in place and returns it."""
-    centres = [n for n in function.calls() if n.target in (softmax, softmax_grad) and is_large(shape_of(n))]
+    centres = [
+        n for n in function.calls() if n.target in (softmax, softmax_grad) and is_large(shape_of(n))
+    ]
     if not centres:
         return function
     inside = set().union(*map(_around, centres))
@@ -119,7 +136,9 @@ def split_attention(function: Function) -> Function:
     place, waiting = nodes[last + 1], set(inside)
     for node in nodes[first : last + 1]:
         if node not in inside and any(a in waiting for a in node.all_input_nodes):
-            assert not any(user in inside for user in node.users), "an attention's results do not come back into it"
+            assert not any(user in inside for user in node.users), (
+                "an attention's results do not come back into it"
+            )
             waiting.add(node)
             place.prepend(node)
     scores = shape_of(centres[0])

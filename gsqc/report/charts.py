@@ -71,15 +71,24 @@ def number(value: float) -> str:
 
 def legend(lines: Sequence[Line]) -> str:
     """The names with their colours."""
-    styles = (f"background:var(--s{n.colour % COLOURS});opacity:{0.45 if n.faint else 1}" for n in lines)
-    keys = (f'<span><i style="{s}"></i>{escape(n.name)}</span>' for s, n in zip(styles, lines, strict=True))
+    styles = (
+        f"background:var(--s{n.colour % COLOURS});opacity:{0.45 if n.faint else 1}" for n in lines
+    )
+    keys = (
+        f'<span><i style="{s}"></i>{escape(n.name)}</span>'
+        for s, n in zip(styles, lines, strict=True)
+    )
     return f'<div class="legend">{"".join(keys)}</div>'
 
 
-def line_chart(lines: Sequence[Line], label: str, *, from_zero: bool = False, wide: bool = False) -> str:
-    """Lines over steps, with a legend if there are several. `label` says what it shows, for those who cannot see it.
+def line_chart(
+    lines: Sequence[Line], label: str, *, from_zero: bool = False, wide: bool = False
+) -> str:
+    """Lines over steps, with a legend if there are several. `label` says what it shows, for those
+    who cannot see it.
 
-    A wide chart comes in two sizes, of which the page shows one, so that its text can be read on a phone too.
+    A wide chart comes in two sizes, of which the page shows one, so that its text can be read on a
+    phone too.
     """
     lines = [thin(line) for line in lines if line.values]
     if not lines:
@@ -113,7 +122,9 @@ def _chart(lines: Sequence[Line], label: str, from_zero: bool, width: int, heigh
 
     def y(value: float) -> float:
         inside = min(max(value, rows[0]), rows[-1])
-        return height - _BOTTOM - (inside - rows[0]) / (rows[-1] - rows[0]) * (height - _TOP - _BOTTOM)
+        return (
+            height - _BOTTOM - (inside - rows[0]) / (rows[-1] - rows[0]) * (height - _TOP - _BOTTOM)
+        )
 
     parts = [
         f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y(t):.1f}" y2="{y(t):.1f}"/>'
@@ -121,10 +132,13 @@ def _chart(lines: Sequence[Line], label: str, from_zero: bool, width: int, heigh
         for t in rows
     ]
     parts += [
-        f'<text x="{x(t):.1f}" y="{height - _BOTTOM + 18}" text-anchor="middle">{number(t)}</text>' for t in columns
+        f'<text x="{x(t):.1f}" y="{height - _BOTTOM + 18}" text-anchor="middle">{number(t)}</text>'
+        for t in columns
     ]
     parts.append(f'<text x="{width - _RIGHT}" y="{height - 2}" text-anchor="end">step</text>')
-    parts += [_drawn(n, [(x(s), y(v)) for s, v in zip(n.steps, n.values, strict=True)]) for n in lines]
+    parts += [
+        _drawn(n, [(x(s), y(v)) for s, v in zip(n.steps, n.values, strict=True)]) for n in lines
+    ]
     return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
 
 
@@ -143,7 +157,9 @@ def _drawn(line: Line, points: Sequence[tuple[float, float]]) -> str:
     return drawn
 
 
-def heat_map(rows: Sequence[dict[int, float]], column_name: str, label: str, colour: int = 0) -> str:
+def heat_map(
+    rows: Sequence[dict[int, float]], column_name: str, label: str, colour: int = 0
+) -> str:
     """Shares in [0, 1] by row (a layer each) and integer column, darker for more."""
     keys = [key for row in rows for key in row]
     if not keys:
@@ -172,7 +188,8 @@ def heat_map(rows: Sequence[dict[int, float]], column_name: str, label: str, col
         f'<text x="{_LEFT + width * (key - first + 0.5):.1f}" y="{bottom + 16:.1f}" text-anchor="middle">{key}</text>'
         for key in range(first, last + 1, skip)
     ]
-    parts.append(f'<text x="{WIDTH - _RIGHT}" y="{bottom + 32:.1f}" text-anchor="end">{escape(column_name)}</text>')
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {bottom + 36:.0f}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+    parts.append(
+        f'<text x="{WIDTH - _RIGHT}" y="{bottom + 32:.1f}" text-anchor="end">{escape(column_name)}</text>'
     )
+    head = f'<svg viewBox="0 0 {WIDTH} {bottom + 36:.0f}" role="img" aria-label="{escape(label)}">'
+    return f"{head}{''.join(parts)}</svg>"

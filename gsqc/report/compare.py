@@ -63,25 +63,46 @@ def summary_row(name: str, run: RunFiles) -> list[str]:
 def differences(runs: Sequence[RunFiles]) -> list[list[str]]:
     """Settings that are not the same in all runs: name, then each run's value."""
     keys = dict.fromkeys(key for run in runs for key in run.config)
-    rows = [[key, *(str(run.config.get(key, "")) for run in runs)] for key in keys if key not in _TELLING_NOTHING]
+    rows = [
+        [key, *(str(run.config.get(key, "")) for run in runs)]
+        for key in keys
+        if key not in _TELLING_NOTHING
+    ]
     return [row for row in rows if len(set(row[1:])) > 1]
 
 
 def compare_page(runs: Sequence[RunFiles]) -> str:
     """The HTML of several runs."""
     names = run_names(runs)
-    coloured = [(name, run, k % COLOURS) for k, (name, run) in enumerate(zip(names, runs, strict=True))]
+    coloured = [
+        (name, run, k % COLOURS) for k, (name, run) in enumerate(zip(names, runs, strict=True))
+    ]
     charts = [
-        card("Training loss", line_chart(_smoothed(coloured), "training loss of each run", wide=True), _NOTE, wide=True)
+        card(
+            "Training loss",
+            line_chart(_smoothed(coloured), "training loss of each run", wide=True),
+            _NOTE,
+            wide=True,
+        )
     ]
     for field, title in _FIELDS.items():
-        lines = [Line(name, *run.series(field), k, dots=field == "validation_loss") for name, run, k in coloured]
+        lines = [
+            Line(name, *run.series(field), k, dots=field == "validation_loss")
+            for name, run, k in coloured
+        ]
         if any(line.values for line in lines):
             charts.append(card(title, line_chart(lines, title, from_zero=field in _FROM_ZERO)))
     rows = [summary_row(name, run) for name, run in zip(names, runs, strict=True)]
-    charts.insert(0, card("Runs", table(rows, HEAD), "Training loss is the mean of the last tenth.", wide=True))
+    charts.insert(
+        0,
+        card("Runs", table(rows, HEAD), "Training loss is the mean of the last tenth.", wide=True),
+    )
     changed = differences(runs)
-    body = table(changed, ("setting", *names), code=True) if changed else "<p>All settings are the same.</p>"
+    body = (
+        table(changed, ("setting", *names), code=True)
+        if changed
+        else "<p>All settings are the same.</p>"
+    )
     charts.append(card("Settings that differ", body, wide=True))
     return page(f"{len(runs)} runs", " · ".join(names), [], charts)
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTML from text and numbers. `escape` is the only way of a stranger's text into a page.
 
-A page forbids every script and every request by its own content policy, should something slip through.
+A page forbids every script and every request by its own content policy, should something slip
+through.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gsqc.cli.output import printable
+from gsqc.printable import printable
 
 _MOST_TEXT = 4000
 
 
 def escape(value: Any) -> str:
-    """A value's text for HTML's content and attributes, without control characters, cut where it is very long."""
+    """A value's text for HTML's content and attributes, without control characters, cut where it is
+    very long.
+    """
     text = printable(str(value))
     return html.escape(text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]} …", quote=True)
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers for a page that are not in a run's log: memory by part, time by op, exponents and bits by layer, samples."""
+"""Numbers for a page that are not in a run's log: memory by part, time by op, exponents and bits by
+layer, samples.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import gsqc.ops.all  # noqa: F401  registers every op
-from gsqc.bundle import Bundle
-from gsqc.exchange.adapter import TrainedAdapter
-from gsqc.ops.embedding import master_row
-from gsqc.ops.quantise import quantise
-from gsqc.ops.registry import evaluate
-from gsqc.plan import COPY
-from gsqc.runtime.check import random_sequences
+import gsqc.numerics.ops.all  # noqa: F401  registers every op
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.plan import COPY
+from gsqc.check.check import random_sequences
+from gsqc.data.tokenizer import Tokenizer
+from gsqc.export.adapter import TrainedAdapter
+from gsqc.numerics.ops.embedding import master_row
+from gsqc.numerics.ops.quantise import quantise
+from gsqc.numerics.ops.registry import evaluate
 from gsqc.runtime.session import Session
-from gsqc.runtime.tokenizer import Tokenizer
 
 Array = npt.NDArray[Any]
 Histogram = dict[int, float]
@@ -34,7 +36,9 @@ _PARTS = {
 
 
 def memory_parts(bundle: Bundle) -> list[tuple[str, int]]:
-    """What a session holds by part, in bytes; the base's file is mapped and comes on top as far as it is in use."""
+    """What a session holds by part, in bytes; the base's file is mapped and comes on top as far as
+    it is in use.
+    """
     plan = bundle.plan
     parts = [("activations and scratch", plan.arena_bytes)]
     parts += [(name, plan.buffer_bytes(kind)) for kind, name in _PARTS.items()]
@@ -50,7 +54,9 @@ def load_adapter(session: Session, state: Mapping[str, Array]) -> None:
 
 
 def time_by_op(session: Session) -> list[tuple[str, float]]:
-    """Seconds of one step on a random sequence by op, the longest first. It changes the session's state."""
+    """Seconds of one step on a random sequence by op, the longest first. It changes the session's
+    state.
+    """
     sequences = random_sequences(session.bundle, 1, 0)[:1]
     session.step(sequences, Fraction(1, 10**6))  # the first step touches memory for the first time
     total: dict[str, float] = {}
@@ -94,7 +100,9 @@ def _scale_exponents(tensors: Mapping[str, Array], name: str) -> Array:
 
 
 def stored_as(bundle: Bundle) -> list[tuple[str, str, str]]:
-    """Each weight of a layer: its name, its format, and the bits that are stored for a number, scales included."""
+    """Each weight of a layer: its name, its format, and the bits that are stored for a number,
+    scales included.
+    """
     base = bundle.plan.buffers.get("base", {})
     rows = []
     for name, kind in bundle.manifest["base_kinds"].items():
@@ -103,13 +111,15 @@ def stored_as(bundle: Bundle) -> list[tuple[str, str, str]]:
         codes = parts.get(f"{name}.codes")
         packed = kind in ("nf4", "q4_0", "q4_1", "gse4")
         count = codes.count * (2 if packed else 1) if codes else 0
-        rows.append((re.sub(r"^.*?\.0\.", "", name), kind, f"{8 * size / count:.2f}" if count else "?"))
+        rows.append(
+            (re.sub(r"^.*?\.0\.", "", name), kind, f"{8 * size / count:.2f}" if count else "?")
+        )
     return rows
 
 
 def adapter_operands(adapter: TrainedAdapter, bits: int) -> tuple[list[Histogram], list[Histogram]]:
-    """For each layer, of the adapter as the matmuls take it, GSE-`bits`: shared exponents of its groups, and the bits
-    that the magnitudes of its mantissas use."""
+    """For each layer, of the adapter as the matmuls take it, GSE-`bits`: shared exponents of its
+    groups, and the bits that the magnitudes of its mantissas use."""
     exponents: dict[int, list[Array]] = {}
     lengths: dict[int, list[Array]] = {}
     for linear in adapter.linears:

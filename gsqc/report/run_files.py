@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run directory tells (docs/runs.md). The files may be a stranger's: fields are checked before use."""
+"""What a run directory tells (docs/runs.md). The files may be a stranger's: fields are checked
+before use.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ class RunFiles:
     @property
     def seconds(self) -> float | None:
         """Time in steps, where the log tells tokens and speed."""
-        pairs = [(e.numbers.get("tokens"), e.numbers.get("tokens_per_second")) for e in self.entries]
+        pairs = [
+            (e.numbers.get("tokens"), e.numbers.get("tokens_per_second")) for e in self.entries
+        ]
         known = [t / s for t, s in pairs if t is not None and s]
         return sum(known) if known else None
 
@@ -79,10 +83,14 @@ class RunFiles:
 def read_run(path: Path) -> RunFiles:
     """Read a run directory. RunError if there is none, or if no line of its log can be read."""
     if not path.is_dir():
-        raise RunError(f"there is no run directory {path}", "give the directory of gsqc train --run")
+        raise RunError(
+            f"there is no run directory {path}", "give the directory of gsqc train --run"
+        )
     log = path / LOG
     if not log.is_file():
-        raise RunError(f"{path} has no {LOG}: nothing was trained there", f"gsqc train BUNDLE --run {path} …")
+        raise RunError(
+            f"{path} has no {LOG}: nothing was trained there", f"gsqc train BUNDLE --run {path} …"
+        )
     entries: dict[int, Entry] = {}
     skipped = 0
     try:
@@ -92,13 +100,19 @@ def read_run(path: Path) -> RunFiles:
                 skipped += 1
             else:
                 entries[entry.step] = entry
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8")) if (path / CONFIG).is_file() else {}
+        config = (
+            json.loads((path / CONFIG).read_text(encoding="utf-8"))
+            if (path / CONFIG).is_file()
+            else {}
+        )
     except (ValueError, RecursionError):
         config = {}
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}", "check its permissions") from None
     if not entries:
-        raise RunError(f"no line of {log} is a step's", f"train it again: gsqc train BUNDLE --run {path} …")
+        raise RunError(
+            f"no line of {log} is a step's", f"train it again: gsqc train BUNDLE --run {path} …"
+        )
     ordered = [entries[step] for step in sorted(entries)]
     return RunFiles(path, ordered, config if isinstance(config, dict) else {}, skipped)
 

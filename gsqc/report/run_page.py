@@ -39,7 +39,11 @@ class Measured:
 def run_page(run: RunFiles, measured: Measured) -> str:
     """The HTML of a run."""
     model = measured.bundle.get("model", "")
-    told = [f"{model}" if model else "", f"{run.steps} steps", f"bits {measured.bundle['bits']}" if model else ""]
+    told = [
+        f"{model}" if model else "",
+        f"{run.steps} steps",
+        f"bits {measured.bundle['bits']}" if model else "",
+    ]
     cards = [_loss(run), *_samples(measured), _rate(run), *_optional_curves(run)]
     cards += [*_memory(run, measured), *_time(measured), *_numbers(measured)]
     cards += [_settings(run, measured), _digests(run)]
@@ -51,7 +55,11 @@ def run_page(run: RunFiles, measured: Measured) -> str:
 def _tiles(run: RunFiles) -> list[str]:
     losses = run.series("loss")[1]
     tail = losses[-max(1, len(losses) // 10) :]
-    tiles = [tile("training loss", f"{sum(tail) / len(tail):.3f}", f"mean of last {len(tail)}")] if tail else []
+    tiles = (
+        [tile("training loss", f"{sum(tail) / len(tail):.3f}", f"mean of last {len(tail)}")]
+        if tail
+        else []
+    )
     held = run.series("validation_loss")[1]
     if held:
         best = min(held)
@@ -60,7 +68,13 @@ def _tiles(run: RunFiles) -> list[str]:
     if run.tokens:
         tiles.append(tile("tokens", f"{run.tokens:,.0f}", "with a loss"))
     if run.seconds:
-        tiles.append(tile("time in steps", duration(run.seconds), f"{run.seconds / max(run.steps, 1):.2f} s a step"))
+        tiles.append(
+            tile(
+                "time in steps",
+                duration(run.seconds),
+                f"{run.seconds / max(run.steps, 1):.2f} s a step",
+            )
+        )
     elif speed := run.last("tokens_per_second"):
         tiles.append(tile("tokens/s", f"{speed:.0f}", "at the end"))
     if peak := max(run.series("peak_rss_bytes")[1], default=0):
@@ -81,7 +95,11 @@ def duration(seconds: float) -> str:
 def size(count: float) -> str:
     """Bytes in MiB or GiB."""
     mebibytes = count / 2**20
-    return f"{mebibytes / 1024:.2f} GiB" if mebibytes >= 1000 else f"{mebibytes:.{0 if mebibytes >= 100 else 1}f} MiB"
+    return (
+        f"{mebibytes / 1024:.2f} GiB"
+        if mebibytes >= 1000
+        else f"{mebibytes:.{0 if mebibytes >= 100 else 1}f} MiB"
+    )
 
 
 def _loss(run: RunFiles) -> str:
@@ -100,7 +118,10 @@ def _loss(run: RunFiles) -> str:
 
 def _rate(run: RunFiles) -> str:
     steps, rates = run.series("learning_rate")
-    return card("Learning rate", line_chart([Line("learning rate", steps, rates, 2)], "learning rate", from_zero=True))
+    return card(
+        "Learning rate",
+        line_chart([Line("learning rate", steps, rates, 2)], "learning rate", from_zero=True),
+    )
 
 
 def _optional_curves(run: RunFiles) -> list[str]:
@@ -118,7 +139,9 @@ def _memory(run: RunFiles, measured: Measured) -> list[str]:
         return []
     rows = [(name, float(count), size(count)) for name, count in measured.memory]
     peak = max(run.series("peak_rss_bytes")[1], default=0)
-    note = "As planned by the compiler." + (f" The process held {size(peak)} at most, Python included." if peak else "")
+    note = "As planned by the compiler." + (
+        f" The process held {size(peak)} at most, Python included." if peak else ""
+    )
     return [card("Memory by part", bars(rows), note)]
 
 
@@ -140,15 +163,21 @@ def _numbers(measured: Measured) -> list[str]:
         body = heat_map(measured.exponents, "exponent", "shared exponents of the adapter by layer")
         note = "Each row is a layer, each column a power of two; darker: more groups of 32 share that exponent."
         cards.append(card("Adapter: shared exponents", body, note))
-        body = heat_map(measured.mantissa_bits, "bits", "bits of the adapter's mantissas by layer", 2)
+        body = heat_map(
+            measured.mantissa_bits, "bits", "bits of the adapter's mantissas by layer", 2
+        )
         note = "How many bits the magnitude of a mantissa needs: few mean that a neighbour in its group is larger."
         cards.append(card("Adapter: bits of its mantissas", body, note))
     if measured.base:
         body = heat_map(measured.base, "exponent", "scale exponents of the base by layer", 3)
-        cards.append(card("Base: exponents of the scales", body, "The frozen linears of each layer."))
+        cards.append(
+            card("Base: exponents of the scales", body, "The frozen linears of each layer.")
+        )
     if measured.stored:
         head = ("weight of a layer", "format", "bits a number")
-        cards.append(card("Base: as stored", table(measured.stored, head), "Scales and offsets included."))
+        cards.append(
+            card("Base: as stored", table(measured.stored, head), "Scales and offsets included.")
+        )
     return cards
 
 
@@ -160,12 +189,22 @@ def _samples(measured: Measured) -> list[str]:
         f"<p><small>after</small>{escape(after.strip())}</p></div>"
         for prompt, before, after in measured.samples
     ]
-    return [card("Before and after", "".join(parts), "The likeliest tokens, without sampling.", wide=True)]
+    return [
+        card(
+            "Before and after", "".join(parts), "The likeliest tokens, without sampling.", wide=True
+        )
+    ]
 
 
 def _settings(run: RunFiles, measured: Measured) -> str:
-    rows = [(key.replace("_", " "), value) for key, value in {**measured.bundle, **run.config}.items()]
-    return card("Settings", table(rows, code=True) if rows else "<p>The run has no config.json.</p>", wide=True)
+    rows = [
+        (key.replace("_", " "), value) for key, value in {**measured.bundle, **run.config}.items()
+    ]
+    return card(
+        "Settings",
+        table(rows, code=True) if rows else "<p>The run has no config.json.</p>",
+        wide=True,
+    )
 
 
 def _digests(run: RunFiles) -> str:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A bundle: opened only after every file's size and sha256 match the manifest, as gsqc/bundle.py does. */
+/* A bundle: opened only after every file's size and sha256 match the manifest, as gsqc/bundle/bundle.py does. */
 #ifndef GSQC_BUNDLE_H
 #define GSQC_BUNDLE_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The plan of a step, as gsqc/plan.py defines it: kernels, functions, schedules, buffers. */
+/* The plan of a step, as gsqc/bundle/plan.py defines it: kernels, functions, schedules, buffers. */
 #ifndef GSQC_PLAN_H
 #define GSQC_PLAN_H
 

@@ -5,7 +5,7 @@
 
 #include "plan.h"
 
-/* As in gsqc/plan.py. Sums of two such numbers, times an item, stay far below 2^64. */
+/* As in gsqc/bundle/plan.py. Sums of two such numbers, times an item, stay far below 2^64. */
 #define MAXIMUM_COUNT ((uint64_t)1 << 40)
 
 extern const json_source plan_source;

@@ -14,7 +14,7 @@
 #include "memory.h"
 #include "run.h"
 
-/* What a resumed run must share with its beginning, to be the same run. As in gsqc/runtime/open_run.py. */
+/* What a resumed run must share with its beginning, to be the same run. As in gsqc/training/open_run.py. */
 static const char *const FIXED[] = {"data_sha256", "mask_prompt", "packing", "held_out_share", "seed",
                                     "lr",          "warmup",      "schedule", "min_lr",        "weight_decay",
                                     "clip",        "sequences_per_step", "steps"};

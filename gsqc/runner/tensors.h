@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Safetensors files, read in place and written as gsqc/tensor_file.py writes them, byte for byte. */
+/* Safetensors files, read in place and written as gsqc/bundle/tensor_file.py writes them, byte for byte. */
 #ifndef GSQC_TENSORS_H
 #define GSQC_TENSORS_H
 

@@ -3,96 +3,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
+from gsqc.bundle.plan import COPY, Plan, Reference, TensorPlan, align
+from gsqc.targets.interface import Array, Call, Kernels, Program
 
-from gsqc.plan import COPY, Plan, Reference, TensorPlan, align
-
-Array = npt.NDArray[Any]
 RELEASE_BYTES = 1 << 20
 """When kernels have read this much of the base its pages are released: others are read next."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A kernel, or COPY, of a function on arrays (inputs, then outputs); `frozen_bytes` of them belong to the base."""
-
-    kernel: str
-    function: str
-    arrays: list[Array]
-    frozen_bytes: int = 0
-
-
-class Program(Protocol):
-    """Calls bound to their memory. They have ended when a method returns."""
-
-    def run(self) -> None:
-        """All of them, in order."""
-
-    def run_one(self, index: int) -> None:
-        """One of them."""
-
-
-class Kernels(Protocol):
-    """What an executor needs of a target. HostMemory (host_memory.py) has the first three for kernels on the host."""
-
-    def allocate(self, size: int) -> Array:
-        """Zeroed bytes at a multiple of ALIGNMENT, for kernels and for the host."""
-
-    def place(self, array: Array) -> Array:
-        """A frozen array where kernels can read it: itself, or a copy."""
-
-    def clear(self, array: Array) -> None:
-        """Zero, before the calls that come later."""
-
-    def program(self, calls: Sequence[Call]) -> Program:
-        """Calls of kernels, and copies, bound to their arrays."""
-
-    def set_threads(self, count: int) -> None:
-        """Use this many threads from now on; the results do not depend on it."""
-
-
-@dataclass(frozen=True)
-class Functions:
-    """A program of Python functions, one a call."""
-
-    functions: list[Callable[[], None]]
-
-    def run(self) -> None:
-        for function in self.functions:
-            function()
-
-    def run_one(self, index: int) -> None:
-        self.functions[index]()
-
-
-def bind_each(calls: Sequence[Call], bind: Callable[[str, list[Array]], Callable[[], None]]) -> Functions:
-    """A program of calls that `bind` makes of a kernel's name and its arrays; copies are numpy's."""
-    return Functions([_copy(*c.arrays) if c.kernel == COPY else bind(c.kernel, c.arrays) for c in calls])
-
-
-def _copy(source: Array, target: Array) -> Callable[[], None]:
-    return partial(np.copyto, target, source)
-
-
 @dataclass(frozen=True)
 class Bound:
-    """A part of a schedule: its calls' kernels, and the program; `releases` if the base's pages may go after it."""
+    """A part of a schedule: its calls' kernels, and the program; `releases` if the base's pages may
+    go after it.
+    """
 
     kernels: list[str]
     program: Program
     releases: bool
-
-
-def default_threads() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _typed(region: Array, tensor: TensorPlan) -> Array:
@@ -102,21 +31,35 @@ def _typed(region: Array, tensor: TensorPlan) -> Array:
 class Executor:
     """Runs the schedules of a plan with one target's kernels.
 
-    `tensors` holds every buffer outside the arena by name: flat arrays that callers read and write. `release` is called
-    after kernels that read much of the base in place: what was read may leave memory. `watch`, if set, is called after
-    each call.
+    `tensors` holds every buffer outside the arena by name: flat arrays that callers read and write.
+    `release` is called after kernels that read much of the base in place: what was read may leave
+    memory. `watch`, if set, is called after each call.
     """
 
     def __init__(
-        self, plan: Plan, kernels: Kernels, base: Mapping[str, Array], release: Callable[[], None] | None = None
+        self,
+        plan: Plan,
+        kernels: Kernels,
+        base: Mapping[str, Array],
+        release: Callable[[], None] | None = None,
     ) -> None:
         self.plan, self.kernels = plan, kernels
         frozen = {name: base[name].reshape(-1) for name in plan.buffers.get("base", {})}
-        self.tensors: dict[str, Array] = {name: kernels.place(array) for name, array in frozen.items()}
-        self.release = release if all(self.tensors[name] is array for name, array in frozen.items()) else None
+        self.tensors: dict[str, Array] = {
+            name: kernels.place(array) for name, array in frozen.items()
+        }
+        self.release = (
+            release if all(self.tensors[name] is array for name, array in frozen.items()) else None
+        )
         self.arena = kernels.allocate(plan.arena_bytes)
-        own = {n: t for kind, buffers in plan.buffers.items() if kind != "base" for n, t in buffers.items()}
-        # One piece, from the system rather than from the heap: what a run never touches takes no memory.
+        own = {
+            n: t
+            for kind, buffers in plan.buffers.items()
+            if kind != "base"
+            for n, t in buffers.items()
+        }
+        # One piece, from the system rather than from the heap: what a run never touches takes no
+        # memory.
         memory = kernels.allocate(sum(align(t.size_bytes) for t in own.values()))
         place = 0
         for name, tensor in own.items():
@@ -137,7 +80,10 @@ class Executor:
         """The calls of a schedule on their memory, in order."""
         schedule = self.plan.schedules[schedule_name]
         activations = self.arena[self.plan.scratch_bytes(schedule_name) :]
-        known = {**self.tensors, **{n: _typed(activations, t) for n, t in schedule.activations.items()}}
+        known = {
+            **self.tensors,
+            **{n: _typed(activations, t) for n, t in schedule.activations.items()},
+        }
         scratch = {
             name: {n: _typed(self.arena, t) for n, t in function.scratch.items()}
             for name, function in self.plan.functions.items()
@@ -152,7 +98,11 @@ class Executor:
             frozen_ports = {port for port, r in bindings.items() if r.name in base}
             for kernel, references in self.plan.functions[name].calls:
                 arrays = [self._slice(local[r.name], r) for r in references]
-                frozen = sum(a.nbytes for a, r in zip(arrays, references, strict=True) if r.name in frozen_ports)
+                frozen = sum(
+                    a.nbytes
+                    for a, r in zip(arrays, references, strict=True)
+                    if r.name in frozen_ports
+                )
                 yield Call(kernel, name, arrays, frozen)
 
     def _bind(self, schedule: str) -> list[Bound]:
@@ -169,7 +119,9 @@ class Executor:
         return parts
 
     def bound(self, schedule: str) -> list[Bound]:
-        """The calls of a schedule, bound to their memory, in parts between which pages of the base are let go."""
+        """The calls of a schedule, bound to their memory, in parts between which pages of the base
+        are let go.
+        """
         if schedule not in self._bound:
             self._bound[schedule] = self._bind(schedule)
         return self._bound[schedule]
@@ -185,7 +137,9 @@ class Executor:
                 self.release()
 
     def _run_watched(self, schedule: str, watch: Callable[[Call], None]) -> None:
-        places = ((part.program, k) for part in self.bound(schedule) for k in range(len(part.kernels)))
+        places = (
+            (part.program, k) for part in self.bound(schedule) for k in range(len(part.kernels))
+        )
         for (program, k), call in zip(places, self.calls(schedule), strict=True):
             program.run_one(k)
             watch(call)

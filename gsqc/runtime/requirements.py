@@ -1,31 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a session needs of a bundle's plan before it takes memory for it, and of a sequence before it runs it."""
+"""What a session needs of a bundle's plan before it takes memory for it, and of a sequence before
+it runs it.
+"""
 
 from __future__ import annotations
 
-import os
-
+from gsqc.bundle.machine import physical_memory
+from gsqc.bundle.plan import Plan
+from gsqc.data import WEIGHT_ONE, TokenSequence
 from gsqc.errors import BundleError, DataError
-from gsqc.optim import CLIP_INPUTS, OptimizerSpec
-from gsqc.plan import Plan
-from gsqc.runtime.data import WEIGHT_ONE, TokenSequence
+from gsqc.numerics.optim import CLIP_INPUTS, OptimizerSpec
 
 SCHEDULES = ("prepare", "train", "gradient", "clip", "update", "evaluate", "decode")
 AGAIN = "compile the model again"
 
 
-def physical_memory() -> int:
-    """What this machine has, in bytes."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 def require_session(plan: Plan, sequence_length: int, optimizer: OptimizerSpec) -> None:
-    """BundleError unless the plan has the schedules and buffers of a training session, and fits this machine."""
+    """BundleError unless the plan has the schedules and buffers of a training session, and fits
+    this machine.
+    """
     for schedule in SCHEDULES:
         if schedule not in plan.schedules:
             raise BundleError(f"the bundle's plan has no schedule {schedule}", AGAIN)
     _require(plan, "input", dict.fromkeys(("tokens", "labels", "weights"), sequence_length))
-    _require(plan, "input", dict.fromkeys((*optimizer.inputs, *CLIP_INPUTS, "token", "position"), 1))
+    _require(
+        plan, "input", dict.fromkeys((*optimizer.inputs, *CLIP_INPUTS, "token", "position"), 1)
+    )
     if "prefill" in plan.schedules:
         chunk = plan.buffers["input"]["chunk"].count if "chunk" in plan.buffers["input"] else 0
         _require(plan, "input", dict.fromkeys(("chunk", "chunk_positions"), chunk))
@@ -36,19 +36,25 @@ def require_session(plan: Plan, sequence_length: int, optimizer: OptimizerSpec) 
         if kind not in plan.buffers:
             raise BundleError(f"the bundle's plan has no {kind} buffers", AGAIN)
     _require(plan, "gradient", {"square_sum.m": 1, "square_sum.e": 1})
-    _require_memory("the bundle", plan.peak_bytes, "compile for a shorter --seq, or use a larger machine")
+    _require_memory(
+        "the bundle", plan.peak_bytes, "compile for a shorter --seq, or use a larger machine"
+    )
 
 
 def require_gradients(plan: Plan) -> None:
     """BundleError unless the sums that a step of several sequences keeps fit this machine too."""
     needed = plan.peak_bytes + plan.buffer_bytes("gradient")
-    _require_memory("a step of several sequences", needed, "take steps of one sequence without --clip")
+    _require_memory(
+        "a step of several sequences", needed, "take steps of one sequence without --clip"
+    )
 
 
 def _require_memory(what: str, needed: int, hint: str) -> None:
     there = physical_memory()
     if needed > there:
-        raise BundleError(f"{what} needs {needed >> 20} MiB of memory and this machine has {there >> 20}", hint)
+        raise BundleError(
+            f"{what} needs {needed >> 20} MiB of memory and this machine has {there >> 20}", hint
+        )
 
 
 def _require(plan: Plan, kind: str, counts: dict[str, int]) -> None:
@@ -64,7 +70,12 @@ def require_sequence(sequence: TokenSequence, length: int, vocabulary: int) -> N
     for name in ("tokens", "labels", "weights"):
         values = getattr(sequence, name)
         if values.shape != (length,):
-            raise DataError(f"a sequence of {values.size} {name} for a bundle of {length}", "pad it to the bundle's")
+            raise DataError(
+                f"a sequence of {values.size} {name} for a bundle of {length}",
+                "pad it to the bundle's",
+            )
         limit = WEIGHT_ONE if name == "weights" else vocabulary - 1
         if values.min() < 0 or values.max() > limit:
-            raise DataError(f"{name} outside [0, {limit}]", "use the tokenizer of the bundle's model")
+            raise DataError(
+                f"{name} outside [0, {limit}]", "use the tokenizer of the bundle's model"
+            )

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a step and an evaluation give. Losses are exact integers until they become a number for people here."""
+"""What a step and an evaluation give. Losses are exact integers until they become a number for
+people here.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from gsqc.runtime.data import WEIGHT_ONE
+from gsqc.data import WEIGHT_ONE
 
 LOSS_ONE = 1 << 16
 """Losses are in Q16 nats."""
@@ -15,7 +17,8 @@ LOSS_ONE = 1 << 16
 
 @dataclass(frozen=True)
 class StepResult:
-    """One optimizer step: mean loss in nats over `tokens` weighted tokens, and the digest of the state after it.
+    """One optimizer step: mean loss in nats over `tokens` weighted tokens, and the digest of the
+    state after it.
 
     `gradient_norm` is the norm of the mean gradient before clipping, in steps that clip.
     """
@@ -42,5 +45,7 @@ def mean_loss(loss: int, weight: int) -> float:
 
 
 def mean_norm(mantissa: int, exponent: int, weight: int) -> float:
-    """The norm of the mean gradient, from the sum's square and the weight in Q14; for people to read."""
+    """The norm of the mean gradient, from the sum's square and the weight in Q14; for people to
+    read.
+    """
     return math.sqrt(math.ldexp(mantissa, exponent)) * WEIGHT_ONE / weight

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.runtime.noise import uniform_below
+from gsqc.numerics.random import uniform_below
 
 Array = npt.NDArray[Any]
 Chunk = tuple[Array, int]
@@ -51,7 +51,9 @@ def _greedy(chunks: list[Chunk]) -> int:
 
 
 def _exp2_table() -> list[int]:
-    """2^(-k / 2^16) for k = 2^0 … 2^15 in Q62: by repeated integer square roots, so every machine has the same."""
+    """2^(-k / 2^16) for k = 2^0 … 2^15 in Q62: by repeated integer square roots, so every machine
+    has the same.
+    """
     from math import isqrt
 
     roots, value = [], 1 << 61  # 2^-1 in Q62
@@ -74,15 +76,19 @@ def exp2_negative(x: int) -> int:
 
 
 def pick_token(chunks: list[Chunk], temperature: Fraction, seed: int, position: int) -> int:
-    """The next token: the largest logit at temperature 0, else drawn with weight 2^(logit · log2(e) / temperature).
+    """The next token: the largest logit at temperature 0, else drawn with weight 2^(logit · log2(e)
+    / temperature).
 
-    Tokens more than 30 octaves below the largest have no chance. The draw depends on seed and position alone.
+    Tokens more than 30 octaves below the largest have no chance. The draw depends on seed and
+    position alone.
     """
     if temperature == 0:
         return _greedy(chunks)
     octaves = _fixed_point(chunks, LOG2_E / temperature)
     top = max(octaves)
-    likely = [(k, top - v) for k, v in enumerate(octaves) if top - v < MAXIMUM_OCTAVES << FRACTION_BITS]
+    likely = [
+        (k, top - v) for k, v in enumerate(octaves) if top - v < MAXIMUM_OCTAVES << FRACTION_BITS
+    ]
     weights = [(k, exp2_negative(d)) for k, d in likely]
     remaining = uniform_below(sum(w for _, w in weights), seed, position)
     for token, weight in weights:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Session: load a bundle, step it, evaluate it, generate with it, save and resume. No torch, no compiler."""
+"""Session: load a bundle, step it, evaluate it, generate with it, save and resume. No torch, no
+compiler.
+"""
 
 from __future__ import annotations
 
@@ -13,34 +15,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.bundle import Bundle
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.machine import default_threads
+from gsqc.bundle.plan import Plan
+from gsqc.data import WEIGHT_ONE, TokenSequence
 from gsqc.errors import DataError, OptionError, TargetError
-from gsqc.ops.accumulate import MAXIMUM_SEQUENCES
-from gsqc.optim import OPTIMIZERS
-from gsqc.plan import Plan
-from gsqc.runtime.data import WEIGHT_ONE, TokenSequence
+from gsqc.numerics.ops.accumulate import MAXIMUM_SEQUENCES
+from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.runtime.digest import state_digest
-from gsqc.runtime.executor import Executor, Kernels, default_threads
-from gsqc.runtime.programs import PROGRAM_TARGETS, program_plan
+from gsqc.runtime.executor import Executor
 from gsqc.runtime.requirements import require_gradients, require_sequence, require_session
 from gsqc.runtime.results import EvaluationResult, StepResult, mean_loss, mean_norm
 from gsqc.runtime.sampling import end_tokens, pick_token
 from gsqc.runtime.store import BEST, STATE, RunStore
 from gsqc.runtime.token_reader import TokenReader
+from gsqc.targets.interface import Kernels
+from gsqc.targets.programs import PROGRAM_TARGETS, program_plan
 
 Array = npt.NDArray[Any]
 
 
 def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
-    """The kernels of a target: "numpy", one of PROGRAM_TARGETS (its programs stand for kernels), or the one that the
-    bundle was compiled for ("native" is that one too).
+    """The kernels of a target: "numpy", one of PROGRAM_TARGETS (its programs stand for kernels), or
+    the one that the bundle was compiled for ("native" is that one too).
     """
     if target in PROGRAM_TARGETS:
         from gsqc.targets.arm_npu.program_kernels import load_program_kernels
 
         return load_program_kernels(bundle, plan, target)
     if target == "numpy":
-        from gsqc.runtime.numpy_kernels import NumpyKernels
+        from gsqc.targets.numpy.kernels import NumpyKernels
 
         return NumpyKernels(plan.kernels)
     compiled = bundle.manifest["target"].get("name", "native")
@@ -50,7 +54,7 @@ def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
             f"compile the model again with --target {target}, or use --on numpy,{compiled}",
         )
     if compiled == "cuda":
-        from gsqc.runtime.cuda_kernels import CudaKernels
+        from gsqc.targets.cuda.kernels import CudaKernels
 
         return CudaKernels(bundle.file("code/kernels.fatbin"), bundle.file("code/launches.json"))
     triple = str(bundle.manifest["target"].get("triple", platform.machine()))
@@ -59,7 +63,7 @@ def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
             f"the bundle has code for {compiled}, another kind of machine than this one",
             "run its bin/gsqc-step under an emulator (docs/runner.md), or compile the model for --target native",
         )
-    from gsqc.runtime.kernels import CompiledKernels
+    from gsqc.targets.llvm.kernels import CompiledKernels
 
     return CompiledKernels(bundle.file("code/kernels.so"))
 
@@ -67,9 +71,10 @@ def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
 class Session:
     """A training session over a bundle.
 
-    Opens `bundle` (a path is checked against its hashes and this machine), takes the state of the run directory `run`
-    if it holds one (`best`: the one of the lowest held-out loss, to use, not to train on), else the bundle's initial
-    state, and prepares the frozen operands. Raises BundleError, RunError, TargetError.
+    Opens `bundle` (a path is checked against its hashes and this machine), takes the state of the
+    run directory `run` if it holds one (`best`: the one of the lowest held-out loss, to use, not to
+    train on), else the bundle's initial state, and prepares the frozen operands. Raises
+    BundleError, RunError, TargetError.
     """
 
     def __init__(
@@ -82,7 +87,9 @@ class Session:
         best: bool = False,
     ) -> None:
         if not isinstance(bundle, Bundle):
-            bundle = Bundle.open(Path(bundle), check_machine=target not in ("numpy", *PROGRAM_TARGETS))
+            bundle = Bundle.open(
+                Path(bundle), check_machine=target not in ("numpy", *PROGRAM_TARGETS)
+            )
         if best and run is None:
             raise OptionError("the best state is that of a run", "name the run (--run DIR)")
         self.bundle = bundle
@@ -103,11 +110,16 @@ class Session:
         self._load_state()
         self.executor.finish("prepare")
 
-    # ---------------------------------------------------------------------------------------------------------- state
+    # ----------------------------------------------------------------------------------------------------------
+    # state
 
     def _load_state(self) -> None:
         name = BEST if self.is_best else STATE
-        saved = self.store.load_state(self.plan.buffers["state"], name) if self.store is not None else None
+        saved = (
+            self.store.load_state(self.plan.buffers["state"], name)
+            if self.store is not None
+            else None
+        )
         if saved is not None:
             tensors, self.step_count = saved
         else:
@@ -117,28 +129,41 @@ class Session:
             tensors.release_pages()  # else the file would be in memory beside the state
 
     def state(self) -> dict[str, Array]:
-        """The trained tensors by name, flat: adapter matrices and the optimizer's state. Views, not copies."""
+        """The trained tensors by name, flat: adapter matrices and the optimizer's state. Views, not
+        copies.
+        """
         return {name: self.executor.tensors[name] for name in sorted(self.plan.buffers["state"])}
 
     def digest(self) -> str:
-        """sha256 over the whole training state: the step, then each tensor's name, type, size and own sha256."""
+        """sha256 over the whole training state: the step, then each tensor's name, type, size and
+        own sha256.
+        """
         return state_digest(self.state(), self.step_count, self.threads)
 
     def save(self) -> None:
         """Write the state to the run directory; the old state survives a failure."""
         if self.store is None:
-            raise OptionError("this session has no run directory", "open it with run=DIR (--run DIR)")
+            raise OptionError(
+                "this session has no run directory", "open it with run=DIR (--run DIR)"
+            )
         if self.is_best:
-            raise OptionError("the best state is not one to go on from", "open the run without best=True")
+            raise OptionError(
+                "the best state is not one to go on from", "open the run without best=True"
+            )
         self.store.save_state(self.state(), self.step_count)
 
-    # ------------------------------------------------------------------------------------------------------- training
+    # -------------------------------------------------------------------------------------------------------
+    # training
 
     def _check_sequence(self, sequence: TokenSequence) -> None:
-        require_sequence(sequence, self.sequence_length, self.bundle.manifest["model"]["vocabulary"])
+        require_sequence(
+            sequence, self.sequence_length, self.bundle.manifest["model"]["vocabulary"]
+        )
 
     def _run_sequence(self, schedule: str, sequence: TokenSequence) -> tuple[int, int]:
-        """Run train or evaluate on one sequence: the weighted loss (Q16 · Q14) and the weight (Q14)."""
+        """Run train or evaluate on one sequence: the weighted loss (Q16 · Q14) and the weight
+        (Q14).
+        """
         for name in ("tokens", "labels", "weights"):
             np.copyto(self.executor.tensors[name], getattr(sequence, name), casting="no")
         self.executor.run(schedule)
@@ -153,17 +178,21 @@ class Session:
         decay: Fraction = Fraction(0),
         clip: Fraction | None = None,
     ) -> StepResult:
-        """One optimizer step on 1 to 64 sequences: gradients of the summed token losses, divided by the tokens.
+        """One optimizer step on 1 to 64 sequences: gradients of the summed token losses, divided by
+        the tokens.
 
-        Sequences run one after another and their gradients are summed exactly, so any grouping into micro-batches
-        gives the same bits. `clip` is the largest norm of the mean gradient.
+        Sequences run one after another and their gradients are summed exactly, so any grouping into
+        micro-batches gives the same bits. `clip` is the largest norm of the mean gradient.
         """
         if not 1 <= len(sequences) <= MAXIMUM_SEQUENCES:
-            raise DataError(f"{len(sequences)} sequences in a step", f"give 1 to {MAXIMUM_SEQUENCES}")
+            raise DataError(
+                f"{len(sequences)} sequences in a step", f"give 1 to {MAXIMUM_SEQUENCES}"
+            )
         weight = sum(int(s.weights.astype(np.int64).sum()) for s in sequences)
         if weight == 0:
             raise DataError(
-                "a batch has no token with a loss", "give records a completion that fits the sequence length"
+                "a batch has no token with a loss",
+                "give records a completion that fits the sequence length",
             )
         for sequence in sequences:
             self._check_sequence(sequence)
@@ -179,7 +208,9 @@ class Session:
         tokens = round(weight / WEIGHT_ONE)
         return StepResult(self.step_count, mean_loss(loss, weight), tokens, self.digest(), norm)
 
-    def _step_on_sums(self, sequences: Sequence[TokenSequence], weight: int, clip: bool) -> tuple[int, float | None]:
+    def _step_on_sums(
+        self, sequences: Sequence[TokenSequence], weight: int, clip: bool
+    ) -> tuple[int, float | None]:
         """A step whose gradients are summed before the update: the loss, and the norm if it clips."""
         require_gradients(self.plan)
         self.executor.clear_gradients()
@@ -195,7 +226,9 @@ class Session:
     def evaluate(
         self, sequences: Sequence[TokenSequence], watch: Callable[[int], object] = lambda done: None
     ) -> EvaluationResult:
-        """Mean loss per weighted token; the state does not change. `watch` is told how many sequences are done."""
+        """Mean loss per weighted token; the state does not change. `watch` is told how many
+        sequences are done.
+        """
         for sequence in sequences:
             self._check_sequence(sequence)
         totals = []
@@ -205,24 +238,33 @@ class Session:
         loss, weight = sum(t[0] for t in totals), sum(t[1] for t in totals)
         if weight == 0:
             raise DataError(
-                "the data has no token with a loss", "give records a completion that fits the sequence length"
+                "the data has no token with a loss",
+                "give records a completion that fits the sequence length",
             )
         mean = mean_loss(loss, weight)
         return EvaluationResult(mean, math.exp(mean), round(weight / WEIGHT_ONE))
 
     def generate(
-        self, prompt: Sequence[int], max_tokens: int, temperature: Fraction = Fraction(0), seed: int = 0
+        self,
+        prompt: Sequence[int],
+        max_tokens: int,
+        temperature: Fraction = Fraction(0),
+        seed: int = 0,
     ) -> Iterator[int]:
-        """Tokens after `prompt`, greedy (temperature 0) or sampled; ends after `max_tokens` or an end-of-text token.
+        """Tokens after `prompt`, greedy (temperature 0) or sampled; ends after `max_tokens` or an
+        end-of-text token.
 
-        Keys and values of earlier tokens are kept. When prompt and completion outgrow the sequence length, the first
-        half of the window is dropped and the rest is read again. Do not step the session in between.
+        Keys and values of earlier tokens are kept. When prompt and completion outgrow the sequence
+        length, the first half of the window is dropped and the rest is read again. Do not step the
+        session in between.
         """
         vocabulary = self.bundle.manifest["model"]["vocabulary"]
         if not prompt:
             raise DataError("the prompt is empty", "give at least one token")
         if not all(0 <= t < vocabulary for t in prompt):
-            raise DataError(f"tokens outside [0, {vocabulary - 1}]", "use the tokenizer of the bundle's model")
+            raise DataError(
+                f"tokens outside [0, {vocabulary - 1}]", "use the tokenizer of the bundle's model"
+            )
         ends = end_tokens(self.bundle.manifest["model"].get("eos_token_id"))
         reader = TokenReader(self.executor, self.plan)
         waiting = [int(t) for t in prompt[-self.sequence_length :]]

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The run directory: config.json, state.safetensors, best.safetensors, and log.jsonl with a line per step."""
+"""The run directory: config.json, state.safetensors, best.safetensors, and log.jsonl with a line
+per step.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,10 @@ from typing import Any
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from gsqc.bundle import Bundle
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.plan import TensorPlan
+from gsqc.bundle.tensor_file import MappedTensors, check_tensors, tensor_file
 from gsqc.errors import RunError
-from gsqc.plan import TensorPlan
-from gsqc.tensor_file import MappedTensors, check_tensors, tensor_file
 
 Array = npt.NDArray[Any]
 CONFIG, STATE, BEST, LOG = "config.json", "state.safetensors", "best.safetensors", "log.jsonl"
@@ -25,7 +27,9 @@ SETTINGS = "config.toml"
 
 
 def write_atomically(path: Path, content: Iterable[bytes | memoryview]) -> None:
-    """Replace a file by a new one that is complete on disk first; RunError leaves the old file whole."""
+    """Replace a file by a new one that is complete on disk first; RunError leaves the old file
+    whole.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -45,7 +49,11 @@ def write_atomically(path: Path, content: Iterable[bytes | memoryview]) -> None:
 
 
 def _write_error(path: Path, error: OSError) -> RunError:
-    what = "disk full while saving" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "cannot save"
+    what = (
+        "disk full while saving"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        else "cannot save"
+    )
     return RunError(
         f"{what} {path}: {error.strerror}; the state saved before is whole",
         f"make {path.parent} writable with free space, and run the same command again",
@@ -53,11 +61,17 @@ def _write_error(path: Path, error: OSError) -> RunError:
 
 
 def require_state(path: Path | None, name: str = STATE) -> None:
-    """RunError if a run is named that has no saved state: its bundle's initial state would pass for a trained one."""
+    """RunError if a run is named that has no saved state: its bundle's initial state would pass for
+    a trained one.
+    """
     if path is not None and not (path / name).is_file():
         if name == BEST and (path / STATE).is_file():
-            raise RunError(f"{path} has no best state", "it was trained without --validation; leave --best out")
-        raise RunError(f"{path} holds no saved state", f"train first: gsqc train BUNDLE --run {path} …")
+            raise RunError(
+                f"{path} has no best state", "it was trained without --validation; leave --best out"
+            )
+        raise RunError(
+            f"{path} holds no saved state", f"train first: gsqc train BUNDLE --run {path} …"
+        )
 
 
 class RunStore:
@@ -78,7 +92,9 @@ class RunStore:
         file = self.path / CONFIG
         if not file.exists():
             if (self.path / STATE).exists():
-                raise RunError(f"{self.path} has a state but no {CONFIG}", "start a new run with another --run")
+                raise RunError(
+                    f"{self.path} has a state but no {CONFIG}", "start a new run with another --run"
+                )
             return {}
         try:
             config = json.loads(file.read_text(encoding="utf-8"))
@@ -89,24 +105,36 @@ class RunStore:
         return config
 
     def begin(self, config: dict[str, Any], settings: str | None = None) -> None:
-        """Create the directory and write its config, which names the bundle; `settings` is the text of config.toml."""
+        """Create the directory and write its config, which names the bundle; `settings` is the text
+        of config.toml.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"cannot make {self.path}: {error.strerror}", "give another directory with --run") from None
+            raise RunError(
+                f"cannot make {self.path}: {error.strerror}", "give another directory with --run"
+            ) from None
         self.config = {**config, "bundle": self.bundle.id, "bundle_path": str(self.bundle.path)}
         write_atomically(self.path / CONFIG, [json.dumps(self.config, indent=2).encode()])
         if settings is not None:
             write_atomically(self.path / SETTINGS, [settings.encode()])
 
     def save_state(self, tensors: dict[str, Array], step: int, name: str = STATE) -> None:
-        """Replace the saved state, or with BEST the best one. Raises RunError, and then the old one is whole."""
+        """Replace the saved state, or with BEST the best one. Raises RunError, and then the old one
+        is whole.
+        """
         if not self.config:
             self.begin({})
-        write_atomically(self.path / name, tensor_file(tensors, {"step": str(step), "bundle": self.bundle.id}))
+        write_atomically(
+            self.path / name, tensor_file(tensors, {"step": str(step), "bundle": self.bundle.id})
+        )
 
-    def load_state(self, expected: dict[str, TensorPlan], name: str = STATE) -> tuple[MappedTensors, int] | None:
-        """The saved tensors, with the names, types and sizes expected, and the step; None if there are none."""
+    def load_state(
+        self, expected: dict[str, TensorPlan], name: str = STATE
+    ) -> tuple[MappedTensors, int] | None:
+        """The saved tensors, with the names, types and sizes expected, and the step; None if there
+        are none.
+        """
         file = self.path / name
         if not file.exists():
             return None
@@ -127,7 +155,8 @@ class RunStore:
         return tensors, step
 
     def resume_log(self, step: int) -> list[dict[str, Any]]:
-        """Drop log lines of steps after the saved one, which will be made again; the lines that stay.
+        """Drop log lines of steps after the saved one, which will be made again; the lines that
+        stay.
 
         A run without a saved step begins anew.
         """

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model as a reader of tokens: their keys and values join a cache, and the last one's logits come out."""
+"""The model as a reader of tokens: their keys and values join a cache, and the last one's logits
+come out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gsqc.plan import Plan
+from gsqc.bundle.plan import Plan
 from gsqc.runtime.executor import Executor
 from gsqc.runtime.sampling import Chunk
 
@@ -15,15 +17,19 @@ SEVERAL = ("prefill", "chunk", "chunk_positions")
 
 
 class TokenReader:
-    """Reads tokens with the schedules of a session's executor; `position` is where the next one stands.
+    """Reads tokens with the schedules of a session's executor; `position` is where the next one
+    stands.
 
-    Where the plan has a prefill, several tokens are read at once: the bits are those of one after the other.
+    Where the plan has a prefill, several tokens are read at once: the bits are those of one after
+    the other.
     """
 
     def __init__(self, executor: Executor, plan: Plan) -> None:
         self.executor, self.plan, self.position = executor, plan, 0
         self.most = plan.buffers["input"]["chunk"].count if "prefill" in plan.schedules else 1
-        self.chunks = sum(name.startswith("logits_") and name.endswith(".m") for name in executor.tensors)
+        self.chunks = sum(
+            name.startswith("logits_") and name.endswith(".m") for name in executor.tensors
+        )
 
     def start(self) -> None:
         """Forget all tokens, and take the adapter as it is now."""
@@ -34,20 +40,27 @@ class TokenReader:
             self.executor.run("prepare_decode")
 
     def read(self, tokens: Sequence[int]) -> list[Chunk]:
-        """The logits after these tokens, one at least: for each chunk of the vocabulary mantissas and their exponent.
+        """The logits after these tokens, one at least: for each chunk of the vocabulary mantissas
+        and their exponent.
 
         They are valid until the next call.
         """
         for start in range(0, len(tokens), self.most):
             self._read_part(tokens[start : start + self.most])
         tensors = self.executor.tensors
-        return [(tensors[f"logits_{k}.m"], int(tensors[f"logits_{k}.e"][0])) for k in range(self.chunks)]
+        return [
+            (tensors[f"logits_{k}.m"], int(tensors[f"logits_{k}.e"][0])) for k in range(self.chunks)
+        ]
 
     def _read_part(self, tokens: Sequence[int]) -> None:
-        """A chunk is filled up with its last token: at the same place it joins the cache again, as the same."""
+        """A chunk is filled up with its last token: at the same place it joins the cache again, as
+        the same.
+        """
         count = len(tokens)
         schedule, *names = ONE if count == 1 else SEVERAL
-        for name, values in zip(names, (tokens, range(self.position, self.position + count)), strict=True):
+        for name, values in zip(
+            names, (tokens, range(self.position, self.position + count)), strict=True
+        ):
             tensor = self.executor.tensors[name]
             tensor[:count], tensor[count:] = values, values[-1]
         self.executor.run(schedule)

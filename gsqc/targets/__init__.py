@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Targets: what turns recorded ops into code, one folder each. A target can be deleted without touching another."""
+"""Targets: what turns recorded ops into code, one folder each. A target can be deleted without
+touching another.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +9,20 @@ import importlib.util
 import platform
 from dataclasses import dataclass
 
-from gsqc.bundle import machine_cpu_flags
+from gsqc.bundle.machine import machine_cpu_flags
 from gsqc.errors import TargetError
-from gsqc.ops.registry import OPS, Kind
-from gsqc.runtime.cuda_driver import CudaDriver
+from gsqc.numerics.ops.registry import OPS, Kind
 from gsqc.targets.arm_npu.accelerators import TARGET as NPU
 from gsqc.targets.arm_npu.accelerators import TRAINS, parse_accelerator, target_name
 from gsqc.targets.cuda import CUDA
+from gsqc.targets.cuda.driver import CudaDriver
 from gsqc.targets.llvm.cpu import CPU_TARGETS
 
 
 @dataclass(frozen=True)
 class TargetInfo:
-    """What `gsqc targets` shows: a sentence, the CPU flags, Python modules or GPU that a machine must have to run it,
-    and whether a machine like this one can run it at all.
+    """What `gsqc targets` shows: a sentence, the CPU flags, Python modules or GPU that a machine
+    must have to run it, and whether a machine like this one can run it at all.
     """
 
     description: str
@@ -47,17 +49,23 @@ TARGETS = {
         for name, cpu in CPU_TARGETS.items()
     },
     CUDA: TargetInfo("NVIDIA GPUs, sm_80 and newer, through nvcc", gpu=True),
-    NPU: TargetInfo(f"Arm Ethos-U85 through TOSA and Vela: {', '.join(map(target_name, TRAINS))}", on_host=False),
-    "tosa-reference": TargetInfo("Arm's TOSA reference model, for checks", modules=("tosa_reference_model",)),
-    "ethos-u85-sim": TargetInfo("an interpreter of the NPU's command streams, for checks", modules=("ethosu",)),
+    NPU: TargetInfo(
+        f"Arm Ethos-U85 through TOSA and Vela: {', '.join(map(target_name, TRAINS))}", on_host=False
+    ),
+    "tosa-reference": TargetInfo(
+        "Arm's TOSA reference model, for checks", modules=("tosa_reference_model",)
+    ),
+    "ethos-u85-sim": TargetInfo(
+        "an interpreter of the NPU's command streams, for checks", modules=("ethosu",)
+    ),
 }
 
 NATIVE = "native"
 
 
 def resolve_target(name: str) -> str:
-    """The target of a name; `native` is the last CPU target of the list that this machine can run, `arm-npu` the
-    default accelerator. Raises TargetError.
+    """The target of a name; `native` is the last CPU target of the list that this machine can run,
+    `arm-npu` the default accelerator. Raises TargetError.
     """
     if name.partition(":")[0] == NPU:
         return target_name(parse_accelerator(name))
@@ -67,7 +75,9 @@ def resolve_target(name: str) -> str:
     here = [cpu.name for cpu in CPU_TARGETS.values() if cpu.triple.startswith(platform.machine())]
     able = [cpu for cpu in here if set(CPU_TARGETS[cpu].features) <= flags]
     if not able:
-        raise TargetError("no target fits this machine's CPU", "name one with --target (gsqc targets)")
+        raise TargetError(
+            "no target fits this machine's CPU", "name one with --target (gsqc targets)"
+        )
     return able[-1]
 
 
@@ -83,7 +93,7 @@ GRAPH_LEVEL = ("linear", "linear_accumulate")
 
 def op_support() -> dict[str, dict[str, str]]:
     """For each op, how each target runs it."""
-    import gsqc.ops.all  # noqa: F401
+    import gsqc.numerics.ops.all  # noqa: F401
 
     support = {}
     for name, operation in sorted(OPS.items()):

@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import gsqc.ops.all  # noqa: F401  registers every op
-from gsqc.formats import Gse, Value, to_spec
-from gsqc.operators.trace import Trace
-from gsqc.ops.registry import OPS, Kind, Op, trace
-from gsqc.plan import Plan
+import gsqc.numerics.ops.all  # noqa: F401  registers every op
+from gsqc.bundle.plan import Plan
+from gsqc.numerics.formats import Gse, Value, to_spec
+from gsqc.numerics.operators.trace import Trace
+from gsqc.numerics.ops.registry import OPS, Kind, Op, trace
 
 
 @dataclass(frozen=True)
 class Kernel:
     """An op on given shapes, to be compiled as the function `name`.
 
-    It takes flat arrays: the trace's inputs, then its outputs. A MATMUL kernel's attributes hold x_bits and w_bits.
+    It takes flat arrays: the trace's inputs, then its outputs. A MATMUL kernel's attributes hold
+    x_bits and w_bits.
     """
 
     name: str
@@ -27,7 +28,9 @@ class Kernel:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-def kernel_of(name: str, operation: Op, values: Sequence[Value], attributes: dict[str, Any]) -> tuple[Kernel, Value]:
+def kernel_of(
+    name: str, operation: Op, values: Sequence[Value], attributes: dict[str, Any]
+) -> tuple[Kernel, Value]:
     """The kernel of an op on values (arrays or specs), and the specs of its results."""
     recorded, results = trace(operation, [to_spec(v) for v in values], attributes)
     extra: dict[str, Any] = {}

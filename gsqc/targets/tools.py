@@ -10,7 +10,11 @@ from gsqc.errors import TargetError
 
 
 def run_tool(
-    command: list[str], what: str, folder: Path | None = None, *, install: str = "install a C compiler (gcc)"
+    command: list[str],
+    what: str,
+    folder: Path | None = None,
+    *,
+    install: str = "install a C compiler (gcc)",
 ) -> str:
     """What a tool prints. TargetError if it is missing (`install` says how to get it) or fails."""
     try:
@@ -19,5 +23,7 @@ def run_tool(
         raise TargetError(f"{what} needs {command[0]}, which is not installed", install) from None
     if done.returncode:
         first = (done.stderr.strip().splitlines() or ["no message"])[0]
-        raise TargetError(f"{what} failed: {first}", "check that the compiler works for this target")
+        raise TargetError(
+            f"{what} failed: {first}", "check that the compiler works for this target"
+        )
     return done.stdout

@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
+import gsqc.check.check
 import gsqc.cli.evaluate
 import gsqc.cli.generate
-import gsqc.runtime.check
 from gsqc.cli.main import main
-from gsqc.options import CompileOptions
+from gsqc.compiler.options import CompileOptions
 from tests.runtime.small_bundle import FakeSession, write_bundle
 
 
 @pytest.fixture(autouse=True)
 def _fake_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (gsqc.cli.evaluate, gsqc.cli.generate, gsqc.runtime.check):
+    for module in (gsqc.cli.evaluate, gsqc.cli.generate, gsqc.check.check):
         monkeypatch.setattr(module, "Session", FakeSession)
 
 
@@ -79,7 +79,9 @@ def test_generate(capsys: Capture, bundle: Path) -> None:
     assert code == 0
     assert line["text"] == "[b]é"
     assert len(line["tokens"]) == 5
-    assert run_text(capsys, "generate", bundle, "--prompt", "[b]é", "--max-tokens", 5)[1] == "[b]é\n"
+    assert (
+        run_text(capsys, "generate", bundle, "--prompt", "[b]é", "--max-tokens", 5)[1] == "[b]é\n"
+    )
 
 
 def test_check(capsys: Capture, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +115,9 @@ def test_inspect(capsys: Capture, bundle: Path, tmp_path: Path) -> None:
     _, out, _ = run_text(capsys, "inspect", bundle)
     assert "planned peak bytes" in out
     strange = write_bundle(
-        tmp_path / "strange.gsqc", bits="\x1b[2J[bold]", target={"triple": "x-y", "cpu_features": []}
+        tmp_path / "strange.gsqc",
+        bits="\x1b[2J[bold]",
+        target={"triple": "x-y", "cpu_features": []},
     )
     code, out, _ = run_text(capsys, "inspect", strange)
     assert code == 0
@@ -137,13 +141,38 @@ def test_targets(capsys: Capture) -> None:
     assert "numpy" in run_text(capsys, "targets")[1]
 
 
-def test_compile_passes_its_options_on(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compile_passes_its_options_on(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[str, CompileOptions]] = []
-    compiler = SimpleNamespace(compile_model=lambda model, options, progress: seen.append((model, options)))
-    monkeypatch.setitem(sys.modules, "gsqc.compiler", compiler)  # the real one takes seconds to import
+    compiler = SimpleNamespace(
+        compile_model=lambda model, options, progress: seen.append((model, options))
+    )
+    monkeypatch.setitem(
+        sys.modules, "gsqc.compiler.compile", compiler
+    )  # the real one takes seconds to import
     output = tmp_path / "a.gsqc"
-    arguments = ["--bits", "4-7-6", "--adapter", "lora:rank=4,alpha=8,linears=q+v", "--optimizer", "sgd"]
-    arguments += ["--seq", "64", "--batch", "3", "--seed", "5", "--force", "--base", "nf4", "--target", "x86-64"]
+    arguments = [
+        "--bits",
+        "4-7-6",
+        "--adapter",
+        "lora:rank=4,alpha=8,linears=q+v",
+        "--optimizer",
+        "sgd",
+    ]
+    arguments += [
+        "--seq",
+        "64",
+        "--batch",
+        "3",
+        "--seed",
+        "5",
+        "--force",
+        "--base",
+        "nf4",
+        "--target",
+        "x86-64",
+    ]
     code, (line,) = run_json(capsys, "compile", "dir", *arguments, "-o", output)
     assert (code, line["bundle"]) == (0, str(output))
     (model, options) = seen[0]
@@ -204,11 +233,13 @@ def test_the_runtime_needs_neither_torch_nor_the_compiler() -> None:
     """A fresh process in which they cannot be imported."""
     program = (
         "import sys; sys.modules |= dict.fromkeys(('torch', 'tvm', 'transformers', 'gguf'));"
-        "import gsqc.runtime, gsqc.runtime.numpy_kernels, gsqc.runtime.kernels; from gsqc.cli.main import main;"
+        "import gsqc.runtime, gsqc.targets.numpy.kernels, gsqc.targets.llvm.kernels; from gsqc.cli.main import main;"
         "assert main(['targets', '--ops']) == 0; assert main(['train', '--help']) == 0;"
         "sys.exit(main(['compile', 'x', '-o', 'x.gsqc']))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2, done.stderr
     assert "the compiler is not installed" in done.stderr
     assert "Traceback" not in done.stderr

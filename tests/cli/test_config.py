@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings files: what is wrong is named with its line, the command line wins, and a run's own file makes it again."""
+"""Settings files: what is wrong is named with its line, the command line wins, and a run's own file
+makes it again.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ from typing import Any
 
 import pytest
 
-import gsqc.runtime.open_run
+import gsqc.training.open_run
 from gsqc.cli.main import main
-from gsqc.runtime.settings_file import read_settings, toml_value
+from gsqc.training.settings_file import read_settings, toml_value
 from tests.runtime.small_bundle import FakeSession, write_bundle
 
 Capture = pytest.CaptureFixture[str]
@@ -21,7 +23,7 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current directory, with a bundle and data."""
-    monkeypatch.setattr(gsqc.runtime.open_run, "Session", FakeSession)
+    monkeypatch.setattr(gsqc.training.open_run, "Session", FakeSession)
     monkeypatch.chdir(tmp_path)
     write_bundle(tmp_path / "model.gsqc")
     records = [{"prompt": f"p{k}", "completion": f"c{k}"} for k in range(5)]
@@ -60,21 +62,47 @@ def test_every_line_of_init_is_a_setting(place: Path) -> None:
     assert main(["init"]) == 0
     text = re.sub(r"^#(?=[a-z_]+ = )", "", (place / "gsqc.toml").read_text(), flags=re.MULTILINE)
     (place / "full.toml").write_text(text)
-    assert main(["train", "--config", "full.toml", "--validation", "notes.jsonl", "--steps", "2"]) == 0
+    assert (
+        main(["train", "--config", "full.toml", "--validation", "notes.jsonl", "--steps", "2"]) == 0
+    )
 
 
 def test_the_command_line_wins_over_the_file(place: Path) -> None:
     (place / "s.toml").write_text(SETTINGS + "mask_prompt = false\npacking = true\n")
-    assert main(["train", "--config", "s.toml", "--lr", "2e-3", "--run", "runs/b", "--no-packing"]) == 0
+    assert (
+        main(["train", "--config", "s.toml", "--lr", "2e-3", "--run", "runs/b", "--no-packing"])
+        == 0
+    )
     config = json.loads((place / "runs" / "b" / "config.json").read_text())
-    assert (config["lr"], config["steps"], config["mask_prompt"], config["packing"]) == ("0.002", 3, False, False)
+    assert (config["lr"], config["steps"], config["mask_prompt"], config["packing"]) == (
+        "0.002",
+        3,
+        False,
+        False,
+    )
 
 
 @pytest.mark.parametrize("again", ["config", "resume"])
 def test_a_runs_file_makes_it_again(place: Path, again: str) -> None:
-    options = ["--steps", "5", "--lr", "3e-3", "--schedule", "cosine", "--clip", "0.5", "--accumulate", "2"]
+    options = [
+        "--steps",
+        "5",
+        "--lr",
+        "3e-3",
+        "--schedule",
+        "cosine",
+        "--clip",
+        "0.5",
+        "--accumulate",
+        "2",
+    ]
     held_out = ["--validation", "notes.jsonl", "--seed", "3"]
-    assert main(["train", "model.gsqc", "--data", "notes.jsonl", "--run", "runs/a", *options, *held_out]) == 0
+    assert (
+        main(
+            ["train", "model.gsqc", "--data", "notes.jsonl", "--run", "runs/a", *options, *held_out]
+        )
+        == 0
+    )
     if again == "config":
         assert main(["train", "--config", "runs/a/config.toml", "--run", "runs/b"]) == 0
     else:
@@ -83,9 +111,14 @@ def test_a_runs_file_makes_it_again(place: Path, again: str) -> None:
         assert main(["train", "--resume", "runs/b"]) == 0
         (place / "runs" / "b").rename(place / "runs" / "a")
         assert main(["train", "--config", "runs/a/config.toml", "--run", "runs/b"]) == 0
-    assert [e.get("digest") for e in log(place / "runs" / "b")] == [e.get("digest") for e in log(place / "runs" / "a")]
+    assert [e.get("digest") for e in log(place / "runs" / "b")] == [
+        e.get("digest") for e in log(place / "runs" / "a")
+    ]
     settings = [(place / "runs" / name / "config.toml").read_text() for name in "ab"]
-    assert settings[0].split("[train]")[1].replace("runs/a", "runs/b") == settings[1].split("[train]")[1]
+    assert (
+        settings[0].split("[train]")[1].replace("runs/a", "runs/b")
+        == settings[1].split("[train]")[1]
+    )
 
 
 def test_a_run_is_not_made_again_with_other_data(place: Path, capsys: Capture) -> None:
@@ -105,9 +138,15 @@ BAD = {
         SETTINGS.replace("= 3 ", '= "many" '),
         "s.toml:5: steps is 'many'; steps takes a whole number",
     ),
-    "fraction": (SETTINGS.replace("= 3 ", "= 2.5 "), "s.toml:5: steps is 2.5; steps takes a whole number"),
+    "fraction": (
+        SETTINGS.replace("= 3 ", "= 2.5 "),
+        "s.toml:5: steps is 2.5; steps takes a whole number",
+    ),
     "truth": (SETTINGS.replace("= 3 ", "= true "), "s.toml:5: steps is True"),
-    "number for a path": (SETTINGS.replace('"notes.jsonl"', "7"), "s.toml:4: data is 7; data takes a path in quotes"),
+    "number for a path": (
+        SETTINGS.replace('"notes.jsonl"', "7"),
+        "s.toml:4: data is 7; data takes a path in quotes",
+    ),
     "list": (SETTINGS.replace("1e-3", "[1, 2]"), "s.toml:6: lr is [1, 2]"),
     "table": (SETTINGS.replace("[train]", "[training]"), "s.toml:2: unknown table [training]"),
     "no table": ("[compile]\nmodel = 'm'\n", "s.toml:1: there is no table [train]"),
@@ -140,7 +179,8 @@ def test_a_file_that_is_not_there_or_no_text(place: Path, capsys: Capture) -> No
 
 
 @pytest.mark.parametrize(
-    "value", ['a "b" \\ c', "tab\t, line\n, bell\x07, delete\x7f", "ü 😀", "007", "1e-12", "0.50", "300"]
+    "value",
+    ['a "b" \\ c', "tab\t, line\n, bell\x07, delete\x7f", "ü 😀", "007", "1e-12", "0.50", "300"],
 )
 def test_texts_come_back(tmp_path: Path, value: str) -> None:
     file = tmp_path / "s.toml"

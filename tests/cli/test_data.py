@@ -11,9 +11,9 @@ import pytest
 
 import gsqc.cli.evaluate
 import gsqc.cli.generate
-import gsqc.runtime.open_run
+import gsqc.training.open_run
 from gsqc.cli.main import main
-from tests.runtime.data.templates import CHATML
+from tests.data.templates import CHATML
 from tests.runtime.small_bundle import SEQUENCE, FakeSession, manifest, write_bundle
 
 Capture = pytest.CaptureFixture[str]
@@ -21,9 +21,11 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for module in (gsqc.runtime.open_run, gsqc.cli.evaluate, gsqc.cli.generate):
+    for module in (gsqc.training.open_run, gsqc.cli.evaluate, gsqc.cli.generate):
         monkeypatch.setattr(module, "Session", FakeSession)
-    return write_bundle(tmp_path / "small.gsqc", model={**manifest()["model"], "chat_template": CHATML})
+    return write_bundle(
+        tmp_path / "small.gsqc", model={**manifest()["model"], "chat_template": CHATML}
+    )
 
 
 @pytest.fixture
@@ -51,10 +53,17 @@ def error_of(capsys: Capture, *arguments: object) -> str:
 def test_counts_histogram_and_examples(capsys: Capture, bundle: Path, data: Path) -> None:
     (line,) = run_json(capsys, "data", data, "--bundle", bundle, "--validation", "0.2")
     assert (line["records"], line["sequences"], line["held_out_sequences"]) == (6, 5, 1)
-    assert (line["truncated_records"], line["truncated_tokens"], line["sequence_length"]) == (1, 22, SEQUENCE)
+    assert (line["truncated_records"], line["truncated_tokens"], line["sequence_length"]) == (
+        1,
+        22,
+        SEQUENCE,
+    )
     assert (line["shortest"], line["median"], line["longest"]) == (7, 7, 39)
     assert sum(records for *_, records in line["histogram"]) == 6
-    assert line["examples"][0] == [{"text": "ab\n", "trained": False}, {"text": "xyz<end>", "trained": True}]
+    assert line["examples"][0] == [
+        {"text": "ab\n", "trained": False},
+        {"text": "xyz<end>", "trained": True},
+    ]
     (packed,) = run_json(capsys, "data", data, "--bundle", bundle, "--packing")
     assert (packed["sequences"], packed["trained_tokens"]) == (4, 5 * 4 + 9)
     (whole,) = run_json(capsys, "data", data, "--bundle", bundle, "--no-mask-prompt")
@@ -71,7 +80,9 @@ def test_text_shows_what_has_a_loss(capsys: Capture, bundle: Path, data: Path) -
     assert "\x1b" not in out
 
 
-def test_a_terminal_dims_it(capsys: Capture, bundle: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_dims_it(
+    capsys: Capture, bundle: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert main(["data", str(data), "--bundle", str(bundle)]) == 0
     out = capsys.readouterr().out
@@ -79,7 +90,9 @@ def test_a_terminal_dims_it(capsys: Capture, bundle: Path, data: Path, monkeypat
     assert "\x1b[2J" not in out
 
 
-def test_a_model_in_place_of_a_bundle(capsys: Capture, data: Path, tmp_path: Path, bundle: Path) -> None:
+def test_a_model_in_place_of_a_bundle(
+    capsys: Capture, data: Path, tmp_path: Path, bundle: Path
+) -> None:
     pytest.importorskip("torch")
     assert "there is no model" in error_of(capsys, "data", data, "--bundle", tmp_path / "absent")
     assert "leave --seq out" in error_of(capsys, "data", data, "--bundle", bundle, "--seq", 32)
@@ -92,17 +105,33 @@ def test_a_model_in_place_of_a_bundle(capsys: Capture, data: Path, tmp_path: Pat
         ('{"messages": []}', "a record of messages in a file of prompt + completion"),
     ],
 )
-def test_bad_data_is_one_line(capsys: Capture, bundle: Path, data: Path, line: str, reason: str) -> None:
+def test_bad_data_is_one_line(
+    capsys: Capture, bundle: Path, data: Path, line: str, reason: str
+) -> None:
     with data.open("a") as file:
         file.write(line + "\n")
     assert reason in error_of(capsys, "data", data, "--bundle", bundle)
 
 
-def test_train_takes_several_files_and_remembers_how_it_read_them(capsys: Capture, bundle: Path, data: Path) -> None:
+def test_train_takes_several_files_and_remembers_how_it_read_them(
+    capsys: Capture, bundle: Path, data: Path
+) -> None:
     notes = data.with_name("notes.md")
     notes.write_text("a note")
     run = data.with_name("run")
-    arguments = ["train", bundle, "--data", data, "--data", notes, "--lr", "1e-3", "--run", run, "--packing"]
+    arguments = [
+        "train",
+        bundle,
+        "--data",
+        data,
+        "--data",
+        notes,
+        "--lr",
+        "1e-3",
+        "--run",
+        run,
+        "--packing",
+    ]
     lines = run_json(capsys, *arguments, "--steps", 2, "--validation", "0.3")
     assert [line["step"] for line in lines] == [0, 1, 2]
     assert lines[2]["validation_loss"] < lines[0]["validation_loss"]
@@ -119,6 +148,8 @@ def test_eval_and_generate(capsys: Capture, bundle: Path, data: Path) -> None:
     (whole,) = run_json(capsys, "eval", bundle, "--data", data, "--no-mask-prompt")
     assert masked["tokens"] == 5 * 4 + 9
     assert whole["tokens"] > masked["tokens"]
-    (line,) = run_json(capsys, "generate", bundle, "--prompt", "Hi", "--chat", "--system", "S", "--max-tokens", 99)
+    (line,) = run_json(
+        capsys, "generate", bundle, "--prompt", "Hi", "--chat", "--system", "S", "--max-tokens", 99
+    )
     assert line["text"].endswith("user\nHi<|im_end|>\n<|im_start|>assistant\n")
     assert "system\nS<" in line["text"]

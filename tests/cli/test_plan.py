@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from gsqc.cli.main import main
-from tests.estimate.conftest import deep_model  # noqa: F401
+from tests.compiler.estimate.conftest import deep_model  # noqa: F401
 
 Capture = pytest.CaptureFixture[str]
 SMALL = ["--seq", "32", "--adapter", "lora:rank=2,alpha=4", "--no-probe"]
 
 
 def test_text_and_json(capsys: Capture, deep_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    settings = pytest.importorskip("gsqc.estimate.settings")
-    monkeypatch.setattr(settings, "other_settings", lambda options: [options])  # each takes a second or two
+    settings = pytest.importorskip("gsqc.compiler.estimate.estimator")
+    monkeypatch.setattr(
+        settings, "other_settings", lambda options: [options]
+    )  # each takes a second or two
     assert main(["plan", str(deep_model), *SMALL, "--memory-mib", "10", "--json"]) == 0
     (record,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert record["fits"] is False

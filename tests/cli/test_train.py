@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-import gsqc.runtime.open_run
+import gsqc.training.open_run
 from gsqc.cli.main import main
 from gsqc.errors import DataError
-from gsqc.runtime.interruption import Interruption
-from gsqc.runtime.memory import peak_rss_bytes
 from gsqc.runtime.results import StepResult
-from gsqc.runtime.trainer import Trainer
+from gsqc.training.interruption import Interruption
+from gsqc.training.memory import peak_rss_bytes
+from gsqc.training.trainer import Trainer
 from tests.runtime.small_bundle import FakeSession, write_bundle
 
 Capture = pytest.CaptureFixture[str]
@@ -29,7 +29,7 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with a bundle and data."""
-    monkeypatch.setattr(gsqc.runtime.open_run, "Session", FakeSession)
+    monkeypatch.setattr(gsqc.training.open_run, "Session", FakeSession)
     write_bundle(tmp_path / "small.gsqc")
     records = [{"prompt": f"p{k}", "completion": f"c{k}"} for k in range(5)]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
@@ -37,11 +37,23 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def arguments(place: Path, steps: int, run: str = "run", **changes: object) -> list[str]:
-    options = {"data": place / "data.jsonl", "steps": steps, "lr": "1e-3", "run": place / run, **changes}
-    return ["train", str(place / "small.gsqc"), *(f"--{k.replace('_', '-')}={v}" for k, v in options.items())]
+    options = {
+        "data": place / "data.jsonl",
+        "steps": steps,
+        "lr": "1e-3",
+        "run": place / run,
+        **changes,
+    }
+    return [
+        "train",
+        str(place / "small.gsqc"),
+        *(f"--{k.replace('_', '-')}={v}" for k, v in options.items()),
+    ]
 
 
-def train_json(capsys: Capture, place: Path, steps: int, run: str = "run", **changes: object) -> list[dict[str, Any]]:
+def train_json(
+    capsys: Capture, place: Path, steps: int, run: str = "run", **changes: object
+) -> list[dict[str, Any]]:
     assert main([*arguments(place, steps, run, **changes), "--json"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
@@ -71,7 +83,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.S
                 os.kill(os.getpid(), number)
             return super().step(*args)
 
-    monkeypatch.setattr(gsqc.runtime.open_run, "Session", Interrupted)
+    monkeypatch.setattr(gsqc.training.open_run, "Session", Interrupted)
 
 
 @pytest.mark.parametrize("parts", [(3, 6), (1, 2, 6), (6, 6)])
@@ -87,7 +99,12 @@ def test_steps_are_the_total_and_a_resumed_run_equals_a_whole_one(
 @pytest.mark.parametrize("schedule", ["constant", "linear"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_step_and_saves(
-    capsys: Capture, place: Path, monkeypatch: pytest.MonkeyPatch, schedule: str, number: int, code: int
+    capsys: Capture,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    schedule: str,
+    number: int,
+    code: int,
 ) -> None:
     options = {"warmup": 2, "schedule": schedule, "save_every": 4}
     whole = [line["digest"] for line in train_json(capsys, place, 6, "whole", **options)]
@@ -96,12 +113,14 @@ def test_a_signal_ends_the_step_and_saves(
     assert main(arguments(place, 6, **options)) == code
     assert "stopped after step 3 of 6; state saved" in capsys.readouterr().out
     assert signal.getsignal(number) is before
-    monkeypatch.setattr(gsqc.runtime.open_run, "Session", FakeSession)
+    monkeypatch.setattr(gsqc.training.open_run, "Session", FakeSession)
     assert [line["step"] for line in train_json(capsys, place, 6, **options)] == [4, 5, 6]
     assert [line["digest"] for line in log(place)] == whole
 
 
-def test_a_signal_before_the_first_step(capsys: Capture, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_before_the_first_step(
+    capsys: Capture, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_catch_up", lambda _: os.kill(os.getpid(), signal.SIGINT))
         assert main(arguments(place, 6)) == 130
@@ -110,7 +129,9 @@ def test_a_signal_before_the_first_step(capsys: Capture, place: Path, monkeypatc
     assert [line["step"] for line in log(place)] == [1, 2, 3, 4, 5, 6]
 
 
-def test_each_step_gets_its_rate_and_decay(capsys: Capture, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_step_gets_its_rate_and_decay(
+    capsys: Capture, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given: list[tuple[Fraction, Fraction]] = []
 
     class Notes(FakeSession):
@@ -118,7 +139,7 @@ def test_each_step_gets_its_rate_and_decay(capsys: Capture, place: Path, monkeyp
             given.append(args[1:3])
             return super().step(*args)
 
-    monkeypatch.setattr(gsqc.runtime.open_run, "Session", Notes)
+    monkeypatch.setattr(gsqc.training.open_run, "Session", Notes)
     train_json(capsys, place, 4, warmup=2, schedule="linear", weight_decay="0.1")
     assert [rate * 2000 for rate, _ in given] == [1, 2, 2, 1]
     assert {decay for _, decay in given} == {Fraction(1, 10)}
@@ -132,7 +153,9 @@ def test_a_second_signal_stops_at_once() -> None:
             signal.raise_signal(signal.SIGINT)
 
 
-def test_a_killed_run_goes_on_from_its_last_save(capsys: Capture, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_goes_on_from_its_last_save(
+    capsys: Capture, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = [line["digest"] for line in train_json(capsys, place, 6, "whole")]
 
     class Killed(FakeSession):
@@ -141,11 +164,11 @@ def test_a_killed_run_goes_on_from_its_last_save(capsys: Capture, place: Path, m
                 raise MemoryError
             return super().step(*args)
 
-    monkeypatch.setattr(gsqc.runtime.open_run, "Session", Killed)
+    monkeypatch.setattr(gsqc.training.open_run, "Session", Killed)
     with pytest.raises(MemoryError):
         main(arguments(place, 6, save_every=3))
     assert len(log(place)) == 4
-    monkeypatch.setattr(gsqc.runtime.open_run, "Session", FakeSession)
+    monkeypatch.setattr(gsqc.training.open_run, "Session", FakeSession)
     capsys.readouterr()
     assert [line["step"] for line in train_json(capsys, place, 6)] == [4, 5, 6]
     assert [line["digest"] for line in log(place)] == whole
@@ -196,7 +219,9 @@ def test_a_run_goes_on_with_its_own_settings_only(
     assert told in capsys.readouterr().err
 
 
-def test_a_linear_run_keeps_its_total(capsys: Capture, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_linear_run_keeps_its_total(
+    capsys: Capture, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     interrupt(monkeypatch, 2)
     assert main(arguments(place, 6, schedule="linear")) == 130
     assert main(arguments(place, 8, schedule="linear")) == 2
@@ -240,9 +265,9 @@ def test_a_refused_batch_keeps_the_steps_before_it(
                 raise DataError("refused", "hint")
             return super().step(*args)
 
-    monkeypatch.setattr(gsqc.runtime.open_run, "Session", Refuses)
+    monkeypatch.setattr(gsqc.training.open_run, "Session", Refuses)
     assert main(arguments(place, 6)) == 2
-    monkeypatch.setattr(gsqc.runtime.open_run, "Session", FakeSession)
+    monkeypatch.setattr(gsqc.training.open_run, "Session", FakeSession)
     capsys.readouterr()
     assert [line["step"] for line in train_json(capsys, place, 4)] == [3, 4]
 

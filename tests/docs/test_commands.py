@@ -26,7 +26,9 @@ def test_pages_are_current() -> None:
     pages = load_writer().pages()
     assert {f.name for f in (DOCS / "commands").glob("*.md")} == set(pages)
     for name, text in pages.items():
-        assert (DOCS / "commands" / name).read_text(encoding="utf-8") == text, f"{name}: python docs/write_commands.py"
+        assert (DOCS / "commands" / name).read_text(encoding="utf-8") == text, (
+            f"{name}: python docs/write_commands.py"
+        )
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda p: str(p.relative_to(DOCS)))

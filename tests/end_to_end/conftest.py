@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A two-layer Llama in a model directory with a tokenizer, and the bundle that `compile_model` makes of it."""
+"""A two-layer Llama in a model directory with a tokenizer, and the bundle that `compile_model`
+makes of it.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from gsqc.compiler import compile_model
-from gsqc.options import AdapterOptions, CompileOptions
-from tests.capture.tiny import tiny_llama
+from gsqc.compiler.compile import compile_model
+from gsqc.compiler.options import AdapterOptions, CompileOptions
+from tests.models.capture.tiny import tiny_llama
 from tests.runtime.small_bundle import END, VOCABULARY, byte_tokenizer
 
 
 @pytest.fixture(scope="session")
 def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `save_pretrained` leaves it. 257 tokens: bytes and the end, so the last chunk of the head is ragged."""
+    """As `save_pretrained` leaves it. 257 tokens: bytes and the end, so the last chunk of the head
+    is ragged.
+    """
     folder = tmp_path_factory.mktemp("tiny-llama")
     tiny_llama(vocab_size=VOCABULARY, eos_token_id=END).save_pretrained(folder)
     byte_tokenizer().save(str(folder / "tokenizer.json"))
@@ -26,6 +30,8 @@ def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(model_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """4-8-8, NF4, 24 tokens, two sequences a step."""
     output = tmp_path_factory.mktemp("bundle") / "tiny.gsqc"
-    options = CompileOptions(output, adapter=AdapterOptions(rank=4, alpha=8), sequence_length=24, batch=2, seed=1)
+    options = CompileOptions(
+        output, adapter=AdapterOptions(rank=4, alpha=8), sequence_length=24, batch=2, seed=1
+    )
     compile_model(str(model_directory), options)
     return output

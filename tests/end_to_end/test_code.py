@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from gsqc.bundle import Bundle
-from gsqc.compiler import compile_model
-from gsqc.options import AdapterOptions, CompileOptions
-from tests.capture.tiny import tiny_llama
+from gsqc.bundle.bundle import Bundle
+from gsqc.compiler.compile import compile_model
+from gsqc.compiler.options import AdapterOptions, CompileOptions
+from tests.models.capture.tiny import tiny_llama
 
 X87 = r"f(?:add|sub|mul|div|ild|ist|ld|st|com|sqrt|chs|abs)\w*"
 SSE_AVX = (
-    r"v?(?:add|sub|mul|div|sqrt|min|max|rcp|rsqrt|round|dp|hadd|hsub|addsub|cmp\w*|u?comi|f?n?m(?:add|sub)\w*)[ps][sdh]"
+    r"v?(?:add|sub|mul|div|sqrt|min|max|rcp|rsqrt|round|dp|hadd|hsub|addsub|cmp\w*|u?comi"
+    r"|f?n?m(?:add|sub)\w*)[ps][sdh]"
 )
 CONVERSIONS = r"v?cvt\w+"
 FLOAT_INSTRUCTION = re.compile(rf"^(?:{X87}|{SSE_AVX}|{CONVERSIONS}|vf(?:n?m)(?:add|sub)\w+)$")
@@ -25,9 +26,14 @@ FLOAT_INSTRUCTION = re.compile(rf"^(?:{X87}|{SSE_AVX}|{CONVERSIONS}|vf(?:n?m)(?:
 def instructions(library: Path) -> list[str]:
     """The mnemonics of a library's code, in order."""
     listing = subprocess.run(
-        ["objdump", "-d", "--no-show-raw-insn", str(library)], capture_output=True, text=True, check=True
+        ["objdump", "-d", "--no-show-raw-insn", str(library)],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
-    return re.findall(r"^\s+[0-9a-f]+:\s+(?:(?:rep\w*|lock|notrack|bnd|data16|cs) )*(\w+)", listing, re.MULTILINE)
+    return re.findall(
+        r"^\s+[0-9a-f]+:\s+(?:(?:rep\w*|lock|notrack|bnd|data16|cs) )*(\w+)", listing, re.MULTILINE
+    )
 
 
 def test_the_pattern_knows_float_arithmetic() -> None:
@@ -71,7 +77,9 @@ def test_code_does_not_grow_with_depth(tmp_path: Path) -> None:
     sizes = []
     for layers in (2, 30):
         output = tmp_path / f"{layers}.gsqc"
-        options = CompileOptions(output, adapter=AdapterOptions(rank=4, alpha=8), sequence_length=16)
+        options = CompileOptions(
+            output, adapter=AdapterOptions(rank=4, alpha=8), sequence_length=16
+        )
         compile_model(tiny_llama(num_hidden_layers=layers), options)
         sizes.append(Bundle.open(output).manifest["code_bytes"])
     assert sizes[1] <= 1.2 * sizes[0]

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The NPU from a model to equal digests: numpy, Arm's reference model, and the command streams that Vela wrote."""
+"""The NPU from a model to equal digests: numpy, Arm's reference model, and the command streams that
+Vela wrote.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +15,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gsqc.bundle import Bundle
+from gsqc.bundle.bundle import Bundle
+from gsqc.check.check import run_check
 from gsqc.cli.main import main
-from gsqc.compiler import compile_model
+from gsqc.compiler.compile import compile_model
+from gsqc.compiler.options import AdapterOptions, CompileOptions
 from gsqc.errors import BundleError, TargetError
-from gsqc.operators.tosa import Writer
-from gsqc.options import AdapterOptions, CompileOptions
-from gsqc.runtime.check import run_check
 from gsqc.runtime.session import Session
 from gsqc.targets.arm_npu import npu_code, program_kernels
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.npu_code import read_npu_program
 from gsqc.targets.arm_npu.vela import VelaOutput, run_vela
-from tests.capture.tiny import tiny_llama
+from gsqc.targets.tosa.serialise import Writer
+from tests.models.capture.tiny import tiny_llama
 
 pytest.importorskip("ethosu", reason="needs pip install 'gsqc[npu]'")
 ON = ["numpy", "tosa-reference", "ethos-u85-sim"]
@@ -37,7 +39,10 @@ def npu_bundle(model_directory: Path, tmp_path_factory: pytest.TempPathFactory) 
     small = AdapterOptions(rank=4, alpha=8, linears=("q", "down"))
     npu = NpuOptions("ethos-u85-512", sram_kib=2048)
     name = "arm-npu:ethos-u85-512"
-    compile_model(str(model_directory), CompileOptions(output, target=name, adapter=small, sequence_length=8, npu=npu))
+    compile_model(
+        str(model_directory),
+        CompileOptions(output, target=name, adapter=small, sequence_length=8, npu=npu),
+    )
     return output
 
 
@@ -46,13 +51,21 @@ def test_the_digests_are_equal(npu_bundle: Path) -> None:
     assert result.equal, result
 
 
-def test_the_bundle_says_what_it_holds(npu_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bundle_says_what_it_holds(
+    npu_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bundle = Bundle.open(npu_bundle, check_machine=False)
     for name in bundle.plan.functions:
         entry = bundle.manifest["npu"]["programs"][name]
-        assert {f"programs/{name}.tosa", f"npu/{name}.cop", f"npu/{name}.constants"} <= set(bundle.files)
+        assert {f"programs/{name}.tosa", f"npu/{name}.cop", f"npu/{name}.constants"} <= set(
+            bundle.files
+        )
         assert entry["cpu_operators"] == 0 < entry["npu_operators"]
-        assert sum(entry["estimate"]["cycles_by_kind"].values()) == sum(entry["estimate"]["cycles_by_op"].values()) > 0
+        assert (
+            sum(entry["estimate"]["cycles_by_kind"].values())
+            == sum(entry["estimate"]["cycles_by_op"].values())
+            > 0
+        )
     step = bundle.manifest["npu"]["step"]
     assert min(step["cycles"], step["cycles_with_plain_int8_matmul"]) > 0
     assert main(["inspect", str(npu_bundle), "--json"]) == 0
@@ -68,7 +81,9 @@ def test_it_does_not_train_on_a_cpu(npu_bundle: Path) -> None:
     assert "for an NPU" in result.not_run["native"]
 
 
-def test_a_planted_error_of_the_serialiser_is_traced(npu_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_error_of_the_serialiser_is_traced(
+    npu_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The reference model runs programs whose mulr30 forgets to round."""
 
     def unrounded(self: Writer, x: Any) -> Any:
@@ -112,10 +127,17 @@ def test_every_bundle_has_programs(bundle: Path) -> None:
 
 
 def test_a_model_that_cannot_fit(model_directory: Path, tmp_path: Path) -> None:
-    small, target, output = AdapterOptions(4, 8, ("q",)), "arm-npu:ethos-u85-256", tmp_path / "x.gsqc"
+    small, target, output = (
+        AdapterOptions(4, 8, ("q",)),
+        "arm-npu:ethos-u85-256",
+        tmp_path / "x.gsqc",
+    )
     npu = NpuOptions(memory_mode="Nowhere")
     with pytest.raises(TargetError, match="Nowhere"):
-        compile_model(str(model_directory), CompileOptions(output, target, adapter=small, sequence_length=8, npu=npu))
+        compile_model(
+            str(model_directory),
+            CompileOptions(output, target, adapter=small, sequence_length=8, npu=npu),
+        )
     assert not output.exists()
 
 
@@ -156,25 +178,41 @@ def test_blocks_are_recomputed_where_memory_is_short(
     assert chosen["recompute"] in ("auto", "blocks")
     assert least <= chosen["npu"]["dram_bytes"] <= enough << 20
     assert chosen["npu"]["step"]["cycles"] > none["npu"]["step"]["cycles"]
-    with pytest.raises(TargetError, match=f"needs {enough} MiB of DRAM, 1 more than --dram-mib {enough - 1}") as error:
+    with pytest.raises(
+        TargetError, match=f"needs {enough} MiB of DRAM, 1 more than --dram-mib {enough - 1}"
+    ) as error:
         manifest("none", enough - 1)
     assert f"--dram-mib {enough} is enough" in error.value.hint
 
 
 @pytest.mark.slow
 def test_five_steps_of_a_small_llama(tmp_path: Path) -> None:
-    """2 layers, hidden 128, vocabulary 512, sequence 32, rank 8, AdamW. In a process of its own: see test_targets."""
+    """2 layers, hidden 128, vocabulary 512, sequence 32, rank 8, AdamW. In a process of its own:
+    see test_targets.
+    """
     sizes = {"vocab_size": 512, "hidden_size": 128, "intermediate_size": 256}
     tiny_llama(**sizes).save_pretrained(tmp_path / "model")
     target, bundle = "arm-npu:ethos-u85-256", tmp_path / "small.gsqc"
     npu = NpuOptions(sram_kib=1024)
-    options = CompileOptions(bundle, target=target, adapter=AdapterOptions(8, 16), sequence_length=32, npu=npu)
+    options = CompileOptions(
+        bundle, target=target, adapter=AdapterOptions(8, 16), sequence_length=32, npu=npu
+    )
     compile_model(str(tmp_path / "model"), options)
     entries = Bundle.open(bundle, check_machine=False).manifest["npu"]["programs"]
     assert not any(entry["cpu_operators"] for entry in entries.values())
     on = "numpy,x86-64,tosa-reference,ethos-u85-sim"
-    command = [sys.executable, "-c", "from gsqc.cli.main import run; run()", "check", str(bundle), "--on", on]
-    done = subprocess.run([*command, "--steps", "5", "--json"], capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-c",
+        "from gsqc.cli.main import run; run()",
+        "check",
+        str(bundle),
+        "--on",
+        on,
+    ]
+    done = subprocess.run(
+        [*command, "--steps", "5", "--json"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     digests = json.loads(done.stdout)["targets"]
     assert list(digests) == on.split(",")

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gsqc.bundle import Bundle
-from gsqc.compiler import compile_model
-from gsqc.options import CompileOptions
-from gsqc.plan import Plan
-from gsqc.runtime.check import random_sequences
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.plan import Plan
+from gsqc.check.check import random_sequences
+from gsqc.compiler.compile import compile_model
+from gsqc.compiler.options import CompileOptions
+from gsqc.data.tokenizer import Tokenizer
 from gsqc.runtime.session import Session
-from gsqc.runtime.tokenizer import Tokenizer
 from gsqc.targets.arm_npu import program_kernels
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.program_kernels import RunProgram
@@ -32,27 +32,38 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     output = tmp_path_factory.mktemp("smollm2") / "smol.gsqc"
     npu = NpuOptions("ethos-u85-512", sram_kib=4096)
     target = "arm-npu:ethos-u85-512"
-    compile_model("smollm2-135m", CompileOptions(output, target, base="gguf", sequence_length=64, npu=npu))
+    compile_model(
+        "smollm2-135m", CompileOptions(output, target, base="gguf", sequence_length=64, npu=npu)
+    )
     return Bundle.open(output, check_machine=False)
 
 
 def test_all_of_it_runs_on_the_npu(bundle: Bundle) -> None:
     npu = bundle.manifest["npu"]
     assert set(npu["programs"]) == set(bundle.plan.functions)
-    assert all(entry["cpu_operators"] == 0 < entry["npu_operators"] for entry in npu["programs"].values())
+    assert all(
+        entry["cpu_operators"] == 0 < entry["npu_operators"] for entry in npu["programs"].values()
+    )
     step = npu["step"]
     assert step["cycles"] == sum(step["cycles_by_kind"].values())
     assert step["cycles"] < 2 * step["cycles_with_plain_int8_matmul"]
 
 
-def test_a_step_is_equal_program_by_program(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each program's second call (the first if there is no other) in numpy, the reference model and the interpreter."""
+def test_a_step_is_equal_program_by_program(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each program's second call (the first if there is no other) in numpy, the reference model and
+    the interpreter.
+    """
     compared: Counter[str] = Counter()
     calls: Counter[str] = Counter()
 
     def comparing(bundle: Bundle, plan: Plan) -> RunProgram:
         numpy = program_kernels._numpy(bundle, plan)
-        others = (program_kernels._reference_model(bundle, plan), program_kernels._interpreter(bundle, plan))
+        others = (
+            program_kernels._reference_model(bundle, plan),
+            program_kernels._interpreter(bundle, plan),
+        )
         step = Counter(name for s in ("prepare", "train") for name, _ in plan.schedules[s].calls)
 
         def run(name: str, inputs: Arrays) -> Arrays:
@@ -61,7 +72,9 @@ def test_a_step_is_equal_program_by_program(bundle: Bundle, monkeypatch: pytest.
             if calls[name] == min(2, step[name]):
                 for other in others:
                     for e, g in zip(expected, other(name, inputs), strict=True):
-                        np.testing.assert_array_equal(np.asarray(g).reshape(-1), e.reshape(-1), err_msg=name)
+                        np.testing.assert_array_equal(
+                            np.asarray(g).reshape(-1), e.reshape(-1), err_msg=name
+                        )
                     compared[name] += 1
             return expected
 
@@ -73,6 +86,17 @@ def test_a_step_is_equal_program_by_program(bundle: Bundle, monkeypatch: pytest.
     ids = Tokenizer(bundle).encode(TEXT)
     sequence.tokens[: len(ids)], sequence.labels[: len(ids) - 1] = ids, ids[1:]
     result = session.step([sequence], Fraction(1, 1000))
-    used = {name for s in ("prepare", "train") for name, _ in bundle.plan.schedules[s].calls if name != "@copy"}
-    assert compared == dict.fromkeys(used, 2) and {"block_forward", "block_backward", "head_backward"} <= used
-    assert result.digest == Session(bundle.path, target="numpy").step([sequence], Fraction(1, 1000)).digest
+    used = {
+        name
+        for s in ("prepare", "train")
+        for name, _ in bundle.plan.schedules[s].calls
+        if name != "@copy"
+    }
+    assert (
+        compared == dict.fromkeys(used, 2)
+        and {"block_forward", "block_backward", "head_backward"} <= used
+    )
+    assert (
+        result.digest
+        == Session(bundle.path, target="numpy").step([sequence], Fraction(1, 1000)).digest
+    )

@@ -11,11 +11,17 @@ import numpy as np
 import pytest
 
 import gsqc.cli.report
-from gsqc.bundle import Bundle
+from gsqc.bundle.bundle import Bundle
+from gsqc.check.check import random_sequences
 from gsqc.cli.main import main
-from gsqc.exchange.adapter import read_adapter
-from gsqc.report.measure import adapter_operands, base_exponents, memory_parts, stored_as, time_by_op
-from gsqc.runtime.check import random_sequences
+from gsqc.export.adapter import read_adapter
+from gsqc.report.measure import (
+    adapter_operands,
+    base_exponents,
+    memory_parts,
+    stored_as,
+    time_by_op,
+)
 from gsqc.runtime.session import Session
 from tests.end_to_end.test_session import RATE
 from tests.report.test_run_page import check_page, entry
@@ -34,14 +40,27 @@ def run(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def hashes(run: Path) -> dict[str, str]:
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in run.iterdir() if p.name != "report.html"}
+    return {
+        p.name: hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in run.iterdir()
+        if p.name != "report.html"
+    }
 
 
 def test_a_page_of_a_run(bundle: Path, run: Path) -> None:
     before = hashes(run)
-    assert main(["report", str(run), "--bundle", str(bundle), "--sample", "ab", "--max-tokens", "3"]) == 0
+    assert (
+        main(["report", str(run), "--bundle", str(bundle), "--sample", "ab", "--max-tokens", "3"])
+        == 0
+    )
     text = check_page((run / "report.html").read_text()).text
-    for title in ("Memory by part", "Time by op", "Adapter: shared exponents", "Base: exponents", "Before and after"):
+    for title in (
+        "Memory by part",
+        "Time by op",
+        "Adapter: shared exponents",
+        "Base: exponents",
+        "Before and after",
+    ):
         assert title in text
     assert "gse_matmul" in text
     assert hashes(run) == before

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A compiled model, stepped: the same bits in numpy, in compiled code, on any number of threads, after any pause."""
+"""A compiled model, stepped: the same bits in numpy, in compiled code, on any number of threads,
+after any pause.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from gsqc.compiler import compile_model
-from gsqc.options import AdapterOptions, Bits, CompileOptions
-from gsqc.runtime.check import random_sequences, run_check
+from gsqc.check.check import random_sequences, run_check
+from gsqc.compiler.compile import compile_model
+from gsqc.compiler.options import AdapterOptions, Bits, CompileOptions
 from gsqc.runtime.session import Session
 
 RATE = Fraction(1, 100)
@@ -24,7 +26,10 @@ RATE = Fraction(1, 100)
 
 def steps(session: Session, first: int, last: int) -> list[str]:
     """Digests of the steps first to last on fixed batches."""
-    return [session.step(random_sequences(session.bundle, n, 0), RATE).digest for n in range(first, last + 1)]
+    return [
+        session.step(random_sequences(session.bundle, n, 0), RATE).digest
+        for n in range(first, last + 1)
+    ]
 
 
 def test_numpy_and_compiled_code_agree(bundle: Path) -> None:
@@ -38,12 +43,20 @@ def test_numpy_and_compiled_code_agree(bundle: Path) -> None:
     [
         {"bits": Bits(4, 6, 6), "optimizer": "sgd"},
         {"bits": Bits(4, 5, 5), "base": "gse4"},
-        {"bits": Bits(8, 7, 8), "base": "gse8", "adapter": AdapterOptions(rank=33, alpha=5, linears=("v", "down"))},
+        {
+            "bits": Bits(8, 7, 8),
+            "base": "gse8",
+            "adapter": AdapterOptions(rank=33, alpha=5, linears=("v", "down")),
+        },
     ],
     ids=["4-6-6 sgd", "4-5-5 gse4", "8-7-8 gse8 some linears"],
 )
-def test_other_settings_agree(model_directory: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
-    options = CompileOptions(tmp_path / "b.gsqc", **{"adapter": AdapterOptions(4, 8), "sequence_length": 9, **changes})
+def test_other_settings_agree(
+    model_directory: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    options = CompileOptions(
+        tmp_path / "b.gsqc", **{"adapter": AdapterOptions(4, 8), "sequence_length": 9, **changes}
+    )
     compile_model(str(model_directory), options)
     assert run_check(options.output, ["numpy", "x86-64"], 2).equal
 
@@ -67,8 +80,15 @@ def test_recomputing_takes_less_memory_and_gives_the_same_bits(
 def test_small_weights_take_less_memory_and_give_the_same_bits(
     bundle: Path, model_directory: Path, tmp_path: Path
 ) -> None:
-    sizes: dict[str, Any] = {"sequence_length": 24, "batch": 2, "seed": 1, "adapter": AdapterOptions(4, 8)}
-    compile_model(str(model_directory), CompileOptions(tmp_path / "small.gsqc", weights="small", **sizes))
+    sizes: dict[str, Any] = {
+        "sequence_length": 24,
+        "batch": 2,
+        "seed": 1,
+        "adapter": AdapterOptions(4, 8),
+    }
+    compile_model(
+        str(model_directory), CompileOptions(tmp_path / "small.gsqc", weights="small", **sizes)
+    )
     fast, small = Session(bundle), Session(tmp_path / "small.gsqc")
     assert steps(fast, 1, 2) == steps(small, 1, 2)
     assert small.plan.peak_bytes < fast.plan.peak_bytes
@@ -79,7 +99,12 @@ def test_small_weights_take_less_memory_and_give_the_same_bits(
 
 def test_widths_need_not_be_multiples_of_a_group(tmp_path: Path) -> None:
     config = LlamaConfig(
-        hidden_size=48, intermediate_size=80, num_hidden_layers=1, num_attention_heads=2, head_dim=24, vocab_size=70
+        hidden_size=48,
+        intermediate_size=80,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        head_dim=24,
+        vocab_size=70,
     )
     torch.manual_seed(0)
     options = CompileOptions(tmp_path / "b.gsqc", adapter=AdapterOptions(4, 8), sequence_length=9)
@@ -106,12 +131,18 @@ def test_a_saved_run_goes_on_bit_for_bit_on_another_target(bundle: Path, tmp_pat
     assert first + steps(resumed, 3, 4) == whole
 
 
-def test_a_token_is_the_likeliest_of_the_captured_model(model_directory: Path, tmp_path: Path) -> None:
-    """Greedy, one token, 8-bit weights. Float may differ where two logits are close: the model's must be near its top.
+def test_a_token_is_the_likeliest_of_the_captured_model(
+    model_directory: Path, tmp_path: Path
+) -> None:
+    """Greedy, one token, 8-bit weights. Float may differ where two logits are close: the model's
+    must be near its top.
 
-    0.1 of the logits' standard deviation is ten times what 8 bits in each product and 64 columns leave.
+    0.1 of the logits' standard deviation is ten times what 8 bits in each product and 64 columns
+    leave.
     """
-    options = CompileOptions(tmp_path / "b.gsqc", bits=Bits(8, 8, 8), base="gse8", sequence_length=24)
+    options = CompileOptions(
+        tmp_path / "b.gsqc", bits=Bits(8, 8, 8), base="gse8", sequence_length=24
+    )
     compile_model(str(model_directory), options)
     model = LlamaForCausalLM.from_pretrained(model_directory)
     session = Session(options.output)
@@ -127,7 +158,9 @@ def test_generation_agrees_and_repeats(bundle: Path) -> None:
     numpy, compiled = Session(bundle, target="numpy"), Session(bundle)
     greedy = list(compiled.generate(prompt, 6))
     assert greedy == list(numpy.generate(prompt, 6))
-    sampled = [list(s.generate(prompt, 6, Fraction(1), seed=7)) for s in (compiled, compiled, numpy)]
+    sampled = [
+        list(s.generate(prompt, 6, Fraction(1), seed=7)) for s in (compiled, compiled, numpy)
+    ]
     assert sampled[0] == sampled[1] == sampled[2] != greedy
     assert len(list(compiled.generate(list(b"a prompt that is longer than the window"), 3))) == 3
 
@@ -136,7 +169,9 @@ def test_generation_ends_at_any_of_the_model_s_end_tokens(bundle: Path) -> None:
     session = Session(bundle)
     prompt = list(b"The rain in ")
     tokens = list(session.generate(prompt, 6))
-    session.bundle.manifest["model"] = session.bundle.manifest["model"] | {"eos_token_id": [-1, tokens[3]]}
+    session.bundle.manifest["model"] = session.bundle.manifest["model"] | {
+        "eos_token_id": [-1, tokens[3]]
+    }
     assert list(session.generate(prompt, 6)) == tokens[: tokens.index(tokens[3])]
 
 

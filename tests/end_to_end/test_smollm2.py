@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from gsqc.bundle import Bundle
-from gsqc.compiler import compile_model
-from gsqc.options import AdapterOptions, CompileOptions
-from gsqc.runtime.check import random_sequences, run_check
-from gsqc.runtime.data import load_data
+from gsqc.bundle.bundle import Bundle
+from gsqc.check.check import random_sequences, run_check
+from gsqc.compiler.compile import compile_model
+from gsqc.compiler.options import AdapterOptions, CompileOptions
+from gsqc.data import load_data
+from gsqc.data.tokenizer import Tokenizer
 from gsqc.runtime.session import Session
-from gsqc.runtime.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.slow
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -28,32 +28,48 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 @pytest.fixture(scope="module")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("smollm2") / "smol.gsqc"
-    compile_model("smollm2-135m", CompileOptions(output, base="gguf", adapter=AdapterOptions(16, 32), seed=1))
+    compile_model(
+        "smollm2-135m", CompileOptions(output, base="gguf", adapter=AdapterOptions(16, 32), seed=1)
+    )
     return output
 
 
 def test_numpy_and_compiled_code_agree(smollm2: Path) -> None:
-    assert Bundle.open(smollm2).manifest["base_kinds"]["model.layers.0.mlp.up_proj.weight"] == "q4_1"
+    assert (
+        Bundle.open(smollm2).manifest["base_kinds"]["model.layers.0.mlp.up_proj.weight"] == "q4_1"
+    )
     assert run_check(smollm2, ["numpy", "native"], 3).equal
 
 
 def test_memory_settings_do_not_change_the_bits(smollm2: Path, tmp_path: Path) -> None:
     """Small weights, with some blocks recomputed and some kept."""
-    options = CompileOptions(tmp_path / "s.gsqc", base="gguf", adapter=AdapterOptions(16, 32), seed=1)
+    options = CompileOptions(
+        tmp_path / "s.gsqc", base="gguf", adapter=AdapterOptions(16, 32), seed=1
+    )
     compile_model("smollm2-135m", replace(options, weights="small", recompute="auto"))
     sessions = Session(smollm2), Session(options.output)
-    forwards = [sum(name == "block_forward" for name, _ in s.plan.schedules["train"].calls) for s in sessions]
+    forwards = [
+        sum(name == "block_forward" for name, _ in s.plan.schedules["train"].calls)
+        for s in sessions
+    ]
     assert 30 < forwards[1] < forwards[0] == 59
-    digests = [[s.step(random_sequences(s.bundle, n, 0), Fraction(1, 1000)).digest for n in (1, 2)] for s in sessions]
+    digests = [
+        [s.step(random_sequences(s.bundle, n, 0), Fraction(1, 1000)).digest for n in (1, 2)]
+        for s in sessions
+    ]
     assert digests[0] == digests[1]
 
 
-@pytest.mark.skipif(not shutil.which("qemu-aarch64"), reason="needs apt-get install qemu-user gcc-aarch64-linux-gnu")
+@pytest.mark.skipif(
+    not shutil.which("qemu-aarch64"), reason="needs apt-get install qemu-user gcc-aarch64-linux-gnu"
+)
 def test_three_steps_on_another_architecture(tmp_path: Path) -> None:
     """Short sequences: an emulator is slow. In processes of their own, as a user starts them."""
     gsqc = [sys.executable, "-m", "gsqc"]
     bundle = str(tmp_path / "smol.gsqc")
-    subprocess.run([*gsqc, "compile", "smollm2-135m", "--seq", "32", "--seed", "1", "-o", bundle], check=True)
+    subprocess.run(
+        [*gsqc, "compile", "smollm2-135m", "--seq", "32", "--seed", "1", "-o", bundle], check=True
+    )
     command = [*gsqc, "check", bundle, "--on", "numpy,native,aarch64", "--steps", "3", "--json"]
     result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     print(json.dumps(result["targets"], indent=1))
@@ -71,7 +87,8 @@ def test_training_lowers_held_out_loss(smollm2: Path) -> None:
     session = Session(smollm2)
     tokenizer = Tokenizer(session.bundle)
     train, heldout = (
-        load_data(EXAMPLES / f"devils-dictionary-{p}.jsonl", tokenizer, 128) for p in ("train", "heldout")
+        load_data(EXAMPLES / f"devils-dictionary-{p}.jsonl", tokenizer, 128)
+        for p in ("train", "heldout")
     )
     before = session.evaluate(heldout.sequences[:40]).loss
     batches = train.batches(1, 1)

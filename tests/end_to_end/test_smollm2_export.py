@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """SmolLM2-135M fine-tuned, in peft, transformers, llama.cpp and onnxruntime.
 
-AGREEMENT: each of 60 branches into the residual stream (30 blocks of two) is about 1 % off, from rounding operands to
-8 bits (see test_export.py), and √60 · 1 % = 8 % of the logits. Without the adapter it is 30 % and more.
+AGREEMENT: each of 60 branches into the residual stream (30 blocks of two) is about 1 % off, from
+rounding operands to 8 bits (see test_export.py), and √60 · 1 % = 8 % of the logits. Without the
+adapter it is 30 % and more.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ import xllamacpp
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gsqc.cli.main import main
-from gsqc.compiler import compile_model
+from gsqc.compiler.compile import compile_model
+from gsqc.compiler.options import AdapterOptions, CompileOptions
+from gsqc.data import load_data
+from gsqc.data.tokenizer import Tokenizer
 from gsqc.models.catalogue import find_model
-from gsqc.options import AdapterOptions, CompileOptions
-from gsqc.runtime.data import load_data
 from gsqc.runtime.session import Session
-from gsqc.runtime.tokenizer import Tokenizer
-from tests.exchange.float_model import distance, model_logits, session_logits, with_adapter
+from tests.export.float_model import distance, model_logits, session_logits, with_adapter
 
 pytestmark = pytest.mark.slow
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -36,10 +37,14 @@ AGREEMENT = 0.12
 class Run:
     def __init__(self, folder: Path) -> None:
         self.folder, self.bundle, self.run = folder, folder / "smol.gsqc", folder / "run"
-        options = CompileOptions(self.bundle, base="gguf", adapter=AdapterOptions(16, 32), sequence_length=64, seed=1)
+        options = CompileOptions(
+            self.bundle, base="gguf", adapter=AdapterOptions(16, 32), sequence_length=64, seed=1
+        )
         compile_model("smollm2-135m", options)
         session = Session(self.bundle, self.run)
-        batches = load_data(EXAMPLES / "devils-dictionary-train.jsonl", Tokenizer(session.bundle), 64).batches(1, 1)
+        batches = load_data(
+            EXAMPLES / "devils-dictionary-train.jsonl", Tokenizer(session.bundle), 64
+        ).batches(1, 1)
         for _ in range(25):
             session.step(next(batches), Fraction(1, 1000))
         session.save()
@@ -57,7 +62,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def base_model() -> Any:
     file = find_model("smollm2-135m")
-    return AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32").eval()
+    return AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype="float32"
+    ).eval()
 
 
 def test_peft_and_transformers_compute_what_the_session_computes(run: Run) -> None:
@@ -74,7 +81,9 @@ def test_peft_and_transformers_compute_what_the_session_computes(run: Run) -> No
 
 def test_onnxruntime_computes_what_the_session_computes(run: Run) -> None:
     run.export("--onnx", str(run.folder / "m.onnx"))
-    logits = onnxruntime.InferenceSession(run.folder / "m.onnx").run(None, {"input_ids": np.array([run.tokens])})[0]
+    logits = onnxruntime.InferenceSession(run.folder / "m.onnx").run(
+        None, {"input_ids": np.array([run.tokens])}
+    )[0]
     assert distance(run.logits, logits[0]) < AGREEMENT
 
 
@@ -100,8 +109,12 @@ def test_llama_cpp_computes_what_the_session_computes(run: Run) -> None:
     base = find_model("smollm2-135m")
 
     def away(theirs: dict[int, float]) -> float:
-        """RMS of the differences of the ten likeliest tokens' log probabilities, over the RMS of all logits."""
-        return float(np.sqrt(np.mean([(ours[token] - p) ** 2 for token, p in theirs.items()])) / last.std())
+        """RMS of the differences of the ten likeliest tokens' log probabilities, over the RMS of
+        all logits.
+        """
+        return float(
+            np.sqrt(np.mean([(ours[token] - p) ** 2 for token, p in theirs.items()])) / last.std()
+        )
 
     assert away(llama_cpp(base, adapter)) < AGREEMENT
     assert away(llama_cpp(merged)) < AGREEMENT

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The digest matrix: every target that runs here, emulated ones included, equals numpy; a fault is found and named."""
+"""The digest matrix: every target that runs here, emulated ones included, equals numpy; a fault is
+found and named.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gsqc.bundle import Bundle, machine_cpu_flags
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.machine import machine_cpu_flags
+from gsqc.bundle.plan import Plan
+from gsqc.check.check import run_check
 from gsqc.cli.main import main
-from gsqc.compiler import compile_model
+from gsqc.compiler.compile import compile_model
+from gsqc.compiler.options import AdapterOptions, Bits, CompileOptions
 from gsqc.errors import TargetError
-from gsqc.options import AdapterOptions, Bits, CompileOptions
-from gsqc.plan import Plan
 from gsqc.runtime import session
-from gsqc.runtime.check import run_check
-from gsqc.runtime.executor import Call, Functions, Program
 from gsqc.runtime.session import Session
 from gsqc.targets import checked
+from gsqc.targets.interface import Call, Functions, Program
 from gsqc.targets.kernels import Kernel, plan_kernels
 from gsqc.targets.llvm import bundle_code
 from gsqc.targets.llvm.cpu import CPU_TARGETS
@@ -54,8 +57,12 @@ def targets_here() -> list[str]:
 )
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.slow
-def test_the_matrix(model_directory: Path, tmp_path: Path, changes: dict[str, Any], threads: int) -> None:
-    options = CompileOptions(tmp_path / "b.gsqc", adapter=AdapterOptions(4, 8), sequence_length=24, **changes)
+def test_the_matrix(
+    model_directory: Path, tmp_path: Path, changes: dict[str, Any], threads: int
+) -> None:
+    options = CompileOptions(
+        tmp_path / "b.gsqc", adapter=AdapterOptions(4, 8), sequence_length=24, **changes
+    )
     compile_model(str(model_directory), options)
     result = run_check(options.output, targets_here(), STEPS, threads=threads)
     assert result.equal, result
@@ -66,13 +73,25 @@ def test_the_matrix(model_directory: Path, tmp_path: Path, changes: dict[str, An
 def test_check_compiles_what_the_bundle_lacks(bundle: Path) -> None:
     """In a process of its own, as a user starts it."""
     on = "numpy,native,x86-64-v2,aarch64"
-    command = [sys.executable, "-c", "from gsqc.cli.main import run; run()", "check", str(bundle), "--on", on]
-    done = subprocess.run([*command, "--steps", "2", "--json"], capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-c",
+        "from gsqc.cli.main import run; run()",
+        "check",
+        str(bundle),
+        "--on",
+        on,
+    ]
+    done = subprocess.run(
+        [*command, "--steps", "2", "--json"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["equal"] is True
     assert list(result["targets"]) == on.split(",")
-    assert {tuple(digests) for digests in result["targets"].values()} == {tuple(result["targets"]["numpy"])}
+    assert {tuple(digests) for digests in result["targets"].values()} == {
+        tuple(result["targets"]["numpy"])
+    }
 
 
 def test_a_missing_emulator_is_not_equality(
@@ -80,7 +99,10 @@ def test_a_missing_emulator_is_not_equality(
 ) -> None:
     monkeypatch.setattr(checked.shutil, "which", lambda _: None)
     assert main(["check", str(bundle), "--on", "numpy,aarch64", "--steps", "1"]) == 1
-    assert "aarch64      not run: aarch64 code needs a aarch64 machine or its emulator" in capsys.readouterr().out
+    assert (
+        "aarch64      not run: aarch64 code needs a aarch64 machine or its emulator"
+        in capsys.readouterr().out
+    )
 
 
 class _Faulty:
@@ -107,12 +129,18 @@ def test_a_fault_is_traced_to_its_operator(bundle: Path, monkeypatch: pytest.Mon
     faulty = next(name for name in called if plan.kernels[name].op == "silu_gate")
     load = session.load_kernels
     monkeypatch.setattr(
-        session, "load_kernels", lambda b, p, t: load(b, p, t) if t == "numpy" else _Faulty(load(b, p, t), faulty)
+        session,
+        "load_kernels",
+        lambda b, p, t: load(b, p, t) if t == "numpy" else _Faulty(load(b, p, t), faulty),
     )
     difference = run_check(bundle, ["numpy", "native"], 2).first_difference
     assert difference is not None
     operator = difference["operator"]
-    assert (operator["kernel"], operator["op"], operator["function"]) == (faulty, "silu_gate", "block_forward")
+    assert (operator["kernel"], operator["op"], operator["function"]) == (
+        faulty,
+        "silu_gate",
+        "block_forward",
+    )
     assert operator["tensor"] == "result 0"
     assert int(np.ravel_multi_index(operator["index"], operator["shape"])) == 5
     assert operator["values"]["numpy"] == operator["values"]["native"] ^ FAULT
@@ -123,7 +151,9 @@ def test_a_fault_is_traced_to_its_operator(bundle: Path, monkeypatch: pytest.Mon
 def test_a_fault_of_an_emulated_target_is_traced_to_its_operator(
     op: str, step: int, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One wrong constant in the aarch64 code. The decay of Adam's moment has nothing to decay before step 2."""
+    """One wrong constant in the aarch64 code. The decay of Adam's moment has nothing to decay
+    before step 2.
+    """
     plan = Bundle.open(bundle).plan
     faulty, kernel = next((name, k) for name, k in plan.kernels.items() if k.op == op)
     beta = kernel.attributes.get("beta1")
@@ -152,7 +182,9 @@ def test_a_bundle_for_another_machine_says_how_to_run_it(
 ) -> None:
     if not shutil.which(CPU_TARGETS["aarch64"].compiler[0]):
         pytest.skip(MISSING_QEMU)
-    options = CompileOptions(tmp_path / "arm.gsqc", target="aarch64", adapter=AdapterOptions(4, 8), sequence_length=9)
+    options = CompileOptions(
+        tmp_path / "arm.gsqc", target="aarch64", adapter=AdapterOptions(4, 8), sequence_length=9
+    )
     compile_model(str(model_directory), options)
     opened = Bundle.open(options.output, check_machine=False)
     assert "bin/gsqc-step" in opened.files

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of the real step: micro-batches, clipping, and any number of interruptions give the bits of one plain run."""
+"""Runs of the real step: micro-batches, clipping, and any number of interruptions give the bits of
+one plain run.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,19 @@ from typing import Any
 import pytest
 
 from gsqc.cli.main import main
-from gsqc.runtime.callbacks import End
-from gsqc.runtime.data import DataOptions
-from gsqc.runtime.open_run import open_run
-from gsqc.runtime.train_options import TrainOptions
+from gsqc.data import DataOptions
+from gsqc.training.callbacks import End
+from gsqc.training.open_run import open_run
+from gsqc.training.options import TrainOptions
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eleven records, so that steps of eight cross the end of an epoch."""
     file = tmp_path_factory.mktemp("data") / "notes.jsonl"
-    file.write_text("".join(f'{{"prompt": "ab{k}", "completion": "cd{k * k}"}}\n' for k in range(11)))
+    file.write_text(
+        "".join(f'{{"prompt": "ab{k}", "completion": "cd{k * k}"}}\n' for k in range(11))
+    )
     return file
 
 
@@ -41,13 +45,17 @@ def test_any_split_into_micro_batches_gives_the_same_bits(
     digests = {}
     for batch in (1, 2, 4, 8):
         split = ["--batch", str(batch), "--accumulate", str(8 // batch)]
-        digests[batch] = [e["digest"] for e in train(bundle, data, tmp_path / str(batch), *split, *clip)]
+        digests[batch] = [
+            e["digest"] for e in train(bundle, data, tmp_path / str(batch), *split, *clip)
+        ]
     assert digests[1] == digests[2] == digests[4] == digests[8]
     seven = train(bundle, data, tmp_path / "7", "--batch", "7", *clip)
     assert seven[0]["digest"] != digests[8][0]
 
 
-def test_clipping_changes_a_step_only_where_the_norm_is_larger(bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_clipping_changes_a_step_only_where_the_norm_is_larger(
+    bundle: Path, data: Path, tmp_path: Path
+) -> None:
     plain = train(bundle, data, tmp_path / "plain")
     wide = train(bundle, data, tmp_path / "wide", "--clip", "1000")
     assert [e["digest"] for e in wide] == [e["digest"] for e in plain]
@@ -57,7 +65,9 @@ def test_clipping_changes_a_step_only_where_the_norm_is_larger(bundle: Path, dat
     assert narrow[0]["digest"] != plain[0]["digest"]
 
 
-OPTIONS = TrainOptions(9, "1e-2", "cosine", 2, clip="0.5", batch=2, accumulate=2, save_every=4, eval_every=3)
+OPTIONS = TrainOptions(
+    9, "1e-2", "cosine", 2, clip="0.5", batch=2, accumulate=2, save_every=4, eval_every=3
+)
 
 
 class Killed(BaseException):
@@ -65,7 +75,9 @@ class Killed(BaseException):
 
 
 def run_until(bundle: Path, data: Path, path: Path, stop: int, how: str) -> list[dict[str, Any]]:
-    """Train until a step, or the end (stop 0): by a signal, a signal in the next evaluation, or a kill; the log."""
+    """Train until a step, or the end (stop 0): by a signal, a signal in the next evaluation, or a
+    kill; the log.
+    """
     with open_run(bundle, DataOptions((data,), validation=str(data)), path, OPTIONS) as trainer:
 
         def interrupt(*_: Any) -> None:
@@ -81,7 +93,11 @@ def run_until(bundle: Path, data: Path, path: Path, stop: int, how: str) -> list
         if how == "kill":
             trainer.session.step = step  # type: ignore[method-assign]
         else:
-            setattr(trainer.callbacks, {"signal": "on_step", "evaluation": "on_evaluating"}[how], interrupt)
+            setattr(
+                trainer.callbacks,
+                {"signal": "on_step", "evaluation": "on_evaluating"}[how],
+                interrupt,
+            )
         try:
             end = trainer.run()
             assert end is (End.SIGNAL if stop else End.DONE)
@@ -92,20 +108,27 @@ def run_until(bundle: Path, data: Path, path: Path, stop: int, how: str) -> list
 
 def stripped(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Without what depends on the machine's speed."""
-    return [{k: v for k, v in e.items() if k not in ("tokens_per_second", "peak_rss_bytes")} for e in entries]
+    return [
+        {k: v for k, v in e.items() if k not in ("tokens_per_second", "peak_rss_bytes")}
+        for e in entries
+    ]
 
 
 def test_interrupted_five_times_is_uninterrupted(bundle: Path, data: Path, tmp_path: Path) -> None:
     """At random steps; the state, the best state and the log end the same."""
     rng = random.Random(20261124)
     expected = run_until(bundle, data, tmp_path / "whole", 0, "signal")
-    assert sum("validation_loss" in e for e in expected) == 4, "before the first step, and every third"
+    assert sum("validation_loss" in e for e in expected) == 4, (
+        "before the first step, and every third"
+    )
     run = tmp_path / "run"
     stops = sorted(rng.sample(range(1, OPTIONS.steps), 5))
     for stop, how in zip(stops, ("kill", "signal", "evaluation", "kill", "signal"), strict=True):
         run_until(bundle, data, run, stop, how)
     entries = run_until(bundle, data, run, 0, "signal")
     assert stripped(entries) == stripped(expected)
-    assert stripped([json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]) == stripped(expected)
+    assert stripped(
+        [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    ) == stripped(expected)
     for name in ("state.safetensors", "best.safetensors"):
         assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Codes against the formats they stand for: a float NF4, ggml's dequantisation, and rounding to a shared exponent."""
+"""Codes against the formats they stand for: a float NF4, ggml's dequantisation, and rounding to a
+shared exponent.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ import pytest
 
 from gsqc.errors import ModelError, OptionError
 from gsqc.models.codes import ENCODERS, GGUF_READERS, Codes, base_codes, norm_codes
-from gsqc.ops.dequantise import NF4_LEVELS
-from gsqc.ops.registry import OPS, evaluate
+from gsqc.numerics.ops.dequantise import NF4_LEVELS
+from gsqc.numerics.ops.registry import OPS, evaluate
 
 
 def weights(rows: int, columns: int, seed: int = 0) -> np.ndarray:
@@ -32,7 +34,9 @@ def test_nf4_is_the_nearest_level(columns: int, block: int) -> None:
     nearest = np.abs((padded / np.where(scale > 0, scale, 1))[..., None] - levels).argmin(-1)
     expected = (levels[nearest] * scale).reshape(20, -1)[:, :columns]
     got = codes.float32()
-    error = np.abs(got - expected) / np.maximum(np.repeat(scale[..., 0], block, 1)[:, :columns], 1e-30)
+    error = np.abs(got - expected) / np.maximum(
+        np.repeat(scale[..., 0], block, 1)[:, :columns], 1e-30
+    )
     assert (error > 5e-5).mean() < 1e-3  # a number between two levels may go to the other one
     assert np.abs(got - w).max() <= (0.16 * np.repeat(scale[..., 0], block, 1)[:, :columns]).max()
 
@@ -77,7 +81,9 @@ def test_q4_1_of_any_scales() -> None:
     nibbles = np.concatenate([raw[..., 4:] & 15, raw[..., 4:] >> 4], -1)
     expected = (nibbles * halves[..., :1] + halves[..., 1:]).reshape(40, -1)
     row = evaluate(
-        OPS["dequantise_q4_1"], list(GGUF_READERS["q4_1"](raw.reshape(40, -1)).arrays.values()), {"columns": 96}
+        OPS["dequantise_q4_1"],
+        list(GGUF_READERS["q4_1"](raw.reshape(40, -1)).arrays.values()),
+        {"columns": 96},
     )
     error = np.abs(np.ldexp(row.m.astype(np.float64), row.e) - expected)
     assert (error <= np.abs(expected).max(1, keepdims=True) * 2**-28).all()
@@ -87,7 +93,9 @@ def test_subnormal_and_negative_scales_are_exact() -> None:
     raw = np.zeros((1, 34), np.uint8)
     raw[0, :2] = np.frombuffer(np.float16(-3 * 2.0**-24).tobytes(), np.uint8)
     raw[0, 2:] = np.arange(-16, 16, dtype=np.int8).view(np.uint8)
-    np.testing.assert_array_equal(GGUF_READERS["q8_0"](raw).float32()[0], np.arange(-16, 16) * (-3 * 2.0**-24))
+    np.testing.assert_array_equal(
+        GGUF_READERS["q8_0"](raw).float32()[0], np.arange(-16, 16) * (-3 * 2.0**-24)
+    )
 
 
 @pytest.mark.parametrize(("kind", "bits"), [("nf4", 4.375), ("gse4", 4.25), ("gse8", 8.25)])
@@ -105,7 +113,9 @@ class _Weights:
 
 def test_base_codes_choose_by_kind() -> None:
     kinds = {kind: base_codes(_Weights(), "w", kind) for kind in ("nf4", "gse8", "q8_0")}
-    assert all(isinstance(c, Codes) and c.kind == kind and c.shape == (4, 64) for kind, c in kinds.items())
+    assert all(
+        isinstance(c, Codes) and c.kind == kind and c.shape == (4, 64) for kind, c in kinds.items()
+    )
     with pytest.raises(OptionError):
         base_codes(_Weights(), "w", "q2_k")
 

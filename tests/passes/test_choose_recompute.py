@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recompute auto: as many blocks kept as the memory allows, and the digests of every choice are equal."""
+"""Recompute auto: as many blocks kept as the memory allows, and the digests of every choice are
+equal.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from gsqc.bundle.plan import Plan, SchedulePlan, TensorPlan
 from gsqc.passes.choose_recompute import SLACK, choose_recompute
-from gsqc.plan import Plan, SchedulePlan, TensorPlan
 
 LAYERS = 8
 OTHER = 4000

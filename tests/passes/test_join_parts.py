@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from gsqc.formats import Row, Spec
-from gsqc.graph import Function, add_placeholder, shape_of
+from gsqc.graph.function import Function, add_placeholder, shape_of
+from gsqc.numerics.formats import Row, Spec
 from gsqc.passes.join_parts import MOST_PARTS, join_parts
 
 

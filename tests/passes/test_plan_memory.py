@@ -11,7 +11,9 @@ lifetime = st.tuples(st.integers(1, 5000), st.integers(0, 20), st.integers(0, 20
 
 @given(st.lists(lifetime, max_size=30))
 def test_tensors_that_live_together_do_not_overlap(entries: list[tuple[int, int, int]]) -> None:
-    tensors = [Lifetime(f"t{k}", size, min(a, b), max(a, b)) for k, (size, a, b) in enumerate(entries)]
+    tensors = [
+        Lifetime(f"t{k}", size, min(a, b), max(a, b)) for k, (size, a, b) in enumerate(entries)
+    ]
     offsets, total = plan_memory(tensors)
     for k, x in enumerate(tensors):
         assert offsets[x.name] % 64 == 0
@@ -19,7 +21,8 @@ def test_tensors_that_live_together_do_not_overlap(entries: list[tuple[int, int,
         for y in tensors[k + 1 :]:
             apart = x.last < y.first or y.last < x.first
             disjoint = (
-                offsets[x.name] + x.size_bytes <= offsets[y.name] or offsets[y.name] + y.size_bytes <= offsets[x.name]
+                offsets[x.name] + x.size_bytes <= offsets[y.name]
+                or offsets[y.name] + y.size_bytes <= offsets[x.name]
             )
             assert apart or disjoint
 

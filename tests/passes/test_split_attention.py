@@ -8,15 +8,15 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from gsqc.graph import Function, is_call, shape_of
-from gsqc.ops.layout import join_leading
-from gsqc.ops.softmax import softmax, softmax_grad
-from gsqc.optim import OPTIMIZERS
+from gsqc.graph.function import Function, is_call, shape_of
+from gsqc.numerics.ops.layout import join_leading
+from gsqc.numerics.ops.softmax import softmax, softmax_grad
+from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.passes import split_attention
 from gsqc.runtime.executor import Executor
-from gsqc.runtime.programs import program_plan
 from gsqc.targets.arm_npu.program_kernels import NUMPY_PROGRAMS, load_program_kernels
-from tests.passes.test_pipeline import open_executor
+from gsqc.targets.programs import program_plan
+from tests.compiler.test_pipeline import open_executor
 from tests.toy import Sizes, Toy, build_toy
 
 SIZES = Sizes(tokens=40, layers=1, heads=8, kv_heads=4)
@@ -36,7 +36,9 @@ def step(built: Toy) -> dict[str, np.ndarray]:
 
 def run_step(executor: Executor) -> dict[str, np.ndarray]:
     weight = int(executor.tensors["weights"].sum())
-    for name, value in OPTIMIZERS["adamw"].step_inputs(Fraction(1, 200), Fraction(0), 1, weight).items():
+    for name, value in (
+        OPTIMIZERS["adamw"].step_inputs(Fraction(1, 200), Fraction(0), 1, weight).items()
+    ):
         executor.tensors[name][0] = value
     executor.run("train")
     return {name: executor.tensors[name] for name in [*executor.plan.buffers["state"], "loss"]}
@@ -62,7 +64,11 @@ def test_no_part_of_the_scores_is_kept_for_backward(monkeypatch: pytest.MonkeyPa
     assert "saved_softmax.m" in whole.functions["block_forward"].ports
     for name in ("block_forward", "block_backward"):
         tensors = {**parts.functions[name].ports, **parts.functions[name].scratch}
-        largest = max(t.size_bytes for n, t in tensors.items() if n.startswith(("saved", "softmax", "gse_matmul")))
+        largest = max(
+            t.size_bytes
+            for n, t in tensors.items()
+            if n.startswith(("saved", "softmax", "gse_matmul"))
+        )
         assert largest < 2 * HEAD_BYTES
     assert parts.schedules["train"].activation_bytes < whole.schedules["train"].activation_bytes
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gsqc.bundle import Bundle
+from gsqc.bundle.bundle import Bundle
 from gsqc.cli.main import main
 from gsqc.errors import RunError
 from gsqc.report.charts import Line, heat_map, line_chart, smooth, thin, ticks
@@ -24,12 +24,21 @@ HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>\x1b[2J&lt;'
 
 
 def entry(step: int, **more: Any) -> dict[str, Any]:
-    return {"step": step, "loss": 4.0 / step, "tokens": 10, "tokens_per_second": 5.0, "digest": f"{step:064x}", **more}
+    return {
+        "step": step,
+        "loss": 4.0 / step,
+        "tokens": 10,
+        "tokens_per_second": 5.0,
+        "digest": f"{step:064x}",
+        **more,
+    }
 
 
 def write_run(path: Path, lines: list[Any], config: Any = None) -> Path:
     path.mkdir(parents=True)
-    (path / "log.jsonl").write_text("".join(x if isinstance(x, str) else json.dumps(x) + "\n" for x in lines))
+    (path / "log.jsonl").write_text(
+        "".join(x if isinstance(x, str) else json.dumps(x) + "\n" for x in lines)
+    )
     if config is not None:
         (path / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
     return path
@@ -67,14 +76,20 @@ def check_page(html: str) -> Tags:
     """No script, no request, no handler."""
     tags = Tags(html)
     assert not {"script", "img", "link", "iframe", "a", "object", "embed"} & set(tags.names)
-    assert not {name for name, _ in tags.attributes if name.startswith("on") or name in ("src", "href")}
+    assert not {
+        name for name, _ in tags.attributes if name.startswith("on") or name in ("src", "href")
+    }
     assert "http" not in html.replace("http-equiv", "")
     assert "\x1b" not in html
     return tags
 
 
 def test_what_a_page_shows(tmp_path: Path) -> None:
-    lines = [{"step": 0, "validation_loss": 4.5}, entry(1), entry(2, validation_loss=3.5, learning_rate=1e-3)]
+    lines = [
+        {"step": 0, "validation_loss": 4.5},
+        entry(1),
+        entry(2, validation_loss=3.5, learning_rate=1e-3),
+    ]
     run = read_run(write_run(tmp_path / "notes", lines, {"lr": "1e-3"}))
     assert (run.steps, run.digest, run.tokens, run.seconds) == (2, f"{2:064x}", 20, 4)
     measured = Measured(
@@ -103,7 +118,9 @@ def test_what_a_page_shows(tmp_path: Path) -> None:
 def test_nothing_becomes_markup(tmp_path: Path) -> None:
     lines = [entry(1, digest=HOSTILE), entry(2, loss=HOSTILE), {"step": 3, HOSTILE: 1, "loss": 1.0}]
     path = write_run(
-        tmp_path / "x<script>y", lines, {HOSTILE: HOSTILE, "bundle_path": HOSTILE, "lr": {HOSTILE: [HOSTILE]}}
+        tmp_path / "x<script>y",
+        lines,
+        {HOSTILE: HOSTILE, "bundle_path": HOSTILE, "lr": {HOSTILE: [HOSTILE]}},
     )
     run = read_run(path)
     measured = Measured(
@@ -119,9 +136,23 @@ def test_nothing_becomes_markup(tmp_path: Path) -> None:
 
 
 def test_lines_that_are_no_steps_are_left_out(tmp_path: Path) -> None:
-    bad = ["no json\n", "[]\n", '{"step": "1"}\n', '{"step": -1}\n', '{"step": true}\n', "[" * 100_000 + "\n", "\xff\n"]
-    odd = ['{"step": 5, "loss": NaN, "tokens": 1e999, "learning_rate": true, "peak_rss_bytes": ' + "9" * 400 + "}\n"]
-    run = read_run(write_run(tmp_path / "run", [entry(4), *bad, *odd, entry(4, loss=0.5)], "[" * 100_000))
+    bad = [
+        "no json\n",
+        "[]\n",
+        '{"step": "1"}\n',
+        '{"step": -1}\n',
+        '{"step": true}\n',
+        "[" * 100_000 + "\n",
+        "\xff\n",
+    ]
+    odd = [
+        '{"step": 5, "loss": NaN, "tokens": 1e999, "learning_rate": true, "peak_rss_bytes": '
+        + "9" * 400
+        + "}\n"
+    ]
+    run = read_run(
+        write_run(tmp_path / "run", [entry(4), *bad, *odd, entry(4, loss=0.5)], "[" * 100_000)
+    )
     assert [e.step for e in run.entries] == [4, 5]
     assert run.series("loss") == ([4], [0.5])
     assert run.entries[1].numbers == {}
@@ -132,7 +163,11 @@ def test_lines_that_are_no_steps_are_left_out(tmp_path: Path) -> None:
 def test_runs_that_cannot_be_shown(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     write_run(tmp_path / "nothing", ["{}\n"])
-    for name, text in (("absent", "no run directory"), ("empty", "has no log"), ("nothing", "no line of")):
+    for name, text in (
+        ("absent", "no run directory"),
+        ("empty", "has no log"),
+        ("nothing", "no line of"),
+    ):
         with pytest.raises(RunError, match=text):
             read_run(tmp_path / name)
 
@@ -151,7 +186,10 @@ def test_curves_stay_inside_and_short() -> None:
 
 
 def test_runs_are_told_apart(tmp_path: Path) -> None:
-    paths = [write_run(tmp_path / p, [entry(1)], {"lr": lr, "seed": 1}) for p, lr in (("a/run", "1"), ("b/run", "2"))]
+    paths = [
+        write_run(tmp_path / p, [entry(1)], {"lr": lr, "seed": 1})
+        for p, lr in (("a/run", "1"), ("b/run", "2"))
+    ]
     runs = [read_run(p) for p in paths]
     assert run_names(runs) == ["a/run", "b/run"]
     assert differences(runs) == [["lr", "1", "2"]]

@@ -10,13 +10,24 @@ from pathlib import Path
 import pytest
 
 from gsqc.cli.main import main
-from gsqc.compiler import compile_model
-from gsqc.options import AdapterOptions, CompileOptions
+from gsqc.compiler.compile import compile_model
+from gsqc.compiler.options import AdapterOptions, CompileOptions
 from gsqc.targets.llvm.sources import FOLDER
-from tests.capture.tiny import tiny_llama
+from tests.models.capture.tiny import tiny_llama
 from tests.runtime.small_bundle import END, VOCABULARY, byte_tokenizer
 
-RATE = ["--lr", "1e-2", "--warmup", "3", "--schedule", "linear", "--weight-decay", "0.01", "--seed", "5"]
+RATE = [
+    "--lr",
+    "1e-2",
+    "--warmup",
+    "3",
+    "--schedule",
+    "linear",
+    "--weight-decay",
+    "0.01",
+    "--seed",
+    "5",
+]
 STEPS = 10
 
 
@@ -32,7 +43,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("bundle") / "tiny.gsqc"
     adapter = AdapterOptions(rank=4, alpha=8)
-    compile_model(str(model), CompileOptions(output, adapter=adapter, sequence_length=24, batch=2, runner=True))
+    compile_model(
+        str(model),
+        CompileOptions(output, adapter=adapter, sequence_length=24, batch=2, runner=True),
+    )
     return output
 
 
@@ -40,14 +54,31 @@ def bundle(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Seven records: batches of two cross the end of an epoch."""
     file = tmp_path_factory.mktemp("data") / "notes.jsonl"
-    file.write_text("".join(f'{{"prompt": "ab{k}", "completion": "cd{k * k}"}}\n' for k in range(7)))
+    file.write_text(
+        "".join(f'{{"prompt": "ab{k}", "completion": "cd{k * k}"}}\n' for k in range(7))
+    )
     return file
 
 
 @pytest.fixture(scope="session")
 def tokens(bundle: Path, data: Path) -> Path:
     file = data.with_name("batches.safetensors")
-    assert main(["tokens", str(bundle), "--data", str(data), "--steps", str(STEPS), *RATE, "-o", str(file)]) == 0
+    assert (
+        main(
+            [
+                "tokens",
+                str(bundle),
+                "--data",
+                str(data),
+                "--steps",
+                str(STEPS),
+                *RATE,
+                "-o",
+                str(file),
+            ]
+        )
+        == 0
+    )
     return file
 
 

@@ -45,22 +45,43 @@ def first(table: dict[str, Any]) -> Any:
 
 
 CASES: dict[str, tuple[Change, str]] = {
-    "truncated": (lambda r, m: (r / BASE).write_bytes((r / BASE).read_bytes()[:-9]) and None, "its hash differs"),
+    "truncated": (
+        lambda r, m: (r / BASE).write_bytes((r / BASE).read_bytes()[:-9]) and None,
+        "its hash differs",
+    ),
     "wrong hash": (lambda r, m: m["files"][CODE].update(sha256="0" * 64), "its hash differs"),
-    "truncated, right hash": (lambda r, m: rewrite(r, m, BASE, (r / BASE).read_bytes()[:-9]), "leaves the file"),
+    "truncated, right hash": (
+        lambda r, m: rewrite(r, m, BASE, (r / BASE).read_bytes()[:-9]),
+        "leaves the file",
+    ),
     "empty code": (lambda r, m: rewrite(r, m, CODE, b""), "cannot load"),
     "wrong shape": (header(lambda e: e.update(shape=[3, 5])), "leaves the file"),
-    "offset outside": (header(lambda e: e.update(data_offsets=[2**40, 2**40 + 4])), "leaves the file"),
+    "offset outside": (
+        header(lambda e: e.update(data_offsets=[2**40, 2**40 + 4])),
+        "leaves the file",
+    ),
     "huge shape": (header(lambda e: e.update(shape=[2**62, 2**62])), "leaves the file"),
     "negative shape": (header(lambda e: e.update(shape=[-1, -4])), "no valid number"),
-    "huge tensor": (lambda r, m: first(m["plan"]["buffers"]["prepared"]).__setitem__(1, 2**60), "malformed"),
-    "huge arena": (lambda r, m: first(m["plan"]["schedules"]).update(activation_bytes=2**39), "memory"),
+    "huge tensor": (
+        lambda r, m: first(m["plan"]["buffers"]["prepared"]).__setitem__(1, 2**60),
+        "malformed",
+    ),
+    "huge arena": (
+        lambda r, m: first(m["plan"]["schedules"]).update(activation_bytes=2**39),
+        "memory",
+    ),
     "huge header": (lambda r, m: rewrite(r, m, STATE, b"\xff" * 64), "header is longer"),
-    "base too small": (lambda r, m: first(m["plan"]["buffers"]["base"]).__setitem__(1, 10**6), "should have"),
+    "base too small": (
+        lambda r, m: first(m["plan"]["buffers"]["base"]).__setitem__(1, 10**6),
+        "should have",
+    ),
     "no train": (lambda r, m: m["plan"]["schedules"].pop("train"), "no schedule train"),
     "no loss": (lambda r, m: m["plan"]["buffers"]["output"].pop("loss"), "malformed"),
     "no base": (lambda r, m: m["files"].pop(BASE), f"has no {BASE}"),
-    "another architecture": (lambda r, m: m["target"].update(triple="riscv64-linux-gnu"), "riscv64"),
+    "another architecture": (
+        lambda r, m: m["target"].update(triple="riscv64-linux-gnu"),
+        "riscv64",
+    ),
     "another CPU": (lambda r, m: m["target"].update(cpu_features=["warp-drive"]), "warp-drive"),
     "kernel of another shape": (
         lambda r, m: first(m["plan"]["kernels"])["inputs"][0][2][0].__setitem__(0, [1]),

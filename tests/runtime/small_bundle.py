@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle without compiled code, and a session that steps it: what runs above the kernels is tested with them."""
+"""A bundle without compiled code, and a session that steps it: what runs above the kernels is
+tested with them.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,11 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from gsqc.bundle import Bundle, BundleWriter
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.plan import TensorPlan
+from gsqc.bundle.writer import BundleWriter
+from gsqc.data import TokenSequence
 from gsqc.errors import DataError
-from gsqc.plan import TensorPlan
-from gsqc.runtime.data import TokenSequence
 from gsqc.runtime.results import EvaluationResult, StepResult
 from gsqc.runtime.store import BEST, RunStore
 from gsqc.runtime.store import STATE as STATE_FILE
@@ -25,7 +28,10 @@ from gsqc.runtime.store import STATE as STATE_FILE
 SEQUENCE, BATCH = 16, 2
 VOCABULARY, END = 257, 256
 HEADS = {"architecture": "llama", "heads": 1, "key_value_heads": 1}
-STATE = {"layers.0.q_a": np.arange(8, dtype=np.int32), "layers.0.q_a.moment.e": np.full(2, -120, np.int32)}
+STATE = {
+    "layers.0.q_a": np.arange(8, dtype=np.int32),
+    "layers.0.q_a.moment.e": np.full(2, -120, np.int32),
+}
 
 
 def byte_tokenizer() -> Tokenizer:
@@ -42,8 +48,19 @@ def manifest() -> dict[str, Any]:
     """A manifest with a plan that has a state and nothing to run."""
     state = {name: ["int32", tensor.size, -1] for name, tensor in STATE.items()}
     return {
-        "target": {"name": "x86-64", "triple": f"{platform.machine()}-linux-gnu", "cpu_features": []},
-        "model": {"name": "toy", "vocabulary": VOCABULARY, "eos_token_id": END, "layers": 1, "hidden": 4, **HEADS},
+        "target": {
+            "name": "x86-64",
+            "triple": f"{platform.machine()}-linux-gnu",
+            "cpu_features": [],
+        },
+        "model": {
+            "name": "toy",
+            "vocabulary": VOCABULARY,
+            "eos_token_id": END,
+            "layers": 1,
+            "hidden": 4,
+            **HEADS,
+        },
         "plan": {"kernels": {}, "functions": {}, "schedules": {}, "buffers": {"state": state}},
         "bits": "4-8-8",
         "base": "nf4",
@@ -60,7 +77,9 @@ def manifest() -> dict[str, Any]:
     }
 
 
-def write_bundle(path: Path, *, tokenizer: bool = True, state: dict[str, Any] = STATE, **changes: Any) -> Path:
+def write_bundle(
+    path: Path, *, tokenizer: bool = True, state: dict[str, Any] = STATE, **changes: Any
+) -> Path:
     """Write the small bundle; `changes` replaces fields of its manifest."""
     with BundleWriter(path) as bundle:
         bundle.add_tensors("state.safetensors", state)
@@ -72,7 +91,9 @@ def write_bundle(path: Path, *, tokenizer: bool = True, state: dict[str, Any] = 
 
 
 class FakeSession:
-    """The interface of Session. A step adds to the state what its batch and learning rate are, exactly."""
+    """The interface of Session. A step adds to the state what its batch and learning rate are,
+    exactly.
+    """
 
     wrong_target: str | None = None
     """This target adds one to an element at its second step."""
@@ -97,7 +118,11 @@ class FakeSession:
         self.step_count = 0
         self.tensors = dict(self.bundle.map_tensors("state.safetensors"))
         expected = {name: TensorPlan("int32", tensor.size) for name, tensor in STATE.items()}
-        saved = self.store.load_state(expected, BEST if best else STATE_FILE) if self.store is not None else None
+        saved = (
+            self.store.load_state(expected, BEST if best else STATE_FILE)
+            if self.store is not None
+            else None
+        )
         if saved is not None:
             self.tensors, self.step_count = dict(saved[0]), saved[1]
 
@@ -119,7 +144,9 @@ class FakeSession:
             raise DataError("a batch has no token with a loss", "give longer records")
         seen = sum(int(s.tokens.sum()) * (k + 1) for k, s in enumerate(sequences))
         self.step_count += 1
-        self.tensors["layers.0.q_a"] += np.int32((seen + int(learning_rate * 10**6)) % 1000 * self.step_count)
+        self.tensors["layers.0.q_a"] += np.int32(
+            (seen + int(learning_rate * 10**6)) % 1000 * self.step_count
+        )
         if self.target is not None and self.target == self.wrong_target and self.step_count == 2:
             self.tensors["layers.0.q_a"][5] += 1
         norm = None if clip is None else float(clip) * 2
@@ -136,7 +163,11 @@ class FakeSession:
         return EvaluationResult(loss, 2.0**loss, sum(s.weighted_tokens for s in sequences))
 
     def generate(
-        self, prompt: Sequence[int], max_tokens: int, temperature: Fraction = Fraction(0), seed: int = 0
+        self,
+        prompt: Sequence[int],
+        max_tokens: int,
+        temperature: Fraction = Fraction(0),
+        seed: int = 0,
     ) -> Iterator[int]:
         yield from list(prompt)[:max_tokens]
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from gsqc.bundle import Bundle
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.plan import TensorPlan
 from gsqc.errors import RunError
-from gsqc.plan import TensorPlan
 from gsqc.runtime.store import RunStore, require_state
 from tests.runtime.small_bundle import STATE, write_bundle
 
@@ -86,7 +86,9 @@ def test_a_state_of_other_tensors_is_refused(store: RunStore, bundle: Bundle, ki
 
 
 @pytest.mark.parametrize("step", ["", "-1", "x", "9" * 5000, None])
-def test_a_state_without_a_step_is_refused(store: RunStore, bundle: Bundle, step: str | None) -> None:
+def test_a_state_without_a_step_is_refused(
+    store: RunStore, bundle: Bundle, step: str | None
+) -> None:
     write_state(store, STATE, {"bundle": bundle.id} | ({} if step is None else {"step": step}))
     with pytest.raises(RunError):
         store.load_state(EXPECTED)
@@ -104,7 +106,9 @@ def test_a_state_of_a_type_that_numpy_lacks_is_refused(store: RunStore, bundle: 
     for k, name in enumerate(STATE):
         header[name] = {"dtype": "BF16", "shape": [1], "data_offsets": [2 * k, 2 * k + 2]}  # type: ignore[dict-item]
     text = json.dumps(header).encode()
-    (store.path / "state.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    (store.path / "state.safetensors").write_bytes(
+        len(text).to_bytes(8, "little") + text + bytes(4)
+    )
     with pytest.raises(RunError):
         store.load_state(EXPECTED)
 

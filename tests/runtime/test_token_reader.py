@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gsqc import pipeline
+from gsqc.compiler import pipeline
 from gsqc.runtime.token_reader import TokenReader
-from tests.passes.test_pipeline import open_executor
+from tests.compiler.test_pipeline import open_executor
 from tests.toy import Sizes, Toy, build_toy
 
 CHUNK, TOKENS = 5, 40
@@ -19,7 +19,9 @@ CHUNK, TOKENS = 5, 40
 
 @pytest.fixture(scope="module")
 def toy() -> Toy:
-    """40 tokens, so that values have two groups of 32, the second ragged; chunks of 5 cross from one to the other."""
+    """40 tokens, so that values have two groups of 32, the second ragged; chunks of 5 cross from
+    one to the other.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "PREFILL_TOKENS", CHUNK)
         return build_toy(sizes=Sizes(tokens=TOKENS, layers=1))
@@ -34,7 +36,9 @@ def read(toy: Toy, parts: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
     for part in parts:
         reader.read(part)
     assert reader.position == sum(map(len, parts))
-    names = [n for n in executor.tensors if n.endswith((".m", ".e")) and ("keys" in n or "values" in n)]
+    names = [
+        n for n in executor.tensors if n.endswith((".m", ".e")) and ("keys" in n or "values" in n)
+    ]
     assert names
     return {n: executor.tensors[n] for n in [*names, "logits_0.m", "logits_0.e"]}
 

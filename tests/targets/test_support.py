@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of ops and targets: a lowering that is lost changes it, and so does an op that is added."""
+"""The table of ops and targets: a lowering that is lost changes it, and so does an op that is
+added.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,9 @@ def broadcast_index(
     scale: Callable[[Index, int], Index],
     zero: Index,
 ) -> Index:
-    """The flat index into `source` of element `index` of `shape`, which `source` broadcasts against."""
+    """The flat index into `source` of element `index` of `shape`, which `source` broadcasts
+    against.
+    """
     assert len(shape) == len(source), (shape, source)
     segments: list[tuple[int, bool]] = []
     for size, own in zip(shape, source, strict=True):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layout programs: the value of one element of a node without reductions, its index maps folded into the loads."""
+"""Layout programs: the value of one element of a node without reductions, its index maps folded
+into the loads.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from gsqc.operators.trace import Node
+from gsqc.numerics.operators.trace import Node
 
 Expr = Any
 """An expression of the target's language with the operators +, *, - and <."""
@@ -64,11 +66,18 @@ class LayoutValues(ABC):
         stride = math.prod(shape)
         for size in shape:
             stride //= size
-            index.append(self.remainder(self.divide(position, stride), size) if size > 1 else self.constant(0))
+            index.append(
+                self.remainder(self.divide(position, stride), size)
+                if size > 1
+                else self.constant(0)
+            )
         return index
 
     def _broadcast(self, index: Index, source: Node) -> Index:
-        return [self.constant(0) if size == 1 else i for i, size in zip(index, source.shape, strict=True)]
+        return [
+            self.constant(0) if size == 1 else i
+            for i, size in zip(index, source.shape, strict=True)
+        ]
 
     def _input(self, node: Node, index: Index) -> Expr:
         return self.load(node, self.flat(index, node.shape))
@@ -83,14 +92,19 @@ class LayoutValues(ABC):
         """Leading dimensions that both shapes share need no division."""
         source = node.args[0]
         same = 0
-        while same < min(len(node.shape), len(source.shape)) and node.shape[same] == source.shape[same]:
+        while (
+            same < min(len(node.shape), len(source.shape))
+            and node.shape[same] == source.shape[same]
+        ):
             same += 1
         position = self.flat(index[same:], node.shape[same:])
         return self.value(source, [*index[:same], *self.unflatten(position, source.shape[same:])])
 
     def _transpose(self, node: Node, index: Index) -> Expr:
         permutation = node.attributes["permutation"]
-        return self.value(node.args[0], [index[permutation.index(k)] for k in range(len(permutation))])
+        return self.value(
+            node.args[0], [index[permutation.index(k)] for k in range(len(permutation))]
+        )
 
     def _slice(self, node: Node, index: Index) -> Expr:
         start = node.attributes["start"]

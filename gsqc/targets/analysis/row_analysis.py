@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What to store, and in which order, so that an op runs row by row: domains, phases, stored values.
 
-The *domain* of a value is how many elements it has per row. The *phase* of a node is the first pass over the row in
-which it can be evaluated: a reduction's result, or a value that is read at another index than the reader's own, is
-known one phase later. Values of domain 1 are scalars of the row. Of the others, a few are *stored* (`stored`):
-reductions, outputs, parts of a concat, what is read at another index, and what two phases need and is dear to evaluate
-twice.
+The *domain* of a value is how many elements it has per row. The *phase* of a node is the first pass
+over the row in which it can be evaluated: a reduction's result, or a value that is read at another
+index than the reader's own, is known one phase later. Values of domain 1 are scalars of the row. Of
+the others, a few are *stored* (`stored`): reductions, outputs, parts of a concat, what is read at
+another index, and what two phases need and is dear to evaluate twice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gsqc.operators.trace import Node, Trace
+from gsqc.numerics.operators.trace import Node, Trace
 
 LEAVES = ("input", "const", "iota")
 REDUCTIONS = ("reduce_max", "reduce_sum")
@@ -27,12 +27,15 @@ _COST = {
     "mul": 2,
 }
 CHEAP = 5
-"""A value that costs less is evaluated again rather than stored; in units of one vector instruction."""
+"""A value that costs less is evaluated again rather than stored; in units of one vector
+instruction.
+"""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Evaluate `source` over a loop of `domain` elements in `phase`, and store it at `offset` of `target`'s memory.
+    """Evaluate `source` over a loop of `domain` elements in `phase`, and store it at `offset` of
+    `target`'s memory.
 
     A reduction is its own source; its loop runs over its operand.
     """
@@ -45,7 +48,9 @@ class Task:
 
 
 class RowAnalysis:
-    """The plan of a row program. `tasks` in order of phase; `stored` maps ids to nodes with memory of their own."""
+    """The plan of a row program. `tasks` in order of phase; `stored` maps ids to nodes with memory
+    of their own.
+    """
 
     def __init__(self, trace: Trace) -> None:
         assert trace.outputs
@@ -65,19 +70,29 @@ class RowAnalysis:
 
     def _check(self) -> None:
         for node in self.nodes:
-            assert node.operator not in ("transpose", "gather", "matmul"), f"{node.operator} in a row program"
+            assert node.operator not in ("transpose", "gather", "matmul"), (
+                f"{node.operator} in a row program"
+            )
             lead = node.shape[: self.rank]
-            assert all(n in (1, m) for n, m in zip(lead, self.lead, strict=True)), f"{node.shape} against {self.lead}"
+            assert all(n in (1, m) for n, m in zip(lead, self.lead, strict=True)), (
+                f"{node.shape} against {self.lead}"
+            )
             if node.operator in REDUCTIONS:
                 axis = node.attributes["axis"]
-                assert axis >= self.rank and math.prod(node.args[0].shape[axis + 1 :]) == 1, "a reduction across rows"
+                assert axis >= self.rank and math.prod(node.args[0].shape[axis + 1 :]) == 1, (
+                    "a reduction across rows"
+                )
 
     def alias(self, node: Node) -> Node:
         """The node that computes a value: reshapes and reductions of one element only rename it."""
         while True:
-            trivial = node.operator in REDUCTIONS and node.args[0].shape[node.attributes["axis"]] == 1
+            trivial = (
+                node.operator in REDUCTIONS and node.args[0].shape[node.attributes["axis"]] == 1
+            )
             if node.operator == "reshape":
-                assert node.shape[: self.rank] == node.args[0].shape[: self.rank], "a reshape across rows"
+                assert node.shape[: self.rank] == node.args[0].shape[: self.rank], (
+                    "a reshape across rows"
+                )
             elif not trivial:
                 return node
             node = node.args[0]
@@ -92,7 +107,10 @@ class RowAnalysis:
     def slice_start(self, node: Node) -> int:
         """Where a slice begins in its operand's row."""
         start, source = node.attributes["start"], node.args[0].shape
-        whole = all(s == 0 and n == m for s, n, m in zip(start[:-1], node.shape[:-1], source[:-1], strict=True))
+        whole = all(
+            s == 0 and n == m
+            for s, n, m in zip(start[:-1], node.shape[:-1], source[:-1], strict=True)
+        )
         inner = all(n == 1 for n in source[self.rank : -1])
         assert whole and inner, "a row program slices its last axis only"
         return int(start[-1])
@@ -102,7 +120,9 @@ class RowAnalysis:
         if node.operator == "concat":
             return [(self.alias(a), True) for a in node.args]
         same = self.loop_domain(node)
-        return [(self.alias(a), node.operator != "slice" and self.domain(a) == same) for a in node.args]
+        return [
+            (self.alias(a), node.operator != "slice" and self.domain(a) == same) for a in node.args
+        ]
 
     def inline(self, node: Node) -> bool:
         """Whether a loop evaluates the node for itself: neither leaf, nor scalar, nor stored."""
@@ -117,10 +137,14 @@ class RowAnalysis:
                 self.stored[node.id] = node
 
     def _own_cost(self, node: Node) -> int:
-        return _COST.get(node.operator, 1) + sum(self._cost.get(a.id, 0) for a, _ in self.reads(node) if self.inline(a))
+        return _COST.get(node.operator, 1) + sum(
+            self._cost.get(a.id, 0) for a, _ in self.reads(node) if self.inline(a)
+        )
 
     def _store_crossing(self) -> None:
-        """Store what is read at another index, unless it is cheap; a bool is never stored, its operands are."""
+        """Store what is read at another index, unless it is cheap; a bool is never stored, its
+        operands are.
+        """
         self._measure()
         crossing: set[int] = set()
         for node in reversed(self.nodes):
@@ -155,7 +179,9 @@ class RowAnalysis:
     def _assign_phases(self) -> None:
         self.phase = {}
         for node in self.nodes:
-            self.phase[node.id] = max((self._read_phase(a, same) for a, same in self.reads(node)), default=0)
+            self.phase[node.id] = max(
+                (self._read_phase(a, same) for a, same in self.reads(node)), default=0
+            )
 
     def _needed_phases(self) -> dict[int, set[int]]:
         """For each inlined node the phases whose loops evaluate it."""
@@ -178,7 +204,10 @@ class RowAnalysis:
             dear = [
                 n
                 for n in self.nodes
-                if self.inline(n) and n.dtype != "bool" and len(need[n.id]) > 1 and self._cost[n.id] >= CHEAP
+                if self.inline(n)
+                and n.dtype != "bool"
+                and len(need[n.id]) > 1
+                and self._cost[n.id] >= CHEAP
             ]
             if not dear:
                 return

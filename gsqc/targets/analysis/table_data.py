@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The data of a lookup table in compiled code: an entry and its successor in one int32, so that one load gets both."""
+"""The data of a lookup table in compiled code: an entry and its successor in one int32, so that one
+load gets both.
+"""
 
 from __future__ import annotations
 
@@ -21,4 +23,8 @@ def table_symbol(entries: Sequence[int]) -> str:
 
 def c_initialiser(entries: Sequence[int]) -> str:
     """The packed entries as a C initialiser; the least int32 has no literal of its own in C."""
-    return "{" + ",".join(str(v) if v > -(2**31) else "-2147483647-1" for v in pack_entries(entries)) + "}"
+    return (
+        "{"
+        + ",".join(str(v) if v > -(2**31) else "-2147483647-1" for v in pack_entries(entries))
+        + "}"
+    )

@@ -17,8 +17,18 @@ MATMULS_ONLY = (
     *(f"ethos-u55-{macs}" for macs in (32, 64, 128, 256)),
     *(f"ethos-u65-{macs}" for macs in (256, 512)),
 )
-LACKING = ("BITWISE_AND", "EQUAL", "GATHER", "GREATER", "LOGICAL_RIGHT_SHIFT", "MATMUL i16", "REDUCE_MAX i32", "SELECT")
-"""What Ethos-U55 and U65 have no operator for (facts of Vela 5.2), of those that every step needs."""
+LACKING = (
+    "BITWISE_AND",
+    "EQUAL",
+    "GATHER",
+    "GREATER",
+    "LOGICAL_RIGHT_SHIFT",
+    "MATMUL i16",
+    "REDUCE_MAX i32",
+    "SELECT",
+)
+"""What Ethos-U55 and U65 have no operator for (facts of Vela 5.2), of those that every step needs.
+"""
 
 
 def target_name(accelerator: str) -> str:
@@ -27,7 +37,9 @@ def target_name(accelerator: str) -> str:
 
 
 def parse_accelerator(target: str) -> str:
-    """arm-npu or arm-npu:ethos-u85-256 -> the accelerator. TargetError if no training step runs on it."""
+    """arm-npu or arm-npu:ethos-u85-256 -> the accelerator. TargetError if no training step runs on
+    it.
+    """
     kind, _, name = target.partition(":")
     accelerator = name or DEFAULT
     if kind == TARGET and accelerator in TRAINS:
@@ -62,25 +74,39 @@ class NpuOptions:
 
     def arguments(self) -> list[str]:
         """Vela's options."""
-        given = ["--accelerator-config", self.accelerator, "--config", str(self.config or "Arm/vela.ini")]
+        given = [
+            "--accelerator-config",
+            self.accelerator,
+            "--config",
+            str(self.config or "Arm/vela.ini"),
+        ]
         given += ["--system-config", self.system_config, "--memory-mode", self.memory_mode]
         return given + (["--arena-cache-size", str(self.sram_kib << 10)] if self.sram_kib else [])
 
 
-def npu_options(target: str, config: Path | None = None, **given: str | int | None) -> NpuOptions | None:
-    """Options from the command line, where None stands for "not given"; None for a target that is no NPU.
+def npu_options(
+    target: str, config: Path | None = None, **given: str | int | None
+) -> NpuOptions | None:
+    """Options from the command line, where None stands for "not given"; None for a target that is
+    no NPU.
 
     OptionError if NPU options are given for another target, or have values that no machine has.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
     if not target.startswith(TARGET):
         if chosen or config is not None:
-            raise OptionError("--npu-… options are for an NPU", f"add --target {target_name(DEFAULT)}")
+            raise OptionError(
+                "--npu-… options are for an NPU", f"add --target {target_name(DEFAULT)}"
+            )
         return None
     if config is not None and not config.is_file():
-        raise OptionError(f"no such file: {config}", "give Vela's configuration file (.ini) with --npu-config")
+        raise OptionError(
+            f"no such file: {config}", "give Vela's configuration file (.ini) with --npu-config"
+        )
     small = [name for name, value in chosen.items() if isinstance(value, int) and value < 1]
     if small:
-        raise OptionError(f"{', '.join(small)}: a memory of no size", "give at least 1, or leave it out")
+        raise OptionError(
+            f"{', '.join(small)}: a memory of no size", "give at least 1, or leave it out"
+        )
     absolute = None if config is None else config.absolute()
     return NpuOptions(parse_accelerator(target), absolute, **chosen)  # type: ignore[arg-type]

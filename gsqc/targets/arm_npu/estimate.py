@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vela's estimate of a program's cycles, by kind of operator and by op. An estimate: nothing was run on silicon."""
+"""Vela's estimate of a program's cycles, by kind of operator and by op. An estimate: nothing was
+run on silicon.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
-from gsqc.operators.trace import Node
-from gsqc.plan import Plan
-from gsqc.targets.arm_npu.programs import Program
+from gsqc.bundle.plan import Plan
+from gsqc.numerics.operators.trace import Node
 from gsqc.targets.arm_npu.vela import LayerEstimate, VelaOutput
+from gsqc.targets.tosa.programs import Program
 
 _KINDS = {
     "matmul": ("MatMul", "FullyConnected", "Conv2D", "Rescale"),
@@ -22,14 +24,21 @@ KINDS = (*_KINDS, ELEMENTWISE)
 
 
 def _kind(layer: LayerEstimate, node: Node | None) -> str:
-    """A reduction's steps are reductions, whatever the NPU does them with: the serialiser halves rows with MAXIMUM."""
+    """A reduction's steps are reductions, whatever the NPU does them with: the serialiser halves
+    rows with MAXIMUM.
+    """
     if node is not None and node.operator.startswith("reduce"):
         return "reduction"
-    return next((kind for kind, operators in _KINDS.items() if layer.kind in operators), ELEMENTWISE)
+    return next(
+        (kind for kind, operators in _KINDS.items() if layer.kind in operators), ELEMENTWISE
+    )
 
 
-def cycle_estimate(plan: Plan, program: Program, origins: dict[str, Node], output: VelaOutput) -> dict[str, Any]:
-    """Cycles in all, by kind of NPU operation, and by the op whose kernel an operation was recorded for first.
+def cycle_estimate(
+    plan: Plan, program: Program, origins: dict[str, Node], output: VelaOutput
+) -> dict[str, Any]:
+    """Cycles in all, by kind of NPU operation, and by the op whose kernel an operation was recorded
+    for first.
 
     `origins` gives the recorded operator that a tensor of the TOSA program comes from.
     """

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The NPU's part of a bundle: for each function a command stream, its constants, and where its tensors lie.
+"""The NPU's part of a bundle: for each function a command stream, its constants, and where its
+tensors lie.
 
 npu/NAME.cop        the driver's command block, as `ethosu_invoke` takes it
 npu/NAME.constants  tables and constants, for the region `constant_region`
 manifest            npu.programs.NAME: inputs and outputs [port, shape, dtype, region, address], sizes of the regions
 
-The host copies a program's inputs to their addresses, runs the command stream, and copies its outputs from theirs.
+The host copies a program's inputs to their addresses, runs the command stream, and copies its
+outputs from theirs.
 """
 
 from __future__ import annotations
@@ -17,19 +19,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from gsqc.bundle import AGAIN, Bundle, BundleWriter
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.machine import default_threads
+from gsqc.bundle.manifest import AGAIN
+from gsqc.bundle.plan import ITEM_BYTES, Plan
+from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import BundleError, TargetError
-from gsqc.operators.trace import Node
-from gsqc.plan import ITEM_BYTES, Plan
-from gsqc.runtime.executor import default_threads
-from gsqc.runtime.programs import port_directions
+from gsqc.numerics.operators.trace import Node
 from gsqc.targets.arm_npu.accelerators import NpuOptions, target_name
 from gsqc.targets.arm_npu.estimate import cycle_estimate, step_estimate
 from gsqc.targets.arm_npu.plain_int8 import plain_int8_cycles
-from gsqc.targets.arm_npu.programs import Program, SerialisedProgram
 from gsqc.targets.arm_npu.refusals import explain_refusal
 from gsqc.targets.arm_npu.u85.run import Compiled, Port, command_words, multipliers
 from gsqc.targets.arm_npu.vela import RefusedOperatorError, VelaOutput, run_vela
+from gsqc.targets.programs import port_directions
+from gsqc.targets.tosa.programs import Program, SerialisedProgram
 
 Progress = Callable[[str], None]
 _REGIONS = 8
@@ -37,11 +41,14 @@ _LARGEST = 1 << 34
 
 
 def compile_program(program: Program, tosa: bytes, options: NpuOptions) -> VelaOutput:
-    """Vela on one function. TargetError unless all of it runs on the NPU and every tensor of it has a place."""
+    """Vela on one function. TargetError unless all of it runs on the NPU and every tensor of it has
+    a place.
+    """
     output = run_vela(program.name, tosa, options)
     if output.cpu_operators:
         raise TargetError(
-            f"{output.cpu_operators} operators of {program.name} would run on the CPU", "report it: none should"
+            f"{output.cpu_operators} operators of {program.name} would run on the CPU",
+            "report it: none should",
         )
     for side, nodes, ports in (
         ("input", program.trace.inputs, output.compiled.inputs),
@@ -49,22 +56,31 @@ def compile_program(program: Program, tosa: bytes, options: NpuOptions) -> VelaO
     ):
         wanted = [math.prod(n.shape) * ITEM_BYTES[n.dtype] for n in nodes]
         if wanted != [p.size for p in ports]:
-            raise TargetError(f"Vela changed the {side}s of {program.name}", "report it: the program is not usable")
+            raise TargetError(
+                f"Vela changed the {side}s of {program.name}",
+                "report it: the program is not usable",
+            )
     return output
 
 
-def _table(names: list[str], ports: tuple[Port, ...], shapes: list[tuple[int, ...]]) -> list[list[Any]]:
+def _table(
+    names: list[str], ports: tuple[Port, ...], shapes: list[tuple[int, ...]]
+) -> list[list[Any]]:
     return [
         [name, list(shape), port.dtype, port.region, port.address]
         for name, port, shape in zip(names, ports, shapes, strict=True)
     ]
 
 
-def _entry(plan: Plan, program: Program, origins: dict[str, Node], output: VelaOutput) -> dict[str, Any]:
+def _entry(
+    plan: Plan, program: Program, origins: dict[str, Node], output: VelaOutput
+) -> dict[str, Any]:
     compiled = output.compiled
     return {
         "inputs": _table(program.inputs, compiled.inputs, [n.shape for n in program.trace.inputs]),
-        "outputs": _table(program.outputs, compiled.outputs, [n.shape for n in program.trace.outputs]),
+        "outputs": _table(
+            program.outputs, compiled.outputs, [n.shape for n in program.trace.outputs]
+        ),
         "constant_region": compiled.constant_region,
         "region_bytes": {str(region): size for region, size in compiled.scratch_bytes.items()},
         "npu_operators": output.npu_operators,
@@ -73,11 +89,21 @@ def _entry(plan: Plan, program: Program, origins: dict[str, Node], output: VelaO
     }
 
 
-def _step_estimate(plan: Plan, entries: dict[str, dict[str, Any]], options: NpuOptions) -> dict[str, Any]:
+def _step_estimate(
+    plan: Plan, entries: dict[str, dict[str, Any]], options: NpuOptions
+) -> dict[str, Any]:
     """The step's cycles, and what they would be with plain int8 matmuls."""
     step = step_estimate(plan, entries)
-    plain = step["cycles"] - step["cycles_by_op"].get("gse_matmul", 0) + plain_int8_cycles(plan, options)
-    return {"source": "Vela's estimate, not measured", **step, "cycles_with_plain_int8_matmul": plain}
+    plain = (
+        step["cycles"]
+        - step["cycles_by_op"].get("gse_matmul", 0)
+        + plain_int8_cycles(plan, options)
+    )
+    return {
+        "source": "Vela's estimate, not measured",
+        **step,
+        "cycles_with_plain_int8_matmul": plain,
+    }
 
 
 def _compile_all(
@@ -89,7 +115,10 @@ def _compile_all(
 ) -> Iterator[tuple[str, VelaOutput]]:
     """The outputs in the programs' order; as many Velas run side by side as there are cores."""
     with ThreadPoolExecutor(default_threads()) as pool:
-        done = {name: pool.submit(compile_program, s.program, s.tosa, options) for name, s in programs.items()}
+        done = {
+            name: pool.submit(compile_program, s.program, s.tosa, options)
+            for name, s in programs.items()
+        }
         for number, (name, future) in enumerate(done.items(), 1):
             progress(f"compiling {name} for {options.accelerator} ({number} of {len(programs)})")
             try:
@@ -112,9 +141,9 @@ def add_npu_code(
 ) -> dict[str, Any]:
     """Add the compiled programs; returns the manifest's fields that say so.
 
-    `plans` are those that will do, by their value of --recompute; the field `recompute` names the first that fits
-    --dram-mib. TargetError if none does, or if a program cannot be compiled: it lists the ops that the NPU refuses,
-    with the user's line from `sources`.
+    `plans` are those that will do, by their value of --recompute; the field `recompute` names the
+    first that fits --dram-mib. TargetError if none does, or if a program cannot be compiled: it
+    lists the ops that the NPU refuses, with the user's line from `sources`.
     """
     plan = next(iter(plans.values()))
     entries, code_bytes = {}, 0
@@ -133,13 +162,18 @@ def add_npu_code(
         "step": _step_estimate(plans[recompute], entries, options),
         "programs": entries,
     }
-    target = {"name": target_name(options.accelerator), "triple": options.accelerator, "cpu_features": []}
+    target = {
+        "name": target_name(options.accelerator),
+        "triple": options.accelerator,
+        "cpu_features": [],
+    }
     return {"target": target, "code_bytes": code_bytes, "npu": npu, "recompute": recompute}
 
 
 def _dram_bytes(plan: Plan, entries: dict[str, dict[str, Any]]) -> int:
-    """What a training session keeps in DRAM beside code: every buffer, the activations between programs, and one region
-    for the program that runs. Base weights that only the prepare schedule reads can be dropped after it; they count.
+    """What a training session keeps in DRAM beside code: every buffer, the activations between
+    programs, and one region for the program that runs. Base weights that only the prepare schedule
+    reads can be dropped after it; they count.
     """
     buffers = plan.buffer_bytes(*plan.buffers)
     activations = max((s.activation_bytes for s in plan.schedules.values()), default=0)
@@ -148,7 +182,9 @@ def _dram_bytes(plan: Plan, entries: dict[str, dict[str, Any]]) -> int:
 
 
 def _first_that_fits(needs: dict[str, int], options: NpuOptions) -> str:
-    """The value of --recompute whose step fits --dram-mib; TargetError if none does, with the least that would do."""
+    """The value of --recompute whose step fits --dram-mib; TargetError if none does, with the least
+    that would do.
+    """
     for recompute, dram_bytes in needs.items():
         if options.dram_mib is None or dram_bytes <= options.dram_mib << 20:
             return recompute
@@ -178,7 +214,9 @@ def _port(entry: list[Any]) -> Port:
 
 
 def read_npu_program(bundle: Bundle, name: str) -> Compiled:
-    """A function's compiled program. BundleError if the bundle has none, or it is malformed or for other ports."""
+    """A function's compiled program. BundleError if the bundle has none, or it is malformed or for
+    other ports.
+    """
     entry = bundle.manifest.get("npu", {}).get("programs", {}).get(name)
     if entry is None:
         raise BundleError(f"the bundle has no NPU program {name}", AGAIN)
@@ -192,7 +230,9 @@ def read_npu_program(bundle: Bundle, name: str) -> Compiled:
             macs=multipliers(payload),
             constants=bundle.file(f"npu/{name}.constants").read_bytes(),
             constant_region=int(entry["constant_region"]),
-            scratch_bytes={int(region): int(size) for region, size in entry["region_bytes"].items()},
+            scratch_bytes={
+                int(region): int(size) for region, size in entry["region_bytes"].items()
+            },
             inputs=tuple(_port(e) for e in entry["inputs"]),
             outputs=tuple(_port(e) for e in entry["outputs"]),
         )

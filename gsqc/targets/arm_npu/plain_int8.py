@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a step would cost with plain int8 matmuls in place of the group-scaled ones, by Vela's estimate."""
+"""What a step would cost with plain int8 matmuls in place of the group-scaled ones, by Vela's
+estimate.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from gsqc.operators.tosa_file import TosaFile
-from gsqc.plan import KernelPlan, Plan
+from gsqc.bundle.plan import KernelPlan, Plan
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.estimate import call_counts
 from gsqc.targets.arm_npu.vela import run_vela
+from gsqc.targets.tosa.tosa_file import TosaFile
 
 Sizes = tuple[int, int, int, int]
 """Batch, rows, columns and length of the sums of a matmul."""
@@ -31,10 +33,14 @@ def plain_int8_matmul(sizes: Sizes) -> bytes:
     writer = TosaFile()
     operands = []
     for name, shape in (("x", (batch, rows, k)), ("w", (batch, k, columns))):
-        writer.file.addInputTensor(writer.ts.TosaSerializerTensor(name, list(shape), writer.dtype("int8")))
+        writer.file.addInputTensor(
+            writer.ts.TosaSerializerTensor(name, list(shape), writer.dtype("int8"))
+        )
         operands.append((name, shape, "int8"))
     zero = writer.constant([0], (1,), "int8")
-    result = writer.emit("MATMUL", "MatMul", [*operands, zero, zero], (batch, rows, columns), "int32")
+    result = writer.emit(
+        "MATMUL", "MatMul", [*operands, zero, zero], (batch, rows, columns), "int32"
+    )
     writer.file.currRegion.currBasicBlock.addOutput(result[0])
     return bytes(writer.file.serialize())
 
@@ -44,12 +50,18 @@ def plain_int8_cycles(plan: Plan, options: NpuOptions) -> int:
     cycles: dict[Sizes, int] = {}
     total = 0
     for name, calls in call_counts(plan).items():
-        for kernel in (plan.kernels[k] for k, _ in plan.functions[name].calls) if name in plan.functions else ():
+        for kernel in (
+            (plan.kernels[k] for k, _ in plan.functions[name].calls)
+            if name in plan.functions
+            else ()
+        ):
             if kernel.op != "gse_matmul":
                 continue
             sizes = _sizes(kernel)
             if sizes not in cycles:
-                summary: dict[str, Any] = run_vela("matmul", plain_int8_matmul(sizes), options).summary
+                summary: dict[str, Any] = run_vela(
+                    "matmul", plain_int8_matmul(sizes), options
+                ).summary
                 cycles[sizes] = int(summary["cycles_total"])
             total += calls * cycles[sizes]
     return total

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs in place of kernels: an executor runs a plan in which each function is one call of its program."""
+"""Programs in place of kernels: an executor runs a plan in which each function is one call of its
+program.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +11,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.bundle import Bundle
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.plan import Plan
 from gsqc.errors import BundleError
-from gsqc.operators.numpy import NumpyBuilder
-from gsqc.operators.tosa import serialise
-from gsqc.plan import Plan
-from gsqc.runtime.executor import Call, Functions, bind_each
-from gsqc.runtime.host_memory import HostMemory
-from gsqc.runtime.programs import NUMPY_PROGRAMS, port_directions
+from gsqc.numerics.operators.numpy import NumpyBuilder
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.npu_code import compile_program, read_npu_program
-from gsqc.targets.arm_npu.programs import compose_function, port_shapes, program_file, run_function
-from gsqc.targets.arm_npu.reference_model import run_reference_model
 from gsqc.targets.arm_npu.u85.run import Compiled, run_command_stream
+from gsqc.targets.host_memory import HostMemory
+from gsqc.targets.interface import Call, Functions, bind_each
+from gsqc.targets.programs import NUMPY_PROGRAMS, port_directions
+from gsqc.targets.tosa.programs import compose_function, port_shapes, program_file, run_function
+from gsqc.targets.tosa.reference_model import run_reference_model
+from gsqc.targets.tosa.serialise import serialise
 
 Array = npt.NDArray[Any]
 RunProgram = Callable[[str, list[Array]], Sequence[Array]]
@@ -47,7 +49,9 @@ class ProgramKernels(HostMemory):
             inputs = [a.reshape(s) for a, s in zip(arrays[: len(read)], shapes, strict=True)]
             results, targets = self.run(name, inputs), arrays[len(read) :]
             if [(t.size, t.dtype) for t in targets] != [(r.size, r.dtype) for r in results]:
-                raise BundleError(f"the program {name} does not fit the plan", "compile the model again")
+                raise BundleError(
+                    f"the program {name} does not fit the plan", "compile the model again"
+                )
             for target, result in zip(targets, results, strict=True):
                 np.copyto(target, result.reshape(-1), casting="no")
 
@@ -88,7 +92,9 @@ def _numpy(bundle: Bundle, plan: Plan) -> RunProgram:
 
 
 def _interpreter(bundle: Bundle, plan: Plan) -> RunProgram:
-    """The bundle's own command streams; for a bundle of another target, those that Vela makes of its programs now."""
+    """The bundle's own command streams; for a bundle of another target, those that Vela makes of
+    its programs now.
+    """
     compiled: dict[str, Compiled] = {}
 
     def run(name: str, inputs: list[Array]) -> list[Array]:
@@ -97,7 +103,9 @@ def _interpreter(bundle: Bundle, plan: Plan) -> RunProgram:
                 compiled[name] = read_npu_program(bundle, name)
             else:
                 program = compose_function(plan, name)
-                compiled[name] = compile_program(program, program_bytes(bundle, plan, name), NpuOptions()).compiled
+                compiled[name] = compile_program(
+                    program, program_bytes(bundle, plan, name), NpuOptions()
+                ).compiled
         return run_command_stream(compiled[name], inputs)
 
     return run
@@ -111,5 +119,7 @@ _RUNNERS: dict[str, Callable[[Bundle, Plan], RunProgram]] = {
 
 
 def load_program_kernels(bundle: Bundle, plan: Plan, target: str) -> ProgramKernels:
-    """The programs of a bundle, run by one of PROGRAM_TARGETS. TargetError if what runs them is not installed."""
+    """The programs of a bundle, run by one of PROGRAM_TARGETS. TargetError if what runs them is not
+    installed.
+    """
     return ProgramKernels(plan, _RUNNERS[target](bundle, plan))

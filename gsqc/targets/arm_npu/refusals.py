@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Vela refuses, in the user's terms: the ops that hold refused operators, with the source lines they come from."""
+"""What Vela refuses, in the user's terms: the ops that hold refused operators, with the source
+lines they come from.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import gsqc.ops.all  # noqa: F401  registers every op
+import gsqc.numerics.ops.all  # noqa: F401  registers every op
+from gsqc.bundle.plan import Plan
 from gsqc.errors import TargetError
-from gsqc.operators.tosa import serialise
-from gsqc.ops.registry import OPS, Kind, trace
-from gsqc.plan import Plan
+from gsqc.numerics.ops.registry import OPS, Kind, trace
 from gsqc.targets.arm_npu.accelerators import DEFAULT, NpuOptions, target_name
 from gsqc.targets.arm_npu.vela import RefusedOperatorError, run_vela
+from gsqc.targets.tosa.serialise import serialise
 
 if TYPE_CHECKING:
     import torch.fx
@@ -25,7 +27,9 @@ _ORIGINS = {
 
 
 def source_lines(graph: torch.fx.Graph) -> dict[str, str]:
-    """For each kind of node of a captured model, by its name, the user's source line of the first one."""
+    """For each kind of node of a captured model, by its name, the user's source line of the first
+    one.
+    """
     lines: dict[str, str] = {}
     for node in graph.nodes:
         if node.op == "call_function" and "source" in node.meta:
@@ -40,12 +44,18 @@ def _source(op: str, sources: Mapping[str, str]) -> str:
     return next((line for origin, line in sources.items() if op.startswith(origin)), "")
 
 
-def refused_ops(plan: Plan, name: str, options: NpuOptions, sources: Mapping[str, str]) -> list[str]:
-    """The ops of a function that Vela refuses when each is compiled alone, with what it says and their source lines."""
+def refused_ops(
+    plan: Plan, name: str, options: NpuOptions, sources: Mapping[str, str]
+) -> list[str]:
+    """The ops of a function that Vela refuses when each is compiled alone, with what it says and
+    their source lines.
+    """
     found: dict[str, None] = {}
     for kernel in dict.fromkeys(kernel for kernel, _ in plan.functions[name].calls):
         operation = OPS[plan.kernels[kernel].op]
-        if operation.kind is Kind.VIEW or any(text.startswith(operation.name + " ") for text in found):
+        if operation.kind is Kind.VIEW or any(
+            text.startswith(operation.name + " ") for text in found
+        ):
             continue
         values, attributes = plan.kernels[kernel].call()
         try:
@@ -57,10 +67,17 @@ def refused_ops(plan: Plan, name: str, options: NpuOptions, sources: Mapping[str
 
 
 def explain_refusal(
-    error: RefusedOperatorError, plan: Plan, name: str, options: NpuOptions, sources: Mapping[str, str]
+    error: RefusedOperatorError,
+    plan: Plan,
+    name: str,
+    options: NpuOptions,
+    sources: Mapping[str, str],
 ) -> TargetError:
-    """The error for the user: every op of the function that holds an operator which the NPU does not have."""
+    """The error for the user: every op of the function that holds an operator which the NPU does
+    not have.
+    """
     ops = refused_ops(plan, name, options, sources) or [error.operator]
     return TargetError(
-        f"{options.accelerator} cannot run all of {name}: {'; '.join(ops)}", f"compile for {target_name(DEFAULT)}"
+        f"{options.accelerator} cannot run all of {name}: {'; '.join(ops)}",
+        f"compile for {target_name(DEFAULT)}",
     )

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which operator becomes what in TOSA, and which NPU runs it: asked of the serialiser and Vela, for docs/arm-npu.md."""
+"""Which operator becomes what in TOSA, and which NPU runs it: asked of the serialiser and Vela, for
+docs/arm-npu.md.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable
 
 from gsqc.errors import TargetError
-from gsqc.operators.builder import BITWISE, Tensor
-from gsqc.operators.tosa import Writer
-from gsqc.operators.trace import Trace, TraceBuilder
+from gsqc.numerics.operators.builder import BITWISE, Tensor
+from gsqc.numerics.operators.trace import Trace, TraceBuilder
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.vela import run_vela
+from gsqc.targets.tosa.serialise import Writer
 
 Example = Callable[[Tensor, Tensor], Tensor]
 
@@ -53,14 +55,20 @@ EXAMPLES: dict[str, Example] = {
     "slice": lambda x, y: x.slice((1, 8), (4, 8)),
     "concat": lambda x, y: x.builder.concat([x, y], 1),
     "gather": lambda x, y: x.builder.gather(x, y.slice((0, 0), (8, 1)).reshape(8).clamp(0, 7)),
-    "matmul": lambda x, y: x.builder.matmul(x.cast("int16").reshape(1, 8, 32), y.cast("int16").reshape(1, 8, 32), 5),
+    "matmul": lambda x, y: x.builder.matmul(
+        x.cast("int16").reshape(1, 8, 32), y.cast("int16").reshape(1, 8, 32), 5
+    ),
 }
 """One program for each operator: two int32 inputs [8, 32]."""
 
 MACHINES = {
     "Ethos-U85": NpuOptions(),
-    "Ethos-U65": NpuOptions("ethos-u65-256", system_config="Ethos_U65_High_End", memory_mode="Dedicated_Sram"),
-    "Ethos-U55": NpuOptions("ethos-u55-128", system_config="Ethos_U55_High_End_Embedded", memory_mode="Shared_Sram"),
+    "Ethos-U65": NpuOptions(
+        "ethos-u65-256", system_config="Ethos_U65_High_End", memory_mode="Dedicated_Sram"
+    ),
+    "Ethos-U55": NpuOptions(
+        "ethos-u55-128", system_config="Ethos_U55_High_End_Embedded", memory_mode="Shared_Sram"
+    ),
 }
 
 
@@ -85,11 +93,18 @@ def tosa_operators(trace: Trace) -> Counter[str]:
 
 
 def support_table() -> str:
-    """Markdown: a row per operator, with its TOSA operators and whether Vela places all of them on each NPU."""
-    lines = [f"| operator | TOSA operators | {' | '.join(MACHINES)} |", f"|---|---|{'---|' * len(MACHINES)}"]
+    """Markdown: a row per operator, with its TOSA operators and whether Vela places all of them on
+    each NPU.
+    """
+    lines = [
+        f"| operator | TOSA operators | {' | '.join(MACHINES)} |",
+        f"|---|---|{'---|' * len(MACHINES)}",
+    ]
     for name, example in EXAMPLES.items():
         trace = example_trace(example)
-        written = ", ".join(f"{count} {op}" if count > 1 else op for op, count in tosa_operators(trace).items())
+        written = ", ".join(
+            f"{count} {op}" if count > 1 else op for op, count in tosa_operators(trace).items()
+        )
         cells = []
         for options in MACHINES.values():
             try:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vela, Arm's compiler for Ethos-U: a TOSA program becomes a command stream. It runs as a process of its own.
+"""Vela, Arm's compiler for Ethos-U: a TOSA program becomes a command stream. It runs as a process
+of its own.
 
-Vela has no CPU fallback for TOSA: an operator that the NPU cannot run is an error. Its raw output is an .npz archive of
-which only plain arrays are read.
+Vela has no CPU fallback for TOSA: an operator that the NPU cannot run is an error. Its raw output
+is an .npz archive of which only plain arrays are read.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.u85.run import Compiled, read_compiled
 
 SEARCH_SECONDS = 30
-"""How long Vela may look for places in SRAM, in seconds of a processor, before it is told of less."""
+"""How long Vela may look for places in SRAM, in seconds of a processor, before it is told of less.
+"""
 
 _VELA = """
 import resource, sys
@@ -57,7 +59,9 @@ def require_tools() -> None:
     """TargetError unless what compiles for the NPU is installed."""
     missing = [name for name, module in _TOOLS.items() if not tools_installed(module)]
     if missing:
-        raise TargetError(f"the NPU's compiler is not installed: {', '.join(missing)}", "pip install 'gsqc[npu]'")
+        raise TargetError(
+            f"the NPU's compiler is not installed: {', '.join(missing)}", "pip install 'gsqc[npu]'"
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,10 @@ def _read_layers(path: Path) -> list[LayerEstimate]:
     with path.open(newline="", encoding="utf-8") as file:
         return [
             LayerEstimate(
-                row["NNG Operator"], row["Name"].split("/")[0], _cycle(row["Op Cycles"]), _cycle(row["MAC Count"])
+                row["NNG Operator"],
+                row["Name"].split("/")[0],
+                _cycle(row["Op Cycles"]),
+                _cycle(row["MAC Count"]),
             )
             for row in csv.DictReader(file)
         ]
@@ -121,7 +128,11 @@ def _count(kind: str, printed: str) -> int:
 def _refusal(printed: str) -> str:
     """The line in which Vela says why."""
     lines = [line.strip() for line in printed.strip().splitlines()]
-    told = [line for line in lines if re.match(r"(\w+\.)*\w*(Error|error)\b", line) or line.startswith("vela: error")]
+    told = [
+        line
+        for line in lines
+        if re.match(r"(\w+\.)*\w*(Error|error)\b", line) or line.startswith("vela: error")
+    ]
     return (told or lines or ["no message"])[-1]
 
 
@@ -132,7 +143,9 @@ def _payload(path: Path) -> bytes:
 
 
 class _NoPlacementError(Exception):
-    """Vela found no places in SRAM for what it wants there, or was not done in time; `sram` in bytes if known."""
+    """Vela found no places in SRAM for what it wants there, or was not done in time; `sram` in
+    bytes if known.
+    """
 
     def __init__(self, sram: int | None) -> None:
         super().__init__()
@@ -145,7 +158,14 @@ def _run(name: str, program: bytes, options: NpuOptions, seconds: int | None) ->
         folder = Path(directory)
         source = folder / f"{name}.tosa"
         source.write_bytes(program)
-        command = [sys.executable, "-c", _VELA, str(seconds or 0), str(source), *options.arguments()]
+        command = [
+            sys.executable,
+            "-c",
+            _VELA,
+            str(seconds or 0),
+            str(source),
+            *options.arguments(),
+        ]
         command += ["--output-dir", str(folder), "--output-format", "raw", "--verbose-performance"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
         printed = done.stdout + done.stderr
@@ -173,11 +193,12 @@ def _run(name: str, program: bytes, options: NpuOptions, seconds: int | None) ->
 
 
 def run_vela(name: str, program: bytes, options: NpuOptions) -> VelaOutput:
-    """Compile one TOSA program. TargetError if Vela is not installed or cannot place the whole program on the NPU.
+    """Compile one TOSA program. TargetError if Vela is not installed or cannot place the whole
+    program on the NPU.
 
-    Which tensors lie in SRAM is a search that a program slightly too large for it can keep busy for minutes, or defeat:
-    then Vela is told of less SRAM, an eighth less each time. More of the program lies in DRAM then; its results are the
-    same.
+    Which tensors lie in SRAM is a search that a program slightly too large for it can keep busy for
+    minutes, or defeat: then Vela is told of less SRAM, an eighth less each time. More of the
+    program lies in DRAM then; its results are the same.
     """
     require_tools()
     sram = None if options.sram_kib is None else options.sram_kib << 10

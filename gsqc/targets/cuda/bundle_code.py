@@ -8,9 +8,10 @@ import shutil
 from dataclasses import astuple
 from typing import Any
 
-from gsqc.bundle import GPU_TRIPLE, BundleWriter
+from gsqc.bundle.manifest import GPU_TRIPLE
+from gsqc.bundle.plan import Plan
+from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import TargetError
-from gsqc.plan import Plan
 from gsqc.targets.cuda import CUDA
 from gsqc.targets.cuda.compile import INSTALL, compile_cuda, cuda_source
 from gsqc.targets.kernels import plan_kernels
@@ -23,7 +24,9 @@ def require_nvcc() -> None:
 
 
 def add_cuda_code(bundle: BundleWriter, plan: Plan) -> dict[str, Any]:
-    """Add the kernels; returns the manifest's fields that say so. The driver of the machine is all that runs them."""
+    """Add the kernels; returns the manifest's fields that say so. The driver of the machine is all
+    that runs them.
+    """
     source = cuda_source(plan_kernels(plan))
     binary = compile_cuda(source)
     bundle.add_bytes("code/kernels.fatbin", binary)

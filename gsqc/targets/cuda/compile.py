@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernels become one fat binary: CUDA C, and by nvcc code for sm_80 and sm_90 and PTX for what comes later."""
+"""Kernels become one fat binary: CUDA C, and by nvcc code for sm_80 and sm_90 and PTX for what
+comes later.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gsqc.ops.registry import Kind
+from gsqc.numerics.ops.registry import Kind
 from gsqc.targets.cuda.layout_kernel import write_layout_kernel
 from gsqc.targets.cuda.matmul_kernel import write_matmul_kernel
 from gsqc.targets.cuda.row_kernel import write_row_kernel
@@ -35,15 +37,22 @@ def _write(kernel: Kernel) -> KernelSource:
     if kernel.kind is Kind.LAYOUT:
         return write_layout_kernel(kernel.name, kernel.trace)
     assert kernel.kind is Kind.MATMUL, f"{kernel.name}: {kernel.kind} has no code"
-    return write_matmul_kernel(kernel.name, kernel.trace, kernel.attributes["x_bits"], kernel.attributes["w_bits"])
+    return write_matmul_kernel(
+        kernel.name, kernel.trace, kernel.attributes["x_bits"], kernel.attributes["w_bits"]
+    )
 
 
-def cuda_source(kernels: Sequence[Kernel], instructions: Path = DEVICE / "instructions.cuh") -> CudaSource:
+def cuda_source(
+    kernels: Sequence[Kernel], instructions: Path = DEVICE / "instructions.cuh"
+) -> CudaSource:
     """The source of kernels; `instructions` is the header of what CUDA C has no name for."""
     written = {kernel.name: _write(kernel) for kernel in kernels}
     assert len(written) == len(kernels), "a kernel's name occurs twice"
     tables = {symbol: entries for k in written.values() for symbol, entries in k.tables.items()}
-    headers = [path.read_text() for path in (instructions, DEVICE / "arithmetic.cuh", DEVICE / "matmul.cuh")]
+    headers = [
+        path.read_text()
+        for path in (instructions, DEVICE / "arithmetic.cuh", DEVICE / "matmul.cuh")
+    ]
     text = "\n".join([*headers, tables_source(tables), *(k.text for k in written.values())])
     return CudaSource(text, {name: k.launch for name, k in written.items()})
 
@@ -55,6 +64,17 @@ def compile_cuda(source: CudaSource) -> bytes:
         code, binary = folder / "kernels.cu", folder / "kernels.fatbin"
         code.write_text(source.text)
         options = [word for a in ARCHITECTURES for word in ("-gencode", a)]
-        command = ["nvcc", "-std=c++17", "-O3", "-fatbin", "--threads", "0", *options, "-o", str(binary), str(code)]
+        command = [
+            "nvcc",
+            "-std=c++17",
+            "-O3",
+            "-fatbin",
+            "--threads",
+            "0",
+            *options,
+            "-o",
+            str(binary),
+            str(code),
+        ]
         run_tool(command, "compiling for cuda", install=INSTALL)
         return binary.read_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-from gsqc.operators.trace import Node, Trace
+from gsqc.numerics.operators.trace import Node, Trace
 from gsqc.targets.analysis.layout_values import LayoutValues
 from gsqc.targets.cuda.expression import ZERO, C, number
 from gsqc.targets.cuda.writer import KernelSource, Launch, Tables, kernel_source
@@ -43,7 +43,8 @@ class _LayoutWriter(LayoutValues):
         count = math.prod(output.shape)
         step = f"i += {THREADS} * gridDim.x"
         value = self.value(
-            output, [i if n > 1 else ZERO for i, n in zip(self._index(output), output.shape, strict=True)]
+            output,
+            [i if n > 1 else ZERO for i, n in zip(self._index(output), output.shape, strict=True)],
         )
         return [
             f"for (int i = blockIdx.x * {THREADS} + threadIdx.x; i < {count}; {step})",
@@ -64,4 +65,6 @@ def write_layout_kernel(symbol: str, trace: Trace) -> KernelSource:
     writer = _LayoutWriter()
     body = [line for k, node in enumerate(trace.outputs) for line in writer.loop(k, node)]
     most = max(math.prod(n.shape) for n in trace.outputs)
-    return kernel_source(symbol, trace, Launch(max(1, -(-most // THREADS)), THREADS), body, writer.tables)
+    return kernel_source(
+        symbol, trace, Launch(max(1, -(-most // THREADS)), THREADS), body, writer.tables
+    )

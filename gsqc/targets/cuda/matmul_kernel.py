@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from gsqc.formats import GROUP, largest
-from gsqc.operators.trace import Trace
+from gsqc.numerics.formats import GROUP, largest
+from gsqc.numerics.operators.trace import Trace
 from gsqc.targets.cuda.writer import KernelSource, Launch, Tables, kernel_source
 
 TILE, TILE_THREADS = 64, 128
@@ -13,7 +13,8 @@ FEW_ROWS, FEW_WARPS = 8, 4
 
 
 def write_matmul_kernel(symbol: str, trace: Trace, x_bits: int, w_bits: int) -> KernelSource:
-    """The kernel of a `gse_matmul` trace: x (m, d, e), w (m, d, e) -> int32. Row exponents are not read.
+    """The kernel of a `gse_matmul` trace: x (m, d, e), w (m, d, e) -> int32. Row exponents are not
+    read.
 
     Tensor-core tiles, or dp4a where x has at most FEW_ROWS rows.
     """
@@ -26,5 +27,8 @@ def write_matmul_kernel(symbol: str, trace: Trace, x_bits: int, w_bits: int) -> 
         launch, block = Launch(-(-batch * c // FEW_WARPS), FEW_WARPS * 32), "few_rows_block"
     else:
         launch, block = Launch(batch * -(-m // TILE) * -(-c // TILE), TILE_THREADS), "matmul_block"
-    body = [f"const Product product = {{input0, input1, input3, input4, output0, {sizes}}};", f"{block}(product);"]
+    body = [
+        f"const Product product = {{input0, input1, input3, input4, output0, {sizes}}};",
+        f"{block}(product);",
+    ]
     return kernel_source(symbol, trace, launch, body, Tables())

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gsqc.operators.trace import Node, Trace
+from gsqc.numerics.operators.trace import Node, Trace
 from gsqc.targets.analysis.table_data import c_initialiser, table_symbol
 from gsqc.targets.cuda.expression import C_TYPES, C, operation
 
@@ -45,10 +45,14 @@ class Tables:
 
 def tables_source(tables: dict[str, tuple[int, ...]]) -> str:
     """The tables' data."""
-    return "".join(f"__device__ const int {s}[] = {c_initialiser(e)};\n" for s, e in sorted(tables.items()))
+    return "".join(
+        f"__device__ const int {s}[] = {c_initialiser(e)};\n" for s, e in sorted(tables.items())
+    )
 
 
-def kernel_source(symbol: str, trace: Trace, launch: Launch, body: Sequence[str], tables: Tables) -> KernelSource:
+def kernel_source(
+    symbol: str, trace: Trace, launch: Launch, body: Sequence[str], tables: Tables
+) -> KernelSource:
     """A function of flat arrays: input0, input1, … output0, …"""
     inputs = [f"const {C_TYPES[n.dtype]} *input{k}" for k, n in enumerate(trace.inputs)]
     outputs = [f"{C_TYPES[n.dtype]} *output{k}" for k, n in enumerate(trace.outputs)]

@@ -9,10 +9,17 @@ from __future__ import annotations
 
 from tvm import tirx
 
-from gsqc.formats import GROUP
+from gsqc.numerics.formats import GROUP
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import Buffer, Expr, Stmt, bind, const, intrinsic, load, splat_const
-from gsqc.targets.llvm.group_dots import ByteDots, Geometry, GroupDots, PairDots, QuadDots, quads_in_int16
+from gsqc.targets.llvm.group_dots import (
+    ByteDots,
+    Geometry,
+    GroupDots,
+    PairDots,
+    QuadDots,
+    quads_in_int16,
+)
 
 
 class SignedQuadDots(QuadDots):
@@ -44,7 +51,9 @@ class SignedQuadDots(QuadDots):
 
 
 class SquareDots(SignedQuadDots):
-    """smmla: a vector holds two rows by two columns; zipping two of them gives each row's four columns."""
+    """smmla: a vector holds two rows by two columns; zipping two of them gives each row's four
+    columns.
+    """
 
     def __init__(self, cpu: CpuTarget) -> None:
         self.cpu = cpu
@@ -59,7 +68,9 @@ class SquareDots(SignedQuadDots):
     def packed_zero(self) -> Expr:
         return const(0, "int64")
 
-    def dots(self, packed: Buffer, rows: list[Expr], group: Expr, k: int) -> tuple[list[list[Expr]], list[Stmt]]:
+    def dots(
+        self, packed: Buffer, rows: list[Expr], group: Expr, k: int
+    ) -> tuple[list[list[Expr]], list[Stmt]]:
         g = self.geometry
         statements: list[Stmt] = []
         pairs, columns = range(0, g.rows, 2), range(0, g.columns, 2)
@@ -68,12 +79,16 @@ class SquareDots(SignedQuadDots):
             w, x = {}, {}
             for c in columns:
                 at = (group * const(g.words) + const(word)) * const(g.columns) + const(c)
-                w[c], statement = bind(f"w{word}_{c}", tirx.reinterpret("int8x16", load(packed, at, 2)))
+                w[c], statement = bind(
+                    f"w{word}_{c}", tirx.reinterpret("int8x16", load(packed, at, 2))
+                )
                 statements.append(statement)
             for i in pairs:
                 at = group * const(GROUP) + const(g.word * word)
                 both = [load(self.x, row * const(k) + at, g.word) for row in rows[i : i + 2]]
-                x[i], statement = bind(f"x{word}_{i}", tirx.Shuffle(both, [const(n) for n in range(16)]))
+                x[i], statement = bind(
+                    f"x{word}_{i}", tirx.Shuffle(both, [const(n) for n in range(16)])
+                )
                 statements.append(statement)
             for i, c in sums:
                 product = intrinsic("int32x4", "llvm.aarch64.neon.smmla", sums[i, c], x[i], w[c])
@@ -96,4 +111,8 @@ def group_dots(cpu: CpuTarget, x_bits: int, w_bits: int) -> GroupDots:
         return SignedQuadDots(cpu)
     if cpu.vnni:
         return QuadDots(cpu)
-    return ByteDots(cpu, x_bits, w_bits) if cpu.avx2 and quads_in_int16(x_bits, w_bits) else PairDots(cpu)
+    return (
+        ByteDots(cpu, x_bits, w_bits)
+        if cpu.avx2 and quads_in_int16(x_bits, w_bits)
+        else PairDots(cpu)
+    )

@@ -14,8 +14,8 @@ from typing import Any
 import tvm
 from tvm import tirx
 
-from gsqc.ops.registry import Kind
-from gsqc.runtime.executor import default_threads
+from gsqc.bundle.machine import default_threads
+from gsqc.numerics.ops.registry import Kind
 from gsqc.targets.kernels import Kernel
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.layout_program import write_layout_program
@@ -26,7 +26,9 @@ from gsqc.targets.llvm.tables import Tables, tables_source
 from gsqc.targets.tools import run_tool
 
 PARTS = 8
-"""Objects that LLVM makes of a bundle's kernels, on all cores: a fixed number, so that the library is the same."""
+"""Objects that LLVM makes of a bundle's kernels, on all cores: a fixed number, so that the library
+is the same.
+"""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def _target(cpu: CpuTarget) -> Any:
 def _build(functions: dict[str, Any], cpu: CpuTarget) -> Any:
     """TVM's module for the functions.
 
-    The writers leave nothing to simplify, vectorise or share, so only the passes that make a callable function run.
+    The writers leave nothing to simplify, vectorise or share, so only the passes that make a
+    callable function run.
     """
     target = _target(cpu)
     passes = [
@@ -79,12 +82,16 @@ def _object(functions: dict[str, Any], cpu: CpuTarget, path: Path) -> Path:
 
 def _text_bytes(library: Path) -> int:
     """The size of .text: `size -A` prints a line per section."""
-    found = re.search(r"^\.text\s+(\d+)", run_tool(["size", "-A", str(library)], "measuring code"), re.MULTILINE)
+    found = re.search(
+        r"^\.text\s+(\d+)", run_tool(["size", "-A", str(library)], "measuring code"), re.MULTILINE
+    )
     assert found, "a library has code"
     return int(found.group(1))
 
 
-def _link(objects: Sequence[Path], tables: dict[str, tuple[int, ...]], cpu: CpuTarget, folder: Path) -> bytes:
+def _link(
+    objects: Sequence[Path], tables: dict[str, tuple[int, ...]], cpu: CpuTarget, folder: Path
+) -> bytes:
     source, library = folder / "tables.c", folder / "kernels.so"
     source.write_text(tables_source(tables))
     options = ["-shared", "-fPIC", "-O2", "-fvisibility=hidden", "-pthread", "-D_DEFAULT_SOURCE"]
@@ -103,8 +110,13 @@ def compile_kernels(kernels: Sequence[Kernel], cpu: CpuTarget) -> CompiledCode:
         functions[kernel.name], used = lower_kernel(kernel, cpu)
         tables.update(used.entries)
     parts = [dict(list(functions.items())[k::PARTS]) for k in range(min(PARTS, len(functions)))]
-    with tempfile.TemporaryDirectory(prefix="gsqc-") as directory, ThreadPoolExecutor(default_threads()) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="gsqc-") as directory,
+        ThreadPoolExecutor(default_threads()) as pool,
+    ):
         folder = Path(directory)
-        objects = list(pool.map(lambda k: _object(parts[k], cpu, folder / f"kernels{k}.o"), range(len(parts))))
+        objects = list(
+            pool.map(lambda k: _object(parts[k], cpu, folder / f"kernels{k}.o"), range(len(parts)))
+        )
         library = _link(objects, tables, cpu, folder)
         return CompiledCode(library, _text_bytes(folder / "kernels.so"), cpu.triple, cpu.features)

@@ -58,7 +58,9 @@ def new_buffer(name: str, count: int, dtype: str) -> Buffer:
 
 
 def allocate(buffer: Buffer) -> Stmt:
-    """Local memory for the statements that follow; TVM takes more than 1 KiB from the runtime's workspace."""
+    """Local memory for the statements that follow; TVM takes more than 1 KiB from the runtime's
+    workspace.
+    """
     return tirx.AllocBuffer(buffer)
 
 
@@ -67,7 +69,9 @@ def new_var(name: str, dtype: str = "int32") -> Expr:
 
 
 def bind(name: str, value: Expr) -> tuple[Expr, Stmt]:
-    """A name for a value: the variable, and the statement that defines it for the statements that follow."""
+    """A name for a value: the variable, and the statement that defines it for the statements that
+    follow.
+    """
     variable = tirx.Var(name, value.ty)
     return variable, tirx.Bind(variable, value)
 
@@ -78,7 +82,12 @@ def sequence(statements: Sequence[Stmt]) -> Stmt:
 
 
 def loop(
-    variable: Expr, extent: int | Expr, body: Sequence[Stmt], *, start: int | Expr = 0, parallel: bool = False
+    variable: Expr,
+    extent: int | Expr,
+    body: Sequence[Stmt],
+    *,
+    start: int | Expr = 0,
+    parallel: bool = False,
 ) -> Stmt:
     """for variable in [start, start + extent), over the threads of the runtime's pool if parallel."""
     kind = tirx.ForKind.PARALLEL if parallel else tirx.ForKind.SERIAL
@@ -101,10 +110,11 @@ def intrinsic(dtype: str, name: str, *args: Expr) -> Expr:
 
 
 def keep(name: str, value: Expr) -> tuple[Expr, list[Stmt]]:
-    """A value kept in a small local buffer, which LLVM turns into a register: how to read it, and the statements.
+    """A value kept in a small local buffer, which LLVM turns into a register: how to read it, and
+    the statements.
 
-    A TIR variable would do the same, but TVM's simplifier substitutes variables by their definitions, in time that
-    doubles with each that is used twice.
+    A TIR variable would do the same, but TVM's simplifier substitutes variables by their
+    definitions, in time that doubles with each that is used twice.
     """
     element, _, lanes = str(value.ty.dtype).partition("x")
     buffer = new_buffer(name, int(lanes or 1), element)
@@ -125,8 +135,12 @@ def function(symbol: str, parameters: Sequence[Buffer], body: Sequence[Stmt]) ->
     return f.with_attr("global_symbol", symbol).with_attr("tirx.noalias", True)
 
 
-def row_chunks(rows: int, body: Sequence[Stmt], row: Expr, setup: Sequence[Stmt], parallel: bool) -> Stmt:
-    """Run `body` for every row; if parallel, in at most 32 chunks of rows, each with `setup` before it."""
+def row_chunks(
+    rows: int, body: Sequence[Stmt], row: Expr, setup: Sequence[Stmt], parallel: bool
+) -> Stmt:
+    """Run `body` for every row; if parallel, in at most 32 chunks of rows, each with `setup` before
+    it.
+    """
     if not parallel:
         return sequence([*setup, loop(row, rows, body)])
     chunks = min(rows, 32)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every kernel of the exact matmul shares: its operands, the lifts of x's groups, and the one rounding.
+"""What every kernel of the exact matmul shares: its operands, the lifts of x's groups, and the one
+rounding.
 
     for each group:  d[i, j] = Σ over the group of x[i] · w[j]                  int32, exact; see group_dots.py
                      acc[i, j] += d << (lift of x's group + lift of w's group)
     C32 = (acc · 2^(base of x's row + base of w's columns) + 2^(s-1)) >> s
 
-The lift of a group is how far its exponent lies above the least of its row (of x) or columns (of w), zero groups of x
-aside; the base is the rest. The sum is taken in int32 where it must fit: where
+The lift of a group is how far its exponent lies above the least of its row (of x) or columns (of
+w), zero groups of x aside; the base is the rest. The sum is taken in int32 where it must fit: where
 
     Σ over groups of (Σ |x|) << lift of x's group,  times the largest |w| << the largest lift of w,  is below 2^31 - 2^s
 
@@ -20,8 +21,8 @@ from typing import Any
 
 from tvm import tirx
 
-from gsqc.formats import GROUP, largest
-from gsqc.operators.trace import Trace
+from gsqc.numerics.formats import GROUP, largest
+from gsqc.numerics.operators.trace import Trace
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import (
     Expr,
@@ -57,7 +58,8 @@ class ExactProduct:
         names = ("x_m", "x_d", "x_e", "w_m", "w_d", "w_e", "c")
         nodes = [*trace.inputs, *trace.outputs]
         self.buffers = {
-            name: new_buffer(name, math.prod(node.shape), node.dtype) for name, node in zip(names, nodes, strict=True)
+            name: new_buffer(name, math.prod(node.shape), node.dtype)
+            for name, node in zip(names, nodes, strict=True)
         }
         self.x_lifts = new_buffer("x_lifts", self.rows * self.groups, "int32")
         self.x_bases = new_buffer("x_bases", self.rows, "int32")
@@ -69,7 +71,9 @@ class ExactProduct:
 
     @property
     def most(self) -> int:
-        """An int32 sum holds what a row's bound below this, shifted down by w's largest lift, allows."""
+        """An int32 sum holds what a row's bound below this, shifted down by w's largest lift,
+        allows.
+        """
         return int(((1 << 31) - (1 << self.shift)) // self.largest_w)
 
     def prepare(self, dots: GroupDots) -> list[Stmt]:
@@ -112,14 +116,18 @@ class ExactProduct:
         ]
 
     def rounding(self, index: int, base: Expr, lanes: int, dtype: str) -> tuple[Any, list[Stmt]]:
-        """How a sum becomes a result, given its base: a function of the sum, and the statements before it.
+        """How a sum becomes a result, given its base: a function of the sum, and the statements
+        before it.
 
-        A base above the shift s leaves nothing to round; below it, the shift and its half become smaller.
+        A base above the shift s leaves nothing to round; below it, the shift and its half become
+        smaller.
         """
         up, begin_up = bind(f"up{index}", tirx.max(base - const(self.shift), const(0)))
         down, begin_down = bind(f"down{index}", tirx.max(const(self.shift) - base, const(0)))
         half, begin_half = bind(f"half{index}", (const(1) << down) >> const(1))
-        by_up, by_down, by_half = (splat(v, lanes).astype(vector_type(dtype, lanes)) for v in (up, down, half))
+        by_up, by_down, by_half = (
+            splat(v, lanes).astype(vector_type(dtype, lanes)) for v in (up, down, half)
+        )
 
         def finish(total: Expr) -> Expr:
             return (((total << by_up) + by_half) >> by_down).astype(vector_type("int32", lanes))

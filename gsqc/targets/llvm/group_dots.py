@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inner product of a group, by instruction: a tile of rows of x by vectors of columns of w, exact in int32.
+"""The inner product of a group, by instruction: a tile of rows of x by vectors of columns of w,
+exact in int32.
 
 PairDots        pmadd.wd on int16 pairs: x widened once per call, w's pairs of int8 widened when loaded. AVX2, or plain.
 QuadDots        vpdpbusd on quads of int8: w + 128 is its unsigned operand, so that the signed one is a quad of x, which
-                the instruction broadcasts itself. Σ x·(w + 128) - 128 · Σ x is the dot: the sums of x start the
-                accumulator. AVX-512 VNNI, AVX-VNNI.
+                the instruction broadcasts itself. Σ x·(w + 128) - 128 · Σ x is the dot: the sums of
+                x start the accumulator. AVX-512 VNNI, AVX-VNNI.
 ByteDots        pmaddubsw on quads of int8, likewise, for fewer bits: pairs of products fit int16, and up to 6 bits so
                 does the sum of a whole group. AVX2.
 
-In all of them, and in those of arm_dots.py, w is packed once per job, a block of columns side by side in lanes.
+In all of them, and in those of arm_dots.py, w is packed once per job, a block of columns side by
+side in lanes.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Protocol
 
 from tvm import tirx
 
-from gsqc.formats import GROUP, largest
+from gsqc.numerics.formats import GROUP, largest
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import (
     Buffer,
@@ -41,7 +43,9 @@ from gsqc.targets.llvm.emit import (
 def sum_of_group(bytes_: Expr, cpu: CpuTarget) -> Expr:
     """The int32 sum of a group's bytes, taken as unsigned: int8x32 -> int32."""
     if cpu.avx2:
-        quarters = intrinsic("int64x4", "llvm.x86.avx2.psad.bw", bytes_, splat_const(0, GROUP, "int8"))
+        quarters = intrinsic(
+            "int64x4", "llvm.x86.avx2.psad.bw", bytes_, splat_const(0, GROUP, "int8")
+        )
         return intrinsic("int64", "llvm.vector.reduce.add", quarters).astype("int32")
     wide = tirx.reinterpret(f"uint8x{GROUP}", bytes_).astype(f"int32x{GROUP}")
     return intrinsic("int32", "llvm.vector.reduce.add", wide)
@@ -49,7 +53,9 @@ def sum_of_group(bytes_: Expr, cpu: CpuTarget) -> Expr:
 
 @dataclass(frozen=True)
 class Geometry:
-    """A tile: `rows` of x by `vectors` of `lanes` columns; a packed word holds `word` bytes of one column."""
+    """A tile: `rows` of x by `vectors` of `lanes` columns; a packed word holds `word` bytes of one
+    column.
+    """
 
     rows: int
     lanes: int
@@ -86,8 +92,12 @@ class GroupDots(Protocol):
     def packed_zero(self) -> Expr:
         """The packed word of zeros."""
 
-    def dots(self, packed: Buffer, rows: list[Expr], group: Expr, k: int) -> tuple[list[list[Expr]], list[Stmt]]:
-        """The int32 dots [row][vector] of a group, rows as indices of x, and the statements before them."""
+    def dots(
+        self, packed: Buffer, rows: list[Expr], group: Expr, k: int
+    ) -> tuple[list[list[Expr]], list[Stmt]]:
+        """The int32 dots [row][vector] of a group, rows as indices of x, and the statements before
+        them.
+        """
 
 
 class PairDots:
@@ -106,7 +116,9 @@ class PairDots:
     def prepare_row(self, row: Expr, k: int) -> list[Stmt]:
         part = new_var("part")
         at = row * const(k) + part * const(16)
-        return [loop(part, k // 16, [store(self.wide, at, load(self.x, at, 16).astype("int16x16"), 16)])]
+        return [
+            loop(part, k // 16, [store(self.wide, at, load(self.x, at, 16).astype("int16x16"), 16)])
+        ]
 
     def pack_group(self, w: Buffer, at: Expr) -> Expr:
         return tirx.reinterpret("int16x16", load(w, at, GROUP))
@@ -124,10 +136,14 @@ class PairDots:
             return intrinsic(f"int32x{lanes}", "llvm.x86.avx2.pmadd.wd", x, w)
         wide = [v.astype(f"int32x{2 * lanes}") for v in (x, w)]
         products = wide[0] * wide[1]
-        even, odd = (tirx.Shuffle([products], [const(2 * n + part) for n in range(lanes)]) for part in (0, 1))
+        even, odd = (
+            tirx.Shuffle([products], [const(2 * n + part) for n in range(lanes)]) for part in (0, 1)
+        )
         return even + odd
 
-    def dots(self, packed: Buffer, rows: list[Expr], group: Expr, k: int) -> tuple[list[list[Expr]], list[Stmt]]:
+    def dots(
+        self, packed: Buffer, rows: list[Expr], group: Expr, k: int
+    ) -> tuple[list[list[Expr]], list[Stmt]]:
         g = self.geometry
         statements: list[Stmt] = []
         dots: list[list[Expr]] = [[None] * g.vectors for _ in rows]
@@ -142,7 +158,9 @@ class PairDots:
                 statements.append(statement)
             for i, row in enumerate(rows):
                 at = row * const(k) + group * const(GROUP) + const(2 * pair)
-                x = tirx.reinterpret(pairs, splat(tirx.reinterpret("int32", load(self.wide, at, 2)), g.lanes))
+                x = tirx.reinterpret(
+                    pairs, splat(tirx.reinterpret("int32", load(self.wide, at, 2)), g.lanes)
+                )
                 for j in range(g.vectors):
                     product = self.product(x, columns[j])
                     total = dots[i][j] + product if pair else product
@@ -169,9 +187,17 @@ class QuadDots:
 
     def prepare_row(self, row: Expr, k: int) -> list[Stmt]:
         groups, group = k // GROUP, new_var("group")
-        unsigned = load(self.x, row * const(k) + group * const(GROUP), GROUP) ^ splat_const(-128, GROUP, "int8")
+        unsigned = load(self.x, row * const(k) + group * const(GROUP), GROUP) ^ splat_const(
+            -128, GROUP, "int8"
+        )
         total = sum_of_group(unsigned, self.cpu) - const(GROUP * 128)
-        return [loop(group, groups, [store(self.starts, row * const(groups) + group, total * const(-self.offset))])]
+        return [
+            loop(
+                group,
+                groups,
+                [store(self.starts, row * const(groups) + group, total * const(-self.offset))],
+            )
+        ]
 
     def pack_group(self, w: Buffer, at: Expr) -> Expr:
         w = load(w, at, GROUP)
@@ -185,7 +211,9 @@ class QuadDots:
     def packed_zero(self) -> Expr:
         return const(int.from_bytes(bytes([self.offset] * 4), "little", signed=True))
 
-    def dots(self, packed: Buffer, rows: list[Expr], group: Expr, k: int) -> tuple[list[list[Expr]], list[Stmt]]:
+    def dots(
+        self, packed: Buffer, rows: list[Expr], group: Expr, k: int
+    ) -> tuple[list[list[Expr]], list[Stmt]]:
         g = self.geometry
         statements: list[Stmt] = []
         dots = [[splat(self.start(row, group, k), g.lanes)] * g.vectors for row in rows]
@@ -194,14 +222,20 @@ class QuadDots:
             columns = []
             for j in range(g.vectors):
                 at = (group * const(g.words) + const(quad)) * const(g.columns) + const(j * g.lanes)
-                name, statement = bind(f"w{quad}_{j}", tirx.reinterpret(quads, load(packed, at, g.lanes)))
+                name, statement = bind(
+                    f"w{quad}_{j}", tirx.reinterpret(quads, load(packed, at, g.lanes))
+                )
                 columns.append(name)
                 statements.append(statement)
             for i, row in enumerate(rows):
                 at = row * const(k) + group * const(GROUP) + const(4 * quad)
-                x = tirx.reinterpret(quads, splat(tirx.reinterpret("int32", load(self.x, at, 4)), g.lanes))
+                x = tirx.reinterpret(
+                    quads, splat(tirx.reinterpret("int32", load(self.x, at, 4)), g.lanes)
+                )
                 for j in range(g.vectors):
-                    dots[i][j], statement = bind(f"d{quad}_{i}_{j}", self.add(dots[i][j], columns[j], x))
+                    dots[i][j], statement = bind(
+                        f"d{quad}_{i}_{j}", self.add(dots[i][j], columns[j], x)
+                    )
                     statements.append(statement)
         return dots, statements
 
@@ -224,7 +258,9 @@ class ByteDots(QuadDots):
         self.offset = 1 << (w_bits - 1)
         self.quads = min(quads_in_int16(x_bits, w_bits), self.geometry.words)
 
-    def dots(self, packed: Buffer, rows: list[Expr], group: Expr, k: int) -> tuple[list[list[Expr]], list[Stmt]]:
+    def dots(
+        self, packed: Buffer, rows: list[Expr], group: Expr, k: int
+    ) -> tuple[list[list[Expr]], list[Stmt]]:
         g = self.geometry
         statements: list[Stmt] = []
         dots = [[splat(self.start(row, group, k), g.lanes)] * g.vectors for row in rows]
@@ -233,12 +269,16 @@ class ByteDots(QuadDots):
             columns = []
             for j in range(g.vectors):
                 at = (group * const(g.words) + const(quad)) * const(g.columns) + const(j * g.lanes)
-                name, statement = bind(f"w{quad}_{j}", tirx.reinterpret("int8x32", load(packed, at, g.lanes)))
+                name, statement = bind(
+                    f"w{quad}_{j}", tirx.reinterpret("int8x32", load(packed, at, g.lanes))
+                )
                 columns.append(name)
                 statements.append(statement)
             for i, row in enumerate(rows):
                 at = row * const(k) + group * const(GROUP) + const(4 * quad)
-                x = tirx.reinterpret("int8x32", splat(tirx.reinterpret("int32", load(self.x, at, 4)), g.lanes))
+                x = tirx.reinterpret(
+                    "int8x32", splat(tirx.reinterpret("int32", load(self.x, at, 4)), g.lanes)
+                )
                 for j in range(g.vectors):
                     product = intrinsic("int16x16", "llvm.x86.avx2.pmadd.ub.sw", columns[j], x)
                     total = pairs[i][j] + product if quad % self.quads else product
@@ -246,7 +286,9 @@ class ByteDots(QuadDots):
                     statements.append(statement)
                     if (quad + 1) % self.quads == 0 or quad == g.words - 1:
                         ones = splat_const(1, 16, "int16")
-                        added = dots[i][j] + intrinsic("int32x8", "llvm.x86.avx2.pmadd.wd", pairs[i][j], ones)
+                        added = dots[i][j] + intrinsic(
+                            "int32x8", "llvm.x86.avx2.pmadd.wd", pairs[i][j], ones
+                        )
                         dots[i][j], statement = bind(f"d{quad}_{i}_{j}", added)
                         statements.append(statement)
         return dots, statements

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Element indices as sums of loop variables, so that a reshape's divisions are done at compile time."""
+"""Element indices as sums of loop variables, so that a reshape's divisions are done at compile
+time.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from gsqc.targets.llvm.emit import Expr, const, new_var
 
 
 class NotVector(Exception):
-    """The lanes of an index do not stay together when it is divided by `period` (0: for another reason)."""
+    """The lanes of an index do not stay together when it is divided by `period` (0: for another
+    reason).
+    """
 
     def __init__(self, period: int = 0) -> None:
         super().__init__(period)
@@ -45,7 +49,11 @@ class Index:
 
     @property
     def largest(self) -> int:
-        return self.constant + sum((a.extent - 1) * c for a, c in self.terms) + (self.lanes - 1) * self.step
+        return (
+            self.constant
+            + sum((a.extent - 1) * c for a, c in self.terms)
+            + (self.lanes - 1) * self.step
+        )
 
     def expr(self) -> Expr:
         """The first lane's index."""
@@ -59,7 +67,9 @@ class Index:
 
     def scaled(self, factor: int) -> Index:
         terms = tuple((a, c * factor) for a, c in self.terms)
-        return Index(terms, self.constant * factor, self.lanes, self.step * factor if self.lanes > 1 else 1)
+        return Index(
+            terms, self.constant * factor, self.lanes, self.step * factor if self.lanes > 1 else 1
+        )
 
     def __add__(self, other: Index | int) -> Index:
         if isinstance(other, int):
@@ -95,8 +105,12 @@ class Index:
 ZERO = Index()
 
 
-def broadcast_index(shape: Sequence[int], source: Sequence[int], index: Index, opaque: Opaque) -> Index:
-    """The flat index into `source` of element `index` of `shape`, which `source` broadcasts against."""
+def broadcast_index(
+    shape: Sequence[int], source: Sequence[int], index: Index, opaque: Opaque
+) -> Index:
+    """The flat index into `source` of element `index` of `shape`, which `source` broadcasts
+    against.
+    """
 
     def split(i: Index, period: int) -> tuple[Index, Index]:
         return i.split(period, opaque)

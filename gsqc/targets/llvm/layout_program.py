@@ -12,12 +12,24 @@ from typing import Any
 import numpy as np
 from tvm import tirx
 
-from gsqc.operators.trace import Node, Trace
+from gsqc.numerics.operators.trace import Node, Trace
 from gsqc.targets.analysis.layout_values import LayoutValues
+from gsqc.targets.analysis.ranges import Ranges
 from gsqc.targets.llvm.cpu import CpuTarget
-from gsqc.targets.llvm.emit import Buffer, Expr, Stmt, const, function, keep, load, loop, new_buffer, new_var, store
+from gsqc.targets.llvm.emit import (
+    Buffer,
+    Expr,
+    Stmt,
+    const,
+    function,
+    keep,
+    load,
+    loop,
+    new_buffer,
+    new_var,
+    store,
+)
 from gsqc.targets.llvm.operators import Operators
-from gsqc.targets.llvm.ranges import Ranges
 from gsqc.targets.llvm.tables import Tables
 from gsqc.targets.llvm.transpose import transpose_block
 
@@ -31,8 +43,13 @@ class _LayoutWriter(LayoutValues):
         self.tables = Tables()
         dead = [n for n in trace.inputs if n not in trace.live_nodes()]
         self.operators = Operators(cpu, Ranges(trace.live_nodes() + dead), self.tables)
-        self.inputs = [new_buffer(f"input{k}", math.prod(n.shape), n.dtype) for k, n in enumerate(trace.inputs)]
-        self.outputs = [new_buffer(f"output{k}", math.prod(n.shape), n.dtype) for k, n in enumerate(trace.outputs)]
+        self.inputs = [
+            new_buffer(f"input{k}", math.prod(n.shape), n.dtype) for k, n in enumerate(trace.inputs)
+        ]
+        self.outputs = [
+            new_buffer(f"output{k}", math.prod(n.shape), n.dtype)
+            for k, n in enumerate(trace.outputs)
+        ]
 
     def constant(self, value: int) -> Expr:
         return const(value)
@@ -56,7 +73,9 @@ class _LayoutWriter(LayoutValues):
         return self.operators.apply(node, args, 1)
 
     def blocks(self, output: Node, buffer: Buffer) -> Stmt | None:
-        """The transpose of an input's last two axes by square blocks; None if the result is something else."""
+        """The transpose of an input's last two axes by square blocks; None if the result is
+        something else.
+        """
         lead = list(range(len(output.shape) - 2))
         swap = [*lead, len(lead) + 1, len(lead)]
         if output.operator != "transpose" or list(output.attributes["permutation"]) != swap:
@@ -79,18 +98,24 @@ class _LayoutWriter(LayoutValues):
         job, count = new_var("job"), columns // n
         begin = tirx.Bind(batch, tirx.truncdiv(job, const(count)))
         second = tirx.Bind(outer, tirx.truncmod(job, const(count)))
-        return loop(job, math.prod(output.shape[:-2]) * count, [begin, second, body], parallel=parallel)
+        return loop(
+            job, math.prod(output.shape[:-2]) * count, [begin, second, body], parallel=parallel
+        )
 
     def nest(self, output: Node, buffer: Buffer) -> Stmt:
         """The loops over a result; the first that has more than one turn is shared by the threads."""
         variables = [new_var(f"i{k}") for k in range(len(output.shape))]
-        index = [v if size > 1 else const(0) for v, size in zip(variables, output.shape, strict=True)]
+        index = [
+            v if size > 1 else const(0) for v, size in zip(variables, output.shape, strict=True)
+        ]
         body: Stmt = store(buffer, self.flat(index, output.shape), self.value(output, index))
         outermost = next((k for k, size in enumerate(output.shape) if size > 1), -1)
         parallel = math.prod(output.shape) >= PARALLEL_ELEMENTS
         for k in reversed(range(len(output.shape))):
             if output.shape[k] > 1:
-                body = loop(variables[k], output.shape[k], [body], parallel=parallel and k == outermost)
+                body = loop(
+                    variables[k], output.shape[k], [body], parallel=parallel and k == outermost
+                )
         return body
 
 
@@ -99,4 +124,6 @@ def write_layout_program(symbol: str, trace: Trace, cpu: CpuTarget) -> tuple[Any
     writer = _LayoutWriter(trace, cpu)
     results = list(zip(trace.outputs, writer.outputs, strict=True))
     nests = [writer.blocks(node, buffer) or writer.nest(node, buffer) for node, buffer in results]
-    return function(symbol, [*writer.inputs, *writer.outputs], [*writer.tables.setup, *nests]), writer.tables
+    return function(
+        symbol, [*writer.inputs, *writer.outputs], [*writer.tables.setup, *nests]
+    ), writer.tables

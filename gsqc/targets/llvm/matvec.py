@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The exact matmul of a few rows (exact_product.py has the arithmetic): w is read once, as it lies.
 
-With one row, as when tokens are generated, packing w would cost more than the product. Here the lanes of a vector lie
-along the reduction: each holds the sum of some of a row's products, and they are added up at the end of the row. The
-least exponent of w is taken over one column.
+With one row, as when tokens are generated, packing w would cost more than the product. Here the
+lanes of a vector lie along the reduction: each holds the sum of some of a row's products, and they
+are added up at the end of the row. The least exponent of w is taken over one column.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 from tvm import tirx
 
-from gsqc.formats import GROUP
-from gsqc.operators.trace import Trace
+from gsqc.numerics.formats import GROUP
+from gsqc.numerics.operators.trace import Trace
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import (
     Expr,
@@ -46,11 +46,16 @@ class _MatvecWriter(ExactProduct):
         super().__init__(symbol, trace, x_bits, w_bits, cpu)
         self.dots = PairDots(cpu)
         self.last = new_buffer("w_last", 1, "int32")
-        self.sums = {dtype: new_buffer(f"sums_{dtype}", self.m * LANES, dtype) for dtype in ("int32", "int64")}
+        self.sums = {
+            dtype: new_buffer(f"sums_{dtype}", self.m * LANES, dtype)
+            for dtype in ("int32", "int64")
+        }
 
     def write(self) -> Any:
         """The kernel as a PrimFunc."""
-        return function(self.symbol, list(self.buffers.values()), [*self.prepare(self.dots), self._jobs()])
+        return function(
+            self.symbol, list(self.buffers.values()), [*self.prepare(self.dots), self._jobs()]
+        )
 
     def _jobs(self) -> Stmt:
         job, column = new_var("job"), new_var("column")
@@ -75,14 +80,24 @@ class _MatvecWriter(ExactProduct):
         bound = load(self.x_bounds, rows[0])
         for row in rows[1:]:
             bound = tirx.max(bound, load(self.x_bounds, row))
-        narrow, wide = (sequence(self._sum(dtype, column, w_row, rows, last)) for dtype in ("int32", "int64"))
-        return [begin_row, *find, begin_last, tirx.IfThenElse(bound < (const(self.most) >> last), narrow, wide)]
+        narrow, wide = (
+            sequence(self._sum(dtype, column, w_row, rows, last)) for dtype in ("int32", "int64")
+        )
+        return [
+            begin_row,
+            *find,
+            begin_last,
+            tirx.IfThenElse(bound < (const(self.most) >> last), narrow, wide),
+        ]
 
-    def _sum(self, dtype: str, column: Expr, w_row: Expr, rows: list[Expr], last: Expr) -> list[Stmt]:
+    def _sum(
+        self, dtype: str, column: Expr, w_row: Expr, rows: list[Expr], last: Expr
+    ) -> list[Stmt]:
         sums, vector = self.sums[dtype], f"{dtype}x{LANES}"
         group = new_var("g")
         w_lift, begin_lift = bind(
-            "w_lift", last - load(self.buffers["w_d"], w_row * const(self.groups) + group).astype("int32")
+            "w_lift",
+            last - load(self.buffers["w_d"], w_row * const(self.groups) + group).astype("int32"),
         )
         body, halves = [begin_lift], []
         for h in range(2):
@@ -92,7 +107,10 @@ class _MatvecWriter(ExactProduct):
             body.append(begin)
         for i, row in enumerate(rows):
             at = row * const(self.k) + group * const(GROUP)
-            parts = [self.dots.product(load(self.dots.wide, at + const(h * 16), 16), halves[h]) for h in range(2)]
+            parts = [
+                self.dots.product(load(self.dots.wide, at + const(h * 16), 16), halves[h])
+                for h in range(2)
+            ]
             dots, begin = bind(f"d{i}", parts[0] + parts[1])
             lift = load(self.x_lifts, row * const(self.groups) + group) + w_lift
             lifted = dots.astype(vector) << splat(lift, LANES).astype(vector)
@@ -102,7 +120,9 @@ class _MatvecWriter(ExactProduct):
         statements = [store(sums, const(i * LANES), zero, LANES) for i in range(self.m)]
         statements.append(loop(group, self.groups, body))
         for i, row in enumerate(rows):
-            base, begin_base = bind(f"base{i}", load(self.x_bases, row) + const(self.window_w) - last)
+            base, begin_base = bind(
+                f"base{i}", load(self.x_bases, row) + const(self.window_w) - last
+            )
             finish, begin = self.rounding(i, base, 1, dtype)
             total = intrinsic(dtype, "llvm.vector.reduce.add", load(sums, const(i * LANES), LANES))
             result = store(self.buffers["c"], row * const(self.c) + column, finish(total))

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 from tvm import tirx
 
-from gsqc.operators.trace import Node
+from gsqc.numerics.operators.trace import Node
+from gsqc.targets.analysis.ranges import Ranges
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import Expr, const, intrinsic, splat_const, vector_type
-from gsqc.targets.llvm.ranges import Ranges
 from gsqc.targets.llvm.tables import TABLE_DTYPE, Tables
 
 _SIMPLE: dict[str, Callable[..., Expr]] = {
@@ -36,7 +36,9 @@ def reinterpret(dtype: str, lanes: int, value: Expr) -> Expr:
 
 
 class Operators:
-    """Builds expressions for one kernel; `lanes` operands of every operator have been splat to equal width."""
+    """Builds expressions for one kernel; `lanes` operands of every operator have been splat to
+    equal width.
+    """
 
     def __init__(self, cpu: CpuTarget, ranges: Ranges, tables: Tables) -> None:
         self.cpu, self.ranges, self.tables = cpu, ranges, tables
@@ -91,9 +93,12 @@ class Operators:
         return (product >> splat_const(shift, lanes, "int64")).astype(vector_type("int32", lanes))
 
     def _rounding_product_by_pairs(self, x: Expr, y: Expr, shift: int, lanes: int) -> Expr:
-        """Even and odd lanes apart, as vpmuldq takes them; the odd results are shifted into their place."""
+        """Even and odd lanes apart, as vpmuldq takes them; the odd results are shifted into their
+        place.
+        """
         half, up, low, high = (
-            splat_const(v, lanes // 2, "int64") for v in (1 << (shift - 1), 32, 0xFFFFFFFF, -(1 << 32))
+            splat_const(v, lanes // 2, "int64")
+            for v in (1 << (shift - 1), 32, 0xFFFFFFFF, -(1 << 32))
         )
         x64, y64 = reinterpret("int64", lanes // 2, x), reinterpret("int64", lanes // 2, y)
         even = ((x64 << up) >> up) * ((y64 << up) >> up) + half
@@ -103,7 +108,9 @@ class Operators:
         return reinterpret("int32", lanes, even | odd)
 
     def _mulr15(self, node: Node, x: Expr, y: Expr, lanes: int) -> Expr:
-        """Where y fits 16 bits, (x >> 15)·y + ((x & 0x7FFF)·y + 2^14) >> 15 is the same integer in 32-bit products."""
+        """Where y fits 16 bits, (x >> 15)·y + ((x & 0x7FFF)·y + 2^14) >> 15 is the same integer in
+        32-bit products.
+        """
         for value, other, factor in ((x, y, node.args[1]), (y, x, node.args[0])):
             if max(map(abs, self.ranges[factor])) <= 1 << 15:
                 shift, half = splat_const(15, lanes), splat_const(1 << 14, lanes)
@@ -118,7 +125,9 @@ class Operators:
         return self._rounding_product(x, splat_const(node.attributes["constant"], lanes), 31, lanes)
 
     def _gather(self, pointer: Expr, position: Expr, lanes: int) -> Expr:
-        """Elements of an int32 array by index; `gather.d.d.256` and `gather.dpi.512` differ in how they mask."""
+        """Elements of an int32 array by index; `gather.d.d.256` and `gather.dpi.512` differ in how
+        they mask.
+        """
         name, mask = "avx2.gather.d.d.256", splat_const(-1, 8)
         if lanes == 16:
             name, mask = "avx512.mask.gather.dpi.512", splat_const(1, 16, "bool")
@@ -147,7 +156,9 @@ def combine(operator: str, x: Expr, y: Expr) -> Expr:
 
 def reduce_lanes(operator: str, x: Expr) -> Expr:
     """The reduction over the lanes of a vector."""
-    return intrinsic("int32", f"llvm.vector.reduce.{'smax' if operator == 'reduce_max' else 'add'}", x)
+    return intrinsic(
+        "int32", f"llvm.vector.reduce.{'smax' if operator == 'reduce_max' else 'add'}", x
+    )
 
 
 def neutral(operator: str) -> int:

@@ -1,14 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loops of a row program over the elements of a row: vectors in periods, a remainder of single elements, reductions."""
+"""Loops of a row program over the elements of a row: vectors in periods, a remainder of single
+elements, reductions.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
 
-from gsqc.operators.trace import Node
+from gsqc.numerics.operators.trace import Node
 from gsqc.targets.analysis.row_analysis import REDUCTIONS, RowAnalysis, Task
-from gsqc.targets.llvm.emit import Buffer, Stmt, allocate, const, load, loop, new_buffer, splat_const, store
+from gsqc.targets.llvm.emit import (
+    Buffer,
+    Stmt,
+    allocate,
+    const,
+    load,
+    loop,
+    new_buffer,
+    splat_const,
+    store,
+)
 from gsqc.targets.llvm.index import ZERO, Axis, Index, NotVector
 from gsqc.targets.llvm.operators import combine, neutral, reduce_lanes
 from gsqc.targets.llvm.row_values import RowValues, Scope, Value
@@ -29,7 +41,9 @@ class Accumulator:
     period: int
 
     def start(self) -> Stmt:
-        return store(self.buffer, const(0), splat_const(neutral(self.node.operator), self.lanes), self.lanes)
+        return store(
+            self.buffer, const(0), splat_const(neutral(self.node.operator), self.lanes), self.lanes
+        )
 
     def add(self, value: Value) -> Stmt:
         total = combine(self.node.operator, self._load(), value.widened(self.lanes))
@@ -45,14 +59,20 @@ class Accumulator:
 class LoopWriter:
     """Writes the loop of all tasks of one phase and domain."""
 
-    def __init__(self, plan: RowAnalysis, values: RowValues, allocations: list[Stmt], lanes: int) -> None:
+    def __init__(
+        self, plan: RowAnalysis, values: RowValues, allocations: list[Stmt], lanes: int
+    ) -> None:
         self.plan, self.values, self.allocations, self.lanes = plan, values, allocations, lanes
 
     def write(self, tasks: list[Task], domain: int) -> list[Stmt]:
         """The statements of the loop; results of whole-row reductions become scalars of the row."""
         self.values.current = {t.target.id for t in tasks if t.source is t.target}
-        periods = {self._period(t.source) for t in tasks if t.source.operator in REDUCTIONS} - {domain}
-        lanes = self.lanes if domain >= self.lanes and all(p % self.lanes == 0 for p in periods) else 1
+        periods = {self._period(t.source) for t in tasks if t.source.operator in REDUCTIONS} - {
+            domain
+        }
+        lanes = (
+            self.lanes if domain >= self.lanes and all(p % self.lanes == 0 for p in periods) else 1
+        )
         while True:
             try:
                 return self._write(tasks, domain, sorted(periods, reverse=True), lanes)
@@ -60,8 +80,14 @@ class LoopWriter:
                 assert lanes > 1
                 if problem.period and problem.period % lanes == 0 and problem.period not in periods:
                     periods.add(problem.period)
-                if not self._nests(domain, periods) or problem.period not in periods or problem.period % lanes:
-                    periods = {self._period(t.source) for t in tasks if t.source.operator in REDUCTIONS} - {domain}
+                if (
+                    not self._nests(domain, periods)
+                    or problem.period not in periods
+                    or problem.period % lanes
+                ):
+                    periods = {
+                        self._period(t.source) for t in tasks if t.source.operator in REDUCTIONS
+                    } - {domain}
                     lanes = 1
 
     @staticmethod
@@ -104,7 +130,13 @@ class LoopWriter:
         return statements
 
     def _nest(
-        self, tasks: list[Task], sums: list[Accumulator], size: int, periods: list[int], lanes: int, base: Index
+        self,
+        tasks: list[Task],
+        sums: list[Accumulator],
+        size: int,
+        periods: list[int],
+        lanes: int,
+        base: Index,
     ) -> list[Stmt]:
         """Loops over `size` elements from `base`: one per period, and the innermost over vectors."""
         if not periods:
@@ -118,16 +150,22 @@ class LoopWriter:
         for a in own:
             position, _ = start.split(period, Scope().opaque)
             for memory in self.values.targets[a.node.id]:
-                body.append(store(memory.buffer, self.values.address(memory, position).expr(), a.result()))
+                body.append(
+                    store(memory.buffer, self.values.address(memory, position).expr(), a.result())
+                )
         return [loop(axis.var, axis.extent, body)]
 
     def _unroll(self, tasks: list[Task], count: int, inside_period: bool) -> int:
         if inside_period and count <= LARGEST_UNROLL:
             return count
         nodes = len(self.plan.evaluation_order(tasks))
-        return next(u for u in (4, 2, 1) if count % u == 0 and (u == 1 or u * nodes <= UNROLLED_NODES))
+        return next(
+            u for u in (4, 2, 1) if count % u == 0 and (u == 1 or u * nodes <= UNROLLED_NODES)
+        )
 
-    def _innermost(self, tasks: list[Task], sums: list[Accumulator], size: int, lanes: int, base: Index) -> list[Stmt]:
+    def _innermost(
+        self, tasks: list[Task], sums: list[Accumulator], size: int, lanes: int, base: Index
+    ) -> list[Stmt]:
         count = size // lanes
         unroll = self._unroll(tasks, count, bool(base.terms)) if lanes > 1 else 1
         vectors = Index((), 0, lanes)
@@ -135,7 +173,13 @@ class LoopWriter:
             return self._body(tasks, sums, [base + vectors + u * lanes for u in range(unroll)])
         axis = Axis("k", count // unroll)
         start = base + Index(((axis, unroll * lanes),), 0, lanes)
-        return [loop(axis.var, axis.extent, self._body(tasks, sums, [start + u * lanes for u in range(unroll)]))]
+        return [
+            loop(
+                axis.var,
+                axis.extent,
+                self._body(tasks, sums, [start + u * lanes for u in range(unroll)]),
+            )
+        ]
 
     def _body(self, tasks: list[Task], sums: list[Accumulator], indices: list[Index]) -> list[Stmt]:
         scope = Scope()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Row programs: an op whose values stay inside a row becomes one loop over rows, with few loops over its elements.
+"""Row programs: an op whose values stay inside a row becomes one loop over rows, with few loops
+over its elements.
 
-Loops run in vectors; where the lanes of a vector do not stay together (a ragged length, an odd slice) the same loop is
-written for single elements.
+Loops run in vectors; where the lanes of a vector do not stay together (a ragged length, an odd
+slice) the same loop is written for single elements.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from gsqc.operators.trace import Node, Trace
+from gsqc.numerics.operators.trace import Node, Trace
+from gsqc.targets.analysis.ranges import Ranges
 from gsqc.targets.analysis.row_analysis import REDUCTIONS, RowAnalysis, Task
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import Buffer, Stmt, allocate, function, new_buffer, row_chunks, store
 from gsqc.targets.llvm.index import ZERO, Axis
 from gsqc.targets.llvm.operators import Operators
-from gsqc.targets.llvm.ranges import Ranges
 from gsqc.targets.llvm.row_loops import LoopWriter
 from gsqc.targets.llvm.row_values import Memory, RowValues, Scope
 from gsqc.targets.llvm.tables import Tables
@@ -53,7 +54,9 @@ class RowProgram:
         for k, node in enumerate(self.trace.outputs):
             buffer = new_buffer(f"output{k}", _count(node), node.dtype)
             self.parameters.append(buffer)
-            self.values.targets.setdefault(self.plan.outputs[k].id, []).append(Memory(buffer, node.shape))
+            self.values.targets.setdefault(self.plan.outputs[k].id, []).append(
+                Memory(buffer, node.shape)
+            )
 
     def _add_memory(self) -> None:
         """Stored values live in their output, or else in memory of the thread."""
@@ -77,7 +80,9 @@ class RowProgram:
         phases = max([*self.plan.phase.values(), *(t.phase for t in self.plan.tasks)], default=0)
         for phase in range(phases + 1):
             self._scalars(phase)
-            tasks = sorted((t for t in self.plan.tasks if t.phase == phase), key=lambda t: -t.domain)
+            tasks = sorted(
+                (t for t in self.plan.tasks if t.phase == phase), key=lambda t: -t.domain
+            )
             for domain, group in groupby(tasks, key=lambda t: t.domain):
                 self._loop(list(group), domain)
         for node in self.plan.outputs:
@@ -96,7 +101,9 @@ class RowProgram:
         scope = self.values.row_scope
         value = self.values.value(node, ZERO, scope)
         for memory in self.values.targets.pop(node.id, []):
-            scope.statements.append(store(memory.buffer, self.values.address(memory, ZERO).expr(), value.expr))
+            scope.statements.append(
+                store(memory.buffer, self.values.address(memory, ZERO).expr(), value.expr)
+            )
 
     def write(self) -> Any:
         """The kernel as a PrimFunc: flat inputs, then flat outputs."""

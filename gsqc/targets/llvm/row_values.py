@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values inside a row program: evaluated once per index, bound to a name, loaded where they are stored."""
+"""Values inside a row program: evaluated once per index, bound to a name, loaded where they are
+stored.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tvm import tirx
 
-from gsqc.operators.trace import Node
+from gsqc.numerics.operators.trace import Node
 from gsqc.targets.analysis.row_analysis import REDUCTIONS, RowAnalysis, Task
 from gsqc.targets.llvm.emit import Buffer, Expr, Stmt, const, keep, load, splat, store
 from gsqc.targets.llvm.index import ZERO, Axis, Index, NotVector, broadcast_index
@@ -29,7 +31,9 @@ class Value:
 
 @dataclass(frozen=True)
 class Memory:
-    """Where a value lies: a parameter that holds `shape` for all rows, or the row's own memory (None)."""
+    """Where a value lies: a parameter that holds `shape` for all rows, or the row's own memory
+    (None).
+    """
 
     buffer: Buffer
     shape: tuple[int, ...] | None
@@ -54,11 +58,14 @@ class Scope:
 class RowValues:
     """Evaluates nodes of a row program.
 
-    `memory` says where inputs and stored nodes are read, `targets` where nodes are written; a node in `current` is
-    evaluated by the present loop although it is stored. Scalars of the row are defined in `row_scope`.
+    `memory` says where inputs and stored nodes are read, `targets` where nodes are written; a node
+    in `current` is evaluated by the present loop although it is stored. Scalars of the row are
+    defined in `row_scope`.
     """
 
-    def __init__(self, plan: RowAnalysis, operators: Operators, row: Axis, row_scope: Scope) -> None:
+    def __init__(
+        self, plan: RowAnalysis, operators: Operators, row: Axis, row_scope: Scope
+    ) -> None:
         self.plan, self.operators, self.row, self.row_scope = plan, operators, row, row_scope
         self.memory: dict[int, list[Memory]] = {}
         self.targets: dict[int, list[Memory]] = {}
@@ -83,7 +90,9 @@ class RowValues:
         return self._row_of(memory.shape).scaled(size) + index
 
     def value(self, node: Node, index: Index, scope: Scope) -> Value:
-        """Elements `index` of a node; scalars may come back for a vector index whose lanes are equal."""
+        """Elements `index` of a node; scalars may come back for a vector index whose lanes are
+        equal.
+        """
         node = self.plan.alias(node)
         if node.operator == "const":
             return Value(const(node.attributes["value"]), 1)
@@ -104,10 +113,14 @@ class RowValues:
             if index.lanes > 1 and index.step != 1:
                 raise NotVector
             memory = self.memory[node.id][0]
-            return Value(load(memory.buffer, self.address(memory, index).expr(), index.lanes), index.lanes)
+            return Value(
+                load(memory.buffer, self.address(memory, index).expr(), index.lanes), index.lanes
+            )
         if node.operator == "slice":
             return self.value(node.args[0], index + self.plan.slice_start(node), scope)
-        assert node.operator not in (*REDUCTIONS, "concat"), f"{node.operator} is read before it is known"
+        assert node.operator not in (*REDUCTIONS, "concat"), (
+            f"{node.operator} is read before it is known"
+        )
         args = [self.value(a, self._index_of(node, a, index, scope), scope) for a in node.args]
         lanes = max(a.lanes for a in args)
         return Value(self.operators.apply(node, [a.widened(lanes) for a in args], lanes), lanes)
@@ -129,4 +142,6 @@ class RowValues:
         value = self.value(task.source, index, scope)
         for memory in self.targets[task.target.id]:
             address = self.address(memory, index + task.offset)
-            scope.statements.append(store(memory.buffer, address.expr(), value.widened(index.lanes), index.lanes))
+            scope.statements.append(
+                store(memory.buffer, address.expr(), value.widened(index.lanes), index.lanes)
+            )

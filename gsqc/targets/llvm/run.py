@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from gsqc.formats import Value, flatten, map_tensors
-from gsqc.ops.registry import Op
-from gsqc.runtime.executor import Array, Call, default_threads
-from gsqc.runtime.host_memory import aligned_bytes
-from gsqc.runtime.kernels import CompiledKernels
+from gsqc.bundle.machine import default_threads
+from gsqc.numerics.formats import Value, flatten, map_tensors
+from gsqc.numerics.ops.registry import Op
+from gsqc.targets.host_memory import aligned_bytes
+from gsqc.targets.interface import Array, Call
 from gsqc.targets.kernels import Kernel, kernel_of
 from gsqc.targets.llvm.compile import compile_kernels
 from gsqc.targets.llvm.cpu import CPU_TARGETS, CpuTarget
+from gsqc.targets.llvm.kernels import CompiledKernels
 
 
 def load_kernels(kernels: Sequence[Kernel], cpu: CpuTarget) -> CompiledKernels:
@@ -38,7 +39,9 @@ def aligned_copy(array: Array) -> Array:
     return copy
 
 
-def call_kernel(kernels: CompiledKernels, name: str, values: Sequence[Value], results: Value) -> Value:
+def call_kernel(
+    kernels: CompiledKernels, name: str, values: Sequence[Value], results: Value
+) -> Value:
     """Run a loaded kernel on arrays: its results as arrays in the structure of `results` (specs)."""
     inputs = [aligned_copy(a) for a in flatten(tuple(values))]
     outputs = [aligned_bytes(s.size_bytes).view(s.dtype) for s in flatten(results)]
@@ -48,7 +51,10 @@ def call_kernel(kernels: CompiledKernels, name: str, values: Sequence[Value], re
 
 
 def run_op(
-    operation: Op, values: Sequence[Value], attributes: dict[str, Any], cpu: CpuTarget = CPU_TARGETS["x86-64"]
+    operation: Op,
+    values: Sequence[Value],
+    attributes: dict[str, Any],
+    cpu: CpuTarget = CPU_TARGETS["x86-64"],
 ) -> Value:
     """An op's results from compiled code: compile the one op, run it, arrays in and out."""
     kernel, results = kernel_of(f"kernel_{operation.name}", operation, values, attributes)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """gsqc-step, the runner without Python: built from gsqc/runner for a bundle's target.
 
-Its sources are package data: `gsqc compile --runner` builds them for the target, which a ready binary could not serve.
+Its sources are package data: `gsqc compile --runner` builds them for the target, which a ready
+binary could not serve.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lookup tables of kernels: constant data of the library, reached through a C function that returns its address."""
+"""Lookup tables of kernels: constant data of the library, reached through a C function that returns
+its address.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def tables_source(tables: dict[str, tuple[int, ...]]) -> str:
     parts = ["#include <stdint.h>\n"]
     for symbol, entries in sorted(tables.items()):
         values = c_initialiser(entries)
-        parts.append(f"static const int32_t {symbol}_data[] __attribute__((aligned(64))) = {values};\n")
+        parts.append(
+            f"static const int32_t {symbol}_data[] __attribute__((aligned(64))) = {values};\n"
+        )
         parts.append(
             f'__attribute__((visibility("hidden"))) const int32_t* {symbol}(void) {{ return {symbol}_data; }}\n'
         )

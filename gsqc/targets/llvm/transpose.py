@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A square block transposed in registers: n vectors of n lanes, log2(n) rounds of shuffles (Eklundh 1972)."""
+"""A square block transposed in registers: n vectors of n lanes, log2(n) rounds of shuffles (Eklundh
+1972).
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,11 @@ from gsqc.targets.llvm.emit import Expr, Stmt, const, keep
 
 
 def transpose_block(rows: list[Expr], name: str) -> tuple[list[Expr], list[Stmt]]:
-    """The columns of a block as vectors, and the statements before them; `rows` are n vectors of n lanes.
+    """The columns of a block as vectors, and the statements before them; `rows` are n vectors of n
+    lanes.
 
-    A round of distance h swaps, in each pair of rows i and i + h, the lanes that lie h apart on the other side.
+    A round of distance h swaps, in each pair of rows i and i + h, the lanes that lie h apart on the
+    other side.
     """
     n = len(rows)
     assert n & (n - 1) == 0

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs through Vela for tests: in this process, quietly, with the settings of a Vela that was given none."""
+"""Programs through Vela for tests: in this process, quietly, with the settings of a Vela that was
+given none.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ from gsqc.targets.arm_npu.u85.run import Compiled, read_compiled, run_command_st
 SIZES = tuple(f"ethos-u85-{macs}" for macs in (128, 256, 512, 1024, 2048))
 Array = npt.NDArray[Any]
 needs_npu = pytest.mark.skipif(
-    not all(importlib.util.find_spec(name) for name in ("ethosu", "tosa_serializer", "tosa_reference_model")),
+    not all(
+        importlib.util.find_spec(name)
+        for name in ("ethosu", "tosa_serializer", "tosa_reference_model")
+    ),
     reason="needs pip install 'gsqc[npu]'",
 )
 
@@ -31,10 +36,21 @@ def compile_with_vela(program: bytes, accelerator: str) -> Compiled:
     """What Vela makes of a TOSA program; AssertionError with Vela's text if it refuses it."""
     from ethosu.vela import vela
 
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()) as text, redirect_stderr(text):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        redirect_stdout(io.StringIO()) as text,
+        redirect_stderr(text),
+    ):
         path = Path(folder) / "program.tosa"
         path.write_bytes(program)
-        options = ["--accelerator-config", accelerator, "--output-dir", folder, "--output-format", "raw"]
+        options = [
+            "--accelerator-config",
+            accelerator,
+            "--output-dir",
+            folder,
+            "--output-format",
+            "raw",
+        ]
         try:
             vela.main([str(path), *options])
         except (Exception, SystemExit) as error:

@@ -15,10 +15,16 @@ from gsqc.targets.arm_npu.accelerators import NpuOptions, npu_options, parse_acc
 
 
 def test_names() -> None:
-    assert resolve_target("arm-npu") == resolve_target("arm-npu:ethos-u85-256") == "arm-npu:ethos-u85-256"
+    assert (
+        resolve_target("arm-npu")
+        == resolve_target("arm-npu:ethos-u85-256")
+        == "arm-npu:ethos-u85-256"
+    )
     assert parse_accelerator("arm-npu:ethos-u85-2048") == "ethos-u85-2048"
     for small in ("ethos-u55-128", "ethos-u65-512"):
-        with pytest.raises(TargetError, match=r"cannot run a training step: it has no .*GATHER.*SELECT"):
+        with pytest.raises(
+            TargetError, match=r"cannot run a training step: it has no .*GATHER.*SELECT"
+        ):
             parse_accelerator(f"arm-npu:{small}")
     for wrong in ("arm-npu:ethos-u99", "arm-npu:256", "arm-npu2"):
         with pytest.raises(TargetError, match="unknown accelerator"):
@@ -27,7 +33,9 @@ def test_names() -> None:
 
 def test_options() -> None:
     assert npu_options("x86-64") is None
-    given = npu_options("arm-npu:ethos-u85-512", memory_mode="Sram_Only", sram_kib=512, dram_mib=None)
+    given = npu_options(
+        "arm-npu:ethos-u85-512", memory_mode="Sram_Only", sram_kib=512, dram_mib=None
+    )
     assert given == NpuOptions("ethos-u85-512", memory_mode="Sram_Only", sram_kib=512)
     assert given.arguments()[-2:] == ["--arena-cache-size", "524288"]
     for target, changes in (
@@ -46,7 +54,9 @@ def test_options() -> None:
         ("arm-npu:ethos-u99", "arm-npu:ethos-u85-128, arm-npu:ethos-u85-256"),
     ],
 )
-def test_the_command_line_says_it_in_one_line(target: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_says_it_in_one_line(
+    target: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["compile", "anything", "-o", "x.gsqc", "--target", target]) == 2
     printed = capsys.readouterr().err
     assert said in printed and len(printed.splitlines()) == 1
@@ -58,4 +68,7 @@ def test_a_missing_compiler_is_named(
     monkeypatch.setattr(vela, "tools_installed", lambda module: module != "ethosu")
     assert main(["compile", "anything", "-o", str(tmp_path / "x.gsqc"), "--target", "arm-npu"]) == 2
     printed = capsys.readouterr().err
-    assert printed == "error: the NPU's compiler is not installed: ethos-u-vela; pip install 'gsqc[npu]'\n"
+    assert (
+        printed
+        == "error: the NPU's compiler is not installed: ethos-u-vela; pip install 'gsqc[npu]'\n"
+    )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gsqc.compiler.options import CompileOptions
 from gsqc.errors import TargetError
-from gsqc.options import CompileOptions
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.estimate import call_counts
 from gsqc.targets.arm_npu.npu_code import _dram_bytes, _first_that_fits
@@ -23,7 +23,9 @@ def deep() -> Toy:
 
 def test_the_first_plan_that_fits_is_taken(deep: Toy) -> None:
     plans = {recompute: deep.step.replan(recompute) for recompute in ("none", "auto", "blocks")}
-    needs = {recompute: _dram_bytes(plan, {}) << 8 for recompute, plan in plans.items()}  # as if it were a larger model
+    needs = {
+        recompute: _dram_bytes(plan, {}) << 8 for recompute, plan in plans.items()
+    }  # as if it were a larger model
     assert needs["none"] > needs["auto"] >= needs["blocks"]
     assert _first_that_fits(needs, NpuOptions()) == "none"
     assert _first_that_fits(needs, NpuOptions(dram_mib=-(-needs["none"] >> 20))) == "none"
@@ -36,9 +38,14 @@ def test_the_first_plan_that_fits_is_taken(deep: Toy) -> None:
 
 def test_a_step_is_the_train_schedule(deep: Toy) -> None:
     """The updates are in it: those of a batch are another schedule."""
-    counts, adapters = call_counts(deep.step.plan), Counter(shape for shape in deep.step.adapters.values())
+    counts, adapters = (
+        call_counts(deep.step.plan),
+        Counter(shape for shape in deep.step.adapters.values()),
+    )
     assert counts["block_backward"] == 8 and counts["head_forward"] == 1
-    assert sum(n for name, n in counts.items() if name.startswith("update_")) == sum(adapters.values())
+    assert sum(n for name, n in counts.items() if name.startswith("update_")) == sum(
+        adapters.values()
+    )
 
 
 def test_the_head_is_prepared_for_an_npu_alone() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from gsqc.operators.tosa import serialise
-from gsqc.targets.arm_npu.programs import compose_function
 from gsqc.targets.arm_npu.refusals import explain_refusal, source_lines
 from gsqc.targets.arm_npu.support import MACHINES
 from gsqc.targets.arm_npu.vela import RefusedOperatorError, run_vela
+from gsqc.targets.tosa.programs import compose_function
+from gsqc.targets.tosa.serialise import serialise
 from tests.targets.arm_npu.compiling import needs_npu
 from tests.toy import build_toy
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gsqc.operators.builder import ELEMENTWISE
+from gsqc.numerics.operators.builder import ELEMENTWISE
 from gsqc.targets.arm_npu.accelerators import LACKING
 from gsqc.targets.arm_npu.support import EXAMPLES, support_table
 from tests.targets.arm_npu.compiling import needs_npu

@@ -6,11 +6,11 @@ from __future__ import annotations
 import pytest
 
 from gsqc.errors import TargetError
-from gsqc.operators.tosa import serialise
-from gsqc.operators.trace import TraceBuilder
+from gsqc.numerics.operators.trace import TraceBuilder
 from gsqc.targets.arm_npu import vela
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.vela import VelaOutput, run_vela
+from gsqc.targets.tosa.serialise import serialise
 from tests.targets.arm_npu.compiling import needs_npu
 
 pytestmark = needs_npu
@@ -39,7 +39,10 @@ def test_less_is_tried_until_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vela, "_run", run)
     output = run_vela("f", _crowded(12), NpuOptions(sram_kib=1000))
     assert tried == [(kib, vela.SEARCH_SECONDS) for kib in (1000, 875, 750, 625)]
-    assert max(output.compiled.scratch_bytes.values()) > 0 and output.summary["sram_memory_used"] <= 625
+    assert (
+        max(output.compiled.scratch_bytes.values()) > 0
+        and output.summary["sram_memory_used"] <= 625
+    )
     tried.clear()
     run_vela("f", _crowded(3), NpuOptions())
     assert [kib for kib, _ in tried] == [None, 875, 750, 625]
@@ -56,6 +59,8 @@ def test_nothing_fits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_search_is_stopped_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Vela that never ends."""
-    monkeypatch.setattr(vela, "_VELA", vela._VELA.replace("from ethosu", "while True: pass\nfrom ethosu"))
+    monkeypatch.setattr(
+        vela, "_VELA", vela._VELA.replace("from ethosu", "while True: pass\nfrom ethosu")
+    )
     with pytest.raises(vela._NoPlacementError):
         vela._run("f", _crowded(2), NpuOptions(sram_kib=64), 1)

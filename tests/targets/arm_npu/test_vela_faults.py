@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Vela 5.2.0 compiles to wrong code, and that the serialiser's form of it is right.
 
-`test_vela_is_still_wrong` fails once a version of Vela is right: then `gsqc/operators/vela_faults.py` can go.
+`test_vela_is_still_wrong` fails once a version of Vela is right: then
+`gsqc/targets/arm_npu/vela_faults.py` can go.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import numpy as np
 import pytest
 
 from gsqc.errors import CommandStreamError
-from gsqc.operators.builder import Tensor, where
-from gsqc.operators.numpy import NumpyBuilder
-from gsqc.operators.tosa import serialise
-from gsqc.operators.trace import TraceBuilder
-from gsqc.operators.vela_faults import VelaFaults
+from gsqc.numerics.operators.builder import Tensor, where
+from gsqc.numerics.operators.numpy import NumpyBuilder
+from gsqc.numerics.operators.trace import TraceBuilder
+from gsqc.targets.arm_npu.vela_faults import VelaFaults
+from gsqc.targets.tosa.serialise import serialise
 from tests.targets.arm_npu.compiling import assert_same, needs_npu, run_compiled
 
 pytestmark = needs_npu

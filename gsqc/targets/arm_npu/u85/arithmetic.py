@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the NPU computes on elements, on int64 arrays that hold 8- to 48-bit values.
 
-The roundings are those that `tests/targets/arm_npu` finds equal to Arm's TOSA reference model; any other is an error,
-and so is an overflow: what the hardware then does is not documented.
+The roundings are those that `tests/targets/arm_npu` finds equal to Arm's TOSA reference model; any
+other is an error, and so is an overflow: what the hardware then does is not documented.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ TABLE_ENTRIES = 512
 
 
 def shift_right(x: Array, amount: Array | int, rounding: Rounding) -> Array:
-    """x · 2^-amount for 0 ≤ amount < 63: NATURAL rounds half up, TRUNCATE_TO_LOWER towards minus infinity."""
+    """x · 2^-amount for 0 ≤ amount < 63: NATURAL rounds half up, TRUNCATE_TO_LOWER towards minus
+    infinity.
+    """
     n = np.asarray(amount, np.int64)
     if rounding == Rounding.TRUNCATE_TO_LOWER or not n.any():
         return np.asarray(x >> n)
@@ -64,7 +66,9 @@ def _quotient(x: Array, y: Array) -> Array:
 
 
 def _leading_zeros(x: Array) -> Array:
-    """Of the 32-bit pattern; the exponent of a float64, which holds 32 bits exactly, is the number of bits in use."""
+    """Of the 32-bit pattern; the exponent of a float64, which holds 32 bits exactly, is the number
+    of bits in use.
+    """
     return np.asarray(32 - np.frexp((x & _WORD).astype(np.float64))[1].astype(np.int64))
 
 
@@ -80,7 +84,9 @@ BINARY: dict[ElementwiseMode, Callable[[Array, Array], Array]] = {
     ElementwiseMode.MIN: np.minimum,
     ElementwiseMode.MAX: np.maximum,
     ElementwiseMode.SHL: lambda x, n: x << _amount(n),
-    ElementwiseMode.LSR: lambda x, n: ((x & _WORD) >> _amount(n)).astype(np.uint32).view(np.int32).astype(np.int64),
+    ElementwiseMode.LSR: lambda x, n: (
+        ((x & _WORD) >> _amount(n)).astype(np.uint32).view(np.int32).astype(np.int64)
+    ),
     ElementwiseMode.DIV: _quotient,
     ElementwiseMode.CMP_EQ: lambda x, y: _mask(x == y),
     ElementwiseMode.CMP_NE: lambda x, y: _mask(x != y),
@@ -110,7 +116,9 @@ def elementwise(mode: ElementwiseMode, x: Array, y: Array | None, rounding: Roun
 
 
 def lookup_s16_s32(x: Array, table: bytes) -> Array:
-    """512 pairs (base, slope) of int16, indexed by an int16's upper 9 bits: base · 2^7 + slope · (its lower 7 bits)."""
+    """512 pairs (base, slope) of int16, indexed by an int16's upper 9 bits: base · 2^7 + slope ·
+    (its lower 7 bits).
+    """
     entries = np.frombuffer(table, "<i2").reshape(TABLE_ENTRIES, 2).astype(np.int64)
     index = (fits(x, "int16", "a table's index") >> 7) + TABLE_ENTRIES // 2
     return np.asarray((entries[index, 0] << 7) + entries[index, 1] * (x & 127))

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Command words -> operations.
 
-RegisterFile keep their value from one operation to the next, and Vela writes only those that change; an operation that
-depends on a register which nobody set is an error. So is an opcode, a register or a field value that is not modelled.
-Waits, interrupts and BLOCKDEP order what overlaps in hardware; decoded operations run one after another.
+RegisterFile keep their value from one operation to the next, and Vela writes only those that
+change; an operation that depends on a register which nobody set is an error. So is an opcode, a
+register or a field value that is not modelled. Waits, interrupts and BLOCKDEP order what overlaps
+in hardware; decoded operations run one after another.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ _ORDERING = (Opcode.DMA_WAIT, Opcode.KERNEL_WAIT, Opcode.IRQ)
 
 
 def _feature_map(r: RegisterFile, prefix: str, *, broadcast: bool = False) -> FeatureMap:
-    """`prefix` is IFM, IFM2 or OFM. An element's width stands at bit 2 of an input's precision, 1 of an output's."""
+    """`prefix` is IFM, IFM2 or OFM. An element's width stands at bit 2 of an input's precision, 1
+    of an output's.
+    """
     precision = f"{prefix}_PRECISION"
     storage = member(Storage, r.field(precision, 14, 2))
     bits = 8 << r.field(precision, 1 if prefix == "OFM" else 2, 2)
@@ -61,7 +64,12 @@ def _feature_map(r: RegisterFile, prefix: str, *, broadcast: bool = False) -> Fe
         dtype,
         bricks=r.field(precision, 6, 2) == 1,
         region=region,
-        bases=(r[f"{prefix}_BASE0"], r[f"{prefix}_BASE1"], r[f"{prefix}_BASE2"], r[f"{prefix}_BASE3"]),
+        bases=(
+            r[f"{prefix}_BASE0"],
+            r[f"{prefix}_BASE1"],
+            r[f"{prefix}_BASE2"],
+            r[f"{prefix}_BASE3"],
+        ),
         stride_y=r[f"{prefix}_STRIDE_Y"],
         stride_x=r[f"{prefix}_STRIDE_X"],
         stride_c=r[f"{prefix}_STRIDE_C"],
@@ -80,7 +88,9 @@ def _scale(r: RegisterFile) -> Scale:
         raise unmodelled("double rounding in OFM_SCALE")
     if r.field("OFM_PRECISION", 8, 1):
         return Scale(factor, shift, rounding)
-    return Scale(factor, shift, rounding, True, r["SCALE_REGION"], r["SCALE_BASE"], r["SCALE_LENGTH"])
+    return Scale(
+        factor, shift, rounding, True, r["SCALE_REGION"], r["SCALE_BASE"], r["SCALE_LENGTH"]
+    )
 
 
 def _output(r: RegisterFile) -> Output:
@@ -130,7 +140,9 @@ def _weights(r: RegisterFile) -> Weights:
     if r.field("WEIGHT_FORMAT", 4, 1):
         raise unmodelled("sparse weights")
     streams = [(r["WEIGHT_BASE"], r["WEIGHT_LENGTH"])] + [
-        (r[f"WEIGHT{k}_BASE"], r[f"WEIGHT{k}_LENGTH"]) for k in (1, 2, 3) if r.get(f"WEIGHT{k}_LENGTH")
+        (r[f"WEIGHT{k}_BASE"], r[f"WEIGHT{k}_LENGTH"])
+        for k in (1, 2, 3)
+        if r.get(f"WEIGHT{k}_LENGTH")
     ]
     return Weights(
         region=r["WEIGHT_REGION"],
@@ -147,7 +159,9 @@ def _convolution(r: RegisterFile, weights_ifm2: int) -> Convolution:
     if _kernel(r) != Kernel(1, 1, 1, 1):
         raise unmodelled("a convolution whose kernel is not 1 × 1")
     weights = _feature_map(r, "IFM2") if weights_ifm2 else _weights(r)
-    return Convolution(_feature_map(r, "IFM"), r["IFM_DEPTH_M1"] + 1, weights, _accumulator(r), _output(r))
+    return Convolution(
+        _feature_map(r, "IFM"), r["IFM_DEPTH_M1"] + 1, weights, _accumulator(r), _output(r)
+    )
 
 
 def _pool(r: RegisterFile, mode: int) -> Pool:
@@ -186,11 +200,17 @@ def _dma(r: RegisterFile, _: int) -> Dma:
         src_region=r.field("DMA0_SRC_REGION", 0, 3),
         src=r["DMA0_SRC"],
         src_lookup=bool(r.field("DMA0_SRC_REGION", 8, 1)),
-        src_strides=(r["DMA0_SRC_STRIDE1"] if outer else 0, r["DMA0_SRC_STRIDE0"] if inner or by_source else 0),
+        src_strides=(
+            r["DMA0_SRC_STRIDE1"] if outer else 0,
+            r["DMA0_SRC_STRIDE0"] if inner or by_source else 0,
+        ),
         dst_region=r.field("DMA0_DST_REGION", 0, 3),
         dst=r["DMA0_DST"],
         dst_lookup=bool(r.field("DMA0_DST_REGION", 8, 1)),
-        dst_strides=(r["DMA0_DST_STRIDE1"] if outer else 0, r["DMA0_DST_STRIDE0"] if inner or by_destination else 0),
+        dst_strides=(
+            r["DMA0_DST_STRIDE1"] if outer else 0,
+            r["DMA0_DST_STRIDE0"] if inner or by_destination else 0,
+        ),
         length=r["DMA0_LEN"],
         sizes=(r["DMA0_SIZE1"] if outer else 1, r["DMA0_SIZE0"] if inner else 1),
         indexed=indexed,

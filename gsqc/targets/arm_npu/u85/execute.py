@@ -26,7 +26,14 @@ from gsqc.targets.arm_npu.u85.operation import (
     Weights,
 )
 from gsqc.targets.arm_npu.u85.register_file import HINT, unmodelled
-from gsqc.targets.arm_npu.u85.registers import AccumulatorInput, ElementwiseMode, Lookup, PoolMode, Storage, Transpose
+from gsqc.targets.arm_npu.u85.registers import (
+    AccumulatorInput,
+    ElementwiseMode,
+    Lookup,
+    PoolMode,
+    Storage,
+    Transpose,
+)
 from gsqc.targets.arm_npu.u85.weights import read_weights
 
 Array = npt.NDArray[Any]
@@ -38,7 +45,11 @@ _AXES = {
     Transpose.CHW: (2, 0, 1),
     Transpose.CWH: (2, 1, 0),
 }
-_REDUCTIONS: dict[PoolMode, Callable[..., Array]] = {PoolMode.MAX: np.max, PoolMode.MIN: np.min, PoolMode.SUM: np.sum}
+_REDUCTIONS: dict[PoolMode, Callable[..., Array]] = {
+    PoolMode.MAX: np.max,
+    PoolMode.MIN: np.min,
+    PoolMode.SUM: np.sum,
+}
 _SCALE_RECORD = 10
 
 
@@ -56,7 +67,9 @@ class Machine:
             return
         out = operation.output
         if out.height * out.width * out.depth > self.memory.largest:
-            raise CommandStreamError(f"an output of {(out.height, out.width, out.depth)} fits no region", HINT)
+            raise CommandStreamError(
+                f"an output of {(out.height, out.width, out.depth)} fits no region", HINT
+            )
         if isinstance(operation, Elementwise):
             self._elementwise(operation)
         elif isinstance(operation, Pool):
@@ -75,7 +88,9 @@ class Machine:
 
     def _chained(self, fm: FeatureMap, shape: Shape) -> Array:
         if fm.region not in self._chains:
-            raise CommandStreamError(f"chaining buffer {fm.region} is read before it is written", HINT)
+            raise CommandStreamError(
+                f"chaining buffer {fm.region} is read before it is written", HINT
+            )
         values = self._chains[fm.region]
         if values.shape != shape or fm.broadcast or fm.zero_point:
             raise unmodelled(f"a chained input of {values.shape} in an operation of {shape}")
@@ -87,7 +102,12 @@ class Machine:
         x = self._input(op.ifm, shape)
         y = None if op.ifm2 is None else self._input(op.ifm2, shape)
         values = elementwise(op.mode, x, y, out.scale.rounding)
-        if op.mode in (ElementwiseMode.SHR, ElementwiseMode.SHL, ElementwiseMode.LSR, ElementwiseMode.DIV):
+        if op.mode in (
+            ElementwiseMode.SHR,
+            ElementwiseMode.SHL,
+            ElementwiseMode.LSR,
+            ElementwiseMode.DIV,
+        ):
             if (out.scale.factor, out.scale.shift) != (1, 0):
                 raise unmodelled(f"a scaled {op.mode.name}")
         else:
@@ -101,9 +121,13 @@ class Machine:
                 raise unmodelled("a pool of mode NONE that does not read IFM2")
             values = self._input(op.ifm2, (out.height, out.width, out.depth))
         elif op.accumulator.source != AccumulatorInput.RESET:
-            raise unmodelled(f"a pool of mode {op.mode.name} that starts from {op.accumulator.source.name}")
+            raise unmodelled(
+                f"a pool of mode {op.mode.name} that starts from {op.accumulator.source.name}"
+            )
         elif op.mode == PoolMode.REDUCE_SUM:
-            values = self._input(op.ifm, (out.height, out.width, op.ifm_depth)).sum(2, keepdims=True)
+            values = self._input(op.ifm, (out.height, out.width, op.ifm_depth)).sum(
+                2, keepdims=True
+            )
         elif op.mode in _REDUCTIONS:
             height = (out.height - 1) * kernel.stride_y + kernel.height
             width = (out.width - 1) * kernel.stride_x + kernel.width
@@ -111,7 +135,9 @@ class Machine:
             window: Any = (kernel.height, kernel.width)
             rows_and_columns: Any = (0, 1)
             windows = np.lib.stride_tricks.sliding_window_view(x, window, axis=rows_and_columns)
-            values = _REDUCTIONS[op.mode](windows[:: kernel.stride_y, :: kernel.stride_x], axis=(3, 4))
+            values = _REDUCTIONS[op.mode](
+                windows[:: kernel.stride_y, :: kernel.stride_x], axis=(3, 4)
+            )
         else:
             raise unmodelled(f"a pool of mode {op.mode.name}")
         self._emit(self._accumulated(values, op.accumulator, out), out)
@@ -133,11 +159,15 @@ class Machine:
             raise unmodelled("an accumulator that is not written out")
         limit = 1 << (accumulator.bits - 1)
         if values.size and (values.min() < -limit or values.max() >= limit):
-            raise CommandStreamError(f"a sum overflows the accumulator of {accumulator.bits} bits", HINT)
+            raise CommandStreamError(
+                f"a sum overflows the accumulator of {accumulator.bits} bits", HINT
+            )
         return self._scaled(values, out.scale, accumulator.bits)
 
     def _scaled(self, values: Array, scale: Scale, bits: int) -> Array:
-        """The output's scale; per channel: 10 bytes, a bias of 32 or 48 bits, a factor of 31 or 15, a shift of 6."""
+        """The output's scale; per channel: 10 bytes, a bias of 32 or 48 bits, a factor of 31 or 15,
+        a shift of 6.
+        """
         if not scale.per_channel:
             return scaled(values, scale.factor, scale.shift, scale.rounding)
         depth = values.shape[2]
@@ -153,7 +183,9 @@ class Machine:
     def _emit(self, values: Array, out: Output) -> None:
         """Table, zero point, clip, transpose; then to memory or into a chaining buffer."""
         if out.lookup == Lookup.S16_S32:
-            values = lookup_s16_s32(values, self.memory.bytes_at(LOOKUP_REGION, out.table * LOOKUP_BYTES, LOOKUP_BYTES))
+            values = lookup_s16_s32(
+                values, self.memory.bytes_at(LOOKUP_REGION, out.table * LOOKUP_BYTES, LOOKUP_BYTES)
+            )
         elif out.lookup != Lookup.NONE:
             raise unmodelled(f"the activation {out.lookup.name}")
         values = values + out.map.zero_point
@@ -163,6 +195,8 @@ class Machine:
         if out.map.storage == Storage.CHAINED:
             self._chains[out.map.region] = values
         elif out.map.storage == Storage.TILE2X2:
-            self.memory.write(replace(out.map, zero_point=0), values.transpose(_AXES[out.transpose]))
+            self.memory.write(
+                replace(out.map, zero_point=0), values.transpose(_AXES[out.transpose])
+            )
         else:
             raise unmodelled(f"an output with storage {out.map.storage.name}")

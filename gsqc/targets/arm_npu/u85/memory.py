@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The NPU's memory: regions of bytes, each byte known to be written or not, and feature maps in them.
+"""The NPU's memory: regions of bytes, each byte known to be written or not, and feature maps in
+them.
 
-Memory starts poisoned. A DMA moves bytes together with their state, so that padding may be copied; an operation that
-computes with a byte nobody wrote is an error.
+Memory starts poisoned. A DMA moves bytes together with their state, so that padding may be copied;
+an operation that computes with a byte nobody wrote is an error.
 """
 
 from __future__ import annotations
@@ -103,7 +104,9 @@ class Memory:
         dst_region = LOOKUP_REGION if dma.dst_lookup else dma.dst_region
         source, target = self.region(src_region), self.region(dst_region, write=True)
         if dma.sizes[0] * dma.sizes[1] * max(dma.length, 1) > target.data.size:
-            raise CommandStreamError(f"a DMA of {dma.sizes} rows of {dma.length} bytes does not fit its region", HINT)
+            raise CommandStreamError(
+                f"a DMA of {dma.sizes} rows of {dma.length} bytes does not fit its region", HINT
+            )
         rows = list(range(dma.sizes[1]))
         picked = self._indices(dma) if dma.indexed else rows
         for outer in range(dma.sizes[0]):
@@ -117,7 +120,9 @@ class Memory:
                 target.written[dst : dst + dma.length] = source.written[src : src + dma.length]
 
     def _indices(self, dma: Dma) -> list[int]:
-        indices: Array = np.frombuffer(self.bytes_at(dma.index_region, dma.index, 4 * dma.sizes[1]), "<i4")
+        indices: Array = np.frombuffer(
+            self.bytes_at(dma.index_region, dma.index, 4 * dma.sizes[1]), "<i4"
+        )
         if indices.min() < 0 or indices.max() > dma.index_max:
             raise CommandStreamError(f"a DMA's index lies outside [0, {dma.index_max}]", HINT)
         return [int(index) for index in indices]
@@ -125,7 +130,9 @@ class Memory:
 
 def _check_range(number: int, region: Region, start: int, end: int) -> None:
     if not 0 <= start <= end <= region.data.size:
-        raise CommandStreamError(f"bytes {start} to {end} lie outside region {number} ({region.data.size} bytes)", HINT)
+        raise CommandStreamError(
+            f"bytes {start} to {end} lie outside region {number} ({region.data.size} bytes)", HINT
+        )
 
 
 def _all_written(state: str) -> int:
@@ -138,7 +145,9 @@ def _check_written(number: int, state: Array) -> None:
 
 
 def _checked(shape: Shape, fm: FeatureMap, region: Region) -> Shape:
-    """A map has no more elements than its region: refuses absurd sizes before memory is taken for them."""
+    """A map has no more elements than its region: refuses absurd sizes before memory is taken for
+    them.
+    """
     if int(np.prod(shape, dtype=object)) * np.dtype(fm.dtype).itemsize > region.data.size:
         raise CommandStreamError(f"a feature map of {shape} does not fit region {fm.region}", HINT)
     return shape
@@ -149,13 +158,20 @@ def _tiles(fm: FeatureMap, shape: Shape) -> Iterator[tuple[tuple[slice, slice], 
     height, width, _ = shape
     columns = ((0, min(fm.width0, width), fm.height0, 0), (fm.width0, width, fm.height1, 1))
     for left, right, split, k in columns:
-        for top, bottom, base in ((0, min(split, height), fm.bases[k]), (split, height, fm.bases[k + 2])):
+        for top, bottom, base in (
+            (0, min(split, height), fm.bases[k]),
+            (split, height, fm.bases[k + 2]),
+        ):
             if left < right and top < bottom:
                 yield (slice(top, bottom), slice(left, right)), base
 
 
-def _views(data: Array, fm: FeatureMap, base: int, shape: Shape, dtype: str) -> Iterator[tuple[slice, Array]]:
-    """Views on the bytes of one tile with the channels they hold: [y, x, c], or in bricks [y, x, brick, c]."""
+def _views(
+    data: Array, fm: FeatureMap, base: int, shape: Shape, dtype: str
+) -> Iterator[tuple[slice, Array]]:
+    """Views on the bytes of one tile with the channels they hold: [y, x, c], or in bricks [y, x,
+    brick, c].
+    """
     height, width, depth = shape
     size = np.dtype(dtype).itemsize
     if not fm.bricks:
@@ -166,16 +182,33 @@ def _views(data: Array, fm: FeatureMap, base: int, shape: Shape, dtype: str) -> 
     full, rest = divmod(depth, BRICK)
     strides = (fm.stride_y, BRICK * size, fm.stride_c, size)
     if full:
-        yield slice(0, full * BRICK), _view(data, fm, base, dtype, (height, width, full, BRICK), strides)
+        yield (
+            slice(0, full * BRICK),
+            _view(data, fm, base, dtype, (height, width, full, BRICK), strides),
+        )
     if rest:
         corner = base + full * fm.stride_c
-        yield slice(full * BRICK, depth), _view(data, fm, corner, dtype, (height, width, 1, rest), strides)
+        yield (
+            slice(full * BRICK, depth),
+            _view(data, fm, corner, dtype, (height, width, 1, rest), strides),
+        )
 
 
 def _view(
-    data: Array, fm: FeatureMap, base: int, dtype: str, shape: tuple[int, ...], strides: tuple[int, ...]
+    data: Array,
+    fm: FeatureMap,
+    base: int,
+    dtype: str,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
 ) -> Array:
-    end = base + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) + np.dtype(dtype).itemsize
+    end = (
+        base
+        + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+        + np.dtype(dtype).itemsize
+    )
     if base < 0 or end > data.size:
-        raise CommandStreamError(f"bytes {base} to {end} lie outside region {fm.region} ({data.size} bytes)", HINT)
+        raise CommandStreamError(
+            f"bytes {base} to {end} lie outside region {fm.region} ({data.size} bytes)", HINT
+        )
     return np.ndarray(shape, dtype, data.data, base, strides)

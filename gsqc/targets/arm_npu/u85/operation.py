@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The typed form of an operation of the command stream: what `decode` makes of the registers at the moment it starts.
+"""The typed form of an operation of the command stream: what `decode` makes of the registers at the
+moment it starts.
 
-Axes are named as the hardware does: a feature map has a height, a width and channels (y, x, c), row-major.
+Axes are named as the hardware does: a feature map has a height, a width and channels (y, x, c),
+row-major.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from gsqc.targets.arm_npu.u85.registers import (
 class FeatureMap:
     """Where the elements of a feature map lie.
 
-    `dtype` is numpy's name. In `TILE2X2`, element (y, x, c) lies in the tile that `height0`, `height1` and `width0`
-    select, at base + y·stride_y + x·stride_x + c·itemsize counted from that tile's corner; in bricks (NHCWB16) at
-    base + y·stride_y + (c // 16)·stride_c + x·16·itemsize + (c % 16)·itemsize. `CHAINED`: `region` is the number of
-    the chaining buffer. `NONE`: the value is `scalar`. `broadcast` has bit 0 for height, 1 for width, 2 for channels.
+    `dtype` is numpy's name. In `TILE2X2`, element (y, x, c) lies in the tile that `height0`,
+    `height1` and `width0` select, at base + y·stride_y + x·stride_x + c·itemsize counted from that
+    tile's corner; in bricks (NHCWB16) at base + y·stride_y + (c // 16)·stride_c + x·16·itemsize +
+    (c % 16)·itemsize. `CHAINED`: `region` is the number of the chaining buffer. `NONE`: the value
+    is `scalar`. `broadcast` has bit 0 for height, 1 for width, 2 for channels.
     """
 
     storage: Storage
@@ -47,7 +50,9 @@ class FeatureMap:
 
 @dataclass(frozen=True)
 class Scale:
-    """value · factor, shifted right by `shift` with this rounding; per channel: factor, shift and bias from memory."""
+    """value · factor, shifted right by `shift` with this rounding; per channel: factor, shift and
+    bias from memory.
+    """
 
     factor: int
     shift: int
@@ -94,7 +99,8 @@ class Kernel:
 class Weights:
     """Compressed constant weights, one stream (address, length) per core.
 
-    Their order depends on `microblock` (a code), on the depth of an output block, and on the NPU's `macs`.
+    Their order depends on `microblock` (a code), on the depth of an output block, and on the NPU's
+    `macs`.
     """
 
     region: int
@@ -108,7 +114,9 @@ class Weights:
 
 @dataclass(frozen=True)
 class Convolution:
-    """OFM[y, x, n] = Σ_k IFM[y, x, k] · W[n, k]; W is IFM2 (width n, channel k), or constant weights."""
+    """OFM[y, x, n] = Σ_k IFM[y, x, k] · W[n, k]; W is IFM2 (width n, channel k), or constant
+    weights.
+    """
 
     ifm: FeatureMap
     ifm_depth: int
@@ -119,7 +127,9 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Pool:
-    """A reduction over a window (MAX, MIN, SUM), over channels (REDUCE_SUM), or a move of IFM2 (NONE)."""
+    """A reduction over a window (MAX, MIN, SUM), over channels (REDUCE_SUM), or a move of IFM2
+    (NONE).
+    """
 
     mode: PoolMode
     ifm: FeatureMap
@@ -140,8 +150,8 @@ class Elementwise:
 
 @dataclass(frozen=True)
 class Dma:
-    """size1 × size0 copies of `length` bytes; `indexed` names the side whose inner
-    counter is replaced by int32 indices that lie in memory ("source": gather, "destination": scatter).
+    """size1 × size0 copies of `length` bytes; `indexed` names the side whose inner counter is
+    replaced by int32 indices that lie in memory ("source": gather, "destination": scatter).
 
     `src_lookup` and `dst_lookup` say that the address is in the memory of the lookup tables.
     """

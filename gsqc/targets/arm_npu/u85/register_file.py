@@ -33,7 +33,8 @@ def member(kind: type[Kind], value: int) -> Kind:
 
 
 class RegisterFile:
-    """The register file: `[name]` is the last value set, parameter in bits 32..47, payload in bits 0..31.
+    """The register file: `[name]` is the last value set, parameter in bits 32..47, payload in bits
+    0..31.
 
     `macs` is the number of multipliers of the NPU that the stream was made for.
     """

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers of the Ethos-U85 command stream: opcodes, register names, and the enumerations that their fields hold.
+"""Numbers of the Ethos-U85 command stream: opcodes, register names, and the enumerations that their
+fields hold.
 
-A command is one 32-bit word (cmd0: opcode in bits 0..9, a parameter in bits 16..31) or two (cmd1: bit 14 set, the
-second word is the payload). Opcodes below 0x100 of cmd0 are operations, all others set a register. The numbers and the
-names are those that Vela prints with `--verbose-register-command-stream`, and of the interface header in its sources
+A command is one 32-bit word (cmd0: opcode in bits 0..9, a parameter in bits 16..31) or two (cmd1:
+bit 14 set, the second word is the payload). Opcodes below 0x100 of cmd0 are operations, all others
+set a register. The numbers and the names are those that Vela prints with
+`--verbose-register-command-stream`, and of the interface header in its sources
 (regor/architecture/ethosu85/ethos_u85_interface.hpp), which also gives the position of each field.
 """
 
@@ -58,15 +60,23 @@ _CMD1 = {
 
 
 def _numbered(groups: dict[int, str], offset: int) -> dict[int, str]:
-    return {offset + first + k: name for first, names in groups.items() for k, name in enumerate(names.split())}
+    return {
+        offset + first + k: name
+        for first, names in groups.items()
+        for k, name in enumerate(names.split())
+    }
 
 
 REGISTERS = _numbered(_CMD0, 0) | _numbered(_CMD1, CMD1)
-"""Opcode word -> name of the register it sets. Those of RESIZE are left out: an operation that gsqc has no use for."""
+"""Opcode word -> name of the register it sets. Those of RESIZE are left out: an operation that gsqc
+has no use for.
+"""
 
 
 class Storage(IntEnum):
-    """Where a feature map lies: memory in up to four tiles, a chaining buffer, or nowhere (a scalar register)."""
+    """Where a feature map lies: memory in up to four tiles, a chaining buffer, or nowhere (a scalar
+    register).
+    """
 
     TILE2X2 = 0
     TILE3X1 = 1

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs what Vela wrote for one program: `read_compiled` its raw output, `run_command_stream` it on arrays.
+"""Runs what Vela wrote for one program: `read_compiled` its raw output, `run_command_stream` it on
+arrays.
 
-An independent checker: it knows the operations of the hardware, and nothing of gsqc's ops or of TOSA.
+An independent checker: it knows the operations of the hardware, and nothing of gsqc's ops or of
+TOSA.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class Port:
 
 @dataclass(frozen=True)
 class Compiled:
-    """Vela's output: command words, constants, sizes of scratch memory by region, inputs and outputs in order.
+    """Vela's output: command words, constants, sizes of scratch memory by region, inputs and
+    outputs in order.
 
     `macs` is the NPU's number of multipliers, on which the order of constant weights depends.
     """
@@ -66,9 +69,11 @@ class Compiled:
 
 
 def _actions(payload: bytes) -> Iterator[tuple[int, list[int]]]:
-    """The actions of a payload for Arm's driver: "COP1", then a word with the action's number, and its further words.
+    """The actions of a payload for Arm's driver: "COP1", then a word with the action's number, and
+    its further words.
 
-    1 gives the configuration (two words), 2 is the command stream (its length in 24 bits), 5 is padding.
+    1 gives the configuration (two words), 2 is the command stream (its length in 24 bits), 5 is
+    padding.
     """
     words = np.frombuffer(payload + b"\0" * (-len(payload) % 4), "<u4").tolist()
     if payload[:4] != _MAGIC:
@@ -93,7 +98,9 @@ def command_words(payload: bytes) -> tuple[int, ...]:
 
 
 def multipliers(payload: bytes) -> int:
-    """The size of the NPU that a payload is made for: the low 4 bits of its configuration are the power of two."""
+    """The size of the NPU that a payload is made for: the low 4 bits of its configuration are the
+    power of two.
+    """
     for action, words in _actions(payload):
         if action == _CONFIG and words:
             return 1 << (words[0] & 0xF)
@@ -101,9 +108,12 @@ def multipliers(payload: bytes) -> int:
 
 
 def _ports(arrays: Any, side: str) -> tuple[Port, ...]:
-    columns = [arrays[f"{side}_{name}"].tolist() for name in ("shape", "elem_size", "region", "offset")]
+    columns = [
+        arrays[f"{side}_{name}"].tolist() for name in ("shape", "elem_size", "region", "offset")
+    ]
     return tuple(
-        Port(tuple(shape), _DTYPES[size], region, offset) for shape, size, region, offset in zip(*columns, strict=True)
+        Port(tuple(shape), _DTYPES[size], region, offset)
+        for shape, size, region, offset in zip(*columns, strict=True)
     )
 
 
@@ -132,18 +142,23 @@ def read_compiled(path: Path) -> Compiled:
 
 
 def run_command_stream(compiled: Compiled, inputs: Sequence[Array]) -> list[Array]:
-    """Run a program in poisoned memory; inputs and outputs in Vela's order, of the shapes and dtypes of its ports.
+    """Run a program in poisoned memory; inputs and outputs in Vela's order, of the shapes and
+    dtypes of its ports.
 
-    Raises CommandStreamError for an operation or register that is not modelled, a read of a byte that nobody wrote, an
-    address outside its region, an overflow; the text says at which operation.
+    Raises CommandStreamError for an operation or register that is not modelled, a read of a byte
+    that nobody wrote, an address outside its region, an overflow; the text says at which operation.
     """
     memory = _memory(compiled)
     if len(inputs) != len(compiled.inputs):
-        raise CommandStreamError(f"the program has {len(compiled.inputs)} inputs, not {len(inputs)}", HINT)
+        raise CommandStreamError(
+            f"the program has {len(compiled.inputs)} inputs, not {len(inputs)}", HINT
+        )
     for port, array in zip(compiled.inputs, inputs, strict=True):
         data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
         if len(data) != port.size:
-            raise CommandStreamError(f"an input of {port.shape} {port.dtype} got {array.shape} {array.dtype}", HINT)
+            raise CommandStreamError(
+                f"an input of {port.shape} {port.dtype} got {array.shape} {array.dtype}", HINT
+            )
         memory.put(port.region, port.address, data)
     machine, done = Machine(memory), 0
     try:
@@ -153,7 +168,9 @@ def run_command_stream(compiled: Compiled, inputs: Sequence[Array]) -> list[Arra
     except CommandStreamError as error:
         raise CommandStreamError(f"operation {done}: {error}", error.hint) from error
     return [
-        np.frombuffer(memory.bytes_at(port.region, port.address, port.size), port.dtype).reshape(port.shape)
+        np.frombuffer(memory.bytes_at(port.region, port.address, port.size), port.dtype).reshape(
+            port.shape
+        )
         for port in compiled.outputs
     ]
 

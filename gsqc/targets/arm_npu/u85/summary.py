@@ -16,7 +16,8 @@ KINDS = (MATMUL, REDUCTION, ELEMENTWISE, MOVEMENT)
 def kind_of(operation: Operation) -> tuple[str, str]:
     """The kind of an operation, and its name.
 
-    A pool of one element moves data (a copy, a transpose), unless it looks its value up in a table or scales it.
+    A pool of one element moves data (a copy, a transpose), unless it looks its value up in a table
+    or scales it.
     """
     if isinstance(operation, Convolution):
         return MATMUL, "CONV"
@@ -41,4 +42,6 @@ def _kind_of_pool(pool: Pool) -> tuple[str, str]:
 def count_operations(compiled: Compiled) -> dict[str, dict[str, int]]:
     """For each kind, how often each of its operations occurs; kinds and names in a fixed order."""
     counts = Counter(kind_of(operation) for operation in compiled.operations())
-    return {kind: {name: n for (k, name), n in sorted(counts.items()) if k == kind} for kind in KINDS}
+    return {
+        kind: {name: n for (k, name), n in sorted(counts.items()) if k == kind} for kind in KINDS
+    }

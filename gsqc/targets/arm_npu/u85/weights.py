@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constant weights of a 1 × 1 convolution: compressed streams -> the matrix [output channel, input channel].
+"""Constant weights of a 1 × 1 convolution: compressed streams -> the matrix [output channel, input
+channel].
 
-A core reads its own stream. Vela's codec expands it into the numbers in the order in which the hardware consumes them;
-that order was taken from Vela's sources (regor/architecture/ethosu85/ethos_u85_weight_encoder.cpp, GetNext, and
-ethos_u85.cpp, FindBlockConfig, for the depth of a block of input channels).
+A core reads its own stream. Vela's codec expands it into the numbers in the order in which the
+hardware consumes them; that order was taken from Vela's sources
+(regor/architecture/ethosu85/ethos_u85_weight_encoder.cpp, GetNext, and ethos_u85.cpp,
+FindBlockConfig, for the depth of a block of input channels).
 """
 
 from __future__ import annotations
@@ -61,10 +63,14 @@ def _blocks(size: int, block: int, *, backwards: bool = False) -> Iterator[tuple
         yield start, min(block, size - start)
 
 
-def _order(weights: Weights, core: int, depth: int, ifm_depth: int, bits: int) -> tuple[Array, Array]:
-    """Output and input channel of every number of a core's stream; channels beyond the matrix are padding.
+def _order(
+    weights: Weights, core: int, depth: int, ifm_depth: int, bits: int
+) -> tuple[Array, Array]:
+    """Output and input channel of every number of a core's stream; channels beyond the matrix are
+    padding.
 
-    Blocks of input channels are walked forwards and backwards by turns, so that the last one is used twice.
+    Blocks of input channels are walked forwards and backwards by turns, so that the last one is
+    used twice.
     """
     cores = len(weights.streams)
     micro = weights.macs // (_DOT * _MICROBLOCK_AREA[weights.microblock])
@@ -94,11 +100,15 @@ def read_weights(memory: Memory, weights: Weights, depth: int, ifm_depth: int, b
     if weights.fast:
         raise unmodelled("weights in the fast format")
     matrix = np.zeros((depth, ifm_depth), np.int64)
-    streams = [memory.bytes_at(weights.region, address, length) for address, length in weights.streams]
+    streams = [
+        memory.bytes_at(weights.region, address, length) for address, length in weights.streams
+    ]
     for core, numbers in enumerate(_expand(streams)):
         out, inp = _order(weights, core, depth, ifm_depth, bits)
         if len(numbers) < len(out):
-            raise CommandStreamError(f"a weight stream holds {len(numbers)} numbers of {len(out)}", HINT)
+            raise CommandStreamError(
+                f"a weight stream holds {len(numbers)} numbers of {len(out)}", HINT
+            )
         inside = (out >= 0) & (out < depth) & (inp < ifm_depth)
         matrix[out[inside], inp[inside]] = numbers[: len(out)][inside]
     return matrix

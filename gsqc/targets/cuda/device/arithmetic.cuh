@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The operators that are more than one C operator, and reductions over a block. Meaning: gsqc/operators/builder.py.
+// The operators that are more than one C operator, and reductions over a block. Meaning: gsqc/numerics/operators/builder.py.
 
 constexpr int WARP = 32;
 constexpr unsigned ALL_LANES = 0xffffffffu;

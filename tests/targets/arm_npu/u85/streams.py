@@ -15,7 +15,9 @@ OUTPUT_32_GLOBAL = 0x105
 
 
 def setting(name: str, value: int) -> tuple[int, ...]:
-    """The words that set a register; the parameter of a register with a payload stands in bits 32..47."""
+    """The words that set a register; the parameter of a register with a payload stands in bits
+    32..47.
+    """
     number = _NUMBERS[name]
     if number & CMD1:
         return number | (value >> 32) << 16, value & 0xFFFFFFFF
@@ -26,7 +28,9 @@ def start(opcode: int, parameter: int) -> tuple[int, ...]:
     return (opcode | parameter << 16,)
 
 
-def elementwise_registers(prefix: str, precision: int, address: int, columns: int = 4) -> dict[str, int]:
+def elementwise_registers(
+    prefix: str, precision: int, address: int, columns: int = 4
+) -> dict[str, int]:
     """A feature map of one row of int32 in region 1."""
     return {
         f"{prefix}_PRECISION": precision,
@@ -70,5 +74,7 @@ FOUR = Port((4,), "int32", 1, 0)
 
 def compiled(commands: tuple[int, ...], **changes: object) -> Compiled:
     """A program of four int32 at byte 0 and four at byte 16 of region 1, which has 32 bytes."""
-    program = Compiled(commands, 256, b"\0" * 16, 0, {1: 32, 2: 0}, (FOUR,), (replace(FOUR, address=16),))
+    program = Compiled(
+        commands, 256, b"\0" * 16, 0, {1: 32, 2: 0}, (FOUR,), (replace(FOUR, address=16),)
+    )
     return replace(program, **changes)  # type: ignore[arg-type]

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each operation on its own, and each case of each op: the interpreter gives what numpy and Arm's model give."""
+"""Each operation on its own, and each case of each op: the interpreter gives what numpy and Arm's
+model give.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from gsqc.formats import flatten, to_spec
-from gsqc.operators.builder import Tensor, where
-from gsqc.operators.numpy import NumpyBuilder
-from gsqc.operators.tosa import serialise
-from gsqc.operators.trace import Trace, TraceBuilder
-from gsqc.ops.registry import OPS, Case, evaluate, trace
-from gsqc.targets.arm_npu.reference_model import run_reference_model
-from tests.ops.test_exact import PARAMETERS
+from gsqc.numerics.formats import flatten, to_spec
+from gsqc.numerics.operators.builder import Tensor, where
+from gsqc.numerics.operators.numpy import NumpyBuilder
+from gsqc.numerics.operators.trace import Trace, TraceBuilder
+from gsqc.numerics.ops.registry import OPS, Case, evaluate, trace
+from gsqc.targets.tosa.reference_model import run_reference_model
+from gsqc.targets.tosa.serialise import serialise
+from tests.numerics.ops.test_exact import PARAMETERS
 from tests.targets.arm_npu.compiling import SIZES, Array, assert_same, needs_npu, run_compiled
 
 pytestmark = needs_npu
@@ -64,8 +66,14 @@ OPERATIONS: dict[str, tuple[Function, tuple[tuple[int, ...], ...]]] = {
     "batched matmul": (_matmul, ((3, 5, 96), (3, 40, 96))),
     "matmul of one row": (_matmul, ((1, 1, 576), (1, 192, 576))),
     "a chain": (lambda x, y: ((x + y).round_shift(2) * y).maximum(x) - 1, (FULL, FULL)),
-    **{f"reduce_max {axis}": (lambda x, axis=axis: x.reduce_max(axis), (FULL,)) for axis in range(3)},
-    **{f"reduce_sum {axis}": (lambda x, axis=axis: x.reduce_sum(axis), (FULL,)) for axis in range(3)},
+    **{
+        f"reduce_max {axis}": (lambda x, axis=axis: x.reduce_max(axis), (FULL,))
+        for axis in range(3)
+    },
+    **{
+        f"reduce_sum {axis}": (lambda x, axis=axis: x.reduce_sum(axis), (FULL,))
+        for axis in range(3)
+    },
     "reduce_max of a long row": (lambda x: x.reduce_max(1), ((2, 1536),)),
     "reduce_sum of a long row": (lambda x: x.reduce_sum(1), ((2, 1536),)),
     **{
@@ -78,7 +86,9 @@ OPERATIONS: dict[str, tuple[Function, tuple[tuple[int, ...], ...]]] = {
 
 def given_inputs(program: Trace, arrays: list[Array]) -> list[Array]:
     """The inputs that Vela keeps: those that the program uses."""
-    used = {a.id for node in program.live_nodes() for a in node.args} | {node.id for node in program.outputs}
+    used = {a.id for node in program.live_nodes() for a in node.args} | {
+        node.id for node in program.outputs
+    }
     return [array for array, node in zip(arrays, program.inputs, strict=True) if node.id in used]
 
 
@@ -104,6 +114,8 @@ def run_case(name: str, case: Case, accelerator: str) -> None:
     assert_same(expected, run_compiled(serialise(program), inputs, accelerator))
 
 
-@pytest.mark.parametrize(("number", "name", "case"), [(k, *p.values) for k, p in enumerate(PARAMETERS)])
+@pytest.mark.parametrize(
+    ("number", "name", "case"), [(k, *p.values) for k, p in enumerate(PARAMETERS)]
+)
 def test_every_case_of_every_op(number: int, name: str, case: Case) -> None:
     run_case(name, case, SIZES[number % len(SIZES)])

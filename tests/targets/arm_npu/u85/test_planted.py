@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from gsqc.errors import CommandStreamError
-from gsqc.operators.tosa import serialise
-from gsqc.operators.trace import TraceBuilder
+from gsqc.numerics.operators.trace import TraceBuilder
 from gsqc.targets.arm_npu.u85 import arithmetic, execute
 from gsqc.targets.arm_npu.u85.registers import CMD1, REGISTERS, ElementwiseMode, Rounding, Transpose
 from gsqc.targets.arm_npu.u85.run import Compiled, run_command_stream
-from tests.ops.test_exact import PARAMETERS
+from gsqc.targets.tosa.serialise import serialise
+from tests.numerics.ops.test_exact import PARAMETERS
 from tests.targets.arm_npu.compiling import Array, compile_with_vela, needs_npu
 from tests.targets.arm_npu.u85.test_operations import run_case
 
@@ -50,7 +50,9 @@ _ERRORS: dict[str, tuple[object, str, object]] = {
     "a table without interpolation": (
         execute,
         "lookup_s16_s32",
-        lambda x, table: np.frombuffer(table, "<i2").reshape(-1, 2)[(x >> 7) + 256, 0].astype(np.int64) << 7,
+        lambda x, table: (
+            np.frombuffer(table, "<i2").reshape(-1, 2)[(x >> 7) + 256, 0].astype(np.int64) << 7
+        ),
     ),
 }
 
@@ -73,8 +75,12 @@ def test_an_error_in_the_interpreter_is_found(error: str, monkeypatch: pytest.Mo
     assert _failures() >= 3
 
 
-@pytest.mark.parametrize("mode", [ElementwiseMode.SUB, ElementwiseMode.MAX, ElementwiseMode.AND_NOT])
-def test_an_error_in_an_operation_is_found(mode: ElementwiseMode, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "mode", [ElementwiseMode.SUB, ElementwiseMode.MAX, ElementwiseMode.AND_NOT]
+)
+def test_an_error_in_an_operation_is_found(
+    mode: ElementwiseMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     right = arithmetic.BINARY[mode]
     monkeypatch.setitem(arithmetic.BINARY, mode, lambda x, y: right(x, y) ^ 1)
     assert _failures() >= 3
@@ -89,7 +95,8 @@ def test_nothing_is_found_without_an_error() -> None:
     assert _failures() == 0
 
 
-# ---------------------------------------------------------------------------------------------------- wrong streams
+# ----------------------------------------------------------------------------------------------------
+# wrong streams
 
 
 def _program() -> tuple[Compiled, list[Array]]:
@@ -106,7 +113,10 @@ def _altered(words: tuple[int, ...], change: Callable[[str, int], int]) -> list[
     """The streams in which one register setting has another value: its parameter, or its payload."""
     streams, at = [], 0
     while at < len(words):
-        name, value = REGISTERS.get(words[at] & 0xFFFF, ""), words[at : at + (2 if words[at] & CMD1 else 1)]
+        name, value = (
+            REGISTERS.get(words[at] & 0xFFFF, ""),
+            words[at : at + (2 if words[at] & CMD1 else 1)],
+        )
         changed = (*value[:-1], change(name, value[-1]))
         if changed != value:
             streams.append((*words[:at], *changed, *words[at + len(value) :]))
@@ -115,18 +125,26 @@ def _altered(words: tuple[int, ...], change: Callable[[str, int], int]) -> list[
 
 
 _CHANGES: dict[str, Callable[[str, int], int]] = {
-    "a base address": lambda name, last: last + 4 if name in ("IFM_BASE0", "IFM2_BASE0", "OFM_BASE0") else last,
+    "a base address": lambda name, last: (
+        last + 4 if name in ("IFM_BASE0", "IFM2_BASE0", "OFM_BASE0") else last
+    ),
     "a stride": lambda name, last: last + 4 if name == "IFM_STRIDE_X" else last,
-    "the depth": lambda name, last: last - (1 << 16) if name == "OFM_DEPTH_M1" and last >> 16 else last,
+    "the depth": lambda name, last: (
+        last - (1 << 16) if name == "OFM_DEPTH_M1" and last >> 16 else last
+    ),
     "a scalar": lambda name, last: last + 1 if name == "OP_SCALAR" else last,
-    "the region": lambda name, last: last ^ 3 << 16 if name in ("IFM_REGION", "OFM_REGION") else last,
+    "the region": lambda name, last: (
+        last ^ 3 << 16 if name in ("IFM_REGION", "OFM_REGION") else last
+    ),
     "an operation": lambda name, last: last ^ 3 << 16 if last & 0xFFFF == 6 and not name else last,
 }
 
 
 @pytest.mark.parametrize("change", _CHANGES)
 def test_a_wrong_command_stream_is_found(change: str) -> None:
-    """Each alteration of one register changes the result or is an error, unless a later setting repairs it."""
+    """Each alteration of one register changes the result or is an error, unless a later setting
+    repairs it.
+    """
     program, arrays = _program()
     expected = run_command_stream(program, arrays)
     streams = _altered(program.commands, _CHANGES[change])
@@ -145,9 +163,17 @@ def test_another_rounding_in_the_stream_is_found() -> None:
     expected = run_command_stream(program, arrays)
     number = {name: word for word, name in REGISTERS.items()}["OFM_SCALE"]
     words = list(program.commands)
-    places = [k for k, word in enumerate(words) if word & 0xFFFF == number and word >> 29 == Rounding.NATURAL]
+    places = [
+        k
+        for k, word in enumerate(words)
+        if word & 0xFFFF == number and word >> 29 == Rounding.NATURAL
+    ]
     results = []
     for place in places:
-        wrong = [*words[:place], words[place] & 0x1FFFFFFF | Rounding.TRUNCATE_TO_LOWER << 29, *words[place + 1 :]]
+        wrong = [
+            *words[:place],
+            words[place] & 0x1FFFFFFF | Rounding.TRUNCATE_TO_LOWER << 29,
+            *words[place + 1 :],
+        ]
         results.append(run_command_stream(replace(program, commands=tuple(wrong)), arrays))
     assert any(not np.array_equal(e, g) for r in results for e, g in zip(expected, r, strict=True))

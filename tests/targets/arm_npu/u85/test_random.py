@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random programs of the operators in use, through Vela for all five sizes: the interpreter equals numpy."""
+"""Random programs of the operators in use, through Vela for all five sizes: the interpreter equals
+numpy.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gsqc.operators.numpy import NumpyBuilder
-from gsqc.operators.tosa import serialise
-from gsqc.operators.trace import TraceBuilder
-from tests.operators.random_programs import Choice, follow, random_inputs
+from gsqc.numerics.operators.numpy import NumpyBuilder
+from gsqc.numerics.operators.trace import TraceBuilder
+from gsqc.targets.tosa.serialise import serialise
 from tests.targets.arm_npu.compiling import SIZES, assert_same, needs_npu, run_compiled
 from tests.targets.arm_npu.u85.test_operations import given_inputs
+from tests.targets.tosa.random_programs import Choice, follow, random_inputs
 
 pytestmark = needs_npu
 
@@ -24,7 +26,10 @@ def _check(seed: int, choices: list[Choice]) -> None:
     inputs = [recorded.input(a.shape, "int32") for a in arrays]
     recorded.output(*follow(recorded, inputs, choices))
     program = recorded.trace
-    assert_same(expected, run_compiled(serialise(program), given_inputs(program, arrays), SIZES[seed % len(SIZES)]))
+    assert_same(
+        expected,
+        run_compiled(serialise(program), given_inputs(program, arrays), SIZES[seed % len(SIZES)]),
+    )
 
 
 _numbers = st.integers(0, 1000)

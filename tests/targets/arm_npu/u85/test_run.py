@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hand-written and damaged streams: what is not known is named, what nobody wrote is not read. Needs no Vela."""
+"""Hand-written and damaged streams: what is not known is named, what nobody wrote is not read.
+Needs no Vela.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,25 @@ import pytest
 from gsqc.errors import CommandStreamError
 from gsqc.targets.arm_npu.u85.registers import ElementwiseMode, Opcode, PoolMode
 from gsqc.targets.arm_npu.u85.run import command_words, read_compiled, run_command_stream
-from tests.targets.arm_npu.u85.streams import abs_registers, compiled, elementwise_registers, setting, start, stream
+from tests.targets.arm_npu.u85.streams import (
+    abs_registers,
+    compiled,
+    elementwise_registers,
+    setting,
+    start,
+    stream,
+)
 
 GIVEN = np.array([3, -4, 0, -(2**31) + 1], np.int32)
 ABS = start(Opcode.ELEMENTWISE, ElementwiseMode.ABS)
 
 
-def _run(registers: dict[str, int], *operations: tuple[int, ...], given: np.ndarray = GIVEN) -> list[int]:
-    result: list[int] = run_command_stream(compiled(stream(registers, *operations)), [given])[0].tolist()
+def _run(
+    registers: dict[str, int], *operations: tuple[int, ...], given: np.ndarray = GIVEN
+) -> list[int]:
+    result: list[int] = run_command_stream(compiled(stream(registers, *operations)), [given])[
+        0
+    ].tolist()
     return result
 
 
@@ -46,7 +59,9 @@ def test_a_stream_by_hand() -> None:
         ({"ACTIVATION": 1 << 12 | 10}, ABS, "the activation TANH"),
     ],
 )
-def test_what_is_not_modelled_is_named(changes: dict[str, int], operation: tuple[int, ...], named: str) -> None:
+def test_what_is_not_modelled_is_named(
+    changes: dict[str, int], operation: tuple[int, ...], named: str
+) -> None:
     with pytest.raises(CommandStreamError, match=named) as error:
         _run(abs_registers() | changes, operation)
     assert str(error.value).startswith("operation 0: ")
@@ -61,17 +76,30 @@ def test_a_register_that_nobody_set(register: str) -> None:
 
 
 def test_memory_that_nobody_wrote_is_not_read() -> None:
-    with pytest.raises(CommandStreamError, match="operation 0: bytes of region 1 are read that nobody wrote"):
+    with pytest.raises(
+        CommandStreamError, match="operation 0: bytes of region 1 are read that nobody wrote"
+    ):
         _run(abs_registers() | {"IFM_BASE0": 4}, ABS)
     with pytest.raises(CommandStreamError, match="bytes of region 1 are read that nobody wrote"):
         _run(abs_registers())
 
 
 def test_a_copy_of_poison_is_poison() -> None:
-    copy = {"DMA0_SRC_REGION": 1, "DMA0_SRC": 16, "DMA0_DST_REGION": 1, "DMA0_DST": 0, "DMA0_LEN": 4}
-    with pytest.raises(CommandStreamError, match="operation 1: bytes of region 1 are read that nobody wrote"):
+    copy = {
+        "DMA0_SRC_REGION": 1,
+        "DMA0_SRC": 16,
+        "DMA0_DST_REGION": 1,
+        "DMA0_DST": 0,
+        "DMA0_LEN": 4,
+    }
+    with pytest.raises(
+        CommandStreamError, match="operation 1: bytes of region 1 are read that nobody wrote"
+    ):
         _run(abs_registers() | copy, start(Opcode.DMA_START, 0), ABS)
-    assert _run(abs_registers() | copy | {"DMA0_SRC": 4}, start(Opcode.DMA_START, 0), ABS)[:2] == [4, 4]
+    assert _run(abs_registers() | copy | {"DMA0_SRC": 4}, start(Opcode.DMA_START, 0), ABS)[:2] == [
+        4,
+        4,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +110,10 @@ def test_a_copy_of_poison_is_poison() -> None:
         ({"OFM_BASE0": 17}, "bytes 17 to 33 lie outside region 1"),
         ({"OFM_REGION": 0}, "region 0 holds constants"),
         ({"IFM_REGION": 5}, "region 5 does not exist"),
-        ({"OFM_HEIGHT_M1": 65535, "OFM_WIDTH_M1": 65535}, r"an output of \(65536, 65536, 4\) fits no region"),
+        (
+            {"OFM_HEIGHT_M1": 65535, "OFM_WIDTH_M1": 65535},
+            r"an output of \(65536, 65536, 4\) fits no region",
+        ),
         ({"OFM_REGION": 2}, "a feature map of .* does not fit region 2"),
     ],
 )
@@ -92,14 +123,24 @@ def test_addresses_stay_inside_their_region(changes: dict[str, int], text: str) 
 
 
 def test_a_copy_larger_than_its_region_is_refused() -> None:
-    rows = {"DMA0_SIZE0": 65535, "DMA0_SIZE1": 65535, "DMA0_SRC_REGION": 1 | 2 << 9, "DMA0_DST_REGION": 1}
+    rows = {
+        "DMA0_SIZE0": 65535,
+        "DMA0_SIZE1": 65535,
+        "DMA0_SRC_REGION": 1 | 2 << 9,
+        "DMA0_DST_REGION": 1,
+    }
     rows |= {f"DMA0_{side}_STRIDE{k}": 0 for side in ("SRC", "DST") for k in (0, 1)}
     with pytest.raises(CommandStreamError, match="does not fit its region"):
-        _run(abs_registers() | rows | {"DMA0_SRC": 0, "DMA0_DST": 16, "DMA0_LEN": 4}, start(Opcode.DMA_START, 0))
+        _run(
+            abs_registers() | rows | {"DMA0_SRC": 0, "DMA0_DST": 16, "DMA0_LEN": 4},
+            start(Opcode.DMA_START, 0),
+        )
 
 
 def test_an_overflow_is_an_error() -> None:
-    with pytest.raises(CommandStreamError, match=r"an output: \[2147483648, 2147483648\] does not fit int32"):
+    with pytest.raises(
+        CommandStreamError, match=r"an output: \[2147483648, 2147483648\] does not fit int32"
+    ):
         _run(abs_registers(), ABS, given=np.full(4, -(2**31), np.int32))
 
 
@@ -126,7 +167,13 @@ def test_a_stream_without_stop() -> None:
 
 def test_a_pool_that_keeps_its_accumulator_is_named() -> None:
     kernel = {f"IFM_PAD_{side}": 0 for side in ("TOP", "LEFT", "BOTTOM", "RIGHT")}
-    kernel |= {"KERNEL_STRIDE": 0, "KERNEL_WIDTH_M1": 0, "KERNEL_HEIGHT_M1": 0, "IFM_DEPTH_M1": 3, "ACC_FORMAT": 1 << 4}
+    kernel |= {
+        "KERNEL_STRIDE": 0,
+        "KERNEL_WIDTH_M1": 0,
+        "KERNEL_HEIGHT_M1": 0,
+        "IFM_DEPTH_M1": 3,
+        "ACC_FORMAT": 1 << 4,
+    }
     with pytest.raises(CommandStreamError, match="a pool of mode MAX that starts from KEEP"):
         _run(abs_registers() | kernel, start(Opcode.POOL, PoolMode.MAX))
 

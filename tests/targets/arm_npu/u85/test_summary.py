@@ -3,20 +3,33 @@
 
 from __future__ import annotations
 
-from gsqc.operators.builder import Tensor
-from gsqc.operators.tosa import serialise
-from gsqc.operators.trace import TraceBuilder
+from gsqc.numerics.operators.builder import Tensor
+from gsqc.numerics.operators.trace import TraceBuilder
 from gsqc.targets.arm_npu.u85.registers import ElementwiseMode, Opcode
 from gsqc.targets.arm_npu.u85.summary import KINDS, count_operations
+from gsqc.targets.tosa.serialise import serialise
 from tests.targets.arm_npu.compiling import compile_with_vela, needs_npu
 from tests.targets.arm_npu.u85.streams import abs_registers, compiled, start, stream
 
 
 def test_a_stream_by_hand() -> None:
-    copy = {"DMA0_SRC_REGION": 1, "DMA0_SRC": 0, "DMA0_DST_REGION": 1, "DMA0_DST": 16, "DMA0_LEN": 4}
+    copy = {
+        "DMA0_SRC_REGION": 1,
+        "DMA0_SRC": 0,
+        "DMA0_DST_REGION": 1,
+        "DMA0_DST": 16,
+        "DMA0_LEN": 4,
+    }
     absolute = start(Opcode.ELEMENTWISE, ElementwiseMode.ABS)
-    counts = count_operations(compiled(stream(abs_registers() | copy, absolute, start(Opcode.DMA_START, 0), absolute)))
-    assert counts == {"matmul": {}, "reduction": {}, "element-wise": {"ABS": 2}, "data movement": {"DMA": 1}}
+    counts = count_operations(
+        compiled(stream(abs_registers() | copy, absolute, start(Opcode.DMA_START, 0), absolute))
+    )
+    assert counts == {
+        "matmul": {},
+        "reduction": {},
+        "element-wise": {"ABS": 2},
+        "data movement": {"DMA": 1},
+    }
     assert tuple(counts) == KINDS
 
 
@@ -28,7 +41,9 @@ def _program(x: Tensor, w: Tensor) -> Tensor:
 @needs_npu
 def test_a_program() -> None:
     builder = TraceBuilder()
-    builder.output(_program(builder.input((1, 20, 64), "int16"), builder.input((1, 33, 64), "int16")))
+    builder.output(
+        _program(builder.input((1, 20, 64), "int16"), builder.input((1, 33, 64), "int16"))
+    )
     counts = count_operations(compile_with_vela(serialise(builder.trace), "ethos-u85-256"))
     assert counts["matmul"] == {"CONV": 1}
     assert counts["reduction"] == {"MAX": 1}

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constant weights: CONV2D of one pixel with weights in the program, which Vela compresses, equals Arm's model."""
+"""Constant weights: CONV2D of one pixel with weights in the program, which Vela compresses, equals
+Arm's model.
+"""
 
 from __future__ import annotations
 
@@ -10,29 +12,37 @@ import numpy as np
 import pytest
 
 from gsqc.errors import CommandStreamError
-from gsqc.operators.tosa import Tensor, Writer
-from gsqc.operators.trace import Trace
-from gsqc.targets.arm_npu.reference_model import run_reference_model
+from gsqc.numerics.operators.trace import Trace
 from gsqc.targets.arm_npu.u85.operation import Convolution, Weights
 from gsqc.targets.arm_npu.u85.run import run_command_stream
+from gsqc.targets.tosa.reference_model import run_reference_model
+from gsqc.targets.tosa.serialise import Tensor, Writer
 from tests.targets.arm_npu.compiling import SIZES, Array, assert_same, compile_with_vela, needs_npu
 
 pytestmark = needs_npu
 _ACCUMULATOR = {"int8": "int32", "int16": "int48"}
 
 
-def _program(shape: tuple[int, int, int], dtype: str, weight_dtype: str, rng: np.random.Generator) -> bytes:
+def _program(
+    shape: tuple[int, int, int], dtype: str, weight_dtype: str, rng: np.random.Generator
+) -> bytes:
     """x [rows, k] · w [n, k] + bias, int32; w and bias are constants."""
     rows, k, n = shape
     writer = Writer(Trace())
-    writer.file.addInputTensor(writer.ts.TosaSerializerTensor("x", [1, 1, rows, k], writer.dtype(dtype)))
+    writer.file.addInputTensor(
+        writer.ts.TosaSerializerTensor("x", [1, 1, rows, k], writer.dtype(dtype))
+    )
     x: Tensor = ("x", (1, 1, rows, k), dtype)
     largest, wide = 7 if weight_dtype == "int4" else 127, _ACCUMULATOR[dtype]
-    weights = writer.constant(rng.integers(-largest, largest + 1, n * k).tolist(), (n, 1, 1, k), weight_dtype)
+    weights = writer.constant(
+        rng.integers(-largest, largest + 1, n * k).tolist(), (n, 1, 1, k), weight_dtype
+    )
     bias = writer.constant(rng.integers(-500, 501, n).tolist(), (n,), wide)
     zeros = [writer.constant([0], (1,), kind) for kind in (dtype, weight_dtype)]
     attributes: list[Any] = [[0, 0, 0, 0], [1, 1], [1, 1], False, writer.dtype(wide)]
-    result = writer.emit("CONV2D", "Conv2d", [x, weights, bias, *zeros], (1, 1, rows, n), wide, *attributes)
+    result = writer.emit(
+        "CONV2D", "Conv2d", [x, weights, bias, *zeros], (1, 1, rows, n), wide, *attributes
+    )
     if wide == "int48":
         result = writer.rescale(result, 1 << 14, 14 + 8)
     writer.file.currRegion.currBasicBlock.addOutput(result[0])
@@ -51,7 +61,10 @@ def test_constant_weights(types: tuple[str, str], accelerator: str) -> None:
         program = _program(shape, *types, rng)
         x: Array = rng.integers(-100, 101, (1, 1, *shape[:2])).astype(types[0])
         compiled = compile_with_vela(program, accelerator)
-        assert any(isinstance(o, Convolution) and isinstance(o.weights, Weights) for o in compiled.operations())
+        assert any(
+            isinstance(o, Convolution) and isinstance(o.weights, Weights)
+            for o in compiled.operations()
+        )
         assert_same(run_reference_model(program, [x]), run_command_stream(compiled, [x]))
 
 
@@ -70,5 +83,7 @@ def test_a_damaged_stream_is_an_error() -> None:
     assert isinstance(weights, Weights)
     start, length = weights.streams[0]
     broken = compiled.constants[:start] + rng.bytes(length) + compiled.constants[start + length :]
-    with pytest.raises(CommandStreamError, match=r"a stream of compressed weights is damaged|a weight stream holds"):
+    with pytest.raises(
+        CommandStreamError, match=r"a stream of compressed weights is damaged|a weight stream holds"
+    ):
         run_command_stream(replace(compiled, constants=broken), [np.ones((1, 1, 24, 40), np.int8)])

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This machine: its CPU's features, its cores, its memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def machine_cpu_flags() -> set[str]:
+    """The CPU features that the kernel reports; empty where it reports none."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return set()
+    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
+    return set(next(lines, "").partition(":")[2].split())
+
+
+def default_threads() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def physical_memory() -> int:
+    """What this machine has, in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan of a step: which kernels run in which order on which memory. The compiler writes it, the
+runtime follows it.
+
+Levels: a *kernel* is one op on given shapes. A *function* is a list of kernel calls on its ports
+and its scratch memory (block_forward, head_backward, …). A *schedule* is a list of function calls
+that binds ports to buffers; it calls one function once per layer. Tensors are flat; a reference is
+a name, or a part of a named tensor.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from gsqc.errors import BundleError
+from gsqc.numerics.formats import Gse, Row, Spec, Value, field_names, flatten
+
+COPY = "@copy"
+"""A schedule entry that copies tensor `source` to `target`; no kernel."""
+
+ALIGNMENT = 64
+ITEM_BYTES = {"int8": 1, "int16": 2, "int32": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """`count` elements of the named tensor from element `offset` on."""
+
+    name: str
+    offset: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPlan:
+    """A flat tensor: dtype, number of elements, and its byte offset in its region (-1 for a port)."""
+
+    dtype: str
+    count: int
+    offset: int = -1
+
+    @property
+    def size_bytes(self) -> int:
+        return self.count * ITEM_BYTES[self.dtype]
+
+
+@dataclass(frozen=True)
+class KernelPlan:
+    """An op on given shapes: enough to run the op's function in numpy, and the symbol of the
+    compiled code.
+    """
+
+    op: str
+    attributes: dict[str, Any]
+    inputs: list[Any]
+    operators: dict[str, int]
+
+    def call(self) -> tuple[list[Value], dict[str, Any]]:
+        """The specs of the op's values, and its attributes with the tuples that JSON turned into
+        lists.
+        """
+        return [decode_value(v) for v in self.inputs], {
+            k: _freeze(v) for k, v in self.attributes.items()
+        }
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(_freeze(v) for v in value) if isinstance(value, list) else value
+
+
+@dataclass
+class FunctionPlan:
+    """Kernel calls over ports (bound by the schedule) and scratch tensors (at fixed offsets of the
+    scratch region).
+    """
+
+    ports: dict[str, TensorPlan] = field(default_factory=dict)
+    scratch: dict[str, TensorPlan] = field(default_factory=dict)
+    scratch_bytes: int = 0
+    calls: list[tuple[str, list[Reference]]] = field(default_factory=list)
+
+
+@dataclass
+class SchedulePlan:
+    """Function calls with their bindings, and the activations that live between them, at offsets of
+    their region.
+    """
+
+    activations: dict[str, TensorPlan] = field(default_factory=dict)
+    activation_bytes: int = 0
+    calls: list[tuple[str, dict[str, Reference]]] = field(default_factory=list)
+
+
+@dataclass
+class Plan:
+    """Everything that a runtime follows.
+
+    `buffers` are the tensors outside the arena by kind: base (frozen codes, from base.safetensors),
+    prepared (computed from them when a session starts), state (trained, saved), gradient (sums of a
+    step of several sequences or with clipping, zeroed before it), input, output.
+    """
+
+    kernels: dict[str, KernelPlan] = field(default_factory=dict)
+    functions: dict[str, FunctionPlan] = field(default_factory=dict)
+    schedules: dict[str, SchedulePlan] = field(default_factory=dict)
+    buffers: dict[str, dict[str, TensorPlan]] = field(default_factory=dict)
+
+    def scratch_bytes(self, schedule: str) -> int:
+        """Scratch of the largest function that a schedule calls; its activations lie behind it in
+        the arena.
+        """
+        called = {name for name, _ in self.schedules[schedule].calls if name != COPY}
+        return align(max((self.functions[name].scratch_bytes for name in called), default=0))
+
+    @property
+    def arena_bytes(self) -> int:
+        """The memory that the schedules share."""
+        return max(
+            (self.scratch_bytes(name) + s.activation_bytes for name, s in self.schedules.items()),
+            default=0,
+        )
+
+    def buffer_bytes(self, *kinds: str) -> int:
+        """Storage of all buffers of these kinds."""
+        return sum(t.size_bytes for kind in kinds for t in self.buffers.get(kind, {}).values())
+
+    @property
+    def peak_bytes(self) -> int:
+        """What a session holds: arena, prepared operands, state, inputs, outputs; without the sums
+        of "gradient".
+        """
+        return self.arena_bytes + self.buffer_bytes("prepared", "state", "input", "output")
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data; references are [name, offset, count]."""
+        return {
+            "kernels": {k: asdict(v) for k, v in self.kernels.items()},
+            "functions": {
+                name: {
+                    "ports": _tensors_to_json(f.ports),
+                    "scratch": _tensors_to_json(f.scratch),
+                    "scratch_bytes": f.scratch_bytes,
+                    "calls": [
+                        [k, [[r.name, r.offset, r.count] for r in args]] for k, args in f.calls
+                    ],
+                }
+                for name, f in self.functions.items()
+            },
+            "schedules": {
+                name: {
+                    "activations": _tensors_to_json(s.activations),
+                    "activation_bytes": s.activation_bytes,
+                    "calls": [
+                        [f, {p: [r.name, r.offset, r.count] for p, r in b.items()}]
+                        for f, b in s.calls
+                    ],
+                }
+                for name, s in self.schedules.items()
+            },
+            "buffers": {kind: _tensors_to_json(tensors) for kind, tensors in self.buffers.items()},
+        }
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Plan:
+        """Read and check a plan from a bundle; BundleError if it is malformed or a reference leaves
+        its tensor.
+        """
+        try:
+            plan = Plan(
+                {k: KernelPlan(**v) for k, v in data["kernels"].items()},
+                {k: _function_from_json(v) for k, v in data["functions"].items()},
+                {k: _schedule_from_json(v) for k, v in data["schedules"].items()},
+                {kind: _tensors_from_json(tensors) for kind, tensors in data["buffers"].items()},
+            )
+            plan.validate()
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise BundleError(
+                f"the bundle's plan is malformed ({error})", "compile the model again"
+            ) from None
+        return plan
+
+    def validate(self) -> None:
+        """Every name is known and every part lies inside its tensor; ValueError if not."""
+        outside = {n: t for tensors in self.buffers.values() for n, t in tensors.items()}
+        for function in self.functions.values():
+            _check_region(function.scratch, function.scratch_bytes)
+            known = {**function.scratch, **function.ports}
+            for kernel, references in function.calls:
+                if kernel not in self.kernels:
+                    raise ValueError(f"unknown kernel {kernel}")
+                _check_references(references, known)
+        for schedule in self.schedules.values():
+            _check_region(schedule.activations, schedule.activation_bytes)
+            known = {**outside, **schedule.activations}
+            for name, bindings in schedule.calls:
+                _check_references(list(bindings.values()), known)
+                if name == COPY:
+                    if bindings["source"].count != bindings["target"].count:
+                        raise ValueError("copy between tensors of different size")
+                    continue
+                for port, tensor in self.functions[name].ports.items():
+                    bound = bindings[port]
+                    if bound.count != tensor.count or known[bound.name].dtype != tensor.dtype:
+                        raise ValueError(
+                            f"{name}.{port} is bound to {bound.name}, which has another shape or type"
+                        )
+
+
+def align(size: int) -> int:
+    """Round up to the alignment of every tensor."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _check_references(references: list[Reference], known: dict[str, TensorPlan]) -> None:
+    for r in references:
+        if r.offset < 0 or r.count < 0 or r.offset + r.count > known[r.name].count:
+            raise ValueError(f"a reference leaves the tensor {r.name}")
+
+
+def _check_region(tensors: dict[str, TensorPlan], size: int) -> None:
+    for name, t in tensors.items():
+        if t.offset < 0 or t.count < 0 or t.offset % ALIGNMENT or t.offset + t.size_bytes > size:
+            raise ValueError(f"the tensor {name} leaves its region")
+
+
+def _tensors_to_json(tensors: dict[str, TensorPlan]) -> dict[str, list[Any]]:
+    return {name: [t.dtype, t.count, t.offset] for name, t in tensors.items()}
+
+
+def _tensors_from_json(data: dict[str, Any]) -> dict[str, TensorPlan]:
+    for dtype, count, offset in data.values():
+        if (
+            dtype not in ITEM_BYTES
+            or not isinstance(count, int)
+            or not isinstance(offset, int)
+            or count < 0
+        ):
+            raise ValueError("a tensor has no known type or size")
+    return {name: TensorPlan(*t) for name, t in data.items()}
+
+
+def _reference(data: list[Any]) -> Reference:
+    name, offset, count = data
+    if not (isinstance(name, str) and isinstance(offset, int) and isinstance(count, int)):
+        raise ValueError("a reference is not [name, offset, count]")
+    return Reference(sys.intern(name), offset, count)  # a name occurs in many calls
+
+
+def _function_from_json(data: dict[str, Any]) -> FunctionPlan:
+    calls = [
+        (sys.intern(kernel), [_reference(r) for r in references])
+        for kernel, references in data["calls"]
+    ]
+    ports, scratch = _tensors_from_json(data["ports"]), _tensors_from_json(data["scratch"])
+    return FunctionPlan(ports, scratch, int(data["scratch_bytes"]), calls)
+
+
+def _schedule_from_json(data: dict[str, Any]) -> SchedulePlan:
+    calls = [
+        (sys.intern(name), {p: _reference(r) for p, r in bindings.items()})
+        for name, bindings in data["calls"]
+    ]
+    return SchedulePlan(
+        _tensors_from_json(data["activations"]), int(data["activation_bytes"]), calls
+    )
+
+
+# -------------------------------------------------------------------------------------------------------------
+# values
+
+
+def encode_value(value: Value) -> list[Any]:
+    """A value of Spec as JSON data: ["row", bits, [[shape, dtype], …]]."""
+    kind = {Row: "row", Gse: "gse"}.get(type(value), "tensor")
+    bits = getattr(value, "bits", 0)
+    return [kind, bits, [[list(t.shape), t.dtype] for t in flatten(value)]]
+
+
+def decode_value(data: list[Any]) -> Value:
+    """The inverse of `encode_value`."""
+    kind, bits, tensors = data
+    specs = [Spec(tuple(shape), dtype) for shape, dtype in tensors]
+    if kind == "row":
+        return Row(specs[0], specs[1], bits)
+    if kind == "gse":
+        return Gse(specs[0], specs[1], specs[2], bits)
+    return specs[0]
+
+
+def tensor_names(name: str, value: Value) -> list[str]:
+    """The names of a value's tensors: x.m and x.e for a Row x, x for a bare tensor."""
+    return [f"{name}.{field}" if field else name for field in field_names(value)]

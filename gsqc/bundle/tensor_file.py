@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Safetensors files without copies: written piece by piece, and read in place as views of the
+mapped file.
+
+The safetensors library copies on both ways, which would hold the base twice while a session starts
+and the state twice while it is saved. The files are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gsqc.bundle.plan import ALIGNMENT, TensorPlan
+
+Array = npt.NDArray[Any]
+_DTYPES = {"I8": "int8", "U8": "uint8", "I16": "int16", "I32": "int32"}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_MAXIMUM_HEADER = 100_000_000
+"""As in the safetensors library."""
+
+
+def tensor_file(
+    tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None
+) -> Iterator[bytes | memoryview]:
+    """The content of a safetensors file in pieces. Tensors whose size allows it begin at a multiple
+    of ALIGNMENT.
+    """
+    names = sorted(tensors, key=lambda name: (tensors[name].nbytes % ALIGNMENT != 0, name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    position = 0
+    for name in names:
+        array = tensors[name]
+        end = position + array.nbytes
+        header[name] = {
+            "dtype": _NAMES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [position, end],
+        }
+        position = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % ALIGNMENT)
+    yield len(text).to_bytes(8, "little") + text
+    for name in names:
+        yield np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8).data
+
+
+class MappedTensors(Mapping[str, Array]):
+    """The tensors of a safetensors file by name, flat; copied only where the file does not align
+    them.
+
+    Raises ValueError if the file is no safetensors file of integers, OSError if it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        length = int.from_bytes(self._memory[:8], "little")
+        if not 2 <= length <= min(_MAXIMUM_HEADER, len(self._memory) - 8):
+            raise ValueError("its header is longer than the file")
+        header = json.loads(self._memory[8 : 8 + length].decode())
+        if not isinstance(header, dict):
+            raise ValueError("its header is no object")
+        header.pop("__metadata__", None)
+        data = np.frombuffer(self._memory, np.uint8, offset=8 + length)
+        self._tensors = {name: _tensor(data, entry) for name, entry in header.items()}
+
+    def __getitem__(self, name: str) -> Array:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def release_pages(self) -> None:
+        """Let the system drop what was read; it is read again when it is needed."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._memory.madvise(mmap.MADV_DONTNEED)
+
+
+def check_tensors(tensors: Mapping[str, Array], expected: Mapping[str, TensorPlan]) -> None:
+    """ValueError unless each expected tensor is there, with its type and number of elements."""
+    for name, plan in expected.items():
+        if name not in tensors:
+            raise ValueError(f"it has no tensor {name}")
+        tensor = tensors[name]
+        if tensor.dtype != np.dtype(plan.dtype) or tensor.size != plan.count:
+            raise ValueError(
+                f"{name} has {tensor.size} elements of {tensor.dtype} and should have {plan.count} of {plan.dtype}"
+            )
+
+
+def _tensor(data: Array, entry: dict[str, Any]) -> Array:
+    """One tensor of the data section, by its header entry."""
+    start, end = entry["data_offsets"]
+    dtype = np.dtype(_DTYPES[entry["dtype"]])
+    count = math.prod(entry["shape"])
+    if any(type(n) is not int or n < 0 for n in (start, end, *entry["shape"])):
+        raise ValueError("a size is no valid number")
+    if not 0 <= start <= end <= data.size or count * dtype.itemsize != end - start:
+        raise ValueError("a tensor leaves the file")
+    part = data[start:end]
+    if part.ctypes.data % ALIGNMENT == 0:
+        return part.view(dtype)
+    memory = np.empty(part.size + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    copy = memory[first : first + part.size]
+    np.copyto(copy, part)
+    return copy.view(dtype)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BundleWriter: writes a bundle beside its final place, and puts it there when it is complete."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy.typing as npt
+
+from gsqc.bundle.manifest import FORMAT_VERSION, file_sha256, safe_path
+from gsqc.bundle.tensor_file import tensor_file
+from gsqc.errors import BundleError
+from gsqc.version import __version__
+
+Array = npt.NDArray[Any]
+
+
+class BundleWriter:
+    """Writes a bundle beside its final place and renames it at the end; a failure leaves what was
+    there.
+
+    Use as a context manager; `finish` completes the bundle. Raises BundleError if `path` exists and
+    `force` is not set.
+    """
+
+    def __init__(self, path: Path, *, force: bool = False) -> None:
+        self.path = path
+        if path.exists() and not force:
+            raise BundleError(
+                f"{path} exists", "choose another name with -o, or overwrite it with --force"
+            )
+        if path.exists() and not (path / "manifest.json").is_file():
+            raise BundleError(f"{path} exists and is not a bundle", "choose another name with -o")
+        self.files: dict[str, dict[str, Any]] = {}
+
+    def __enter__(self) -> BundleWriter:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.root = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
+        except OSError as error:
+            raise BundleError(
+                f"cannot write {self.path}: {error.strerror}", "choose another place with -o"
+            ) from None
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[Path]:
+        """Gives the place of a file and records the file afterwards; a failure becomes a
+        BundleError.
+        """
+        path = safe_path(self.root, name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield path
+            self.files[name] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+        except OSError as error:
+            raise BundleError(
+                f"cannot write {self.path}: {error.strerror}",
+                "free some disk space and compile again",
+            ) from None
+
+    def add_bytes(self, name: str, content: bytes, mode: int = 0o644) -> None:
+        """Add a file."""
+        with self._writing(name) as path:
+            path.write_bytes(content)
+            path.chmod(mode)
+
+    def add_file(self, name: str, source: Path) -> None:
+        """Add a copy of a file."""
+        with self._writing(name) as path:
+            shutil.copyfile(source, path)
+
+    def add_tensors(self, name: str, tensors: dict[str, Array]) -> None:
+        """Add a safetensors file."""
+        with self._writing(name) as path, path.open("wb") as file:
+            file.writelines(tensor_file(tensors))
+
+    def finish(self, manifest: dict[str, Any]) -> None:
+        """Write the manifest and put the bundle in its place."""
+        header = {
+            "format_version": FORMAT_VERSION,
+            "gsqc_version": __version__,
+            "files": self.files,
+        }
+        content = json.dumps(header | manifest, separators=(",", ":")).encode()
+        replaced = self.root.with_name(f"{self.root.name}.old")
+        self.add_bytes("manifest.json", content)
+        try:
+            self.root.chmod(0o755)
+            if self.path.exists():
+                self.path.rename(replaced)
+            self.root.rename(self.path)
+        except OSError as error:
+            if replaced.exists():
+                replaced.rename(self.path)
+            raise BundleError(
+                f"cannot write {self.path}: {error.strerror}", "choose another place with -o"
+            ) from None
+        shutil.rmtree(replaced, ignore_errors=True)

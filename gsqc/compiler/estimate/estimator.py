@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""estimate_settings: what the settings that were asked for need, and what others would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from gsqc.compiler.estimate.memory import Memory, disk_bytes, memory_of
+from gsqc.compiler.estimate.probe import Rates, probe, reference_rates, step_seconds
+from gsqc.compiler.estimate.shallow import ShallowModel, capture_shallow, open_shallow
+from gsqc.compiler.options import RECOMPUTE, WEIGHTS, CompileOptions
+from gsqc.errors import TargetError
+from gsqc.models import LoadedModel
+
+LEAST_SEQUENCE = 32
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one choice of settings needs: memory in parts, bytes on the disk, seconds per step."""
+
+    options: CompileOptions
+    memory: Memory
+    disk: dict[str, int]
+    seconds: float
+    measured: bool
+
+    def fits(self, memory_mib: int) -> bool:
+        """Whether the peak is within a limit."""
+        return self.memory.peak <= memory_mib * MIB
+
+
+class Estimator:
+    """Estimates for one model. Raises ModelError, UnsupportedOperatorError, TargetError."""
+
+    def __init__(self, model: str) -> None:
+        self.loaded: LoadedModel
+        self.loaded, self.names = open_shallow(model)
+        self.rates: Rates | None = None
+        self.no_probe = ""
+        self._shallow: dict[int, ShallowModel] = {}
+        self._made: dict[CompileOptions, Estimate] = {}
+
+    def estimate(self, options: CompileOptions, *, measure: bool) -> Estimate:
+        """The needs of these options. The first call measures kernels, if `measure` is set and the
+        machine can.
+        """
+        if options not in self._made:
+            self._made[options] = self._estimate(options, measure)
+        return self._made[options]
+
+    def _estimate(self, options: CompileOptions, measure: bool) -> Estimate:
+        length = options.sequence_length
+        if length not in self._shallow:
+            self._shallow[length] = capture_shallow(self.loaded, self.names, length)
+        model = self._shallow[length]
+        step = model.plan(options)
+        if self.rates is None:
+            self.rates = reference_rates()
+            if measure:
+                try:
+                    self.rates = probe(step, options.batch, options.target)
+                except TargetError as error:
+                    self.no_probe = str(error)
+        tokenizer = len((self.loaded.tokenizer_json or "").encode())
+        return Estimate(
+            options,
+            memory_of(step.plan, model.captured.config.vocabulary, options.batch),
+            disk_bytes(step.plan, tokenizer),
+            step_seconds(step, options.batch, self.rates),
+            self.rates.measured,
+        )
+
+
+def other_settings(options: CompileOptions) -> Iterator[CompileOptions]:
+    """The same training with other memory, fastest first: the bits do not change."""
+    for weights in reversed(WEIGHTS):
+        for recompute in RECOMPUTE:
+            yield replace(options, weights=weights, recompute=recompute)
+
+
+def shorter_settings(options: CompileOptions) -> Iterator[CompileOptions]:
+    """Settings that need the least memory, with a step of one sequence and then shorter ones."""
+    least = replace(options, weights="small", recompute="blocks")
+    if options.batch > 1:
+        yield replace(least, batch=1)
+    length = options.sequence_length // 2
+    while length >= LEAST_SEQUENCE:
+        yield replace(least, batch=1, sequence_length=length)
+        length //= 2

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of a compilation, and the short texts that the command line writes them in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gsqc.errors import OptionError
+from gsqc.numerics.ops.accumulate import MAXIMUM_SEQUENCES
+from gsqc.numerics.optim import OPTIMIZERS
+from gsqc.targets.arm_npu.accelerators import TARGET as NPU
+from gsqc.targets.arm_npu.accelerators import NpuOptions
+
+LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
+RECOMPUTE = ("none", "auto", "blocks")
+WEIGHTS = ("small", "fast")
+BASES = ("gguf", "nf4", "gse4", "gse8")
+MAXIMUM_RANK = 256
+MAXIMUM_ALPHA = 1 << 16
+MAXIMUM_SEQUENCE = 8192
+MAXIMUM_BATCH = MAXIMUM_SEQUENCES
+SEED_BITS = 62
+"""The random generator takes a seed in two halves of 31 bits."""
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Widths: `w` of the stored base (4 or 8), `a` of activations and adapter factors, `g` of
+    gradients (5 to 8).
+    """
+
+    w: int
+    a: int
+    g: int
+
+    def __str__(self) -> str:
+        return f"{self.w}-{self.a}-{self.g}"
+
+    @staticmethod
+    def parse(text: str) -> Bits:
+        """Read "4-8-8". Raises OptionError."""
+        numbers = re.fullmatch(r"([48])-([5-8])-([5-8])", text)
+        if numbers is None:
+            raise OptionError(
+                f"--bits {text} is not W-A-G", "W is 4 or 8, A and G are 5 to 8: --bits 4-8-8"
+            )
+        return Bits(*map(int, numbers.groups()))
+
+
+@dataclass(frozen=True)
+class AdapterOptions:
+    """A LoRA adapter: y = W·x + alpha / rank · B·A·x on each linear named in `linears` (of
+    LINEARS).
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    linears: tuple[str, ...] = LINEARS
+
+    def __str__(self) -> str:
+        return f"lora:rank={self.rank},alpha={self.alpha},linears={'+'.join(self.linears)}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As the manifest holds it."""
+        return {
+            "kind": "lora",
+            "rank": self.rank,
+            "alpha": self.alpha,
+            "linears": list(self.linears),
+        }
+
+    @staticmethod
+    def parse(text: str) -> AdapterOptions:
+        """Read "lora:rank=16,alpha=32[,linears=q+v]". Raises OptionError with every problem."""
+        kind, _, rest = text.partition(":")
+        fields = dict(part.partition("=")[::2] for part in rest.split(",") if part)
+        problems = [] if kind == "lora" else [f"unknown kind {kind!r}"]
+        problems += [
+            f"unknown setting {key!r}" for key in fields if key not in ("rank", "alpha", "linears")
+        ]
+        numbers = {
+            key: _bounded_int(fields.get(key), key, limit, problems)
+            for key, limit in (("rank", MAXIMUM_RANK), ("alpha", MAXIMUM_ALPHA))
+        }
+        chosen = fields["linears"].split("+") if "linears" in fields else list(LINEARS)
+        problems += [f"unknown linear {name!r}" for name in chosen if name not in LINEARS]
+        if problems:
+            raise OptionError(
+                f"--adapter {text}: {', '.join(problems)}",
+                f"write it like lora:rank=16,alpha=32,linears=q+v; linears are of {'+'.join(LINEARS)}",
+            )
+        return AdapterOptions(
+            numbers["rank"], numbers["alpha"], tuple(n for n in LINEARS if n in chosen)
+        )
+
+
+def _bounded_int(text: str | None, name: str, limit: int, problems: list[str]) -> int:
+    """An integer in [1, limit]; else a problem is noted."""
+    if text is not None and re.fullmatch("[0-9]{1,9}", text) and 1 <= int(text) <= limit:
+        return int(text)
+    problems.append(
+        f"{name} is missing"
+        if text is None
+        else f"{name} {text} is not an integer from 1 to {limit}"
+    )
+    return 0
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """What `compile_model` is asked for.
+
+    target           a name of `gsqc targets`
+    base             how the frozen weights are stored, of BASES: gguf keeps the codes of a GGUF file
+    sequence_length  tokens of one sequence
+    batch            sequences of one step, unless the training run says otherwise
+    seed             of the adapter's initial values
+    output           the bundle's directory
+    recompute        of RECOMPUTE: blocks runs each block's forward again before its backward, which saves memory; auto
+                     does it for as few blocks as a tenth more memory allows
+    weights          of WEIGHTS: fast keeps two 8-bit operands of each base weight, small makes them at each use
+    dump             where to write the graph after each pass, or None
+    force            overwrite a bundle that exists
+    runner           put gsqc-step, built for the target, into the bundle
+    npu              the machine around an NPU, or None for Vela's defaults; the target names the accelerator
+
+    Raises OptionError with every value that is out of range.
+    """
+
+    output: Path
+    target: str = "x86-64"
+    bits: Bits = Bits(4, 8, 8)
+    base: str = "nf4"
+    adapter: AdapterOptions = AdapterOptions()
+    optimizer: str = "adamw"
+    sequence_length: int = 128
+    batch: int = 1
+    seed: int = 0
+    recompute: str = "blocks"
+    weights: str = "fast"
+    dump: Path | None = None
+    force: bool = False
+    runner: bool = False
+    npu: NpuOptions | None = None
+
+    def __post_init__(self) -> None:
+        problems = self._problems()
+        if problems:
+            raise OptionError(
+                "; ".join(problems), "gsqc compile --help lists what each option takes"
+            )
+
+    @property
+    def prepares_head(self) -> bool:
+        """Whether the head's operands are held, as those of the blocks are."""
+        return self.weights == "fast" and self.target.startswith(NPU)
+
+    def _problems(self) -> list[str]:
+        ranges = (
+            ("bits: W", self.bits.w, 4, 8),
+            ("bits: A", self.bits.a, 5, 8),
+            ("bits: G", self.bits.g, 5, 8),
+            ("rank", self.adapter.rank, 1, MAXIMUM_RANK),
+            ("alpha", self.adapter.alpha, 1, MAXIMUM_ALPHA),
+            ("--seq", self.sequence_length, 1, MAXIMUM_SEQUENCE),
+            ("--batch", self.batch, 1, MAXIMUM_BATCH),
+            ("--seed", self.seed, 0, 2**SEED_BITS - 1),
+        )
+        problems = [
+            f"{name} {n} is outside {low} to {high}"
+            for name, n, low, high in ranges
+            if not low <= n <= high
+        ]
+        if self.base not in BASES:
+            problems.append(f"unknown --base {self.base} (one of {', '.join(BASES)})")
+        elif self.bits.w != (8 if self.base == "gse8" else 4):
+            problems.append(
+                f"--base {self.base} does not store {self.bits.w} bits (W=8 is gse8, W=4 the others)"
+            )
+        if self.recompute not in RECOMPUTE:
+            problems.append(f"unknown --recompute {self.recompute} (one of {', '.join(RECOMPUTE)})")
+        if self.weights not in WEIGHTS:
+            problems.append(f"unknown --weights {self.weights} (one of {', '.join(WEIGHTS)})")
+        if self.optimizer not in OPTIMIZERS:
+            problems.append(
+                f"unknown --optimizer {self.optimizer} (one of {', '.join(OPTIMIZERS)})"
+            )
+        if not self.adapter.linears or not set(self.adapter.linears) <= set(LINEARS):
+            problems.append(f"linears are not of {'+'.join(LINEARS)}")
+        return problems
+
+
+def default_base(model: str, bits: Bits, known_models: Mapping[str, Any]) -> str:
+    """The base format of a model when none is asked for: the file's own codes where it has some."""
+    if bits.w == 8:
+        return "gse8"
+    return "gguf" if model.lower().endswith(".gguf") or model in known_models else "nf4"
+
+
+def parse_compile_options(
+    model: str,
+    *,
+    bits: str,
+    base: str | None,
+    adapter: str,
+    known_models: Mapping[str, Any],
+    **values: Any,
+) -> CompileOptions:
+    """Options from the command line's texts. `values` are the other fields of CompileOptions.
+
+    Raises one OptionError with every problem.
+    """
+    problems: list[OptionError] = []
+
+    def attempt(parse: Callable[[], Any], fallback: Any) -> Any:
+        try:
+            return parse()
+        except OptionError as error:
+            problems.append(error)
+            return fallback
+
+    parsed_bits = attempt(lambda: Bits.parse(bits), None)
+    # A text that could not be read takes a value that is right beside the others: only the others'
+    # own problems show.
+    shown = parsed_bits or Bits(8 if base == "gse8" else 4, 8, 8)
+    parsed_adapter = attempt(lambda: AdapterOptions.parse(adapter), AdapterOptions(1, 1))
+    base = base or default_base(model, shown, known_models)
+    options = attempt(
+        lambda: CompileOptions(bits=shown, base=base, adapter=parsed_adapter, **values), None
+    )
+    if problems:
+        raise OptionError(
+            "; ".join(map(str, problems)), "; ".join(dict.fromkeys(e.hint for e in problems))
+        )
+    assert isinstance(options, CompileOptions)
+    return options

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""load_data and load_split: from files to the sequences that are trained on and the ones that are
+held out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from pathlib import Path
+
+from gsqc.data.chat import ChatRenderer
+from gsqc.data.encode import Encoder
+from gsqc.data.files import TEXT_SUFFIXES, find_files
+from gsqc.data.json_reader import read_array, read_jsonl
+from gsqc.data.packing import pack_pieces
+from gsqc.data.problems import Problems
+from gsqc.data.records import Chat, Document, Example
+from gsqc.data.saved_dataset import read_saved_dataset
+from gsqc.data.sequences import Dataset, PaddedSequences, Piece
+from gsqc.data.text_reader import read_document
+from gsqc.data.tokenizer import Tokenizer
+from gsqc.errors import DataError, OptionError
+from gsqc.numerics.random import permutation
+
+HELD_OUT_SEED = 1
+"""The split does not follow --seed: runs with other seeds are measured on the same records."""
+
+Reader = Callable[[Path, Problems], Iterator[tuple[str, Example]]]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What a run reads, and how.
+
+    data         files and directories
+    mask_prompt  the loss counts on completions and the assistant's turns only
+    packing      several records share a sequence
+    validation   a share of the records as text ("0.1", "10%"), or the path of a file; None holds nothing out
+    """
+
+    data: tuple[Path, ...]
+    mask_prompt: bool = True
+    packing: bool = False
+    validation: str | None = None
+
+
+@dataclass
+class _Corpus:
+    """The pieces of some files, and what was cut of their records."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    statistics: Dataset = field(default_factory=Dataset)
+
+    def add(self, example: Example, encoder: Encoder) -> None:
+        """Encode a record. ValueError if the chat template refuses it."""
+        whole, statistics = encoder.encode(example), self.statistics
+        found = list(encoder.cut(example, whole))
+        kind = (
+            "chat"
+            if isinstance(example, Chat)
+            else "document"
+            if isinstance(example, Document)
+            else "prompt"
+        )
+        statistics.record_lengths.append(len(whole.tokens))
+        statistics.shapes[kind] = statistics.shapes.get(kind, 0) + 1
+        self.pieces += found
+        if not found:
+            statistics.skipped_records += 1
+        elif not isinstance(example, Document):
+            lost = max(len(whole.tokens) - (encoder.length + 1), 0)
+            statistics.truncated_records += lost > 0
+            statistics.truncated_tokens += lost
+
+
+def _reader(path: Path) -> Reader:
+    if path.is_dir():
+        return read_saved_dataset
+    suffix = path.suffix.lower()
+    return (
+        read_document
+        if suffix in TEXT_SUFFIXES
+        else read_array
+        if suffix == ".json"
+        else read_jsonl
+    )
+
+
+def _load_corpus(
+    paths: Sequence[Path], tokenizer: Tokenizer, length: int, *, mask_prompt: bool
+) -> _Corpus:
+    corpus = _Corpus()
+    with ChatRenderer(tokenizer.chat_template, tokenizer.template_variables) as renderer:
+        encoder = Encoder(tokenizer, length, renderer, mask_prompt=mask_prompt)
+        for file in find_files(paths):
+            problems = Problems()
+            for where, example in _reader(file)(file, problems):
+                try:
+                    corpus.add(example, encoder)
+                except ValueError as error:
+                    problems.add(where, str(error))
+            problems.raise_any()
+    if not corpus.pieces:
+        names = ", ".join(path.name for path in paths)
+        if corpus.statistics.skipped_records:
+            what = f"nothing that counts fits into {length} tokens: every prompt alone fills the sequence length"
+            raise DataError(
+                f"{names}: {what}", "compile with a longer --seq, or shorten the prompts"
+            )
+        raise DataError(f"{names}: the data set is empty", "give a file with records or text")
+    return corpus
+
+
+def _dataset(
+    pieces: Sequence[Piece], corpus: _Corpus, tokenizer: Tokenizer, length: int, *, packing: bool
+) -> Dataset:
+    if packing and tokenizer.eos is None and not tokenizer.beginning:
+        raise DataError(
+            "the model has neither an end-of-text nor a beginning token to stand between packed records",
+            "train without --packing",
+        )
+    kept = pack_pieces(pieces, length) if packing else pieces
+    return replace(corpus.statistics, sequences=PaddedSequences(kept, length))
+
+
+def load_data(
+    data: Path | Sequence[Path],
+    tokenizer: Tokenizer,
+    length: int,
+    *,
+    mask_prompt: bool = True,
+    packing: bool = False,
+) -> Dataset:
+    """Read files into sequences of `length` tokens: JSONL, JSON, text, Markdown, directories.
+    Raises DataError.
+    """
+    paths = [data] if isinstance(data, Path) else list(data)
+    corpus = _load_corpus(paths, tokenizer, length, mask_prompt=mask_prompt)
+    return _dataset(corpus.pieces, corpus, tokenizer, length, packing=packing)
+
+
+def load_split(
+    options: DataOptions, tokenizer: Tokenizer, length: int
+) -> tuple[Dataset, Dataset | None]:
+    """What is trained on, and what is held out. The latter is never packed: its loss is that of a
+    record alone.
+
+    A share is drawn by gsqc's own generator from the records (of documents, the pieces): the same
+    on every machine, and whatever --seed is. Raises DataError, OptionError.
+    """
+    share = validation_share(options.validation)
+    corpus = _load_corpus(options.data, tokenizer, length, mask_prompt=options.mask_prompt)
+    if share is None:
+        train = _dataset(corpus.pieces, corpus, tokenizer, length, packing=options.packing)
+        if options.validation is None:
+            return train, None
+        return train, load_data(
+            Path(options.validation), tokenizer, length, mask_prompt=options.mask_prompt
+        )
+    count = len(corpus.pieces)
+    if count < 2:
+        raise DataError(
+            "one record is not enough to hold a share out", "give more data, or --validation FILE"
+        )
+    chosen = permutation(count, HELD_OUT_SEED, 0)[: min(max(round(share * count), 1), count - 1)]
+    held = set(chosen)
+    kept = [piece for k, piece in enumerate(corpus.pieces) if k not in held]
+    validation = Dataset(PaddedSequences([corpus.pieces[k] for k in sorted(held)], length))
+    return _dataset(kept, corpus, tokenizer, length, packing=options.packing), validation
+
+
+def validation_share(text: str | None) -> Fraction | None:
+    """The share that --validation asks for, in (0, 1); None if it names a file, or nothing. Raises
+    OptionError.
+    """
+    if text is None or os.path.exists(text):
+        return None
+    try:
+        number = Decimal(text.removesuffix("%"))
+        if (
+            not number.is_finite() or abs(number.adjusted()) > 20
+        ):  # a Fraction of 1e-999999999 takes all memory
+            raise ValueError(text)
+        share = Fraction(number) / (100 if text.endswith("%") else 1)
+        if not 0 < share < 1:
+            raise ValueError(text)
+    except (InvalidOperation, ValueError, OverflowError):
+        raise OptionError(
+            f"--validation {text} is neither a file nor a share between 0 and 1",
+            "write --validation 0.1, 10%, or a path",
+        ) from None
+    return share

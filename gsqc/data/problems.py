@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with a data file, collected so that one error names the first lines and counts the
+rest.
+"""
+
+from __future__ import annotations
+
+from gsqc.errors import DataError
+
+SHOWN = 3
+SHAPES_HINT = (
+    'each record is one JSON object: {"prompt": "…", "completion": "…"}, {"messages": […]}, '
+    '{"instruction": "…", "input": "…", "output": "…"} or {"text": "…"} (docs/data.md)'
+)
+
+
+class Problems:
+    """The problems of one file: the first are kept, all are counted."""
+
+    def __init__(self) -> None:
+        self.first: list[str] = []
+        self.count = 0
+
+    def add(self, where: str, reason: str) -> None:
+        """Note a problem of a record."""
+        self.count += 1
+        if self.count <= SHOWN:
+            self.first.append(f"{where}: {reason}")
+
+    def raise_any(self) -> None:
+        """DataError if there was a problem."""
+        if self.count:
+            more = f" (and {self.count - SHOWN} more lines)" if self.count > SHOWN else ""
+            raise DataError("; ".join(self.first) + more, SHAPES_HINT)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Token sequences as a session takes them, and the data set that orders them into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from gsqc.numerics.random import permutation
+
+WEIGHT_ONE = 1 << 14
+"""A token weight of 1: weights are in Q14."""
+
+Int32 = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class TokenSequence:
+    """One padded sequence, int32 [T] each: the model reads `tokens` and is to say `labels`.
+
+    `weights` in Q14 masks prompt and padding with 0.
+    """
+
+    tokens: Int32
+    labels: Int32
+    weights: Int32
+
+    @property
+    def weighted_tokens(self) -> int:
+        """How many tokens count."""
+        return int((self.weights > 0).sum())
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Tokens of a record that fit into a sequence: int32 [n], 2 ≤ n ≤ T + 1.
+
+    `counted` [n] says which of them have a loss when they are predicted; the first has nothing
+    before it and never has.
+    """
+
+    tokens: Int32
+    counted: npt.NDArray[np.bool_]
+
+    def pad(self, length: int) -> TokenSequence:
+        """Inputs tokens[:-1] and labels tokens[1:], padded with token 0."""
+        count = len(self.tokens) - 1
+        arrays = [np.zeros(length, np.int32) for _ in range(3)]
+        arrays[0][:count], arrays[1][:count] = self.tokens[:-1], self.tokens[1:]
+        arrays[2][:count] = self.counted[1:] * np.int32(WEIGHT_ONE)
+        return TokenSequence(*arrays)
+
+
+class PaddedSequences(Sequence[TokenSequence]):
+    """Pieces as sequences of `length` tokens, padded when they are asked for: padding takes no
+    memory.
+    """
+
+    def __init__(self, pieces: Sequence[Piece], length: int) -> None:
+        self.pieces, self.length = pieces, length
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @overload
+    def __getitem__(self, index: int) -> TokenSequence: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> PaddedSequences: ...
+
+    def __getitem__(self, index: int | slice) -> TokenSequence | PaddedSequences:
+        if isinstance(index, slice):
+            return PaddedSequences(self.pieces[index], self.length)
+        return self.pieces[index].pad(self.length)
+
+
+@dataclass
+class Dataset:
+    """The sequences of a data set, and what did not fit.
+
+    `record_lengths` are the tokens of each record before anything was cut; `shapes` counts the
+    records of each shape.
+    """
+
+    sequences: Sequence[TokenSequence] = field(default_factory=list)
+    truncated_records: int = 0
+    truncated_tokens: int = 0
+    skipped_records: int = 0
+    record_lengths: list[int] = field(default_factory=list)
+    shapes: dict[str, int] = field(default_factory=dict)
+
+    def report(self) -> str | None:
+        """What was cut, in a sentence; None if nothing was."""
+        if not self.truncated_records and not self.skipped_records:
+            return None
+        text = f"{self.truncated_records} records were cut to the sequence length ({self.truncated_tokens} tokens lost)"
+        if self.skipped_records:
+            text += f"; {self.skipped_records} records whose prompt alone fills it were left out"
+        return text
+
+    def order(self, batch: int, seed: int, start: int = 0) -> Iterator[list[int]]:
+        """Numbers of the sequences of each batch without end, from batch number `start` on.
+
+        Each epoch has a random order of its own, by seed alone.
+        """
+        position, count = start * batch, len(self.sequences)
+        orders: dict[int, list[int]] = {}
+        while True:
+            chosen = []
+            for k in range(position, position + batch):
+                epoch = k // count
+                if epoch not in orders:
+                    orders = {
+                        epoch: permutation(count, seed, epoch),
+                        **{e: orders[e] for e in orders if e == epoch - 1},
+                    }
+                chosen.append(orders[epoch][k % count])
+            position += batch
+            yield chosen
+
+    def batches(self, batch: int, seed: int, start: int = 0) -> Iterator[list[TokenSequence]]:
+        """The sequences in that order."""
+        for chosen in self.order(batch, seed, start):
+            yield [self.sequences[k] for k in chosen]

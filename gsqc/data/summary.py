@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `gsqc data` shows of a data set: counts, a histogram of lengths, and examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from gsqc.data.sequences import Dataset, TokenSequence
+from gsqc.data.tokenizer import Tokenizer
+
+BINS = 10
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Bin:
+    """How many records have `low` to `high` tokens, both included."""
+
+    low: int
+    high: int
+    records: int
+
+
+def length_histogram(lengths: list[int], bins: int = BINS) -> list[Bin]:
+    """The lengths in at most `bins` bins of equal, round width."""
+    if not lengths:
+        return []
+    low, high = min(lengths), max(lengths)
+    width = _round_up(-(-(high - low + 1) // bins))
+    start = low // width * width
+    counts = [0] * ((high - start) // width + 1)
+    for length in lengths:
+        counts[(length - start) // width] += 1
+    return [
+        Bin(start + k * width, start + (k + 1) * width - 1, count) for k, count in enumerate(counts)
+    ]
+
+
+def _round_up(width: int) -> int:
+    """The next of 1, 2, 5, 10, 20, 50, …"""
+    step = 1
+    while True:
+        for factor in (1, 2, 5):
+            if factor * step >= width:
+                return factor * step
+        step *= 10
+
+
+def counts(dataset: Dataset, length: int) -> dict[str, Any]:
+    """Records, sequences, tokens and what was cut, as JSON values."""
+    sequences, lengths = dataset.sequences, sorted(dataset.record_lengths)
+    pairs = [(sequence.weighted_tokens, _used(sequence)) for sequence in sequences]
+    return {
+        "records": len(lengths),
+        "shapes": dataset.shapes,
+        "sequences": len(sequences),
+        "sequence_length": length,
+        "tokens": sum(used for _, used in pairs),
+        "trained_tokens": sum(weighted for weighted, _ in pairs),
+        "padding_share": round(1 - sum(used for _, used in pairs) / (len(sequences) * length), 4),
+        "truncated_records": dataset.truncated_records,
+        "truncated_tokens": dataset.truncated_tokens,
+        "skipped_records": dataset.skipped_records,
+        "shortest": lengths[0],
+        "median": lengths[len(lengths) // 2],
+        "longest": lengths[-1],
+    }
+
+
+def _used(sequence: TokenSequence) -> int:
+    """How many inputs are no padding: no sequence ends with inputs whose labels and tokens are
+    token 0 by itself.
+    """
+    ends = (array.nonzero()[0] for array in (sequence.tokens, sequence.labels, sequence.weights))
+    return max((int(end[-1]) + 1 for end in ends if len(end)), default=0)
+
+
+def example_parts(sequence: TokenSequence, tokenizer: Tokenizer) -> list[tuple[str, bool]]:
+    """The text of a sequence in parts, each with whether the loss counts it."""
+    used = _used(sequence)
+    tokens = [int(sequence.tokens[0]), *sequence.labels[:used].tolist()]
+    counted = [False, *(sequence.weights[:used] > 0).tolist()]
+    parts = groupby(zip(tokens, counted, strict=True), key=lambda pair: pair[1])
+    return [
+        (tokenizer.decode([token for token, _ in part], special=True), trained)
+        for trained, part in parts
+    ]
+
+
+def example_numbers(count: int, examples: int = EXAMPLES) -> list[int]:
+    """The first, the last and what lies evenly between."""
+    shown = min(count, examples)
+    return [k * (count - 1) // max(shown - 1, 1) for k in range(shown)]

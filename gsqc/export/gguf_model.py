@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""write_gguf_model: a merged model as GGUF, for a base that was one.
+
+Metadata is copied, and so is every tensor that training left alone, byte for byte. Merged tensors
+get a type of their own: the 4-bit blocks of the base cannot hold what an adapter adds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gsqc.errors import ExportError
+from gsqc.export.llama_cpp import import_gguf
+from gsqc.export.merge import MergedWeights
+from gsqc.export.place import new_file
+
+if TYPE_CHECKING:
+    from gsqc.models.readers.gguf_file import Block
+
+GGUF_TYPES = {"f32": "F32", "f16": "F16", "bf16": "BF16", "q8_0": "Q8_0"}
+"""By the name that --dtype takes: ggml's name."""
+_FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}
+
+
+def write_gguf_model(weights: MergedWeights, source: Path, path: Path, dtype: str = "f16") -> None:
+    """Write the file `path` after the GGUF file `source`. Raises ExportError; then `path` is as it
+    was.
+    """
+    from gsqc.models.readers.gguf import GgufWeights
+    from gsqc.models.readers.gguf_file import read_gguf
+
+    gguf = import_gguf()
+    loaded = weights.loaded.weights
+    if not isinstance(loaded, GgufWeights):
+        raise ExportError(
+            f"{source.name} is no GGUF file, so there is no metadata to take over",
+            "write a directory with --merged DIR, and use llama.cpp's convert_hf_to_gguf.py",
+        )
+    file = read_gguf(source)  # every length is checked here, before gguf's own reader follows them
+    merged = {ggml: name for name, ggml in loaded.stored_names.items() if weights.changed(name)}
+    kind = gguf.GGMLQuantizationType[GGUF_TYPES[dtype]]
+    with new_file(path) as work:
+        writer = gguf.GGUFWriter(work, file.metadata["general.architecture"])
+        try:
+            _copy_metadata(gguf, writer, source, _FILE_TYPES[dtype])
+            for ggml, block in file.tensors.items():
+                _announce(gguf, writer, ggml, block, kind if ggml in merged else None)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_ti_data_to_file()
+            for ggml, block in file.tensors.items():
+                if ggml in merged:
+                    rows = loaded.in_file_order(merged[ggml], weights.float32(merged[ggml]))
+                    writer.write_tensor_data(_encoded(gguf, rows, kind))
+                else:
+                    writer.write_tensor_data(np.ascontiguousarray(block.raw))
+        finally:
+            writer.close()
+
+
+def _announce(gguf: Any, writer: Any, name: str, block: Block, kind: Any) -> None:
+    """Tell the writer a tensor's shape and type: `kind`, or the stored one."""
+    kind = gguf.GGMLQuantizationType[block.type] if kind is None else kind
+    numbers, size = gguf.GGML_QUANT_SIZES[kind]
+    stored = (*block.shape[:-1], block.shape[-1] // numbers * size)
+    writer.add_tensor_info(name, stored, np.dtype(np.uint8), int(np.prod(stored)), raw_dtype=kind)
+
+
+def _encoded(gguf: Any, rows: npt.NDArray[Any], kind: Any) -> npt.NDArray[Any]:
+    """Weights in a ggml type; ExportError if float16 cannot hold one."""
+    with np.errstate(over="ignore"):
+        data: npt.NDArray[Any] = gguf.quants.quantize(rows, kind)
+    if kind == gguf.GGMLQuantizationType.F16 and not np.isfinite(data).all():
+        raise ExportError("a weight is larger than float16 holds", "choose --dtype bf16 or f32")
+    return data
+
+
+def _copy_metadata(gguf: Any, writer: Any, source: Path, file_type: str) -> None:
+    """All keys with their types; the architecture is the writer's own, the file type is new."""
+    for field in gguf.GGUFReader(source).fields.values():
+        if field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith("GGUF."):
+            continue
+        kind = field.types[0]
+        inner = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+        value = field.contents()
+        if field.name == gguf.Keys.General.FILE_TYPE:
+            value = int(gguf.LlamaFileType[file_type])
+        writer.add_key_value(field.name, value, kind, sub_type=inner)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""write_hf_model: a merged model as a directory that transformers loads: config, tokenizer and
+safetensors.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from gsqc.errors import ExportError
+from gsqc.export.floats import FLOAT_TYPES, write_float_tensors
+from gsqc.export.merge import MergedWeights
+from gsqc.export.place import new_directory
+from gsqc.models import LoadedModel
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+
+
+def write_hf_model(weights: MergedWeights, source: Path, path: Path, dtype: str = "f32") -> None:
+    """Write the directory `path`; `source` is the base's path. Raises ExportError; then `path` is
+    as it was.
+    """
+    config = model_config(weights.loaded, source, dtype)
+    with new_directory(path) as work:
+        (work / "config.json").write_text(config.to_json_string(), encoding="utf-8")
+        if source.is_dir():
+            for name in TOKENIZER_FILES:
+                if (source / name).is_file():
+                    shutil.copyfile(source / name, work / name)
+        else:
+            _write_tokenizer(weights.loaded, work)
+        write_float_tensors(work / "model.safetensors", weights.shapes(), dtype, weights.float32)
+
+
+def model_config(loaded: LoadedModel, source: Path, dtype: str) -> Any:
+    """transformers' configuration of the merged model. ExportError if it cannot say what a GGUF
+    file says.
+    """
+    if source.is_file():
+        from gsqc.models.readers.gguf_file import read_gguf
+
+        if "rope_freqs.weight" in read_gguf(source).tensors:
+            raise ExportError(
+                f"{source.name} scales its rotary frequencies one by one, which config.json cannot say",
+                "write the merged model as GGUF: --merged FILE.gguf",
+            )
+    module: Any = loaded.module
+    config = copy.deepcopy(module.config)
+    config.architectures = [type(module).__name__]
+    config.dtype = FLOAT_TYPES[dtype][1]
+    for key in ("eos_token_id", "bos_token_id"):
+        if loaded.metadata.get(key) is not None:
+            setattr(config, key, loaded.metadata[key])
+    return config
+
+
+def _write_tokenizer(loaded: LoadedModel, work: Path) -> None:
+    """The tokenizer that a GGUF file's metadata describes, as transformers' files."""
+    if loaded.tokenizer_json is None:
+        return
+    (work / "tokenizer.json").write_text(loaded.tokenizer_json, encoding="utf-8")
+    metadata = loaded.metadata
+    vocabulary = {k: t for t, k in json.loads(loaded.tokenizer_json)["model"]["vocab"].items()}
+    settings: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "clean_up_tokenization_spaces": False,
+    }
+    special = {key: metadata.get(f"{key}_token_id") for key in ("eos", "bos")}
+    settings |= {f"{key}_token": vocabulary[k] for key, k in special.items() if k in vocabulary}
+    if metadata.get("chat_template"):
+        settings["chat_template"] = metadata["chat_template"]
+    (work / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    ends = {f"{key}_token_id": k for key, k in special.items() if k is not None}
+    (work / "generation_config.json").write_text(json.dumps(ends, indent=2), encoding="utf-8")

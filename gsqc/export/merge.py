@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Base + adapter as one set of weights: W + alpha / rank · B·A, computed in float64 and rounded
+once to float32.
+
+`base` says which W. "trained": the value of the codes that the adapter was trained on, so that the
+merged model is the one that was trained. "original": the weights as the model's files have them;
+with a base of NF4 or GSE codes these are other numbers, and the adapter has learned to undo some of
+that difference. For a GGUF file whose own codes were kept they are the same. Tables of embeddings
+are always the original ones.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gsqc.bundle.bundle import Bundle
+from gsqc.errors import ExportError, GsqcError, OptionError
+from gsqc.export.adapter import FRACTION_BITS, Float32, TrainedAdapter
+from gsqc.models import LoadedModel
+from gsqc.models.catalogue import KNOWN_MODELS, find_model
+from gsqc.models.codes import GGUF_READERS, Codes, base_codes
+
+BASES = ("trained", "original")
+
+
+def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
+    """The model that a bundle was compiled from, checked against its codes, and its path.
+
+    Raises OptionError (not told which, or no compiler installed), ModelError, ExportError (another
+    model).
+    """
+    known = bundle.manifest["model"].get("known_name")
+    chosen = model or (known if known in KNOWN_MODELS else None)
+    if chosen is None:
+        raise OptionError(
+            "a merged model needs the model that the bundle was compiled from",
+            "give it with --model DIR or FILE.gguf",
+        )
+    path = Path(chosen)
+    if not path.exists() and chosen in KNOWN_MODELS:
+        path = find_model(chosen)
+    try:
+        from gsqc.models import load_model
+
+        loaded = load_model(path)
+    except ModuleNotFoundError as error:
+        raise OptionError(
+            f"{error.name} is not installed", "pip install 'gsqc[compiler]'"
+        ) from None
+    _require_same(bundle, loaded, chosen)
+    return loaded, path
+
+
+def _require_same(bundle: Bundle, loaded: LoadedModel, chosen: str) -> None:
+    """ExportError unless the weights of the first and the last block give the codes in the bundle."""
+    base = bundle.map_tensors("base.safetensors")
+    last = f".{bundle.manifest['model'].get('layers', 1) - 1}."
+    for first, kind in bundle.manifest["base_kinds"].items():
+        for name in dict.fromkeys((first, re.sub(r"\.0\.", last, first, count=1))):
+            try:
+                arrays = base_codes(loaded.weights, name, kind).arrays
+                same = all(
+                    np.array_equal(base[f"{name}.{key}"], a.reshape(-1))
+                    for key, a in arrays.items()
+                )
+            except (GsqcError, KeyError):
+                same = False
+            if not same:
+                raise ExportError(
+                    f"{chosen} is not the model that the bundle was compiled from ({name} differs)",
+                    "give that model with --model",
+                )
+
+
+class MergedWeights:
+    """The merged weights by Hugging Face's names, one at a time."""
+
+    def __init__(
+        self, bundle: Bundle, loaded: LoadedModel, adapter: TrainedAdapter, base: str = "trained"
+    ) -> None:
+        self.loaded, self.base = loaded, base
+        self._kinds: dict[str, str] = bundle.manifest["base_kinds"]
+        self._scale = adapter.alpha / adapter.rank
+        self._linears = {f"{x.module}.weight": x for x in adapter.linears}
+
+    def changed(self, name: str) -> bool:
+        """Whether the weight differs from the one in the model's files."""
+        return name in self._linears or self._coded(name) is not None
+
+    def float32(self, name: str) -> Float32:
+        """The weight, in its own shape."""
+        codes = self._coded(name)
+        base = self.loaded.weights.float32(name) if codes is None else codes.float32()
+        if name not in self._linears:
+            return base
+        linear = self._linears[name]
+        product = linear.b.astype(np.float64) @ linear.a.astype(np.float64)
+        merged = base + np.ldexp(product, -2 * FRACTION_BITS) * self._scale
+        return np.asarray(merged.astype(np.float32))
+
+    def _coded(self, name: str) -> Codes | None:
+        """The codes that stand for the weight in training, if they are other numbers than the
+        file's.
+        """
+        kind = self._kinds.get(re.sub(r"\.\d+\.", ".0.", name, count=1))
+        if self.base != "trained" or kind is None or kind in GGUF_READERS or kind == "row16":
+            return None
+        return base_codes(self.loaded.weights, name, kind)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each parameter; tied ones have one name."""
+        module: Any = self.loaded.module
+        return {name: tuple(p.shape) for name, p in module.named_parameters()}

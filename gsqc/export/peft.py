@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""write_peft: the adapter as the directory that Hugging Face's PEFT loads. Needs neither torch nor
+peft.
+
+adapter_config.json          rank, alpha, the linears by the last part of their names, the base model's name
+adapter_model.safetensors    float32, base_model.model.<module>.lora_A.weight [rank, k] and lora_B.weight [n, rank]
+
+The rows of q and k are in Hugging Face's order in a bundle, whatever file the base came from:
+nothing moves here.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import save
+
+from gsqc.export.adapter import MODULES, Float32, TrainedAdapter, to_float32
+from gsqc.export.place import new_directory
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+PREFIX = "base_model.model."
+
+
+def peft_tensors(adapter: TrainedAdapter) -> dict[str, Float32]:
+    """The tensors of adapter_model.safetensors."""
+    tensors = {}
+    for linear in adapter.linears:
+        tensors[f"{PREFIX}{linear.module}.lora_A.weight"] = to_float32(linear.a)
+        tensors[f"{PREFIX}{linear.module}.lora_B.weight"] = to_float32(linear.b)
+    return tensors
+
+
+def peft_config(adapter: TrainedAdapter, base_name: str) -> dict[str, Any]:
+    """adapter_config.json of a plain LoRA adapter; fields that are left out have PEFT's defaults."""
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_name,
+        "r": adapter.rank,
+        "lora_alpha": adapter.alpha,
+        "lora_dropout": 0.0,
+        "target_modules": sorted({MODULES[linear.linear] for linear in adapter.linears}),
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "init_lora_weights": True,
+        "inference_mode": True,
+        "use_rslora": False,
+        "use_dora": False,
+        "modules_to_save": None,
+        "rank_pattern": {},
+        "alpha_pattern": {},
+    }
+
+
+def write_peft(adapter: TrainedAdapter, base_name: str, path: Path) -> None:
+    """Write the directory `path`. Raises ExportError; then `path` is as it was."""
+    with new_directory(path) as work:
+        (work / WEIGHTS).write_bytes(save(peft_tensors(adapter), {"format": "pt"}))
+        (work / CONFIG).write_text(
+            json.dumps(peft_config(adapter, base_name), indent=2) + "\n", encoding="utf-8"
+        )

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Capture: from a model to a graph of `gsqc.models.model_ops` calls, its weights by name and its
+rope tables.
+
+models/      read the model and its weights
+export.py    torch.export, with norms, rotary embedding and attention as single operators
+convert.py   the exported graph becomes model_ops; what has no entry is reported with the user's source lines
+float_run.py runs the graph in float: the reference
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gsqc.errors import OptionError
+from gsqc.models import LoadedModel, load_model
+from gsqc.models.capture.captured import CapturedModel, ModelConfig
+from gsqc.models.capture.convert import convert_graph
+from gsqc.models.capture.export import export_model
+from gsqc.models.capture.float_run import FloatRun, float_parameters, run_float
+
+__all__ = [
+    "CapturedModel",
+    "FloatRun",
+    "ModelConfig",
+    "capture_loaded",
+    "capture_model",
+    "float_parameters",
+    "run_float",
+]
+
+
+def capture_model(model: Any, sequence_length: int) -> CapturedModel:
+    """Capture `model` for sequences of `sequence_length` tokens; the model itself is left as it
+    was.
+
+    model  a Hugging Face module, a directory with config.json and safetensors, a .gguf file, or a known name
+
+    Raises ModelError, UnsupportedOperatorError (all operators at once), OptionError (fewer than 2
+    tokens).
+    """
+    return capture_loaded(load_model(model), sequence_length)
+
+
+def capture_loaded(loaded: LoadedModel, sequence_length: int) -> CapturedModel:
+    """As `capture_model`, for a model that was opened already."""
+    if sequence_length < 2:
+        raise OptionError(f"sequence length {sequence_length}", "a sequence has at least 2 tokens")
+    exported = export_model(loaded.module, sequence_length)
+    graph = convert_graph(exported, sequence_length)
+    return CapturedModel(
+        graph=graph,
+        config=ModelConfig.of(loaded.module, graph),
+        constants=exported.constants,
+        weights=loaded.weights,
+        tokenizer_json=loaded.tokenizer_json,
+        metadata=loaded.metadata,
+    )

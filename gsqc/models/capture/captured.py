@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What capture gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch.fx
+
+from gsqc.errors import ModelError
+from gsqc.models import WeightSource, model_ops
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of a decoder. `architecture` is Hugging Face's model type; `ffn` is the width of the
+    gated layer.
+    """
+
+    architecture: str
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    vocabulary: int
+    rms_norm_eps: float
+    tied_embeddings: bool
+
+    @staticmethod
+    def of(module: torch.nn.Module, graph: torch.fx.Graph) -> ModelConfig:
+        """From the module's configuration; what was captured decides about eps, vocabulary and tied
+        embeddings.
+        """
+        config: Any = module.config
+        norms = [n for n in graph.nodes if n.target is model_ops.rms_norm]
+        tables = [n.args[1] for n in graph.nodes if n.target is model_ops.embedding]
+        results: Any = graph.output_node().args[0]
+        head: torch.fx.Node = results[0]
+        if not norms or len(tables) != 1 or head.target is not model_ops.linear:
+            raise ModelError(
+                "the model is not a decoder with one embedding, RMS norms and a linear head",
+                "gsqc compiles Llama-like language models (…ForCausalLM)",
+            )
+        try:
+            heads, hidden = int(config.num_attention_heads), int(config.hidden_size)
+            return ModelConfig(
+                architecture=str(config.model_type),
+                hidden=hidden,
+                layers=int(config.num_hidden_layers),
+                heads=heads,
+                kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
+                head_dim=int(getattr(config, "head_dim", None) or hidden // heads),
+                ffn=int(config.intermediate_size),
+                vocabulary=tables[0].meta["shape"][0],
+                rms_norm_eps=float(norms[-1].kwargs["eps"]),
+                tied_embeddings=head.args[1] is tables[0],
+            )
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"the model's configuration is incomplete: {error}", "see config.json of a Llama"
+            ) from error
+
+
+@dataclass
+class CapturedModel:
+    """A model as a graph of `gsqc.models.model_ops` calls, without a batch dimension.
+
+    graph           placeholders: first `tokens` [T]; then one per parameter used (`meta["parameter"]`, its Hugging Face
+                    name; tied parameters are one placeholder) and per rope table used
+                    (`meta["constant"]`). Output: (logits [T, V],). Every node has `meta["shape"]`;
+                    calls have `meta["block"]` (index of the decoder layer, or None),
+                    `meta["module"]` and `meta["source"]` ("file.py:12: code").
+    constants       rope_cos and rope_sin, float64 [T, head_dim / 2]
+    weights         the parameters' numbers by name
+    tokenizer_json  text of a tokenizer.json, or None if the model came without one
+    metadata        name, license, eos_token_id, bos_token_id, chat_template, tokenizer; None where unknown
+    """
+
+    graph: torch.fx.Graph
+    config: ModelConfig
+    constants: dict[str, npt.NDArray[np.float64]]
+    weights: WeightSource
+    tokenizer_json: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)

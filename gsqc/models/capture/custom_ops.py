@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operators that stand in an exported graph for what torch would break into pieces.
+
+They have shapes only, for export runs on shapes: the meaning is that of their namesakes in
+`gsqc.models.model_ops`.
+
+    rms_norm(x [..., K], weight [K], eps)
+    rope(x [1, H, T, D], cos [1, T, D], sin [1, T, D])          Hugging Face's tables: both halves are the same
+    attention(q [1, H, T, D], k, v, scale) -> [1, T, H, D]      Hugging Face's order of a result
+    rope_table(x, tokens, width, sine) -> [1, T, D]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+torch.library.define("gsqc::rms_norm", "(Tensor x, Tensor weight, float eps) -> Tensor")
+torch.library.define("gsqc::rope", "(Tensor x, Tensor cos, Tensor sin) -> Tensor")
+torch.library.define("gsqc::attention", "(Tensor q, Tensor k, Tensor v, float scale) -> Tensor")
+torch.library.define("gsqc::rope_table", "(Tensor x, int tokens, int width, bool sine) -> Tensor")
+
+
+def _shapes(name: str) -> Callable[[_F], _F]:
+    """The decorated function makes results of the operator's shapes."""
+    register: Callable[[_F], _F] = torch.library.register_fake(name)
+    return register
+
+
+@_shapes("gsqc::rms_norm")
+def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return torch.empty_like(x)
+
+
+@_shapes("gsqc::rope")
+def _rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+@_shapes("gsqc::attention")
+def _attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    batch, heads, tokens, _ = q.shape
+    return q.new_empty(batch, tokens, heads, v.shape[-1])
+
+
+@_shapes("gsqc::rope_table")
+def _rope_table(x: Tensor, tokens: int, width: int, sine: bool) -> Tensor:
+    return x.new_empty(1, tokens, width)
+
+
+rms_norm = torch.ops.gsqc.rms_norm.default
+rope = torch.ops.gsqc.rope.default
+attention = torch.ops.gsqc.attention.default
+rope_table = torch.ops.gsqc.rope_table.default

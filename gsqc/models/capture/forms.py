@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Forms of values during conversion: exported values have a batch dimension and views, ours have
+neither.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import torch.fx
+
+if TYPE_CHECKING:
+    from gsqc.models.capture.convert import Converter
+
+Node = torch.fx.Node
+Shape = tuple[int, ...]
+
+
+class Form(Enum):
+    """How an exported value [1, …] is held in our graph."""
+
+    ROWS = "activations"  # [T, n], as our [T, n]
+    SPLIT = "activations split into heads"  # [T, H, D], as our [T, H·D]
+    HEADS = "heads"  # [H, T, D], as ours
+    JOINED = "heads, tokens first"  # [T, H, D], as our [H, T, D]
+    GATE = "silu of activations"  # [T, n], as our node before the silu
+    TABLE = "a rope table"
+    TOKENS = "tokens"
+    PARAMETER = "a parameter"
+    OTHER = "a constant"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Value:
+    """An exported value: its form, and our node, if it has one; parameters and tables have a name
+    instead.
+    """
+
+    form: Form
+    node: Node | None = None
+    name: str = ""
+
+
+class Unsupported(Exception):
+    """The operator has no entry, or is used in a way that has none; the text follows the operator's
+    name.
+    """
+
+
+def shape_of(node: Node) -> Shape:
+    """The shape of an exported node's result."""
+    return tuple(int(d) for d in node.meta["val"].shape)
+
+
+def without_batch(shape: Shape, rank: int) -> Shape | None:
+    """The shape as one of `rank` dimensions, with or without a batch of one before them; None for
+    other shapes.
+    """
+    if len(shape) == rank + 1 and shape[0] == 1:
+        return shape[1:]
+    return shape if len(shape) == rank else None
+
+
+def value_of(c: Converter, arg: Any, *forms: Form) -> Value:
+    """The argument's value, which must have one of the forms."""
+    if not isinstance(arg, Node):
+        raise Unsupported(f" of the number {arg}")
+    value = c.values[arg]
+    if value.form not in forms:
+        raise Unsupported(f" of {value.form.value}")
+    return value
+
+
+def node_of(c: Converter, arg: Any, form: Form) -> Node:
+    """Our node of an argument that must have the form."""
+    node = value_of(c, arg, form).node
+    assert node is not None
+    return node

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules for operators that move numbers: most of them only change a value's form, and make no call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gsqc.models import model_ops
+from gsqc.models.capture.forms import (
+    Form,
+    Node,
+    Unsupported,
+    Value,
+    shape_of,
+    value_of,
+    without_batch,
+)
+
+if TYPE_CHECKING:
+    from gsqc.models.capture.convert import Converter
+
+
+def same(c: Converter, node: Node) -> Value:
+    """An operator that may change nothing: a copy, a slice of everything, a cast between float
+    types.
+    """
+    source = node.args[0]
+    assert isinstance(source, Node)
+    before, after = source.meta["val"], node.meta["val"]
+    if before.shape != after.shape or before.is_floating_point() != after.is_floating_point():
+        raise Unsupported(
+            f" from {before.dtype}{list(before.shape)} to {after.dtype}{list(after.shape)}"
+        )
+    return c.values[source]
+
+
+def dropout(c: Converter, node: Node) -> Value:
+    """aten.dropout(x, probability, training)."""
+    _, probability, training = node.args
+    if training and probability:
+        raise Unsupported(" while training")
+    return same(c, node)
+
+
+def reshape(c: Converter, node: Node) -> Value:
+    """Splitting the last axis into heads, merging heads, or adding and removing the batch
+    dimension.
+    """
+    assert isinstance(node.args[0], Node)
+    value, shape = c.values[node.args[0]], shape_of(node)
+    if value.form in (Form.TOKENS, Form.PARAMETER, Form.OTHER, Form.TABLE):
+        raise Unsupported(f" of {value.form.value}")
+    assert value.node is not None
+    ours = value.node.meta["shape"]
+    if value.form in (Form.ROWS, Form.GATE):
+        if without_batch(shape, 2) == ours:
+            return value
+        split = without_batch(shape, 3)
+        if (
+            value.form is Form.ROWS
+            and split
+            and split[0] == c.tokens
+            and split[1] * split[2] == ours[1]
+        ):
+            return replace(value, form=Form.SPLIT)
+    elif without_batch(shape, 3) == without_batch(shape_of(node.args[0]), 3):
+        return value
+    elif value.form is Form.SPLIT and without_batch(shape, 2) == ours:
+        return replace(value, form=Form.ROWS)
+    elif value.form is Form.JOINED and without_batch(shape, 2) == (ours[1], ours[0] * ours[2]):
+        merged = (ours[1], ours[0] * ours[2])
+        return Value(Form.ROWS, c.emit(model_ops.merge_heads, value.node, shape=merged))
+    raise Unsupported(f" of {value.form.value} to {list(shape)}")
+
+
+def _swap(c: Converter, node: Node, axes: set[int]) -> Value:
+    """Tokens and heads change places."""
+    source = node.args[0]
+    assert isinstance(source, Node)
+    rank = len(shape_of(source))
+    value = value_of(c, source, Form.SPLIT, Form.HEADS, Form.JOINED)
+    if axes != {rank - 3, rank - 2}:
+        raise Unsupported(f" of axes {sorted(axes)} of {value.form.value}")
+    if value.form is not Form.SPLIT:
+        return replace(value, form=Form.JOINED if value.form is Form.HEADS else Form.HEADS)
+    assert value.node is not None
+    tokens, heads, width = shape_of(source)[-3:]
+    shape = (heads, tokens, width)
+    return Value(Form.HEADS, c.emit(model_ops.split_heads, value.node, shape=shape, heads=heads))
+
+
+def transpose(c: Converter, node: Node) -> Value:
+    """aten.transpose.int(x, axis, axis)."""
+    rank = len(shape_of(node))
+    axes: tuple[Any, ...] = node.args[1:]
+    return _swap(c, node, {axis % rank for axis in axes})
+
+
+def permute(c: Converter, node: Node) -> Value:
+    """aten.permute(x, order)."""
+    order: Any = node.args[1]
+    moved = {k for k, axis in enumerate(order) if axis % len(order) != k}
+    return _swap(c, node, moved) if moved else same(c, node)

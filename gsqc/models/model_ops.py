@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The vocabulary of a captured model: what the nodes of its graph call.
+
+Each function is the float meaning of its name, differentiable by torch, for one sequence of T
+tokens without a batch dimension. A captured graph run with them is the reference that the integer
+step is held against.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def embedding(tokens: Tensor, table: Tensor) -> Tensor:
+    """tokens [T] of integers in [0, V), table [V, K] -> [T, K]: row `tokens[t]` of the table."""
+    return table[tokens]
+
+
+def rms_norm(x: Tensor, weight: Tensor, *, eps: float) -> Tensor:
+    """x [..., K], weight [K] -> [..., K]: x / sqrt(mean(x²) + eps) · weight."""
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight
+
+
+def linear(x: Tensor, w: Tensor) -> Tensor:
+    """x [T, K], w [N, K] -> [T, N]: x · wᵀ, without a bias."""
+    return x @ w.T
+
+
+def split_heads(x: Tensor, *, heads: int) -> Tensor:
+    """x [T, H·D] -> [H, T, D]."""
+    return x.reshape(x.shape[0], heads, -1).transpose(0, 1)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """x [H, T, D] -> [T, H·D]: undoes split_heads."""
+    return x.transpose(0, 1).flatten(1)
+
+
+def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x [H, T, D], cos and sin [T, D/2] -> [H, T, D].
+
+    Number j of the first half and number j of the second half are one pair: (a, c) -> (a·cos -
+    c·sin, c·cos + a·sin).
+    """
+    a, c = x.chunk(2, -1)
+    return torch.cat([a * cos - c * sin, c * cos + a * sin], -1)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> Tensor:
+    """q [H, T, D], k and v [G, T, D] with G dividing H -> [H, T, D]: causal softmax(scale · q · kᵀ)
+    · v.
+
+    Query heads h·H/G … (h+1)·H/G - 1 share key-value head h.
+    """
+    shared = q.shape[0] // k.shape[0]
+    k, v = k.repeat_interleave(shared, 0), v.repeat_interleave(shared, 0)
+    scores = (q @ k.transpose(1, 2)) * scale
+    future = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
+    return torch.softmax(scores.masked_fill(future, -torch.inf), -1) @ v
+
+
+def silu_gate(gate: Tensor, up: Tensor) -> Tensor:
+    """gate, up [T, N] -> [T, N]: gate · sigmoid(gate) · up."""
+    return torch.nn.functional.silu(gate) * up
+
+
+def add(x: Tensor, y: Tensor) -> Tensor:
+    """x, y [T, N] -> [T, N]: a residual connection."""
+    return x + y

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GGUF models of the llama architecture: the configuration from the metadata, the weights as the
+file stores them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf.quants import dequantize
+from torch import nn
+
+from gsqc.errors import ModelError
+from gsqc.models import FLOAT_KIND, Float32, GgufTensor, LoadedModel
+from gsqc.models.codes import GGUF_READERS
+from gsqc.models.readers.gguf_file import GgufFile, read_gguf
+from gsqc.models.readers.hf import meta_model
+from gsqc.models.readers.rope_order import pair_order, split_half_order
+from gsqc.models.readers.tokenizer import tokenizer_from_gguf
+
+_ARCHITECTURE = "llama"
+_ROPE_FACTORS = "rope_freqs.weight"
+_OUTSIDE = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
+_IN_LAYER = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_LAYER_TENSOR = re.compile(r"blk\.(\d+)\.([a-z_]+)\.(weight|bias)")
+
+
+class GgufWeights:
+    """The weights of a GGUF file by their Hugging Face names, rows of q and k in Hugging Face's
+    order.
+    """
+
+    def __init__(self, file: GgufFile, names: dict[str, str], heads: dict[str, int]) -> None:
+        self._file, self._names, self._heads = file, names, heads
+
+    def names(self) -> list[str]:
+        """All parameter names; a tied head is not among them."""
+        return list(self._names)
+
+    def tensor(self, name: str) -> GgufTensor:
+        """The blocks of a weight. A row is whole blocks, so changing the order of rows changes no
+        code.
+        """
+        if name not in self._names:
+            raise ModelError(
+                f"{self._file.path.name} has no {name}", "names() lists its parameters"
+            )
+        block = self._file.tensors[self._names[name]]
+        heads = self._heads.get(name.rsplit(".", 2)[-2])
+        raw = block.raw if heads is None else split_half_order(block.raw, heads)
+        return GgufTensor(raw, block.type, block.shape)
+
+    @property
+    def stored_names(self) -> dict[str, str]:
+        """ggml's name of each parameter."""
+        return self._names
+
+    def in_file_order(self, name: str, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Rows [N, …] of the weight `name` from Hugging Face's order to the file's."""
+        heads = self._heads.get(name.rsplit(".", 2)[-2])
+        return rows if heads is None else pair_order(rows, heads)
+
+    def float32(self, name: str) -> Float32:
+        """The weight dequantised, in its own shape."""
+        return _float32(self.tensor(name))
+
+    def raw_blocks(self, name: str) -> npt.NDArray[np.uint8]:
+        """uint8 [N, bytes per row] of a weight whose codes can be kept; ModelError for others."""
+        tensor = self.tensor(name)
+        if tensor.type.lower() not in GGUF_READERS:
+            raise ModelError(
+                f"the codes of {name}, {tensor.type}, are not kept",
+                "choose the base format nf4 or gse4",
+            )
+        return tensor.raw
+
+    def code_kind(self, name: str) -> str:
+        """The file's own format if its codes can be kept, else nf4."""
+        kind = self.tensor(name).type.lower()
+        return kind if kind in GGUF_READERS else FLOAT_KIND
+
+
+def _float32(tensor: GgufTensor) -> Float32:
+    array: Float32 = dequantize(np.ascontiguousarray(tensor.raw), GGMLQuantizationType[tensor.type])
+    return np.asarray(array, np.float32).reshape(tensor.shape)
+
+
+def from_gguf(path: Path) -> LoadedModel:
+    """Open a .gguf file. Raises ModelError: damaged, another architecture, tensors of an unknown
+    kind.
+    """
+    file = read_gguf(path)
+    architecture = file.metadata.get("general.architecture")
+    if architecture != _ARCHITECTURE:
+        raise ModelError(
+            f"{path.name} holds the architecture {architecture}",
+            f"gsqc reads GGUF files of {_ARCHITECTURE}",
+        )
+    names = _parameter_names(file)
+    config = _config(file, names)
+    module = meta_model(config)
+    _check(file, names, module)
+    _scale_frequencies(file, module)
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    tokenizer = tokenizer_from_gguf(file.metadata)
+    return LoadedModel(module, GgufWeights(file, names, heads), tokenizer, _metadata(file))
+
+
+def _parameter_names(file: GgufFile) -> dict[str, str]:
+    """Hugging Face's name -> ggml's name. A tensor that we would leave out is an error."""
+    names: dict[str, str] = {}
+    for ggml in file.tensors:
+        layer = _LAYER_TENSOR.fullmatch(ggml)
+        if ggml in _OUTSIDE:
+            names[_OUTSIDE[ggml]] = ggml
+        elif layer and layer[2] in _IN_LAYER:
+            names[f"model.layers.{layer[1]}.{_IN_LAYER[layer[2]]}.{layer[3]}"] = ggml
+        elif ggml != _ROPE_FACTORS:
+            raise ModelError(
+                f"{file.path.name} has a tensor {ggml}, unknown in a plain llama",
+                "gsqc reads dense Llama-like decoders without mixtures of experts",
+            )
+    return names
+
+
+def _number(file: GgufFile, key: str, default: float | None = None) -> Any:
+    value = file.metadata.get(f"{_ARCHITECTURE}.{key}", default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        raise ModelError(
+            f"{file.path.name} has {_ARCHITECTURE}.{key} = {value}, not a positive number",
+            "gsqc reads Llama-like decoders whose layers are all alike",
+        )
+    return value
+
+
+def _config(file: GgufFile, names: dict[str, str]) -> Any:
+    from transformers import LlamaConfig
+
+    heads, hidden = _number(file, "attention.head_count"), _number(file, "embedding_length")
+    head_dim = _number(file, "attention.key_length", hidden // heads)
+    if "model.embed_tokens.weight" not in names:
+        raise ModelError(
+            f"{file.path.name} has no token_embd.weight", "give a file that holds a whole model"
+        )
+    if _number(file, "rope.dimension_count", head_dim) != head_dim:
+        raise ModelError(
+            f"{file.path.name} rotates a part of each head only",
+            "gsqc compiles rope over whole heads",
+        )
+    try:
+        return LlamaConfig(
+            vocab_size=file.tensors["token_embd.weight"].shape[0],
+            hidden_size=hidden,
+            intermediate_size=_number(file, "feed_forward_length"),
+            num_hidden_layers=_number(file, "block_count"),
+            num_attention_heads=heads,
+            num_key_value_heads=_number(file, "attention.head_count_kv", heads),
+            head_dim=head_dim,
+            max_position_embeddings=_number(file, "context_length", 2048),
+            rms_norm_eps=_number(file, "attention.layer_norm_rms_epsilon"),
+            rope_parameters=_rope_parameters(file),
+            tie_word_embeddings="lm_head.weight" not in names,
+            attention_bias="model.layers.0.self_attn.q_proj.bias" in names,
+            mlp_bias="model.layers.0.mlp.gate_proj.bias" in names,
+        )
+    except Exception as error:
+        raise ModelError(
+            f"the sizes in {file.path.name} do not fit together: {error}", "fetch it again"
+        ) from error
+
+
+def _rope_parameters(file: GgufFile) -> dict[str, Any]:
+    theta = float(_number(file, "rope.freq_base", 10000.0))
+    kind = file.metadata.get(f"{_ARCHITECTURE}.rope.scaling.type", "none")
+    if kind == "none":
+        return {"rope_type": "default", "rope_theta": theta}
+    if kind == "linear":
+        return {
+            "rope_type": "linear",
+            "rope_theta": theta,
+            "factor": float(_number(file, "rope.scaling.factor")),
+        }
+    raise ModelError(
+        f"{file.path.name} scales rope by {kind}",
+        "gsqc reads GGUF files with no or linear rope scaling",
+    )
+
+
+def _scale_frequencies(file: GgufFile, module: nn.Module) -> None:
+    """rope_freqs holds a divisor for each frequency (Llama 3's rope scaling)."""
+    block = file.tensors.get(_ROPE_FACTORS)
+    if block is None:
+        return
+    factors = torch.from_numpy(np.array(_float32(GgufTensor(block.raw, block.type, block.shape))))
+    for part in module.modules():
+        if isinstance(frequencies := getattr(part, "inv_freq", None), torch.Tensor):
+            if frequencies.shape != factors.shape:
+                raise ModelError(
+                    f"{file.path.name} has {len(factors)} rope factors for {len(frequencies)} pairs",
+                    "fetch it again",
+                )
+            frequencies.div_(factors)
+
+
+def _check(file: GgufFile, names: dict[str, str], module: nn.Module) -> None:
+    """Every parameter of the module has a tensor of its shape that can be dequantised, and no
+    tensor is left over.
+    """
+    parameters = dict(module.named_parameters())
+    for name in parameters.keys() ^ names.keys():
+        raise ModelError(
+            f"{file.path.name} and its metadata disagree about {name}", "fetch the file again"
+        )
+    for name, ggml in names.items():
+        block = file.tensors[ggml]
+        if block.shape != tuple(parameters[name].shape):
+            expected = list(parameters[name].shape)
+            raise ModelError(
+                f"{ggml} has shape {list(block.shape)}, not {expected}", "fetch the file again"
+            )
+    for kind in sorted({file.tensors[ggml].type for ggml in names.values()}):
+        quantisation = GGMLQuantizationType[kind]
+        try:
+            dequantize(np.zeros((1, GGML_QUANT_SIZES[quantisation][1]), np.uint8), quantisation)
+        except NotImplementedError as error:
+            readable = ", ".join(k.upper() for k in GGUF_READERS)
+            raise ModelError(
+                f"{file.path.name} has tensors of type {kind}",
+                f"give a file of {readable}, K-quants or floats",
+            ) from error
+
+
+def _metadata(file: GgufFile) -> dict[str, Any]:
+    data = file.metadata
+    return {
+        "name": data.get("general.name") or file.path.stem,
+        "license": data.get("general.license"),
+        "eos_token_id": data.get("tokenizer.ggml.eos_token_id"),
+        "bos_token_id": data.get("tokenizer.ggml.bos_token_id"),
+        "chat_template": data.get("tokenizer.chat_template"),
+        "tokenizer": "from the GGUF file's metadata"
+        if "tokenizer.ggml.model" in data
+        else "none: the file has none",
+    }

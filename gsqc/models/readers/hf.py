@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hugging Face models: an object in memory, or a directory with config.json and safetensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from gsqc.errors import ModelError
+from gsqc.models import FLOAT_KIND, Float32, FloatTensor, LoadedModel
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+class FloatWeights:
+    """Weights as float tensors. `read` gives one by name; `aliases` are the names of each
+    parameter, its own first.
+    """
+
+    def __init__(self, aliases: dict[str, list[str]], read: Callable[[str], torch.Tensor]) -> None:
+        self._names, self._read = list(aliases), read
+
+    def names(self) -> list[str]:
+        """All parameter names; tied parameters have one."""
+        return list(self._names)
+
+    def float32(self, name: str) -> Float32:
+        """The weight as float32."""
+        if name not in self._names:
+            raise ModelError(f"the model has no parameter {name}", "names() lists its parameters")
+        array: Float32 = self._read(name).detach().to("cpu", torch.float32).numpy()
+        return array
+
+    def tensor(self, name: str) -> FloatTensor:
+        """The weight as float32, with its shape."""
+        return FloatTensor(self.float32(name))
+
+    def raw_blocks(self, name: str) -> npt.NDArray[np.uint8]:
+        """Floats have no blocks: raises ModelError."""
+        raise ModelError(
+            f"{name} is stored as floats, not as GGUF blocks", "choose the base format nf4 or gse4"
+        )
+
+    def code_kind(self, name: str) -> str:
+        """The format for weights that come as floats."""
+        return FLOAT_KIND
+
+
+def parameter_aliases(module: nn.Module) -> dict[str, list[str]]:
+    """The names of each parameter: several where parameters are tied; the first is the one that
+    gsqc uses.
+    """
+    first: dict[int, str] = {}
+    aliases: dict[str, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        aliases.setdefault(first.setdefault(id(parameter), name), []).append(name)
+    return aliases
+
+
+def from_module(model: Any) -> LoadedModel:
+    """A Hugging Face model object. It is not changed, and its weights are read when they are asked
+    for.
+    """
+    if not isinstance(model, nn.Module) or not hasattr(model, "config"):
+        raise ModelError(
+            f"a {type(model).__name__} is not a model",
+            "give a transformers model, a directory, or a .gguf file",
+        )
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    if any(p.is_meta for p in parameters.values()):
+        raise ModelError(
+            "the model has no weights (meta tensors)",
+            "load it with from_pretrained, without a device map",
+        )
+    config: Any = model.config
+    metadata = {
+        "name": Path(str(getattr(config, "name_or_path", "") or type(model).__name__)).name,
+        "license": None,
+        **_special_tokens(config),
+        "chat_template": None,
+        "tokenizer": "none: a model object comes without one",
+    }
+    weights = FloatWeights(parameter_aliases(model), lambda name: parameters[name])
+    return LoadedModel(model, weights, None, metadata)
+
+
+def from_directory(path: Path) -> LoadedModel:
+    """A directory with config.json, *.safetensors and, if it has one, tokenizer.json. Raises
+    ModelError.
+    """
+    files = _tensor_files(path)
+    module = meta_model(_config(path))
+    aliases = parameter_aliases(module)
+    stored = {name: next((a for a in names if a in files), None) for name, names in aliases.items()}
+    missing = [name for name, found in stored.items() if found is None]
+    if missing:
+        raise ModelError(
+            f"{path.name} lacks {len(missing)} weights of its config.json, first {missing[0]}",
+            "fetch the model again; a quantised checkpoint must be converted to floats first",
+        )
+    parameters = dict(module.named_parameters())
+    for name, found in stored.items():
+        with _opened(files[str(found)]) as file:
+            shape = tuple(file.get_slice(found).get_shape())
+        if shape != tuple(parameters[name].shape):
+            raise ModelError(
+                f"{name} has shape {list(shape)}, config.json says {list(parameters[name].shape)}",
+                "config.json and the safetensors are of two models: fetch both again",
+            )
+
+    def read(name: str) -> torch.Tensor:
+        with _opened(files[str(stored[name])]) as file:
+            tensor: torch.Tensor = file.get_tensor(stored[name])
+        return tensor
+
+    tokenizer, metadata = _tokenizer(path), _metadata(path, module)
+    return LoadedModel(module, FloatWeights(aliases, read), tokenizer, metadata)
+
+
+def meta_model(config: Any) -> nn.Module:
+    """The causal language model of a configuration without weights; only its rotary embedding has
+    numbers.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            model: nn.Module = AutoModelForCausalLM.from_config(
+                config, dtype=torch.float32, trust_remote_code=False
+            )
+        for name, module in list(model.named_modules()):
+            if isinstance(getattr(module, "inv_freq", None), torch.Tensor):
+                model.set_submodule(name, type(module)(config=config))
+    except Exception as error:
+        raise ModelError(
+            f"transformers cannot build the model: {_first_line(error)}",
+            "gsqc compiles causal language models that transformers knows, without code of their own",
+        ) from error
+    return model.eval()
+
+
+# -------------------------------------------------------------------------------------------------------------
+# files
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path.name} is not JSON: {error}", "fetch the file again") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path.name} does not hold an object", "fetch the file again")
+    return content
+
+
+def _config(path: Path) -> Any:
+    from transformers import AutoConfig
+
+    content = _json(path / "config.json")
+    if not content:
+        raise ModelError(
+            f"{path} has no config.json", "give the directory that save_pretrained wrote"
+        )
+    if "quantization_config" in content:
+        raise ModelError(
+            f"{path.name} is a quantised checkpoint",
+            "give the float checkpoint, or a GGUF file: its codes are kept",
+        )
+    try:
+        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        reason = _first_line(error)
+        raise ModelError(
+            f"transformers cannot read {path.name}/config.json: {reason}", "see the named key"
+        ) from error
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"cannot read {path.name}: {error}", "the file is incomplete: fetch it again"
+        ) from error
+
+
+def _tensor_files(path: Path) -> dict[str, Path]:
+    """The file of each tensor. What is there decides, not the index: an index may name any path."""
+    paths = sorted(path.glob("*.safetensors"))
+    if not paths:
+        hint = "give the directory that save_pretrained wrote"
+        if any(next(path.glob(pattern), None) for pattern in _PICKLES):
+            hint = (
+                "its weights are pickles, which may run any code: convert them to safetensors first"
+            )
+        raise ModelError(f"{path} has no .safetensors file", hint)
+    files: dict[str, Path] = {}
+    for file in paths:
+        with _opened(file) as opened:
+            files |= dict.fromkeys(opened.keys(), file)
+    return files
+
+
+def _special_tokens(config: Any) -> dict[str, Any]:
+    return {key: getattr(config, key, None) for key in ("eos_token_id", "bos_token_id")}
+
+
+def _tokenizer(path: Path) -> str | None:
+    file = path / "tokenizer.json"
+    if not file.is_file():
+        return None
+    _json(file)
+    return file.read_text(encoding="utf-8")
+
+
+def _metadata(path: Path, module: Any) -> dict[str, Any]:
+    generation = _json(path / "generation_config.json")
+    template = path / "chat_template.jinja"
+    special = _special_tokens(module.config) | {
+        k: generation[k] for k in ("eos_token_id", "bos_token_id") if generation.get(k) is not None
+    }
+    has_tokenizer = (path / "tokenizer.json").is_file()
+    return {
+        "name": path.resolve().name,
+        "license": None,
+        **special,
+        "chat_template": template.read_text(encoding="utf-8")
+        if template.is_file()
+        else _json(path / "tokenizer_config.json").get("chat_template"),
+        "tokenizer": "tokenizer.json"
+        if has_tokenizer
+        else "none: the directory has no tokenizer.json",
+    }

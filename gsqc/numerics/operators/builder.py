@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator builder: the interface that every op of gsqc is written against.
+
+Operators have the names and the meaning of TOSA 1.0, profile PRO-INT with EXT-INT16. An op is a
+Python function over a `Builder`; evaluating it with `NumpyBuilder` gives the golden result,
+recording it with `TraceBuilder` gives the program that a target lowers. The rules that keep a
+program valid on every target:
+
+* the working type is int32; int8 and int16 are for storage and matmul operands; there is no int64 tensor;
+* MUL has shift 0; the operand is clamped before a narrowing CAST; shapes are static;
+* nothing overflows: `NumpyBuilder` asserts it on every operator, because overflow is undefined in compiled code;
+* broadcasting is between tensors of equal rank.
+
+Three rounding products are operators of ours, each with a closed meaning that a 64-bit product
+computes in one step (a TOSA serialiser writes them as a few int32 operators):
+
+    mulr15(a, b) = (a·b + 2^14) >> 15      |a| ≤ 2^30, |b| ≤ 2^15
+    mulr30(a, b) = (a·b + 2^29) >> 30      |a|, |b| ≤ 2^30
+    mulc(x, c)   = (x·c + 2^30) >> 31      -2^30 ≤ x < 2^30, c a constant in [0, 2^31)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+DTYPES = ("bool", "int8", "int16", "int32")
+TABLE_ENTRIES = 513
+
+
+class Tensor:
+    """A tensor value of one builder: shape, dtype, and what the builder keeps for it (`data`)."""
+
+    __slots__ = ("builder", "data", "dtype", "shape")
+
+    def __init__(self, builder: Builder, shape: Sequence[int], dtype: str, data: Any) -> None:
+        self.builder = builder
+        self.shape = tuple(int(n) for n in shape)
+        self.dtype = dtype
+        self.data = data
+
+    def _binary(self, operator: str, other: Tensor | int) -> Tensor:
+        return self.builder.elementwise(operator, self, self.lift(other))
+
+    def lift(self, other: Tensor | int) -> Tensor:
+        """The other operand as a tensor: an int becomes a constant of this rank."""
+        return other if isinstance(other, Tensor) else self.builder.const(other, len(self.shape))
+
+    def __add__(self, other: Tensor | int) -> Tensor:
+        return self._binary("add", other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Tensor | int) -> Tensor:
+        return self._binary("sub", other)
+
+    def __rsub__(self, other: int) -> Tensor:
+        return self.lift(other)._binary("sub", self)
+
+    def __mul__(self, other: Tensor | int) -> Tensor:
+        return self._binary("mul", other)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Tensor:
+        return 0 - self
+
+    def __and__(self, other: Tensor | int) -> Tensor:
+        return self._binary("bitwise_and", other)
+
+    def __or__(self, other: Tensor | int) -> Tensor:
+        return self._binary("bitwise_or", other)
+
+    def __xor__(self, other: Tensor | int) -> Tensor:
+        return self._binary("bitwise_xor", other)
+
+    def __lshift__(self, amount: Tensor | int) -> Tensor:
+        return self._binary("logical_left_shift", amount)
+
+    def __rshift__(self, amount: Tensor | int) -> Tensor:
+        """Arithmetic shift, rounding towards minus infinity; the amount is in [0, 31]."""
+        return self._binary("arithmetic_right_shift", amount)
+
+    def round_shift(self, amount: Tensor | int) -> Tensor:
+        """Arithmetic right shift, rounding half up; the amount is in [0, 31]."""
+        return self._binary("arithmetic_right_shift_round", amount)
+
+    def logical_shift(self, amount: Tensor | int) -> Tensor:
+        """Right shift of the unsigned pattern; the amount is in [0, 31]."""
+        return self._binary("logical_right_shift", amount)
+
+    def maximum(self, other: Tensor | int) -> Tensor:
+        return self._binary("maximum", other)
+
+    def minimum(self, other: Tensor | int) -> Tensor:
+        return self._binary("minimum", other)
+
+    def clamp(self, low: Tensor | int, high: Tensor | int) -> Tensor:
+        return self.maximum(low).minimum(high)
+
+    def greater(self, other: Tensor | int) -> Tensor:
+        return self._binary("greater", other)
+
+    def equal(self, other: Tensor | int) -> Tensor:
+        return self._binary("equal", other)
+
+    def abs(self) -> Tensor:
+        return self.builder.elementwise("abs", self)
+
+    def clz(self) -> Tensor:
+        """Count of leading zeros of a non-negative int32 (32 for zero)."""
+        return self.builder.elementwise("clz", self)
+
+    def mulr15(self, other: Tensor | int) -> Tensor:
+        return self._binary("mulr15", other)
+
+    def mulr30(self, other: Tensor | int) -> Tensor:
+        return self._binary("mulr30", other)
+
+    def mulc(self, constant: int) -> Tensor:
+        return self.builder.mulc(self, constant)
+
+    def reduce_max(self, axis: int = -1) -> Tensor:
+        return self.builder.reduce("reduce_max", self, axis % len(self.shape))
+
+    def reduce_sum(self, axis: int = -1) -> Tensor:
+        return self.builder.reduce("reduce_sum", self, axis % len(self.shape))
+
+    def reshape(self, *shape: int) -> Tensor:
+        return self if shape == self.shape else self.builder.reshape(self, shape)
+
+    def transpose(self, *permutation: int) -> Tensor:
+        return self.builder.transpose(self, permutation)
+
+    def slice(self, start: Sequence[int], size: Sequence[int]) -> Tensor:
+        return self.builder.slice(self, start, size)
+
+    def cast(self, dtype: str) -> Tensor:
+        return self if dtype == self.dtype else self.builder.cast(self, dtype)
+
+
+class Builder(ABC):
+    """What an implementation provides. Ops use the methods of `Tensor` and the functions below."""
+
+    @abstractmethod
+    def const(self, value: int, rank: int) -> Tensor:
+        """An int32 constant of shape (1,)·rank."""
+
+    @abstractmethod
+    def iota(self, shape: Sequence[int], axis: int) -> Tensor:
+        """An int32 constant of `shape` whose value is the index along `axis`; other dimensions are
+        1.
+        """
+
+    @abstractmethod
+    def elementwise(self, operator: str, *args: Tensor) -> Tensor:
+        """One of ELEMENTWISE, on int32 (select: a bool condition first). Comparisons give bool."""
+
+    @abstractmethod
+    def mulc(self, x: Tensor, constant: int) -> Tensor:
+        """(x·constant + 2^30) >> 31: TOSA's RESCALE with scale32, SINGLE_ROUND and shift 31."""
+
+    @abstractmethod
+    def reduce(self, operator: str, x: Tensor, axis: int) -> Tensor:
+        """reduce_max or reduce_sum along one axis, which stays with size 1."""
+
+    @abstractmethod
+    def cast(self, x: Tensor, dtype: str) -> Tensor:
+        """Widen, or narrow a value that is in range."""
+
+    @abstractmethod
+    def table(self, x: Tensor, entries: Sequence[int]) -> Tensor:
+        """TOSA's TABLE on int16: x in [-2^15, 2^15) -> (entry << 7) + slope·fraction, int32, 513
+        entries of int16.
+        """
+
+    @abstractmethod
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor: ...
+
+    @abstractmethod
+    def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor: ...
+
+    @abstractmethod
+    def slice(self, x: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor: ...
+
+    @abstractmethod
+    def concat(self, xs: Sequence[Tensor], axis: int) -> Tensor: ...
+
+    @abstractmethod
+    def gather(self, values: Tensor, indices: Tensor) -> Tensor:
+        """values [K, C], indices int32 [W] in [0, K) -> [W, C]: TOSA's GATHER with batch 1."""
+
+    @abstractmethod
+    def matmul(self, x: Tensor, w: Tensor, shift: int) -> Tensor:
+        """x int16 [N, M, K], w int16 [N, C, K] -> (Σ_k x·w + 2^(shift-1)) >> shift, int32 [N, M,
+        C].
+
+        TOSA's MATMUL with a 48-bit accumulator (after a TRANSPOSE of w) and RESCALE by 2^-shift.
+        """
+
+
+ARITHMETIC = ("add", "sub", "mul", "mulr15", "mulr30", "minimum", "maximum", "abs", "clz")
+BITWISE = ("bitwise_and", "bitwise_or", "bitwise_xor")
+SHIFTS = (
+    "logical_left_shift",
+    "logical_right_shift",
+    "arithmetic_right_shift",
+    "arithmetic_right_shift_round",
+)
+COMPARISONS = ("greater", "equal")
+ELEMENTWISE = (*ARITHMETIC, *BITWISE, *SHIFTS, *COMPARISONS, "select")
+
+
+def where(condition: Tensor, x: Tensor | int, y: Tensor | int) -> Tensor:
+    """SELECT: x where the condition holds, else y."""
+    return condition.builder.elementwise("select", condition, condition.lift(x), condition.lift(y))
+
+
+def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a broadcast between shapes of equal rank; ValueError if they do not fit."""
+    if len({len(s) for s in shapes}) != 1:
+        raise ValueError(f"operands of different rank: {shapes}")
+    result = []
+    for sizes in zip(*shapes, strict=True):
+        size = max(sizes)
+        if any(n not in (1, size) for n in sizes):
+            raise ValueError(f"shapes do not broadcast: {shapes}")
+        result.append(size)
+    return tuple(result)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recording: a `TraceBuilder` turns an op's function into a list of operators, with shapes and
+dtypes inferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gsqc.numerics.operators.builder import (
+    COMPARISONS,
+    ELEMENTWISE,
+    TABLE_ENTRIES,
+    Builder,
+    Tensor,
+    broadcast_shape,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One operator: its name, its operands, its attributes, and the shape and dtype of its result.
+
+    Operators beside those of `builder.ELEMENTWISE`: input (index), const (value), iota (axis), mulc
+    (constant), reduce_max and reduce_sum (axis), cast, table (entries), reshape, transpose
+    (permutation), slice (start), concat (axis), gather, matmul (shift).
+    """
+
+    operator: str
+    args: tuple[Node, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    id: int
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+class Trace:
+    """A recorded program: nodes in execution order, inputs and outputs in the order of the op's
+    tensors.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.inputs: list[Node] = []
+        self.outputs: list[Node] = []
+
+    def live_nodes(self) -> list[Node]:
+        """The nodes that an output depends on, in execution order; inputs always stay."""
+        live = {n.id for n in self.outputs}
+        for node in reversed(self.nodes):
+            if node.id in live:
+                live.update(a.id for a in node.args)
+        return [n for n in self.nodes if n.id in live]
+
+
+class TraceBuilder(Builder):
+    """Records into `self.trace`; identical operators on identical operands are recorded once."""
+
+    def __init__(self) -> None:
+        self.trace = Trace()
+        self._seen: dict[tuple[Any, ...], Node] = {}
+
+    def input(self, shape: Sequence[int], dtype: str) -> Tensor:
+        node = self._append("input", (), tuple(shape), dtype, {"index": len(self.trace.inputs)})
+        self.trace.inputs.append(node)
+        return self._tensor(node)
+
+    def output(self, *tensors: Tensor) -> None:
+        self.trace.outputs.extend(t.data for t in tensors)
+
+    def _tensor(self, node: Node) -> Tensor:
+        return Tensor(self, node.shape, node.dtype, node)
+
+    def _append(
+        self,
+        operator: str,
+        args: tuple[Node, ...],
+        shape: tuple[int, ...],
+        dtype: str,
+        attributes: dict[str, Any],
+    ) -> Node:
+        node = Node(
+            operator, args, tuple(int(n) for n in shape), dtype, len(self.trace.nodes), attributes
+        )
+        self.trace.nodes.append(node)
+        return node
+
+    def _record(
+        self,
+        operator: str,
+        args: Sequence[Tensor],
+        shape: Sequence[int],
+        dtype: str = "int32",
+        **attributes: Any,
+    ) -> Tensor:
+        nodes = tuple(a.data for a in args)
+        key = (operator, tuple(n.id for n in nodes), tuple(shape), dtype, repr(attributes))
+        if key not in self._seen:
+            self._seen[key] = self._append(operator, nodes, tuple(shape), dtype, attributes)
+        return self._tensor(self._seen[key])
+
+    def const(self, value: int, rank: int) -> Tensor:
+        return self._record("const", (), (1,) * rank, value=int(value))
+
+    def iota(self, shape: Sequence[int], axis: int) -> Tensor:
+        return self._record("iota", (), shape, axis=axis % len(shape))
+
+    def elementwise(self, operator: str, *args: Tensor) -> Tensor:
+        assert operator in ELEMENTWISE, operator
+        shape = broadcast_shape(*(a.shape for a in args))
+        wanted = ("bool", "int32", "int32") if operator == "select" else ("int32",) * len(args)
+        assert tuple(a.dtype for a in args) == wanted, (operator, [a.dtype for a in args])
+        return self._record(operator, args, shape, "bool" if operator in COMPARISONS else "int32")
+
+    def mulc(self, x: Tensor, constant: int) -> Tensor:
+        assert 0 <= constant < 2**31
+        return self._record("mulc", (x,), x.shape, constant=int(constant))
+
+    def reduce(self, operator: str, x: Tensor, axis: int) -> Tensor:
+        assert x.dtype == "int32"
+        shape = [1 if k == axis else n for k, n in enumerate(x.shape)]
+        return self._record(operator, (x,), shape, axis=axis)
+
+    def cast(self, x: Tensor, dtype: str) -> Tensor:
+        return self._record("cast", (x,), x.shape, dtype)
+
+    def table(self, x: Tensor, entries: Sequence[int]) -> Tensor:
+        assert x.dtype == "int16" and len(entries) == TABLE_ENTRIES
+        return self._record("table", (x,), x.shape, entries=tuple(int(v) for v in entries))
+
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        return self._record("reshape", (x,), shape, x.dtype)
+
+    def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
+        """A transpose of a transpose is one: Vela merges the two and loses the first where that is
+        a result too.
+        """
+        if x.data.operator == "transpose":
+            inner = x.data.attributes["permutation"]
+            x, permutation = self._tensor(x.data.args[0]), [inner[p] for p in permutation]
+        shape = [x.shape[p] for p in permutation]
+        return self._record("transpose", (x,), shape, x.dtype, permutation=tuple(permutation))
+
+    def slice(self, x: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor:
+        assert all(s >= 0 and s + n <= m for s, n, m in zip(start, size, x.shape, strict=True))
+        return self._record("slice", (x,), size, x.dtype, start=tuple(start))
+
+    def concat(self, xs: Sequence[Tensor], axis: int) -> Tensor:
+        axis %= len(xs[0].shape)
+        shape = list(xs[0].shape)
+        shape[axis] = sum(x.shape[axis] for x in xs)
+        return self._record("concat", xs, shape, xs[0].dtype, axis=axis)
+
+    def gather(self, values: Tensor, indices: Tensor) -> Tensor:
+        return self._record(
+            "gather", (values, indices), (indices.shape[0], values.shape[1]), values.dtype
+        )
+
+    def matmul(self, x: Tensor, w: Tensor, shift: int) -> Tensor:
+        assert (
+            x.dtype == w.dtype == "int16" and x.shape[2] == w.shape[2] and x.shape[0] == w.shape[0]
+        )
+        return self._record("matmul", (x, w), (x.shape[0], x.shape[1], w.shape[1]), shift=shift)

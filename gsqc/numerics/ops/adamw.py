@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""adamw: Adam with decoupled decay, on integers. Kingma & Ba 2015; Loshchilov & Hutter 2019.
+
+The second moment is kept as its root r, which needs half the range. Bias correction is folded into
+the learning rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gsqc.numerics.formats import Row
+from gsqc.numerics.operators.builder import Builder, Tensor
+from gsqc.numerics.ops.accumulate import mean_gradient, random_limbs
+from gsqc.numerics.ops.primitives import (
+    constant_like,
+    normalise,
+    reciprocal_root,
+    saturating_scale,
+    scale_by_power,
+    store_row,
+    widen,
+)
+from gsqc.numerics.ops.quantise import random_row
+from gsqc.numerics.ops.registry import Case, Kind, cases, op
+from gsqc.numerics.ops.sgd import (
+    BETA_ONE,
+    EXTREME_SCALARS,
+    TEST_SCALARS,
+    decay_average,
+    random_master,
+    scalar_inputs,
+    update_master,
+)
+
+EPSILON_EXPONENT = -32
+"""The root is at least 2^-32, where others add 1e-8 to it: bias correction multiplies it by 32 in
+the first step.
+"""
+
+_ROW_FLOOR = 2**4
+"""The root is also at least 2^-24 of its row's largest: beside a root of 0, rounding noise would
+move a weight.
+"""
+
+_RATIO_FRACTION_BITS = 24
+
+
+def _root_average(
+    r: Row, g: Tensor, g_e: Tensor, beta: int
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """√(beta · r² + (1 - beta) · g²), in a row of 30 bits, and its reciprocal as (y, exponent per
+    element).
+
+    r and g come to one exponent E, and each element is shifted so that the larger of the two lies
+    in [2^29, 2^30): squares keep their bits. One reciprocal root gives both results.
+    """
+    old, old_e = widen(r)
+    e = old_e.maximum(g_e).maximum(EPSILON_EXPONENT - 28)
+    floor = (constant_like(e, 1) << ((0 - e) + EPSILON_EXPONENT).clamp(0, 28)).maximum(_ROW_FLOOR)
+    old = old.round_shift((e - old_e).minimum(31)).maximum(floor)
+    new = g.abs().round_shift((e - g_e).minimum(31))
+    up = (old | new).clz() - 2
+    old, new = old << up, new << up
+    v = old.mulr30(old).mulc(beta) + new.mulr30(new).mulc(
+        BETA_ONE - beta
+    )  # times 2^(30 + 2E - 2·up)
+    y, f = reciprocal_root(v, constant_like(v, 0))
+    root = normalise(scale_by_power(v.mulr30(y), up - (f + 45)), e, 30)  # √v = v · y · 2^f
+    return root, (y, (f - 15) + (up - e))
+
+
+@op(Kind.ROW)
+def adamw(
+    b: Builder,
+    p: Tensor,
+    moment: Row,
+    root: Row,
+    high: Tensor,
+    low: Tensor,
+    inverse_tokens_m: Tensor,
+    inverse_tokens_e: Tensor,
+    learning_rate_m: Tensor,
+    learning_rate_e: Tensor,
+    decay_m: Tensor,
+    decay_e: Tensor,
+    *,
+    beta1: int,
+    beta2: int,
+) -> tuple[Tensor, Row, Row]:
+    """p int32 Q24 [R, K], first moment and root of the second as Rows, summed gradient as limbs [R,
+    K] -> p, moments.
+
+    g = sum / tokens; moment = beta1 · moment + (1 - beta1) · g; root = √(beta2 · root² + (1 -
+    beta2) · g²); p -= learning_rate · moment / root + decay · p. Betas are over 2^31, in (0, 2^31).
+    Scalars [1, 1] are 30-bit mantissas and exponents; the learning rate holds √(1 - beta2^t) / (1 -
+    beta1^t), decay is the learning rate times weight decay.
+
+    Moments have at least 24 bits (facts: a 16-bit root sticks). |moment / root| saturates at 32,
+    beyond what constant betas of 0.9 and 0.999 can reach (7.3). No epsilon is added: the root has a
+    floor instead (above).
+    """
+    g, g_e = mean_gradient(high, low, inverse_tokens_m, inverse_tokens_e)
+    m, m_e = decay_average(moment, g, g_e, beta1, BETA_ONE - beta1)
+    (r, r_e), (y, y_e) = _root_average(root, g, g_e, beta2)
+    ratio = saturating_scale(m.mulr30(y), (0 - _RATIO_FRACTION_BITS - 30) - (m_e + y_e))
+    ratio_e = constant_like(ratio, -_RATIO_FRACTION_BITS)
+    p = update_master(p, ratio, ratio_e, (learning_rate_m, learning_rate_e), (decay_m, decay_e))
+    moments = [
+        store_row(*normalise(x, e, row.bits), row.bits)
+        for x, e, row in ((m, m_e, moment), (r, r_e, root))
+    ]
+    return p, moments[0], moments[1]
+
+
+def _values(
+    rng: np.random.Generator, shape: tuple[int, int], bits: int, octaves: int = 24
+) -> list[npt.NDArray[Any] | Row]:
+    root = random_row(rng, shape, bits)
+    root = Row(np.abs(root.m), root.e, bits)
+    return [
+        random_master(rng, shape),
+        random_row(rng, shape, bits),
+        root,
+        *random_limbs(rng, shape, octaves),
+    ]
+
+
+@cases(adamw)
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    attributes = {"beta1": int(0.9 * BETA_ONE), "beta2": int(0.999 * BETA_ONE)}
+    scalars = scalar_inputs(*TEST_SCALARS)
+    for name, shape, bits in (
+        ("rank 16", (16, 40), 30),
+        ("ragged", (5, 7), 24),
+        ("one", (4, 1), 30),
+    ):
+        yield Case(name, [*_values(rng, shape, bits), *scalars], attributes)
+    yield Case(
+        "diverged", [*_values(rng, (6, 33), 30, 30), *scalar_inputs(*EXTREME_SCALARS)], attributes
+    )
+    yield Case(
+        "small betas", [*_values(rng, (6, 33), 30), *scalars], {"beta1": 2**10, "beta2": 2**10}
+    )
+    empty = Row(np.zeros((4, 20), np.int32), np.full((4, 1), -120, np.int32), 30)
+    start = [random_master(rng, (4, 20)), empty, empty]
+    yield Case("first step", [*start, *random_limbs(rng, (4, 20)), *scalars], attributes)
+    zeros = np.zeros((4, 20), np.int32)
+    yield Case("no gradient", [*start, zeros, zeros, *scalars], attributes)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""embedding: the rows of a GSE-8 table, and the master weights of the adapter as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from gsqc.numerics.formats import GROUP, Gse, Row, largest
+from gsqc.numerics.operators.builder import Builder, Tensor
+from gsqc.numerics.ops.linear import random_gse
+from gsqc.numerics.ops.primitives import normalise, store_row
+from gsqc.numerics.ops.registry import Case, Kind, cases, op
+
+MASTER_FRACTION_BITS = 24
+"""Adapter weights are int32 with 24 fraction bits; |p| < 2^30 stands for less than 64."""
+
+
+@op(Kind.LAYOUT)
+def embedding(b: Builder, tokens: Tensor, table: Gse, *, columns: int) -> Row:
+    """tokens int32 [T] in [0, V), table GSE-8 [V, n] -> Row-24 [T, columns]: the aligned mantissas,
+    exact.
+    """
+    m = b.gather(table.m, tokens).cast("int32")
+    d = b.gather(table.d, tokens).cast("int32")
+    count, groups = tokens.shape[0], d.shape[1]
+    window = 16 - table.bits
+    m = m.reshape(count, groups, GROUP) << (window - d.reshape(count, groups, 1))
+    row = m.reshape(count, groups * GROUP).slice((0, 0), (count, columns))
+    return store_row(row << 8, b.gather(table.e, tokens) - (window + 8), 24)
+
+
+@embedding.define_gradient
+def _gradient(g: Any, call: Any, dy: Any) -> list[Any]:
+    """The table is frozen."""
+    return [None, None]
+
+
+@op(Kind.ROW)
+def gse_row(b: Builder, x: Gse, *, columns: int) -> Row:
+    """x GSE-b [R, n] -> its first aligned mantissas as a Row-16 [R, columns], exact."""
+    count, n = x.shape
+    window = 16 - x.bits
+    m = x.m.cast("int32").reshape(count, n // GROUP, GROUP)
+    aligned = m << (window - x.d.cast("int32").reshape(count, n // GROUP, 1))
+    return store_row(aligned.reshape(count, n).slice((0, 0), (count, columns)), x.e - window, 16)
+
+
+@op(Kind.ROW)
+def master_row(b: Builder, p: Tensor) -> Row:
+    """Master weights int32 Q24 [R, n] -> Row-24."""
+    e = b.const(-MASTER_FRACTION_BITS, len(p.shape))
+    return store_row(*normalise(p, e, 24), 24)
+
+
+@cases(embedding)
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    table = random_gse(rng, (50, 64), 8)
+    tokens = rng.integers(0, 50, 9).astype(np.int32)
+    yield Case("hidden 64", [tokens, table], {"columns": 64})
+    yield Case("ragged", [tokens, table], {"columns": 40})
+
+
+@cases(gse_row)
+def _gse_row_cases(rng: np.random.Generator) -> Iterator[Case]:
+    yield Case("gse8", [random_gse(rng, (5, 96), 8)], {"columns": 96})
+    yield Case("gse5", [random_gse(rng, (3, 32), 5, extreme=True)], {"columns": 32})
+    yield Case("ragged", [random_gse(rng, (5, 96), 8)], {"columns": 70})
+
+
+@cases(master_row)
+def _master_cases(rng: np.random.Generator) -> Iterator[Case]:
+    p = rng.integers(-(2**30) + 1, 2**30, (6, 40)) >> rng.integers(0, 30, (6, 1))
+    p[0] = 0
+    yield Case("rank", [p.astype(np.int32)])
+    yield Case("extreme", [np.full((2, 16), largest(31), np.int32)])

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""linear: y = x · wᵀ. As a graph it is one node; as programs it is quantise, gse_matmul and to_row.
+
+before expand_linear:   y = linear(x, w, x_bits, w_bits, bits)
+after:                  y = to_row(gse_matmul(quantise(x), quantise(w)), …)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from gsqc.numerics.formats import GROUP, Gse, Row, largest
+from gsqc.numerics.operators.builder import Builder, Tensor
+from gsqc.numerics.ops.layout import transpose
+from gsqc.numerics.ops.primitives import normalise_mixed, store_row
+from gsqc.numerics.ops.quantise import quantise, random_row
+from gsqc.numerics.ops.registry import Case, Kind, cases, op
+
+
+def matmul_shift(k: int) -> int:
+    """The rounding shift s of a matmul over k numbers: |Σ| < 2^30 · 2^s for every operand."""
+    return max(1, (k - 1).bit_length())
+
+
+def _aligned(x: Gse) -> Tensor:
+    """The aligned mantissas m << (16 - b - d), which fit int16 exactly."""
+    *lead, n = x.shape
+    m = x.m.cast("int32").reshape(*lead, n // GROUP, GROUP)
+    d = x.d.cast("int32").reshape(*lead, n // GROUP, 1)
+    aligned: Tensor = (m << ((16 - x.bits) - d)).reshape(*lead, n).cast("int16")
+    return aligned
+
+
+@op(Kind.MATMUL)
+def gse_matmul(b: Builder, x: Gse, w: Gse) -> Tensor:
+    """x [N, M, K] (or [M, K]), w [N, C, K] GSE -> int32 [N, M, C], at the exponent of `to_row`.
+
+    (Σ_k ax·aw + 2^(s-1)) >> s with s = matmul_shift(K): an exact sum of int16 products, one
+    rounding, half up; the result is below 2^30. GSQ-Tuning, section 3.2, with the exact sum of
+    design.md in place of a float accumulator.
+    """
+    ax, aw = _aligned(x), _aligned(w)
+    if len(x.shape) == 3:
+        return b.matmul(ax, aw, matmul_shift(x.shape[-1]))
+    c = b.matmul(ax.reshape(1, *ax.shape), aw.reshape(1, *aw.shape), matmul_shift(x.shape[-1]))
+    return c.reshape(x.shape[0], w.shape[0])
+
+
+def product_exponent(x_bits: int, w_bits: int, k: int) -> int:
+    """What to add to Ex[i] + Ew[j] for the exponent of a matmul's result over k numbers."""
+    return matmul_shift(k) - (16 - x_bits) - (16 - w_bits)
+
+
+@op(Kind.ROW)
+def to_row(
+    b: Builder, c: Tensor, row_e: Tensor, column_e: Tensor, *, offset: int, bits: int
+) -> Row:
+    """c int32 [..., M, C], |c| < 2^30, at exponent row_e [..., M, 1] + column_e [..., 1, C] +
+    offset -> Row-bits.
+    """
+    return store_row(*normalise_mixed(c, column_e + (row_e + offset), bits), bits)
+
+
+@op(Kind.ROW)
+def linear(b: Builder, x: Row, w: Row, *, x_bits: int, w_bits: int, bits: int) -> Row:
+    """x [..., M, K], w [..., C, K] -> Row-bits [..., M, C]: operands in GSE of x_bits and w_bits."""
+    qx = quantise.function(b, x, bits=x_bits)
+    qw = quantise.function(b, w, bits=w_bits)
+    c = gse_matmul.function(b, qx, qw)
+    column_e = qw.e.reshape(*qw.e.shape[:-2], 1, qw.e.shape[-2])
+    offset = product_exponent(x_bits, w_bits, qx.shape[-1])
+    row: Row = to_row.function(b, c, qx.e, column_e, offset=offset, bits=bits)
+    return row
+
+
+@linear.define_gradient
+def _gradient(g: Any, call: Any, dy: Any) -> list[Any]:
+    """dx = dy · w and dw = dyᵀ · x; each reduction has operands grouped along its own axis.
+    GSQ-Tuning, equation 5.
+
+    Where w is itself a transpose, dw is made transposed, so that the rows of what it is made from
+    share exponents.
+    """
+    x, w = call.args
+    rank = len(g.shape(x))
+    swap = (*range(rank - 2), rank - 1, rank - 2)
+    x_bits, w_bits, grad_bits = (
+        call.attributes["x_bits"],
+        call.attributes["w_bits"],
+        g.gradient_bits(call),
+    )
+    dx = dw = None
+    if call.needs[0]:
+        w_t = g.call(transpose, w, permutation=swap)
+        dx = g.call(linear, dy, w_t, x_bits=grad_bits, w_bits=w_bits, bits=24)
+    if call.needs[1]:
+        dy_t, x_t = g.call(transpose, dy, permutation=swap), g.call(transpose, x, permutation=swap)
+        if g.is_call(w, transpose):
+            dw_t = g.call(linear, x_t, dy_t, x_bits=x_bits, w_bits=grad_bits, bits=24)
+            dw = g.call(transpose, dw_t, permutation=swap)
+        else:
+            dw = g.call(linear, dy_t, x_t, x_bits=grad_bits, w_bits=x_bits, bits=24)
+    return [dx, dw]
+
+
+def random_gse(
+    rng: np.random.Generator, shape: tuple[int, ...], bits: int, *, extreme: bool = False
+) -> Gse:
+    """A test operand: any mantissas and distances that the format allows."""
+    limit = largest(bits)
+    m = rng.integers(-limit, limit + 1, shape)
+    d = rng.integers(0, 16 - bits + 1, (*shape[:-1], shape[-1] // GROUP))
+    if extreme:
+        m = np.where(rng.random(shape) < 0.02, -limit, limit)
+        d = np.where(rng.random(d.shape) < 0.5, 0, 16 - bits)
+    e = rng.integers(-30, 5, (*shape[:-1], 1))
+    return Gse(m.astype(np.int8), d.astype(np.int8), e.astype(np.int32), bits)
+
+
+@cases(gse_matmul)
+def _matmul_cases(rng: np.random.Generator) -> Iterator[Case]:
+    for bits in (5, 6, 7, 8):
+        yield Case(f"gse{bits}", [random_gse(rng, (12, 64), bits), random_gse(rng, (16, 64), bits)])
+    yield Case(
+        "extreme",
+        [random_gse(rng, (7, 96), 8, extreme=True), random_gse(rng, (19, 96), 8, extreme=True)],
+    )
+    calm, outlier = random_gse(rng, (24, 576), 8), random_gse(rng, (20, 576), 8)
+    calm.d[:], outlier.d[:] = 1, np.where(rng.random(outlier.d.shape) < 0.1, 0, 8)
+    calm.m[:, 32:64], outlier.m[7] = 0, 0
+    calm.d[:, 1] = 8
+    for name, x, w in (
+        ("calm", calm, calm),
+        ("outliers in x", outlier, calm),
+        ("outliers in both", outlier, outlier),
+    ):
+        yield Case(name, [x, w])
+    yield Case("mixed bits", [random_gse(rng, (5, 32), 6), random_gse(rng, (33, 32), 8)])
+    yield Case("batched", [random_gse(rng, (3, 10, 64), 8), random_gse(rng, (3, 9, 64), 8)])
+    yield Case("one row", [random_gse(rng, (1, 576), 8), random_gse(rng, (40, 576), 8)])
+    few = random_gse(rng, (2, 3, 96), 8, extreme=True)
+    yield Case("few rows", [few, random_gse(rng, (2, 21, 96), 8)])
+    yield Case("few rows, outliers", [few, random_gse(rng, (2, 21, 96), 8, extreme=True)])
+    yield Case(
+        "long",
+        [random_gse(rng, (3, 4096), 8, extreme=True), random_gse(rng, (8, 4096), 8, extreme=True)],
+    )
+    sparse = random_gse(rng, (10, 96), 8)
+    sparse.m[:, np.arange(96) % 32 != 7] = 0
+    yield Case("one number a group", [random_gse(rng, (9, 96), 8), sparse])
+
+
+@cases(to_row)
+def _to_row_cases(rng: np.random.Generator) -> Iterator[Case]:
+    for name, lead, columns, bits in (
+        ("row-16", (9,), 40, 16),
+        ("row-24", (2, 5), 33, 24),
+        ("one", (1,), 1, 24),
+    ):
+        c = rng.integers(-(2**30) + 1, 2**30, (*lead, columns)) >> rng.integers(
+            0, 31, (*lead, columns)
+        )
+        if lead[-1] > 2:
+            c[..., 0, :] = 0
+        row_e = rng.integers(-50, 10, (*lead, 1)).astype(np.int32)
+        column_e = rng.integers(-30, 5, (*lead[:-1], 1, columns)).astype(np.int32)
+        yield Case(name, [c.astype(np.int32), row_e, column_e], {"offset": -9, "bits": bits})
+
+
+@cases(linear)
+def _linear_cases(rng: np.random.Generator) -> Iterator[Case]:
+    yield Case(
+        "ragged",
+        [random_row(rng, (5, 40), 16), random_row(rng, (7, 40), 24)],
+        {"x_bits": 8, "w_bits": 6, "bits": 16},
+    )

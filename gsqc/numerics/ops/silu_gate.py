@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""silu_gate: h = silu(gate) · up, the SwiGLU activation. Shazeer 2020, "GLU Variants Improve
+Transformer".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from gsqc.numerics.formats import Row
+from gsqc.numerics.operators.builder import Builder, Tensor, where
+from gsqc.numerics.ops.primitives import (
+    RECIPROCAL,
+    exp2_negative,
+    lookup30,
+    narrow16,
+    normalise,
+    scale_by_power,
+    store_row,
+    to_log2_units,
+)
+from gsqc.numerics.ops.quantise import random_row
+from gsqc.numerics.ops.registry import Case, Kind, cases, op
+
+
+def _sigmoid(m: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+    """(m, e) with |m| < 2^15 -> (σ, 1 - σ) in Q30, both to 2^-16 of themselves."""
+    t = to_log2_units(m << 14, e - 14)
+    z = exp2_negative(t.abs().minimum(40 << 16))
+    larger = lookup30(z.round_shift(14).minimum(65535), RECIPROCAL)  # 1 / (1 + z)
+    smaller = z.mulr30(larger)
+    positive = t.greater(-1)
+    return where(positive, larger, smaller), where(positive, smaller, larger)
+
+
+@op(Kind.ROW)
+def silu_gate(b: Builder, gate: Row, up: Row) -> Row:
+    """gate, up [T, n] Row-16 -> gate · σ(gate) · up, Row-16; 0.75 ulp."""
+    g, g_e = narrow16(gate)
+    u, u_e = narrow16(up)
+    sigma, _ = _sigmoid(g, g_e)
+    return store_row(*normalise(sigma.mulr15(g).mulr15(u), g_e + u_e, 16), 16)
+
+
+@op(Kind.ROW)
+def silu_gate_grad(b: Builder, dh: Row, gate: Row, up: Row) -> tuple[Row, Row]:
+    """dh, gate, up [T, n] Row -> (d gate, d up) Row-16; 0.89 ulp.
+
+    d up = dh · g·σ; d gate = dh · up · (σ + g·σ·(1 - σ)), the bracket in Q29 and below 1.2.
+    """
+    g, g_e = narrow16(gate)
+    u, u_e = narrow16(up)
+    d, d_e = narrow16(dh)
+    sigma, rest = _sigmoid(g, g_e)
+    d_up = normalise(sigma.mulr15(g).mulr15(d), g_e + d_e, 16)
+    slope = sigma.round_shift(1) + scale_by_power(sigma.mulr30(rest).mulr15(g), 1 - (g_e + 15))
+    d_gate = normalise((d * u).mulr30(slope), d_e + u_e + 1, 16)
+    return store_row(*d_gate, 16), store_row(*d_up, 16)
+
+
+@silu_gate.define_gradient
+def _gradient(g: Any, call: Any, dh: Any) -> list[Any]:
+    return list(g.call(silu_gate_grad, dh, *call.args))
+
+
+def _gates(rng: np.random.Generator, shape: tuple[int, ...], octave: int) -> Row:
+    m = rng.integers(-(2**15) + 1, 2**15, shape).astype(np.int16)
+    return Row(m, rng.integers(octave - 2, octave + 3, (*shape[:-1], 1)).astype(np.int32), 16)
+
+
+@cases(silu_gate)
+def _cases(rng: np.random.Generator) -> Iterator[Case]:
+    yield Case("usual", [_gates(rng, (9, 96), -13), random_row(rng, (9, 96), 16)])
+    yield Case("ragged", [_gates(rng, (5, 37), -11), random_row(rng, (5, 37), 16)])
+    yield Case("any", [random_row(rng, (6, 64), 16), random_row(rng, (6, 64), 16)])
+    yield Case("saturated", [_gates(rng, (4, 32), 8), random_row(rng, (4, 32), 16)])
+
+
+@cases(silu_gate_grad)
+def _grad_cases(rng: np.random.Generator) -> Iterator[Case]:
+    for case in _cases(rng):
+        yield Case(case.name, [random_row(rng, case.values[0].shape, 16), *case.values])

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random choices of the host: data order and sampled tokens, from the generator of
+`gsqc.numerics.ops.noise`, by seed alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gsqc.numerics.operators.numpy import NumpyBuilder
+from gsqc.numerics.ops.noise import noise
+
+_MASK31 = 2**31 - 1
+
+
+def random_bits(seed: int, stream: int, indices: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """31 random bits for each index in [0, 2^31); seed and stream name an independent sequence."""
+    b = NumpyBuilder()
+    key = b.const(0, 1)
+    for part in (seed & _MASK31, seed >> 31 & _MASK31, stream & _MASK31):
+        high, low = noise(b, key, b.const(part, 1))
+        key = ((high & 0x7FFF) << 16) | low
+    high, low = noise(b, b.const(0x2B5C, 1), b.tensor(np.asarray(indices, np.int32)))
+    high, low = noise(b, key, ((high & 0x7FFF) << 16) | low)
+    bits: npt.NDArray[np.int64] = (((high & 0x7FFF) << 16) | low).data.astype(np.int64)
+    return bits
+
+
+def uniform_below(limit: int, seed: int, stream: int) -> int:
+    """A uniform integer in [0, limit), for any size of limit: 31-bit digits, rejected while they
+    reach the limit.
+    """
+    digits = -(-limit.bit_length() // 31)
+    excess = digits * 31 - limit.bit_length()
+    for attempt in range(1000):
+        value = 0
+        for bits in random_bits(seed, stream, np.arange(attempt * digits, (attempt + 1) * digits)):
+            value = value << 31 | int(bits)
+        value >>= excess
+        if value < limit:
+            return value
+    raise AssertionError("a draw is rejected with probability at most 1/2")
+
+
+def permutation(count: int, seed: int, stream: int) -> list[int]:
+    """A random order of range(count): sorted by 62 random bits each, ties by index."""
+    index = np.arange(count)
+    first, second = random_bits(seed, 2 * stream, index), random_bits(seed, 2 * stream + 1, index)
+    return sorted(range(count), key=lambda k: (int(first[k]), int(second[k]), k))

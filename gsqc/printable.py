@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text of strangers, made safe to print."""
+
+from __future__ import annotations
+
+from unicodedata import category
+
+
+def printable(text: str) -> str:
+    """The text without control characters: a stranger's file may hold some that a terminal obeys."""
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if category(c) in ("Cc", "Cs") and c not in "\n\t" else c
+        for c in text
+    )

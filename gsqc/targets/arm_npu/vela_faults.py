@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Three forms that Vela 5.2.0 compiles to wrong code for Ethos-U85; the serialiser writes them in
+another way.
+
+select         one of its values is also reshaped: Vela takes the other shape. Written with bitwise operators.
+reduce_max     of a slice, over the last axis: Vela reads the whole tensor. MAXIMUM with -2^31 stands in between.
+gather         a result of the program that is also transposed: Vela leaves it out. IDENTITY makes it another tensor.
+
+tests/targets/arm_npu/test_vela_faults.py shows each of them; it fails when a version of Vela is
+right.
+"""
+
+from __future__ import annotations
+
+from gsqc.numerics.operators.trace import Node, Trace
+
+_SAME_BYTES = ("reshape", "transpose")
+"""Operators of which Vela may find that they move nothing."""
+
+
+def _origin(node: Node) -> Node:
+    while node.operator in _SAME_BYTES:
+        node = node.args[0]
+    return node
+
+
+class VelaFaults:
+    """Which operators of a program have one of the forms."""
+
+    def __init__(self, trace: Trace) -> None:
+        nodes = trace.live_nodes()
+        self._reshaped = {
+            _origin(a).id for n in nodes if n.operator in (*_SAME_BYTES, "gather") for a in n.args
+        }
+        self._transposed = {a.id for n in nodes if n.operator == "transpose" for a in n.args}
+
+    def selects_wrong_shape(self, select: Node) -> bool:
+        return any(_origin(value).id in self._reshaped for value in select.args[1:])
+
+    def reads_whole_tensor(self, reduce_max: Node) -> bool:
+        return _origin(reduce_max.args[0]).operator == "slice"
+
+    def leaves_out(self, result: Node) -> bool:
+        return result.operator == "gather" and result.id in self._transposed

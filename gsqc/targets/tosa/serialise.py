@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serialisation: a recorded program as a TOSA 1.0 flatbuffer, profile PRO-INT with the extension
+EXT-INT16.
+
+Every operator of the builder is the TOSA operator of that name, apart from
+
+    mulr15(a, b)   a·b in two halves of a: (a >> 15)·b + ((a & 0x7fff)·b + 2^14 >> 15), 6 operators
+    mulr30(a, b)   both operands in halves of 15 bits, 13 operators
+    mulc(x, c)     RESCALE with scale32, multiplier c and shift 31
+    matmul         TRANSPOSE of the smaller operand, MATMUL with a 48-bit result, RESCALE by 2^-shift
+    iota           a constant
+
+Forms that Vela compiles to wrong code are written in another way: `vela_faults`. A CAST to a
+narrower type is written as it is: the builder's contract is that the value fits, which numpy
+asserts. Needs the package tosa-tools (the extra `npu`).
+"""
+
+from __future__ import annotations
+
+import math
+
+from gsqc.numerics.operators.trace import Node, Trace
+from gsqc.targets.arm_npu.vela_faults import VelaFaults
+from gsqc.targets.tosa.tosa_file import Tensor, TosaFile
+
+LEAST_HALF = 8
+"""Elements below which REDUCE_MAX is cheaper than another MAXIMUM."""
+
+_LAYOUT = ("const", "iota", "reshape", "transpose", "slice", "concat", "gather")
+
+
+def _halves(n: int) -> bool:
+    """Whether an axis of n elements is reduced by halves."""
+    return n % 2 == 0 and n >= 2 * LEAST_HALF
+
+
+class Writer(TosaFile):
+    """Writes the operators of a recorded program."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self.trace = trace
+        self.tensors: dict[int, Tensor] = {}
+        self.faults = VelaFaults(trace)
+
+    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x = high · 2^15 + low with 0 ≤ low < 2^15."""
+        high = self.binary("arithmetic_right_shift", x, self.scalar(15, x))
+        return high, self.binary("bitwise_and", x, self.scalar(0x7FFF, x))
+
+    def round15(self, x: Tensor) -> Tensor:
+        return self.binary("arithmetic_right_shift_round", x, self.scalar(15, x))
+
+    def mulr15(self, x: Tensor, y: Tensor) -> Tensor:
+        high, low = self.halves(x)
+        rounded = self.round15(self.binary("mul", low, y))
+        return self.binary("add", self.binary("mul", high, y), rounded)
+
+    def mulr30(self, x: Tensor, y: Tensor) -> Tensor:
+        x_high, x_low = self.halves(x)
+        y_high, y_low = self.halves(y)
+        cross = self.binary(
+            "add", self.binary("mul", x_high, y_low), self.binary("mul", x_low, y_high)
+        )
+        low = self.binary("mul", x_low, y_low)
+        low = self.binary("arithmetic_right_shift", low, self.scalar(15, low))
+        return self.binary(
+            "add", self.binary("mul", x_high, y_high), self.round15(self.binary("add", cross, low))
+        )
+
+    def turned(self, x: Tensor) -> Tensor:
+        """The last two axes of three change places."""
+        batch, rows, columns = x[1]
+        return self.emit("TRANSPOSE", "Transpose", [x], (batch, columns, rows), x[2], [0, 2, 1])
+
+    def matmul(self, x: Tensor, w: Tensor, shift: int) -> Tensor:
+        """x · wᵀ; where x has fewer rows than w, (w · xᵀ)ᵀ: of the operands, the NPU moves the
+        second one twice, and the result at no cost.
+        """
+        if x[1][1] < w[1][1]:
+            return self.turned(self.matmul(w, x, shift))
+        zero = self.constant([0], (1,), "int16")
+        wide = self.emit(
+            "MATMUL", "MatMul", [x, self.turned(w), zero, zero], (*x[1][:2], w[1][1]), "int48"
+        )
+        return self.rescale(wide, 1 << 14, 14 + shift)
+
+    def masked(self, condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """SELECT without SELECT: y ^ ((x ^ y) & mask), the mask being all ones where the condition
+        holds.
+        """
+        ones = self.emit("CAST", "Cast", [condition], condition[1], "int32")
+        mask = self.binary("sub", self.scalar(0, ones), ones)
+        return self.binary(
+            "bitwise_xor", y, self.binary("bitwise_and", self.binary("bitwise_xor", x, y), mask)
+        )
+
+    def larger_half(self, x: Tensor) -> Tensor:
+        """The larger of the two halves of the last axis."""
+        *lead, n = x[1]
+        size = self.shape_constant([*lead, n // 2])
+        starts = [self.shape_constant([*(0 for _ in lead), start]) for start in (0, n // 2)]
+        return self.binary(
+            "maximum",
+            *(self.emit("SLICE", "Slice", [x, s, size], (*lead, n // 2), x[2]) for s in starts),
+        )
+
+    def reduce_max(self, x: Tensor, axis: int) -> Tensor:
+        """Over the last axis in halves, which are elementwise maxima, as long as they have
+        LEAST_HALF elements; then it changes places with the axis before it that has elements: the
+        NPU reduces a middle axis 8 times faster, and what made x can often write it that way at no
+        cost.
+        """
+        reduced = tuple(1 if k == axis else n for k, n in enumerate(x[1]))
+        if axis == len(reduced) - 1 and _halves(x[1][axis]):
+            x = self.reshape(x, (math.prod(x[1][:-2]), *x[1][-2:])) if len(reduced) > 3 else x
+            while _halves(x[1][-1]):
+                x = self.larger_half(x)
+            return self.reshape(self.reduce_max(x, len(x[1]) - 1), reduced)
+        rows = [k for k, n in enumerate(x[1][:axis]) if n > 1]
+        propagate = self.ts.NanPropagationMode.PROPAGATE
+        if axis < len(reduced) - 1 or not rows or x[1][axis] == 1:
+            return self.emit("REDUCE_MAX", "ReduceMax", [x], reduced, x[2], axis, propagate)
+        order = list(range(len(reduced)))
+        order[rows[-1]], order[axis] = axis, rows[-1]
+        turned = [x[1][k] for k in order]
+        x = self.emit("TRANSPOSE", "Transpose", [x], turned, x[2], order)
+        top = [1 if k == rows[-1] else n for k, n in enumerate(turned)]
+        return self.reshape(
+            self.emit("REDUCE_MAX", "ReduceMax", [x], top, x[2], rows[-1], propagate), reduced
+        )
+
+    def gather(self, values: Tensor, indices: Tensor) -> Tensor:
+        count, width = indices[1][0], values[1][1]
+        batched = [self.reshape(values, (1, *values[1])), self.reshape(indices, (1, count))]
+        return self.reshape(
+            self.emit("GATHER", "Gather", batched, (1, count, width), values[2]), (count, width)
+        )
+
+    def operator(self, node: Node) -> Tensor:
+        """The operator's result; `layout` has those that move or name elements."""
+        args = [self.tensors[a.id] for a in node.args]
+        shape, dtype, attributes = node.shape, node.dtype, node.attributes
+        match node.operator:
+            case "select" if self.faults.selects_wrong_shape(node):
+                return self.masked(*args)
+            case "abs" | "clz" | "cast" | "select":
+                return self.emit(node.operator.upper(), node.operator.title(), args, shape, dtype)
+            case "mulr15":
+                return self.mulr15(*args)
+            case "mulr30":
+                return self.mulr30(*args)
+            case "mulc":
+                return self.rescale(args[0], attributes["constant"], 31)
+            case "reduce_max":
+                if self.faults.reads_whole_tensor(node):
+                    args = [self.binary("maximum", args[0], self.scalar(-(2**31), args[0]))]
+                return self.reduce_max(args[0], attributes["axis"])
+            case "reduce_sum":
+                return self.emit("REDUCE_SUM", "ReduceSum", args, shape, dtype, attributes["axis"])
+            case "table":
+                entries = self.constant(
+                    attributes["entries"], (len(attributes["entries"]),), "int16"
+                )
+                return self.emit("TABLE", "Table", [*args, entries], shape, dtype)
+            case "matmul":
+                return self.matmul(args[0], args[1], attributes["shift"])
+        return (
+            self.layout(node, args)
+            if node.operator in _LAYOUT
+            else self.binary(node.operator, *args)
+        )
+
+    def layout(self, node: Node, args: list[Tensor]) -> Tensor:
+        shape, dtype, attributes = node.shape, node.dtype, node.attributes
+        match node.operator:
+            case "const":
+                return self.constant([attributes["value"]], shape, dtype)
+            case "iota":
+                return self.constant(range(shape[attributes["axis"]]), shape, dtype)
+            case "reshape":
+                return self.reshape(args[0], shape)
+            case "transpose":
+                return self.emit(
+                    "TRANSPOSE", "Transpose", args, shape, dtype, list(attributes["permutation"])
+                )
+            case "slice":
+                place = [self.shape_constant(attributes["start"]), self.shape_constant(shape)]
+                return self.emit("SLICE", "Slice", [*args, *place], shape, dtype)
+            case "concat":
+                return self.emit("CONCAT", "Concat", args, shape, dtype, attributes["axis"])
+        return self.gather(*args)
+
+    # -------------------------------------------------------------------------------------------------------
+    # program
+
+    def write(self) -> bytes:
+        for node in self.trace.inputs:
+            name = f"in{node.attributes['index']}"
+            self.file.addInputTensor(
+                self.ts.TosaSerializerTensor(name, list(node.shape), self.dtype(node.dtype))
+            )
+            self.tensors[node.id] = (name, node.shape, node.dtype)
+        for node in self.trace.live_nodes():
+            if node.operator != "input":
+                self.node = node
+                self.tensors[node.id] = self.operator(node)
+        taken = {self.tensors[node.id][0] for node in self.trace.inputs}
+        for node in self.trace.outputs:
+            tensor = self.tensors[node.id]
+            if (
+                tensor[0] in taken
+                or tensor in self.constants.values()
+                or self.faults.leaves_out(node)
+            ):
+                tensor = self.emit("IDENTITY", "Identity", [tensor], tensor[1], tensor[2])
+            taken.add(tensor[0])
+            self.file.currRegion.currBasicBlock.addOutput(tensor[0])
+        return bytes(self.file.serialize())
+
+
+def serialise_with_origins(trace: Trace) -> tuple[bytes, dict[str, Node]]:
+    """The program as `serialise` gives it, and the recorded operator that each of its tensors comes
+    from, by name.
+    """
+    writer = Writer(trace)
+    return writer.write(), writer.origins
+
+
+def serialise(trace: Trace) -> bytes:
+    """The program as a TOSA flatbuffer; inputs and outputs in the trace's order. The same trace
+    gives the same bytes.
+
+    TargetError if tosa-tools is not installed.
+    """
+    return serialise_with_origins(trace)[0]

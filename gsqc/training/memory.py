@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much memory this process has held."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+
+def peak_rss_bytes() -> int:
+    """The largest resident memory of this process so far."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        # ru_maxrss also counts what the process that started this one held, so it is the second
+        # choice.
+        return 1024 * next(
+            int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")
+        )
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""open_run: from the options of a run to a trainer that holds its lock; a run goes on with its own
+settings only.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from gsqc.bundle.bundle import Bundle
+from gsqc.data import DataOptions, data_digest, load_split, validation_share
+from gsqc.data.tokenizer import Tokenizer
+from gsqc.errors import OptionError, RunError
+from gsqc.runtime.session import Session
+from gsqc.runtime.store import SETTINGS
+from gsqc.training.lock import RunLock
+from gsqc.training.options import TrainOptions
+from gsqc.training.settings_file import RECORDED, write_table
+from gsqc.training.trainer import Trainer
+from gsqc.version import __version__
+
+FIXED = (
+    *(
+        "data_sha256",
+        "mask_prompt",
+        "packing",
+        "held_out_share",
+        "seed",
+        "lr",
+        "warmup",
+        "schedule",
+        "min_lr",
+    ),
+    *("weight_decay", "clip", "sequences_per_step"),
+)
+"""What a resumed run must share with its beginning, to be the same run; `steps` too if the rate
+depends on it.
+"""
+
+
+def run_config(options: TrainOptions, bundle: Bundle, reading: DataOptions) -> dict[str, Any]:
+    """What a run directory remembers of how its bits came about. Raises OptionError, DataError."""
+    share = validation_share(reading.validation)
+    config = {
+        **options.settings(bundle.manifest["batch"]),
+        "data": [str(path) for path in reading.data],
+        "data_sha256": data_digest(reading.data),
+        "mask_prompt": reading.mask_prompt,
+        "packing": reading.packing,
+        "validation": reading.validation,
+        "held_out_share": None if share is None else str(share),
+    }
+    if reading.validation is not None and share is None:
+        config["validation_sha256"] = data_digest([Path(reading.validation)])
+    return config
+
+
+def _is_same(old: Any, new: Any) -> bool:
+    try:
+        return bool(Decimal(str(old)) == Decimal(str(new)))  # 1e-3 is 0.001
+    except InvalidOperation:
+        return bool(old == new)
+
+
+def check_resume(session: Session, config: dict[str, Any]) -> None:
+    """RunError if a run with saved steps would go on with other settings."""
+    assert session.store is not None
+    old = session.store.config
+    fixed = FIXED if config["schedule"] == "constant" else (*FIXED, "steps")
+    fixed = (*fixed, "validation_sha256") if "validation_sha256" in config else fixed
+    changed = [k for k in fixed if k in old and not _is_same(old[k], config[k])]
+    if session.step_count and changed:
+        now = ", ".join(f"{k} was {old[k]}, is {config[k]}" for k in changed)
+        raise RunError(
+            f"{session.store.path} has {session.step_count} steps with other settings: {now}",
+            "give the settings that it began with, or start a new run with another --run",
+        )
+
+
+def _check_made_with(before: Mapping[str, Any], now: dict[str, str]) -> None:
+    for name, what in (
+        ("bundle", "bundle"),
+        ("data_sha256", "data"),
+        ("validation_sha256", "validation data"),
+    ):
+        if name in before and name in now and before[name] != now[name]:
+            raise RunError(
+                f"the {what} is not the one that the settings' run was made with (its sha256 differs)",
+                f"bring it back, or name another {what} on the command line",
+            )
+
+
+def _settings_text(run: Path, settings: Mapping[str, Any], now: dict[str, str]) -> str:
+    place, file = (shlex.quote(str(path)).replace("\n", " ") for path in (run, run / SETTINGS))
+    head = (
+        f"# Written by gsqc {__version__}.\n"
+        f"# Go on with this run:    gsqc train --resume {place}\n"
+        f"# Run the same once more: gsqc train --config {file} --run ANOTHER\n\n"
+    )
+    return head + write_table("train", settings) + "\n" + write_table(RECORDED, now)
+
+
+@contextmanager
+def open_run(
+    bundle: Path,
+    reading: DataOptions,
+    run: Path,
+    options: TrainOptions,
+    *,
+    threads: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    made_with: Mapping[str, Any] | None = None,
+) -> Iterator[Trainer]:
+    """A trainer for the run, which no other process can open until it is closed.
+
+    `settings` is what config.toml gets, `made_with` what it was written with before (bundle,
+    data_sha256), which must not have changed. Raises OptionError, DataError, BundleError, RunError,
+    TargetError.
+    """
+    if reading.validation is None and (options.patience or options.eval_every):
+        raise OptionError(
+            "--patience and --eval-every need held-out data",
+            "give it with --validation FILE or 10%",
+        )
+    opened = Bundle.open(bundle)
+    config = run_config(options, opened, reading)
+    now = {"bundle": opened.id} | {k: v for k, v in config.items() if k.endswith("_sha256")}
+    _check_made_with(made_with or {}, now)
+    dataset, held_out = load_split(reading, Tokenizer(opened), opened.manifest["sequence_length"])
+    lock = RunLock(run)
+    try:
+        session = Session(opened, run, threads=threads)
+        check_resume(session, config)
+        assert session.store is not None
+        trainer = Trainer(
+            session, session.store, dataset, held_out.sequences if held_out else [], options
+        )
+        trainer.entries = session.store.resume_log(session.step_count)
+        if trainer.end is None:
+            session.store.begin(config, _settings_text(run, settings or {}, now))
+        yield trainer
+    finally:
+        lock.release()

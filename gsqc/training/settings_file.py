@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings files: TOML with one table for each command, read with the line of what is wrong, and
+written.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from gsqc.errors import ConfigError
+
+RECORDED = "recorded"
+"""The table of what a run was made with: gsqc train writes and compares it."""
+
+
+@dataclass(frozen=True)
+class SettingsFile:
+    """A file's tables, and where each name stands."""
+
+    path: Path
+    text: str
+    tables: dict[str, dict[str, Any]]
+
+    def line(self, table: str, key: str | None = None) -> int:
+        """The line of a table's header, or of a key in it; the first line if it is written in
+        another way.
+        """
+        current, header = "", 1
+        wanted = (
+            (table, key) if key is not None else ("", table)
+        )  # a name without a table stands before the first
+        for number, line in enumerate(self.text.splitlines(), 1):
+            if found := re.match(r"\s*\[\s*([\w\"'.-]+)\s*\]", line):
+                current = found[1].strip("\"'")
+                header = number if current == table else header
+            elif current == wanted[0] and re.match(
+                rf"\s*[\"']?{re.escape(wanted[1])}[\"']?\s*=", line
+            ):
+                return number
+        return header
+
+    def error(self, message: str, hint: str, table: str, key: str | None = None) -> ConfigError:
+        """An error that names the file and the line."""
+        return ConfigError(f"{self.path}:{self.line(table, key)}: {message}", hint)
+
+    def recorded(self) -> dict[str, Any]:
+        """What the run that wrote the file was made with; empty for a file by hand."""
+        return self.tables.get(RECORDED, {})
+
+
+def read_settings(path: Path, commands: Iterable[str]) -> SettingsFile:
+    """Read a file whose tables are of `commands`. Numbers with a fraction become Decimal. Raises
+    ConfigError.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        tables = tomllib.loads(text, parse_float=Decimal)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"no such settings file: {path}", f"write one: gsqc init {path}"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not UTF-8 (byte {error.start})", "save the file as UTF-8"
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}", "check the path given with --config"
+        ) from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        where = re.search(r"\(at line (\d+), column \d+\)", str(error))
+        place = f"{path}:{where[1]}" if where else str(path)
+        reason = re.sub(r" \(at .*\)", "", str(error))
+        raise ConfigError(
+            f"{place}: not TOML: {reason}", 'write text values in quotes: name = "value"'
+        ) from None
+    known = [*commands, RECORDED]
+    file = SettingsFile(path, text, tables)
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            hint = f"settings stand in a table: [{known[0]}] above them"
+            raise file.error(f"{name} stands outside of a table", hint, name)
+        if name not in known:
+            raise file.error(
+                f"unknown table [{name}]", f"one of {', '.join(f'[{k}]' for k in known)}", name
+            )
+    return file
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """A hint for a name that is not known."""
+    names = list(names)
+    found = difflib.get_close_matches(name.replace("-", "_"), names, 1)
+    return f"did you mean {found[0]}?" if found else f"it takes {', '.join(names)}"
+
+
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it: truth values, whole numbers, texts (a decimal text as a number),
+    paths, lists.
+    """
+    if isinstance(value, bool | int):
+        return json.dumps(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
+    if isinstance(value, str) and re.fullmatch(
+        r"(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?", value, re.ASCII
+    ):
+        return value
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def write_table(name: str, values: Mapping[str, Any]) -> str:
+    """A table with the values that are set."""
+    lines = [f"{key} = {toml_value(value)}" for key, value in values.items() if value is not None]
+    return "\n".join([f"[{name}]", *lines, ""])

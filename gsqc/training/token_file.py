@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The token file: all that `gsqc train` takes from its data and options, for a runner without
+Python.
+
+A safetensors file of int32 tensors:
+
+tokens, labels, weights   [sequences, length]   the data set as the session would see it
+order                     [steps, batch]        the sequences of each step, by number; batch is 1 to 64
+learning_rate_m, …        [steps]               the integer inputs of each step: the optimizer's, and the largest norm
+
+and metadata: format, optimizer, tokenizer_sha256 (what a bundle must have), settings (the run's
+config, as JSON).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.tensor_file import tensor_file
+from gsqc.data import TokenSequence
+from gsqc.errors import DataError
+from gsqc.numerics.optim import CLIP_INPUTS, OPTIMIZERS
+from gsqc.runtime.store import write_atomically
+from gsqc.training.options import TrainOptions
+
+FORMAT = "gsqc-tokens-2"
+
+
+def token_tensors(
+    bundle: Bundle,
+    sequences: Sequence[TokenSequence],
+    order: Sequence[Sequence[int]],
+    options: TrainOptions,
+) -> dict[str, npt.NDArray[np.int32]]:
+    """The tensors for the steps of `order`. DataError if a batch has no token with a loss."""
+    plan, decay, clip = options.plan, options.decay, options.largest_norm
+    optimizer = OPTIMIZERS[bundle.manifest["optimizer"]]
+    sums = [int(s.weights.sum()) for s in sequences]
+    inputs: dict[str, list[int]] = {name: [] for name in (*optimizer.inputs, *CLIP_INPUTS)}
+    for step, chosen in enumerate(order, 1):
+        weight = sum(sums[k] for k in chosen)
+        if weight == 0:
+            raise DataError(
+                f"the batch of step {step} has no token with a loss",
+                "give records a completion that fits the sequence length",
+            )
+        for name, value in optimizer.step_inputs(
+            plan.rate(step), decay, step, weight, clip
+        ).items():
+            inputs[name].append(value)
+    data = {
+        name: np.stack([getattr(s, name) for s in sequences])
+        for name in ("tokens", "labels", "weights")
+    }
+    numbers = {name: np.array(values, np.int32) for name, values in inputs.items()}
+    return {**data, "order": np.array(order, np.int32), **numbers}
+
+
+def write_token_file(
+    path: Path,
+    bundle: Bundle,
+    sequences: Sequence[TokenSequence],
+    order: Sequence[Sequence[int]],
+    options: TrainOptions,
+    settings: dict[str, Any],
+) -> None:
+    """Write the file for a run; `order` holds each step's sequences by number, `settings` is what
+    config.json gets.
+
+    Raises DataError, RunError.
+    """
+    metadata = {
+        "format": FORMAT,
+        "optimizer": bundle.manifest["optimizer"],
+        "tokenizer_sha256": bundle.manifest["files"]["tokenizer.json"]["sha256"],
+        "settings": json.dumps(settings),
+    }
+    write_atomically(path, tensor_file(token_tensors(bundle, sequences, order, options), metadata))

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trainer: steps a run to its end, evaluates, keeps the best state, and saves so that nothing is
+lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from gsqc.data import Dataset, TokenSequence
+from gsqc.errors import GsqcError, RunError
+from gsqc.runtime.session import Session
+from gsqc.runtime.store import BEST, RunStore
+from gsqc.training.callbacks import Callbacks, End, Entry, StopTraining
+from gsqc.training.interruption import Interruption
+from gsqc.training.memory import peak_rss_bytes
+from gsqc.training.options import TrainOptions
+from gsqc.training.progress import Best, best_of
+
+EVALUATIONS = 10
+"""Evaluations of a run that does not say how often."""
+
+
+class _Interrupted(Exception):
+    """A signal came while held-out data was evaluated."""
+
+
+@dataclass
+class Trainer:
+    """A run that is open: what it steps, with which data. `store` is locked and its config is
+    written.
+
+    `entries` are the log's lines so far.
+    """
+
+    session: Session
+    store: RunStore
+    dataset: Dataset
+    validation: Sequence[TokenSequence]
+    options: TrainOptions
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    entries: list[Entry] = field(default_factory=list)
+    interruption: Interruption = field(default_factory=Interruption)
+    _saved: int = -1
+    _unlogged: list[Entry] = field(default_factory=list)
+    _is_log_stale: bool = False
+    _is_whole: bool = True
+    _best: tuple[dict[str, Any], int] | None = None
+
+    # ------------------------------------------------------------------------------------------------------
+    # where it is
+
+    @property
+    def step(self) -> int:
+        return self.session.step_count
+
+    @property
+    def report(self) -> str | None:
+        """What of the data did not fit, in a sentence; None if all did."""
+        return self.dataset.report()
+
+    @property
+    def best(self) -> Best | None:
+        """The lowest held-out loss so far; None before the first evaluation."""
+        return best_of(self.entries)
+
+    @property
+    def end(self) -> End | None:
+        """Why the run is over, as far as its log says; None if it goes on."""
+        if self._is_evaluation_missing():
+            return None
+        if self.step >= self.options.steps:
+            return End.DONE
+        patience, best = self.options.patience, self.best
+        if patience is not None and best is not None and best.evaluations_since >= patience:
+            return End.EARLY
+        return None
+
+    def _is_evaluation_due(self) -> bool:
+        every = self.options.eval_every or max(self.options.steps // EVALUATIONS, 1)
+        return bool(self.validation) and (self.step % every == 0 or self.step == self.options.steps)
+
+    # ---------------------------------------------------------------------------------------------------------
+    # training
+
+    def run(self) -> End:
+        """Step until the run's end, a signal, or a callback's StopTraining; what was stepped is
+        saved.
+
+        Raises what a callback or a refused batch raises, after saving, and RunError if the last
+        save fails.
+        """
+        self._saved = self.step
+        with self.interruption:
+            try:
+                reason = self._steps()
+            except StopTraining:
+                reason = End.CALLBACK
+            except _Interrupted:
+                reason = End.SIGNAL
+            except BaseException:
+                if self._is_whole:
+                    self._try_save()
+                raise
+            self._save()
+        return reason
+
+    def _steps(self) -> End:
+        count = self.options.sequences_per_step(self.session.batch)
+        batches = self.dataset.batches(count, self.options.seed, self.step)
+        self._catch_up()
+        while True:
+            if (end := self.end) is not None:
+                return end
+            if self.interruption.number is not None:
+                return End.SIGNAL
+            self._step(batches)
+
+    def _step(self, batches: Iterator[list[TokenSequence]]) -> None:
+        entry = self._take_step(next(batches))
+        self.entries.append(entry)
+        is_due = self._is_evaluation_due()
+        if is_due:
+            with suppress(_Interrupted):  # made up for when the run goes on
+                self._evaluate(entry)
+        self._unlogged.append(entry)
+        self._attempt(self._write_log)
+        if is_due or self.step % self.options.save_every == 0:
+            self._try_save()
+        self.callbacks.on_step(entry)
+        if "validation_loss" in entry:
+            self.callbacks.on_evaluate(entry)
+
+    def _take_step(self, sequences: list[TokenSequence]) -> Entry:
+        options, start = self.options, time.monotonic()
+        rate = options.plan.rate(self.step + 1)
+        self._is_whole = False
+        try:
+            result = self.session.step(sequences, rate, options.decay, options.largest_norm)
+        except GsqcError:
+            self._is_whole = True  # a batch is refused before it changes the state
+            raise
+        self._is_whole = True
+        seconds = time.monotonic() - start
+        return {
+            "step": result.step,
+            "loss": result.loss,
+            "tokens": result.tokens,
+            "learning_rate": float(rate),
+            "tokens_per_second": result.tokens / seconds,
+            "peak_rss_bytes": peak_rss_bytes(),
+            "digest": result.digest,
+        } | ({} if result.gradient_norm is None else {"gradient_norm": result.gradient_norm})
+
+    # -------------------------------------------------------------------------------------------------------
+    # evaluation
+
+    def _is_evaluation_missing(self) -> bool:
+        """Whether that of the step that the run goes on from was cut short; before training, the
+        first one.
+        """
+        if self.step == 0:
+            return bool(self.validation) and not self.entries
+        last = self.entries[-1] if self.entries else {}
+        return (
+            self._is_evaluation_due()
+            and last.get("step") == self.step
+            and "validation_loss" not in last
+        )
+
+    def _catch_up(self) -> None:
+        if not self._is_evaluation_missing():
+            return
+        entry = self.entries[-1] if self.entries else {"step": 0}
+        self._evaluate(entry)
+        self.entries[len(self.entries) - bool(self.entries) :] = [entry]
+        self._is_log_stale = True
+        self._attempt(self._write_log)
+        self.callbacks.on_evaluate(entry)
+
+    def _evaluate(self, entry: Entry) -> None:
+        """Adds the held-out loss to a line; keeps the state if it is the best. The best is written
+        before the log.
+        """
+
+        def watch(done: int) -> None:
+            if self.interruption.number is not None:
+                raise _Interrupted
+            self.callbacks.on_evaluating(done, len(self.validation))
+
+        result = self.session.evaluate(self.validation, watch)
+        known = self.best
+        entry["validation_loss"], entry["validation_tokens"] = result.loss, result.tokens
+        entry["best"] = known is None or result.loss < known.loss
+        if entry["best"]:
+            self._best = (self.session.state(), self.step)
+            if not self._attempt(self._save_best):  # the state moves on
+                self._best = (
+                    {name: tensor.copy() for name, tensor in self.session.state().items()},
+                    self.step,
+                )
+
+    # -----------------------------------------------------------------------------------------------------------
+    # saving
+
+    def _attempt(self, write: Callable[[], None]) -> bool:
+        """Write in the middle of a run: a full disk is told, and the run goes on; its end insists."""
+        try:
+            write()
+        except RunError as error:
+            self.callbacks.on_warning(f"{error}; the run goes on and tries again")
+            return False
+        return True
+
+    def _write_log(self) -> None:
+        """What the log lacks; all of it if a line that it has was changed."""
+        if self._is_log_stale:
+            self.store.write_log(self.entries)
+        elif self._unlogged:
+            self.store.append_log(self._unlogged)
+        self._is_log_stale = False
+        self._unlogged.clear()
+
+    def _try_save(self) -> None:
+        self._attempt(self._save)
+
+    def _save_best(self) -> None:
+        if self._best is not None:
+            self.store.save_state(*self._best, BEST)
+            self._best = None
+
+    def _save(self) -> None:
+        self._save_best()
+        self._write_log()
+        if self.step > self._saved:
+            self.session.save()
+            self._saved = self.step
+            self.callbacks.on_save(self.step)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RunView: what a run looks like at a moment, as texts; the terminal, a notebook and plain lines
+show the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from gsqc.training.callbacks import Callbacks
+from gsqc.training.progress import best_of, trend
+
+RECENT = 20
+"""Steps that trend, speed and time left are taken from."""
+BARS = "▁▂▃▄▅▆▇█"
+CURVE_WIDTH = 40
+
+
+def curve(losses: Sequence[float], width: int = CURVE_WIDTH) -> str:
+    """Losses as a line of bars, highest loss highest; means of equal stretches if there are more
+    than `width`.
+    """
+    if not losses:
+        return ""
+    count = min(len(losses), width)
+    edges = [k * len(losses) // count for k in range(count + 1)]
+    means = [sum(losses[a:b]) / (b - a) for a, b in pairwise(edges)]
+    low, high = min(means), max(means)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((m - low) * scale)] for m in means)
+
+
+def duration(seconds: float) -> str:
+    """4:07, or 1:04:07."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+@dataclass
+class RunView:
+    """Takes a run's log lines as they come. `steps` is the run's total; `entries` are those before
+    this start.
+    """
+
+    steps: int
+    entries: list[dict[str, Any]]
+    activity: str = ""
+    warning: str = ""
+    _times: list[float] = field(default_factory=lambda: [time.monotonic()])
+
+    @property
+    def callbacks(self) -> Callbacks:
+        """What keeps the view up to date; `entries` is the trainer's list, which is so already."""
+        return Callbacks(
+            self._on_step, self._on_evaluate, self._on_evaluating, self._on_save, self._on_warning
+        )
+
+    def _on_step(self, entry: dict[str, Any]) -> None:
+        self._times = [*self._times[-RECENT:], time.monotonic()]
+        self.activity = ""
+
+    def _on_evaluating(self, done: int, count: int) -> None:
+        self.activity = f"evaluating {done} of {count}"
+
+    def _on_evaluate(self, entry: dict[str, Any]) -> None:
+        self.activity = ""
+
+    def _on_save(self, step: int) -> None:
+        self.warning = ""
+
+    def _on_warning(self, text: str) -> None:
+        self.warning = text
+
+    @property
+    def step(self) -> int:
+        return int(self.entries[-1]["step"]) if self.entries else 0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """From the steps of this start, evaluations included; None before the second one."""
+        if len(self._times) < 3:
+            return None
+        each = (self._times[-1] - self._times[0]) / (len(self._times) - 1)
+        return each * (self.steps - self.step)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Name and text of each line of the display."""
+        stepped = [e for e in self.entries if "loss" in e]
+        rows = []
+        if stepped:
+            last, losses = stepped[-1], [e["loss"] for e in stepped]
+            slope = trend(losses[-RECENT:]) * RECENT
+            rows += [
+                ("loss", f"{last['loss']:.4f}   {curve(losses)}   {slope:+.3f} in {RECENT} steps")
+            ]
+        evaluated = [e for e in self.entries if "validation_loss" in e]
+        if (best := best_of(self.entries)) is not None:
+            text = f"{evaluated[-1]['validation_loss']:.4f} at step {evaluated[-1]['step']}"
+            rows.append(("held-out", f"{text}   lowest {best.loss:.4f} at step {best.step}"))
+        if stepped:
+            memory = f"{last['peak_rss_bytes'] / 2**20:.0f} MiB peak"
+            rate = (
+                f"   learning rate {last['learning_rate']:.3g}" if "learning_rate" in last else ""
+            )
+            rows.append(
+                ("speed", f"{last['tokens_per_second']:.0f} tokens/s   memory {memory}{rate}")
+            )
+            norm = (
+                f"   gradient norm {last['gradient_norm']:.3g}" if "gradient_norm" in last else ""
+            )
+            rows.append(("digest", f"{last['digest'][:16]}{norm}"))
+        if self.warning:
+            rows.append(("warning", self.warning))
+        return rows
+
+    def line(self, entry: dict[str, Any]) -> str:
+        """A step in one line, for where there is no terminal."""
+        held_out = (
+            f"  held-out {entry['validation_loss']:.4f}" if "validation_loss" in entry else ""
+        )
+        if "loss" not in entry:
+            return f"step {entry['step']:4d}{held_out}"
+        return f"step {entry['step']:4d}  loss {entry['loss']:.4f}{held_out}  {entry['tokens_per_second']:.0f} tokens/s"

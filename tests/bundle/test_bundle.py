@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bundles that are whole open; those that were changed, moved to another machine or made by an
+attacker do not.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.plan import ALIGNMENT
+from gsqc.bundle.writer import BundleWriter
+from gsqc.errors import BundleError
+from tests.runtime.small_bundle import STATE, manifest, write_bundle
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "small.gsqc")
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Files cannot grow beyond 4 KiB, the test runner's own output included: so for the one call
+    only.
+    """
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def change_manifest(path: Path, change: dict[str, Any]) -> None:
+    file = path / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+
+
+def test_open_gives_what_was_written(path: Path) -> None:
+    bundle = Bundle.open(path)
+    assert bundle.manifest["bits"] == "4-8-8"
+    assert bundle.file("code/kernels.so").read_bytes() == b"code"
+    tensors = bundle.map_tensors("state.safetensors")
+    assert set(tensors) == set(STATE)
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(tensor, STATE[name])
+        assert tensor.ctypes.data % ALIGNMENT == 0
+        assert tensor.flags.writeable
+    assert len(bundle.id) == 64
+    assert not [p for p in path.parent.iterdir() if p != path]
+
+
+def test_the_id_depends_on_the_content(tmp_path: Path, path: Path) -> None:
+    assert Bundle.open(write_bundle(tmp_path / "same.gsqc")).id == Bundle.open(path).id
+    assert Bundle.open(write_bundle(tmp_path / "other.gsqc", seed=1)).id != Bundle.open(path).id
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "code/kernels.so", "tokenizer.json"])
+@pytest.mark.parametrize("change", ["flip", "truncate", "remove"])
+def test_a_changed_file_is_refused(path: Path, name: str, change: str) -> None:
+    file = path / name
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    if change == "remove":
+        file.unlink()
+    else:
+        file.write_bytes(content if change == "flip" else content[:-1])
+    with pytest.raises(BundleError, match=name):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/hostname", "../outside", "code/../../outside", "..", "a\\b", ""]
+)
+def test_a_file_outside_is_refused(path: Path, name: str) -> None:
+    (path.parent / "outside").write_bytes(b"x")
+    change_manifest(path, {"files": {name: {"sha256": "0" * 64, "bytes": 1}}})
+    with pytest.raises(BundleError, match="outside the bundle"):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "code"])
+def test_links_are_refused(path: Path, name: str) -> None:
+    (path / name).rename(path.parent / "moved")
+    (path / name).symlink_to(path.parent / "moved")
+    with pytest.raises(BundleError, match="link"):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": None},
+        {"files": {"code/kernels.so": None}},
+        {"files": {"code/kernels.so": {"bytes": 4}}},
+        {"sequence_length": 0},
+        {"sequence_length": True},
+        {"batch": "2"},
+        {"optimizer": "lion"},
+        {"plan": []},
+        {"model": {}},
+        {"target": {}},
+        {"target": {"triple": None, "cpu_features": 3}},
+    ],
+)
+def test_a_malformed_manifest_is_refused(path: Path, change: dict[str, Any]) -> None:
+    change_manifest(path, change)
+    with pytest.raises(BundleError):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"format_version": 2}', "\udcff"])
+def test_a_manifest_that_is_none_is_refused(path: Path, text: str) -> None:
+    (path / "manifest.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(BundleError):
+        Bundle.open(path)
+
+
+def test_paths_that_are_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no such bundle"):
+        Bundle.open(tmp_path / "absent.gsqc")
+    with pytest.raises(BundleError, match="not a bundle"):
+        Bundle.open(tmp_path)
+
+
+def test_another_machine_is_refused_except_for_numpy(tmp_path: Path) -> None:
+    target = manifest()["target"]
+    other = write_bundle(tmp_path / "a.gsqc", target={**target, "triple": "riscv64-linux-gnu"})
+    lacking = write_bundle(tmp_path / "b.gsqc", target={**target, "cpu_features": ["warp-drive"]})
+    with pytest.raises(BundleError, match="riscv64"):
+        Bundle.open(other)
+    with pytest.raises(BundleError, match="warp-drive"):
+        Bundle.open(lacking)
+    for path in (other, lacking):
+        Bundle.open(path, check_machine=False)
+
+
+def test_tensors_that_are_none_are_refused(tmp_path: Path) -> None:
+    with BundleWriter(tmp_path / "a.gsqc") as writer:
+        writer.add_bytes("base.safetensors", b"\xff" * 64)
+        writer.finish(manifest())
+    bundle = Bundle.open(tmp_path / "a.gsqc")
+    for name in ("base.safetensors", "absent.safetensors"):
+        with pytest.raises(BundleError, match=name):
+            bundle.map_tensors(name)
+
+
+def test_writing_over_something_needs_force(path: Path) -> None:
+    with pytest.raises(BundleError, match="exists"):
+        BundleWriter(path)
+    with BundleWriter(path, force=True) as writer:
+        writer.add_bytes("new", b"1")
+        writer.finish(manifest())
+    assert set(Bundle.open(path).files) == {"new"}
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_force_does_not_delete_what_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(BundleError, match="not a bundle"):
+        BundleWriter(tmp_path, force=True)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_failed_compilation_leaves_the_old_bundle_and_nothing_else(path: Path) -> None:
+    before = Bundle.open(path).id
+
+    def fail() -> None:
+        with BundleWriter(path, force=True) as writer:
+            writer.add_bytes("new", b"1")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert Bundle.open(path).id == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("kind", ["bytes", "tensors"])
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, kind: str) -> None:
+    with BundleWriter(tmp_path / "a.gsqc") as writer:
+        add = {
+            "bytes": lambda: writer.add_bytes("big", bytes(10_000)),
+            "tensors": lambda: writer.add_tensors("big", {"x": np.zeros(10_000, np.int8)}),
+        }[kind]
+        with pytest.raises(BundleError, match="cannot write") as error, full_disk():
+            add()
+    assert "disk space" in error.value.hint
+    assert not list(tmp_path.iterdir())

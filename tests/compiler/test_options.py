@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options are read exactly, and all problems are told at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gsqc.compiler.options import (
+    LINEARS,
+    AdapterOptions,
+    Bits,
+    CompileOptions,
+    parse_compile_options,
+)
+from gsqc.errors import OptionError
+
+
+def parse(model: str = "dir", **changes: Any) -> CompileOptions:
+    values = {
+        "bits": "4-8-8",
+        "base": None,
+        "adapter": "lora:rank=16,alpha=32",
+        "known_models": {"known": 1},
+    }
+    return parse_compile_options(model, **{**values, "output": Path("a.gsqc"), **changes})
+
+
+def test_texts_and_values_are_the_same() -> None:
+    assert Bits.parse("4-7-6") == Bits(4, 7, 6)
+    assert str(Bits(8, 5, 6)) == "8-5-6"
+    adapter = AdapterOptions.parse("lora:rank=8,alpha=16,linears=v+q")
+    assert adapter == AdapterOptions(8, 16, ("q", "v"))
+    assert AdapterOptions.parse(str(adapter)) == adapter
+    assert AdapterOptions.parse("lora:alpha=32,rank=16").linears == LINEARS
+    assert adapter.to_json() == {"kind": "lora", "rank": 8, "alpha": 16, "linears": ["q", "v"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "4-8", "4-8-8-8", "3-8-8", "4-4-8", "4-8-9", "4-08-8", " 4-8-8", "4-8-8\n", "４-8-8"],
+)
+def test_other_bits_are_refused(text: str) -> None:
+    with pytest.raises(OptionError, match="--bits"):
+        Bits.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("lora", ["rank is missing", "alpha is missing"]),
+        ("lora:rank=0,alpha=-1", ["rank 0", "alpha -1"]),
+        ("lora:rank=257,alpha=1.5", ["rank 257", "alpha 1.5"]),
+        ("lora:rank=" + "9" * 5000 + ",alpha=1", ["rank 9"]),
+        ("dora:rank=1,alpha=1", ["unknown kind 'dora'"]),
+        ("lora:rank=1,alpha=1,dropout=0", ["unknown setting 'dropout'"]),
+        ("lora:rank=1,alpha=1,linears=q+x", ["unknown linear 'x'"]),
+        ("lora:rank=1,alpha=1,linears=", ["unknown linear ''"]),
+    ],
+)
+def test_other_adapters_are_refused(text: str, problems: list[str]) -> None:
+    with pytest.raises(OptionError) as error:
+        AdapterOptions.parse(text)
+    for problem in problems:
+        assert problem in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "bits", "base"),
+    [
+        ("dir", "4-8-8", "nf4"),
+        ("model.GGUF", "4-8-8", "gguf"),
+        ("known", "4-8-8", "gguf"),
+        ("known", "8-8-8", "gse8"),
+    ],
+)
+def test_the_base_that_is_chosen(model: str, bits: str, base: str) -> None:
+    assert parse(model, bits=bits).base == base
+
+
+@pytest.mark.parametrize(
+    ("bits", "base"), [("8-8-8", "nf4"), ("8-8-8", "gguf"), ("4-8-8", "gse8"), ("4-8-8", "int4")]
+)
+def test_bits_and_base_must_agree(bits: str, base: str) -> None:
+    with pytest.raises(OptionError, match=base):
+        parse(bits=bits, base=base)
+
+
+@pytest.mark.parametrize(
+    "change", [{"sequence_length": 0}, {"sequence_length": 8193}, {"batch": 65}, {"seed": -1}]
+)
+def test_numbers_out_of_range_are_refused(change: dict[str, int]) -> None:
+    with pytest.raises(OptionError, match="outside"):
+        parse(**change)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(OptionError) as error:
+        parse(bits="1-1-1", adapter="lora:rank=0,alpha=1", base="gse8", optimizer="lion", batch=0)
+    for problem in ("--bits 1-1-1", "rank 0", "lion", "--batch 0"):
+        assert problem in str(error.value)
+    assert "gse8" not in str(
+        error.value
+    )  # right for the bits that were meant, as far as one can know

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which files a data set has, and what is too large, too long, or of no use."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+import gsqc.data.files
+from gsqc.data.files import data_digest, find_files, read_lines, read_text
+from gsqc.errors import DataError
+
+
+def put(folder: Path, **files: bytes) -> Path:
+    for name, content in files.items():
+        path = folder / name.replace("__", "/").replace("_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def test_a_directory_of_notes_is_walked_in_the_order_of_paths(tmp_path: Path) -> None:
+    put(tmp_path, b_md=b"b", a__z_txt=b"z", a__B_md=b"B", c_png=b"", d_json=b"")
+    put(tmp_path / ".obsidian", x_md=b"hidden")
+    (tmp_path / ".hidden.md").write_bytes(b"hidden")
+    (tmp_path / "link.md").symlink_to(tmp_path / "b.md")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    names = [file.relative_to(tmp_path).as_posix() for file in find_files([tmp_path])]
+    assert names == ["a/B.md", "a/z.txt", "b.md"]
+
+
+def test_files_keep_the_order_they_are_given_in(tmp_path: Path) -> None:
+    put(tmp_path, b_jsonl=b"", a_txt=b"")
+    assert find_files([tmp_path / "b.jsonl", tmp_path / "a.txt"]) == [
+        tmp_path / "b.jsonl",
+        tmp_path / "a.txt",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "given", "reason"),
+    [
+        ({}, ".", "has no .txt"),
+        ({"a_png": b""}, ".", "has no .txt"),
+        ({"a_md": b"", "b_jsonl": b""}, ".", "text files and JSONL files"),
+        ({"a_csv": b""}, "a.csv", "a.csv is neither .jsonl, .json nor .txt"),
+        ({}, "absent", "no such data file"),
+    ],
+)
+def test_what_is_no_data(tmp_path: Path, files: dict[str, bytes], given: str, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        find_files([put(tmp_path, **files) / given])
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jsonl")
+    with pytest.raises(DataError, match="is no file"):
+        find_files([tmp_path / "a.jsonl"])
+
+
+def test_too_much_data_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.jsonl").open("wb") as file:
+        file.truncate(600 << 20)
+    with pytest.raises(DataError, match="has 600 MiB, gsqc reads at most 512"):
+        find_files([tmp_path / "a.jsonl"])
+
+
+def test_a_line_without_an_end_is_refused_after_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gsqc.data.files, "MAXIMUM_LINE_BYTES", 1 << 20)
+    put(tmp_path, a_jsonl=b"{}\n" + b" " * (1 << 20) + b"{}")
+    with pytest.raises(DataError, match=r"a.jsonl:2: a line longer than 1 MiB"):
+        list(read_lines(tmp_path / "a.jsonl"))
+
+
+def test_text_that_is_not_utf8_is_named_by_line(tmp_path: Path) -> None:
+    put(tmp_path, a_jsonl=b"{}\n\n{\xff}", a_md=b"a\nb\xff", utf16_md="a".encode("utf-16"))
+    for name, reason in (
+        ("a.jsonl", r"a.jsonl:3 is not UTF-8 \(byte 1\)"),
+        ("a.md", "byte 3 in line 2"),
+    ):
+        with pytest.raises(DataError, match=reason):
+            list(
+                read_lines(tmp_path / name) if name.endswith("l") else [read_text(tmp_path / name)]
+            )
+    with pytest.raises(DataError, match="not UTF-8"):
+        read_text(tmp_path / "utf16.md")
+
+
+def test_lines_end_alike_everywhere(tmp_path: Path) -> None:
+    put(tmp_path, a_md=b"\xef\xbb\xbfa\r\nb\rc\n")
+    assert read_text(tmp_path / "a.md") == "a\nb\nc\n"
+
+
+def test_the_digest_of_one_file_is_its_sha256_and_of_several_has_their_names(
+    tmp_path: Path,
+) -> None:
+    put(tmp_path, a_md=b"a", b_md=b"b", deep__a_md=b"a")
+    assert data_digest([tmp_path / "a.md"]) == hashlib.sha256(b"a").hexdigest()
+    whole = data_digest([tmp_path])
+    assert whole != data_digest([tmp_path / "a.md", tmp_path / "b.md"])
+    (tmp_path / "b.md").write_bytes(b"c")
+    assert data_digest([tmp_path]) != whole

@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every form of data becomes tokens with the right ones counted; --validation, --packing and
+--mask-prompt.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import processors
+
+from gsqc.bundle.bundle import Bundle
+from gsqc.data import (
+    DataOptions,
+    TokenSequence,
+    chat_prompt,
+    load_data,
+    load_split,
+    validation_share,
+)
+from gsqc.data.tokenizer import Tokenizer
+from gsqc.errors import DataError, OptionError
+from tests.data.templates import ALTERNATING, CHATML, SWALLOWING
+from tests.runtime.small_bundle import END, byte_tokenizer, manifest, write_bundle
+
+LENGTH = 160
+BOS = 65  # "A" of the byte tokenizer stands for a BOS
+
+
+def make_tokenizer(*, bos: bool = False, **model: Any) -> Tokenizer:
+    tokenizer = byte_tokenizer()
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            "A $A", None, [("A", tokenizer.token_to_id("A"))]
+        )
+    return Tokenizer.of_model(tokenizer.to_str(), {**manifest()["model"], **model})
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return make_tokenizer(chat_template=CHATML.replace("<|im_end|>", "<end>"))
+
+
+def jsonl(path: Path, *records: object) -> Path:
+    path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+    return path
+
+
+def inputs(tokenizer: Tokenizer, sequence: TokenSequence) -> str:
+    """All tokens of a sequence, without its padding."""
+    used = int(sequence.weights.nonzero()[0][-1]) + 1
+    return tokenizer.decode(
+        [int(sequence.tokens[0]), *sequence.labels[:used].tolist()], special=True
+    )
+
+
+def counted(tokenizer: Tokenizer, sequence: TokenSequence) -> str:
+    return tokenizer.decode(sequence.labels[sequence.weights > 0].tolist(), special=True)
+
+
+CHAT = {
+    "messages": [
+        {"role": r, "content": c} for r, c in (("user", "Hü"), ("assistant", "Ja🙂"), ("user", "?"))
+    ]
+}
+
+
+def test_a_chat_counts_on_the_assistants_turns(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    CHAT["messages"][3:] = [{"role": "assistant", "content": "Nö"}]
+    data = load_data(jsonl(tmp_path / "a.jsonl", CHAT), tokenizer, LENGTH)
+    (sequence,) = data.sequences
+    assert counted(tokenizer, sequence) == "Ja🙂<end>Nö<end>"
+    assert inputs(tokenizer, sequence).startswith(
+        "<|im_start|>system\nYou help.<end>\n<|im_start|>user\nHü<end>\n"
+    )
+    assert (data.shapes, data.report()) == ({"chat": 1}, None)
+    all_of_it = load_data(tmp_path / "a.jsonl", tokenizer, LENGTH, mask_prompt=False).sequences[0]
+    np.testing.assert_array_equal(all_of_it.tokens[:100], sequence.tokens[:100])
+    assert counted(tokenizer, all_of_it) == inputs(tokenizer, sequence)[1:] + "\n"
+
+
+def test_a_chat_that_is_cut_keeps_its_beginning(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    path = jsonl(tmp_path / "a.jsonl", CHAT)
+    data = load_data(path, tokenizer, 80)
+    assert counted(tokenizer, data.sequences[0]) == "Ja🙂<end>"  # the second turn is lost
+    assert (data.truncated_records, data.skipped_records) == (1, 0)
+    with pytest.raises(DataError, match="nothing that counts fits into 40 tokens"):
+        load_data(path, tokenizer, 40)
+
+
+def test_generation_begins_as_training_does(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    sequence = load_data(jsonl(tmp_path / "a.jsonl", CHAT), tokenizer, LENGTH).sequences[0]
+    prompt = chat_prompt(tokenizer, "Hü")
+    assert sequence.tokens[: len(prompt)].tolist() == prompt
+    assert sequence.weights[len(prompt) - 1] > 0
+    assert sequence.weights[: len(prompt) - 1].sum() == 0
+    with pytest.raises(DataError, match="alternate"):
+        chat_prompt(make_tokenizer(chat_template=ALTERNATING), "a", "a system message")
+
+
+def test_a_chat_the_template_refuses_is_named_by_line(tmp_path: Path) -> None:
+    chat = {"messages": CHAT["messages"][:2]}
+    with pytest.raises(DataError, match=r"a.jsonl:1: .*does not show where message 2.*a.jsonl:2"):
+        load_data(
+            jsonl(tmp_path / "a.jsonl", chat, chat),
+            make_tokenizer(chat_template=SWALLOWING),
+            LENGTH,
+        )
+    with pytest.raises(DataError, match="no chat template"):
+        load_data(tmp_path / "a.jsonl", make_tokenizer(), LENGTH)
+
+
+def test_a_tokenizers_beginning_stands_before_prompts_and_documents(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(
+        bos=True, chat_template="{{ messages[0].content }}{{ messages[1].content }}"
+    )
+    records = {"prompt": "p", "completion": "c"}, {"prompt": "", "completion": "c"}
+    data = load_data(jsonl(tmp_path / "a.jsonl", *records), tokenizer, LENGTH)
+    assert [inputs(tokenizer, s) for s in data.sequences] == ["Ap\nc<end>", "Ac<end>"]
+    assert [counted(tokenizer, s) for s in data.sequences] == ["c<end>", "c<end>"]
+    (tmp_path / "a.md").write_text("text")
+    (sequence,) = load_data(tmp_path / "a.md", tokenizer, LENGTH).sequences
+    assert (inputs(tokenizer, sequence), counted(tokenizer, sequence)) == (
+        "Atext<end>",
+        "text<end>",
+    )
+    chat = load_data(
+        jsonl(tmp_path / "a.jsonl", {"messages": CHAT["messages"][:2]}), tokenizer, LENGTH
+    )
+    assert inputs(tokenizer, chat.sequences[0]) == "HüJa🙂"  # a template writes its own
+
+
+def test_documents_are_cut_without_a_gap_and_end(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    texts = ["x" * 400, "y"]
+    path = jsonl(tmp_path / "a.jsonl", *({"text": t} for t in texts))
+    data = load_data(path, tokenizer, LENGTH)
+    assert "".join(counted(tokenizer, s) for s in data.sequences) == "x" * 399 + "<end><end>"
+    assert (len(data.sequences), data.record_lengths, data.report()) == (4, [401, 2], None)
+
+
+def test_a_long_text_is_cut_at_line_ends_before_it_is_tokenised(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    text = "0123456789abcde\n" * 70_000 + "z" * (1 << 20) + "zz"
+    (tmp_path / "a.txt").write_text(text)
+    data = load_data(tmp_path / "a.txt", tokenizer, 4096)
+    assert "".join(counted(tokenizer, s) for s in data.sequences) == text[1:] + "<end>"
+
+
+def test_a_directory_and_several_files(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "b.md").write_text("bb")
+    (tmp_path / "notes" / "a.txt").write_text("aa")
+    (tmp_path / "x.json").write_text(json.dumps([{"prompt": "p", "completion": "c"}]))
+    data = load_data([tmp_path / "x.json", tmp_path / "notes"], tokenizer, LENGTH)
+    assert [inputs(tokenizer, s) for s in data.sequences] == ["p\nc<end>", "aa<end>", "bb<end>"]
+    assert data.shapes == {"prompt": 1, "document": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"prompt": "a", "completion": "b"}', "no array of records"),
+        ('[{"prompt": "a", "completion": "b"},\n{"prompt": ]', "a.json:2: not JSON"),
+        (
+            '[{"prompt": "a", "completion": "b"}, {"prompt": "a"}]',
+            "a.json record 2: the record has no completion",
+        ),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_json_file_that_is_no_array_of_records(
+    tmp_path: Path, tokenizer: Tokenizer, text: str, reason: str
+) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(DataError, match=reason):
+        load_data(tmp_path / "a.json", tokenizer, LENGTH)
+
+
+def test_a_dataset_on_disk(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = [{"prompt": f"p{k}", "completion": f"c{k}", "source": None} for k in range(3)]
+    datasets.Dataset.from_list(rows).save_to_disk(str(tmp_path / "a"))
+    data = load_data(tmp_path / "a", tokenizer, LENGTH)
+    assert [inputs(tokenizer, s) for s in data.sequences] == [
+        "p0\nc0<end>",
+        "p1\nc1<end>",
+        "p2\nc2<end>",
+    ]
+    chats = datasets.Dataset.from_list([{"messages": CHAT["messages"][:2]}])
+    datasets.DatasetDict(train=chats, test=chats).save_to_disk(str(tmp_path / "b"))
+    assert (
+        counted(tokenizer, load_data(tmp_path / "b", tokenizer, LENGTH).sequences[0]) == "Ja🙂<end>"
+    )
+    datasets.Dataset.from_list([{"question": "a"}]).save_to_disk(str(tmp_path / "c"))
+    with pytest.raises(DataError, match="columns question"):
+        load_data(tmp_path / "c", tokenizer, LENGTH)
+    next((tmp_path / "a").glob("*.arrow")).write_bytes(b"damaged")
+    with pytest.raises(DataError, match="datasets cannot read a"):
+        load_data(tmp_path / "a", tokenizer, LENGTH)
+
+
+def test_a_dataset_on_disk_without_the_package(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dataset_info.json").write_text("{}")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataError, match="package datasets, which is not installed") as error:
+        load_data(tmp_path, tokenizer, LENGTH)
+    assert "pip install datasets" in error.value.hint
+
+
+# --------------------------------------------------------------------------------------------------
+# packing and split
+
+
+def numbered(path: Path, count: int) -> Path:
+    return jsonl(path, *({"prompt": f"p{k}", "completion": f"c{k}"} for k in range(count)))
+
+
+def test_packed_records_are_whole_and_their_prompts_have_no_loss(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    data = load_data(numbered(tmp_path / "a.jsonl", 7), tokenizer, 16, packing=True)
+    assert [inputs(tokenizer, s) for s in data.sequences] == [
+        "p0\nc0<end>p1\nc1<end>",
+        "p2\nc2<end>p3\nc3<end>",
+        "p4\nc4<end>p5\nc5<end>",
+        "p6\nc6<end>",
+    ]
+    assert counted(tokenizer, data.sequences[0]) == "c0<end>c1<end>"
+    with pytest.raises(DataError, match="stand between packed records"):
+        load_data(tmp_path / "a.jsonl", make_tokenizer(eos_token_id=None), 16, packing=True)
+
+
+def test_a_share_is_held_out_the_same_everywhere(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    path = numbered(tmp_path / "a.jsonl", 20)
+    train, held = load_split(DataOptions((path,), validation="0.2", packing=True), tokenizer, 16)
+    assert held is not None
+    names = [inputs(tokenizer, s).split("\n")[0] for s in held.sequences]
+    assert names == ["p1", "p2", "p11", "p17"]
+    kept = "".join(inputs(tokenizer, s) for s in train.sequences)
+    assert all((f"p{k}\n" in kept) == (f"p{k}" not in names) for k in range(20))
+    again = load_split(DataOptions((path,), validation="20%"), tokenizer, 16)[1]
+    assert again is not None
+    assert [inputs(tokenizer, s).split("\n")[0] for s in again.sequences] == names
+    assert train.record_lengths == [6] * 10 + [8] * 10
+
+
+def test_a_file_is_held_out(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    train, held = load_split(
+        DataOptions(
+            (numbered(tmp_path / "a.jsonl", 3),), validation=str(numbered(tmp_path / "b.jsonl", 2))
+        ),
+        tokenizer,
+        16,
+    )
+    assert held is not None
+    assert (len(train.sequences), len(held.sequences)) == (3, 2)
+    assert load_split(DataOptions((tmp_path / "a.jsonl",)), tokenizer, 16)[1] is None
+
+
+def test_a_share_of_one_record(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    with pytest.raises(DataError, match="one record"):
+        load_split(
+            DataOptions((numbered(tmp_path / "a.jsonl", 1),), validation="0.5"), tokenizer, 16
+        )
+    train, held = load_split(
+        DataOptions((numbered(tmp_path / "b.jsonl", 2),), validation="0.99"), tokenizer, 16
+    )
+    assert held is not None
+    assert (len(train.sequences), len(held.sequences)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "1", "1.5", "-0.1", "100%", "nan", "inf", "absent.jsonl", "", "1e-999999999"]
+)
+def test_what_is_neither_a_share_nor_a_file(text: str) -> None:
+    with pytest.raises(OptionError, match="neither a file nor a share"):
+        validation_share(text)
+
+
+def test_shares() -> None:
+    assert validation_share("0.05") == validation_share("5%") == Fraction(1, 20)
+    assert validation_share(None) is None
+
+
+# ------------------------------------------------------------------------------------------------------
+# the tokenizer
+
+
+@pytest.mark.parametrize(
+    ("model", "eos", "template"),
+    [
+        ({"eos_token_id": [END, 3]}, END, None),
+        ({"eos_token_id": None}, None, None),
+        ({"eos_token_id": "x", "chat_template": 3}, None, None),
+        (
+            {
+                "chat_template": [
+                    {"name": "tool_use", "template": "t"},
+                    {"name": "default", "template": "d"},
+                ]
+            },
+            END,
+            "d",
+        ),
+        ({"chat_template": [{"name": "tool_use", "template": "t"}]}, END, None),
+    ],
+)
+def test_what_a_model_says_of_its_tokens(
+    model: dict[str, Any], eos: int | None, template: str | None
+) -> None:
+    made = make_tokenizer(**model)
+    assert (made.eos, made.chat_template, made.beginning) == (eos, template, ())
+
+
+def test_the_variables_of_a_template() -> None:
+    assert make_tokenizer(bos_token_id=BOS, eos_token_id=END).template_variables == {
+        "bos_token": byte_tokenizer().id_to_token(BOS),
+        "eos_token": "<end>",
+    }
+
+
+def test_a_bundle_carries_its_template(tmp_path: Path) -> None:
+    model = {**manifest()["model"], "chat_template": CHATML}
+    assert (
+        Tokenizer(Bundle.open(write_bundle(tmp_path / "a.gsqc", model=model))).chat_template
+        == CHATML
+    )

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each shape of record is read as what it is, and everything else has a reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gsqc.data.records import Chat, Document, Example, Prompted, RecordReader
+
+USER, ASSISTANT = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+
+
+@pytest.mark.parametrize(
+    ("record", "example"),
+    [
+        ({"prompt": "", "completion": "c", "id": 3}, Prompted("", "c")),
+        ({"text": "t"}, Document("t")),
+        (
+            {"messages": [USER, ASSISTANT], "prompt": "p", "completion": "c"},
+            Chat([USER, ASSISTANT]),
+        ),
+        (
+            {"messages": [USER, ASSISTANT], "tools": [{"name": "f"}]},
+            Chat([USER, ASSISTANT], [{"name": "f"}]),
+        ),
+        (
+            {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+            Chat([USER, ASSISTANT]),
+        ),
+        ({"conversations": [USER, ASSISTANT]}, Chat([USER, ASSISTANT])),
+        (
+            {"messages": [{**USER, "content": [{"type": "text", "text": "q"}]}, ASSISTANT]},
+            Chat([USER, ASSISTANT]),
+        ),
+    ],
+)
+def test_shapes(record: dict[str, Any], example: Example) -> None:
+    assert RecordReader().read(record) == example
+
+
+def test_alpaca_is_put_into_alpacas_prompt() -> None:
+    """The two texts of stanford_alpaca/train.py, which end before the newline that follows every
+    prompt.
+    """
+    without = RecordReader().read({"instruction": "Add", "input": "", "output": "3", "text": "x"})
+    assert without == Prompted(
+        "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+        "\n\n### Instruction:\nAdd\n\n### Response:",
+        "3",
+    )
+    given = RecordReader().read({"instruction": "Add {}", "input": "1 2", "output": "3"})
+    assert given == Prompted(
+        "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
+        "response that appropriately completes the request.\n\n### Instruction:\nAdd {}\n\n### Input:\n1 2\n\n"
+        "### Response:",
+        "3",
+    )
+    assert RecordReader().read({"instruction": "Add", "output": "3"}) == without
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ([], "not a JSON object"),
+        ({}, "none of messages"),
+        ({"question": "a"}, "none of messages"),
+        ({"messages": []}, "not a list of objects"),
+        ({"messages": "hi"}, "not a list of objects"),
+        ({"messages": ["hi"]}, "not a list of objects"),
+        ({"messages": [USER]}, "no turn of the assistant"),
+        (
+            {"messages": [USER, {"role": "bot", "content": "a"}]},
+            "message 2 has the role 'bot', not one of system",
+        ),
+        ({"messages": [USER, {"content": "a"}]}, "message 2 has the role 'None'"),
+        ({"messages": [USER, {"role": "assistant"}]}, "message 2 has no content"),
+        ({"messages": [{"role": "user", "content": 3}, ASSISTANT]}, "message 1 has no content"),
+        (
+            {"messages": [USER, {"role": "assistant", "content": " "}]},
+            "message 2, of the assistant, is empty",
+        ),
+        (
+            {"messages": [{**USER, "content": [{"type": "image_url"}]}, ASSISTANT]},
+            "part that is not text",
+        ),
+        ({"messages": [{**USER, "content": "\ud800"}, ASSISTANT]}, "surrogate"),
+        ({"messages": [USER, ASSISTANT], "tools": "f"}, "tools is not a list"),
+        ({"conversations": [{"from": "bot", "value": "a"}]}, "turn 1 is from 'bot'"),
+        ({"conversations": 3}, "not a list of objects"),
+        ({"instruction": "a"}, "no output"),
+        ({"output": "a"}, "no instruction"),
+        ({"instruction": "a", "input": 3, "output": "b"}, "input is not a text"),
+        ({"text": " "}, "the text is empty"),
+        ({"text": None}, "text is not a text"),
+    ],
+)
+def test_reasons(record: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        RecordReader().read(record)
+
+
+def test_a_file_has_one_shape_that_of_its_first_whole_record() -> None:
+    reader = RecordReader()
+    with pytest.raises(ValueError, match="no completion"):
+        reader.read({"prompt": "a"})
+    reader.read({"text": "a"})
+    with pytest.raises(ValueError, match="a record of messages in a file of text"):
+        reader.read({"messages": [USER, ASSISTANT]})

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has no integer form is named, with the user's source line, all of it at once."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import pytest
+import torch
+from transformers import GemmaConfig, GPT2Config, PreTrainedModel, Qwen2Config, Qwen3Config
+
+from gsqc.errors import ModelError, UnsupportedOperatorError
+from gsqc.models.capture import capture_model
+from tests.models.capture.tiny import SIZES, TOKENS, build, tiny_llama
+
+
+def problem(model: PreTrainedModel) -> str:
+    with pytest.raises(UnsupportedOperatorError) as error:
+        capture_model(model, TOKENS)
+    assert "silu_gate" in error.value.hint
+    return str(error.value)
+
+
+class Wave(torch.nn.Module):
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x) + torch.sin(x)
+
+
+def test_a_module_of_the_users_is_named_by_file_and_line() -> None:
+    model = tiny_llama()
+    for layer in model.model.layers:
+        layer.mlp = Wave(layer.mlp)
+    text, start = inspect.getsourcelines(Wave.forward)
+    line = start + next(k for k, code in enumerate(text) if "sin" in code)
+    message = problem(model)
+    assert f"aten.sin at test_unsupported.py:{line}: return self.inner(x) + torch.sin(x)" in message
+    assert (
+        message.count("aten.") == 1
+    )  # once, though two layers have it, and nothing that only follows from it
+
+
+def test_gelu_is_named_with_the_models_line() -> None:
+    assert re.search(
+        r"aten\.gelu at modeling_llama\.py:\d+: down_proj = ",
+        problem(tiny_llama(hidden_act="gelu")),
+    )
+
+
+def test_biases_of_qwen2_are_named() -> None:
+    message = problem(build(Qwen2Config(**SIZES)))
+    assert message.count("aten.linear with a bias at modeling_qwen2.py") == 3
+
+
+def test_norms_of_heads_in_qwen3_are_named() -> None:
+    message = problem(build(Qwen3Config(**SIZES, head_dim=16)))
+    assert "gsqc.rms_norm of activations split into heads at modeling_qwen3.py" in message
+
+
+def test_a_norm_that_adds_one_is_not_taken_for_an_rms_norm() -> None:
+    message = problem(build(GemmaConfig(**SIZES, head_dim=16)))
+    assert "modeling_gemma.py" in message
+    assert "aten.rsqrt" in message
+
+
+def test_many_operators_are_counted() -> None:
+    message = problem(build(GPT2Config(n_embd=64, n_layer=1, n_head=4, vocab_size=128)))
+    assert message.count("\n") == 6
+    assert re.search(r"and \d+ more$", message)
+
+
+class Doubled(torch.nn.Module):
+    """Half of a gated layer: SiLU without a gate."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.inner.down_proj(torch.nn.functional.silu(self.inner.up_proj(x)))
+        return y
+
+
+def test_silu_without_a_gate() -> None:
+    model = tiny_llama()
+    model.model.layers[1].mlp = Doubled(model.model.layers[1].mlp)
+    assert "aten.linear of silu of activations at test_unsupported.py" in problem(model)
+
+
+class Branch(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_control_flow_on_values() -> None:
+    model = tiny_llama()
+    model.model.layers[0].mlp = Branch()
+    with pytest.raises(
+        ModelError, match=r"LlamaForCausalLM failed at test_unsupported.py:\d+: return x if x.sum"
+    ):
+        capture_model(model, TOKENS)
+
+
+def test_a_model_without_a_head() -> None:
+    with pytest.raises(ModelError, match="LlamaModel gives no logits"):
+        capture_model(tiny_llama().model, TOKENS)
+
+
+class Interleaved(torch.nn.Module):
+    """A rotary embedding whose tables are not two equal halves."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner, self.inv_freq = inner, inner.inv_freq
+
+    def forward(
+        self, x: torch.Tensor, position_ids: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        cos, sin = self.inner(x, position_ids)
+        return cos.flip(-1) * 2, torch.cat([sin[..., :8], -sin[..., 8:]], -1)
+
+
+def test_an_unknown_rotary_embedding() -> None:
+    model = tiny_llama()
+    model.model.rotary_emb = Interleaved(model.model.rotary_emb)
+    assert "test_unsupported.py" in problem(model)

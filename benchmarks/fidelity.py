@@ -23,14 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gsqc.passes.add_lora import LINEARS
 
+from gsqc.adapters.lora import Lora
 from gsqc.compiler.compile import compile_model
-from gsqc.compiler.options import AdapterOptions, Bits, CompileOptions
+from gsqc.compiler.options import Bits, CompileOptions
 from gsqc.data import WEIGHT_ONE, Dataset, TokenSequence, load_data
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.models import model_ops
 from gsqc.models.capture import FloatRun, capture_model, float_parameters
-from gsqc.passes.add_lora import LINEARS
 from gsqc.runtime.session import Session
 from gsqc.targets import NATIVE, resolve_target
 from gsqc.training.learning_rate import Schedule, parse_fraction
@@ -44,9 +45,7 @@ SHORT = {module: short for short, module in LINEARS.items()}
 class FloatSide:
     """The captured model in float32 with a LoRA on each linear of its blocks."""
 
-    def __init__(
-        self, captured: Any, initial: dict[str, torch.Tensor], options: AdapterOptions
-    ) -> None:
+    def __init__(self, captured: Any, initial: dict[str, torch.Tensor], options: Lora) -> None:
         self.adapters = {name: torch.nn.Parameter(value.clone()) for name, value in initial.items()}
         self.factor = options.alpha / options.rank
         self.runner = FloatRun(
@@ -136,9 +135,9 @@ def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     before = {
         bits: Session(bundle).evaluate(heldout.sequences).loss for bits, bundle in bundles.items()
     }
-    before[FLOAT] = FloatSide(captured, initial, AdapterOptions(16, 32)).evaluate(heldout.sequences)
+    before[FLOAT] = FloatSide(captured, initial, Lora(16, 32)).evaluate(heldout.sequences)
     for seed in map(int, args.seeds.split(",")):
-        side = FloatSide(captured, initial, AdapterOptions(16, 32))
+        side = FloatSide(captured, initial, Lora(16, 32))
         side.train(data, schedule, seed)
         reference = side.evaluate(heldout.sequences)
         yield {

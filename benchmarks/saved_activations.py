@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 from fidelity import EXAMPLES, MODEL, FloatSide, float_adapters
 
+from gsqc.adapters.lora import Lora
 from gsqc.compiler.compile import compile_model
-from gsqc.compiler.options import AdapterOptions, Bits, CompileOptions
+from gsqc.compiler.options import Bits, CompileOptions
 from gsqc.data import TokenSequence, load_data
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.models.capture import capture_model
@@ -129,7 +130,7 @@ class Gradients:
 
 def float_gradient(session: Session, captured: Any, sequence: TokenSequence) -> np.ndarray:
     """The gradient of the float32 model with the session's adapters."""
-    side = FloatSide(captured, float_adapters(session), AdapterOptions(16, 32))
+    side = FloatSide(captured, float_adapters(session), Lora(16, 32))
     side.loss(sequence)[0].backward()
     names = [n for n in session.state() if n.endswith(("_a", "_b"))]
     return np.concatenate([side.adapters[n].grad.numpy().reshape(-1) for n in names]).astype(

@@ -73,12 +73,13 @@ def random_model(point: Point) -> Any:
 
 def compile_point(point: Point, folder: Path) -> None:
     """The point's bundle, folder/point.gsqc."""
+    from gsqc.adapters.lora import Lora
     from gsqc.compiler.compile import compile_model
-    from gsqc.compiler.options import AdapterOptions, CompileOptions
+    from gsqc.compiler.options import CompileOptions
     from gsqc.targets import resolve_target
 
     real = (point.layers, point.hidden) == (REFERENCE_LAYERS, REFERENCE_HIDDEN)
-    adapter = AdapterOptions(rank=point.rank, alpha=2 * point.rank)
+    adapter = Lora(rank=point.rank, alpha=2 * point.rank)
     model, base = (MODEL, "gguf") if real else (random_model(point), "nf4")
     target, place = resolve_target("native"), folder / "point.gsqc"
     compile_model(

@@ -5,7 +5,7 @@ torch.export.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,15 +13,17 @@ import numpy as np
 import torch
 import torch.fx
 
-from gsqc.compiler.options import AdapterOptions, Bits
-from gsqc.compiler.pipeline import Dump, Step, build_functions, lower_step
+from gsqc.adapters.lora import Lora
+from gsqc.compiler.options import Bits
+from gsqc.compiler.pipeline import run_pipeline, write_dumps
+from gsqc.graph.function import Function
 from gsqc.models import model_ops as mo
 from gsqc.models.codes import Codes, encode_nf4, encode_row16
 from gsqc.numerics.formats import Row
 from gsqc.numerics.ops.quantise import quantise
 from gsqc.numerics.ops.registry import OPS, evaluate
 from gsqc.numerics.ops.rope import TABLE_FRACTION_BITS
-from gsqc.passes.outline_blocks import Outline, outline_blocks
+from gsqc.passes.step import Step, StepOptions
 from tests.numerics.ops.float_reference import to_float, to_row
 
 TABLE, NORM = "model.embed_tokens.weight", "model.norm.weight"
@@ -144,11 +146,14 @@ class Toy:
 
     sizes: Sizes
     captured: Any
-    outline: Outline
     codes: dict[str, Codes]
     step: Step
-    functions: dict[str, Any]
+    table: Any = None
     base: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def functions(self) -> dict[str, Function]:
+        return self.step.functions
 
     def frozen(self, name: str) -> torch.Tensor:
         """A frozen weight's de-quantised value, for the float reference."""
@@ -156,11 +161,44 @@ class Toy:
             row = evaluate(OPS["gse_row"], [self.table], {"columns": self.sizes.hidden})
             return torch.tensor(to_float(row))[:, : self.sizes.hidden]
         if name == NORM:
-            return torch.tensor(to_float(Row(self.base[f"{NORM}.m"], self.base[f"{NORM}.e"], 16)))[
-                0
-            ]
+            norm = Row(self.base[f"{NORM}.m"], self.base[f"{NORM}.e"], 16)
+            return torch.tensor(to_float(norm))[0]
         value = torch.tensor(self.codes[name].float32().astype(np.float64))
         return value[0] if name.endswith("layernorm.weight") else value
+
+
+def toy_options(sizes: Sizes, **changes: Any) -> StepOptions:
+    """Adapters of rank 8 on all linears, everything kept, prompts by 24 tokens."""
+    options = StepOptions(
+        tokens=sizes.tokens,
+        activation_bits=8,
+        gradient_bits=8,
+        adapter=Lora(rank=8, alpha=16),
+        optimizer="adamw",
+        recompute="none",
+        prompt_chunk=min(32, sizes.tokens),
+    )
+    return replace(options, **changes)
+
+
+def toy_codes(sizes: Sizes, rng: np.random.Generator) -> dict[str, Codes]:
+    """NF4 codes of random weights, by parameter name."""
+    codes = {}
+    for layer in range(sizes.layers):
+        for name, shape in sizes.weights().items():
+            weight = rng.standard_normal(shape).astype(np.float32)
+            weight = 1 + 0.2 * weight if len(shape) == 1 else weight * shape[1] ** -0.5
+            encode = encode_row16 if len(shape) == 1 else encode_nf4
+            codes[f"model.layers.{layer}.{name}"] = encode(weight)
+    return codes
+
+
+def toy_step(sizes: Sizes | None = None, **changes: Any) -> Step:
+    """The toy's step before the first pass."""
+    sizes = sizes or Sizes()
+    codes = toy_codes(sizes, np.random.default_rng(0))
+    graph = capture_toy(sizes).graph
+    return Step(graph, lambda parameter, names: codes[names[0]], toy_options(sizes, **changes))
 
 
 def build_toy(
@@ -170,35 +208,24 @@ def build_toy(
     optimizer: str = "adamw",
     dump: Any = None,
     sizes: Sizes | None = None,
+    prompt_chunk: int | None = None,
 ) -> Toy:
     """The toy through every pass, with NF4 weights and adapters of rank 8."""
-    sizes = sizes or Sizes()
+    sizes, bits = sizes or Sizes(), bits or Bits(4, 8, 8)
     captured = capture_toy(sizes)
-    outline = outline_blocks(captured.graph)
     rng = np.random.default_rng(0)
-    codes = {}
-    for layer in range(sizes.layers):
-        for name, shape in sizes.weights().items():
-            weight = rng.standard_normal(shape).astype(np.float32)
-            weight = 1 + 0.2 * weight if len(shape) == 1 else weight * shape[1] ** -0.5
-            codes[f"model.layers.{layer}.{name}"] = (
-                encode_row16 if len(shape) == 1 else encode_nf4
-            )(weight)
-    options = SimpleNamespace(
-        sequence_length=sizes.tokens,
-        bits=bits or Bits(4, 8, 8),
-        adapter=AdapterOptions(rank=8, alpha=16, linears=linears),
+    codes = toy_codes(sizes, rng)
+    options = toy_options(
+        sizes,
+        activation_bits=bits.a,
+        gradient_bits=bits.g,
+        adapter=Lora(rank=8, alpha=16, linears=linears),
         optimizer=optimizer,
-        recompute="none",
-        target="x86-64",
-        weights="fast",
-        prepares_head=False,
+        prompt_chunk=prompt_chunk or min(32, sizes.tokens),
     )
-    functions, adapters = build_functions(captured, outline, codes, options, Dump(dump))
-    step = lower_step(
-        functions, adapters, captured, outline, options, {"embed": TABLE, "head": TABLE}, NORM
-    )
-    toy = Toy(sizes, captured, outline, codes, step, functions)
+    step = Step(captured.graph, lambda parameter, names: codes[names[0]], options)
+    run_pipeline(step, after=write_dumps(dump) if dump else None)
+    toy = Toy(sizes, captured, codes, step)
     toy.table = evaluate(
         quantise,
         [to_row(rng.standard_normal((sizes.vocabulary, sizes.hidden)) * 0.3, 30)],
@@ -206,10 +233,8 @@ def build_toy(
     )
     norm = to_row(1 + 0.2 * rng.standard_normal((1, sizes.hidden)), 16)
     toy.base = {f"{name}.{key}": a for name, c in codes.items() for key, a in c.arrays.items()}
-    toy.base |= {f"{TABLE}.{key}": getattr(toy.table, key) for key in "mde"} | {
-        f"{NORM}.m": norm.m,
-        f"{NORM}.e": norm.e,
-    }
+    toy.base |= {f"{TABLE}.{key}": getattr(toy.table, key) for key in "mde"}
+    toy.base |= {f"{NORM}.m": norm.m, f"{NORM}.e": norm.e}
     for name, table in captured.constants.items():
         toy.base[name] = np.rint(table * 2.0**TABLE_FRACTION_BITS).astype(np.int32)[None]
     return toy

@@ -8,10 +8,8 @@ from typing import Any
 import numpy.typing as npt
 
 from gsqc.compiler.options import CompileOptions
-from gsqc.compiler.pipeline import Step
 from gsqc.models.capture import CapturedModel
-from gsqc.models.codes import Codes
-from gsqc.passes.outline_blocks import Outline
+from gsqc.passes.step import Step
 
 Array = npt.NDArray[Any]
 
@@ -26,13 +24,15 @@ def _operator_counts(step: Step) -> dict[str, int]:
 
 def build_manifest(
     captured: CapturedModel,
-    outline: Outline,
     step: Step,
     code: dict[str, Any],
     options: CompileOptions,
     base: dict[str, Array],
-    codes: dict[str, Codes],
+    kinds: dict[str, str],
 ) -> dict[str, Any]:
+    """All but the files. `code` is what the target says, `kinds` the codes of each weight by its
+    name.
+    """
     config = captured.config
     return {
         **code,
@@ -47,13 +47,13 @@ def build_manifest(
         },
         "bits": str(options.bits),
         "base": options.base,
-        "base_kinds": {name: c.kind for name, c in codes.items()},
+        "base_kinds": kinds,
         "adapter": options.adapter.to_json(),
         "optimizer": options.optimizer,
         "sequence_length": options.sequence_length,
         "batch": options.batch,
         "seed": options.seed,
-        "recompute": step.recompute,
+        "recompute": step.options.recompute,
         "weights": options.weights,
         "operators": _operator_counts(step),
         "float_operators": sum(t.dtype.startswith("float") for t in _all_operators(step)),

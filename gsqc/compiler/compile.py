@@ -11,13 +11,14 @@ from typing import Any
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.compiler.build_manifest import build_manifest
-from gsqc.compiler.frozen_weights import quantise_weights
+from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.initial_state import initial_state
 from gsqc.compiler.options import RECOMPUTE, CompileOptions
-from gsqc.compiler.pipeline import Dump, Step, build_functions, lower_step
+from gsqc.compiler.pipeline import run_pipeline, write_dumps
 from gsqc.models.capture import capture_model
 from gsqc.models.catalogue import KNOWN_MODELS
-from gsqc.passes.outline_blocks import outline_blocks
+from gsqc.passes.choose_recompute import replan
+from gsqc.passes.step import Step, StepOptions
 from gsqc.targets.arm_npu.accelerators import TARGET as NPU
 from gsqc.targets.arm_npu.accelerators import NpuOptions, parse_accelerator
 from gsqc.targets.arm_npu.npu_code import add_npu_code
@@ -32,6 +33,28 @@ Progress = Callable[[str], None]
 def _quiet(_: str) -> None: ...
 
 
+PROMPT_CHUNK = 32
+"""Tokens of a prompt that generation reads at once."""
+
+
+def step_options(options: CompileOptions) -> StepOptions:
+    """What the passes need to know of a compilation."""
+    is_npu = options.target.startswith(NPU)
+    # Vela would take too long for the functions of a prompt's chunk.
+    chunk = 1 if is_npu else min(PROMPT_CHUNK, options.sequence_length)
+    return StepOptions(
+        tokens=options.sequence_length,
+        activation_bits=options.bits.a,
+        gradient_bits=options.bits.g,
+        adapter=options.adapter,
+        optimizer=options.optimizer,
+        keep_operands=options.weights == "fast",
+        keep_head=options.weights == "fast" and is_npu,
+        recompute=options.recompute,
+        prompt_chunk=chunk,
+    )
+
+
 def compile_model(model: Any, options: CompileOptions, progress: Progress = _quiet) -> None:
     """Compile `model` (a name, a directory, a .gguf file, or a Hugging Face model object) into
     `options.output`.
@@ -42,27 +65,25 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
     with BundleWriter(Path(options.output), force=options.force) as bundle:
         progress("capturing the model")
         captured = capture_model(model, options.sequence_length)
-        outline = outline_blocks(captured.graph)
-        progress("quantising the base")
-        base, tables, norm, codes = quantise_weights(captured, outline, options)
+        weights = FrozenWeights(captured.weights, options.base)
         progress("generating the step")
-        functions, adapters = build_functions(captured, outline, codes, options, Dump(options.dump))
-        step = lower_step(functions, adapters, captured, outline, options, tables, norm)
+        dumps = write_dumps(options.dump) if options.dump is not None else None
+        step = Step(captured.graph, weights.codes_of, step_options(options))
+        step = run_pipeline(step, after=dumps)
+        progress("quantising the base")
+        base = weights.tensors(step.parts, captured.constants)
         code = _add_code(bundle, step, options, source_lines(captured.graph), progress)
         progress("writing the bundle")
         bundle.add_tensors("base.safetensors", base)
-        bundle.add_tensors("state.safetensors", initial_state(step, options))
+        bundle.add_tensors("state.safetensors", initial_state(step, options.seed))
         if captured.tokenizer_json is not None:
             bundle.add_bytes("tokenizer.json", captured.tokenizer_json.encode())
-        manifest = build_manifest(captured, outline, step, code, options, base, codes)
+        kinds = weights.code_kinds(step.parts)
+        manifest = build_manifest(captured, step, code, options, base, kinds)
         manifest["model"]["known_name"] = (
             model if isinstance(model, str) and model in KNOWN_MODELS else None
         )
         bundle.finish(manifest)
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# code
 
 
 def _npu_options(options: CompileOptions) -> NpuOptions | None:
@@ -87,8 +108,8 @@ def _require_target(options: CompileOptions) -> None:
 def _plans(step: Step) -> dict[str, Plan]:
     """The step's plan, and those that recompute more, by their values of --recompute."""
     return {
-        recompute: step.replan(recompute)
-        for recompute in RECOMPUTE[RECOMPUTE.index(step.recompute) :]
+        recompute: replan(step, recompute)
+        for recompute in RECOMPUTE[RECOMPUTE.index(step.options.recompute) :]
     }
 
 
@@ -108,7 +129,8 @@ def _add_code(
     npu = _npu_options(options)
     if npu is not None:
         fields = add_npu_code(bundle, _plans(step), programs, npu, sources, progress)
-        step.recompute, step.plan = fields["recompute"], step.replan(fields["recompute"])
+        step.options = replace(step.options, recompute=fields["recompute"])
+        step.plan = replan(step, fields["recompute"])
         return table | fields
     progress(f"compiling {len(step.kernels.plans)} kernels")
     return table | add_code(bundle, step.plan, options.target, runner=options.runner)

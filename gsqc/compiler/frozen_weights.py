@@ -1,23 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frozen weights of a bundle: codes of the blocks' weights, tables, the final norm, constants."""
+"""The frozen weights of a bundle: codes of the blocks' weights, tables, vectors outside of blocks,
+constants.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.compiler.options import CompileOptions
-from gsqc.models.capture import CapturedModel
+from gsqc.models import FLOAT_KIND, WeightSource
 from gsqc.models.codes import Codes, base_codes, norm_codes
 from gsqc.numerics.formats import Gse, Row
 from gsqc.numerics.ops.quantise import quantise
 from gsqc.numerics.ops.registry import OPS, evaluate
 from gsqc.numerics.ops.rope import TABLE_FRACTION_BITS
-from gsqc.passes.outline_blocks import Outline
+from gsqc.passes.outline import Outline, Parameter, Storage
 
 Array = npt.NDArray[Any]
+KEEP_FILE_CODES = "gguf"
+"""The value of --base that keeps the codes of a GGUF file."""
 
 
 def _table_arrays(name: str, weight: Array) -> dict[str, Array]:
@@ -35,58 +39,68 @@ def _table_arrays(name: str, weight: Array) -> dict[str, Array]:
     }
 
 
-def _common_kind(kinds: list[str], fallback: str) -> str:
-    """Layers share code, so a weight has one kind of codes in all of them."""
-    return kinds[0] if len(set(kinds)) == 1 else fallback
+def _row_arrays(name: str, weight: Array) -> dict[str, Array]:
+    """A vector as Row-16."""
+    codes = norm_codes(weight)
+    row = evaluate(OPS[codes.dequantise_op], list(codes.arrays.values()), codes.attributes)
+    return {f"{name}.m": row.m, f"{name}.e": row.e}
 
 
-def quantise_weights(
-    captured: CapturedModel, outline: Outline, options: CompileOptions
-) -> tuple[dict[str, Array], dict[str, str], str, dict[str, Codes]]:
-    """All of base.safetensors; the names of the tables and the final norm; codes of the first
-    layer's weights.
+class FrozenWeights:
+    """A model's weights as a bundle stores them: in codes of the kind `base`, or those of the
+    model's own file.
     """
-    base: dict[str, Array] = {}
-    first: dict[str, Codes] = {}
-    for position, node in enumerate(outline.block_parameters):
-        names = [layer[position] for layer in outline.parameters]
-        is_norm = len(node.meta["shape"]) == 1
-        kind = "row16" if is_norm else base_kind(captured, names, options)
-        for name in names:
-            codes = (
-                norm_codes(captured.weights.float32(name))
-                if is_norm
-                else base_codes(captured.weights, name, kind)
-            )
-            first.setdefault(node.meta["parameter"], codes)
-            base |= {f"{name}.{key}": array for key, array in codes.arrays.items()}
-    tables, norm = names_outside_blocks(outline)
-    for embedding in dict.fromkeys(tables.values()):
-        base |= _table_arrays(embedding, captured.weights.float32(embedding))
-    final_norm = norm_codes(captured.weights.float32(norm))
-    row = evaluate(
-        OPS[final_norm.dequantise_op], list(final_norm.arrays.values()), final_norm.attributes
-    )
-    base |= {f"{norm}.m": row.m, f"{norm}.e": row.e}
-    for name, table in captured.constants.items():
-        base[name] = np.rint(table * 2.0**TABLE_FRACTION_BITS).astype(np.int32)[None]
-    return base, tables, norm, first
+
+    def __init__(self, weights: WeightSource, base: str) -> None:
+        self.weights, self.base = weights, base
+
+    def _codes(self, name: str, kind: str) -> Codes:
+        if kind == "row16":
+            return norm_codes(self.weights.float32(name))
+        return base_codes(self.weights, name, kind)
+
+    def kind_of(self, parameter: Parameter, names: Sequence[str]) -> str:
+        """The kind of codes of a weight. Layers share code, so it is the same in all layers of a
+        kind.
+        """
+        if parameter.storage is Storage.CODES_ROW:
+            return "row16"
+        if self.base != KEEP_FILE_CODES:
+            return self.base
+        kinds = {self.weights.code_kind(name) for name in names}
+        return kinds.pop() if len(kinds) == 1 else FLOAT_KIND
+
+    def codes_of(self, parameter: Parameter, names: Sequence[str]) -> Codes:
+        """The codes of the weight in the first of these layers: their shapes are those of all."""
+        return self._codes(names[0], self.kind_of(parameter, names))
+
+    def code_kinds(self, outline: Outline) -> dict[str, str]:
+        """The kind of codes of each weight, by its name in the first layer of each kind of block."""
+        return {
+            names[0]: self.kind_of(parameter, names) for parameter, names in _by_weight(outline)
+        }
+
+    def tensors(self, outline: Outline, constants: Mapping[str, Array]) -> dict[str, Array]:
+        """All of base.safetensors; `constants` are the float tables of positions."""
+        base: dict[str, Array] = {}
+        for parameter, names in _by_weight(outline):
+            kind = self.kind_of(parameter, names)
+            for name in names:
+                arrays = self._codes(name, kind).arrays
+                base |= {f"{name}.{key}": array for key, array in arrays.items()}
+        for parameter in (*outline.embed.parameters, *outline.head.parameters):
+            if f"{parameter.name}.m" not in base:  # a tied table is stored once
+                store = _table_arrays if parameter.storage is Storage.TABLE else _row_arrays
+                base |= store(parameter.name, self.weights.float32(parameter.name))
+        for name, table in constants.items():
+            base[name] = np.rint(table * 2.0**TABLE_FRACTION_BITS).astype(np.int32)[None]
+        return base
 
 
-def names_outside_blocks(outline: Outline) -> tuple[dict[str, str], str]:
-    """The parameters of embedding and head, and of the final norm."""
-    embed = next(
-        n.meta["parameter"] for n in outline.embed[0].all_input_nodes if "parameter" in n.meta
-    )
-    norm, head = (
-        next(n.meta["parameter"] for n in node.all_input_nodes if "parameter" in n.meta)
-        for node in outline.head[-2:]
-    )
-    return {"embed": embed, "head": head}, norm
-
-
-def base_kind(captured: CapturedModel, names: list[str], options: CompileOptions) -> str:
-    """The codes that a weight of the block gets, whose name in each layer is given."""
-    if options.base != "gguf":
-        return options.base
-    return _common_kind([captured.weights.code_kind(name) for name in names], "nf4")
+def _by_weight(outline: Outline) -> list[tuple[Parameter, list[str]]]:
+    """Each weight of the blocks, with its names in all layers of its kind."""
+    found = []
+    for kind, part in outline.kinds.items():
+        layers = [outline.names[layer] for layer in outline.layers_of(kind)]
+        found += [(p, [names[k] for names in layers]) for k, p in enumerate(part.parameters)]
+    return found

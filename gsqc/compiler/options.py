@@ -5,22 +5,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gsqc.adapters import parse_adapter
+from gsqc.adapters.adapter import Adapter
+from gsqc.adapters.lora import Lora
 from gsqc.errors import OptionError
 from gsqc.numerics.ops.accumulate import MAXIMUM_SEQUENCES
 from gsqc.numerics.optim import OPTIMIZERS
-from gsqc.targets.arm_npu.accelerators import TARGET as NPU
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 
-LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
 RECOMPUTE = ("none", "auto", "blocks")
 WEIGHTS = ("small", "fast")
 BASES = ("gguf", "nf4", "gse4", "gse8")
-MAXIMUM_RANK = 256
-MAXIMUM_ALPHA = 1 << 16
 MAXIMUM_SEQUENCE = 8192
 MAXIMUM_BATCH = MAXIMUM_SEQUENCES
 SEED_BITS = 62
@@ -52,65 +51,6 @@ class Bits:
 
 
 @dataclass(frozen=True)
-class AdapterOptions:
-    """A LoRA adapter: y = W·x + alpha / rank · B·A·x on each linear named in `linears` (of
-    LINEARS).
-    """
-
-    rank: int = 16
-    alpha: int = 32
-    linears: tuple[str, ...] = LINEARS
-
-    def __str__(self) -> str:
-        return f"lora:rank={self.rank},alpha={self.alpha},linears={'+'.join(self.linears)}"
-
-    def to_json(self) -> dict[str, Any]:
-        """As the manifest holds it."""
-        return {
-            "kind": "lora",
-            "rank": self.rank,
-            "alpha": self.alpha,
-            "linears": list(self.linears),
-        }
-
-    @staticmethod
-    def parse(text: str) -> AdapterOptions:
-        """Read "lora:rank=16,alpha=32[,linears=q+v]". Raises OptionError with every problem."""
-        kind, _, rest = text.partition(":")
-        fields = dict(part.partition("=")[::2] for part in rest.split(",") if part)
-        problems = [] if kind == "lora" else [f"unknown kind {kind!r}"]
-        problems += [
-            f"unknown setting {key!r}" for key in fields if key not in ("rank", "alpha", "linears")
-        ]
-        numbers = {
-            key: _bounded_int(fields.get(key), key, limit, problems)
-            for key, limit in (("rank", MAXIMUM_RANK), ("alpha", MAXIMUM_ALPHA))
-        }
-        chosen = fields["linears"].split("+") if "linears" in fields else list(LINEARS)
-        problems += [f"unknown linear {name!r}" for name in chosen if name not in LINEARS]
-        if problems:
-            raise OptionError(
-                f"--adapter {text}: {', '.join(problems)}",
-                f"write it like lora:rank=16,alpha=32,linears=q+v; linears are of {'+'.join(LINEARS)}",
-            )
-        return AdapterOptions(
-            numbers["rank"], numbers["alpha"], tuple(n for n in LINEARS if n in chosen)
-        )
-
-
-def _bounded_int(text: str | None, name: str, limit: int, problems: list[str]) -> int:
-    """An integer in [1, limit]; else a problem is noted."""
-    if text is not None and re.fullmatch("[0-9]{1,9}", text) and 1 <= int(text) <= limit:
-        return int(text)
-    problems.append(
-        f"{name} is missing"
-        if text is None
-        else f"{name} {text} is not an integer from 1 to {limit}"
-    )
-    return 0
-
-
-@dataclass(frozen=True)
 class CompileOptions:
     """What `compile_model` is asked for.
 
@@ -135,7 +75,7 @@ class CompileOptions:
     target: str = "x86-64"
     bits: Bits = Bits(4, 8, 8)
     base: str = "nf4"
-    adapter: AdapterOptions = AdapterOptions()
+    adapter: Adapter = field(default_factory=Lora)
     optimizer: str = "adamw"
     sequence_length: int = 128
     batch: int = 1
@@ -154,18 +94,11 @@ class CompileOptions:
                 "; ".join(problems), "gsqc compile --help lists what each option takes"
             )
 
-    @property
-    def prepares_head(self) -> bool:
-        """Whether the head's operands are held, as those of the blocks are."""
-        return self.weights == "fast" and self.target.startswith(NPU)
-
     def _problems(self) -> list[str]:
         ranges = (
             ("bits: W", self.bits.w, 4, 8),
             ("bits: A", self.bits.a, 5, 8),
             ("bits: G", self.bits.g, 5, 8),
-            ("rank", self.adapter.rank, 1, MAXIMUM_RANK),
-            ("alpha", self.adapter.alpha, 1, MAXIMUM_ALPHA),
             ("--seq", self.sequence_length, 1, MAXIMUM_SEQUENCE),
             ("--batch", self.batch, 1, MAXIMUM_BATCH),
             ("--seed", self.seed, 0, 2**SEED_BITS - 1),
@@ -189,9 +122,7 @@ class CompileOptions:
             problems.append(
                 f"unknown --optimizer {self.optimizer} (one of {', '.join(OPTIMIZERS)})"
             )
-        if not self.adapter.linears or not set(self.adapter.linears) <= set(LINEARS):
-            problems.append(f"linears are not of {'+'.join(LINEARS)}")
-        return problems
+        return [*problems, *self.adapter.problems()]
 
 
 def default_base(model: str, bits: Bits, known_models: Mapping[str, Any]) -> str:
@@ -227,7 +158,7 @@ def parse_compile_options(
     # A text that could not be read takes a value that is right beside the others: only the others'
     # own problems show.
     shown = parsed_bits or Bits(8 if base == "gse8" else 4, 8, 8)
-    parsed_adapter = attempt(lambda: AdapterOptions.parse(adapter), AdapterOptions(1, 1))
+    parsed_adapter = attempt(lambda: parse_adapter(adapter), Lora())
     base = base or default_base(model, shown, known_models)
     options = attempt(
         lambda: CompileOptions(bits=shown, base=base, adapter=parsed_adapter, **values), None

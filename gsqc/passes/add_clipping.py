@@ -4,20 +4,27 @@
 before:  grad_high, grad_low (a matrix's summed gradient, on its grid)
 after:   squares_16x576(grad_high, grad_low, total) -> total        clip_scale(total, 1 / tokens, clip) -> 1 / tokens
 
-ensures: matrices of one shape share a function; the update takes the scale in place of 1 / tokens
+The update takes the scale in place of 1 / tokens.
 """
 
 from __future__ import annotations
 
 from gsqc.graph.function import Function, Node, add_call, add_placeholder
+from gsqc.graph.roles import Kind, Role
 from gsqc.numerics.formats import Row, Spec
 from gsqc.numerics.ops.clip import SQUARE_BITS, add_squares, clip_scale, row_squares
 from gsqc.numerics.ops.layout import view
 from gsqc.numerics.optim import CLIP_INPUTS
+from gsqc.passes.differentiate import LIMBS
+from gsqc.passes.properties import ADAPTED, CLIPPING_ADDED
+from gsqc.passes.step import Step, graph_pass
 
 SCALE_INPUTS = ("inverse_tokens_m", "inverse_tokens_e")
 TOTAL = "square_sum"
 """The buffer of the running ‖sum‖²."""
+CLIP_SCALE = "clip_scale"
+_SCALAR = Spec((1, 1), "int32")
+_TOTAL_ROLE = Role(Kind.NORM, TOTAL)
 
 
 def squares_name(shape: tuple[int, int]) -> str:
@@ -25,40 +32,43 @@ def squares_name(shape: tuple[int, int]) -> str:
     return f"squares_{shape[0]}x{shape[1]}"
 
 
-def total_value() -> Row:
+def _total(function: Function) -> Node:
     """‖sum‖² so far."""
-    scalar = Spec((1, 1), "int32")
-    return Row(scalar, scalar, SQUARE_BITS)
+    return add_placeholder(function.graph, TOTAL, Row(_SCALAR, _SCALAR, SQUARE_BITS), _TOTAL_ROLE)
 
 
 def _squares(shape: tuple[int, int]) -> Function:
     function = Function(squares_name(shape))
-    graph = function.graph
+    graph, matrix = function.graph, Spec(shape, "int32")
     limbs = [
-        add_placeholder(graph, f"grad_{limb}", Spec(shape, "int32")) for limb in ("high", "low")
+        add_placeholder(graph, f"grad_{limb}", matrix, Role(Kind.SUM, f"grad_{limb}"))
+        for limb in LIMBS
     ]
-    total = add_placeholder(graph, TOTAL, total_value())
+    total = _total(function)
     squares = add_call(graph, row_squares, *limbs)
-    as_row = add_call(graph, view, squares, shape=(1, shape[0]), exponent_shape=(1, shape[0]))
-    function.set_outputs({f"{TOTAL}_out": add_call(graph, add_squares, as_row, total)})
+    row = (1, shape[0])
+    as_row = add_call(graph, view, squares, shape=row, exponent_shape=row)
+    sum_ = add_call(graph, add_squares, as_row, total)
+    function.set_outputs({f"{TOTAL}_out": (sum_, _TOTAL_ROLE)})
     return function
 
 
 def _scale() -> Function:
-    function = Function("clip_scale")
-    inputs: list[Node] = [add_placeholder(function.graph, TOTAL, total_value())]
-    inputs += [
-        add_placeholder(function.graph, n, Spec((1, 1), "int32"))
-        for n in (*SCALE_INPUTS, *CLIP_INPUTS)
-    ]
+    function = Function(CLIP_SCALE)
+    inputs: list[Node] = [_total(function)]
+    for name in (*SCALE_INPUTS, *CLIP_INPUTS):
+        role = Role(Kind.INPUT, name)
+        inputs.append(add_placeholder(function.graph, name, _SCALAR, role))
     results = add_call(function.graph, clip_scale, *inputs)
-    function.set_outputs(
-        {f"{name}_out": node for name, node in zip(SCALE_INPUTS, results, strict=True)}
-    )
+    named = zip(SCALE_INPUTS, results, strict=True)
+    function.set_outputs({f"{n}_out": (node, Role(Kind.INPUT, n)) for n, node in named})
     return function
 
 
-def add_clipping(shapes: list[tuple[int, int]]) -> dict[str, Function]:
-    """The functions by name."""
-    functions = [_squares(shape) for shape in dict.fromkeys(shapes)]
-    return {function.name: function for function in [*functions, _scale()]}
+@graph_pass(requires=(ADAPTED,), ensures=(CLIPPING_ADDED,))
+def add_clipping(step: Step) -> Step:
+    """Add the functions of the norm, one for each shape of matrix, and that of the scale."""
+    for shape in dict.fromkeys(p.shape for p in step.adapters.values()):
+        step.add(_squares(shape))
+    step.add(_scale())
+    return step

@@ -12,202 +12,215 @@ after:   prepare:  block_prepare × L, head_prepare if there is one          onc
          update:   update of each adapter matrix                            once a step
          evaluate: embed, block_forward × L, head_forward
          prepare_decode: block_prepare_decode × L, the adapter's operands   once, when a generation starts
-         decode:   embed_decode, block_decode × L, head_logits              one token
+         decode:   embed_decode, block_decode × L, head_decode              one token
          prefill:  embed_prefill, block_prefill × L, head_prefill           a chunk of a prompt
 
-What a block's forward saves has a place of its own, or one that it shares with others; those run
-forward again before their backward (choose_recompute says which).
-
-ensures: an activation's place is free outside its life; what forward saves lives until its block's
-backward
+What a block's forward saves has a place of its own, or one that it shares with others. Those run
+forward again before their backward: choose_recompute says which.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
 
-from gsqc.bundle.plan import FunctionPlan, SchedulePlan, TensorPlan, tensor_names
-from gsqc.graph.function import Function, value_of
-from gsqc.passes.add_clipping import squares_name
+from gsqc.bundle.plan import SchedulePlan
+from gsqc.graph.roles import GRADIENT_IN, GRADIENT_OUT, STREAM_IN, STREAM_OUT, Kind, Role
+from gsqc.passes.add_clipping import CLIP_SCALE, squares_name
+from gsqc.passes.add_loss import HEAD
 from gsqc.passes.add_optimizer import update_name
-from gsqc.passes.schedule_builder import Bind, Binding, ScheduleBuilder
+from gsqc.passes.bindings import ZEROS, Bind, Place, ScheduleBuilder, buffer_name
+from gsqc.passes.modes import (
+    BACKWARD,
+    FORWARD,
+    PREPARE,
+    PREPARE_DECODE,
+    Mode,
+    generation_modes,
+)
+from gsqc.passes.properties import BUFFERS_LISTED, SCHEDULED
+from gsqc.passes.step import Matrix, Step, graph_pass
 
-ZEROS = "zeros"
-"""The buffer of the zeros that a sum begins with; as large as the largest adapter matrix."""
-
-GENERATION = {
-    "decode": ("embed_decode", "block_decode", "head_logits", "token", "position"),
-    "prefill": ("embed_prefill", "block_prefill", "head_prefill", "chunk", "chunk_positions"),
-}
-"""The functions of a schedule that reads the next tokens, and its inputs: the tokens, and their
-positions.
-"""
-
-Adapters = dict[str, tuple[int, int]]
-"""The adapter matrices of one layer: name and shape."""
-
-
-def _forward(schedule: ScheduleBuilder, binding: Binding, layers: int) -> None:
-    schedule.call("embed", binding.head("embed", {"tokens": "tokens", "x": "x.0"}))
-    for k in range(layers):
-        schedule.call(
-            "block_forward",
-            binding.layer("block_forward", k, {"x": f"x.{k}", "x_out": f"x.{k + 1}"}),
-        )
+AGAIN = "x_out_again"
+"""Where a forward that runs again writes its result, which is known already."""
 
 
-def _generate(schedule: ScheduleBuilder, binding: Binding, layers: int, name: str) -> None:
-    """The next tokens through the model; new caches are copied over the old ones."""
-    embed, block, logits, tokens, positions = GENERATION[name]
-    schedule.call(embed, binding.head(embed, {"tokens": tokens, "x": "x.0"}))
-    for k in range(layers):
-        names = {"x": f"x.{k}", "x_out": f"x.{k + 1}", "position": positions}
-        schedule.call(block, binding.layer(block, k, names))
-        for result, node in schedule.functions[block].results.items():
-            if result != "x_out":
-                targets = tensor_names(f"layers.{k}.{result.removesuffix('_out')}", value_of(node))
-                for source, target in zip(
-                    tensor_names(f"layers.{k}.{result}", value_of(node)), targets, strict=True
-                ):
-                    schedule.copy(source, target)
-    chunks = {n: n for n in schedule.functions[logits].results}
-    schedule.call(logits, binding.head(logits, {"x": f"x.{layers}", **chunks}))
-
-
-def _head_names(layers: int) -> dict[str, str]:
-    names = ("labels", "weights", "loss")
-    return {"x": f"x.{layers}", **{n: n for n in names}}
-
-
-def build_schedules(
-    functions: dict[str, Function],
-    plans: dict[str, FunctionPlan],
-    outside: dict[str, TensorPlan],
-    binding: Binding,
-    adapters: Adapters,
-) -> dict[str, SchedulePlan]:
-    """The schedules by name. `adapters` are the matrices of one layer with their shapes."""
-    layers = len(binding.parameters)
-    prepare, evaluate, prepare_decode = (
-        ScheduleBuilder(functions, plans, outside) for _ in range(3)
-    )
-    for k in range(layers):
-        weights = prepare if binding.prepare_weights else prepare_decode
-        weights.call("block_prepare", binding.layer("block_prepare", k, {}))
-        if functions["block_prepare_decode"].outputs:
-            prepare_decode.call(
-                "block_prepare_decode", binding.layer("block_prepare_decode", k, {})
-            )
-    if "head_prepare" in functions:
-        prepare.call("head_prepare", binding.head("head_prepare", {}))
-    _forward(evaluate, binding, layers)
-    evaluate.call("head_forward", binding.head("head_forward", _head_names(layers)))
-    generating = [name for name, (embed, *_) in GENERATION.items() if embed in functions]
-    built = {"prepare": prepare, "evaluate": evaluate, "prepare_decode": prepare_decode}
-    others = (*generating, "train", "gradient", "clip", "update")
-    built |= {n: ScheduleBuilder(functions, plans, outside) for n in others}
-    for name in generating:
-        _generate(built[name], binding, layers, name)
-    _train(built["train"], binding, adapters, update_inside=True)
-    _train(built["gradient"], binding, adapters, update_inside=False)
-    _clip(built["clip"], adapters, layers)
-    _update(built["update"], adapters, layers)
-    return {
-        name: schedule.build()
-        for name, schedule in built.items()
-        if schedule.calls or name == "prepare"
-    }
-
-
-def _train(
-    train: ScheduleBuilder, binding: Binding, adapters: Adapters, *, update_inside: bool
-) -> None:
-    """One sequence, forward and backward."""
-    layers = len(binding.parameters)
-    names = _head_names(layers)
-    _forward(train, binding, layers)
-    train.call("head_forward", binding.head("head_forward", names))
-    labels = {"tokens": "labels", "table": binding.tables["head"], "x": "head.label_rows"}
-    train.call("embed", binding.head("embed", labels))
-    train.call("head_backward", binding.head("head_backward", {**names, "dx": f"dx.{layers}"}))
-    for k in reversed(range(layers)):
-        if binding.recomputes(k):
-            train.call(
-                "block_forward",
-                binding.layer("block_forward", k, {"x": f"x.{k}", "x_out": "x_out_again"}),
-            )
-        if update_inside:
-            _backward_update_call(train, binding, k, adapters)
-        else:
-            _backward_call(train, binding, k)
-
-
-def _update(update: ScheduleBuilder, adapters: Adapters, layers: int) -> None:
-    for k in reversed(range(layers)):
-        for name, shape in adapters.items():
-            _update_call(update, update_name(shape), f"layers.{k}.{name}")
-
-
-def _clip(clip: ScheduleBuilder, adapters: Adapters, layers: int) -> None:
-    """The norm over all matrices, then the scale, which takes the place of 1 / tokens."""
-    for k in reversed(range(layers)):
-        for name, shape in adapters.items():
-            _call_in_place(clip, squares_name(shape), partial(_limb_name, f"layers.{k}.{name}"))
-    _call_in_place(clip, "clip_scale", partial(_limb_name, ""))
-
-
-def _limb_name(matrix: str, value: str) -> str:
-    return f"{matrix}_{value}" if value.startswith("grad_") else value
-
-
-def _call_in_place(schedule: ScheduleBuilder, function: str, bind: Bind) -> None:
-    """Results x_out are written to activations, then copied over x: the function may read all of
-    the old x.
+@dataclass(frozen=True)
+class _Schedules:
+    """Writes the schedules of a step. `kept` blocks beside the last keep what they save; None: all
+    do.
     """
-    schedule.call(function, bind)
-    for result, node in schedule.functions[function].results.items():
-        targets = tensor_names(bind(result.removesuffix("_out")), value_of(node))
-        for source, target in zip(tensor_names(bind(result), value_of(node)), targets, strict=True):
-            schedule.copy(source, target)
+
+    step: Step
+    kept: int | None
+
+    def new(self) -> ScheduleBuilder:
+        """An empty schedule."""
+        plan = self.step.plan
+        outside = {n: t for tensors in plan.buffers.values() for n, t in tensors.items()}
+        return ScheduleBuilder(self.step.functions, plan.functions, outside)
+
+    @property
+    def layers(self) -> range:
+        """The decoder blocks, in order."""
+        return range(self.step.parts.layers)
+
+    def kind(self, layer: int) -> str:
+        """The kind of a layer's block."""
+        return self.step.parts.layer_kinds[layer]
+
+    def recomputes(self, layer: int) -> bool:
+        """Whether a layer's forward runs again before its backward."""
+        return self.kept is not None and layer < len(self.layers) - 1 - self.kept
+
+    def has_own_place(self, layer: int) -> bool:
+        """Whether what a layer saves has a place of its own. The last layer's is used at once: it
+        may share.
+        """
+        is_last = layer == len(self.layers) - 1
+        return not self.recomputes(layer) and (self.kept is None or not is_last)
+
+    # --------------------------------------------------------------------------------------------
+    # bindings
+
+    def at(self, layer: int | None, stream: int, *, again: bool = False, sums: bool = True) -> Bind:
+        """The bindings of a function of a layer, or of embedding and head, which takes the stream's
+        value `stream`.
+
+        With `sums`, gradients join the sums of the step. Without, they are sums of one sequence:
+        from zeros to activations, which the update takes at once.
+        """
+        place, outline = Place(layer), self.step.parts
+        streams = {
+            STREAM_IN: f"x.{stream}",
+            STREAM_OUT: AGAIN if again else f"x.{stream + 1}",
+            GRADIENT_IN: f"dx.{stream + 1}",
+            GRADIENT_OUT: f"dx.{stream}",
+        }
+
+        def bind(role: Role, is_result: bool) -> str:
+            if role in streams:
+                return streams[role]
+            if role.kind is Kind.SAVED and layer is not None and not self.has_own_place(layer):
+                return role.name
+            if role.kind is Kind.SUM and not sums:
+                return role.name if is_result else ZEROS
+            return buffer_name(outline, role, place)
+
+        return bind
+
+    def on(self, matrix: Matrix, *, sums: bool = True) -> Bind:
+        """The bindings of an update of one matrix. Without `sums`, its gradient lies in
+        activations.
+        """
+        place, outline = Place(None, matrix.state_name), self.step.parts
+
+        def bind(role: Role, is_result: bool) -> str:
+            if role.kind is Kind.SUM and not sums:
+                return f"{matrix.name}_{role.name}"
+            return buffer_name(outline, role, place)
+
+        return bind
+
+    # --------------------------------------------------------------------------------------------
+    # schedules
+
+    def prepare(self) -> tuple[SchedulePlan, SchedulePlan]:
+        """What runs when a session starts, and what runs when a generation starts."""
+        session, generation = self.new(), self.new()
+        weights = session if self.step.options.keep_operands else generation
+        for k in self.layers:
+            weights.call(f"{self.kind(k)}_{PREPARE}", self.at(k, k))
+            adapter = f"{self.kind(k)}_{PREPARE_DECODE}"
+            if self.step.functions[adapter].outputs:
+                generation.call(adapter, self.at(k, k))
+        if self.step.options.keep_head:
+            session.call(f"{HEAD}_{PREPARE}", self.at(None, len(self.layers)))
+        return session.build(), generation.build()
+
+    def _forward(self, schedule: ScheduleBuilder) -> None:
+        schedule.call("embed", self.at(None, -1))
+        for k in self.layers:
+            schedule.call(f"{self.kind(k)}_{FORWARD}", self.at(k, k))
+        schedule.call(f"{HEAD}_{FORWARD}", self.at(None, len(self.layers)))
+
+    def evaluate(self) -> SchedulePlan:
+        """The loss of one sequence."""
+        schedule = self.new()
+        self._forward(schedule)
+        return schedule.build()
+
+    def train(self, *, update_inside: bool) -> SchedulePlan:
+        """One sequence, forward and backward; each layer's matrices are updated after it, or
+        summed.
+        """
+        schedule = self.new()
+        self._forward(schedule)
+        schedule.call(f"{HEAD}_{BACKWARD}", self.at(None, len(self.layers)))
+        for k in reversed(self.layers):
+            kind = self.kind(k)
+            if self.recomputes(k):
+                schedule.call(f"{kind}_{FORWARD}", self.at(k, k, again=True))
+            schedule.call(f"{kind}_{BACKWARD}", self.at(k, k, sums=not update_inside))
+            if update_inside:
+                for matrix in self._matrices(k):
+                    self._update(schedule, matrix, sums=False)
+        return schedule.build()
+
+    def _matrices(self, layer: int) -> list[Matrix]:
+        return [matrix for matrix in self.step.adapters.values() if matrix.layer == layer]
+
+    def _update(self, schedule: ScheduleBuilder, matrix: Matrix, *, sums: bool) -> None:
+        schedule.call(update_name(matrix.shape), self.on(matrix, sums=sums))
+
+    def update(self) -> SchedulePlan:
+        """All matrices, from the sums of the step."""
+        schedule = self.new()
+        for k in reversed(self.layers):
+            for matrix in self._matrices(k):
+                self._update(schedule, matrix, sums=True)
+        return schedule.build()
+
+    def clip(self) -> SchedulePlan:
+        """The norm over all matrices, then the scale, which takes the place of 1 / tokens."""
+        schedule = self.new()
+        for k in reversed(self.layers):
+            for matrix in self._matrices(k):
+                schedule.call(squares_name(matrix.shape), self.on(matrix))
+        schedule.call(CLIP_SCALE, self.at(None, 0))
+        return schedule.build()
+
+    def generate(self, mode: Mode) -> SchedulePlan:
+        """The next tokens through the model; new caches are copied over the old ones."""
+        schedule = self.new()
+        schedule.call(mode.function("embed"), self.at(None, -1))
+        for k in self.layers:
+            schedule.call(mode.function(self.kind(k)), self.at(k, k))
+        schedule.call(mode.function(HEAD), self.at(None, len(self.layers)))
+        return schedule.build()
 
 
-def _chain(layer: int) -> dict[str, str]:
-    return {"x": f"x.{layer}", "dx_out": f"dx.{layer + 1}", "dx": f"dx.{layer}"}
+def schedules_of(step: Step, kept: int | None) -> dict[str, SchedulePlan]:
+    """All schedules by name, with `kept` blocks beside the last that keep what their backward needs
+    (None: all).
+    """
+    write = _Schedules(step, kept)
+    prepare, prepare_decode = write.prepare()
+    built = {
+        "prepare": prepare,
+        "evaluate": write.evaluate(),
+        "prepare_decode": prepare_decode,
+        **{mode.name: write.generate(mode) for mode in generation_modes(step.options)},
+        "train": write.train(update_inside=True),
+        "gradient": write.train(update_inside=False),
+        "clip": write.clip(),
+        "update": write.update(),
+    }
+    # A session always runs prepare, if only to let go of what nothing else reads.
+    return {name: s for name, s in built.items() if s.calls or name == "prepare"}
 
 
-def _backward_call(train: ScheduleBuilder, binding: Binding, layer: int) -> None:
-    train.call("block_backward", binding.layer("block_backward", layer, _chain(layer)))
-    for result in train.functions["block_backward"].outputs:
-        if result != "dx":
-            train.copy(f"layers.{layer}.{result}", f"layers.{layer}.{result.removesuffix('_out')}")
-
-
-def _backward_update_call(
-    train: ScheduleBuilder, binding: Binding, layer: int, adapters: Adapters
-) -> None:
-    """Backward from sums of zero, and the update of the layer's matrices."""
-    limbs = [f"{name}_grad_{limb}" for name in adapters for limb in ("high", "low")]
-    sums = dict.fromkeys(limbs, ZEROS) | {f"{limb}_out": limb for limb in limbs}
-    train.call("block_backward", binding.layer("block_backward", layer, {**_chain(layer), **sums}))
-    for name, shape in adapters.items():
-        _update_call(train, update_name(shape), f"layers.{layer}.{name}", name)
-
-
-def _update_call(
-    update: ScheduleBuilder, function: str, matrix: str, gradient: str | None = None
-) -> None:
-    placeholders = update.functions[function].placeholders
-    shared = {n for n, node in placeholders.items() if node.meta.get("step_input")}
-
-    def bind(value: str) -> str:
-        if value in shared:
-            return value
-        if value == "p":
-            return matrix
-        return (
-            _limb_name(gradient or matrix, value)
-            if value.startswith("grad_")
-            else f"{matrix}.{value}"
-        )
-
-    _call_in_place(update, function, bind)
+@graph_pass(requires=(BUFFERS_LISTED,), ensures=(SCHEDULED,))
+def build_schedules(step: Step) -> Step:
+    """Write all schedules, with everything kept."""
+    step.plan.schedules = schedules_of(step, None)
+    return step

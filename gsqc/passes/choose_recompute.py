@@ -6,22 +6,20 @@ after:   none: all keep it      blocks: none does      auto: as many of the last
 
 A block that is kept costs memory from its forward to its backward, and saves one forward pass; the
 last blocks are as good as any others. The bits are the same. Chen et al. 2016, arXiv 1604.06174.
-
-requires: build_schedules      ensures: with auto, peak_bytes is at most SLACK times that of blocks
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from fractions import Fraction
 
 from gsqc.bundle.plan import Plan, SchedulePlan
+from gsqc.passes.build_schedules import schedules_of
+from gsqc.passes.properties import RECOMPUTE_CHOSEN, SCHEDULED, SLACK
+from gsqc.passes.step import Step, graph_pass
 
-SLACK = Fraction(11, 10)
 
-
-def choose_recompute(
+def keep_blocks(
     plan: Plan,
     recompute: str,
     layers: int,
@@ -47,3 +45,17 @@ def choose_recompute(
             (middle, high, found) if found.peak_bytes <= limit else (low, middle, best)
         )
     return best
+
+
+def replan(step: Step, recompute: str) -> Plan:
+    """The step's plan with another value of --recompute. The step stays as it is."""
+    return keep_blocks(
+        step.plan, recompute, step.parts.layers, lambda kept: schedules_of(step, kept)
+    )
+
+
+@graph_pass(requires=(SCHEDULED,), ensures=(RECOMPUTE_CHOSEN,))
+def choose_recompute(step: Step) -> Step:
+    """Take the schedules that --recompute asks for."""
+    step.plan = replan(step, step.options.recompute)
+    return step

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""differentiate: the backward function of a block, by a reverse walk over its ops.
+"""differentiate: the backward functions of blocks and head, by a reverse walk over their ops.
 
-before:  block(x, weights) -> x_out
-after:   block_forward(x, weights) -> x_out, saved…      block_backward(dx_out, saved…, weights, grads) -> dx, grads…
+before:  block(x, weights, a, b) -> x_out
+after:   block_forward(x, weights, a, b) -> x_out, saved…
+         block_backward(dx_out, saved…, weights, a, b, sums) -> dx, sums
+         head_forward(x, labels, …) -> loss, saved…      head_backward(weights, saved…, …) -> dx
 
-requires: add_lora ensures: what backward needs is saved by forward, or made again where it comes
-from weights alone, is a view, or is
-         marked with `meta["recompute"]`
+What backward needs is saved by forward, or made again where it comes from weights alone, is a view
+or a transpose, or is noted `recompute`. The seed of the head's backward are the tokens' weights:
+the gradient of their weighted sum.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,18 +22,30 @@ from gsqc.graph.function import (
     Node,
     add_call,
     add_placeholder,
+    insert_first,
     is_call,
+    notes_of,
     results_of,
+    role_of,
     shape_of,
     value_of,
 )
+from gsqc.graph.roles import GRADIENT_IN, GRADIENT_OUT, STREAM_IN, STREAM_OUT, Kind, Notes, Role
 from gsqc.numerics.formats import Spec
 from gsqc.numerics.ops.accumulate import linear_accumulate
 from gsqc.numerics.ops.add import add
 from gsqc.numerics.ops.embedding import master_row
 from gsqc.numerics.ops.layout import transpose
 from gsqc.numerics.ops.linear import linear
-from gsqc.numerics.ops.registry import Kind, Op
+from gsqc.numerics.ops.registry import Kind as OpKind
+from gsqc.numerics.ops.registry import Op
+from gsqc.passes.add_loss import HEAD
+from gsqc.passes.modes import BACKWARD, FORWARD
+from gsqc.passes.properties import ADAPTED, DIFFERENTIATED, LOSS_ADDED
+from gsqc.passes.step import Step, graph_pass
+
+LIMBS = ("high", "low")
+"""The two int32 of a running sum."""
 
 
 @dataclass(frozen=True)
@@ -65,19 +80,15 @@ class _ReverseWalk:
 
     def __init__(self, forward: Function) -> None:
         self.forward = forward
-        self.backward = Function(f"{forward.name}_backward")
+        self.backward = Function(f"{forward.name}_{BACKWARD}", forward.block_kind)
         self.graph = self.backward.graph
         self.copies: dict[Node, Node] = {}
         self.saved: dict[str, Node] = {}
         self.gradients: dict[Node, Node] = {}
-        self.accumulated: dict[str, Node] = {}
-        self.current_bits = 8
-        self.from_weights = _nodes_from(
-            forward, lambda n: bool(n.meta.get("frozen") or n.meta.get("trainable"))
-        )
-        self.trainable = _depends_on(
-            forward, lambda n: n.name == "x" or bool(n.meta.get("trainable"))
-        )
+        self.sums: dict[str, tuple[Node, Role]] = {}
+        self.current = Notes()
+        self.from_weights = _nodes_from(forward, lambda r: r.is_frozen or r.kind is Kind.TRAINABLE)
+        self.trainable = _depends_on(forward, lambda r: r == STREAM_IN or r.kind is Kind.TRAINABLE)
 
     # ---- what gradient rules call
 
@@ -89,7 +100,7 @@ class _ReverseWalk:
                 return args[0].args[0]
         result = add_call(self.graph, operation, *args, **attributes)
         if operation is linear:
-            result.meta["gradient_bits"] = self.current_bits
+            result.meta["notes"] = Notes(gradient_bits=self.current.gradient_bits)
         return result
 
     def shape(self, node: Node) -> tuple[int, ...]:
@@ -99,7 +110,10 @@ class _ReverseWalk:
         return is_call(node, operation)
 
     def gradient_bits(self, call: _Call) -> int:
-        return self.current_bits
+        """The width of gradients in the backward products of the linear that is differentiated."""
+        bits = self.current.gradient_bits
+        assert bits is not None, f"{self.forward.name}: a linear without gradient_bits in its notes"
+        return bits
 
     # ---- the walk
 
@@ -107,32 +121,26 @@ class _ReverseWalk:
         """The backward graph's node for a forward value: made again, a weight, or a saved tensor."""
         if node in self.copies:
             return self.copies[node]
-        is_view = isinstance(node.target, Op) and node.target.kind is Kind.VIEW
+        is_view = isinstance(node.target, Op) and node.target.kind is OpKind.VIEW
         if node.op == "placeholder":
-            copy = self._placeholder(node.name, node)
+            copy = self._placeholder(node.name, value_of(node), role_of(node))
         elif (
             node in self.from_weights
             or is_view
             or is_call(node, transpose)
-            or node.meta.get("recompute")
+            or notes_of(node).recompute
         ):
             args = [self.forward_value(a) for a in node.args]  # type: ignore[arg-type]
             copy = self.call(node.target, *args, **node.kwargs)  # type: ignore[arg-type]
         else:
-            self.saved[node.name] = node
-            copy = self._placeholder(f"saved_{node.name}", node)
+            name = f"saved_{node.name}"
+            self.saved[name] = node
+            copy = self._placeholder(name, value_of(node), Role(Kind.SAVED, name))
         self.copies[node] = copy
         return copy
 
-    def _placeholder(self, name: str, like: Node) -> Node:
-        kept = ("frozen", "trainable", "weight", "array", "constant", "position")
-        return self._insert_placeholder(
-            name, value_of(like), **{k: v for k, v in like.meta.items() if k in kept}
-        )
-
-    def _insert_placeholder(self, name: str, value: Any, **meta: Any) -> Node:
-        with self.graph.inserting_before(next(iter(self.graph.nodes), None)):
-            return add_placeholder(self.graph, name, value, **meta)
+    def _placeholder(self, name: str, value: Any, role: Role) -> Node:
+        return insert_first(self.graph, name, value, role)
 
     def add_gradient(self, node: Node, gradient: Node) -> None:
         known = self.gradients.get(node)
@@ -144,18 +152,23 @@ class _ReverseWalk:
         """Apply the op's rule: from the gradients of its results to those of its arguments."""
         results = results_of(node)
         incoming = [self.gradients.get(r) if r is not None else None for r in results]
-        if incoming[0] is None or node not in self.trainable:
+        if node not in self.trainable or all(gradient is None for gradient in incoming):
             return
         assert isinstance(node.target, Op)
         arguments: list[Node] = list(node.args)  # type: ignore[arg-type]
+        if is_call(node, master_row):
+            assert incoming[0] is not None
+            self._accumulate(arguments[0], incoming[0])
+            return
+        where = f"{self.forward.name}: {node.target.name} ({node.name})"
+        assert node.target.gradient, f"{where} has no gradient rule"
+        # No rule of today takes a gradient of a second result: one that arrives must not be lost.
+        assert incoming[0] is not None, f"{where}: a gradient reaches only a later result"
         needs = [a in self.trainable for a in arguments]
-        self.current_bits = node.meta.get("gradient_bits", 8)
+        self.current = notes_of(node)
         call = _Call(
             _Results(self, list(arguments)), _Results(self, results), dict(node.kwargs), needs
         )
-        if is_call(node, master_row):
-            self._accumulate(arguments[0], incoming[0])
-            return
         gradients = node.target.gradient[0](self, call, *incoming)
         for argument, need, gradient in zip(arguments, needs, gradients, strict=True):
             if need and gradient is not None:
@@ -165,51 +178,68 @@ class _ReverseWalk:
         """The adapter's gradient joins the running sum of the batch on its fixed-point grid."""
         assert is_call(gradient, linear), "an adapter matrix is used by one linear"
         spec = Spec(shape_of(parameter), "int32")
-        names = [f"{parameter.name}_grad_{limb}" for limb in ("high", "low")]
-        limbs = [self._insert_placeholder(name, spec) for name in names]
+        names = [f"{parameter.name}_grad_{limb}" for limb in LIMBS]
+        roles = [Role(Kind.SUM, name) for name in names]
+        limbs = [self._placeholder(n, spec, r) for n, r in zip(names, roles, strict=True)]
         bits = {k: gradient.kwargs[k] for k in ("x_bits", "w_bits")}
-        high, low = self.call(linear_accumulate, *gradient.args, *limbs, **bits)  # type: ignore[arg-type]
-        self.accumulated.update(zip(names, (high, low), strict=True))
+        made = self.call(linear_accumulate, *gradient.args, *limbs, **bits)  # type: ignore[arg-type]
+        for name, node, role in zip(names, made, roles, strict=True):
+            self.sums[f"{name}_out"] = (node, role)
 
 
-def _nodes_from(function: Function, is_source: Any) -> set[Node]:
+RoleTest = Callable[[Role], bool]
+
+
+def _nodes_from(function: Function, is_source: RoleTest) -> set[Node]:
     """Calls all of whose arguments lead back to sources alone."""
     found: set[Node] = set()
     for node in function.graph.nodes:
         if node.op == "placeholder":
-            if is_source(node):
+            if is_source(role_of(node)):
                 found.add(node)
         elif node.op == "call_function" and all(a in found for a in node.all_input_nodes):
             found.add(node)
     return found
 
 
-def _depends_on(function: Function, is_source: Any) -> set[Node]:
+def _depends_on(function: Function, is_source: RoleTest) -> set[Node]:
     """Nodes that a source reaches."""
     found: set[Node] = set()
     for node in function.graph.nodes:
-        if (node.op == "placeholder" and is_source(node)) or any(
-            a in found for a in node.all_input_nodes
-        ):
+        is_found = node.op == "placeholder" and is_source(role_of(node))
+        if is_found or any(a in found for a in node.all_input_nodes):
             found.add(node)
     return found
 
 
-def differentiate(block: Function) -> tuple[Function, Function]:
-    """The forward function, which also returns what it saves, and the backward function."""
-    walk = _ReverseWalk(block)
-    out = block.results["x_out"]
-    seed = add_placeholder(walk.graph, "dx_out", value_of(out))
-    walk.gradients[out] = seed
-    for node in reversed(list(block.calls())):
-        walk.visit(node)
-    dx = walk.gradients[block.placeholders["x"]]
-    walk.backward.set_outputs(
-        {"dx": dx, **{f"{name}_out": n for name, n in walk.accumulated.items()}}
+def differentiate_function(function: Function) -> tuple[Function, Function]:
+    """The forward function, which also returns what it saves, and the backward function.
+
+    A block's one result is the stream, and its gradient comes in; the head's is the loss, and the
+    weights come in.
+    """
+    ((name, out),) = function.results.items()
+    role = function.roles[name]
+    walk = _ReverseWalk(function)
+    seed = (
+        ("dx_out", GRADIENT_IN) if role == STREAM_OUT else ("weights", Role(Kind.INPUT, "weights"))
     )
+    walk.gradients[out] = add_placeholder(walk.graph, seed[0], value_of(out), seed[1])
+    for node in reversed(list(function.calls())):
+        walk.visit(node)
+    stream = next(n for n in function.placeholders.values() if role_of(n) == STREAM_IN)
+    walk.backward.set_outputs({"dx": (walk.gradients[stream], GRADIENT_OUT), **walk.sums})
     walk.backward.remove_dead()
-    saved = {f"saved_{name}": node for name, node in walk.saved.items()}
     used = set(walk.backward.placeholders)
-    block.graph.erase_node(block.graph.output_node())
-    block.set_outputs({"x_out": out, **{k: n for k, n in saved.items() if k in used}})
-    return block, walk.backward
+    saved = {n: (node, Role(Kind.SAVED, n)) for n, node in walk.saved.items() if n in used}
+    function.set_outputs({name: (out, role), **saved})
+    function.name = f"{function.name}_{FORWARD}"
+    return function, walk.backward
+
+
+@graph_pass(requires=(ADAPTED, LOSS_ADDED), ensures=(DIFFERENTIATED,))
+def differentiate(step: Step) -> Step:
+    """Differentiate the training functions: each kind of block, and the head."""
+    for name in (*step.parts.kinds, HEAD):
+        step.add(*differentiate_function(step.functions.pop(name)))
+    return step

@@ -1,92 +1,91 @@
 # SPDX-License-Identifier: Apache-2.0
 """list_buffers: every tensor of a step that lives outside the arena, by kind.
 
-before:  functions whose placeholders say what they are: codes of layer 3's q_proj, a table, a cache, …
+before:  functions whose placeholders have roles: codes of layer 3's q_proj, a table, a cache, …
 after:   base, prepared, state, gradient, cache, input, output: names, types and sizes
-
-requires: the functions of a step, before schedules bind them
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from gsqc.bundle.plan import TensorPlan, tensor_names
-from gsqc.compiler.options import CompileOptions
-from gsqc.graph.function import Function, shape_of, value_of
-from gsqc.numerics.formats import Spec, flatten
-from gsqc.numerics.optim import CLIP_INPUTS, OPTIMIZERS
-from gsqc.passes.add_clipping import TOTAL, total_value
+from gsqc.graph.function import Function, role_of, value_of
+from gsqc.graph.roles import Kind, Role
+from gsqc.numerics.formats import Spec, Value, flatten
+from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.passes.add_optimizer import state_values
-from gsqc.passes.build_schedules import GENERATION, ZEROS
-from gsqc.passes.outline_blocks import Outline
+from gsqc.passes.bindings import ZEROS, Place, buffer_name
+from gsqc.passes.differentiate import LIMBS
+from gsqc.passes.properties import BUFFERS_LISTED, LOWERED
+from gsqc.passes.step import Step, graph_pass
 
-KINDS = ("base", "prepared", "state", "gradient", "cache", "input", "output")
+BUFFER_KINDS = ("base", "prepared", "state", "gradient", "cache", "input", "output")
+
+_KIND_OF_ROLE = {
+    Kind.WEIGHT: "base",
+    Kind.CONSTANT: "base",
+    Kind.PREPARED: "prepared",
+    Kind.CACHE: "cache",
+    Kind.INPUT: "input",
+    Kind.OUTPUT: "output",
+    Kind.NORM: "gradient",
+}
+"""Trainable matrices, states and sums are listed by matrix. The stream and what is saved are
+activations.
+"""
 
 
-def list_buffers(
-    functions: dict[str, Function],
-    adapters: dict[str, tuple[int, int]],
-    outline: Outline,
-    options: CompileOptions,
-) -> dict[str, dict[str, TensorPlan]]:
-    """The buffers by kind; `adapters` are the matrices of all layers with their shapes."""
-    buffers: dict[str, dict[str, TensorPlan]] = {kind: {} for kind in KINDS}
+class _Buffers:
+    def __init__(self) -> None:
+        self.by_kind: dict[str, dict[str, TensorPlan]] = {kind: {} for kind in BUFFER_KINDS}
 
-    def put(kind: str, name: str, value: object) -> None:
+    def put(self, kind: str, name: str, value: Value) -> None:
+        """Add the tensors of a value under its name."""
         for tensor, spec in zip(tensor_names(name, value), flatten(value), strict=True):
-            buffers[kind][tensor] = TensorPlan(spec.dtype, math.prod(spec.shape))
-
-    # With small weights only generation has operands that are made ahead: they come and go as its
-    # cache does.
-    prepared = "prepared" if options.weights == "fast" else "cache"
-    for function in functions.values():
-        layers = range(len(outline.parameters)) if function.name.startswith("block") else [None]
-        for layer in layers:
-            _list_placeholders(function, layer, outline, prepared, put)
-    optimizer = OPTIMIZERS[options.optimizer]
-    for name, shape in adapters.items():
-        put("state", name, _int32(shape))
-        for state, value in state_values(optimizer, shape).items():
-            put("state", f"{name}.{state}", value)
-        for limb in ("high", "low"):
-            put("gradient", f"{name}_grad_{limb}", _int32(shape))
-    put("gradient", TOTAL, total_value())
-    put("input", ZEROS, _int32(max(adapters.values(), key=math.prod)))
-    for name in (*optimizer.inputs, *CLIP_INPUTS):
-        put("input", name, _int32((1, 1)))
-    for name in ("tokens", "labels", "weights"):
-        put("input", name, _int32((options.sequence_length,)))
-    for embed, _, _, tokens, positions in GENERATION.values():
-        if embed in functions:
-            for name in (tokens, positions):
-                put("input", name, _int32(shape_of(functions[embed].placeholders["tokens"])))
-    put("output", "loss", _int32((options.sequence_length,)))
-    for name, node in functions["head_logits"].results.items():
-        put("output", name, value_of(node))
-    return buffers
+            self.by_kind[kind][tensor] = TensorPlan(spec.dtype, math.prod(spec.shape))
 
 
-def _int32(shape: tuple[int, ...]) -> Spec:
-    return Spec(shape, "int32")
+def _ports(function: Function) -> list[tuple[Role, Value]]:
+    """Placeholders and results with their roles."""
+    placeholders = [(role_of(n), value_of(n)) for n in function.placeholders.values()]
+    return placeholders + [(function.roles[n], value_of(v)) for n, v in function.results.items()]
 
 
-def _list_placeholders(
-    function: Function, layer: int | None, outline: Outline, prepared: str, put: Callable[..., None]
-) -> None:
-    prefix = "head" if layer is None else f"layers.{layer}"
-    for name, node in function.placeholders.items():
-        meta = node.meta
-        if "array" in meta and layer is not None:
-            put(
-                "base",
-                f"{outline.parameters[layer][meta['position']]}.{meta['array']}",
-                value_of(node),
-            )
-        elif "constant" in meta:
-            put("base", meta["constant"], value_of(node))
-        elif meta.get("prepared"):
-            put(prepared, f"{prefix}.{name}", value_of(node))
-        elif meta.get("cache"):
-            put("cache", f"{prefix}.{name}", value_of(node))
+def _list_function(step: Step, function: Function, buffers: _Buffers) -> None:
+    kinds = dict(_KIND_OF_ROLE)
+    if not step.options.keep_operands:
+        # Only generation has prepared operands then: they come and go as its cache does.
+        kinds[Kind.PREPARED] = "cache"
+    outline = step.parts
+    layers = [None] if function.block_kind is None else outline.layers_of(function.block_kind)
+    for layer in layers:
+        for role, value in _ports(function):
+            if role.kind in kinds:
+                name = buffer_name(outline, role, Place(layer))
+                buffers.put(kinds[role.kind], name, value)
+
+
+def _list_matrices(step: Step, buffers: _Buffers) -> None:
+    """Each adapter matrix, the optimizer's state for it, and the sums of its gradient."""
+    optimizer = OPTIMIZERS[step.options.optimizer]
+    for name, parameter in step.adapters.items():
+        matrix = Spec(parameter.shape, "int32")
+        buffers.put("state", name, matrix)
+        for state, value in state_values(optimizer, parameter.shape).items():
+            buffers.put("state", f"{name}.{state}", value)
+        for limb in LIMBS:
+            buffers.put("gradient", f"{name}_grad_{limb}", matrix)
+    largest = max((p.shape for p in step.adapters.values()), key=math.prod)
+    buffers.put("input", ZEROS, Spec(largest, "int32"))
+
+
+@graph_pass(requires=(LOWERED,), ensures=(BUFFERS_LISTED,))
+def list_buffers(step: Step) -> Step:
+    """List the buffers of the plan by kind."""
+    buffers = _Buffers()
+    for function in step.functions.values():
+        _list_function(step, function, buffers)
+    _list_matrices(step, buffers)
+    step.plan.buffers = buffers.by_kind
+    return step

@@ -16,29 +16,22 @@ requires: the caches hold zeros beyond the tokens that were read
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 import torch.fx
 
-from gsqc.graph.function import Node, add_call, shape_of
+from gsqc.graph.function import GraphCalls, Node, shape_of
 from gsqc.numerics.ops.cache import mask_future, put_row
 from gsqc.numerics.ops.layout import pick, reshape, take_leading, transpose, view
-from gsqc.numerics.ops.linear import linear, to_row
+from gsqc.numerics.ops.linear import linear, product, to_row
 from gsqc.numerics.ops.softmax import softmax_at
-from gsqc.passes.expand_linear import emit_product
 from gsqc.passes.join_parts import join_parts
 
 
-def _as_rows(graph: torch.fx.Graph, x: Node) -> list[Node]:
+def _as_rows(call: GraphCalls, x: Node) -> list[Node]:
     """x [H, T, D] -> its tokens [H, 1, D]."""
     heads, tokens, width = shape_of(x)
-    by_token = add_call(graph, transpose, x, permutation=(1, 0, 2))
-    parts = (add_call(graph, take_leading, by_token, start=t, count=1) for t in range(tokens))
-    return [
-        add_call(graph, view, p, shape=(heads, 1, width), exponent_shape=(heads, 1, 1))
-        for p in parts
-    ]
+    by_token = call(transpose, x, permutation=(1, 0, 2))
+    parts = (call(take_leading, by_token, start=t, count=1) for t in range(tokens))
+    return [call(view, p, shape=(heads, 1, width), exponent_shape=(heads, 1, 1)) for p in parts]
 
 
 def lower_chunk_attention(
@@ -57,15 +50,15 @@ def lower_chunk_attention(
     Returns the result [H, T, D] Row-16 and the new caches. `bits` are those of the products'
     operands.
     """
-    call: Any = partial(add_call, graph)
+    call = GraphCalls(graph)
     keys, values = caches
     (heads, tokens, width), (groups, columns, _) = shape_of(q), shape_of(keys)
     rows, split = (groups, heads // groups * tokens), (groups, heads // groups, tokens)
     places = [call(pick, position, index=t, rank=3) for t in range(tokens)]
-    for row, place in zip(_as_rows(graph, new[0]), places, strict=True):
+    for row, place in zip(_as_rows(call, new[0]), places, strict=True):
         keys = call(put_row, keys, row, place)
     x = call(view, q, shape=(*rows, width), exponent_shape=(*rows, 1))
-    c, row_e, column_e, offset = emit_product(graph, x, keys, bits, bits)
+    c, row_e, column_e, offset = product(call, x, keys, x_bits=bits, w_bits=bits)
     at = call(reshape, position, shape=(1, 1, tokens, 1))
     c = call(mask_future, call(reshape, c, shape=(*split, columns)), at)
     scores = call(
@@ -74,7 +67,7 @@ def lower_chunk_attention(
     scores = call(view, scores, shape=(*split, columns), exponent_shape=(*split, 1))
     p = call(transpose, call(softmax_at, scores, at, scale=scale), permutation=(2, 0, 1, 3))
     outputs = []
-    for t, (row, place) in enumerate(zip(_as_rows(graph, new[1]), places, strict=True)):
+    for t, (row, place) in enumerate(zip(_as_rows(call, new[1]), places, strict=True)):
         values = call(put_row, values, row, place)
         shape = (groups, heads // groups)
         p_t = call(take_leading, p, start=t, count=1)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""lower_model: the float nodes of a decoder block become integer ops on typed values.
+"""lower_model: the float nodes of each part of the model become integer ops on typed values, for
+each mode.
 
-before:  y = linear(x, w); p = attention(q, k, v)
-after:   y: row16[T,n] = linear(x, w, x_bits=8, …)   s = linear(q, k, …)   p = softmax(s)   o = linear(p, vᵀ)
+before:  y = linear(x, w)   p = attention(q, k, v)
+after:   block(x, …) -> x_out:   y: row16[T,n] = linear(x, w, x_bits=8, …)   s = linear(q, k, …)   p = softmax(s) …
+         embed(tokens, table) -> x      head(x, …) -> logits
+         the same parts for generation, with keys and values in caches
 
-requires: outline_blocks ensures: every node has a type; frozen weights are placeholders with
-`meta["weight"]`, tables with `meta["constant"]`
+A model op without a rule here becomes the op of its name, with the same operands and attributes.
 """
 
 from __future__ import annotations
@@ -13,230 +15,235 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gsqc.compiler.options import Bits
-from gsqc.graph.function import Function, Node, add_call, add_placeholder, shape_of, value_of
+from gsqc.graph.function import Function, Node, add_call, insert_last
+from gsqc.graph.roles import STREAM_IN, STREAM_OUT, Kind, Notes, Role
 from gsqc.models import model_ops
-from gsqc.numerics.formats import Row, Spec
+from gsqc.numerics.formats import Gse, Row, Spec, Value
 from gsqc.numerics.ops.add import add
-from gsqc.numerics.ops.cache import put_row, take_position
-from gsqc.numerics.ops.layout import join_rows, reshape, split_heads, transpose, view
+from gsqc.numerics.ops.cache import take_position
+from gsqc.numerics.ops.embedding import embedding
+from gsqc.numerics.ops.layout import join_rows, take_leading, transpose
 from gsqc.numerics.ops.linear import linear
-from gsqc.numerics.ops.rms_norm import rms_norm
+from gsqc.numerics.ops.registry import OPS
 from gsqc.numerics.ops.rope import rope
-from gsqc.numerics.ops.silu_gate import silu_gate
-from gsqc.numerics.ops.softmax import softmax, softmax_at
-from gsqc.passes.lower_chunk_attention import lower_chunk_attention
-from gsqc.passes.outline_blocks import Outline
-from gsqc.passes.split_attention import is_large
+from gsqc.numerics.ops.vocabulary import vocabulary_logits
+from gsqc.passes.lower_attention import lower_attention
+from gsqc.passes.modes import Mode, generation_modes, training_mode
+from gsqc.passes.outline import Parameter, Part, Storage
+from gsqc.passes.properties import OUTLINED, TYPED
+from gsqc.passes.step import Step, StepOptions, graph_pass
 
-ATTENTION_BITS = 8
-"""Attention and the head keep 8 bits whatever `--bits` says: they are a few percent of the work
-(facts: numerics).
+STREAM_BITS, ACTIVATION_BITS, WEIGHT_BITS, VECTOR_BITS = 24, 16, 30, 16
+"""Row widths: the residual stream, what lies between two ops of a block, a de-quantised matrix, a
+vector.
 """
 
 
-POSITION: Any = object()
-"""The key of the position's placeholder among the lowered nodes."""
-
-
-def row_spec(shape: tuple[int, ...], bits: int) -> Row:
+def row_type(shape: tuple[int, ...], bits: int) -> Row:
     """The type of a Row with an exponent per row."""
-    return Row(
-        Spec(shape, "int16" if bits <= 16 else "int32"), Spec((*shape[:-1], 1), "int32"), bits
-    )
+    dtype = "int16" if bits <= 16 else "int32"
+    return Row(Spec(shape, dtype), Spec((*shape[:-1], 1), "int32"), bits)
 
 
-def short_name(parameter: str) -> str:
-    """model.layers.3.self_attn.q_proj.weight -> q_proj; …input_layernorm.weight -> input_layernorm."""
+def parameter_type(parameter: Parameter) -> Value:
+    """The type in which ops take a frozen parameter."""
+    shape = parameter.shape if len(parameter.shape) > 1 else (1, *parameter.shape)
+    if parameter.storage is Storage.TABLE:
+        rows, padded = shape[0], -(-shape[1] // 32) * 32
+        m, d = Spec((rows, padded), "int8"), Spec((rows, padded // 32), "int8")
+        return Gse(m, d, Spec((rows, 1), "int32"), 8)
+    return row_type(shape, WEIGHT_BITS if parameter.storage is Storage.CODES else VECTOR_BITS)
+
+
+def last_part(parameter: str) -> str:
+    """model.layers.3.self_attn.q_proj.weight -> q_proj."""
     return parameter.removesuffix(".weight").rsplit(".", 1)[-1]
 
 
-class _Lowering:
-    def __init__(self, function: Function, bits: Bits, cached: int | None) -> None:
-        self.graph, self.bits, self.cached = function.graph, bits, cached
-        self.nodes: dict[Node, Node] = {}
-        self.caches: dict[str, Node] = {}
+def placeholder_names(parameters: list[Parameter]) -> list[str]:
+    """The shortest endings of the parameters' names that are unique, as identifiers."""
+    paths = [p.name.removesuffix(".weight").split(".") for p in parameters]
+    depth = 1
+    while len({tuple(path[-depth:]) for path in paths}) < len(paths):
+        depth += 1
+    return ["_".join(path[-depth:]) for path in paths]
 
-    def call(self, node: Node) -> Node:
-        rule: Callable[[_Lowering, Node], Node] = _RULES[node.target]
-        return rule(self, node)
+
+class Lowering:
+    """One part of the model in one mode, on its way into a Function."""
+
+    def __init__(self, part: Part, mode: Mode, options: StepOptions, name: str, kind: str | None):
+        self.part, self.mode, self.options = part, mode, options
+        self.function = Function(mode.function(name), kind)
+        self.graph = self.function.graph
+        self.nodes: dict[Node, Node] = {}
+        self.storage: dict[Node, Storage] = {}
+        self.next_caches: dict[str, tuple[Node, Role]] = {}
+        self._position: Node | None = None
+
+    def call(self, operation: Any, *args: Node, **attributes: Any) -> Any:
+        """Append a call."""
+        return add_call(self.graph, operation, *args, **attributes)
 
     def args(self, node: Node) -> list[Node]:
+        """The lowered operands of a captured node."""
         return [self.nodes[a] for a in node.all_input_nodes]
 
-    def linear(self, node: Node) -> Node:
-        x, w = self.args(node)
-        into_residual = all(u.target is model_ops.add for u in node.users)
-        bits = 24 if into_residual else 16
-        y: Node = add_call(
-            self.graph, linear, x, w, x_bits=self.bits.a, w_bits=self.bits.a, bits=bits
-        )
-        y.meta.update(gradient_bits=self.bits.g, adapter=short_name(w.meta["weight"]))
-        return y
+    def input(self, name: str, value: Value, role: Role) -> Node:
+        """A placeholder behind the others."""
+        return insert_last(self.graph, name, value, role)
 
-    def rms_norm(self, node: Node) -> Node:
-        y: Node = add_call(self.graph, rms_norm, *self.args(node), eps=node.kwargs["eps"])[0]
-        return y
+    @property
+    def position(self) -> Node:
+        """The positions of the tokens that are read, int32 [tokens]."""
+        if self._position is None:
+            role = Role(Kind.INPUT, self.mode.inputs[1])
+            self._position = self.input("position", Spec((self.mode.tokens,), "int32"), role)
+        return self._position
 
-    def rope(self, node: Node) -> Node:
-        y: Node = add_call(self.graph, rope, *self.args(node), inverse=False)
-        return y
+    def add_parameters(self, *, in_block: bool) -> None:
+        """A placeholder for each frozen parameter of the part."""
+        names = placeholder_names(self.part.parameters)
+        for k, (name, parameter) in enumerate(zip(names, self.part.parameters, strict=True)):
+            role = Role(Kind.WEIGHT, parameter.name, k if in_block else None)
+            self.nodes[parameter.node] = self.input(name, parameter_type(parameter), role)
+            self.storage[parameter.node] = parameter.storage
 
-    def attention(self, node: Node) -> Node:
-        """Heads that share a key-value head are rows of one product, so that nothing is repeated."""
-        q, k, v = self.args(node)
-        heads, tokens, width = shape_of(q)
-        if self.cached is not None and tokens > 1:
-            return self.chunk_attention(q, k, v, node.kwargs["scale"])
-        if self.cached is not None:
-            k, v = (self.remember(name, new) for name, new in (("keys", k), ("values", v)))
-        groups = shape_of(k)[0]
-        shared = heads // groups
-
-        def product(x: Node, w: Node, bits: int) -> Node:
-            y: Node = add_call(
-                self.graph, linear, x, w, x_bits=ATTENTION_BITS, w_bits=ATTENTION_BITS, bits=bits
-            )
-            y.meta["gradient_bits"] = ATTENTION_BITS
-            return y
-
-        rows = (groups, shared * tokens)
-        q = add_call(self.graph, view, q, shape=(*rows, width), exponent_shape=(*rows, 1))
-        scores = product(q, k, 24)
-        large = {"recompute": is_large(shape_of(scores))}
-        scores.meta.update(large)
-        split, columns = (groups, shared, tokens), shape_of(k)[1]
-        scale = float(node.kwargs["scale"])  # type: ignore[arg-type]
-        scores = add_call(
-            self.graph, view, scores, shape=(*split, columns), exponent_shape=(*split, 1)
-        )
-        if self.cached is None:
-            p = add_call(self.graph, softmax, scores, scale=scale)
-        else:
-            p = add_call(self.graph, softmax_at, scores, self.position(4), scale=scale)
-        p.meta.update(large)
-        p = add_call(self.graph, view, p, shape=(*rows, columns), exponent_shape=(*rows, 1))
-        o = product(p, add_call(self.graph, transpose, v, permutation=(0, 2, 1)), 16)
-        out: Node = add_call(
-            self.graph, view, o, shape=(heads, tokens, width), exponent_shape=(heads, tokens, 1)
-        )
-        return out
-
-    def position(self, rank: int) -> Node:
-        """The token's position, as a tensor of some rank."""
-        y: Node = add_call(self.graph, reshape, self.nodes[POSITION], shape=(1,) * rank)
-        return y
-
-    def chunk_attention(self, q: Node, k: Node, v: Node, scale: Any) -> Node:
-        """Several tokens that join the caches."""
-        old = self.cache("keys", k), self.cache("values", v)
-        position, bits = self.nodes[POSITION], ATTENTION_BITS
-        out, keys, values = lower_chunk_attention(
-            self.graph, q, (k, v), old, position, scale=float(scale), bits=bits
-        )
-        self.caches |= {"keys_out": keys, "values_out": values}
-        return out
-
-    def cache(self, name: str, new: Node) -> Node:
-        """The placeholder of a cache of what `new` holds for its tokens."""
-        heads, _, width = shape_of(new)
-        assert self.cached is not None
-        return self.input(
-            name, row_spec((heads, self.cached, width), value_of(new).bits), cache=True
-        )
-
-    def remember(self, name: str, new: Node) -> Node:
-        """The cache with the token's row in its place."""
-        cache: Node = add_call(self.graph, put_row, self.cache(name, new), new, self.position(3))
-        self.caches[f"{name}_out"] = cache
-        return cache
-
-    def input(self, name: str, value: Any, **meta: Any) -> Node:
-        first = next((n for n in self.graph.nodes if n.op != "placeholder"), None)
-        if first is None:
-            return add_placeholder(self.graph, name, value, **meta)
-        with self.graph.inserting_before(first):
-            return add_placeholder(self.graph, name, value, **meta)
-
-    def constant(self, node: Node, tokens: int, half_width: int) -> Node:
-        """A table with an entry per position; where there is a cache, the entries of the tokens'
-        positions.
-        """
-        value = Spec((1, self.cached or tokens, half_width), "int32")
-        table = self.input(
-            node.meta["constant"], value, constant=node.meta["constant"], frozen=True
-        )
-        if self.cached is None:
-            return table
-        y: Node = add_call(self.graph, take_position, table, self.nodes[POSITION])
-        return y
-
-    def merge_heads(self, node: Node) -> Node:
-        (x,) = self.args(node)
-        y: Node = add_call(
-            self.graph, join_rows, add_call(self.graph, transpose, x, permutation=(1, 0, 2))
-        )
-        return y
-
-    def split_heads(self, node: Node) -> Node:
-        y: Node = add_call(self.graph, split_heads, *self.args(node), heads=node.kwargs["heads"])
-        return y
-
-    def silu_gate(self, node: Node) -> Node:
-        y: Node = add_call(self.graph, silu_gate, *self.args(node))
-        return y
-
-    def add(self, node: Node) -> Node:
-        y: Node = add_call(self.graph, add, *self.args(node), bits=24)
-        return y
+    def lower(self) -> Node:
+        """Lower the part's nodes in order; the last one's value."""
+        for node in self.part.nodes:
+            for arg in node.all_input_nodes:
+                if arg not in self.nodes and "constant" in arg.meta:
+                    self.nodes[arg] = _constant(self, arg)
+            self.nodes[node] = _RULES.get(node.target, _same_op)(self, node)
+        return self.nodes[self.part.nodes[-1]]
 
 
-_RULES: dict[Any, Callable[[_Lowering, Node], Node]] = {
-    model_ops.linear: _Lowering.linear,
-    model_ops.rms_norm: _Lowering.rms_norm,
-    model_ops.rope: _Lowering.rope,
-    model_ops.attention: _Lowering.attention,
-    model_ops.merge_heads: _Lowering.merge_heads,
-    model_ops.split_heads: _Lowering.split_heads,
-    model_ops.silu_gate: _Lowering.silu_gate,
-    model_ops.add: _Lowering.add,
+# ------------------------------------------------------------------------------------------------
+# rules
+
+
+def _constant(lowering: Lowering, node: Node) -> Node:
+    """A table with an entry per position; in generation, its entries at the tokens' positions."""
+    name = node.meta["constant"]
+    rows = lowering.mode.cached or lowering.mode.tokens
+    value = Spec((1, rows, node.meta["shape"][-1]), "int32")
+    table = lowering.input(name, value, Role(Kind.CONSTANT, name))
+    if not lowering.mode.generates:
+        return table
+    entries: Node = lowering.call(take_position, table, lowering.position)
+    return entries
+
+
+def _same_op(lowering: Lowering, node: Node) -> Node:
+    """The op of the same name. Where it has several results, the first is the value."""
+    name = node.target.__name__  # type: ignore[union-attr]
+    result = lowering.call(OPS[name], *lowering.args(node), **node.kwargs)
+    first: Node = result[0] if isinstance(result, tuple) else result
+    return first
+
+
+def _embedding(lowering: Lowering, node: Node) -> Node:
+    columns = node.meta["shape"][-1] if node.meta["shape"] else node.args[1].meta["shape"][-1]  # type: ignore[union-attr]
+    rows: Node = lowering.call(embedding, *lowering.args(node), columns=columns)
+    return rows
+
+
+def _linear(lowering: Lowering, node: Node) -> Node:
+    """A product with a table gives logits; any other is a linear, which adapters may change."""
+    x, w = lowering.args(node)
+    weight: Any = node.args[1]
+    if lowering.storage[weight] is Storage.TABLE:
+        return lowering.call(vocabulary_logits, x, w)  # type: ignore[no-any-return]
+    into_stream = all(u.target is model_ops.add for u in node.users)
+    bits = STREAM_BITS if into_stream else ACTIVATION_BITS
+    width = lowering.options.activation_bits
+    y: Node = lowering.call(linear, x, w, x_bits=width, w_bits=width, bits=bits)
+    name = last_part(weight.meta["parameter"])
+    y.meta["notes"] = Notes(gradient_bits=lowering.options.gradient_bits, linear=name)
+    return y
+
+
+def _rope(lowering: Lowering, node: Node) -> Node:
+    y: Node = lowering.call(rope, *lowering.args(node), inverse=False)
+    return y
+
+
+def _merge_heads(lowering: Lowering, node: Node) -> Node:
+    (x,) = lowering.args(node)
+    y: Node = lowering.call(join_rows, lowering.call(transpose, x, permutation=(1, 0, 2)))
+    return y
+
+
+def _add(lowering: Lowering, node: Node) -> Node:
+    y: Node = lowering.call(add, *lowering.args(node), bits=STREAM_BITS)
+    return y
+
+
+def _attention(lowering: Lowering, node: Node) -> Node:
+    return lower_attention(lowering, *lowering.args(node), scale=float(node.kwargs["scale"]))  # type: ignore[arg-type]
+
+
+_RULES: dict[Any, Callable[[Lowering, Node], Any]] = {
+    model_ops.embedding: _embedding,
+    model_ops.linear: _linear,
+    model_ops.rope: _rope,
+    model_ops.attention: _attention,
+    model_ops.merge_heads: _merge_heads,
+    model_ops.add: _add,
 }
 
 
-def lower_model(
-    outline: Outline,
-    *,
-    tokens: int,
-    hidden: int,
-    head_dim: int,
-    shapes: dict[str, Any],
-    bits: Bits,
-    cached: int | None = None,
-) -> Function:
-    """The decoder block as a typed function x: row24[T,hidden] -> x; `shapes` gives each
-    parameter's shape by name.
+# ------------------------------------------------------------------------------------------------
+# parts
 
-    With `cached`, the block of tokens at positions below `cached`, which read the keys and values
-    of earlier ones: (x, position, keys, values) -> (x, keys, values).
+
+def _embed(part: Part, mode: Mode, options: StepOptions) -> Function:
+    lowering = Lowering(part, mode, options, "embed", None)
+    tokens = Role(Kind.INPUT, mode.inputs[0])
+    lowering.nodes[part.input] = lowering.input("tokens", Spec((mode.tokens,), "int32"), tokens)
+    lowering.add_parameters(in_block=False)
+    lowering.function.set_outputs({"x": (lowering.lower(), STREAM_OUT)})
+    return lowering.function
+
+
+def _block(part: Part, mode: Mode, options: StepOptions, kind: str, hidden: int) -> Function:
+    lowering = Lowering(part, mode, options, kind, kind)
+    x = lowering.input("x", row_type((mode.tokens, hidden), STREAM_BITS), STREAM_IN)
+    lowering.nodes[part.input] = x
+    if mode.generates:
+        assert lowering.position is not None  # it stands before the weights
+    lowering.add_parameters(in_block=True)
+    out = lowering.lower()
+    lowering.function.set_outputs({"x_out": (out, STREAM_OUT), **lowering.next_caches})
+    return lowering.function
+
+
+def _head(part: Part, mode: Mode, options: StepOptions, hidden: int) -> Function:
+    """From the stream to logits: of every token in training, of the last one in generation."""
+    lowering = Lowering(part, mode, options, "head", None)
+    x = lowering.input("x", row_type((mode.tokens, hidden), STREAM_BITS), STREAM_IN)
+    lowering.add_parameters(in_block=False)
+    if mode.generates and mode.tokens > 1:
+        x = lowering.call(take_leading, x, start=mode.tokens - 1, count=1)
+    lowering.nodes[part.input] = x
+    logits: Any = lowering.lower()
+    named = {f"logits_{k}": node for k, node in enumerate(logits)}
+    outputs = {name: (node, Role(Kind.OUTPUT, name)) for name, node in named.items()}
+    lowering.function.set_outputs(outputs)
+    return lowering.function
+
+
+@graph_pass(requires=(OUTLINED,), ensures=(TYPED,))
+def lower_model(step: Step) -> Step:
+    """The functions embed, one for each kind of block, and head: for training, and for each mode of
+    generation.
     """
-    function = Function("block")
-    graph = function.graph
-    lowering = _Lowering(function, bits, cached)
-    lowering.nodes[outline.block_input] = add_placeholder(
-        graph, "x", row_spec((tokens, hidden), 24)
-    )
-    if cached is not None:
-        lowering.nodes[POSITION] = add_placeholder(graph, "position", Spec((tokens,), "int32"))
-    for position, parameter in enumerate(outline.block_parameters):
-        name = parameter.meta["parameter"]
-        shape = shapes[name]
-        value = row_spec(tuple(shape), 30) if len(shape) == 2 else row_spec((1, *shape), 16)
-        meta = {"weight": name, "position": position, "frozen": True}
-        lowering.nodes[parameter] = add_placeholder(graph, short_name(name), value, **meta)
-    for node in outline.block:
-        for arg in node.all_input_nodes:
-            if arg not in lowering.nodes and "constant" in arg.meta:
-                lowering.nodes[arg] = lowering.constant(arg, tokens, head_dim // 2)
-        lowering.nodes[node] = lowering.call(node)
-    function.set_outputs({"x_out": lowering.nodes[outline.block[-1]], **lowering.caches})
-    return function
+    outline, options = step.parts, step.options
+    table = next(p for p in outline.embed.parameters if p.storage is Storage.TABLE)
+    hidden = table.shape[1]
+    for mode in (training_mode(options), *generation_modes(options)):
+        for kind, part in outline.kinds.items():
+            step.add(_block(part, mode, options, kind, hidden))
+        step.add(_embed(outline.embed, mode, options), _head(outline.head, mode, options, hidden))
+    return step

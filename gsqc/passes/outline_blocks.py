@@ -1,58 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""outline_blocks: the L identical decoder blocks of a model graph become one, called L times.
+"""outline_blocks: the decoder blocks of a model graph become kinds, each called once per layer of
+it.
 
-before:  x = embedding(tokens, table); x = add(x, linear(…, layers.0…)); … x = add(x, linear(…, layers.29…)); logits = …
-after:   embed: [embedding]   block: [nodes of layer 0], parameters of each layer by position   head: [rms_norm, linear]
+before:  x = embedding(tokens, table)   x = add(x, linear(…, layers.0…))   …   logits = linear(rms_norm(x), table)
+after:   embed: [embedding]   kinds: {block: [nodes of layer 0]}   head: [rms_norm, linear]
+         for each layer its kind and its parameters
 
-requires: every node knows its block (capture)      ensures: compile time and code size do not grow with depth
+Blocks are of one kind if they have the same operators on the same shapes, so compile time and code
+size do not grow with depth. Raises ModelError for a graph that is not embedding, blocks in a row
+and head.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch.fx
 
 from gsqc.errors import ModelError
+from gsqc.models import model_ops
+from gsqc.passes.outline import Outline, Parameter, Part, Storage
+from gsqc.passes.properties import OUTLINED
+from gsqc.passes.step import Step, graph_pass
 
 Node = torch.fx.Node
-
-
-@dataclass(frozen=True)
-class Outline:
-    """The parts of a decoder.
-
-    `block` holds the nodes of the first layer, `parameters[i]` the names of layer i's parameters,
-    in the order in which block's placeholders `block_parameters` are first used.
-    """
-
-    embed: list[Node]
-    block: list[Node]
-    head: list[Node]
-    block_input: Node
-    block_parameters: list[Node]
-    parameters: list[list[str]]
+FIRST_KIND = "block"
+_HINT = "gsqc compiles decoders: an embedding, blocks one after the other, a head"
 
 
 def _is_parameter(node: Node) -> bool:
     return node.op == "placeholder" and "parameter" in node.meta
 
 
-def _external_inputs(nodes: list[Node]) -> list[Node]:
+def _inputs(nodes: list[Node]) -> list[Node]:
+    """What the nodes take from outside, in the order of first use."""
     inside = set(nodes)
-    seen: dict[Node, None] = {}
-    for node in nodes:
-        for arg in node.all_input_nodes:
-            if arg not in inside:
-                seen[arg] = None
-    return list(seen)
+    return list(dict.fromkeys(a for n in nodes for a in n.all_input_nodes if a not in inside))
 
 
 def _canonical(nodes: list[Node]) -> list[Any]:
-    """The block's structure without names: equal for identical blocks."""
+    """The structure without names: equal for blocks of one kind."""
     index = {n: ("node", k) for k, n in enumerate(nodes)}
-    parameters = [n for n in _external_inputs(nodes) if _is_parameter(n)]
+    parameters = [n for n in _inputs(nodes) if _is_parameter(n)]
 
     def code(arg: Any) -> Any:
         if not isinstance(arg, Node):
@@ -60,50 +50,91 @@ def _canonical(nodes: list[Node]) -> list[Any]:
         if arg in index:
             return index[arg]
         if arg in parameters:
-            return "parameter", parameters.index(arg)
+            return "parameter", parameters.index(arg), tuple(arg.meta["shape"])
         return ("constant", arg.meta["constant"]) if "constant" in arg.meta else "input"
 
-    shape = [tuple(n.meta.get("shape", ())) for n in nodes]
     return [
-        (n.target, tuple(code(a) for a in n.args), tuple(sorted(n.kwargs.items())), s)
-        for n, s in zip(nodes, shape, strict=True)
+        (
+            n.target,
+            tuple(code(a) for a in n.args),
+            tuple(sorted(n.kwargs.items())),
+            tuple(n.meta.get("shape", ())),
+        )
+        for n in nodes
     ]
 
 
-def outline_blocks(graph: torch.fx.Graph) -> Outline:
-    """Split a model graph; ModelError if its blocks differ or are not a chain."""
+def _storage(node: Node, users: list[Node], *, in_block: bool) -> Storage:
+    """A matrix outside of the blocks is a table: rows are fetched from it, or multiplied to logits."""
+    if in_block:
+        return Storage.CODES if len(node.meta["shape"]) == 2 else Storage.CODES_ROW
+    reads_rows = (model_ops.embedding, model_ops.linear)
+    is_table = any(u.target in reads_rows and u.args[1] is node for u in users)
+    return Storage.TABLE if is_table else Storage.ROW
+
+
+def _part(nodes: list[Node], what: str, *, in_block: bool) -> Part:
+    """A piece of the graph. ModelError unless it takes one activation."""
+    taken = _inputs(nodes)
+    inputs = [n for n in taken if not _is_parameter(n) and "constant" not in n.meta]
+    if len(inputs) != 1:
+        raise ModelError(f"{what} takes {len(inputs)} activations, not one", _HINT)
+    parameters = []
+    for node in (n for n in taken if _is_parameter(n)):
+        users = [u for u in node.users if u in nodes]
+        storage = _storage(node, users, in_block=in_block)
+        shape = tuple(node.meta["shape"])
+        parameters.append(Parameter(node, node.meta["parameter"], shape, storage))
+    return Part(nodes, inputs[0], parameters)
+
+
+def _check_chain(parts: list[tuple[str, list[Node]]], output: Node) -> None:
+    """ModelError unless each part takes the last value of the one before it, and the last one's is
+    the result.
+    """
+    for (before, nodes), (name, following) in pairwise(parts):
+        leaving = {n for n in nodes if any(u not in nodes for u in n.users)}
+        taken = {a for n in following for a in n.all_input_nodes}
+        if leaving != {nodes[-1]} or nodes[-1] not in taken:
+            line = nodes[-1].meta.get("source", "unknown source")
+            raise ModelError(f"{name} does not take the result of {before} alone ({line})", _HINT)
+    if parts[-1][1][-1] is not output:
+        raise ModelError("the head's last operator does not give the model's result", _HINT)
+
+
+@graph_pass(ensures=(OUTLINED,))
+def outline_blocks(step: Step) -> Step:
+    """Split the captured graph into embedding, kinds of blocks, and head."""
     blocks: dict[int, list[Node]] = {}
     embed: list[Node] = []
     head: list[Node] = []
-    for node in graph.nodes:
-        if node.op != "call_function":
-            continue
+    for node in (n for n in step.graph.nodes if n.op == "call_function"):
         block = node.meta.get("block")
         if block is not None:
             blocks.setdefault(block, []).append(node)
         else:
             (head if blocks else embed).append(node)
-    if not blocks:
-        raise ModelError("the model has no decoder layers", "gsqc compiles Llama-like decoders")
+    if not blocks or not embed or not head:
+        raise ModelError("the model lacks an embedding, decoder layers or a head", _HINT)
     layers = [blocks[k] for k in sorted(blocks)]
-    first = _canonical(layers[0])
-    different = [k for k, nodes in enumerate(layers) if _canonical(nodes) != first]
-    if different:
-        raise ModelError(
-            f"decoder layer {different[0]} differs from layer 0 in its operators or shapes",
-            "gsqc compiles models whose decoder layers are all alike",
-        )
-    inputs = [
-        n for n in _external_inputs(layers[0]) if not _is_parameter(n) and "constant" not in n.meta
+    numbered = [
+        (f"decoder layer {k}", nodes) for k, nodes in zip(sorted(blocks), layers, strict=True)
     ]
-    if len(inputs) != 1:
-        raise ModelError(
-            f"decoder layer 0 takes {len(inputs)} activations, not one",
-            "gsqc compiles plain decoders",
-        )
-    parameters = [
-        [n.meta["parameter"] for n in _external_inputs(nodes) if _is_parameter(n)]
-        for nodes in layers
-    ]
-    block_parameters = [n for n in _external_inputs(layers[0]) if _is_parameter(n)]
-    return Outline(embed, layers[0], head, inputs[0], block_parameters, parameters)
+    results: Any = step.graph.output_node().args[0]
+    _check_chain([("the embedding", embed), *numbered, ("the head", head)], results[0])
+    known: list[list[Any]] = []
+    kinds: dict[str, Part] = {}
+    layer_kinds = []
+    for (what, nodes), form in zip(numbered, map(_canonical, layers), strict=True):
+        if form not in known:
+            known.append(form)
+            name = FIRST_KIND if len(known) == 1 else f"{FIRST_KIND}_{len(known) - 1}"
+            kinds[name] = _part(nodes, what, in_block=True)
+        layer_kinds.append(list(kinds)[known.index(form)])
+    names = [[n.meta["parameter"] for n in _inputs(nodes) if _is_parameter(n)] for nodes in layers]
+    first, last = (
+        _part(nodes, what, in_block=False)
+        for what, nodes in (("the embedding", embed), ("the head", head))
+    )
+    step.outline = Outline(first, kinds, last, layer_kinds, names)
+    return step

@@ -1,45 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""quantise_base: the frozen weights become codes of 4 or 8 bits and the integer function that reads
+"""quantise_base: the frozen weights of the blocks become codes of 4 or 8 bits and the op that reads
 them.
 
 before:  q_proj: row30[576,576]
 after:   q_proj_codes: int8[576,288]  q_proj_scale_m: …   q_proj: row30[576,576] = dequantise_q4_1(q_proj_codes, …)
-
-requires: lower_model      ensures: no placeholder stands for a float weight
 """
 
 from __future__ import annotations
 
-from gsqc.graph.function import Function, add_call, add_placeholder, value_of
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gsqc.graph.function import Function, add_call, add_placeholder, role_of, value_of
+from gsqc.graph.roles import Kind
 from gsqc.models.codes import Codes
 from gsqc.numerics.formats import Spec, describe
 from gsqc.numerics.ops.registry import OPS
+from gsqc.passes.properties import CODED, TYPED
+from gsqc.passes.step import Step, graph_pass
 
 
-def quantise_base(function: Function, codes: dict[str, Codes]) -> Function:
-    """`codes` gives the codes of each weight placeholder by its name; changes the function in place
-    and returns it.
-    """
+def code_function(function: Function, codes: Sequence[Codes]) -> None:
+    """Replace the weights of one function of a block; `codes` are by the parameters' positions."""
     graph = function.graph
     for name, node in function.placeholders.items():
-        if "weight" not in node.meta:
+        role = role_of(node)
+        if role.kind is not Kind.WEIGHT or role.position is None:
             continue
-        weight = codes[name]
-        meta = {"frozen": True, "position": node.meta["position"]}
+        weight = codes[role.position]
         with graph.inserting_before(node):
             arrays = [
                 add_placeholder(
-                    graph, f"{name}_{key}", Spec(array.shape, str(array.dtype)), array=key, **meta
+                    graph, f"{name}_{key}", Spec(a.shape, str(a.dtype)), replace(role, array=key)
                 )
-                for key, array in weight.arrays.items()
+                for key, a in weight.arrays.items()
             ]
         first_call = next(n for n in graph.nodes if n.op != "placeholder")
         with graph.inserting_before(first_call):
             row = add_call(graph, OPS[weight.dequantise_op], *arrays, **weight.attributes)
-        assert describe(value_of(row)) == describe(value_of(node)), (
-            describe(value_of(row)),
-            describe(value_of(node)),
-        )
+        had, gets = describe(value_of(node)), describe(value_of(row))
+        assert had == gets, f"{role.name}: the codes give {gets}, the block takes {had}"
         node.replace_all_uses_with(row)
         graph.erase_node(node)
-    return function
+
+
+@graph_pass(requires=(TYPED,), ensures=(CODED,))
+def quantise_base(step: Step) -> Step:
+    """Code the weights of every function of a block."""
+    outline = step.parts
+    codes = {}
+    for kind, part in outline.kinds.items():
+        names = [outline.names[layer] for layer in outline.layers_of(kind)]
+        codes[kind] = [
+            step.codes_of(parameter, [layer[k] for layer in names])
+            for k, parameter in enumerate(part.parameters)
+        ]
+    for function in step.functions.values():
+        if function.block_kind is not None:
+            code_function(function, codes[function.block_kind])
+    return step

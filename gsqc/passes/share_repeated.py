@@ -4,17 +4,17 @@ activations).
 
 before:  a = quantise(h, bits=8)   …   c = quantise(h, bits=8)
 after:   a = quantise(h, bits=8)   …   (c is a)
-
-requires: expand_linear      ensures: no two calls of a function are equal
 """
 
 from __future__ import annotations
 
 from gsqc.graph.function import Function
+from gsqc.passes.properties import NO_EQUAL_CALLS, ONE_KERNEL_A_CALL
+from gsqc.passes.step import Step, graph_pass
 
 
-def share_repeated(function: Function) -> Function:
-    """Merge equal calls; changes the function in place and returns it."""
+def share_in_function(function: Function) -> None:
+    """Merge the equal calls of one function."""
     seen: dict[object, object] = {}
     for node in list(function.graph.nodes):
         if node.op != "call_function":
@@ -28,4 +28,11 @@ def share_repeated(function: Function) -> Function:
         if first is not node:
             node.replace_all_uses_with(first)
             function.graph.erase_node(node)
-    return function
+
+
+@graph_pass(requires=(ONE_KERNEL_A_CALL,), ensures=(NO_EQUAL_CALLS,))
+def share_repeated(step: Step) -> Step:
+    """Merge the equal calls of every function."""
+    for function in step.functions.values():
+        share_in_function(function)
+    return step

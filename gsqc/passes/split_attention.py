@@ -10,15 +10,11 @@ What is split is what leads to a softmax or its gradient and away from it, up to
 it: their other operands and their results are narrow. A head's scores are made, used and gone
 before the next one's. Heads do not mix, so the bits are the same. Dao et al. 2022,
 "FlashAttention", also makes the scores again in the backward pass, as the nodes that lower_model
-marks with `meta["recompute"]` are.
-
-requires: differentiate      ensures: no function holds the scores of all heads where `is_large`
+notes `recompute` are.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 from gsqc.graph.function import Function, Node, add_call, is_call, shape_of
@@ -26,29 +22,9 @@ from gsqc.numerics.ops.layout import take_leading, transpose, view
 from gsqc.numerics.ops.linear import linear
 from gsqc.numerics.ops.softmax import softmax, softmax_grad
 from gsqc.passes.join_parts import join_parts
-
-SCORES_BYTES = 4 << 20
-"""Scores of all heads up to this are not split, and a part's are not larger where it has several
-heads (measured: docs/performance.md).
-"""
-
-
-def is_large(scores: Sequence[int]) -> bool:
-    """Whether scores of this shape [G, ...], of G key-value heads, are made part by part. They are
-    int32.
-    """
-    return scores[0] > 1 and 4 * math.prod(scores) > SCORES_BYTES
-
-
-def _heads_of_part(scores: Sequence[int]) -> int:
-    """The most heads whose scores fit, of the numbers that divide the heads."""
-    heads = scores[0]
-    fitting = [
-        n
-        for n in range(1, heads)
-        if heads % n == 0 and 4 * math.prod(scores) // heads * n <= SCORES_BYTES
-    ]
-    return max(fitting, default=1)
+from gsqc.passes.properties import DIFFERENTIATED, SCORES_FIT
+from gsqc.passes.scores import heads_of_part, is_large
+from gsqc.passes.step import Step, graph_pass
 
 
 def _around(node: Node) -> set[Node]:
@@ -102,9 +78,9 @@ class _Split:
             attributes = dict(call.kwargs)
             for name in {"shape", "exponent_shape"} & set(attributes):
                 attributes[name] = (count, *attributes[name][1:])  # type: ignore[misc, index]
-            arguments: Any = [made[a] for a in call.all_input_nodes]
+            operands: Any = call.args
             operation: Any = call.target
-            made[call] = add_call(self.graph, operation, *arguments, **attributes)
+            made[call] = add_call(self.graph, operation, *(made[a] for a in operands), **attributes)
         return made
 
     def run(self, count: int) -> None:
@@ -122,13 +98,13 @@ class _Split:
             self.graph.erase_node(call)
 
 
-def split_attention(function: Function) -> Function:
-    """Split every attention with large scores; changes the function in place and returns it."""
+def split_function(function: Function) -> None:
+    """Split every attention with large scores of one function."""
     centres = [
         n for n in function.calls() if n.target in (softmax, softmax_grad) and is_large(shape_of(n))
     ]
     if not centres:
-        return function
+        return
     inside = set().union(*map(_around, centres))
     nodes = list(function.graph.nodes)
     calls = [n for n in nodes if n in inside]
@@ -143,5 +119,12 @@ def split_attention(function: Function) -> Function:
             place.prepend(node)
     scores = shape_of(centres[0])
     before = next((n for n in nodes[first : last + 1] if n in waiting - inside), place)
-    _Split(function, _in_order(calls), before, scores[0]).run(_heads_of_part(scores))
-    return function
+    _Split(function, _in_order(calls), before, scores[0]).run(heads_of_part(scores))
+
+
+@graph_pass(requires=(DIFFERENTIATED,), ensures=(SCORES_FIT,))
+def split_attention(step: Step) -> Step:
+    """Split the attention of every function whose scores are large."""
+    for function in step.functions.values():
+        split_function(function)
+    return step

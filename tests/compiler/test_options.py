@@ -8,13 +8,10 @@ from typing import Any
 
 import pytest
 
-from gsqc.compiler.options import (
-    LINEARS,
-    AdapterOptions,
-    Bits,
-    CompileOptions,
-    parse_compile_options,
-)
+from gsqc.adapters import parse_adapter
+from gsqc.adapters.linears import LINEARS
+from gsqc.adapters.lora import Lora
+from gsqc.compiler.options import Bits, CompileOptions, parse_compile_options
 from gsqc.errors import OptionError
 
 
@@ -31,10 +28,10 @@ def parse(model: str = "dir", **changes: Any) -> CompileOptions:
 def test_texts_and_values_are_the_same() -> None:
     assert Bits.parse("4-7-6") == Bits(4, 7, 6)
     assert str(Bits(8, 5, 6)) == "8-5-6"
-    adapter = AdapterOptions.parse("lora:rank=8,alpha=16,linears=v+q")
-    assert adapter == AdapterOptions(8, 16, ("q", "v"))
-    assert AdapterOptions.parse(str(adapter)) == adapter
-    assert AdapterOptions.parse("lora:alpha=32,rank=16").linears == LINEARS
+    adapter = parse_adapter("lora:rank=8,alpha=16,linears=v+q")
+    assert adapter == Lora(8, 16, ("q", "v"))
+    assert parse_adapter(str(adapter)) == adapter
+    assert parse_adapter("lora:alpha=32,rank=16").linears == tuple(LINEARS)
     assert adapter.to_json() == {"kind": "lora", "rank": 8, "alpha": 16, "linears": ["q", "v"]}
 
 
@@ -62,7 +59,7 @@ def test_other_bits_are_refused(text: str) -> None:
 )
 def test_other_adapters_are_refused(text: str, problems: list[str]) -> None:
     with pytest.raises(OptionError) as error:
-        AdapterOptions.parse(text)
+        parse_adapter(text)
     for problem in problems:
         assert problem in str(error.value)
 

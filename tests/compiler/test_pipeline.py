@@ -39,7 +39,8 @@ def open_executor(toy: Toy, optimizer: str = "adamw") -> tuple[Executor, dict[st
     executor = Executor(plan, NumpyKernels(plan.kernels), toy.base)
     rng = np.random.default_rng(1)
     adapters = {}
-    for name, shape in toy.step.adapters.items():
+    for name, matrix in toy.step.adapters.items():
+        shape = matrix.shape
         size = shape[1] ** -0.5 if name.endswith("_a") else 0.02
         adapters[name] = np.rint(rng.standard_normal(shape) * size * 2**24).astype(np.int32)
         executor.tensors[name][:] = adapters[name].reshape(-1)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from gsqc.adapters.lora import Lora
 from gsqc.compiler.compile import compile_model
-from gsqc.compiler.options import AdapterOptions, CompileOptions
+from gsqc.compiler.options import CompileOptions
 from tests.models.capture.tiny import tiny_llama
 from tests.runtime.small_bundle import END, VOCABULARY, byte_tokenizer
 
@@ -31,7 +32,7 @@ def bundle(model_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """4-8-8, NF4, 24 tokens, two sequences a step."""
     output = tmp_path_factory.mktemp("bundle") / "tiny.gsqc"
     options = CompileOptions(
-        output, adapter=AdapterOptions(rank=4, alpha=8), sequence_length=24, batch=2, seed=1
+        output, adapter=Lora(rank=4, alpha=8), sequence_length=24, batch=2, seed=1
     )
     compile_model(str(model_directory), options)
     return output

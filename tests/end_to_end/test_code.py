@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
 from gsqc.compiler.compile import compile_model
-from gsqc.compiler.options import AdapterOptions, CompileOptions
+from gsqc.compiler.options import CompileOptions
 from tests.models.capture.tiny import tiny_llama
 
 X87 = r"f(?:add|sub|mul|div|ild|ist|ld|st|com|sqrt|chs|abs)\w*"
@@ -77,9 +78,7 @@ def test_code_does_not_grow_with_depth(tmp_path: Path) -> None:
     sizes = []
     for layers in (2, 30):
         output = tmp_path / f"{layers}.gsqc"
-        options = CompileOptions(
-            output, adapter=AdapterOptions(rank=4, alpha=8), sequence_length=16
-        )
+        options = CompileOptions(output, adapter=Lora(rank=4, alpha=8), sequence_length=16)
         compile_model(tiny_llama(num_hidden_layers=layers), options)
         sizes.append(Bundle.open(output).manifest["code_bytes"])
     assert sizes[1] <= 1.2 * sizes[0]

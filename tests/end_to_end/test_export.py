@@ -21,11 +21,12 @@ from gguf import GGUFReader
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
 from gsqc.check.check import random_sequences
 from gsqc.cli.main import main
 from gsqc.compiler.compile import compile_model
-from gsqc.compiler.options import AdapterOptions, CompileOptions
+from gsqc.compiler.options import CompileOptions
 from gsqc.export.adapter import TrainedAdapter, read_adapter
 from gsqc.export.merge import MergedWeights, open_base
 from gsqc.models import load_model
@@ -86,7 +87,7 @@ def from_gguf(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("gguf")
     model = write_tiny_gguf(folder / "tiny.gguf")
     options = CompileOptions(
-        folder / "b.gsqc", base="gguf", adapter=AdapterOptions(4, 8), sequence_length=24, seed=1
+        folder / "b.gsqc", base="gguf", adapter=Lora(4, 8), sequence_length=24, seed=1
     )
     compile_model(str(model), options)
     return Trained(model, options.output, folder)

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
 from gsqc.check.check import run_check
 from gsqc.cli.main import main
 from gsqc.compiler.compile import compile_model
-from gsqc.compiler.options import AdapterOptions, CompileOptions
+from gsqc.compiler.options import CompileOptions
 from gsqc.errors import BundleError, TargetError
 from gsqc.runtime.session import Session
 from gsqc.targets.arm_npu import npu_code, program_kernels
@@ -36,7 +37,7 @@ ON = ["numpy", "tosa-reference", "ethos-u85-sim"]
 @pytest.fixture(scope="module")
 def npu_bundle(model_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("npu") / "tiny.gsqc"
-    small = AdapterOptions(rank=4, alpha=8, linears=("q", "down"))
+    small = Lora(rank=4, alpha=8, linears=("q", "down"))
     npu = NpuOptions("ethos-u85-512", sram_kib=2048)
     name = "arm-npu:ethos-u85-512"
     compile_model(
@@ -128,7 +129,7 @@ def test_every_bundle_has_programs(bundle: Path) -> None:
 
 def test_a_model_that_cannot_fit(model_directory: Path, tmp_path: Path) -> None:
     small, target, output = (
-        AdapterOptions(4, 8, ("q",)),
+        Lora(4, 8, ("q",)),
         "arm-npu:ethos-u85-256",
         tmp_path / "x.gsqc",
     )
@@ -161,7 +162,7 @@ def test_blocks_are_recomputed_where_memory_is_short(
         options = CompileOptions(
             tmp_path / "deep.gsqc",
             target,
-            adapter=AdapterOptions(4, 8, ("q",)),
+            adapter=Lora(4, 8, ("q",)),
             sequence_length=32,
             recompute=recompute,
             npu=NpuOptions(sram_kib=4096, dram_mib=dram_mib),
@@ -195,7 +196,7 @@ def test_five_steps_of_a_small_llama(tmp_path: Path) -> None:
     target, bundle = "arm-npu:ethos-u85-256", tmp_path / "small.gsqc"
     npu = NpuOptions(sram_kib=1024)
     options = CompileOptions(
-        bundle, target=target, adapter=AdapterOptions(8, 16), sequence_length=32, npu=npu
+        bundle, target=target, adapter=Lora(8, 16), sequence_length=32, npu=npu
     )
     compile_model(str(tmp_path / "model"), options)
     entries = Bundle.open(bundle, check_machine=False).manifest["npu"]["programs"]

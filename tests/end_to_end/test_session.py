@@ -16,9 +16,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from gsqc.adapters.lora import Lora
 from gsqc.check.check import random_sequences, run_check
 from gsqc.compiler.compile import compile_model
-from gsqc.compiler.options import AdapterOptions, Bits, CompileOptions
+from gsqc.compiler.options import Bits, CompileOptions
 from gsqc.runtime.session import Session
 
 RATE = Fraction(1, 100)
@@ -46,7 +47,7 @@ def test_numpy_and_compiled_code_agree(bundle: Path) -> None:
         {
             "bits": Bits(8, 7, 8),
             "base": "gse8",
-            "adapter": AdapterOptions(rank=33, alpha=5, linears=("v", "down")),
+            "adapter": Lora(rank=33, alpha=5, linears=("v", "down")),
         },
     ],
     ids=["4-6-6 sgd", "4-5-5 gse4", "8-7-8 gse8 some linears"],
@@ -55,7 +56,7 @@ def test_other_settings_agree(
     model_directory: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     options = CompileOptions(
-        tmp_path / "b.gsqc", **{"adapter": AdapterOptions(4, 8), "sequence_length": 9, **changes}
+        tmp_path / "b.gsqc", **{"adapter": Lora(4, 8), "sequence_length": 9, **changes}
     )
     compile_model(str(model_directory), options)
     assert run_check(options.output, ["numpy", "x86-64"], 2).equal
@@ -68,7 +69,7 @@ def test_threads_do_not_change_the_bits(bundle: Path) -> None:
 def test_recomputing_takes_less_memory_and_gives_the_same_bits(
     bundle: Path, model_directory: Path, tmp_path: Path
 ) -> None:
-    adapter = AdapterOptions(rank=4, alpha=8)
+    adapter = Lora(rank=4, alpha=8)
     sizes: dict[str, Any] = {"sequence_length": 24, "batch": 2, "seed": 1}
     kept = CompileOptions(tmp_path / "kept.gsqc", adapter=adapter, recompute="none", **sizes)
     compile_model(str(model_directory), kept)
@@ -84,7 +85,7 @@ def test_small_weights_take_less_memory_and_give_the_same_bits(
         "sequence_length": 24,
         "batch": 2,
         "seed": 1,
-        "adapter": AdapterOptions(4, 8),
+        "adapter": Lora(4, 8),
     }
     compile_model(
         str(model_directory), CompileOptions(tmp_path / "small.gsqc", weights="small", **sizes)
@@ -107,7 +108,7 @@ def test_widths_need_not_be_multiples_of_a_group(tmp_path: Path) -> None:
         vocab_size=70,
     )
     torch.manual_seed(0)
-    options = CompileOptions(tmp_path / "b.gsqc", adapter=AdapterOptions(4, 8), sequence_length=9)
+    options = CompileOptions(tmp_path / "b.gsqc", adapter=Lora(4, 8), sequence_length=9)
     compile_model(LlamaForCausalLM(config), options)
     assert run_check(options.output, ["numpy", "x86-64"], 2).equal
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
 from gsqc.check.check import random_sequences, run_check
 from gsqc.compiler.compile import compile_model
-from gsqc.compiler.options import AdapterOptions, CompileOptions
+from gsqc.compiler.options import CompileOptions
 from gsqc.data import load_data
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.runtime.session import Session
@@ -28,9 +29,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 @pytest.fixture(scope="module")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("smollm2") / "smol.gsqc"
-    compile_model(
-        "smollm2-135m", CompileOptions(output, base="gguf", adapter=AdapterOptions(16, 32), seed=1)
-    )
+    compile_model("smollm2-135m", CompileOptions(output, base="gguf", adapter=Lora(16, 32), seed=1))
     return output
 
 
@@ -43,9 +42,7 @@ def test_numpy_and_compiled_code_agree(smollm2: Path) -> None:
 
 def test_memory_settings_do_not_change_the_bits(smollm2: Path, tmp_path: Path) -> None:
     """Small weights, with some blocks recomputed and some kept."""
-    options = CompileOptions(
-        tmp_path / "s.gsqc", base="gguf", adapter=AdapterOptions(16, 32), seed=1
-    )
+    options = CompileOptions(tmp_path / "s.gsqc", base="gguf", adapter=Lora(16, 32), seed=1)
     compile_model("smollm2-135m", replace(options, weights="small", recompute="auto"))
     sessions = Session(smollm2), Session(options.output)
     forwards = [

@@ -18,9 +18,10 @@ import pytest
 import xllamacpp
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gsqc.adapters.lora import Lora
 from gsqc.cli.main import main
 from gsqc.compiler.compile import compile_model
-from gsqc.compiler.options import AdapterOptions, CompileOptions
+from gsqc.compiler.options import CompileOptions
 from gsqc.data import load_data
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.models.catalogue import find_model
@@ -38,7 +39,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder, self.bundle, self.run = folder, folder / "smol.gsqc", folder / "run"
         options = CompileOptions(
-            self.bundle, base="gguf", adapter=AdapterOptions(16, 32), sequence_length=64, seed=1
+            self.bundle, base="gguf", adapter=Lora(16, 32), sequence_length=64, seed=1
         )
         compile_model("smollm2-135m", options)
         session = Session(self.bundle, self.run)

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.machine import machine_cpu_flags
 from gsqc.bundle.plan import Plan
 from gsqc.check.check import run_check
 from gsqc.cli.main import main
 from gsqc.compiler.compile import compile_model
-from gsqc.compiler.options import AdapterOptions, Bits, CompileOptions
+from gsqc.compiler.options import Bits, CompileOptions
 from gsqc.errors import TargetError
 from gsqc.runtime import session
 from gsqc.runtime.session import Session
@@ -60,9 +61,7 @@ def targets_here() -> list[str]:
 def test_the_matrix(
     model_directory: Path, tmp_path: Path, changes: dict[str, Any], threads: int
 ) -> None:
-    options = CompileOptions(
-        tmp_path / "b.gsqc", adapter=AdapterOptions(4, 8), sequence_length=24, **changes
-    )
+    options = CompileOptions(tmp_path / "b.gsqc", adapter=Lora(4, 8), sequence_length=24, **changes)
     compile_model(str(model_directory), options)
     result = run_check(options.output, targets_here(), STEPS, threads=threads)
     assert result.equal, result
@@ -183,7 +182,7 @@ def test_a_bundle_for_another_machine_says_how_to_run_it(
     if not shutil.which(CPU_TARGETS["aarch64"].compiler[0]):
         pytest.skip(MISSING_QEMU)
     options = CompileOptions(
-        tmp_path / "arm.gsqc", target="aarch64", adapter=AdapterOptions(4, 8), sequence_length=9
+        tmp_path / "arm.gsqc", target="aarch64", adapter=Lora(4, 8), sequence_length=9
     )
     compile_model(str(model_directory), options)
     opened = Bundle.open(options.output, check_machine=False)

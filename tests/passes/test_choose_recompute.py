@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gsqc.bundle.plan import Plan, SchedulePlan, TensorPlan
-from gsqc.passes.choose_recompute import SLACK, choose_recompute
+from gsqc.passes.choose_recompute import keep_blocks
+from gsqc.passes.properties import SLACK
 
 LAYERS = 8
 OTHER = 4000
@@ -24,7 +25,7 @@ def plan(saved: int) -> tuple[Plan, list[int | None]]:
         return {"train": SchedulePlan({}, saved * (LAYERS - 1 if kept is None else kept), [])}
 
     state = {"state": {"p": TensorPlan("int8", OTHER)}}
-    return choose_recompute(replace(Plan(), buffers=state), "auto", LAYERS, schedules), asked
+    return keep_blocks(replace(Plan(), buffers=state), "auto", LAYERS, schedules), asked
 
 
 def test_auto_keeps_as_many_blocks_as_fit() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from gsqc.graph.function import Function, add_placeholder, shape_of
+from gsqc.graph.roles import Kind, Role
 from gsqc.numerics.formats import Row, Spec
 from gsqc.passes.join_parts import MOST_PARTS, join_parts
 
@@ -14,7 +15,10 @@ from gsqc.passes.join_parts import MOST_PARTS, join_parts
 def test_joined_in_order(count: int) -> None:
     function = Function("f")
     value = Row(Spec((2, 5), "int16"), Spec((2, 1), "int32"), 16)
-    parts = [add_placeholder(function.graph, f"x{k}", value) for k in range(count)]
+    parts = [
+        add_placeholder(function.graph, f"x{k}", value, Role(Kind.INPUT, f"x{k}"))
+        for k in range(count)
+    ]
     whole = join_parts(function.graph, parts)
     assert shape_of(whole) == (2 * count, 5)
     assert all(len(call.args) <= MOST_PARTS for call in function.calls())

@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from gsqc.graph.function import Function, add_placeholder
+from gsqc.graph.roles import Kind, Role
 from gsqc.numerics.formats import Row, Spec, flatten, to_spec
 from gsqc.numerics.ops.registry import Op, evaluate
-from gsqc.passes.expand_linear import expand_linear
+from gsqc.passes.expand_composites import expand_function
 from gsqc.passes.lower_chunk_attention import lower_chunk_attention
 
 HEADS, GROUPS, WIDTH, COLUMNS, TOKENS = 4, 2, 16, 40, 4
@@ -35,8 +36,13 @@ def attend(
     """The lowered graph, op by op in numpy: the result and the new caches."""
     function = Function("attention")
     given = {"q": q, "k": k, "v": v, "keys": keys, "values": values}
-    nodes = {name: add_placeholder(function.graph, name, to_spec(x)) for name, x in given.items()}
-    position = add_placeholder(function.graph, "position", Spec((len(positions),), "int32"))
+    nodes = {
+        name: add_placeholder(function.graph, name, to_spec(x), Role(Kind.INPUT, name))
+        for name, x in given.items()
+    }
+    position = add_placeholder(
+        function.graph, "position", Spec((len(positions),), "int32"), Role(Kind.INPUT, "position")
+    )
     out = lower_chunk_attention(
         function.graph,
         nodes["q"],
@@ -46,8 +52,9 @@ def attend(
         scale=0.25,
         bits=8,
     )
-    function.set_outputs(dict(zip(("out", "keys_out", "values_out"), out, strict=True)))
-    expand_linear(function)
+    names = ("out", "keys_out", "values_out")
+    function.set_outputs({n: (x, Role(Kind.OUTPUT, n)) for n, x in zip(names, out, strict=True)})
+    expand_function(function)
     known = {nodes[name]: x for name, x in given.items()} | {
         position: np.array(positions, np.int32)
     }

@@ -12,7 +12,7 @@ from gsqc.graph.function import Function, is_call, shape_of
 from gsqc.numerics.ops.layout import join_leading
 from gsqc.numerics.ops.softmax import softmax, softmax_grad
 from gsqc.numerics.optim import OPTIMIZERS
-from gsqc.passes import split_attention
+from gsqc.passes import scores
 from gsqc.runtime.executor import Executor
 from gsqc.targets.arm_npu.program_kernels import NUMPY_PROGRAMS, load_program_kernels
 from gsqc.targets.programs import program_plan
@@ -25,7 +25,7 @@ HEAD_BYTES = 4 * 2 * 40 * 40
 
 
 def toy(monkeypatch: pytest.MonkeyPatch, scores_bytes: int) -> Toy:
-    monkeypatch.setattr(split_attention, "SCORES_BYTES", scores_bytes)
+    monkeypatch.setattr(scores, "SCORES_BYTES", scores_bytes)
     return build_toy(sizes=SIZES)
 
 

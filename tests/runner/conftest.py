@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from gsqc.adapters.lora import Lora
 from gsqc.cli.main import main
 from gsqc.compiler.compile import compile_model
-from gsqc.compiler.options import AdapterOptions, CompileOptions
+from gsqc.compiler.options import CompileOptions
 from gsqc.targets.llvm.sources import FOLDER
 from tests.models.capture.tiny import tiny_llama
 from tests.runtime.small_bundle import END, VOCABULARY, byte_tokenizer
@@ -42,7 +43,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bundle(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("bundle") / "tiny.gsqc"
-    adapter = AdapterOptions(rank=4, alpha=8)
+    adapter = Lora(rank=4, alpha=8)
     compile_model(
         str(model),
         CompileOptions(output, adapter=adapter, sequence_length=24, batch=2, runner=True),

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
 from gsqc.check.traced import Trace, results_of
 from gsqc.cli.main import main
 from gsqc.compiler.compile import compile_model
-from gsqc.compiler.options import AdapterOptions, CompileOptions
+from gsqc.compiler.options import CompileOptions
 from gsqc.data import load_data
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.runtime.session import Session
@@ -342,7 +343,7 @@ def test_aarch64_continues_numpy(
     serves both bundles.
     """
     output, run = tmp_path / "arm.gsqc", tmp_path / "run"
-    adapter = AdapterOptions(rank=4, alpha=8)
+    adapter = Lora(rank=4, alpha=8)
     options = CompileOptions(
         output, target="aarch64", adapter=adapter, sequence_length=24, batch=2, runner=True
     )

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gsqc.compiler import pipeline
 from gsqc.runtime.token_reader import TokenReader
 from tests.compiler.test_pipeline import open_executor
 from tests.toy import Sizes, Toy, build_toy
@@ -22,9 +21,7 @@ def toy() -> Toy:
     """40 tokens, so that values have two groups of 32, the second ragged; chunks of 5 cross from
     one to the other.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "PREFILL_TOKENS", CHUNK)
-        return build_toy(sizes=Sizes(tokens=TOKENS, layers=1))
+    return build_toy(sizes=Sizes(tokens=TOKENS, layers=1), prompt_chunk=CHUNK)
 
 
 def read(toy: Toy, parts: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:

@@ -19,9 +19,9 @@ import numpy as np
 from gsqc.bundle.machine import default_threads
 from gsqc.bundle.plan import KernelPlan
 from gsqc.compiler.estimate.work import Work, kernel_work, step_calls
-from gsqc.compiler.pipeline import Step
 from gsqc.numerics.formats import Gse, Row, Value, flatten
 from gsqc.numerics.ops.registry import OPS, Kind
+from gsqc.passes.step import Step
 from gsqc.targets.host_memory import aligned_bytes
 from gsqc.targets.interface import Array, Call
 from gsqc.targets.kernels import kernel_of

@@ -9,7 +9,7 @@ from math import prod
 
 from gsqc.bundle.plan import COPY, Plan
 from gsqc.numerics.ops.registry import Kind
-from gsqc.passes.lower_function import KernelTable
+from gsqc.passes.step import KernelTable
 
 _FREE = ("input", "const", "reshape", "slice")
 

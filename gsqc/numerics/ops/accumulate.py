@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from gsqc.numerics.formats import Row
 from gsqc.numerics.operators.builder import Builder, Tensor
-from gsqc.numerics.ops.linear import gse_matmul, product_exponent
+from gsqc.numerics.ops.linear import product
 from gsqc.numerics.ops.primitives import (
     Scaled,
     constant_like,
@@ -25,8 +25,8 @@ from gsqc.numerics.ops.primitives import (
     saturating_scale,
     scale_by_power,
 )
-from gsqc.numerics.ops.quantise import quantise, random_row
-from gsqc.numerics.ops.registry import Case, Kind, cases, op
+from gsqc.numerics.ops.quantise import random_row
+from gsqc.numerics.ops.registry import Calls, Case, Kind, cases, composite, op
 
 GRID_FRACTION_BITS = 34
 LIMB_BITS = 22
@@ -67,22 +67,18 @@ def accumulate_gradient(
     return high + part_high + (total >> LIMB_BITS), total & _LOW_MASK
 
 
-@op(Kind.ROW)
+@composite
 def linear_accumulate(
-    b: Builder, x: Row, w: Row, high: Tensor, low: Tensor, *, x_bits: int, w_bits: int
+    call: Calls, x: Row, w: Row, high: Tensor, low: Tensor, *, x_bits: int, w_bits: int
 ) -> tuple[Tensor, Tensor]:
     """x [M, K], w [C, K] Row, limbs [M, C] -> limbs with x · wᵀ added: quantise, gse_matmul,
     accumulate_gradient.
     """
-    qx = quantise.function(b, x, bits=x_bits)
-    qw = quantise.function(b, w, bits=w_bits)
-    c = gse_matmul.function(b, qx, qw)
-    column_e = qw.e.reshape(1, qw.e.shape[0])
-    offset = product_exponent(x_bits, w_bits, qx.shape[-1])
-    sums: tuple[Tensor, Tensor] = accumulate_gradient.function(
-        b, c, qx.e, column_e, high, low, offset=offset
+    c, row_e, column_e, offset = product(call, x, w, x_bits=x_bits, w_bits=w_bits)
+    limbs: tuple[Tensor, Tensor] = call(
+        accumulate_gradient, c, row_e, column_e, high, low, offset=offset
     )
-    return sums
+    return limbs
 
 
 def sum_row(high: Tensor, low: Tensor) -> Scaled:

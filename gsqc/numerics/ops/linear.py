@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""linear: y = x · wᵀ. As a graph it is one node; as programs it is quantise, gse_matmul and to_row.
+"""linear: y = x · wᵀ. In a graph it is one call, until expand_composites makes three of it.
 
-before expand_linear:   y = linear(x, w, x_bits, w_bits, bits)
-after:                  y = to_row(gse_matmul(quantise(x), quantise(w)), …)
+before:  y = linear(x, w, x_bits, w_bits, bits)
+after:   y = to_row(gse_matmul(quantise(x), quantise(w)), …)
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 
 from gsqc.numerics.formats import GROUP, Gse, Row, largest
 from gsqc.numerics.operators.builder import Builder, Tensor
-from gsqc.numerics.ops.layout import transpose
+from gsqc.numerics.ops.layout import column_exponents, row_exponents, transpose
 from gsqc.numerics.ops.primitives import normalise_mixed, store_row
 from gsqc.numerics.ops.quantise import quantise, random_row
-from gsqc.numerics.ops.registry import Case, Kind, cases, op
+from gsqc.numerics.ops.registry import Calls, Case, Kind, cases, composite, op
 
 
 def matmul_shift(k: int) -> int:
@@ -64,15 +64,24 @@ def to_row(
     return store_row(*normalise_mixed(c, column_e + (row_e + offset), bits), bits)
 
 
-@op(Kind.ROW)
-def linear(b: Builder, x: Row, w: Row, *, x_bits: int, w_bits: int, bits: int) -> Row:
+def product(call: Calls, x: Any, w: Any, *, x_bits: int, w_bits: int) -> tuple[Any, Any, Any, int]:
+    """x · wᵀ of Rows, or of operands that are GSE already: the exact product before its rounding to rows.
+
+    (int32 result, exponents of its rows, exponents of its columns, what to add to them).
+    """
+    qx = x if isinstance(call.type_of(x), Gse) else call(quantise, x, bits=x_bits)
+    qw = w if isinstance(call.type_of(w), Gse) else call(quantise, w, bits=w_bits)
+    c = call(gse_matmul, qx, qw)
+    left, right = call.type_of(qx), call.type_of(qw)
+    offset = product_exponent(left.bits, right.bits, left.shape[-1])
+    return c, call(row_exponents, qx), call(column_exponents, qw), offset
+
+
+@composite
+def linear(call: Calls, x: Row, w: Row, *, x_bits: int, w_bits: int, bits: int) -> Row:
     """x [..., M, K], w [..., C, K] -> Row-bits [..., M, C]: operands in GSE of x_bits and w_bits."""
-    qx = quantise.function(b, x, bits=x_bits)
-    qw = quantise.function(b, w, bits=w_bits)
-    c = gse_matmul.function(b, qx, qw)
-    column_e = qw.e.reshape(*qw.e.shape[:-2], 1, qw.e.shape[-2])
-    offset = product_exponent(x_bits, w_bits, qx.shape[-1])
-    row: Row = to_row.function(b, c, qx.e, column_e, offset=offset, bits=bits)
+    c, row_e, column_e, offset = product(call, x, w, x_bits=x_bits, w_bits=w_bits)
+    row: Row = call(to_row, c, row_e, column_e, offset=offset, bits=bits)
     return row
 
 

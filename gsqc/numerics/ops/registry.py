@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from gsqc.numerics.formats import Value, map_tensors, to_spec
-from gsqc.numerics.operators.builder import Tensor
+from gsqc.numerics.operators.builder import Builder, Tensor
 from gsqc.numerics.operators.numpy import NumpyBuilder
 from gsqc.numerics.operators.trace import Trace, TraceBuilder
 
@@ -23,21 +23,28 @@ class Kind(StrEnum):
     LAYOUT  index maps and element-wise operators, no reduction: transpose, slice, concat, gather, pad
     MATMUL  the exact group-scaled matmul: a hand-scheduled kernel
     VIEW    a reshape: no code, the same memory
+    GRAPH   a composition of other ops: expand_composites replaces it before code is generated
     """
 
     ROW = "row"
     LAYOUT = "layout"
     MATMUL = "matmul"
     VIEW = "view"
+    GRAPH = "graph"
 
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """An op: `function(builder, *values, **attributes)` is its whole meaning."""
+    """An op: `function(builder, *values, **attributes)` is its whole meaning.
+
+    `composition(calls, *values, **attributes)` gives the same meaning of a GRAPH op in calls of
+    other ops.
+    """
 
     name: str
     kind: Kind
     function: Callable[..., Value]
+    composition: Callable[..., Any] | None = None
     gradient: list[Callable[..., Any]] = field(default_factory=list)
 
     @property
@@ -71,6 +78,43 @@ def op(kind: Kind) -> Callable[[Callable[..., Value]], Op]:
         return OPS[name]
 
     return register
+
+
+class Calls(Protocol):
+    """What a composition is written against: it evaluates the ops, or adds them to a graph."""
+
+    def __call__(self, operation: Op, *values: Any, **attributes: Any) -> Any:
+        """The op's result; a tuple if it has several."""
+
+    def type_of(self, value: Any) -> Value:
+        """The value's structure and shapes."""
+
+
+@dataclass(frozen=True)
+class BuilderCalls:
+    """Calls that evaluate, or record, with an operator builder."""
+
+    builder: Builder
+
+    def __call__(self, operation: Op, *values: Any, **attributes: Any) -> Any:
+        """The op's function on the values."""
+        return operation.function(self.builder, *values, **attributes)
+
+    def type_of(self, value: Any) -> Value:
+        """A value of tensors is its own type."""
+        return value
+
+
+def composite(composition: Callable[..., Any]) -> Op:
+    """Decorator: register a composition of other ops as the op of the same name."""
+
+    def function(builder: Builder, *values: Value, **attributes: Any) -> Value:
+        return composition(BuilderCalls(builder), *values, **attributes)
+
+    name = composition.__name__
+    assert name not in OPS, name
+    OPS[name] = Op(name, Kind.GRAPH, function, composition)
+    return OPS[name]
 
 
 def evaluate(operation: Op, values: list[Value], attributes: dict[str, Any]) -> Value:

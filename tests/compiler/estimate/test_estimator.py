@@ -12,21 +12,20 @@ from pathlib import Path
 import pytest
 
 import gsqc.compiler.estimate.estimator
+from gsqc.adapters.lora import Lora
 from gsqc.compiler.estimate.estimator import Estimator, other_settings, shorter_settings
 from gsqc.compiler.estimate.memory import Memory
 from gsqc.compiler.estimate.probe import probe, reference_rates, step_seconds
 from gsqc.compiler.estimate.shallow import capture_shallow, open_shallow
 from gsqc.compiler.estimate.work import kernel_work, step_calls
-from gsqc.compiler.options import AdapterOptions, CompileOptions
+from gsqc.compiler.options import CompileOptions
 from gsqc.compiler.pipeline import Step
 from gsqc.errors import TargetError
 from gsqc.numerics.ops.registry import Kind
 from gsqc.targets import NATIVE, resolve_target
 from tests.compiler.estimate.conftest import LAYERS
 
-OPTIONS = CompileOptions(
-    Path("x.gsqc"), adapter=AdapterOptions(4, 8), sequence_length=16, recompute="none"
-)
+OPTIONS = CompileOptions(Path("x.gsqc"), adapter=Lora(4, 8), sequence_length=16, recompute="none")
 
 
 @pytest.fixture(scope="module")

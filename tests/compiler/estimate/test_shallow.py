@@ -9,17 +9,19 @@ from typing import Any
 
 import pytest
 
+from gsqc.adapters.lora import Lora
 from gsqc.bundle.plan import Plan
-from gsqc.compiler import compile as compiler
+from gsqc.compiler.compile import step_options
 from gsqc.compiler.estimate.shallow import capture_shallow, open_shallow
-from gsqc.compiler.options import AdapterOptions, CompileOptions
-from gsqc.compiler.pipeline import Dump, build_functions, lower_step
+from gsqc.compiler.frozen_weights import FrozenWeights
+from gsqc.compiler.options import CompileOptions
+from gsqc.compiler.pipeline import run_pipeline
 from gsqc.errors import GsqcError
 from gsqc.models import LoadedModel
 from gsqc.models.capture import capture_model
-from gsqc.passes.outline_blocks import outline_blocks
+from gsqc.passes.step import Step
 
-OPTIONS = CompileOptions(Path("x.gsqc"), adapter=AdapterOptions(4, 8), sequence_length=16)
+OPTIONS = CompileOptions(Path("x.gsqc"), adapter=Lora(4, 8), sequence_length=16)
 
 
 Opened = tuple[LoadedModel, list[str]]
@@ -33,17 +35,15 @@ def opened(deep_model: Path) -> Opened:
 def whole_plan(model: Path, options: CompileOptions) -> Plan:
     """As compile_model makes it."""
     captured = capture_model(str(model), options.sequence_length)
-    outline = outline_blocks(captured.graph)
-    _, tables, norm, codes = compiler._quantise_weights(captured, outline, options)
-    functions, adapters = build_functions(captured, outline, codes, options, Dump(None))
-    return lower_step(functions, adapters, captured, outline, options, tables, norm).plan
+    weights = FrozenWeights(captured.weights, options.base)
+    return run_pipeline(Step(captured.graph, weights.codes_of, step_options(options))).plan
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"weights": "small", "recompute": "none", "optimizer": "sgd", "base": "gse4"},
-        {"sequence_length": 40, "batch": 3, "adapter": AdapterOptions(2, 4, ("q", "v"))},
+        {"sequence_length": 40, "batch": 3, "adapter": Lora(2, 4, ("q", "v"))},
     ],
 )
 def test_two_layers_give_the_whole_plan(

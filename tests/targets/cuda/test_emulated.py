@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
 from gsqc.check.check import run_check
 from gsqc.compiler.compile import compile_model
-from gsqc.compiler.options import AdapterOptions, CompileOptions
+from gsqc.compiler.options import CompileOptions
 from gsqc.errors import BundleError, TargetError
 from gsqc.numerics.formats import Gse, flatten
 from gsqc.numerics.ops.linear import gse_matmul, random_gse
@@ -145,7 +146,7 @@ def cuda_bundle(model_directory: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("cuda")
     output = folder / "tiny.gsqc"
     options = CompileOptions(
-        output, target=CUDA, adapter=AdapterOptions(4, 8), sequence_length=24, batch=2, seed=1
+        output, target=CUDA, adapter=Lora(4, 8), sequence_length=24, batch=2, seed=1
     )
     with pytest.MonkeyPatch.context() as patch:
         emulate(patch.setattr, folder)

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""lower_function: a graph of one-kernel calls becomes kernel calls on planned memory.
+"""lower_functions: a graph of one-kernel calls becomes kernel calls on planned memory.
 
 before:  xq: gse8[128,576] = quantise(x, bits=8)
 after:   kernel quantise_3(x.m, x.e, xq.m, xq.d, xq.e) with xq.m at byte 4096 of the scratch region
 
-requires: expand_linear, share_repeated, hoist_constants      ensures: no data moves for a view
+No data moves for a view. Equal ops on equal shapes are one kernel, whatever function calls them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections import Counter
 
 from gsqc.bundle.plan import (
     FunctionPlan,
@@ -22,21 +23,20 @@ from gsqc.bundle.plan import (
 from gsqc.graph.function import Function, Node, results_of, value_of
 from gsqc.numerics.formats import flatten, to_spec
 from gsqc.numerics.operators.trace import Node as Operator
-from gsqc.numerics.operators.trace import Trace
 from gsqc.numerics.ops.registry import Kind, Op, trace
 from gsqc.passes.plan_memory import Lifetime, plan_memory
+from gsqc.passes.properties import LOWERED, NO_EQUAL_CALLS, ONE_KERNEL_A_CALL
+from gsqc.passes.step import KernelTable, Step, graph_pass
 
 
-@dataclass
-class KernelTable:
-    """The kernels of a bundle: equal ops on equal shapes are one kernel."""
+class _Kernels:
+    """Adds kernels to a table; equal ops on equal shapes get one name."""
 
-    plans: dict[str, KernelPlan] = field(default_factory=dict)
-    traces: dict[str, Trace] = field(default_factory=dict)
-    kinds: dict[str, Kind] = field(default_factory=dict)
-    _names: dict[str, str] = field(default_factory=dict)
+    def __init__(self, table: KernelTable) -> None:
+        self.table = table
+        self._names: dict[str, str] = {}
 
-    def add(self, node: Node) -> str:
+    def name(self, node: Node) -> str:
         """The name of the kernel that a call runs."""
         operation, attributes = node.target, dict(node.kwargs)
         assert isinstance(operation, Op)
@@ -44,14 +44,12 @@ class KernelTable:
         inputs = [encode_value(v) for v in values]
         key = repr((operation.name, sorted(attributes.items()), inputs))
         if key not in self._names:
-            name = f"{operation.name}_{len(self.plans)}"
+            name = f"{operation.name}_{len(self.table.plans)}"
             recorded, _ = trace(operation, values, attributes)
-            counts: dict[str, int] = {}
-            for operator in recorded.live_nodes():
-                counts[operator.operator] = counts.get(operator.operator, 0) + 1
+            counts = Counter(operator.operator for operator in recorded.live_nodes())
+            self.table.plans[name] = KernelPlan(operation.name, attributes, inputs, dict(counts))
+            self.table.traces[name], self.table.kinds[name] = recorded, operation.kind
             self._names[key] = name
-            self.plans[name] = KernelPlan(operation.name, attributes, inputs, counts)
-            self.traces[name], self.kinds[name] = recorded, operation.kind
         return self._names[key]
 
 
@@ -65,26 +63,16 @@ def _origin(operator: Operator) -> tuple[int, int]:
             assert not any(start[1:]) and operator.shape[1:] == source.shape[1:], (
                 "a view is contiguous"
             )
-            row = 1
-            for n in source.shape[1:]:
-                row *= n
-            offset += start[0] * row
+            offset += start[0] * math.prod(source.shape[1:])
         else:
             assert operator.operator == "reshape", f"{operator.operator} is no view"
         operator = source
     return operator.attributes["index"], offset
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for n in shape:
-        count *= n
-    return count
-
-
 class _FunctionLowering:
-    def __init__(self, function: Function, table: KernelTable) -> None:
-        self.function, self.table = function, table
+    def __init__(self, function: Function, kernels: _Kernels) -> None:
+        self.function, self.kernels = function, kernels
         self.plan = FunctionPlan()
         self.references: dict[Node, list[Reference]] = {}
         self.specs: dict[str, TensorPlan] = {}
@@ -93,10 +81,10 @@ class _FunctionLowering:
         specs = flatten(value_of(node))
         names = tensor_names(name, value_of(node))
         self.references[node] = [
-            Reference(n, 0, _count(s.shape)) for n, s in zip(names, specs, strict=True)
+            Reference(n, 0, math.prod(s.shape)) for n, s in zip(names, specs, strict=True)
         ]
         for n, s in zip(names, specs, strict=True):
-            self.specs[n] = TensorPlan(s.dtype, _count(s.shape))
+            self.specs[n] = TensorPlan(s.dtype, math.prod(s.shape))
 
     def _view(self, node: Node) -> None:
         assert isinstance(node.target, Op)
@@ -106,7 +94,7 @@ class _FunctionLowering:
         for out in recorded.outputs:
             index, offset = _origin(out)
             source = sources[index]
-            parts.append(Reference(source.name, source.offset + offset, _count(out.shape)))
+            parts.append(Reference(source.name, source.offset + offset, math.prod(out.shape)))
         self.references[node] = parts
 
     def _call(self, node: Node) -> None:
@@ -117,12 +105,12 @@ class _FunctionLowering:
             if part is None:
                 names = tensor_names(f"{node.name}_unused{k}", value)
                 for name, spec in zip(names, flatten(value), strict=True):
-                    self.specs[name] = TensorPlan(spec.dtype, _count(spec.shape))
-                    outputs.append(Reference(name, 0, _count(spec.shape)))
+                    self.specs[name] = TensorPlan(spec.dtype, math.prod(spec.shape))
+                    outputs.append(Reference(name, 0, math.prod(spec.shape)))
             else:
                 self._define(part, part.name)
                 outputs += self.references[part]
-        self.plan.calls.append((self.table.add(node), inputs + outputs))
+        self.plan.calls.append((self.kernels.name(node), inputs + outputs))
 
     def run(self) -> FunctionPlan:
         for node in self.function.placeholders.values():
@@ -180,6 +168,11 @@ class _FunctionLowering:
         }
 
 
-def lower_function(function: Function, table: KernelTable) -> FunctionPlan:
-    """The function's plan; its kernels join `table`."""
-    return _FunctionLowering(function, table).run()
+@graph_pass(requires=(ONE_KERNEL_A_CALL, NO_EQUAL_CALLS), ensures=(LOWERED,))
+def lower_functions(step: Step) -> Step:
+    """Plan every function; their kernels are those of the step."""
+    kernels = _Kernels(step.kernels)
+    for name, function in step.functions.items():
+        step.plan.functions[name] = _FunctionLowering(function, kernels).run()
+    step.plan.kernels = step.kernels.plans
+    return step

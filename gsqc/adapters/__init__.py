@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adapters: one file per kind, found by its name. `parse_adapter` reads what `--adapter` takes."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pkgutil import iter_modules
+
+from gsqc.adapters.adapter import Adapter
+from gsqc.adapters.linears import LINEARS
+from gsqc.errors import OptionError
+
+_SHARED = ("adapter", "linears")
+"""Modules of this folder that are no kinds."""
+
+
+def adapter_kinds() -> dict[str, type[Adapter]]:
+    """The kinds of adapters by name: every other module of this folder defines one."""
+    names = sorted(m.name for m in iter_modules(__path__) if m.name not in _SHARED)
+    modules = [import_module(f"{__name__}.{name}") for name in names]
+    classes = [value for module in modules for value in vars(module).values()]
+    found = [
+        c for c in classes if isinstance(c, type) and issubclass(c, Adapter) and c is not Adapter
+    ]
+    return {c.kind: c for c in found}
+
+
+def parse_adapter(text: str) -> Adapter:
+    """Read "lora:rank=16,alpha=32[,linears=q+v]". Raises OptionError with every problem."""
+    kinds = adapter_kinds()
+    kind, _, rest = text.partition(":")
+    given = dict(part.partition("=")[::2] for part in rest.split(",") if part)
+    if kind not in kinds:
+        raise OptionError(
+            f"--adapter {text}: unknown kind {kind!r}",
+            f"one of: {', '.join(kinds)}, as in {kinds['lora']()}",
+        )
+    numbers = kinds[kind].numbers()
+    unknown = [name for name in given if name not in (*numbers, "linears")]
+    problems = [f"unknown setting {name!r}" for name in unknown]
+    values: dict[str, int] = {}
+    for name, (default, low, high) in numbers.items():
+        value = given.get(name, str(default))
+        if not re.fullmatch("[0-9]{1,9}", value) or not low <= int(value) <= high:
+            problems.append(f"{name} {value} is not an integer from {low} to {high}")
+        else:
+            values[name] = int(value)
+    chosen = given["linears"].split("+") if "linears" in given else list(LINEARS)
+    problems += [f"unknown linear {name!r}" for name in chosen if name not in LINEARS]
+    if problems:
+        raise OptionError(
+            f"--adapter {text}: {', '.join(problems)}",
+            f"write it like {kinds[kind]()}",
+        )
+    return kinds[kind](**values, linears=tuple(n for n in LINEARS if n in chosen))  # type: ignore[call-arg]
+
+
+def adapter_from_json(data: dict[str, object]) -> Adapter:
+    """An adapter from a manifest. KeyError, TypeError or ValueError if it is none."""
+    kind = adapter_kinds()[str(data["kind"])]
+    linears = data["linears"]
+    if not isinstance(linears, list) or not all(isinstance(name, str) for name in linears):
+        raise TypeError("linears are no list of names")
+    numbers = {name: data[name] for name in kind.numbers()}
+    if not all(type(value) is int for value in numbers.values()):
+        raise TypeError("a setting is no whole number")
+    adapter = kind(**numbers, linears=tuple(linears))  # type: ignore[call-arg]
+    if problems := adapter.problems():
+        raise ValueError("; ".join(problems))
+    return adapter

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an adapter is: settings, trainable matrices, what they add to a linear, and how they merge
+into its weight.
+
+A kind of adapter is one file of this folder. Its gradients come from the rules of the ops that it
+calls.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Protocol
+
+from gsqc.adapters.linears import LINEARS
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A trainable matrix, int32 with 24 fraction bits.
+
+    fan_in  its initial values are uniform in ±1/√fan_in; 0 stands for zeros
+    """
+
+    shape: tuple[int, int]
+    fan_in: int = 0
+
+
+class Site(Protocol):
+    """A linear y = W·x that an adapter changes: what its `forward` is written against.
+
+    x, w  the linear's operands in the graph       bits  the width of its result
+    """
+
+    x: Any
+    w: Any
+    bits: int
+
+    def base(self) -> Any:
+        """W·x, 24 bits wide."""
+
+    def trainable(self, name: str) -> Any:
+        """The matrix of that name in `parameters`, as rows."""
+
+    def linear(self, x: Any, w: Any, bits: int) -> Any:
+        """A product with the widths of this linear's operands."""
+
+    def call(self, operation: Any, *values: Any, **attributes: Any) -> Any:
+        """Any op."""
+
+
+def setting(default: int, low: int, high: int) -> Any:
+    """A whole number among an adapter's settings, with its default and its range."""
+    return field(default=default, metadata={"range": (low, high)})
+
+
+class Adapter(ABC):
+    """The settings of one kind of adapter: a frozen dataclass of `setting`s and of `linears`.
+
+    linears  the short names of the linears that it changes, of LINEARS
+    """
+
+    kind: ClassVar[str]
+    """As `--adapter` names it."""
+    linears: tuple[str, ...]
+
+    @classmethod
+    def numbers(cls) -> dict[str, tuple[int, int, int]]:
+        """Default, least and largest value of each whole number, by name."""
+        found = {f.name: f for f in fields(cls) if "range" in f.metadata}  # type: ignore[arg-type]
+        return {name: (f.default, *f.metadata["range"]) for name, f in found.items()}
+
+    def problems(self) -> list[str]:
+        """What is out of range, a sentence each."""
+        problems = []
+        for name, (_, low, high) in self.numbers().items():
+            if not low <= getattr(self, name) <= high:
+                problems.append(f"{name} {getattr(self, name)} is outside {low} to {high}")
+        if not self.linears or not set(self.linears) <= set(LINEARS):
+            problems.append(f"linears are not of {'+'.join(LINEARS)}")
+        return problems
+
+    def __str__(self) -> str:
+        numbers = ",".join(f"{name}={getattr(self, name)}" for name in self.numbers())
+        return f"{self.kind}:{numbers},linears={'+'.join(self.linears)}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As the manifest holds it."""
+        numbers = {name: getattr(self, name) for name in self.numbers()}
+        return {"kind": self.kind, **numbers, "linears": list(self.linears)}
+
+    @abstractmethod
+    def parameters(self, rows: int, columns: int) -> dict[str, Parameter]:
+        """The trainable matrices of a linear with W [rows, columns], by name."""
+
+    @abstractmethod
+    def forward(self, site: Site) -> Any:
+        """What takes the place of y: a Row of `site.bits`, from `site.base()` and ops."""
+
+    @abstractmethod
+    def merge(self, matrices: dict[str, Any]) -> Any:
+        """What training has added to W, as float64 [rows, columns], from the matrices as float64."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """In a sentence, for people."""

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""lora: y = W·x + alpha / rank · B·A·x. Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large
+Language Models".
+
+A [rank, k] begins uniform in ±1/√k, as in PEFT, and B [n, rank] with zeros: the first step's output
+is the base's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gsqc.adapters.adapter import Adapter, Parameter, Site, setting
+from gsqc.adapters.linears import LINEARS
+from gsqc.numerics.ops.add import add, scale
+
+
+@dataclass(frozen=True)
+class Lora(Adapter):
+    """The settings of a LoRA adapter."""
+
+    kind = "lora"
+
+    rank: int = setting(16, 1, 256)
+    alpha: int = setting(32, 1, 1 << 16)
+    linears: tuple[str, ...] = tuple(LINEARS)
+
+    def parameters(self, rows: int, columns: int) -> dict[str, Parameter]:
+        """A [rank, columns] and B [rows, rank]."""
+        return {
+            "a": Parameter((self.rank, columns), fan_in=columns),
+            "b": Parameter((rows, self.rank)),
+        }
+
+    def forward(self, site: Site) -> Any:
+        """W·x + (alpha / rank · A·x)·Bᵀ. The branch keeps 16 bits between A and B, 24 where it
+        joins.
+        """
+        base = site.base()
+        u = site.linear(site.x, site.trainable("a"), 16)
+        scaled = site.call(scale, u, factor=self.alpha / self.rank, bits=16)
+        branch = site.linear(scaled, site.trainable("b"), 24)
+        return site.call(add, base, branch, bits=site.bits)
+
+    def merge(self, matrices: dict[str, Any]) -> Any:
+        """alpha / rank · B·A."""
+        return matrices["b"] @ matrices["a"] * (self.alpha / self.rank)
+
+    def describe(self) -> str:
+        """In a sentence, for people."""
+        return f"LoRA, rank {self.rank}, alpha {self.alpha}, {'+'.join(self.linears)}"

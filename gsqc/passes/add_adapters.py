@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""add_adapters: every selected linear gets what the adapter adds to it, in training and in
+generation.
+
+before:  y = linear(x, w)
+after:   y = what the adapter's `forward` makes of x, w and its trainable matrices; for LoRA
+         u = linear(x, a)   y = linear(x, w) + linear(alpha / rank · u, b)        a [rank, k]   b [n, rank], zero
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gsqc.adapters.adapter import Adapter, Parameter
+from gsqc.adapters.linears import LINEARS, SHORT_NAMES
+from gsqc.errors import OptionError
+from gsqc.graph.function import (
+    Function,
+    Node,
+    add_call,
+    insert_first,
+    is_call,
+    notes_of,
+    shape_of,
+    value_of,
+)
+from gsqc.graph.roles import Kind, Notes, Role
+from gsqc.numerics.formats import Spec
+from gsqc.numerics.ops.embedding import master_row
+from gsqc.numerics.ops.linear import linear
+from gsqc.passes.properties import ADAPTED, CODED
+from gsqc.passes.step import Matrix, Step, graph_pass
+
+
+class LinearSite:
+    """A linear of a function, as `gsqc.adapters.adapter.Site` describes it."""
+
+    def __init__(self, function: Function, node: Node, short: str, adapter: Adapter) -> None:
+        self.function, self.node, self.short = function, node, short
+        operands: Any = node.args
+        self.x, self.w = operands
+        self.bits: int = value_of(node).bits
+        rows, columns = shape_of(self.w)
+        self.parameters = {
+            f"{short}_{name}": p for name, p in adapter.parameters(rows, columns).items()
+        }
+        self._widths = {key: node.kwargs[key] for key in ("x_bits", "w_bits")}
+
+    def base(self) -> Node:
+        """W·x, 24 bits wide."""
+        return self.linear(self.x, self.w, 24)
+
+    def trainable(self, name: str) -> Node:
+        """A matrix of the adapter, as rows."""
+        full = f"{self.short}_{name}"
+        value = Spec(self.parameters[full].shape, "int32")
+        matrix = insert_first(self.function.graph, full, value, Role(Kind.TRAINABLE, full))
+        rows: Node = self.call(master_row, matrix)
+        return rows
+
+    def linear(self, x: Node, w: Node, bits: int) -> Node:
+        """A product with the widths of this linear."""
+        y: Node = self.call(linear, x, w, **self._widths, bits=bits)
+        y.meta["notes"] = Notes(gradient_bits=notes_of(self.node).gradient_bits)
+        return y
+
+    def call(self, operation: Any, *values: Node, **attributes: Any) -> Any:
+        """An op, before the linear."""
+        with self.function.graph.inserting_before(self.node):
+            return add_call(self.function.graph, operation, *values, **attributes)
+
+
+def adapt_function(function: Function, adapter: Adapter) -> dict[str, Parameter]:
+    """Adapt the linears of one function; the trainable matrices by name."""
+    wanted = {LINEARS[short].module for short in adapter.linears}
+    parameters: dict[str, Parameter] = {}
+    for node in list(function.calls()):
+        name = notes_of(node).linear
+        if is_call(node, linear) and name in wanted:
+            site = LinearSite(function, node, SHORT_NAMES[name], adapter)
+            node.replace_all_uses_with(adapter.forward(site))
+            function.graph.erase_node(node)
+            parameters |= site.parameters
+    return parameters
+
+
+@graph_pass(requires=(CODED,), ensures=(ADAPTED,))
+def add_adapters(step: Step) -> Step:
+    """Adapt every function of a block. OptionError if a chosen linear is nowhere in the model."""
+    adapter, outline = step.options.adapter, step.parts
+    by_kind: dict[str, dict[str, Parameter]] = {}
+    for function in step.functions.values():
+        if function.block_kind is not None:
+            by_kind[function.block_kind] = adapt_function(function, adapter)
+    found = {name.rsplit("_", 1)[0] for matrices in by_kind.values() for name in matrices}
+    missing = [short for short in adapter.linears if short not in found]
+    if missing:
+        raise OptionError(
+            f"--adapter {adapter}: the model has no linear {', '.join(missing)}",
+            f"its linears are {'+'.join(n for n in LINEARS if n in found) or 'others'}",
+        )
+    for layer, kind in enumerate(outline.layer_kinds):
+        matrices = [Matrix(layer, name, p) for name, p in by_kind[kind].items()]
+        step.adapters |= {matrix.state_name: matrix for matrix in matrices}
+    return step

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How build_schedules writes a schedule: ports bound to buffers by role, and activations with a
+place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gsqc.bundle.plan import (
+    COPY,
+    FunctionPlan,
+    Reference,
+    SchedulePlan,
+    TensorPlan,
+    tensor_names,
+)
+from gsqc.graph.function import Function, role_of, value_of
+from gsqc.graph.roles import Kind, Role
+from gsqc.numerics.formats import Value
+from gsqc.passes.outline import Outline
+from gsqc.passes.plan_memory import Lifetime, plan_memory
+
+ZEROS = "zeros"
+"""The buffer of the zeros that a sum begins with; as large as the largest adapter matrix."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a function runs: in a decoder layer, or on one matrix of an adapter.
+
+    layer   the decoder block; None outside of blocks
+    matrix  of an update: the adapter matrix, by its name in the state
+    """
+
+    layer: int | None = None
+    matrix: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """What the names of the place's own buffers begin with."""
+        return "head" if self.layer is None else f"layers.{self.layer}"
+
+
+def buffer_name(outline: Outline, role: Role, place: Place) -> str:
+    """The buffer of a role at a place. The stream's and what a schedule binds in its own way aside."""
+    match role.kind:
+        case Kind.WEIGHT if role.position is not None:
+            assert place.layer is not None
+            name = outline.names[place.layer][role.position]
+            return f"{name}.{role.array}" if role.array else name
+        case Kind.WEIGHT | Kind.CONSTANT | Kind.INPUT | Kind.OUTPUT | Kind.NORM:
+            return role.name
+        case Kind.TRAINABLE if place.matrix:
+            return place.matrix
+        case Kind.STATE:
+            return f"{place.matrix}.{role.name}"
+        case Kind.SUM if place.matrix:
+            return f"{place.matrix}_{role.name}"
+    assert role.kind is not Kind.STREAM, "a schedule says which value of the stream"
+    return f"{place.prefix}.{role.name}"
+
+
+Bind = Callable[[Role, bool], str]
+"""From the role of a placeholder, or (True) of a result, to the buffer that it is bound to."""
+
+
+@dataclass
+class ScheduleBuilder:
+    """Collects calls; every buffer that is not in `outside` is an activation."""
+
+    functions: dict[str, Function]
+    plans: dict[str, FunctionPlan]
+    outside: dict[str, TensorPlan]
+    calls: list[tuple[str, dict[str, Reference]]] = field(default_factory=list)
+    activations: dict[str, TensorPlan] = field(default_factory=dict)
+
+    def call(self, name: str, bind: Bind) -> None:
+        """Call a function.
+
+        The next value of a buffer outside is written to an activation, then copied over the buffer:
+        the function may read all of the old value.
+        """
+        function = self.functions[name]
+        bindings: dict[str, Reference] = {}
+        copies: list[tuple[str, str]] = []
+        for port, node in function.placeholders.items():
+            self._bind(name, port, value_of(node), bind(role_of(node), False), bindings)
+        replaced = function.next_values()
+        for port, node in function.results.items():
+            buffer = target = bind(function.roles[port], True)
+            if port in replaced and buffer == bind(function.roles[port], False):
+                target = f"{buffer}_out"
+                names = (tensor_names(n, value_of(node)) for n in (target, buffer))
+                copies += zip(*names, strict=True)
+            self._bind(name, port, value_of(node), target, bindings, written=True)
+        self.calls.append((name, bindings))
+        for source, buffer in copies:
+            self._copy(source, buffer)
+
+    def _bind(
+        self,
+        function: str,
+        port: str,
+        value: Value,
+        buffer: str,
+        bindings: dict[str, Reference],
+        *,
+        written: bool = False,
+    ) -> None:
+        """Bind the tensors of one port. What is written for the first time becomes an activation."""
+        names = zip(tensor_names(port, value), tensor_names(buffer, value), strict=True)
+        for own, name in names:
+            tensor = self.plans[function].ports[own]
+            if name not in self.outside:
+                assert written or name in self.activations, (
+                    f"{function} reads {name}, which nothing writes"
+                )
+                self.activations[name] = TensorPlan(tensor.dtype, tensor.count)
+            bindings[own] = Reference(name, 0, tensor.count)
+
+    def _copy(self, source: str, target: str) -> None:
+        count = self.outside[target].count
+        ends = {"source": Reference(source, 0, count), "target": Reference(target, 0, count)}
+        self.calls.append((COPY, ends))
+
+    def build(self) -> SchedulePlan:
+        """The schedule with its activations placed."""
+        first: dict[str, int] = {}
+        last: dict[str, int] = {}
+        for k, (_, bindings) in enumerate(self.calls):
+            for reference in bindings.values():
+                first.setdefault(reference.name, k)
+                last[reference.name] = k
+        lifetimes = [
+            Lifetime(n, t.size_bytes, first[n], last[n]) for n, t in self.activations.items()
+        ]
+        offsets, size = plan_memory(lifetimes)
+        placed = {n: TensorPlan(t.dtype, t.count, offsets[n]) for n, t in self.activations.items()}
+        return SchedulePlan(placed, size, self.calls)

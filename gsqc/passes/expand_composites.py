@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""expand_composites: ops that are compositions become the ops that they are made of.
+
+before:  y = linear(x, w, x_bits=8, w_bits=8, bits=16)
+after:   xq = quantise(x, bits=8)   wq = quantise(w, bits=8)   c = gse_matmul(xq, wq)   y = to_row(c, e(xq), e(wq)ᵀ)
+
+The composition is the op's own definition, run on the graph: nothing is written twice.
+"""
+
+from __future__ import annotations
+
+from gsqc.graph.function import Function, GraphCalls, Node, results_of
+from gsqc.numerics.ops.registry import Kind, Op
+from gsqc.passes.properties import ONE_KERNEL_A_CALL, SCORES_FIT
+from gsqc.passes.step import Step, graph_pass
+
+
+def _expand(function: Function, node: Node, operation: Op) -> None:
+    assert operation.composition is not None
+    with function.graph.inserting_before(node):
+        made = operation.composition(GraphCalls(function.graph), *node.args, **node.kwargs)
+    results = made if isinstance(made, tuple) else (made,)
+    for old, new in zip(results_of(node), results, strict=True):
+        if old is not None:
+            old.replace_all_uses_with(new)
+
+
+def expand_function(function: Function) -> None:
+    """Expand every composite of a function, those inside other composites too."""
+    while True:
+        found = [n for n in function.calls() if n.target.kind is Kind.GRAPH]  # type: ignore[union-attr]
+        if not found:
+            return
+        for node in found:
+            _expand(function, node, node.target)  # type: ignore[arg-type]
+        function.remove_dead()
+
+
+@graph_pass(requires=(SCORES_FIT,), ensures=(ONE_KERNEL_A_CALL,))
+def expand_composites(step: Step) -> Step:
+    """Expand the composites of every function."""
+    for function in step.functions.values():
+        expand_function(function)
+    return step

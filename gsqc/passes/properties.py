@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds of a step after each pass, as assertions. Passes name them in `requires` and
+`ensures`.
+
+They run in every compilation, before and after each pass. So a pass that does nothing, or runs too
+early, is an error at once and not a wrong bundle.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from fractions import Fraction
+
+from gsqc.bundle.plan import tensor_names
+from gsqc.graph.function import Function, Node, notes_of, role_of, shape_of, value_of
+from gsqc.graph.roles import FROZEN, STREAM_IN, STREAM_OUT, Kind
+from gsqc.numerics.formats import Gse
+from gsqc.numerics.ops.linear import linear
+from gsqc.numerics.ops.registry import Kind as OpKind
+from gsqc.numerics.ops.registry import Op
+from gsqc.numerics.ops.softmax import softmax, softmax_grad
+from gsqc.passes.scores import is_large
+from gsqc.passes.step import Check, Property, Step
+
+SLACK = Fraction(11, 10)
+"""What --recompute auto may need of what blocks needs."""
+
+
+def _property(name: str) -> Callable[[Check], Property]:
+    """Decorator: a check becomes a property of that name."""
+    return lambda check: Property(name, check)
+
+
+def _op(node: Node) -> Op:
+    assert isinstance(node.target, Op)
+    return node.target
+
+
+def _block_functions(step: Step) -> list[Function]:
+    return [f for f in step.functions.values() if f.block_kind is not None]
+
+
+def _trainable(function: Function) -> set[str]:
+    roles = map(role_of, function.placeholders.values())
+    return {role.name for role in roles if role.kind is Kind.TRAINABLE}
+
+
+@_property("the model is split into parts")
+def OUTLINED(step: Step) -> None:
+    """Every layer is of a known kind and names as many parameters as it."""
+    outline = step.parts
+    assert len(outline.names) == outline.layers > 0
+    for layer, (kind, names) in enumerate(zip(outline.layer_kinds, outline.names, strict=True)):
+        expected = len(outline.kinds[kind].parameters)
+        assert len(names) == expected, f"layer {layer} has {len(names)} parameters, not {expected}"
+
+
+@_property("every node has a type and every placeholder a role")
+def TYPED(step: Step) -> None:
+    """Each part of the model is a function of ops; each has all that later passes ask for."""
+    for name in ("embed", "head", *step.parts.kinds):
+        assert any(f.startswith(name) for f in step.functions), f"there is no function {name}"
+    for function in step.functions.values():
+        for node in function.graph.nodes:
+            assert node.op == "output" or "value" in node.meta, f"{function.name}: {node.name}"
+        for node in function.placeholders.values():
+            assert "role" in node.meta, f"{function.name}: {node.name} has no role"
+        assert set(function.roles) == set(function.outputs), f"{function.name}: results"
+    for function in _block_functions(step):
+        _check_block(function, trains=function.name in step.parts.kinds)
+
+
+def _check_block(function: Function, *, trains: bool) -> None:
+    """A block passes the stream on; in training, products know the width of their gradients."""
+    roles = [*map(role_of, function.placeholders.values()), *function.roles.values()]
+    assert {STREAM_IN, STREAM_OUT} <= set(roles), f"{function.name} does not pass the stream on"
+    for node in function.calls():
+        known = node.target is not linear or notes_of(node).gradient_bits is not None
+        assert known or not trains, f"{function.name}: {node.name} has no width of gradients"
+
+
+@_property("no weight of a block is a float")
+def CODED(step: Step) -> None:
+    """The weights of blocks are arrays of codes."""
+    for function in _block_functions(step):
+        for name, node in function.placeholders.items():
+            role = role_of(node)
+            is_float = role.kind is Kind.WEIGHT and not role.array
+            assert not is_float, f"{function.name}: {name} is no array of codes"
+
+
+@_property("the chosen linears have their adapters")
+def ADAPTED(step: Step) -> None:
+    """Each matrix is in the functions of its layer's block, for training and for generation."""
+    assert step.adapters, "there is no adapter"
+    for matrix in step.adapters.values():
+        kind = step.parts.layer_kinds[matrix.layer]
+        for function in (f for f in _block_functions(step) if f.block_kind == kind):
+            made = matrix.name in _trainable(function) or _is_prepared(function)
+            assert made, f"{function.name} lacks {matrix.name}"
+
+
+def _is_prepared(function: Function) -> bool:
+    return any(role_of(n).kind is Kind.PREPARED for n in function.placeholders.values())
+
+
+@_property("the head of training gives the loss")
+def LOSS_ADDED(step: Step) -> None:
+    """It takes labels and gives no logits."""
+    head = step.functions["head"]
+    inputs = {role_of(n).name for n in head.placeholders.values()}
+    assert list(head.outputs) == ["loss"] and "labels" in inputs, f"{head.outputs}, {inputs}"
+
+
+@_property("every training function has a backward")
+def DIFFERENTIATED(step: Step) -> None:
+    """Backward takes no more than forward saves, and gives the sums of each matrix."""
+    for name in (*step.parts.kinds, "head"):
+        forward, backward = (step.functions[f"{name}_{part}"] for part in ("forward", "backward"))
+        taken = {role_of(n) for n in backward.placeholders.values()}
+        saved = {role for role in taken if role.kind is Kind.SAVED}
+        assert saved <= set(forward.roles.values()), f"{name}: {saved}"
+        sums = {role.name for role in backward.roles.values() if role.kind is Kind.SUM}
+        wanted = {f"{m}_grad_{limb}" for m in _trainable(forward) for limb in ("high", "low")}
+        assert sums == wanted, f"{backward.name} gives {sums}, not {wanted}"
+
+
+@_property("no function holds large scores of all heads")
+def SCORES_FIT(step: Step) -> None:
+    """A softmax, or its gradient, is of a few heads where all would take much memory."""
+    for function in step.functions.values():
+        for node in function.calls():
+            is_scores = node.target in (softmax, softmax_grad) and len(shape_of(node)) > 2
+            parts = shape_of(node)[0] if is_scores else 1
+            assert not is_scores or parts == 1 or not is_large(shape_of(node)), (
+                f"{function.name}: {node.name} {shape_of(node)}"
+            )
+
+
+@_property("every call is one kernel")
+def ONE_KERNEL_A_CALL(step: Step) -> None:
+    """No composite is left."""
+    for function in step.functions.values():
+        for node in function.calls():
+            assert _op(node).kind is not OpKind.GRAPH, f"{function.name}: {node.name}"
+
+
+@_property("no two calls of a function are equal")
+def NO_EQUAL_CALLS(step: Step) -> None:
+    """What is computed once is not computed again."""
+    for function in step.functions.values():
+        keys = Counter((n.target, n.args, repr(sorted(n.kwargs.items()))) for n in function.calls())
+        twice = [key for key, count in keys.items() if count > 1]
+        assert not twice, f"{function.name}: {twice[0][0]} of {twice[0][1]}"
+
+
+def _constant_operands(function: Function, constant: frozenset[Kind]) -> list[str]:
+    """Operands of products that depend on constant placeholders alone."""
+    known: set[Node] = set()
+    for node in function.graph.nodes:
+        if node.op == "placeholder":
+            is_known = role_of(node).kind in constant
+        else:
+            inputs = node.all_input_nodes
+            is_known = node.op == "call_function" and all(a in known for a in inputs)
+        if is_known:
+            known.add(node)
+    made = (n for n in known if n.op == "call_function" and isinstance(n.target, Op))
+    return [n.name for n in made if isinstance(value_of(n), Gse) and _op(n).kind is not OpKind.VIEW]
+
+
+@_property("operands of frozen weights are prepared")
+def HOISTED(step: Step) -> None:
+    """No block makes an operand at each use that could be made once."""
+    for kind in step.parts.kinds:
+        for name, function in step.functions.items():
+            if function.block_kind != kind or name.startswith(f"{kind}_prepare"):
+                continue
+            trains = name in (f"{kind}_forward", f"{kind}_backward")
+            if trains and not step.options.keep_operands:
+                continue
+            constant = FROZEN if trains else FROZEN | {Kind.TRAINABLE}
+            left = _constant_operands(function, constant)
+            assert not left, f"{name} makes {', '.join(left)}"
+
+
+@_property("every shape of adapter matrix has an update")
+def UPDATES_ADDED(step: Step) -> None:
+    """The update gives the next values of the matrix and of its state."""
+    for rows, columns in {m.parameter.shape for m in step.adapters.values()}:
+        update = step.functions[f"update_{rows}x{columns}"]
+        replaced = set(update.next_values())
+        assert replaced == set(update.outputs), f"{update.name}: {update.outputs}"
+
+
+@_property("the gradient's norm can be limited")
+def CLIPPING_ADDED(step: Step) -> None:
+    """Each shape of adapter matrix has a function for its squares, and there is one for the scale."""
+    for rows, columns in {m.parameter.shape for m in step.adapters.values()}:
+        assert f"squares_{rows}x{columns}" in step.functions, f"squares of {rows}x{columns}"
+    assert "clip_scale" in step.functions
+
+
+@_property("every function is planned")
+def LOWERED(step: Step) -> None:
+    """Kernel calls on planned memory, whose kernels are recorded."""
+    assert set(step.plan.functions) == set(step.functions)
+    for name, plan in step.plan.functions.items():
+        function = step.functions[name]
+        ports = [*function.placeholders.values(), *function.results.values()]
+        names = [*function.placeholders, *function.results]
+        wanted = {
+            t for n, node in zip(names, ports, strict=True) for t in tensor_names(n, value_of(node))
+        }
+        assert set(plan.ports) == wanted, f"{name}: {set(plan.ports) ^ wanted}"
+        missing = {kernel for kernel, _ in plan.calls} - set(step.kernels.traces)
+        assert not missing, f"{name} calls {missing}"
+
+
+@_property("every tensor outside the arena is listed")
+def BUFFERS_LISTED(step: Step) -> None:
+    """Codes, state and what the host reads and writes."""
+    buffers = step.plan.buffers
+    for kind in ("base", "state", "gradient", "input", "output", "cache"):
+        assert buffers.get(kind), f"no {kind} buffers"
+    missing = set(step.adapters) - set(buffers["state"])
+    assert not missing, f"no state of {missing}"
+
+
+@_property("every function is called")
+def SCHEDULED(step: Step) -> None:
+    """Each function that does anything stands in a schedule, and every schedule of training is
+    there.
+    """
+    called = {name for s in step.plan.schedules.values() for name, _ in s.calls}
+    idle = {name for name, f in step.functions.items() if f.outputs} - called
+    assert not idle, f"nothing calls {idle}"
+    for name in ("prepare", "train", "gradient", "clip", "update", "evaluate", "decode"):
+        assert name in step.plan.schedules, f"no schedule {name}"
+
+
+@_property("forward runs again where --recompute says")
+def RECOMPUTE_CHOSEN(step: Step) -> None:
+    """none: no block runs twice; blocks: all but the last do; auto: as many as needed."""
+    calls = Counter(name for name, _ in step.plan.schedules["train"].calls)
+    forwards = sum(calls[f"{kind}_forward"] for kind in step.parts.kinds)
+    again, most = forwards - step.parts.layers, step.parts.layers - 1
+    expected = {"none": (0, 0), "blocks": (most, most), "auto": (0, most)}
+    least, largest = expected[step.options.recompute]
+    assert least <= again <= largest, f"{again} blocks run again"

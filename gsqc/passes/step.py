@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The step under compilation, which every pass takes and returns, and what makes a function a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch.fx
+
+from gsqc.adapters.adapter import Adapter, Parameter
+from gsqc.bundle.plan import KernelPlan, Plan
+from gsqc.graph.function import Function
+from gsqc.models.codes import Codes
+from gsqc.numerics.operators.trace import Trace
+from gsqc.numerics.ops.registry import Kind
+from gsqc.passes.outline import Outline
+from gsqc.passes.outline import Parameter as FrozenParameter
+
+CodesOf = Callable[[FrozenParameter, Sequence[str]], Codes]
+"""From a weight of the blocks, and its names in all layers of its kind, to its codes in the first
+of them.
+"""
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """What the passes are asked for.
+
+    tokens           of a training sequence; generation reads as many at most
+    activation_bits  width of activations and adapter factors in products, 5 to 8
+    gradient_bits    width of gradients in products, 5 to 8
+    keep_operands    the products' operands of base weights are made once a session, not at each use
+    keep_head        so are those of the head
+    recompute        none, auto or blocks: which forward passes run again before their backward
+    prompt_chunk     tokens of a prompt that generation reads at once; 1 reads one by one
+    """
+
+    tokens: int
+    activation_bits: int
+    gradient_bits: int
+    adapter: Adapter
+    optimizer: str
+    keep_operands: bool = True
+    keep_head: bool = False
+    recompute: str = "blocks"
+    prompt_chunk: int = 1
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A trainable matrix of an adapter in one layer; `name` is that in the functions of its block."""
+
+    layer: int
+    name: str
+    parameter: Parameter
+
+    @property
+    def state_name(self) -> str:
+        """Its name in the state."""
+        return f"layers.{self.layer}.{self.name}"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.parameter.shape
+
+
+@dataclass
+class KernelTable:
+    """The kernels of a step by name: their plans, their recorded operators, their kinds."""
+
+    plans: dict[str, KernelPlan] = field(default_factory=dict)
+    traces: dict[str, Trace] = field(default_factory=dict)
+    kinds: dict[str, Kind] = field(default_factory=dict)
+
+
+@dataclass
+class Step:
+    """A fine-tuning step on its way from a captured model to a plan.
+
+    graph      the captured model: calls of `gsqc.models.model_ops`
+    codes_of   gives the codes of the weights
+    outline    embedding, kinds of blocks and head, from outline_blocks on
+    functions  what the step consists of, by name, from lower_model on
+    adapters   the trainable matrices of all layers, by their names in the state, from add_adapters on
+    kernels    the compiled ops, from lower_functions on
+    plan       what the runtime follows, from lower_functions on
+    """
+
+    graph: torch.fx.Graph
+    codes_of: CodesOf
+    options: StepOptions
+    outline: Outline | None = None
+    functions: dict[str, Function] = field(default_factory=dict)
+    adapters: dict[str, Matrix] = field(default_factory=dict)
+    kernels: KernelTable = field(default_factory=KernelTable)
+    plan: Plan = field(default_factory=Plan)
+
+    @property
+    def parts(self) -> Outline:
+        """The outline, once there is one."""
+        assert self.outline is not None, "outline_blocks comes first"
+        return self.outline
+
+    def add(self, *functions: Function) -> None:
+        """Add functions under their names."""
+        for function in functions:
+            assert function.name not in self.functions, f"two functions {function.name}"
+            self.functions[function.name] = function
+
+
+Check = Callable[[Step], None]
+
+
+@dataclass(frozen=True)
+class Property:
+    """Something that holds of a step after some pass. `check` is an assertion that says where it
+    does not.
+    """
+
+    name: str
+    check: Check
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A step of compilation, with what must hold before it and what holds after it."""
+
+    function: Callable[[Step], Step]
+    requires: tuple[Property, ...]
+    ensures: tuple[Property, ...]
+
+    @property
+    def name(self) -> str:
+        """As in `--dump`, in docs and in tests."""
+        return self.function.__name__
+
+    def __call__(self, step: Step) -> Step:
+        """Run it; an AssertionError names the property that does not hold."""
+        for needed in self.requires:
+            _check(step, needed, f"before {self.name}")
+        step = self.function(step)
+        for promised in self.ensures:
+            _check(step, promised, f"after {self.name}")
+        return step
+
+
+def _check(step: Step, wanted: Property, when: str) -> None:
+    try:
+        wanted.check(step)
+    except AssertionError as error:
+        raise AssertionError(f"{when}, {wanted.name}: {error}") from error
+
+
+def graph_pass(
+    *, requires: tuple[Property, ...] = (), ensures: tuple[Property, ...]
+) -> Callable[[Callable[[Step], Step]], Pass]:
+    """Decorator: a function from a step to a step becomes a pass."""
+    return lambda function: Pass(function, requires, ensures)

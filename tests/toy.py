@@ -45,14 +45,12 @@ class Sizes:
     head_dim: int = 16
     ffn: int = 96
     vocabulary: int = 300
+    kinds: int = 1
 
-    def weights(self) -> dict[str, tuple[int, ...]]:
-        h, q, kv, f = (
-            self.hidden,
-            self.heads * self.head_dim,
-            self.kv_heads * self.head_dim,
-            self.ffn,
-        )
+    def weights(self, layer: int = 0) -> dict[str, tuple[int, ...]]:
+        """Shapes in a layer. With several kinds of blocks, each has another width of its gated layer."""
+        h, q, kv = self.hidden, self.heads * self.head_dim, self.kv_heads * self.head_dim
+        f = self.ffn + 32 * (layer % self.kinds)
         shapes = {
             "q": (q, h),
             "k": (kv, h),
@@ -91,7 +89,7 @@ class _Graph:
     def layer(self, i: int, x: torch.fx.Node) -> torch.fx.Node:
         s = self.sizes
         w = {
-            k: self.placeholder(f"model.layers.{i}.{k}", shape) for k, shape in s.weights().items()
+            k: self.placeholder(f"model.layers.{i}.{k}", shape) for k, shape in s.weights(i).items()
         }
         tables = [
             self.placeholder(f"rope_{t}", (s.tokens, s.head_dim // 2), constant=f"rope_{t}")
@@ -185,7 +183,7 @@ def toy_codes(sizes: Sizes, rng: np.random.Generator) -> dict[str, Codes]:
     """NF4 codes of random weights, by parameter name."""
     codes = {}
     for layer in range(sizes.layers):
-        for name, shape in sizes.weights().items():
+        for name, shape in sizes.weights(layer).items():
             weight = rng.standard_normal(shape).astype(np.float32)
             weight = 1 + 0.2 * weight if len(shape) == 1 else weight * shape[1] ** -0.5
             encode = encode_row16 if len(shape) == 1 else encode_nf4

@@ -77,24 +77,34 @@ def run_pipeline(
     return step
 
 
-def format_step(step: Step) -> str:
-    """The step as text: before there are functions its parts, then each function, then the
-    schedules too.
-    """
-    if not step.functions:
-        outline = step.parts
-        parts = [
-            f"embed: {len(outline.embed.nodes)} nodes",
-            f"head: {len(outline.head.nodes)} nodes",
+def sections(step: Step) -> dict[str, str]:
+    """The step as texts by title: its parts, its functions, and what is planned of it so far."""
+    outline, plan = step.parts, step.plan
+    parts = [f"embed: {len(outline.embed.nodes)} nodes, head: {len(outline.head.nodes)} nodes"]
+    for kind, part in outline.kinds.items():
+        parts.append(f"{kind} in layers {outline.layers_of(kind)}: {len(part.nodes)} nodes")
+        parts += [f"  {p.name} {list(p.shape)} as {p.storage}" for p in part.parameters]
+    found = {"parts": "\n".join(parts)}
+    found |= {f"function {n}": format_function(f) for n, f in step.functions.items()}
+    for name, function in plan.functions.items():
+        lines = [f"{k}({', '.join(r.name for r in args)})" for k, args in function.calls]
+        found[f"plan of {name}"] = "\n".join([*lines, f"scratch {function.scratch_bytes} bytes"])
+    for kind, tensors in plan.buffers.items():
+        lines = [f"{n}: {t.dtype}[{t.count}]" for n, t in tensors.items()]
+        found[f"buffers: {kind}"] = "\n".join(lines)
+    for name, schedule in plan.schedules.items():
+        lines = [
+            f"{f}({', '.join(f'{p}={r.name}' for p, r in b.items())})" for f, b in schedule.calls
         ]
-        for kind, part in outline.kinds.items():
-            names = ", ".join(f"{p.name} {list(p.shape)} {p.storage}" for p in part.parameters)
-            parts.append(f"{kind} in layers {outline.layers_of(kind)}: {names}")
-        return "\n".join([*parts, ""])
-    lines = [format_function(function) for function in step.functions.values()]
-    for name, schedule in step.plan.schedules.items():
-        lines += [f"schedule {name}: {', '.join(function for function, _ in schedule.calls)}"]
-    return "\n".join(lines)
+        found[f"schedule {name}"] = "\n".join(
+            [*lines, f"activations {schedule.activation_bytes} bytes"]
+        )
+    return found
+
+
+def format_step(texts: dict[str, str]) -> str:
+    """Sections as one text."""
+    return "\n".join(f"== {title}\n{text.rstrip()}\n" for title, text in texts.items())
 
 
 def write_dumps(directory: Path) -> AfterPass:
@@ -103,7 +113,7 @@ def write_dumps(directory: Path) -> AfterPass:
 
     def write(one: Pass, step: Step) -> None:
         number = PIPELINE.index(one) + 1
-        text = format_step(step)
+        text = format_step(sections(step))
         (directory / f"{number:02d}_{one.name}.txt").write_text(text, encoding="utf-8")
 
     return write

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from gsqc.errors import ModelError
-from gsqc.graph.function import add_call, call_of, insert_last, is_call, shape_of
+from gsqc.graph.function import add_call, call_of, insert_last, shape_of
 from gsqc.graph.roles import Kind, Role
 from gsqc.numerics.formats import Spec
-from gsqc.numerics.ops.vocabulary import vocabulary_logits, vocabulary_loss
+from gsqc.numerics.ops.vocabulary import vocabulary_loss
 from gsqc.passes.properties import LOSS_ADDED, TYPED
 from gsqc.passes.step import Step, graph_pass
 
@@ -25,11 +24,6 @@ def add_loss(step: Step) -> Step:
     """Give the head of training its labels and its loss."""
     function = step.functions[HEAD]
     logits = call_of(next(iter(function.results.values())))
-    if not is_call(logits, vocabulary_logits):
-        raise ModelError(
-            "the model's result is no product with a table of the vocabulary",
-            "gsqc compiles models that end with a linear head",
-        )
     operands: Any = logits.args
     h, table = operands
     column = Spec((shape_of(h)[0], 1), "int32")

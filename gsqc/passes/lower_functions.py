@@ -25,7 +25,7 @@ from gsqc.numerics.formats import flatten, to_spec
 from gsqc.numerics.operators.trace import Node as Operator
 from gsqc.numerics.ops.registry import Kind, Op, trace
 from gsqc.passes.plan_memory import Lifetime, plan_memory
-from gsqc.passes.properties import LOWERED, NO_EQUAL_CALLS, ONE_KERNEL_A_CALL
+from gsqc.passes.properties import CLIPPING_ADDED, HOISTED, LOWERED, UPDATES_ADDED
 from gsqc.passes.step import KernelTable, Step, graph_pass
 
 
@@ -168,7 +168,7 @@ class _FunctionLowering:
         }
 
 
-@graph_pass(requires=(ONE_KERNEL_A_CALL, NO_EQUAL_CALLS), ensures=(LOWERED,))
+@graph_pass(requires=(HOISTED, UPDATES_ADDED, CLIPPING_ADDED), ensures=(LOWERED,))
 def lower_functions(step: Step) -> Step:
     """Plan every function; their kernels are those of the step."""
     kernels = _Kernels(step.kernels)

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import gsqc.numerics.ops.all  # noqa: F401  registers every op
+from gsqc.errors import ModelError
 from gsqc.graph.function import Function, Node, add_call, insert_last
 from gsqc.graph.roles import STREAM_IN, STREAM_OUT, Kind, Notes, Role
 from gsqc.models import model_ops
@@ -228,6 +230,11 @@ def _head(part: Part, mode: Mode, options: StepOptions, hidden: int) -> Function
         x = lowering.call(take_leading, x, start=mode.tokens - 1, count=1)
     lowering.nodes[part.input] = x
     logits: Any = lowering.lower()
+    if not isinstance(logits, tuple):
+        raise ModelError(
+            "the model's result is no product with a table of the vocabulary",
+            "gsqc compiles models that end with a linear head",
+        )
     named = {f"logits_{k}": node for k, node in enumerate(logits)}
     outputs = {name: (node, Role(Kind.OUTPUT, name)) for name, node in named.items()}
     lowering.function.set_outputs(outputs)

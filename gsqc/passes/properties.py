@@ -37,6 +37,11 @@ def _op(node: Node) -> Op:
     return node.target
 
 
+def _function(step: Step, name: str) -> Function:
+    assert name in step.functions, f"there is no function {name}"
+    return step.functions[name]
+
+
 def _block_functions(step: Step) -> list[Function]:
     return [f for f in step.functions.values() if f.block_kind is not None]
 
@@ -117,7 +122,7 @@ def LOSS_ADDED(step: Step) -> None:
 def DIFFERENTIATED(step: Step) -> None:
     """Backward takes no more than forward saves, and gives the sums of each matrix."""
     for name in (*step.parts.kinds, "head"):
-        forward, backward = (step.functions[f"{name}_{part}"] for part in ("forward", "backward"))
+        forward, backward = (_function(step, f"{name}_{part}") for part in ("forward", "backward"))
         taken = {role_of(n) for n in backward.placeholders.values()}
         saved = {role for role in taken if role.kind is Kind.SAVED}
         assert saved <= set(forward.roles.values()), f"{name}: {saved}"
@@ -189,7 +194,7 @@ def HOISTED(step: Step) -> None:
 def UPDATES_ADDED(step: Step) -> None:
     """The update gives the next values of the matrix and of its state."""
     for rows, columns in {m.parameter.shape for m in step.adapters.values()}:
-        update = step.functions[f"update_{rows}x{columns}"]
+        update = _function(step, f"update_{rows}x{columns}")
         replaced = set(update.next_values())
         assert replaced == set(update.outputs), f"{update.name}: {update.outputs}"
 
@@ -198,8 +203,8 @@ def UPDATES_ADDED(step: Step) -> None:
 def CLIPPING_ADDED(step: Step) -> None:
     """Each shape of adapter matrix has a function for its squares, and there is one for the scale."""
     for rows, columns in {m.parameter.shape for m in step.adapters.values()}:
-        assert f"squares_{rows}x{columns}" in step.functions, f"squares of {rows}x{columns}"
-    assert "clip_scale" in step.functions
+        _function(step, f"squares_{rows}x{columns}")
+    _function(step, "clip_scale")
 
 
 @_property("every function is planned")

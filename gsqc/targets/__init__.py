@@ -86,9 +86,8 @@ _LOWERINGS = {
     Kind.LAYOUT: "layout program",
     Kind.MATMUL: "matmul kernel",
     Kind.VIEW: "no code",
+    Kind.GRAPH: "expanded by a pass",
 }
-GRAPH_LEVEL = ("linear", "linear_accumulate")
-"""Ops that a pass replaces before code is generated."""
 
 
 def op_support() -> dict[str, dict[str, str]]:
@@ -98,8 +97,8 @@ def op_support() -> dict[str, dict[str, str]]:
     support = {}
     for name, operation in sorted(OPS.items()):
         for_kernels, for_npu = _LOWERINGS[operation.kind], "TOSA operators"
-        if name in GRAPH_LEVEL:
-            for_kernels = for_npu = "expanded by a pass"
+        if operation.kind is Kind.GRAPH:
+            for_npu = for_kernels
         how = {"numpy": "evaluated", **dict.fromkeys((*CPU_TARGETS, CUDA), for_kernels)}
         support[name] = {target: how.get(target, for_npu) for target in TARGETS}
     return support

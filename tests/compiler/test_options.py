@@ -32,6 +32,7 @@ def test_texts_and_values_are_the_same() -> None:
     assert adapter == Lora(8, 16, ("q", "v"))
     assert parse_adapter(str(adapter)) == adapter
     assert parse_adapter("lora:alpha=32,rank=16").linears == tuple(LINEARS)
+    assert parse_adapter("lora") == Lora() == Lora(16, 32, tuple(LINEARS))
     assert adapter.to_json() == {"kind": "lora", "rank": 8, "alpha": 16, "linears": ["q", "v"]}
 
 
@@ -47,7 +48,6 @@ def test_other_bits_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problems"),
     [
-        ("lora", ["rank is missing", "alpha is missing"]),
         ("lora:rank=0,alpha=-1", ["rank 0", "alpha -1"]),
         ("lora:rank=257,alpha=1.5", ["rank 257", "alpha 1.5"]),
         ("lora:rank=" + "9" * 5000 + ",alpha=1", ["rank 9"]),

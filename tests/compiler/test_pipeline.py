@@ -14,6 +14,7 @@ import torch
 
 from gsqc.bundle.plan import Plan
 from gsqc.compiler.options import Bits
+from gsqc.compiler.pipeline import PIPELINE
 from gsqc.errors import BundleError
 from gsqc.models import model_ops as mo
 from gsqc.numerics.formats import LEAST_EXPONENT
@@ -21,7 +22,7 @@ from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.passes.add_optimizer import state_values
 from gsqc.runtime.executor import Executor
 from gsqc.targets.numpy.kernels import NumpyKernels
-from tests.toy import ALL, MODULES, NORM, TABLE, Toy, build_toy
+from tests.toy import ALL, MODULES, NORM, TABLE, Sizes, Toy, build_toy
 
 ONE = 2**14
 
@@ -101,6 +102,10 @@ def test_gradients_equal_autograd_up_to_8_bits(toy: Toy) -> None:
     """Measured: 4 to 10 % per matrix on random weights, which is 8-bit operands through some twenty
     products (1 % each) of a random net that damps nothing; a wrong rule gives 100 % and more.
     """
+    check_gradients(toy)
+
+
+def check_gradients(toy: Toy) -> None:
     executor, adapters = open_executor(toy)
     executor.run("gradient")
     leaves = {n: torch.tensor(a / 2.0**24, requires_grad=True) for n, a in adapters.items()}
@@ -199,18 +204,25 @@ def test_any_bits(bits: Bits) -> None:
 
 
 def test_code_does_not_grow_with_depth() -> None:
-    from tests.toy import Sizes
-
     shallow, deep = (build_toy(sizes=Sizes(layers=k)).step.plan for k in (2, 6))
     assert set(shallow.kernels) == set(deep.kernels)
     assert shallow.functions == deep.functions
 
 
-def test_dump_writes_each_pass(tmp_path, file_regression) -> None:
+def test_dump_writes_each_pass(tmp_path) -> None:
     build_toy(linears=("q",), dump=tmp_path)
-    files = sorted(p.name for p in tmp_path.iterdir())
-    assert files[0] == "01_lower_model.txt"
-    file_regression.check((tmp_path / "03_add_lora.txt").read_text(), basename="add_lora")
+    names = [f"{k:02d}_{one.name}.txt" for k, one in enumerate(PIPELINE, 1)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    adapted = (tmp_path / "04_add_adapters.txt").read_text()
+    assert "q_a: int32[8,64],  # trainable q_a" in adapted
+
+
+def test_blocks_of_two_kinds() -> None:
+    """Layers 0 and 2 are of one kind, layer 1 has a wider gated layer: each kind is compiled once."""
+    toy = build_toy(sizes=Sizes(layers=3, kinds=2))
+    assert toy.step.parts.layer_kinds == ["block", "block_1", "block"]
+    assert {f.block_kind for f in toy.functions.values()} == {None, "block", "block_1"}
+    check_gradients(toy)
 
 
 @pytest.mark.parametrize("change", ["reference", "kernel", "region", "type", "port"])

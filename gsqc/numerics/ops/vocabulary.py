@@ -27,7 +27,7 @@ from gsqc.numerics.ops.embedding import embedding, gse_row
 from gsqc.numerics.ops.layout import reshape, table_rows, transpose
 from gsqc.numerics.ops.linear import linear, random_gse
 from gsqc.numerics.ops.quantise import quantise, random_row
-from gsqc.numerics.ops.registry import Calls, Case, cases, composite
+from gsqc.numerics.ops.registry import Calls, Case, cases, composite, evaluate
 
 CHUNK = 4096
 """Columns of the logits that exist at a time."""
@@ -129,3 +129,11 @@ def _logits_cases(rng: np.random.Generator) -> Iterator[Case]:
 def _loss_cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("two chunks", _operands(rng, 3, CHUNK + 9))
     yield Case("one chunk", _operands(rng, 1, 40))
+
+
+@cases(vocabulary_loss_grad)
+def _grad_cases(rng: np.random.Generator) -> Iterator[Case]:
+    operands = _operands(rng, 3, CHUNK + 9)
+    _, *state = evaluate(vocabulary_loss, operands, {})
+    weights = np.array([[2**14], [0], [77]], np.int32)
+    yield Case("two chunks", [*operands, *state, weights])

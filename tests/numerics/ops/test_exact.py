@@ -22,8 +22,8 @@ from gsqc.targets.llvm.run import call_kernel, load_kernels
 from tests.targets.llvm.emulated.run import run_emulated, what_is_missing
 
 CompiledCases = dict[tuple[str, str], Callable[[], Any]]
-COMPOSITE = {"linear", "linear_accumulate"}
-"""Graph-level ops that expand_linear replaces before code is generated."""
+COMPOSITE = {name for name, operation in OPS.items() if operation.kind is Kind.GRAPH}
+"""Ops that expand_composites replaces before code is generated."""
 
 
 def all_cases() -> Iterator[tuple[str, Case]]:

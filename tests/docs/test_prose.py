@@ -31,8 +31,14 @@ from tests.prose import (
 PAGES = tracked_files(".md")
 FOLDERS = ("gsqc", "tests", "docs", "benchmarks", "examples", "facts", "shared", "prototypes")
 """What a name of a file of ours begins with, and three folders of notes that no clone has."""
-THEIRS = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "docs/gguf.md", "file.py")
-"""Files of other projects that pages and docstrings name, and a name that stands for any."""
+THEIRS = (
+    "convert_hf_to_gguf.py",
+    "convert_lora_to_gguf.py",
+    "docs/gguf.md",
+    "file.py",
+    "scaling.md",
+)
+"""Files of other projects, a name that stands for any file, and one that a benchmark writes."""
 PATH = re.compile(
     r"(?<![\w./{-])(?:[\w.-]+/)*[\w.-]+\.(?:py|md|c|h|cuh)\b"
     rf"|(?<![\w./-])(?:{'|'.join(FOLDERS)})(?:/[\w-]+)+(?:\.\w+)?"

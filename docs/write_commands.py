@@ -6,6 +6,7 @@ changed.
 from __future__ import annotations
 
 import inspect
+import textwrap
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,10 +17,13 @@ from gsqc.cli.main import app
 
 FOLDER = Path(__file__).parent / "commands"
 NAMES = {int: "number", str: "text", Path: "path"}
-HEAD = "<!-- SPDX-License-Identifier: Apache-2.0 -->\n<!-- Written by docs/write_commands.py from the code. -->\n"
+HEAD = (
+    "<!-- SPDX-License-Identifier: Apache-2.0 -->\n"
+    "<!-- Written by docs/write_commands.py from the code. -->\n"
+)
 NOTES = {
     "compile": "`--bits`, `--base` and `--adapter`: [number-format.md](../number-format.md). "
-    "`--target`: [add-a-target.md](../add-a-target.md), `gsqc targets`.",
+    "`--target`: [targets.md](../targets.md), `gsqc targets`.",
     "train": "More: [training.md](../training.md), [data.md](../data.md), [runs.md](../runs.md).",
     "data": "More: [data.md](../data.md).",
     "tokens": "More: [runner.md](../runner.md).",
@@ -54,6 +58,14 @@ def _row(parameter: Any) -> str:
     return f"| {names} | {kind} | {shown} | {help_text} |"
 
 
+def _wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, 100, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _first_paragraph(command: Any) -> str:
+    return " ".join(inspect.cleandoc(command.help or "").partition("\n\n")[0].split())
+
+
 def page(name: str, command: Any) -> str:
     """The page of one command."""
     arguments = [p for p in command.params if p.param_type_name == "argument"]
@@ -75,7 +87,7 @@ def page(name: str, command: Any) -> str:
             f"What these do can stand in a [settings file](../config.md), below `[{name}]`.\n"
         ]
     if name in NOTES:
-        lines += [NOTES[name], ""]
+        lines += [_wrapped(NOTES[name]), ""]
     return "\n".join(lines).replace("\n\n\n", "\n\n")
 
 
@@ -84,7 +96,7 @@ def pages() -> dict[str, str]:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     texts = {f"{name}.md": page(name, command) for name, command in commands.items()}
     rows = [
-        f"* [gsqc {name}]({name}.md): {(command.help or '').splitlines()[0]}"
+        _wrapped(f"* [gsqc {name}]({name}.md): {_first_paragraph(command)}", "  ")
         for name, command in commands.items()
     ]
     return texts | {"README.md": "\n".join([HEAD, "# Commands\n", *rows, ""])}

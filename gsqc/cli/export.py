@@ -26,9 +26,9 @@ from gsqc.runtime.store import BEST, STATE
 
 def base_name_of(bundle: Bundle) -> str:
     """What others know the bundle's model by."""
-    model = bundle.manifest["model"]
-    known = KNOWN_MODELS.get(str(model.get("known_name")))
-    return known.hub_name if known else str(model.get("name") or "")
+    model = bundle.manifest.model
+    known = KNOWN_MODELS.get(model.known_name or "")
+    return known.hub_name if known else model.name or ""
 
 
 def export(

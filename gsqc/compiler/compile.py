@@ -54,11 +54,9 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
         bundle.add_tensors("state.safetensors", initial_state(step, options))
         if captured.tokenizer_json is not None:
             bundle.add_bytes("tokenizer.json", captured.tokenizer_json.encode())
-        manifest = build_manifest(captured, outline, step, code, options, base, codes)
-        manifest["model"]["known_name"] = (
-            model if isinstance(model, str) and model in KNOWN_MODELS else None
-        )
-        bundle.finish(manifest)
+        known_name = model if isinstance(model, str) and model in KNOWN_MODELS else None
+        manifest = build_manifest(captured, known_name, step, code, options, base, codes)
+        bundle.finish(manifest, step.plan)
 
 
 # ---------------------------------------------------------------------------------------------------------------

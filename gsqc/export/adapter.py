@@ -85,16 +85,10 @@ def linear_modules(bundle: Bundle) -> dict[str, str]:
     """The short name of each linear with an adapter -> its module in layer 0, in the bundle's
     order.
     """
-    adapter, kinds = bundle.manifest.get("adapter"), bundle.manifest.get("base_kinds")
-    layers = bundle.manifest["model"].get("layers")
-    if not isinstance(adapter, dict) or not isinstance(kinds, dict) or type(layers) is not int:
-        raise BundleError("the bundle's manifest does not tell its adapter", AGAIN)
-    if any(type(adapter.get(key)) is not int or adapter[key] < 1 for key in ("rank", "alpha")):
-        raise BundleError("the bundle's manifest has an adapter without rank and alpha", AGAIN)
     found: dict[str, str] = {}
-    for short in adapter.get("linears") or []:
+    for short in bundle.manifest.adapter.linears:
         suffix = f".{MODULES.get(short)}.weight"
-        names = [str(name) for name in kinds if str(name).endswith(suffix)]
+        names = [name for name in bundle.manifest.base_kinds if name.endswith(suffix)]
         if len(names) != 1:
             raise BundleError(
                 f"the bundle's manifest does not tell which weight {short} adapts", AGAIN
@@ -113,7 +107,7 @@ def adapter_slots(bundle: Bundle) -> list[tuple[str, int, str]]:
     name}_a` and `…_b`.
     """
     modules = linear_modules(bundle)
-    layers = range(bundle.manifest["model"]["layers"])
+    layers = range(bundle.manifest.model.layers)
     return [(in_layer(module, k), k, short) for k in layers for short, module in modules.items()]
 
 
@@ -121,7 +115,7 @@ def state_shape(bundle: Bundle, name: str) -> tuple[int, int]:
     """The shape of an adapter matrix by its state's name; BundleError if the bundle has no such
     state.
     """
-    rank = bundle.manifest["adapter"]["rank"]
+    rank = bundle.manifest.adapter.rank
     tensor = bundle.plan.buffers.get("state", {}).get(name)
     if tensor is None or tensor.count % rank:
         raise BundleError(f"the bundle's state has no adapter matrix {name} of rank {rank}", AGAIN)
@@ -141,5 +135,5 @@ def read_adapter(bundle: Bundle, run: Path, name: str = STATE) -> TrainedAdapter
         names = (f"layers.{layer}.{short}_{part}" for part in "ab")
         a, b = (tensors[name].reshape(state_shape(bundle, name)) for name in names)
         linears.append(LinearAdapter(module, layer, short, a, b))
-    settings = bundle.manifest["adapter"]
-    return TrainedAdapter(settings["rank"], settings["alpha"], tuple(linears), steps)
+    settings = bundle.manifest.adapter
+    return TrainedAdapter(settings.rank, settings.alpha, tuple(linears), steps)

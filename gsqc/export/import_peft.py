@@ -134,7 +134,7 @@ def _config(path: Path) -> dict[str, Any]:
 
 def _setting_problems(config: dict[str, Any], bundle: Bundle) -> list[str]:
     """What the settings say that a bundle's adapter cannot be."""
-    adapter = bundle.manifest["adapter"]
+    adapter = bundle.manifest.adapter
     problems = []
     if config.get("peft_type") != "LORA":
         problems.append(f"it is a {config.get('peft_type')} adapter, not LORA")
@@ -149,9 +149,9 @@ def _setting_problems(config: dict[str, Any], bundle: Bundle) -> list[str]:
         problems.append(
             f"init_lora_weights = {_short(config['init_lora_weights'])} changes the base's weights"
         )
-    for key, own in (("r", "rank"), ("lora_alpha", "alpha")):
-        if config.get(key) != adapter[own]:
-            problems.append(f"its {own} is {_short(config.get(key))}, the bundle's {adapter[own]}")
+    for key, name, own in (("r", "rank", adapter.rank), ("lora_alpha", "alpha", adapter.alpha)):
+        if config.get(key) != own:
+            problems.append(f"its {name} is {_short(config.get(key))}, the bundle's {own}")
     return problems
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.manifest import AGAIN
 from gsqc.errors import ExportError, OptionError
 from gsqc.export.adapter import Float32, LinearAdapter, TrainedAdapter, to_float32
 from gsqc.export.place import new_file
@@ -82,16 +81,12 @@ def _rows(linear: LinearAdapter, heads: dict[str, int]) -> Float32:
 
 def _architecture(bundle: Bundle) -> tuple[str, bool, dict[str, int]]:
     """ggml's architecture, whether rotary pairs are neighbours, and the heads of q and k."""
-    model = bundle.manifest["model"]
-    kind, heads, shared = (model.get(key) for key in ("architecture", "heads", "key_value_heads"))
-    if type(heads) is not int or type(shared) is not int or heads < 1 or shared < 1:
-        raise ExportError(
-            "the bundle was written by an older gsqc and does not tell its heads", AGAIN
-        )
+    model = bundle.manifest.model
+    kind = model.architecture
     if kind not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ExportError(
             f"gsqc does not know llama.cpp's layout of {kind}",
             f"it knows {known}; export with --peft and use llama.cpp's convert_lora_to_gguf.py",
         )
-    return *ARCHITECTURES[kind], {"q": heads, "k": shared}
+    return *ARCHITECTURES[kind], {"q": model.heads, "k": model.key_value_heads}

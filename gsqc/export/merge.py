@@ -33,7 +33,7 @@ def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
     Raises OptionError (not told which, or no compiler installed), ModelError, ExportError (another
     model).
     """
-    known = bundle.manifest["model"].get("known_name")
+    known = bundle.manifest.model.known_name
     chosen = model or (known if known in KNOWN_MODELS else None)
     if chosen is None:
         raise OptionError(
@@ -58,8 +58,8 @@ def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
 def _require_same(bundle: Bundle, loaded: LoadedModel, chosen: str) -> None:
     """ExportError unless the weights of the first and the last block give the codes in the bundle."""
     base = bundle.map_tensors("base.safetensors")
-    last = f".{bundle.manifest['model'].get('layers', 1) - 1}."
-    for first, kind in bundle.manifest["base_kinds"].items():
+    last = f".{bundle.manifest.model.layers - 1}."
+    for first, kind in bundle.manifest.base_kinds.items():
         for name in dict.fromkeys((first, re.sub(r"\.0\.", last, first, count=1))):
             try:
                 arrays = base_codes(loaded.weights, name, kind).arrays
@@ -83,7 +83,7 @@ class MergedWeights:
         self, bundle: Bundle, loaded: LoadedModel, adapter: TrainedAdapter, base: str = "trained"
     ) -> None:
         self.loaded, self.base = loaded, base
-        self._kinds: dict[str, str] = bundle.manifest["base_kinds"]
+        self._kinds = bundle.manifest.base_kinds
         self._scale = adapter.alpha / adapter.rank
         self._linears = {f"{x.module}.weight": x for x in adapter.linears}
 

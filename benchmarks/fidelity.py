@@ -114,7 +114,7 @@ def float_adapters(session: Session) -> dict[str, torch.Tensor]:
         if name.endswith(("_a", "_b"))
     }
     state = session.state()
-    rank = session.bundle.manifest["adapter"]["rank"]
+    rank = session.bundle.manifest.adapter.rank
     sizes = {n: (rank, -1) if n.endswith("_a") else (-1, rank) for n in shapes}
     return {n: torch.from_numpy(state[n].reshape(sizes[n]) / 2.0**24).float() for n in shapes}
 

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ def gsqc_side(folder: Path, tokens: int, prompt: int, threads: int) -> Speeds:
     from gsqc.runtime.session import Session
 
     session = Session(folder / "model.gsqc", threads=threads)
-    session.bundle.manifest["model"]["eos_token_id"] = None  # so that both sides give all tokens
+    bundle = session.bundle
+    model = replace(bundle.manifest.model, eos_token_id=None)  # so that both sides give all tokens
+    bundle.manifest = replace(bundle.manifest, model=model)
     return speeds(lambda start, count: len(list(session.generate(start, count))), tokens, prompt)
 
 

@@ -123,7 +123,7 @@ class Gradients:
         return starts
 
     def _round_saved(self, saved: dict[str, int]) -> None:
-        for layer in range(self.session.bundle.manifest["model"]["layers"]):
+        for layer in range(self.session.bundle.manifest.model.layers):
             for name, bits in saved.items():
                 round_gse(self.activation(f"layers.{layer}.saved_{name}.m"), bits)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -56,16 +57,14 @@ def parse_adapter(text: str) -> Adapter:
     return kinds[kind](**values, linears=tuple(n for n in LINEARS if n in chosen))  # type: ignore[call-arg]
 
 
-def adapter_from_json(data: dict[str, object]) -> Adapter:
-    """An adapter from a manifest. KeyError, TypeError or ValueError if it is none."""
-    kind = adapter_kinds()[str(data["kind"])]
-    linears = data["linears"]
-    if not isinstance(linears, list) or not all(isinstance(name, str) for name in linears):
-        raise TypeError("linears are no list of names")
-    numbers = {name: data[name] for name in kind.numbers()}
-    if not all(type(value) is int for value in numbers.values()):
-        raise TypeError("a setting is no whole number")
-    adapter = kind(**numbers, linears=tuple(linears))  # type: ignore[call-arg]
+def make_adapter(kind: str, settings: Mapping[str, int], linears: Sequence[str]) -> Adapter:
+    """An adapter from what a manifest says of it. ValueError if it says nothing that gsqc knows."""
+    kinds = adapter_kinds()
+    if kind not in kinds:
+        raise ValueError(f"unknown kind of adapter {kind!r}")
+    if set(settings) != set(kinds[kind].numbers()):
+        raise ValueError(f"the settings of {kind} are not {', '.join(settings)}")
+    adapter = kinds[kind](**settings, linears=tuple(linears))  # type: ignore[call-arg]
     if problems := adapter.problems():
         raise ValueError("; ".join(problems))
     return adapter

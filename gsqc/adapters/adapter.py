@@ -84,11 +84,6 @@ class Adapter(ABC):
         numbers = ",".join(f"{name}={getattr(self, name)}" for name in self.numbers())
         return f"{self.kind}:{numbers},linears={'+'.join(self.linears)}"
 
-    def to_json(self) -> dict[str, Any]:
-        """As the manifest holds it."""
-        numbers = {name: getattr(self, name) for name in self.numbers()}
-        return {"kind": self.kind, **numbers, "linears": list(self.linears)}
-
     @abstractmethod
     def parameters(self, rows: int, columns: int) -> dict[str, Parameter]:
         """The trainable matrices of a linear with W [rows, columns], by name."""
@@ -101,6 +96,14 @@ class Adapter(ABC):
     def merge(self, matrices: dict[str, Any]) -> Any:
         """What training has added to W, as float64 [rows, columns], from the matrices as float64."""
 
-    @abstractmethod
+    def as_lora(self, matrices: dict[str, Any]) -> tuple[Any, Any] | None:
+        """(A, B) such that alpha / rank · B·A is exactly what was added to W; None if there are none.
+
+        Adapters that have them are exported to PEFT and llama.cpp. Their settings have `rank` and `alpha`.
+        """
+        return None
+
     def describe(self) -> str:
         """In a sentence, for people."""
+        numbers = ", ".join(f"{name} {getattr(self, name)}" for name in self.numbers())
+        return f"{self.kind}, {numbers}, {'+'.join(self.linears)}"

@@ -47,6 +47,10 @@ class Lora(Adapter):
         """alpha / rank · B·A."""
         return matrices["b"] @ matrices["a"] * (self.alpha / self.rank)
 
+    def as_lora(self, matrices: dict[str, Any]) -> tuple[Any, Any]:
+        """A and B themselves."""
+        return matrices["a"], matrices["b"]
+
     def describe(self) -> str:
         """In a sentence, for people."""
         return f"LoRA, rank {self.rank}, alpha {self.alpha}, {'+'.join(self.linears)}"

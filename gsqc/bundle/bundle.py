@@ -13,37 +13,37 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
+from gsqc.bundle.files import check_file, read_manifest_data
 from gsqc.bundle.machine import machine_cpu_flags
-from gsqc.bundle.manifest import AGAIN, GPU_TRIPLE, check_fields, check_file, read_manifest
+from gsqc.bundle.manifest import AGAIN, GPU_TRIPLE, Manifest, TargetPart
 from gsqc.bundle.plan import Plan, TensorPlan
 from gsqc.bundle.plan_checks import check_plan
 from gsqc.bundle.tensor_file import MappedTensors, check_tensors
 from gsqc.errors import BundleError
 
 
-def is_for_this_machine(target: dict[str, Any]) -> bool:
+def is_for_this_machine(target: TargetPart) -> bool:
     """Whether a target's code is for this kind of CPU, or for a GPU, which any machine may have."""
     here = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
-    return str(target["triple"]) == GPU_TRIPLE or str(target["triple"]).startswith(f"{here}-")
+    return target.triple == GPU_TRIPLE or target.triple.startswith(f"{here}-")
 
 
-def _check_machine(target: dict[str, Any]) -> None:
+def _check_machine(target: TargetPart) -> None:
     """BundleError unless this CPU can run the target's code."""
-    if str(target.get("name")).startswith("arm-npu"):
+    if target.name.startswith("arm-npu"):
         raise BundleError(
-            f"this bundle is for {target['name']}, which a host drives with its plan (docs/arm-npu.md)",
+            f"this bundle is for {target.name}, which a host drives with its plan (docs/arm-npu.md)",
             "check it here with gsqc check --on numpy,tosa-reference,ethos-u85-sim, or compile for this CPU",
         )
     hint = "compile the model for this machine, or use --on numpy to check it"
     if not is_for_this_machine(target):
-        kind = str(target["triple"]).split("-", 1)[0]
+        kind = target.triple.split("-", 1)[0]
         raise BundleError(
             f"this bundle is for {kind} CPUs and this machine is {platform.machine()}", hint
         )
     flags = machine_cpu_flags()
-    missing = [f for f in target["cpu_features"] if f not in flags]
+    missing = [f for f in target.cpu_features if f not in flags]
     if missing:
         raise BundleError(
             f"this bundle needs CPU features that this machine lacks: {', '.join(missing)}", hint
@@ -51,17 +51,15 @@ def _check_machine(target: dict[str, Any]) -> None:
 
 
 class Bundle:
-    """An opened bundle: `manifest` (without its plan), `plan`, `files` (name -> path), `id`, the
-    manifest's sha256.
+    """An opened bundle: its `manifest`, `plan`, `files` (name -> path) and `id`, the manifest's
+    sha256.
     """
 
     def __init__(
-        self, path: Path, manifest: dict[str, Any], files: dict[str, Path], identity: str
+        self, path: Path, manifest: Manifest, plan: Plan, files: dict[str, Path], identity: str
     ) -> None:
-        self.path, self.files, self.id = path, files, identity
-        self.manifest = {name: value for name, value in manifest.items() if name != "plan"}
-        self.plan = Plan.from_json(manifest["plan"])
-        check_plan(self.plan)
+        self.path, self.manifest, self.plan = path, manifest, plan
+        self.files, self.id = files, identity
 
     @staticmethod
     def open(path: Path, *, check_machine: bool = True) -> Bundle:
@@ -71,20 +69,18 @@ class Bundle:
         Raises BundleError.
         """
         try:
-            manifest, identity = read_manifest(path)
-            check_fields(manifest)
-            files = {
-                name: check_file(path, name, entry) for name, entry in manifest["files"].items()
-            }
-            if check_machine:
-                _check_machine(manifest["target"])
+            data, identity = read_manifest_data(path)
+            manifest = Manifest.from_json(data)
+            files = {name: check_file(path, name, entry) for name, entry in manifest.files.items()}
         except OSError as error:
             raise BundleError(
                 f"cannot read the bundle {path}: {error.strerror}", "check its permissions"
             ) from None
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise BundleError(f"the bundle's manifest is malformed ({error})", AGAIN) from None
-        return Bundle(path, manifest, files, identity)
+        if check_machine:
+            _check_machine(manifest.target)
+        plan = Plan.from_json(data.get("plan"))
+        check_plan(plan)
+        return Bundle(path, manifest, plan, files, identity)
 
     def file(self, name: str) -> Path:
         """The path of one of its files; BundleError if the manifest does not list it."""

@@ -1,94 +1,141 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manifest: reading it, and checking that it and the files that it names are what was written."""
+"""The manifest of a bundle: what it was compiled from and for, and the sha256 of each of its files."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from pathlib import Path, PurePosixPath
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
 
+from gsqc.bundle.fields import OneOf, Range, read_fields
 from gsqc.errors import BundleError
 from gsqc.numerics.optim import OPTIMIZERS
+from gsqc.version import __version__
 
 FORMAT_VERSION = 1
-MAXIMUM_MANIFEST_BYTES = 256 << 20
 GPU_TRIPLE = "nvptx64-nvidia-cuda"
 AGAIN = "compile the model again (gsqc compile … --force)"
 
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def safe_path(root: Path, name: str) -> Path:
-    """The file of a relative name without `..`, links or absolute parts; BundleError otherwise."""
-    pure = PurePosixPath(name)
-    if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name:
-        raise BundleError(f"the manifest names a file outside the bundle: {name!r}", AGAIN)
-    path = root.joinpath(*pure.parts)
-    for part in (path, *path.parents):
-        if part == root:
-            break
-        if part.is_symlink():
-            raise BundleError(f"{name} is a link; a bundle holds plain files", AGAIN)
-    return path
+Count = Annotated[int, Range(0, 2**31 - 1)]
+Size = Annotated[int, Range(1, 2**31 - 1)]
+Bytes = Annotated[int, Range(0, 2**63 - 1)]
+BITS = tuple(f"{w}-{a}-{g}" for w in (4, 8) for a in range(5, 9) for g in range(5, 9))
 
 
-def check_file(root: Path, name: str, entry: dict[str, Any]) -> Path:
-    """The path of a listed file; BundleError unless it is there as it was written."""
-    file = safe_path(root, name)
-    if not file.is_file():
-        raise BundleError(f"the bundle lacks its file {name}", AGAIN)
-    if file.stat().st_size != entry["bytes"] or file_sha256(file) != entry["sha256"]:
-        raise BundleError(
-            f"{name} was changed since the bundle was written (its hash differs)", AGAIN
-        )
-    return file
+@dataclass(frozen=True)
+class TargetPart:
+    """What the code runs on: a name of `gsqc targets`, the triple, and the CPU features it needs."""
+
+    name: str
+    triple: str
+    cpu_features: tuple[str, ...] = ()
 
 
-def check_fields(manifest: dict[str, Any]) -> None:
-    """BundleError unless the fields that a session reads are there, with values that it can take."""
-    problems = [
-        name
-        for name in ("target", "model", "files", "plan")
-        if not isinstance(manifest.get(name), dict)
-    ]
-    numbers = {name: manifest.get(name) for name in ("sequence_length", "batch")}
-    if not problems:
-        numbers["model.vocabulary"] = manifest["model"].get("vocabulary")
-    problems += [name for name, n in numbers.items() if type(n) is not int or not 1 <= n < 2**31]
-    if manifest.get("optimizer") not in OPTIMIZERS:
-        problems.append("optimizer")
-    if problems:
-        raise BundleError(f"the bundle's manifest is malformed: {', '.join(problems)}", AGAIN)
+@dataclass(frozen=True)
+class ModelPart:
+    """The model. `eos_token_id`, `bos_token_id` and `chat_template` are as its files have them.
+
+    architecture  Hugging Face's model type      known_name  the name that gsqc knows it by, if any
+    """
+
+    architecture: str
+    layers: Size
+    hidden: Size
+    heads: Size
+    key_value_heads: Size
+    vocabulary: Size
+    name: str | None = None
+    license: str | None = None
+    tokenizer: str | None = None
+    known_name: str | None = None
+    eos_token_id: Any = None
+    bos_token_id: Any = None
+    chat_template: Any = None
 
 
-def read_manifest(root: Path) -> tuple[dict[str, Any], str]:
-    """The manifest, and its sha256."""
-    path = root / "manifest.json"
-    if not root.exists():
-        raise BundleError(
-            f"no such bundle: {root}", "make one with gsqc compile MODEL -o NAME.gsqc"
-        )
-    if not path.is_file():
-        raise BundleError(
-            f"{root} is not a bundle: it has no manifest.json",
-            "give a directory that gsqc compile wrote",
-        )
-    if path.stat().st_size > MAXIMUM_MANIFEST_BYTES:
-        raise BundleError("the bundle's manifest is too large to be one", AGAIN)
-    content = path.read_bytes()
-    try:
-        manifest = json.loads(content.decode())
-    except (ValueError, RecursionError):
-        raise BundleError("the bundle's manifest.json is not JSON", AGAIN) from None
-    if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
-        version = manifest.get("format_version") if isinstance(manifest, dict) else None
-        raise BundleError(
-            f"the bundle has format {version}, this gsqc reads format {FORMAT_VERSION}",
-            "compile the model again, or install the gsqc that wrote the bundle",
-        )
-    return dict(manifest), hashlib.sha256(content).hexdigest()
+@dataclass(frozen=True)
+class MatrixEntry:
+    """The shape of an adapter's matrix."""
+
+    rows: Size
+    columns: Size
+
+
+@dataclass(frozen=True)
+class AdapterPart:
+    """The adapter.
+
+    kind      a file of gsqc/adapters      settings  its whole numbers by name: rank and alpha of a LoRA
+    linears   the short names of the linears that have one
+    matrices  its trainable matrices by their names in the state
+    """
+
+    kind: str
+    settings: Mapping[str, Size]
+    linears: tuple[str, ...]
+    matrices: Mapping[str, MatrixEntry]
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the bundle as it was written."""
+
+    sha256: str
+    bytes: Bytes
+
+
+@dataclass(frozen=True)
+class ProgramEntry:
+    """A TOSA program: the ports that it reads and writes, in order, and its operators."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    operators: Count
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says of itself.
+
+    base_kinds  how each weight of the first block is stored, by its name
+    operators   how many operators of each kind the kernels have
+    npu         what only an NPU's target reads
+    files       every other file by its name in the bundle
+    """
+
+    target: TargetPart
+    model: ModelPart
+    adapter: AdapterPart
+    bits: Annotated[str, OneOf(BITS)]
+    base: str
+    base_kinds: Mapping[str, str]
+    optimizer: Annotated[str, OneOf(tuple(OPTIMIZERS))]
+    sequence_length: Size
+    batch: Size
+    seed: Bytes
+    recompute: str
+    weights: str
+    operators: Mapping[str, Count]
+    float_operators: Count
+    planned_peak_bytes: Bytes
+    weights_bytes: Bytes
+    code_bytes: Bytes
+    programs: Mapping[str, ProgramEntry] = field(default_factory=dict)
+    npu: Mapping[str, Any] | None = None
+    files: Mapping[str, FileEntry] = field(default_factory=dict)
+    gsqc_version: str = __version__
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON data."""
+        return {"format_version": FORMAT_VERSION, **asdict(self)}
+
+    @staticmethod
+    def from_json(data: Any) -> Manifest:
+        """The inverse, for data from a stranger. BundleError that names every wrong field."""
+        version = data.get("format_version") if isinstance(data, dict) else None
+        if type(version) is not int or version != FORMAT_VERSION:
+            raise BundleError(
+                f"the bundle has format {version}, this gsqc reads format {FORMAT_VERSION}",
+                "compile the model again, or install the gsqc that wrote the bundle",
+            )
+        return read_fields(Manifest, data, "the bundle's manifest", AGAIN)

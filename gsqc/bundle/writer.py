@@ -8,16 +8,18 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy.typing as npt
 
-from gsqc.bundle.manifest import FORMAT_VERSION, file_sha256, safe_path
+from gsqc.bundle.files import MANIFEST, file_sha256, safe_path
+from gsqc.bundle.manifest import FileEntry, Manifest
+from gsqc.bundle.plan import Plan
 from gsqc.bundle.tensor_file import tensor_file
 from gsqc.errors import BundleError
-from gsqc.version import __version__
 
 Array = npt.NDArray[Any]
 
@@ -36,9 +38,9 @@ class BundleWriter:
             raise BundleError(
                 f"{path} exists", "choose another name with -o, or overwrite it with --force"
             )
-        if path.exists() and not (path / "manifest.json").is_file():
+        if path.exists() and not (path / MANIFEST).is_file():
             raise BundleError(f"{path} exists and is not a bundle", "choose another name with -o")
-        self.files: dict[str, dict[str, Any]] = {}
+        self.files: dict[str, FileEntry] = {}
 
     def __enter__(self) -> BundleWriter:
         try:
@@ -67,7 +69,7 @@ class BundleWriter:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield path
-            self.files[name] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+            self.files[name] = FileEntry(file_sha256(path), path.stat().st_size)
         except OSError as error:
             raise BundleError(
                 f"cannot write {self.path}: {error.strerror}",
@@ -90,16 +92,11 @@ class BundleWriter:
         with self._writing(name) as path, path.open("wb") as file:
             file.writelines(tensor_file(tensors))
 
-    def finish(self, manifest: dict[str, Any]) -> None:
-        """Write the manifest and put the bundle in its place."""
-        header = {
-            "format_version": FORMAT_VERSION,
-            "gsqc_version": __version__,
-            "files": self.files,
-        }
-        content = json.dumps(header | manifest, separators=(",", ":")).encode()
+    def finish(self, manifest: Manifest, plan: Plan) -> None:
+        """Write the manifest with the files that were added, and put the bundle in its place."""
+        data = replace(manifest, files=self.files).to_json() | {"plan": plan.to_json()}
         replaced = self.root.with_name(f"{self.root.name}.old")
-        self.add_bytes("manifest.json", content)
+        self.add_bytes(MANIFEST, json.dumps(data, separators=(",", ":")).encode())
         try:
             self.root.chmod(0o755)
             if self.path.exists():

@@ -53,11 +53,11 @@ class Stepper(Protocol):
 
 def random_sequences(bundle: Bundle, step: int, seed: int) -> list[TokenSequence]:
     """The batch of a step: random tokens, every eighth of weight 0."""
-    length, batch = bundle.manifest["sequence_length"], bundle.manifest["batch"]
+    length, batch = bundle.manifest.sequence_length, bundle.manifest.batch
     sequences = []
     for k in range(batch):
         bits = random_bits(seed, step * batch + k, np.arange(length + 1))
-        tokens = (bits % bundle.manifest["model"]["vocabulary"]).astype(np.int32)
+        tokens = (bits % bundle.manifest.model.vocabulary).astype(np.int32)
         weights = np.where(np.arange(length) % 8 == 7, 0, WEIGHT_ONE).astype(np.int32)
         sequences.append(TokenSequence(tokens[:-1].copy(), tokens[1:].copy(), weights))
     return sequences
@@ -168,14 +168,14 @@ def _locate(target: str, settings: _Settings, progress: Progress) -> tuple[Path,
     TargetError if the target cannot run here.
     """
     bundle = settings.bundle
-    own = bundle.manifest["target"]
-    if target == "native" and "npu" in bundle.manifest:
+    own = bundle.manifest.target
+    if target == "native" and bundle.manifest.npu is not None:
         raise TargetError(
             "this bundle's code is for an NPU",
             "--on numpy,tosa-reference,ethos-u85-sim runs it here",
         )
     if target in ("numpy", *PROGRAM_TARGETS) or (
-        is_for_this_machine(own) and target in (own["name"], "native")
+        is_for_this_machine(own) and target in (own.name, "native")
     ):
         return bundle.path, None
     progress(f"compiling for {target}")
@@ -183,10 +183,10 @@ def _locate(target: str, settings: _Settings, progress: Progress) -> tuple[Path,
         from gsqc.targets.checked import open_checked
     except ImportError:
         raise TargetError(
-            f"this bundle has code for {own['name']}, and no compiler is installed to make code for {target}",
+            f"this bundle has code for {own.name}, and no compiler is installed to make code for {target}",
             "pip install 'gsqc[compiler]'",
         ) from None
-    return open_checked(bundle, own["name"] if target == "native" else target, settings.folder)
+    return open_checked(bundle, own.name if target == "native" else target, settings.folder)
 
 
 def _open_stepper(

@@ -72,7 +72,7 @@ def _tokenizer(name: str, seq: int | None) -> tuple[Tokenizer, int]:
     """
     if (Path(name) / "manifest.json").is_file():
         bundle = Bundle.open(Path(name), check_machine=False)
-        length = int(bundle.manifest["sequence_length"])
+        length = bundle.manifest.sequence_length
         if seq not in (None, length):
             raise OptionError(
                 f"--seq {seq} of a bundle of {length}", "leave --seq out, or give the model's name"

@@ -34,7 +34,7 @@ def evaluate(
     require_state(run, BEST if best else STATE)
     opened = Bundle.open(bundle)
     dataset = load_data(
-        data, Tokenizer(opened), opened.manifest["sequence_length"], mask_prompt=mask_prompt
+        data, Tokenizer(opened), opened.manifest.sequence_length, mask_prompt=mask_prompt
     )
     if (report := dataset.report()) is not None:
         out.say(report)

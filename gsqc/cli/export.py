@@ -26,9 +26,9 @@ from gsqc.runtime.store import BEST, STATE
 
 def base_name_of(bundle: Bundle) -> str:
     """What others know the bundle's model by."""
-    model = bundle.manifest["model"]
-    known = KNOWN_MODELS.get(str(model.get("known_name")))
-    return known.hub_name if known else str(model.get("name") or "")
+    model = bundle.manifest.model
+    known = KNOWN_MODELS.get(model.known_name or "")
+    return known.hub_name if known else model.name or ""
 
 
 def export(
@@ -141,10 +141,9 @@ def _is_gguf(path: Path) -> bool:
 
 
 def _described(adapter: TrainedAdapter) -> str:
-    numbers = sum(x.a.size + x.b.size for x in adapter.linears)
-    exact = (
-        "all exact in float32"
-        if adapter.rounded == 0
-        else f"{adapter.rounded} of them rounded to float32"
+    numbers = sum(p.size for p in adapter.numbers())
+    rounded = f"{adapter.rounded} of them rounded to float32"
+    exact = "all exact in float32" if adapter.rounded == 0 else rounded
+    return (
+        f"{adapter.settings.describe()}: {numbers:,} numbers after {adapter.steps} steps, {exact}"
     )
-    return f"rank {adapter.rank}, alpha {adapter.alpha}, {numbers:,} numbers after {adapter.steps} steps, {exact}"

@@ -44,7 +44,7 @@ def import_command(
         raise RunError(
             f"{run} holds a state already, which would be lost", "name a new directory with --run"
         )
-    names = {base_name_of(opened), str(opened.manifest["model"].get("name") or "")} - {""}
+    names = {base_name_of(opened), opened.manifest.model.name or ""} - {""}
     accepted = frozenset(name.rsplit("/", 1)[-1].lower() for name in names)
     taken = read_peft(opened, peft, None if any_base or not accepted else accepted)
     state = opened.map_tensors("state.safetensors", opened.plan.buffers["state"])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.manifest import AGAIN
 from gsqc.cli.output import JsonOption, Output
-from gsqc.errors import BundleError
 from gsqc.printable import printable
 
 KEYS = (
@@ -36,14 +35,14 @@ def _text(value: Any) -> str:
         return "  ".join(f"{k} {_text(v)}" for k, v in value.items())
     return (
         "+".join(map(_text, value))
-        if isinstance(value, list)
+        if isinstance(value, list | tuple)
         else f"{value:,}"
         if isinstance(value, int)
         else str(value)
     )
 
 
-def _npu(npu: dict[str, Any]) -> dict[str, Any]:
+def _npu(npu: Mapping[str, Any]) -> dict[str, Any]:
     """What Vela said of a bundle for an NPU; nothing for others."""
     if not npu:
         return {}
@@ -71,18 +70,13 @@ def inspect(
     out = Output(json)
     opened = Bundle.open(bundle, check_machine=False)
     manifest = opened.manifest
-    missing = [k for k in KEYS if k not in manifest]
-    if missing:
-        raise BundleError(f"the bundle's manifest has no {', '.join(missing)}", AGAIN)
-    record = {"target": manifest["target"].get("name"), **{k: manifest[k] for k in KEYS}}
-    programs = manifest.get("programs", {})
+    data = manifest.to_json()
+    record = {"target": manifest.target.name, **{k: data[k] for k in KEYS}}
     record["programs"] = (
-        len(programs) or "none: tosa-tools was not installed when the bundle was compiled"
+        len(manifest.programs) or "none: tosa-tools was not installed when the bundle was compiled"
     )
-    record |= _npu(manifest.get("npu", {}))
-    record["model"] = {
-        k: manifest["model"].get(k) for k in ("name", "layers", "hidden", "vocabulary")
-    }
+    record |= _npu(manifest.npu or {})
+    record["model"] = {k: data["model"][k] for k in ("name", "layers", "hidden", "vocabulary")}
     table = Table(show_header=False)
     for key, value in record.items():
         table.add_row(key.replace("_", " "), Text(printable(_text(value))))

@@ -16,7 +16,7 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.cli.output import JsonOption, Output
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import GsqcError, OptionError
-from gsqc.export.adapter import read_adapter
+from gsqc.export.adapter import adapter_settings, read_adapter
 from gsqc.export.place import check_place, new_file
 from gsqc.report.measure import (
     adapter_operands,
@@ -100,9 +100,7 @@ def _measured(
             raise
         return Measured(notes=[f"what the bundle tells: {error} ({error.hint})"])
     notes: list[str] = []
-    exponents, mantissa_bits = adapter_operands(
-        adapter, int(str(bundle.manifest["bits"]).split("-")[1])
-    )
+    exponents, mantissa_bits = adapter_operands(adapter, int(bundle.manifest.bits.split("-")[1]))
     facts: dict[str, Any] = {
         "memory": memory_parts(bundle),
         "base": base_exponents(bundle),
@@ -151,14 +149,13 @@ def _run_session(
 def _about(bundle: Bundle) -> dict[str, Any]:
     """What the page tells about a bundle."""
     manifest = bundle.manifest
-    adapter = manifest["adapter"]
     return {
-        "model": manifest["model"].get("name"),
-        "target": manifest["target"].get("name"),
-        "bits": manifest.get("bits"),
-        "base": manifest.get("base"),
-        "adapter": f"LoRA, rank {adapter['rank']}, alpha {adapter['alpha']}, {'+'.join(map(str, adapter['linears']))}",
-        "optimizer": manifest.get("optimizer"),
-        "sequence_length": manifest.get("sequence_length"),
-        "batch": manifest.get("batch"),
+        "model": manifest.model.name,
+        "target": manifest.target.name,
+        "bits": manifest.bits,
+        "base": manifest.base,
+        "adapter": adapter_settings(bundle).describe(),
+        "optimizer": manifest.optimizer,
+        "sequence_length": manifest.sequence_length,
+        "batch": manifest.batch,
     }

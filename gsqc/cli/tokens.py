@@ -59,9 +59,9 @@ def tokens(
         steps, lr, schedule, warmup, min_lr, weight_decay, clip, batch, accumulate, seed
     )
     opened = Bundle.open(bundle, check_machine=False)
-    count = options.sequences_per_step(opened.manifest["batch"])
+    count = options.sequences_per_step(opened.manifest.batch)
     reading = DataOptions(tuple(data), mask_prompt, packing, validation)
-    dataset, _ = load_split(reading, Tokenizer(opened), opened.manifest["sequence_length"])
+    dataset, _ = load_split(reading, Tokenizer(opened), opened.manifest.sequence_length)
     if (report := dataset.report()) is not None:
         out.say(report)
     order = list(islice(dataset.order(count, seed), steps))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from gsqc.bundle.manifest import AdapterPart, Manifest, MatrixEntry, ModelPart
 from gsqc.compiler.options import CompileOptions
 from gsqc.models.capture import CapturedModel
 from gsqc.passes.step import Step
@@ -22,46 +23,64 @@ def _operator_counts(step: Step) -> dict[str, int]:
     return dict(sorted(total.items()))
 
 
+def _text(value: Any) -> str | None:
+    """What a model's files call something; None unless it is a text."""
+    return value.replace("\0", "") if isinstance(value, str) else None
+
+
+def _model(captured: CapturedModel, known_name: str | None) -> ModelPart:
+    config, said = captured.config, captured.metadata
+    return ModelPart(
+        architecture=config.architecture,
+        layers=config.layers,
+        hidden=config.hidden,
+        heads=config.heads,
+        key_value_heads=config.kv_heads,
+        vocabulary=config.vocabulary,
+        known_name=known_name,
+        **{key: _text(said.get(key)) for key in ("name", "license", "tokenizer")},
+        **{key: said.get(key) for key in ("eos_token_id", "bos_token_id", "chat_template")},
+    )
+
+
+def _adapter(step: Step) -> AdapterPart:
+    adapter = step.options.adapter
+    settings = {name: getattr(adapter, name) for name in adapter.numbers()}
+    matrices = {name: MatrixEntry(*matrix.shape) for name, matrix in step.adapters.items()}
+    return AdapterPart(adapter.kind, settings, adapter.linears, matrices)
+
+
 def build_manifest(
     captured: CapturedModel,
+    known_name: str | None,
     step: Step,
     code: dict[str, Any],
     options: CompileOptions,
     base: dict[str, Array],
     kinds: dict[str, str],
-) -> dict[str, Any]:
-    """All but the files. `code` is what the target says, `kinds` the codes of each weight by its
-    name.
+) -> Manifest:
+    """The manifest. `code` holds the fields that the target knows, among them the choice of
+    `recompute` if it made one. `kinds` are the codes of each weight, by its name.
     """
-    config = captured.config
-    return {
-        **code,
-        "model": {
-            **captured.metadata,
-            "architecture": config.architecture,
-            "layers": config.layers,
-            "hidden": config.hidden,
-            "heads": config.heads,
-            "key_value_heads": config.kv_heads,
-            "vocabulary": config.vocabulary,
-        },
-        "bits": str(options.bits),
-        "base": options.base,
-        "base_kinds": kinds,
-        "adapter": options.adapter.to_json(),
-        "optimizer": options.optimizer,
-        "sequence_length": options.sequence_length,
-        "batch": options.batch,
-        "seed": options.seed,
-        "recompute": step.options.recompute,
-        "weights": options.weights,
-        "operators": _operator_counts(step),
-        "float_operators": sum(t.dtype.startswith("float") for t in _all_operators(step)),
-        "planned_peak_bytes": step.plan.peak_bytes
-        + (step.plan.buffer_bytes("gradient") if options.batch > 1 else 0),
-        "weights_bytes": sum(a.nbytes for a in base.values()),
-        "plan": step.plan.to_json(),
-    }
+    made: dict[str, Any] = {"recompute": step.options.recompute, **code}
+    sums = step.plan.buffer_bytes("gradient") if options.batch > 1 else 0
+    return Manifest(
+        model=_model(captured, known_name),
+        adapter=_adapter(step),
+        bits=str(options.bits),
+        base=options.base,
+        base_kinds=kinds,
+        optimizer=options.optimizer,
+        sequence_length=options.sequence_length,
+        batch=options.batch,
+        seed=options.seed,
+        weights=options.weights,
+        operators=_operator_counts(step),
+        float_operators=sum(t.dtype.startswith("float") for t in _all_operators(step)),
+        planned_peak_bytes=step.plan.peak_bytes + sums,
+        weights_bytes=sum(a.nbytes for a in base.values()),
+        **made,
+    )
 
 
 def _all_operators(step: Step) -> list[Any]:

@@ -79,11 +79,9 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
         if captured.tokenizer_json is not None:
             bundle.add_bytes("tokenizer.json", captured.tokenizer_json.encode())
         kinds = weights.code_kinds(step.parts)
-        manifest = build_manifest(captured, step, code, options, base, kinds)
-        manifest["model"]["known_name"] = (
-            model if isinstance(model, str) and model in KNOWN_MODELS else None
-        )
-        bundle.finish(manifest)
+        known_name = model if isinstance(model, str) and model in KNOWN_MODELS else None
+        manifest = build_manifest(captured, known_name, step, code, options, base, kinds)
+        bundle.finish(manifest, step.plan)
 
 
 def _npu_options(options: CompileOptions) -> NpuOptions | None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ class Tokenizer:
                 "compile a model directory that has a tokenizer.json, or give token ids through gsqc.runtime.Session",
             )
         self._read(
-            bundle.file("tokenizer.json").read_text(encoding="utf-8"), bundle.manifest["model"]
+            bundle.file("tokenizer.json").read_text(encoding="utf-8"), asdict(bundle.manifest.model)
         )
 
     @classmethod

@@ -16,49 +16,64 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gsqc.adapters import make_adapter
+from gsqc.adapters.adapter import Adapter
+from gsqc.adapters.linears import LINEARS
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import AGAIN
-from gsqc.errors import BundleError
+from gsqc.errors import BundleError, ExportError
 from gsqc.runtime.store import STATE, RunStore, require_state
 
 Int32 = npt.NDArray[np.int32]
 Float32 = npt.NDArray[np.float32]
 FRACTION_BITS = 24
-MODULES = {name: f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")}
-"""The last part of a linear's name in Hugging Face's models, by the short name in a bundle."""
 
 
 @dataclass(frozen=True)
 class LinearAdapter:
-    """The branch of one linear: y += alpha / rank · B·A·x.
+    """What was trained for one linear.
 
-    module  the linear's name in Hugging Face's model: model.layers.0.self_attn.q_proj
-    layer   index of its decoder block          linear  its short name, of MODULES
-    a       int32 [rank, k]     b  int32 [n, rank], both with 24 fraction bits
+    module    the linear's name in Hugging Face's model: model.layers.0.self_attn.q_proj
+    layer     index of its decoder block          linear  its short name, of LINEARS
+    matrices  int32 with 24 fraction bits, by the names that the adapter's kind gives them
     """
 
     module: str
     layer: int
     linear: str
-    a: Int32
-    b: Int32
+    matrices: dict[str, Int32]
 
 
 @dataclass(frozen=True)
 class TrainedAdapter:
-    """All branches of a run, and the number of steps they were trained for."""
+    """All that was trained in a run, its settings, and the number of steps."""
 
-    rank: int
-    alpha: int
+    settings: Adapter
     linears: tuple[LinearAdapter, ...]
     steps: int
+
+    def numbers(self) -> list[Int32]:
+        """Every matrix."""
+        return [p for linear in self.linears for p in linear.matrices.values()]
 
     @property
     def rounded(self) -> int:
         """How many numbers no float32 holds exactly."""
-        return sum(
-            int((to_int32(to_float32(p))[0] != p).sum()) for x in self.linears for p in (x.a, x.b)
-        )
+        return sum(int((to_int32(to_float32(p))[0] != p).sum()) for p in self.numbers())
+
+    def as_lora(self) -> list[tuple[LinearAdapter, Float32, Float32]]:
+        """A and B of each linear in float32, for formats of LoRA. ExportError if the kind has none."""
+        pairs = []
+        for linear in self.linears:
+            floats = {name: to_float32(p) for name, p in linear.matrices.items()}
+            pair = self.settings.as_lora(floats)
+            if pair is None:
+                raise ExportError(
+                    f"an adapter of the kind {self.settings.kind} is no LoRA",
+                    "export the merged model with --merged",
+                )
+            pairs.append((linear, *pair))
+        return pairs
 
 
 def to_float32(p: Int32) -> Float32:
@@ -81,20 +96,23 @@ def to_int32(values: npt.NDArray[Any]) -> tuple[Int32, int]:
     return p.astype(np.int32), int((p != exact).sum())
 
 
+def adapter_settings(bundle: Bundle) -> Adapter:
+    """The kind and the settings of a bundle's adapter. Raises BundleError."""
+    part = bundle.manifest.adapter
+    try:
+        return make_adapter(part.kind, part.settings, part.linears)
+    except ValueError as error:
+        raise BundleError(f"the bundle's adapter cannot be read: {error}", AGAIN) from None
+
+
 def linear_modules(bundle: Bundle) -> dict[str, str]:
     """The short name of each linear with an adapter -> its module in layer 0, in the bundle's
     order.
     """
-    adapter, kinds = bundle.manifest.get("adapter"), bundle.manifest.get("base_kinds")
-    layers = bundle.manifest["model"].get("layers")
-    if not isinstance(adapter, dict) or not isinstance(kinds, dict) or type(layers) is not int:
-        raise BundleError("the bundle's manifest does not tell its adapter", AGAIN)
-    if any(type(adapter.get(key)) is not int or adapter[key] < 1 for key in ("rank", "alpha")):
-        raise BundleError("the bundle's manifest has an adapter without rank and alpha", AGAIN)
     found: dict[str, str] = {}
-    for short in adapter.get("linears") or []:
-        suffix = f".{MODULES.get(short)}.weight"
-        names = [str(name) for name in kinds if str(name).endswith(suffix)]
+    for short in adapter_settings(bundle).linears:
+        suffix = f".{LINEARS[short].module}.weight"
+        names = [name for name in bundle.manifest.base_kinds if name.endswith(suffix)]
         if len(names) != 1:
             raise BundleError(
                 f"the bundle's manifest does not tell which weight {short} adapts", AGAIN
@@ -108,24 +126,36 @@ def in_layer(module: str, layer: int) -> str:
     return re.sub(r"\.0\.", f".{layer}.", module, count=1)
 
 
-def adapter_slots(bundle: Bundle) -> list[tuple[str, int, str]]:
-    """(module, layer, short name) of each adapted linear; its state is `layers.{layer}.{short
-    name}_a` and `…_b`.
-    """
-    modules = linear_modules(bundle)
-    layers = range(bundle.manifest["model"]["layers"])
-    return [(in_layer(module, k), k, short) for k in layers for short, module in modules.items()]
+@dataclass(frozen=True)
+class Slot:
+    """A linear that has an adapter: its module, layer and short name, and its matrices' shapes by name."""
+
+    module: str
+    layer: int
+    linear: str
+    shapes: dict[str, tuple[int, int]]
+
+    def state_name(self, matrix: str) -> str:
+        """The name of a matrix in the state."""
+        return f"layers.{self.layer}.{self.linear}_{matrix}"
 
 
-def state_shape(bundle: Bundle, name: str) -> tuple[int, int]:
-    """The shape of an adapter matrix by its state's name; BundleError if the bundle has no such
-    state.
-    """
-    rank = bundle.manifest["adapter"]["rank"]
-    tensor = bundle.plan.buffers.get("state", {}).get(name)
-    if tensor is None or tensor.count % rank:
-        raise BundleError(f"the bundle's state has no adapter matrix {name} of rank {rank}", AGAIN)
-    return (rank, tensor.count // rank) if name.endswith("_a") else (tensor.count // rank, rank)
+def adapter_slots(bundle: Bundle) -> list[Slot]:
+    """The linears of a bundle that have an adapter. BundleError if its state lacks their matrices."""
+    matrices, state = bundle.manifest.adapter.matrices, bundle.plan.buffers.get("state", {})
+    slots = []
+    for layer in range(bundle.manifest.model.layers):
+        for short, module in linear_modules(bundle).items():
+            start = f"layers.{layer}.{short}_"
+            names = [name for name in matrices if name.startswith(start)]
+            shapes = {n.removeprefix(start): (matrices[n].rows, matrices[n].columns) for n in names}
+            for name, (rows, columns) in zip(names, shapes.values(), strict=True):
+                if name not in state or state[name].count != rows * columns:
+                    raise BundleError(f"the bundle's state has no adapter matrix {name}", AGAIN)
+            if not shapes:
+                raise BundleError(f"the bundle's manifest has no adapter matrix {start}…", AGAIN)
+            slots.append(Slot(in_layer(module, layer), layer, short, shapes))
+    return slots
 
 
 def read_adapter(bundle: Bundle, run: Path, name: str = STATE) -> TrainedAdapter:
@@ -137,9 +167,7 @@ def read_adapter(bundle: Bundle, run: Path, name: str = STATE) -> TrainedAdapter
     assert saved is not None
     tensors, steps = saved
     linears = []
-    for module, layer, short in adapter_slots(bundle):
-        names = (f"layers.{layer}.{short}_{part}" for part in "ab")
-        a, b = (tensors[name].reshape(state_shape(bundle, name)) for name in names)
-        linears.append(LinearAdapter(module, layer, short, a, b))
-    settings = bundle.manifest["adapter"]
-    return TrainedAdapter(settings["rank"], settings["alpha"], tuple(linears), steps)
+    for slot in adapter_slots(bundle):
+        matrices = {n: tensors[slot.state_name(n)].reshape(s) for n, s in slot.shapes.items()}
+        linears.append(LinearAdapter(slot.module, slot.layer, slot.linear, matrices))
+    return TrainedAdapter(adapter_settings(bundle), tuple(linears), steps)

@@ -18,9 +18,11 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, deserialize
 
+from gsqc.adapters.linears import LINEARS, SHORT_NAMES
+from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
 from gsqc.errors import ExportError
-from gsqc.export.adapter import MODULES, Int32, adapter_slots, state_shape, to_int32
+from gsqc.export.adapter import Int32, adapter_settings, adapter_slots, to_int32
 from gsqc.export.peft import CONFIG, PREFIX, WEIGHTS
 
 _MAXIMUM_CONFIG, _MAXIMUM_HEADER = 1 << 20, 100_000_000
@@ -85,14 +87,14 @@ def read_peft(bundle: Bundle, path: Path, accepted_names: frozenset[str] | None)
         )
     stored = _floats(path / WEIGHTS, 8 * bundle.plan.buffer_bytes("state"))
     wanted = {
-        f"{PREFIX}{module}.lora_{part.upper()}.weight": f"layers.{layer}.{short}_{part}"
-        for module, layer, short in slots
-        for part in "ab"
+        f"{PREFIX}{slot.module}.lora_{part.upper()}.weight": (slot.state_name(part), shape)
+        for slot in slots
+        for part, shape in slot.shapes.items()
     }
     _check_names(set(stored), set(wanted), path)
     tensors, rounded = {}, 0
-    for name, state in wanted.items():
-        tensors[state], lost = _fixed_point(name, stored[name], state_shape(bundle, state))
+    for name, (state, shape) in wanted.items():
+        tensors[state], lost = _fixed_point(name, stored[name], shape)
         rounded += lost
     notes = (
         ("it was trained with dropout; gsqc trains without",) if config.get("lora_dropout") else ()
@@ -134,7 +136,9 @@ def _config(path: Path) -> dict[str, Any]:
 
 def _setting_problems(config: dict[str, Any], bundle: Bundle) -> list[str]:
     """What the settings say that a bundle's adapter cannot be."""
-    adapter = bundle.manifest["adapter"]
+    adapter = adapter_settings(bundle)
+    if not isinstance(adapter, Lora):
+        return [f"the bundle's adapter is {adapter.describe()}, not LoRA"]
     problems = []
     if config.get("peft_type") != "LORA":
         problems.append(f"it is a {config.get('peft_type')} adapter, not LORA")
@@ -149,9 +153,9 @@ def _setting_problems(config: dict[str, Any], bundle: Bundle) -> list[str]:
         problems.append(
             f"init_lora_weights = {_short(config['init_lora_weights'])} changes the base's weights"
         )
-    for key, own in (("r", "rank"), ("lora_alpha", "alpha")):
-        if config.get(key) != adapter[own]:
-            problems.append(f"its {own} is {_short(config.get(key))}, the bundle's {adapter[own]}")
+    for key, name, own in (("r", "rank", adapter.rank), ("lora_alpha", "alpha", adapter.alpha)):
+        if config.get(key) != own:
+            problems.append(f"its {name} is {_short(config.get(key))}, the bundle's {own}")
     return problems
 
 
@@ -173,13 +177,12 @@ def _check_names(stored: set[str], wanted: set[str], path: Path) -> None:
     """ExportError unless the file holds the tensors of the bundle's linears, no more and no fewer."""
     if stored == wanted:
         return
-    suffixes = {module: short for short, module in MODULES.items()}
     parts = {
-        suffixes.get(name.removesuffix(".weight").rsplit(".", 2)[-2])
+        SHORT_NAMES.get(name.removesuffix(".weight").rsplit(".", 2)[-2])
         for name in stored
         if ".lora_" in name
     }
-    linears = "+".join(short for short in MODULES if short in parts)
+    linears = "+".join(short for short in LINEARS if short in parts)
     missing, more = sorted(wanted - stored), sorted(stored - wanted)
     what = f"{len(missing)} are missing (first {missing[0]})" if missing else ""
     what += " and " if missing and more else ""

@@ -10,22 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gsqc.adapters.linears import LINEARS
 from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.manifest import AGAIN
 from gsqc.errors import ExportError, OptionError
-from gsqc.export.adapter import Float32, LinearAdapter, TrainedAdapter, to_float32
+from gsqc.export.adapter import Float32, LinearAdapter, TrainedAdapter
 from gsqc.export.place import new_file
 from gsqc.models.readers.rope_order import pair_order
 
-TENSORS = {
-    "q": "attn_q",
-    "k": "attn_k",
-    "v": "attn_v",
-    "o": "attn_output",
-    "gate": "ffn_gate",
-    "up": "ffn_up",
-    "down": "ffn_down",
-}
 ARCHITECTURES = {
     "llama": ("llama", True),
     "mistral": ("llama", True),
@@ -54,19 +45,22 @@ def write_gguf_adapter(bundle: Bundle, adapter: TrainedAdapter, base_name: str, 
     """
     gguf = import_gguf()
     architecture, neighbours, heads = _architecture(bundle)
+    settings: Any = adapter.settings
+    pairs = adapter.as_lora()
     with new_file(path) as work:
         writer = gguf.GGUFWriter(work, architecture)
         try:
             writer.add_type(gguf.GGUFType.ADAPTER)
             writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
-            writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(adapter.alpha))
+            writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(settings.alpha))
             writer.add_name(f"LoRA of {base_name}, {adapter.steps} steps")
             writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
             writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-            for linear in adapter.linears:
-                name = f"blk.{linear.layer}.{TENSORS[linear.linear]}.weight"
-                writer.add_tensor(f"{name}.lora_a", to_float32(linear.a))
-                writer.add_tensor(f"{name}.lora_b", _rows(linear, heads if neighbours else {}))
+            for linear, a, b in pairs:
+                name = f"blk.{linear.layer}.{LINEARS[linear.linear].gguf}.weight"
+                writer.add_tensor(f"{name}.lora_a", a)
+                rows = _rows(linear, b, heads if neighbours else {})
+                writer.add_tensor(f"{name}.lora_b", rows)
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
             writer.write_tensors_to_file()
@@ -74,24 +68,19 @@ def write_gguf_adapter(bundle: Bundle, adapter: TrainedAdapter, base_name: str, 
             writer.close()
 
 
-def _rows(linear: LinearAdapter, heads: dict[str, int]) -> Float32:
+def _rows(linear: LinearAdapter, b: Float32, heads: dict[str, int]) -> Float32:
     """B with its rows in the file's order."""
-    b = to_float32(linear.b)
     return pair_order(b, heads[linear.linear]) if linear.linear in heads else b
 
 
 def _architecture(bundle: Bundle) -> tuple[str, bool, dict[str, int]]:
     """ggml's architecture, whether rotary pairs are neighbours, and the heads of q and k."""
-    model = bundle.manifest["model"]
-    kind, heads, shared = (model.get(key) for key in ("architecture", "heads", "key_value_heads"))
-    if type(heads) is not int or type(shared) is not int or heads < 1 or shared < 1:
-        raise ExportError(
-            "the bundle was written by an older gsqc and does not tell its heads", AGAIN
-        )
+    model = bundle.manifest.model
+    kind = model.architecture
     if kind not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ExportError(
             f"gsqc does not know llama.cpp's layout of {kind}",
             f"it knows {known}; export with --peft and use llama.cpp's convert_lora_to_gguf.py",
         )
-    return *ARCHITECTURES[kind], {"q": heads, "k": shared}
+    return *ARCHITECTURES[kind], {"q": model.heads, "k": model.key_value_heads}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base + adapter as one set of weights: W + alpha / rank · B·A, computed in float64 and rounded
+"""Base + adapter as one set of weights: W + what the adapter adds to it, in float64, rounded
 once to float32.
 
 `base` says which W. "trained": the value of the codes that the adapter was trained on, so that the
@@ -33,7 +33,7 @@ def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
     Raises OptionError (not told which, or no compiler installed), ModelError, ExportError (another
     model).
     """
-    known = bundle.manifest["model"].get("known_name")
+    known = bundle.manifest.model.known_name
     chosen = model or (known if known in KNOWN_MODELS else None)
     if chosen is None:
         raise OptionError(
@@ -58,8 +58,8 @@ def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
 def _require_same(bundle: Bundle, loaded: LoadedModel, chosen: str) -> None:
     """ExportError unless the weights of the first and the last block give the codes in the bundle."""
     base = bundle.map_tensors("base.safetensors")
-    last = f".{bundle.manifest['model'].get('layers', 1) - 1}."
-    for first, kind in bundle.manifest["base_kinds"].items():
+    last = f".{bundle.manifest.model.layers - 1}."
+    for first, kind in bundle.manifest.base_kinds.items():
         for name in dict.fromkeys((first, re.sub(r"\.0\.", last, first, count=1))):
             try:
                 arrays = base_codes(loaded.weights, name, kind).arrays
@@ -83,8 +83,8 @@ class MergedWeights:
         self, bundle: Bundle, loaded: LoadedModel, adapter: TrainedAdapter, base: str = "trained"
     ) -> None:
         self.loaded, self.base = loaded, base
-        self._kinds: dict[str, str] = bundle.manifest["base_kinds"]
-        self._scale = adapter.alpha / adapter.rank
+        self._kinds = bundle.manifest.base_kinds
+        self._settings = adapter.settings
         self._linears = {f"{x.module}.weight": x for x in adapter.linears}
 
     def changed(self, name: str) -> bool:
@@ -97,9 +97,9 @@ class MergedWeights:
         base = self.loaded.weights.float32(name) if codes is None else codes.float32()
         if name not in self._linears:
             return base
-        linear = self._linears[name]
-        product = linear.b.astype(np.float64) @ linear.a.astype(np.float64)
-        merged = base + np.ldexp(product, -2 * FRACTION_BITS) * self._scale
+        matrices = self._linears[name].matrices
+        exact = {n: np.ldexp(p.astype(np.float64), -FRACTION_BITS) for n, p in matrices.items()}
+        merged = base + self._settings.merge(exact)
         return np.asarray(merged.astype(np.float32))
 
     def _coded(self, name: str) -> Codes | None:

@@ -17,7 +17,8 @@ from typing import Any
 
 from safetensors.numpy import save
 
-from gsqc.export.adapter import MODULES, Float32, TrainedAdapter, to_float32
+from gsqc.adapters.linears import LINEARS
+from gsqc.export.adapter import Float32, TrainedAdapter
 from gsqc.export.place import new_directory
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -25,24 +26,25 @@ PREFIX = "base_model.model."
 
 
 def peft_tensors(adapter: TrainedAdapter) -> dict[str, Float32]:
-    """The tensors of adapter_model.safetensors."""
+    """The tensors of adapter_model.safetensors. Raises ExportError."""
     tensors = {}
-    for linear in adapter.linears:
-        tensors[f"{PREFIX}{linear.module}.lora_A.weight"] = to_float32(linear.a)
-        tensors[f"{PREFIX}{linear.module}.lora_B.weight"] = to_float32(linear.b)
+    for linear, a, b in adapter.as_lora():
+        tensors[f"{PREFIX}{linear.module}.lora_A.weight"] = a
+        tensors[f"{PREFIX}{linear.module}.lora_B.weight"] = b
     return tensors
 
 
 def peft_config(adapter: TrainedAdapter, base_name: str) -> dict[str, Any]:
     """adapter_config.json of a plain LoRA adapter; fields that are left out have PEFT's defaults."""
+    settings: Any = adapter.settings
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base_name,
-        "r": adapter.rank,
-        "lora_alpha": adapter.alpha,
+        "r": settings.rank,
+        "lora_alpha": settings.alpha,
         "lora_dropout": 0.0,
-        "target_modules": sorted({MODULES[linear.linear] for linear in adapter.linears}),
+        "target_modules": sorted({LINEARS[linear.linear].module for linear in adapter.linears}),
         "bias": "none",
         "fan_in_fan_out": False,
         "init_lora_weights": True,
@@ -57,8 +59,9 @@ def peft_config(adapter: TrainedAdapter, base_name: str) -> dict[str, Any]:
 
 def write_peft(adapter: TrainedAdapter, base_name: str, path: Path) -> None:
     """Write the directory `path`. Raises ExportError; then `path` is as it was."""
+    tensors = peft_tensors(adapter)
     with new_directory(path) as work:
-        (work / WEIGHTS).write_bytes(save(peft_tensors(adapter), {"format": "pt"}))
+        (work / WEIGHTS).write_bytes(save(tensors, {"format": "pt"}))
         (work / CONFIG).write_text(
             json.dumps(peft_config(adapter, base_name), indent=2) + "\n", encoding="utf-8"
         )

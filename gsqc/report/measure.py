@@ -80,10 +80,10 @@ def base_exponents(bundle: Bundle) -> list[Histogram]:
     """For each layer: how often a group of the base's linears has a scale of 2^e to 2^(e+1)."""
     tensors = bundle.map_tensors("base.safetensors")
     layers: dict[int, list[Array]] = {}
-    for first, kind in bundle.manifest["base_kinds"].items():
+    for first, kind in bundle.manifest.base_kinds.items():
         if kind == "row16":
             continue
-        for layer in range(bundle.manifest["model"]["layers"]):
+        for layer in range(bundle.manifest.model.layers):
             name = re.sub(r"\.0\.", f".{layer}.", first, count=1)
             layers.setdefault(layer, []).append(_scale_exponents(tensors, name))
     tensors.release_pages()
@@ -105,7 +105,7 @@ def stored_as(bundle: Bundle) -> list[tuple[str, str, str]]:
     """
     base = bundle.plan.buffers.get("base", {})
     rows = []
-    for name, kind in bundle.manifest["base_kinds"].items():
+    for name, kind in bundle.manifest.base_kinds.items():
         parts = {key: t for key, t in base.items() if key.rpartition(".")[0] == name}
         size = sum(t.size_bytes for t in parts.values())
         codes = parts.get(f"{name}.codes")
@@ -123,7 +123,7 @@ def adapter_operands(adapter: TrainedAdapter, bits: int) -> tuple[list[Histogram
     exponents: dict[int, list[Array]] = {}
     lengths: dict[int, list[Array]] = {}
     for linear in adapter.linears:
-        for p in (linear.a, linear.b):
+        for p in linear.matrices.values():
             gse = evaluate(quantise, [evaluate(master_row, [p], {})], {"bits": bits})
             groups, mantissas = (gse.e - gse.d).reshape(-1), np.abs(gse.m.astype(np.int32))
             used = mantissas.reshape(gse.d.size, -1).any(-1)

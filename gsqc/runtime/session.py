@@ -47,7 +47,7 @@ def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
         from gsqc.targets.numpy.kernels import NumpyKernels
 
         return NumpyKernels(plan.kernels)
-    compiled = bundle.manifest["target"].get("name", "native")
+    compiled = bundle.manifest.target.name
     if target not in (compiled, "native"):
         raise TargetError(
             f"this bundle has code for {compiled}, not for {target}",
@@ -57,7 +57,7 @@ def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
         from gsqc.targets.cuda.kernels import CudaKernels
 
         return CudaKernels(bundle.file("code/kernels.fatbin"), bundle.file("code/launches.json"))
-    triple = str(bundle.manifest["target"].get("triple", platform.machine()))
+    triple = bundle.manifest.target.triple
     if triple.split("-", 1)[0] != platform.machine():
         raise TargetError(
             f"the bundle has code for {compiled}, another kind of machine than this one",
@@ -94,10 +94,10 @@ class Session:
             raise OptionError("the best state is that of a run", "name the run (--run DIR)")
         self.bundle = bundle
         manifest = self.bundle.manifest
-        self.sequence_length: int = manifest["sequence_length"]
-        self.batch: int = manifest["batch"]
+        self.sequence_length: int = manifest.sequence_length
+        self.batch: int = manifest.batch
         self.plan = self.bundle.plan
-        self.optimizer = OPTIMIZERS[manifest["optimizer"]]
+        self.optimizer = OPTIMIZERS[manifest.optimizer]
         require_session(self.plan, self.sequence_length, self.optimizer)
         kernels = load_kernels(self.bundle, self.plan, target or "native")
         self.threads = default_threads() if threads is None else threads
@@ -156,9 +156,7 @@ class Session:
     # training
 
     def _check_sequence(self, sequence: TokenSequence) -> None:
-        require_sequence(
-            sequence, self.sequence_length, self.bundle.manifest["model"]["vocabulary"]
-        )
+        require_sequence(sequence, self.sequence_length, self.bundle.manifest.model.vocabulary)
 
     def _run_sequence(self, schedule: str, sequence: TokenSequence) -> tuple[int, int]:
         """Run train or evaluate on one sequence: the weighted loss (Q16 · Q14) and the weight
@@ -258,14 +256,14 @@ class Session:
         length, the first half of the window is dropped and the rest is read again. Do not step the
         session in between.
         """
-        vocabulary = self.bundle.manifest["model"]["vocabulary"]
+        vocabulary = self.bundle.manifest.model.vocabulary
         if not prompt:
             raise DataError("the prompt is empty", "give at least one token")
         if not all(0 <= t < vocabulary for t in prompt):
             raise DataError(
                 f"tokens outside [0, {vocabulary - 1}]", "use the tokenizer of the bundle's model"
             )
-        ends = end_tokens(self.bundle.manifest["model"].get("eos_token_id"))
+        ends = end_tokens(self.bundle.manifest.model.eos_token_id)
         reader = TokenReader(self.executor, self.plan)
         waiting = [int(t) for t in prompt[-self.sequence_length :]]
         seen: list[int] = []

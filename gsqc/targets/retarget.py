@@ -8,6 +8,7 @@ for another target, and what that code computes is the same integers.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ from gsqc.targets.cuda import CUDA
 from gsqc.targets.cuda.bundle_code import add_cuda_code, require_nvcc
 from gsqc.targets.llvm.bundle_code import add_cpu_code
 from gsqc.targets.llvm.cpu import CPU_TARGETS
-
-_WRITTEN_ANEW = ("files", "format_version", "gsqc_version")
+from gsqc.version import __version__
 
 
 def require_target(target: str, *, runner: bool = False) -> None:
@@ -58,8 +58,6 @@ def retarget(bundle: Bundle, target: str, output: Path) -> None:
         for name in ("base.safetensors", "state.safetensors", "tokenizer.json"):
             if name in bundle.files:
                 writer.add_file(name, bundle.files[name])
-        manifest = {
-            name: value for name, value in bundle.manifest.items() if name not in _WRITTEN_ANEW
-        }
-        manifest |= add_code(writer, bundle.plan, target)
-        writer.finish({**manifest, "plan": bundle.plan.to_json()})
+        code = add_code(writer, bundle.plan, target)
+        kept = replace(bundle.manifest, programs={}, npu=None, gsqc_version=__version__)
+        writer.finish(replace(kept, **code), bundle.plan)

@@ -47,7 +47,7 @@ def run_config(options: TrainOptions, bundle: Bundle, reading: DataOptions) -> d
     """What a run directory remembers of how its bits came about. Raises OptionError, DataError."""
     share = validation_share(reading.validation)
     config = {
-        **options.settings(bundle.manifest["batch"]),
+        **options.settings(bundle.manifest.batch),
         "data": [str(path) for path in reading.data],
         "data_sha256": data_digest(reading.data),
         "mask_prompt": reading.mask_prompt,
@@ -131,7 +131,7 @@ def open_run(
     config = run_config(options, opened, reading)
     now = {"bundle": opened.id} | {k: v for k, v in config.items() if k.endswith("_sha256")}
     _check_made_with(made_with or {}, now)
-    dataset, held_out = load_split(reading, Tokenizer(opened), opened.manifest["sequence_length"])
+    dataset, held_out = load_split(reading, Tokenizer(opened), opened.manifest.sequence_length)
     lock = RunLock(run)
     try:
         session = Session(opened, run, threads=threads)

@@ -41,7 +41,7 @@ def token_tensors(
 ) -> dict[str, npt.NDArray[np.int32]]:
     """The tensors for the steps of `order`. DataError if a batch has no token with a loss."""
     plan, decay, clip = options.plan, options.decay, options.largest_norm
-    optimizer = OPTIMIZERS[bundle.manifest["optimizer"]]
+    optimizer = OPTIMIZERS[bundle.manifest.optimizer]
     sums = [int(s.weights.sum()) for s in sequences]
     inputs: dict[str, list[int]] = {name: [] for name in (*optimizer.inputs, *CLIP_INPUTS)}
     for step, chosen in enumerate(order, 1):
@@ -78,8 +78,8 @@ def write_token_file(
     """
     metadata = {
         "format": FORMAT,
-        "optimizer": bundle.manifest["optimizer"],
-        "tokenizer_sha256": bundle.manifest["files"]["tokenizer.json"]["sha256"],
+        "optimizer": bundle.manifest.optimizer,
+        "tokenizer_sha256": bundle.manifest.files["tokenizer.json"].sha256,
         "settings": json.dumps(settings),
     }
     write_atomically(path, tensor_file(token_tensors(bundle, sequences, order, options), metadata))

@@ -10,6 +10,7 @@ import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.plan import ALIGNMENT
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import BundleError
-from tests.runtime.small_bundle import STATE, manifest, write_bundle
+from tests.runtime.small_bundle import STATE, manifest, small_plan, write_bundle
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def change_manifest(path: Path, change: dict[str, Any]) -> None:
 
 def test_open_gives_what_was_written(path: Path) -> None:
     bundle = Bundle.open(path)
-    assert bundle.manifest["bits"] == "4-8-8"
+    assert bundle.manifest.bits == "4-8-8"
     assert bundle.file("code/kernels.so").read_bytes() == b"code"
     tensors = bundle.map_tensors("state.safetensors")
     assert set(tensors) == set(STATE)
@@ -136,9 +137,11 @@ def test_paths_that_are_no_bundle(tmp_path: Path) -> None:
 
 
 def test_another_machine_is_refused_except_for_numpy(tmp_path: Path) -> None:
-    target = manifest()["target"]
-    other = write_bundle(tmp_path / "a.gsqc", target={**target, "triple": "riscv64-linux-gnu"})
-    lacking = write_bundle(tmp_path / "b.gsqc", target={**target, "cpu_features": ["warp-drive"]})
+    target = manifest().target
+    other = write_bundle(tmp_path / "a.gsqc", target=replace(target, triple="riscv64-linux-gnu"))
+    lacking = write_bundle(
+        tmp_path / "b.gsqc", target=replace(target, cpu_features=("warp-drive",))
+    )
     with pytest.raises(BundleError, match="riscv64"):
         Bundle.open(other)
     with pytest.raises(BundleError, match="warp-drive"):
@@ -150,7 +153,7 @@ def test_another_machine_is_refused_except_for_numpy(tmp_path: Path) -> None:
 def test_tensors_that_are_none_are_refused(tmp_path: Path) -> None:
     with BundleWriter(tmp_path / "a.gsqc") as writer:
         writer.add_bytes("base.safetensors", b"\xff" * 64)
-        writer.finish(manifest())
+        writer.finish(manifest(), small_plan())
     bundle = Bundle.open(tmp_path / "a.gsqc")
     for name in ("base.safetensors", "absent.safetensors"):
         with pytest.raises(BundleError, match=name):
@@ -162,7 +165,7 @@ def test_writing_over_something_needs_force(path: Path) -> None:
         BundleWriter(path)
     with BundleWriter(path, force=True) as writer:
         writer.add_bytes("new", b"1")
-        writer.finish(manifest())
+        writer.finish(manifest(), small_plan())
     assert set(Bundle.open(path).files) == {"new"}
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 

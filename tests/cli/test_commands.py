@@ -15,6 +15,7 @@ import pytest
 import gsqc.check.check
 import gsqc.cli.evaluate
 import gsqc.cli.generate
+from gsqc.bundle.manifest import TargetPart
 from gsqc.cli.main import main
 from gsqc.compiler.options import CompileOptions
 from tests.runtime.small_bundle import FakeSession, write_bundle
@@ -116,8 +117,8 @@ def test_inspect(capsys: Capture, bundle: Path, tmp_path: Path) -> None:
     assert "planned peak bytes" in out
     strange = write_bundle(
         tmp_path / "strange.gsqc",
-        bits="\x1b[2J[bold]",
-        target={"triple": "x-y", "cpu_features": []},
+        base="\x1b[2J[bold]",
+        target=TargetPart("strange", "x-y"),
     )
     code, out, _ = run_text(capsys, "inspect", strange)
     assert code == 0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (gsqc.training.open_run, gsqc.cli.evaluate, gsqc.cli.generate):
         monkeypatch.setattr(module, "Session", FakeSession)
     return write_bundle(
-        tmp_path / "small.gsqc", model={**manifest()["model"], "chat_template": CHATML}
+        tmp_path / "small.gsqc", model=replace(manifest().model, chat_template=CHATML)
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def make_tokenizer(*, bos: bool = False, **model: Any) -> Tokenizer:
         tokenizer.post_processor = processors.TemplateProcessing(
             "A $A", None, [("A", tokenizer.token_to_id("A"))]
         )
-    return Tokenizer.of_model(tokenizer.to_str(), {**manifest()["model"], **model})
+    return Tokenizer.of_model(tokenizer.to_str(), {**asdict(manifest().model), **model})
 
 
 @pytest.fixture(scope="module")
@@ -329,7 +330,7 @@ def test_the_variables_of_a_template() -> None:
 
 
 def test_a_bundle_carries_its_template(tmp_path: Path) -> None:
-    model = {**manifest()["model"], "chat_template": CHATML}
+    model = replace(manifest().model, chat_template=CHATML)
     assert (
         Tokenizer(Bundle.open(write_bundle(tmp_path / "a.gsqc", model=model))).chat_template
         == CHATML

@@ -6,6 +6,7 @@ line.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,7 +169,7 @@ def test_a_bundle_without_a_tokenizer(tmp_path: Path) -> None:
 
 
 def test_without_an_end_token_the_completion_alone_counts(tmp_path: Path) -> None:
-    model = {**manifest()["model"], "eos_token_id": None}
+    model = replace(manifest().model, eos_token_id=None)
     tokenizer = Tokenizer(Bundle.open(write_bundle(tmp_path / "a.gsqc", model=model)))
     path = jsonl(tmp_path, record("ab", "xyz"), record("", "z"), record("", "yz"))
     data = load_data(path, tokenizer, LENGTH)

@@ -80,5 +80,5 @@ def test_code_does_not_grow_with_depth(tmp_path: Path) -> None:
         output = tmp_path / f"{layers}.gsqc"
         options = CompileOptions(output, adapter=Lora(rank=4, alpha=8), sequence_length=16)
         compile_model(tiny_llama(num_hidden_layers=layers), options)
-        sizes.append(Bundle.open(output).manifest["code_bytes"])
+        sizes.append(Bundle.open(output).manifest.code_bytes)
     assert sizes[1] <= 1.2 * sizes[0]

@@ -34,6 +34,11 @@ pytest.importorskip("ethosu", reason="needs pip install 'gsqc[npu]'")
 ON = ["numpy", "tosa-reference", "ethos-u85-sim"]
 
 
+def npu_of(bundle: Bundle) -> Any:
+    """What the manifest says to the NPU's target."""
+    return bundle.manifest.npu
+
+
 @pytest.fixture(scope="module")
 def npu_bundle(model_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("npu") / "tiny.gsqc"
@@ -57,7 +62,7 @@ def test_the_bundle_says_what_it_holds(
 ) -> None:
     bundle = Bundle.open(npu_bundle, check_machine=False)
     for name in bundle.plan.functions:
-        entry = bundle.manifest["npu"]["programs"][name]
+        entry = npu_of(bundle)["programs"][name]
         assert {f"programs/{name}.tosa", f"npu/{name}.cop", f"npu/{name}.constants"} <= set(
             bundle.files
         )
@@ -67,7 +72,7 @@ def test_the_bundle_says_what_it_holds(
             == sum(entry["estimate"]["cycles_by_op"].values())
             > 0
         )
-    step = bundle.manifest["npu"]["step"]
+    step = npu_of(bundle)["step"]
     assert min(step["cycles"], step["cycles_with_plain_int8_matmul"]) > 0
     assert main(["inspect", str(npu_bundle), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
@@ -113,7 +118,7 @@ def test_a_planted_error_of_the_serialiser_is_traced(
 )
 def test_a_malformed_table_is_an_error(npu_bundle: Path, change: Any) -> None:
     bundle = Bundle.open(npu_bundle, check_machine=False)
-    entry = bundle.manifest["npu"]["programs"]["embed"]
+    entry = npu_of(bundle)["programs"]["embed"]
     assert read_npu_program(bundle, "embed").inputs
     change(entry)
     with pytest.raises(BundleError, match="malformed"):
@@ -124,7 +129,7 @@ def test_every_bundle_has_programs(bundle: Path) -> None:
     """Also one for a CPU: numpy, its own code and the reference model agree."""
     opened = Bundle.open(bundle)
     assert {f"programs/{name}.tosa" for name in opened.plan.functions} <= set(opened.files)
-    assert list(opened.manifest["programs"]) == list(opened.plan.functions)
+    assert list(opened.manifest.programs) == list(opened.plan.functions)
 
 
 def test_a_model_that_cannot_fit(model_directory: Path, tmp_path: Path) -> None:
@@ -158,7 +163,7 @@ def test_blocks_are_recomputed_where_memory_is_short(
 
     monkeypatch.setattr(npu_code, "run_vela", once)
 
-    def manifest(recompute: str, dram_mib: int | None) -> dict[str, Any]:
+    def compiled_with(recompute: str, dram_mib: int | None) -> tuple[str, Any]:
         options = CompileOptions(
             tmp_path / "deep.gsqc",
             target,
@@ -169,20 +174,21 @@ def test_blocks_are_recomputed_where_memory_is_short(
             force=True,
         )
         compile_model(str(deep), options)
-        return Bundle.open(options.output, check_machine=False).manifest
+        made = Bundle.open(options.output, check_machine=False)
+        return made.manifest.recompute, npu_of(made)
 
-    none, blocks = manifest("none", None), manifest("blocks", None)
-    most, least = none["npu"]["dram_bytes"], blocks["npu"]["dram_bytes"]
+    (recompute, none), (_, blocks) = compiled_with("none", None), compiled_with("blocks", None)
+    most, least = none["dram_bytes"], blocks["dram_bytes"]
     enough = -(-least // 2**20)
-    assert enough << 20 < most and none["recompute"] == "none"
-    chosen = manifest("none", enough)
-    assert chosen["recompute"] in ("auto", "blocks")
-    assert least <= chosen["npu"]["dram_bytes"] <= enough << 20
-    assert chosen["npu"]["step"]["cycles"] > none["npu"]["step"]["cycles"]
+    assert enough << 20 < most and recompute == "none"
+    recompute, chosen = compiled_with("none", enough)
+    assert recompute in ("auto", "blocks")
+    assert least <= chosen["dram_bytes"] <= enough << 20
+    assert chosen["step"]["cycles"] > none["step"]["cycles"]
     with pytest.raises(
         TargetError, match=f"needs {enough} MiB of DRAM, 1 more than --dram-mib {enough - 1}"
     ) as error:
-        manifest("none", enough - 1)
+        compiled_with("none", enough - 1)
     assert f"--dram-mib {enough} is enough" in error.value.hint
 
 
@@ -199,7 +205,7 @@ def test_five_steps_of_a_small_llama(tmp_path: Path) -> None:
         bundle, target=target, adapter=Lora(8, 16), sequence_length=32, npu=npu
     )
     compile_model(str(tmp_path / "model"), options)
-    entries = Bundle.open(bundle, check_machine=False).manifest["npu"]["programs"]
+    entries = npu_of(Bundle.open(bundle, check_machine=False))["programs"]
     assert not any(entry["cpu_operators"] for entry in entries.values())
     on = "numpy,x86-64,tosa-reference,ethos-u85-sim"
     command = [

@@ -39,7 +39,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def test_all_of_it_runs_on_the_npu(bundle: Bundle) -> None:
-    npu = bundle.manifest["npu"]
+    npu = bundle.manifest.npu
+    assert npu is not None
     assert set(npu["programs"]) == set(bundle.plan.functions)
     assert all(
         entry["cpu_operators"] == 0 < entry["npu_operators"] for entry in npu["programs"].values()

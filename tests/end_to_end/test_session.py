@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -170,9 +171,9 @@ def test_generation_ends_at_any_of_the_model_s_end_tokens(bundle: Path) -> None:
     session = Session(bundle)
     prompt = list(b"The rain in ")
     tokens = list(session.generate(prompt, 6))
-    session.bundle.manifest["model"] = session.bundle.manifest["model"] | {
-        "eos_token_id": [-1, tokens[3]]
-    }
+    manifest = session.bundle.manifest
+    model = replace(manifest.model, eos_token_id=[-1, tokens[3]])
+    session.bundle.manifest = replace(manifest, model=model)
     assert list(session.generate(prompt, 6)) == tokens[: tokens.index(tokens[3])]
 
 

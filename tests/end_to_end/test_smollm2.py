@@ -34,9 +34,7 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_numpy_and_compiled_code_agree(smollm2: Path) -> None:
-    assert (
-        Bundle.open(smollm2).manifest["base_kinds"]["model.layers.0.mlp.up_proj.weight"] == "q4_1"
-    )
+    assert Bundle.open(smollm2).manifest.base_kinds["model.layers.0.mlp.up_proj.weight"] == "q4_1"
     assert run_check(smollm2, ["numpy", "native"], 3).equal
 
 

@@ -23,7 +23,7 @@ def session_logits(session: Session, tokens: Sequence[int]) -> np.ndarray:
     for token in tokens:
         chunks = reader.read([token])
         rows.append(np.concatenate([np.ldexp(m.astype(np.float64), e) for m, e in chunks]))
-    return np.stack(rows)[:, : session.bundle.manifest["model"]["vocabulary"]]
+    return np.stack(rows)[:, : session.bundle.manifest.model.vocabulary]
 
 
 def model_logits(model: Any, tokens: Sequence[int]) -> np.ndarray:

@@ -14,6 +14,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.manifest import AdapterPart, MatrixEntry
+from gsqc.bundle.plan import Plan, TensorPlan
 from gsqc.cli.main import main
 from gsqc.export.adapter import to_float32, to_int32
 from gsqc.runtime.store import RunStore
@@ -33,13 +35,15 @@ CONFIG = {
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     """One linear, 6 inputs, 6 outputs, rank 4."""
-    state = {"layers.0.q_a": ["int32", 24, -1], "layers.0.q_b": ["int32", 24, -1]}
-    plan = {"kernels": {}, "functions": {}, "schedules": {}, "buffers": {"state": state}}
-    tensors = {name: np.zeros(count, np.int32) for name, (_, count, _) in state.items()}
+    names = ("layers.0.q_a", "layers.0.q_b")
+    plan = Plan(buffers={"state": {name: TensorPlan("int32", 24) for name in names}})
+    tensors = {name: np.zeros(24, np.int32) for name in names}
     kinds = {"model.layers.0.self_attn.q_proj.weight": "nf4"}
-    return Bundle.open(
-        write_bundle(tmp_path / "small.gsqc", state=tensors, plan=plan, base_kinds=kinds)
-    )
+    shapes = dict(zip(names, (MatrixEntry(4, 6), MatrixEntry(6, 4)), strict=True))
+    adapter = AdapterPart("lora", {"rank": 4, "alpha": 8}, ("q",), shapes)
+    path = tmp_path / "small.gsqc"
+    write_bundle(path, state=tensors, plan=plan, base_kinds=kinds, adapter=adapter)
+    return Bundle.open(path)
 
 
 def matrices() -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,8 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.plan import TensorPlan
+from gsqc.bundle.manifest import AdapterPart, Manifest, ModelPart, TargetPart
+from gsqc.bundle.plan import Plan, TensorPlan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.data import TokenSequence
 from gsqc.errors import DataError
@@ -27,7 +29,6 @@ from gsqc.runtime.store import STATE as STATE_FILE
 
 SEQUENCE, BATCH = 16, 2
 VOCABULARY, END = 257, 256
-HEADS = {"architecture": "llama", "heads": 1, "key_value_heads": 1}
 STATE = {
     "layers.0.q_a": np.arange(8, dtype=np.int32),
     "layers.0.q_a.moment.e": np.full(2, -120, np.int32),
@@ -44,41 +45,42 @@ def byte_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def manifest() -> dict[str, Any]:
-    """A manifest with a plan that has a state and nothing to run."""
-    state = {name: ["int32", tensor.size, -1] for name, tensor in STATE.items()}
-    return {
-        "target": {
-            "name": "x86-64",
-            "triple": f"{platform.machine()}-linux-gnu",
-            "cpu_features": [],
-        },
-        "model": {
-            "name": "toy",
-            "vocabulary": VOCABULARY,
-            "eos_token_id": END,
-            "layers": 1,
-            "hidden": 4,
-            **HEADS,
-        },
-        "plan": {"kernels": {}, "functions": {}, "schedules": {}, "buffers": {"state": state}},
-        "bits": "4-8-8",
-        "base": "nf4",
-        "adapter": {"kind": "lora", "rank": 4, "alpha": 8, "linears": ["q"]},
-        "optimizer": "adamw",
-        "sequence_length": SEQUENCE,
-        "batch": BATCH,
-        "seed": 0,
-        "float_operators": 0,
-        "operators": {"add": 3, "matmul": 2},
-        "planned_peak_bytes": 1000,
-        "weights_bytes": 200,
-        "code_bytes": 30,
-    }
+def manifest() -> Manifest:
+    """A manifest that lists no files yet."""
+    return Manifest(
+        target=TargetPart("x86-64", f"{platform.machine()}-linux-gnu"),
+        model=ModelPart("llama", 1, 4, 1, 1, VOCABULARY, name="toy", eos_token_id=END),
+        adapter=AdapterPart("lora", {"rank": 4, "alpha": 8}, ("q",), {}),
+        bits="4-8-8",
+        base="nf4",
+        base_kinds={},
+        optimizer="adamw",
+        sequence_length=SEQUENCE,
+        batch=BATCH,
+        seed=0,
+        recompute="blocks",
+        weights="fast",
+        operators={"add": 3, "matmul": 2},
+        float_operators=0,
+        planned_peak_bytes=1000,
+        weights_bytes=200,
+        code_bytes=30,
+    )
+
+
+def small_plan() -> Plan:
+    """A plan that has a state and nothing to run."""
+    state = {name: TensorPlan("int32", tensor.size) for name, tensor in STATE.items()}
+    return Plan(buffers={"state": state})
 
 
 def write_bundle(
-    path: Path, *, tokenizer: bool = True, state: dict[str, Any] = STATE, **changes: Any
+    path: Path,
+    *,
+    tokenizer: bool = True,
+    state: dict[str, Any] = STATE,
+    plan: Plan | None = None,
+    **changes: Any,
 ) -> Path:
     """Write the small bundle; `changes` replaces fields of its manifest."""
     with BundleWriter(path) as bundle:
@@ -86,7 +88,7 @@ def write_bundle(
         bundle.add_bytes("code/kernels.so", b"code")
         if tokenizer:
             bundle.add_bytes("tokenizer.json", byte_tokenizer().to_str().encode())
-        bundle.finish({**manifest(), **changes})
+        bundle.finish(replace(manifest(), **changes), plan or small_plan())
     return path
 
 
@@ -110,8 +112,8 @@ class FakeSession:
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(Path(bundle), check_machine=target != "numpy")
         self.bundle = bundle
-        self.sequence_length: int = self.bundle.manifest["sequence_length"]
-        self.batch: int = self.bundle.manifest["batch"]
+        self.sequence_length: int = self.bundle.manifest.sequence_length
+        self.batch: int = self.bundle.manifest.batch
         self.target = target
         self.plan, self.executor = self.bundle.plan, SimpleNamespace(watch=None, tensors={})
         self.store = RunStore(Path(run), self.bundle) if run is not None else None

@@ -21,7 +21,7 @@ from typing import Any
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.machine import default_threads
-from gsqc.bundle.manifest import AGAIN
+from gsqc.bundle.manifest import AGAIN, TargetPart
 from gsqc.bundle.plan import ITEM_BYTES, Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import BundleError, TargetError
@@ -162,11 +162,7 @@ def add_npu_code(
         "step": _step_estimate(plans[recompute], entries, options),
         "programs": entries,
     }
-    target = {
-        "name": target_name(options.accelerator),
-        "triple": options.accelerator,
-        "cpu_features": [],
-    }
+    target = TargetPart(target_name(options.accelerator), options.accelerator)
     return {"target": target, "code_bytes": code_bytes, "npu": npu, "recompute": recompute}
 
 
@@ -217,7 +213,7 @@ def read_npu_program(bundle: Bundle, name: str) -> Compiled:
     """A function's compiled program. BundleError if the bundle has none, or it is malformed or for
     other ports.
     """
-    entry = bundle.manifest.get("npu", {}).get("programs", {}).get(name)
+    entry = ((bundle.manifest.npu or {}).get("programs") or {}).get(name)
     if entry is None:
         raise BundleError(f"the bundle has no NPU program {name}", AGAIN)
     try:

@@ -99,7 +99,7 @@ def _interpreter(bundle: Bundle, plan: Plan) -> RunProgram:
 
     def run(name: str, inputs: list[Array]) -> list[Array]:
         if name not in compiled:
-            if "npu" in bundle.manifest:
+            if bundle.manifest.npu is not None:
                 compiled[name] = read_npu_program(bundle, name)
             else:
                 program = compose_function(plan, name)

@@ -8,7 +8,7 @@ import shutil
 from dataclasses import astuple
 from typing import Any
 
-from gsqc.bundle.manifest import GPU_TRIPLE
+from gsqc.bundle.manifest import GPU_TRIPLE, TargetPart
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import TargetError
@@ -32,5 +32,5 @@ def add_cuda_code(bundle: BundleWriter, plan: Plan) -> dict[str, Any]:
     bundle.add_bytes("code/kernels.fatbin", binary)
     launches = {name: list(astuple(launch)) for name, launch in source.launches.items()}
     bundle.add_bytes("code/launches.json", json.dumps(launches).encode())
-    target = {"name": CUDA, "triple": GPU_TRIPLE, "cpu_features": []}
+    target = TargetPart(CUDA, GPU_TRIPLE)
     return {"target": target, "code_bytes": len(binary)}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import platform
 from typing import Any
 
+from gsqc.bundle.manifest import TargetPart
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.targets.kernels import plan_kernels
@@ -28,5 +29,5 @@ def add_cpu_code(
     bundle.add_bytes("code/kernels.so", code.library)
     if runner or cpu.machine != platform.machine():
         bundle.add_bytes(RUNNER, build_runner(cpu), mode=0o755)
-    target = {"name": cpu.name, "triple": cpu.triple, "cpu_features": list(cpu.features)}
+    target = TargetPart(cpu.name, cpu.triple, tuple(cpu.features))
     return {"target": target, "code_bytes": code.code_bytes}

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gsqc.numerics.ops.all  # noqa: F401  registers every op
+from gsqc.bundle.manifest import ProgramEntry
 from gsqc.bundle.plan import FunctionPlan, KernelPlan, Plan, Reference
 from gsqc.bundle.writer import BundleWriter
 from gsqc.numerics.formats import Spec, flatten, map_tensors
@@ -192,11 +193,7 @@ def add_programs(bundle: BundleWriter, programs: dict[str, SerialisedProgram]) -
     for name, serialised in programs.items():
         bundle.add_bytes(program_file(name), serialised.tosa)
     table = {
-        name: {
-            "inputs": s.program.inputs,
-            "outputs": s.program.outputs,
-            "operators": len(s.origins),
-        }
+        name: ProgramEntry(tuple(s.program.inputs), tuple(s.program.outputs), len(s.origins))
         for name, s in programs.items()
     }
     return {"programs": table}

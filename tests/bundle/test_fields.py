@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JSON becomes a class only if every field is what its type says; the error names all that are not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import pytest
+
+from gsqc.bundle.fields import SHOWN, OneOf, Range, read_fields
+from gsqc.bundle.manifest import Manifest
+from gsqc.errors import BundleError
+from tests.runtime.small_bundle import manifest
+
+
+@dataclass(frozen=True)
+class Wheel:
+    spokes: Annotated[int, Range(3, 99)]
+
+
+@dataclass(frozen=True)
+class Bicycle:
+    name: str
+    kind: Annotated[str, OneOf(("road", "city"))]
+    gears: tuple[str, ...]
+    wheels: Mapping[str, Wheel]
+    bell: str | None
+    notes: Any
+
+
+GOOD = {"name": "a", "kind": "city", "gears": ["1"], "wheels": {"front": {"spokes": 28}}}
+
+
+def read(data: Any) -> Bicycle:
+    return read_fields(Bicycle, data, "the bicycle", "mend it")
+
+
+def test_what_fits_is_made() -> None:
+    made = read({**GOOD, "more": 1})
+    assert made == Bicycle("a", "city", ("1",), {"front": Wheel(28)}, None, None)
+    assert read({**GOOD, "bell": "loud", "notes": [1]}).bell == "loud"
+    assert read(json.loads(json.dumps(asdict(made)))) == made
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"name": None}, "name"),
+        ({"name": "a\0"}, "name"),
+        ({"name": ["a"]}, "name"),
+        ({"kind": "race"}, "kind"),
+        ({"gears": "123"}, "gears"),
+        ({"gears": [1]}, "gears"),
+        ({"wheels": []}, "wheels"),
+        ({"wheels": {"front": None}}, "wheels.front"),
+        ({"wheels": {"front": {}}}, "wheels.front.spokes"),
+        ({"wheels": {"front": {"spokes": 2}}}, "wheels.front.spokes"),
+        ({"wheels": {"front": {"spokes": 100}}}, "wheels.front.spokes"),
+        ({"wheels": {"front": {"spokes": True}}}, "wheels.front.spokes"),
+        ({"wheels": {"front": {"spokes": 28.0}}}, "wheels.front.spokes"),
+        ({"wheels": {"\0": {"spokes": 28}}}, "wheels"),
+        ({"bell": 3}, "bell"),
+    ],
+)
+def test_what_does_not_fit_is_named(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(BundleError) as error:
+        read({**GOOD, **change})
+    assert str(error.value) == f"the bicycle is malformed: {named}"
+
+
+def test_all_problems_are_named_at_once() -> None:
+    with pytest.raises(BundleError, match=r"malformed: name, kind, gears, wheels$"):
+        read({})
+    with pytest.raises(BundleError, match="it is no object"):
+        read([])
+    many = {str(k): {"spokes": 0} for k in range(SHOWN + 3)}
+    with pytest.raises(BundleError, match=r"wheels\.11\.spokes and 3 more"):
+        read({**GOOD, "wheels": many})
+
+
+def test_a_manifest_comes_back_and_names_its_wrong_fields() -> None:
+    data = json.loads(json.dumps(manifest().to_json()))
+    assert Manifest.from_json(data) == manifest()
+    data["model"]["layers"], data["bits"] = 0, "4-8"
+    del data["operators"]
+    with pytest.raises(BundleError, match=r"model\.layers, bits, operators$"):
+        Manifest.from_json(data)

@@ -46,6 +46,17 @@ class Task:
     domain: int
     phase: int
 
+    @property
+    def reduces(self) -> bool:
+        """Whether this is a reduction, not the copy of a reduction's result into a concat."""
+        return self.source is self.target and self.source.operator in REDUCTIONS
+
+    @property
+    def period(self) -> int:
+        """How many elements a reduction takes together."""
+        assert self.reduces
+        return int(self.source.args[0].shape[self.source.attributes["axis"]])
+
 
 class RowAnalysis:
     """The plan of a row program. `tasks` in order of phase; `stored` maps ids to nodes with memory

@@ -5,12 +5,11 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm import tirx
 
-from gsqc.targets.analysis import broadcast
 from gsqc.targets.llvm.emit import Expr, const, new_var
 
 
@@ -103,17 +102,3 @@ class Index:
 
 
 ZERO = Index()
-
-
-def broadcast_index(
-    shape: Sequence[int], source: Sequence[int], index: Index, opaque: Opaque
-) -> Index:
-    """The flat index into `source` of element `index` of `shape`, which `source` broadcasts
-    against.
-    """
-
-    def split(i: Index, period: int) -> tuple[Index, Index]:
-        return i.split(period, opaque)
-
-    found: Index = broadcast.broadcast_index(shape, source, index, split, Index.scaled, ZERO)
-    return found

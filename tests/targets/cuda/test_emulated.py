@@ -57,7 +57,7 @@ def _larger_cases() -> Iterator[tuple[str, Case]]:
 CASES += list(_larger_cases())
 
 
-def _load(source: CudaSource, folder: Path) -> CudaKernels:
+def load_emulated(source: CudaSource, folder: Path) -> CudaKernels:
     """The kernels of a source, in the emulation."""
     binary, launches = folder / "kernels.fatbin", folder / "launches.json"
     binary.write_bytes(build_kernels(source, folder))
@@ -95,7 +95,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> CudaKernels:
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cuda_driver, "LIBRARY", str(build_driver(folder)))
-        return _load(emulated_source(wanted), folder)
+        return load_emulated(emulated_source(wanted), folder)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_stored_values_that_shared_memory_cannot_hold(
     source = emulated_source([kernel])
     assert "spilling_spill[2]" in source.text
     assert source.launches["spilling"].blocks == 2
-    _compare(_load(source, emulated_gpu), "spilling", name, case)
+    _compare(load_emulated(source, emulated_gpu), "spilling", name, case)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_sums_of_a_tile_are_int32_where_they_fit(
     narrow = "multiply_tile<int>(p, tile, batch, row, column);"
     assert source.text.count(narrow) == 1
     without = replace(source, text=source.text.replace(narrow, "{}"))
-    (found,) = _results(_load(without, emulated_gpu), "product", "gse_matmul", case)
+    (found,) = _results(load_emulated(without, emulated_gpu), "product", "gse_matmul", case)
     assert np.array_equal(found, evaluate(gse_matmul, case.values, {})) is not needed
 
 

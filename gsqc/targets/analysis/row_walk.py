@@ -1,76 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The walk over a row program, for every target: what is evaluated, loaded and stored, in order.
+"""The walk over a row program, for every target: the phases, and the tasks of each.
 
-`RowAnalysis` decides what is stored and in which phase each value is known. `RowWalk` goes through
-the phases and turns nodes into statements. A target supplies the expressions, the statements and
-the loops: a vector loop on a CPU, the threads of a block on a GPU.
+`RowAnalysis` decides what is stored and in which phase each value is known. `RowWalk` declares the
+memory, defines the scalars of the row and runs the tasks. A target supplies the loops: over vectors
+on a CPU, over the threads of a block on a GPU.
 """
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
 from itertools import groupby
-from typing import Any
 
-from gsqc.numerics.operators.trace import Node, Trace
-from gsqc.targets.analysis.broadcast import Index, broadcast_index
-from gsqc.targets.analysis.row_analysis import REDUCTIONS, RowAnalysis, Task
+from gsqc.numerics.operators.trace import Node
+from gsqc.targets.analysis.broadcast import Index
+from gsqc.targets.analysis.row_analysis import Task
+from gsqc.targets.analysis.row_domains import REDUCTIONS
+from gsqc.targets.analysis.row_values import Memory, Place, RowValues, Scope, Statement, Value
 
-Value = Any
-"""One element, or the elements of a vector, in the target's own form."""
-Statement = Any
-Place = Any
-"""What the target stores to: a buffer, or the name of an array."""
 Reduce = Callable[[Node, Value], None]
 """Adds an element of the operand to a reduction in progress."""
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Where a value lies.
-
-    A parameter holds `shape` for all rows. Memory of the row itself has the shape None.
-    """
-
-    place: Place
-    shape: tuple[int, ...] | None
-
-
-@dataclass
-class Scope:
-    """The statements of one loop body, and the values that they define."""
-
-    statements: list[Statement] = field(default_factory=list)
-    known: dict[tuple[int, Index], Value] = field(default_factory=dict)
-
-
-class RowWalk(ABC):
-    """Turns one trace into the statements for one row.
-
-    Scalars of the row are defined in `row_scope`, before the loops that read them. `memory` says
-    where inputs and stored nodes are read, and `targets` where nodes are written. A node in
-    `current` is stored by the present loop, which therefore evaluates it.
-    """
-
-    zero: Index
-    row: Index
-    """Which row this is. The subclass sets both."""
-
-    def __init__(self, trace: Trace) -> None:
-        """Analyse the trace."""
-        self.trace, self.plan = trace, RowAnalysis(trace)
-        self.row_scope = Scope()
-        self.memory: dict[int, list[Memory]] = {}
-        self.targets: dict[int, list[Memory]] = {}
-        self.current: set[int] = set()
-        self._rows: dict[tuple[int, ...], Index] = {}
-
-    # ----------------------------------------------------------------------------------------------
-    # what a target supplies
+class RowWalk(RowValues):
+    """Turns one trace into the statements for one row."""
 
     @abstractmethod
     def parameter(self, name: str, node: Node) -> Place:
@@ -79,34 +32,6 @@ class RowWalk(ABC):
     @abstractmethod
     def row_memory(self, name: str, node: Node) -> Place:
         """Declare memory for a stored value of one row."""
-
-    @abstractmethod
-    def constant(self, value: int) -> Value:
-        """A constant."""
-
-    @abstractmethod
-    def index_value(self, index: Index) -> Value:
-        """An index as a value."""
-
-    @abstractmethod
-    def load(self, place: Place, address: Index) -> Value:
-        """The element at a flat address."""
-
-    @abstractmethod
-    def apply(self, node: Node, args: list[Value]) -> Value:
-        """An element-wise operator."""
-
-    @abstractmethod
-    def define(self, node: Node, value: Value, scope: Scope) -> Value:
-        """Give a node's value a name, so that it is evaluated once."""
-
-    @abstractmethod
-    def store_at(self, place: Place, address: Index, value: Value, scope: Scope) -> None:
-        """Store an element at a flat address."""
-
-    @abstractmethod
-    def split(self, index: Index, period: int, scope: Scope) -> tuple[Index, Index]:
-        """(index // period, index % period)."""
 
     @abstractmethod
     def loop(self, tasks: list[Task], domain: int) -> list[Statement]:
@@ -123,16 +48,13 @@ class RowWalk(ABC):
         """Statements that one thread of the row must run: all of them on one thread."""
         return statements
 
-    # ----------------------------------------------------------------------------------------------
-    # the walk
-
     def statements(self) -> list[Statement]:
         """The statements for one row."""
         self._declare()
         last = max([*self.plan.phase.values(), *(t.phase for t in self.plan.tasks)], default=0)
         for phase in range(last + 1):
             self._define_scalars(phase)
-            # No task needs another one of its phase, so those of one domain share a loop.
+            # Loops of one phase do not need each other's results. Tasks of one domain share a loop.
             tasks = [t for t in self.plan.tasks if t.phase == phase]
             tasks.sort(key=lambda t: -t.domain)
             for domain, group in groupby(tasks, key=lambda t: t.domain):
@@ -141,6 +63,7 @@ class RowWalk(ABC):
         return self.row_scope.statements
 
     def _declare(self) -> None:
+        """Say where each input, output and stored value lies."""
         for k, node in enumerate(self.trace.inputs):
             self.memory[node.id] = [Memory(self.parameter(f"input{k}", node), node.shape)]
         for k, node in enumerate(self.trace.outputs):
@@ -162,6 +85,8 @@ class RowWalk(ABC):
                 self.value(node, self.zero, self.row_scope)
 
     def _run(self, tasks: list[Task], domain: int) -> None:
+        """Run the tasks of one phase and domain."""
+        # What this loop stores is not in memory yet, so the loop evaluates it.
         self.current = {t.target.id for t in tasks if t.source is t.target}
         if domain > 1:
             self.row_scope.statements += self.loop(tasks, domain)
@@ -193,64 +118,3 @@ class RowWalk(ABC):
 
     def _store_task(self, task: Task, index: Index, scope: Scope) -> None:
         self.store(task.target, index + task.offset, self.value(task.source, index, scope), scope)
-
-    def store(self, target: Node, index: Index, value: Value, scope: Scope) -> None:
-        """Store an element of a node's row wherever the node lies."""
-        for memory in self.targets[target.id]:
-            self.store_at(memory.place, self._address(memory, index), value, scope)
-
-    # ----------------------------------------------------------------------------------------------
-    # values
-
-    def value(self, node: Node, index: Index, scope: Scope) -> Value:
-        """Element `index` of a node's row, evaluated once per scope.
-
-        A scalar is the same at every index and belongs to the row's scope.
-        """
-        node = self.plan.alias(node)
-        if node.operator == "const":
-            return self.constant(node.attributes["value"])
-        if self.plan.domain(node) == 1:
-            index, scope = self.zero, self.row_scope
-        key = (node.id, index)
-        if key not in scope.known:
-            scope.known[key] = self.define(node, self._evaluate(node, index, scope), scope)
-        return scope.known[key]
-
-    def _evaluate(self, node: Node, index: Index, scope: Scope) -> Value:
-        if node.operator == "iota":
-            inside = node.attributes["axis"] >= self.plan.rank
-            return self.index_value(index if inside else self._row_of(node.shape))
-        if node.operator == "input" or (node.id in self.memory and node.id not in self.current):
-            memory = self.memory[node.id][0]
-            return self.load(memory.place, self._address(memory, index))
-        if node.operator == "slice":
-            return self.value(node.args[0], index + self.plan.slice_start(node), scope)
-        assert node.operator not in (*REDUCTIONS, "concat"), f"{node.operator} is not known yet"
-        args = [self.value(a, self._index_of(node, a, index, scope), scope) for a in node.args]
-        return self.apply(node, args)
-
-    def _index_of(self, node: Node, argument: Node, index: Index, scope: Scope) -> Index:
-        """Where an operand is read for element `index` of the node's row."""
-        inner, own = node.shape[self.plan.rank :], argument.shape[self.plan.rank :]
-        return index if inner == own else self._broadcast(inner, own, index, scope)
-
-    def _address(self, memory: Memory, index: Index) -> Index:
-        """The flat address of element `index` of the row."""
-        if memory.shape is None:
-            return index
-        row_size = math.prod(memory.shape[self.plan.rank :])
-        return self._row_of(memory.shape).scaled(row_size) + index
-
-    def _row_of(self, shape: tuple[int, ...]) -> Index:
-        """This row in a tensor whose leading dimensions broadcast against the program's."""
-        lead = shape[: self.plan.rank]
-        if lead not in self._rows:
-            # The division is the same for all elements: it is done once, outside of the loops.
-            self._rows[lead] = self._broadcast(self.plan.lead, lead, self.row, self.row_scope)
-        return self._rows[lead]
-
-    def _broadcast(
-        self, shape: tuple[int, ...], source: tuple[int, ...], index: Index, scope: Scope
-    ) -> Index:
-        return broadcast_index(shape, source, index, partial(self.split, scope=scope), self.zero)

@@ -11,7 +11,8 @@ from __future__ import annotations
 from gsqc.bundle.plan import ITEM_BYTES, align
 from gsqc.numerics.operators.trace import Node, Trace
 from gsqc.targets.analysis.row_analysis import Task
-from gsqc.targets.analysis.row_walk import RowWalk, Scope
+from gsqc.targets.analysis.row_values import Scope
+from gsqc.targets.analysis.row_walk import RowWalk
 from gsqc.targets.cuda.expression import C_TYPES, ZERO, C, number
 from gsqc.targets.cuda.writer import KernelSource, Launch, Tables, indented, kernel_source
 

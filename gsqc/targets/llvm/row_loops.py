@@ -13,7 +13,8 @@ from itertools import pairwise
 
 from gsqc.numerics.operators.trace import Node
 from gsqc.targets.analysis.row_analysis import Task
-from gsqc.targets.analysis.row_walk import RowWalk, Scope
+from gsqc.targets.analysis.row_values import Scope
+from gsqc.targets.analysis.row_walk import RowWalk
 from gsqc.targets.llvm.emit import (
     Buffer,
     Expr,

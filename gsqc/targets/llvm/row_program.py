@@ -15,7 +15,8 @@ from tvm import tirx
 from gsqc.numerics.operators.trace import Node, Trace
 from gsqc.targets.analysis.ranges import Ranges
 from gsqc.targets.analysis.row_analysis import Task
-from gsqc.targets.analysis.row_walk import RowWalk, Scope
+from gsqc.targets.analysis.row_values import Scope
+from gsqc.targets.analysis.row_walk import RowWalk
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import (
     Buffer,

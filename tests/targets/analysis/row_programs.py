@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The walk over a row program, through both targets that have one: each feature that it knows.
+"""Row programs that each use one feature of the walk (gsqc/targets/analysis/row_walk.py).
 
-The ops of gsqc use most of them, but none alone. Each program here has one row of every length that
-a loop treats differently: one element, less than a vector, a ragged end, groups of 32, many warps.
+The ops of gsqc use most features, but none alone. Each program here runs on rows of every length
+that a loop treats differently: one element, less than a vector, a ragged end, groups of 32, many
+warps. The tests of each target that has a walk run them all.
 """
 
 from __future__ import annotations
@@ -10,18 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import pytest
 
 from gsqc.numerics.formats import flatten
 from gsqc.numerics.operators.builder import Builder, Tensor, where
 from gsqc.numerics.ops.registry import Kind, Op, evaluate
-from gsqc.targets.cuda import driver
 from gsqc.targets.interface import Call, Kernels
-from gsqc.targets.kernels import kernel_of
-from gsqc.targets.llvm.cpu import CPU_TARGETS
-from gsqc.targets.llvm.run import load_kernels
-from tests.targets.cuda.emulated import build_driver, emulated_source
-from tests.targets.cuda.test_emulated import load_emulated
+from gsqc.targets.kernels import Kernel, kernel_of
 
 Results = tuple[Tensor, ...]
 ROWS = 3
@@ -120,20 +115,13 @@ def _operation(name: str) -> Op:
     return Op(name, Kind.ROW, PROGRAMS[name])
 
 
-@pytest.fixture(scope="module", params=["x86-64-v2", "cuda"])
-def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
-    """Every program of every length: on a CPU that any x86-64 has, and on an emulated GPU."""
-    wanted = [kernel_of(f"{p}_{n}", _operation(p), _values(n), {})[0] for p, n in CASES]
-    if request.param != "cuda":
-        return load_kernels(wanted, CPU_TARGETS[request.param])
-    folder = tmp_path_factory.mktemp("kernels")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver, "LIBRARY", str(build_driver(folder)))
-        return load_emulated(emulated_source(wanted), folder)
+def wanted_kernels() -> list[Kernel]:
+    """Every program of every length."""
+    return [kernel_of(f"{p}_{n}", _operation(p), _values(n), {})[0] for p, n in CASES]
 
 
-@pytest.mark.parametrize(("program", "n"), CASES)
-def test_a_target_equals_numpy(program: str, n: int, kernels: Kernels) -> None:
+def assert_equals_numpy(program: str, n: int, kernels: Kernels) -> None:
+    """Run a program of `wanted_kernels` and compare."""
     golden = flatten(evaluate(_operation(program), _values(n), {}))
     inputs, results = (
         [kernels.allocate(a.nbytes).view(a.dtype) for a in arrays]

@@ -47,7 +47,7 @@ class _MatmulWriter(ExactProduct):
         # More than one chunk of rows per block of columns only where columns alone give too little
         # to share.
         self.chunks = 1 if self.batch * self.blocks >= 8 else min(self.tiles, 8)
-        self.packed = new_buffer("packed", self.k // g.word * g.columns, self.dots.packed_dtype())
+        self.packed = new_buffer("packed", self.k // g.word * g.columns, self.dots.packed_dtype)
         self.w_lifts = new_buffer("w_lifts", self.groups * g.columns, "int32")
         self.w_last = new_buffer("w_last", 1, "int32")
         self.contents = new_buffer("contents", g.columns, "int32")
@@ -139,13 +139,13 @@ class _MatmulWriter(ExactProduct):
         ]
         kept = [keep(f"words{first + k}", word) for k, word in enumerate(words)]
         vectors, statements = transpose_block([k[0] for k in kept], f"packed{first}")
-        contents = splat_const(0, n, self.dots.packed_dtype())
+        contents = splat_const(0, n, self.dots.packed_dtype)
         zero = splat(self.dots.packed_zero(), n)
         for word, vector in enumerate(vectors):
             place = (group * const(g.words) + const(word)) * const(g.columns) + const(first)
             statements.append(store(self.packed, place, vector, n))
             contents = contents | (vector ^ zero)
-        if self.dots.packed_dtype() == "int64":
+        if self.dots.packed_dtype == "int64":
             contents = contents | (contents >> splat_const(32, n, "int64"))
         statements.append(store(self.contents, const(first), contents.astype(f"int32x{n}"), n))
         return [s for k in kept for s in k[1]] + statements

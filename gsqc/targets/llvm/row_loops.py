@@ -98,7 +98,7 @@ class LoopWriter:
                 # A vector crossed a period that an operand is broadcast over. With a loop over
                 # those periods it cannot, if they nest with the others. Else go one by one.
                 more = periods | {problem.period}
-                nests = problem.period and problem.period % lanes == 0 and _nests(domain, more)
+                nests = problem.period % lanes == 0 and _nests(domain, more)
                 periods, lanes = (more, lanes) if nests and more > periods else (reduced, 1)
 
     def _accumulators(self, tasks: list[Task], lanes: int) -> list[Accumulator]:

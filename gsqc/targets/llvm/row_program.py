@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tvm import tirx
-
 from gsqc.numerics.operators.trace import Node, Trace
 from gsqc.targets.analysis.ranges import Ranges
 from gsqc.targets.analysis.row_analysis import Task
@@ -26,12 +24,13 @@ from gsqc.targets.llvm.emit import (
     const,
     function,
     keep,
+    lanes_at,
     load,
     new_buffer,
     row_chunks,
     store,
 )
-from gsqc.targets.llvm.index import ZERO, Axis, Index, NotVector
+from gsqc.targets.llvm.index import ZERO, Axis, Index
 from gsqc.targets.llvm.operators import Operators
 from gsqc.targets.llvm.row_loops import LoopWriter, Value
 from gsqc.targets.llvm.tables import Tables
@@ -75,15 +74,10 @@ class RowProgram(RowWalk):
 
     def index_value(self, index: Index) -> Value:
         """The index, or the indices of all lanes."""
-        if index.lanes == 1:
-            return Value(index.expr(), 1)
-        return Value(tirx.Ramp(index.expr(), const(index.step), index.lanes), index.lanes)
+        return Value(lanes_at(index.expr(), index.lanes), index.lanes)
 
     def load(self, place: Buffer, address: Index) -> Value:
         """Consecutive elements."""
-        # A load with a stride would be a gather, which costs more than single elements do.
-        if address.lanes > 1 and address.step != 1:
-            raise NotVector
         return Value(load(place, address.expr(), address.lanes), address.lanes)
 
     def apply(self, node: Node, args: list[Value]) -> Value:

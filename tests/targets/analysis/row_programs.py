@@ -19,80 +19,94 @@ from gsqc.targets.interface import Call, Kernels
 from gsqc.targets.kernels import Kernel, kernel_of
 
 Results = tuple[Tensor, ...]
-ROWS = 3
+LEAD = (2, 3)
+"""Rows of a tensor with two leading dimensions."""
 LENGTHS = (1, 5, 32, 45, 96, 320)
 
+# x is [2, 3, n]. y is [2, 1, 1], a scalar that three rows share. z is [1, 3, n], one row for two.
 
-def scalars(b: Builder, x: Tensor, y: Tensor) -> Results:
+
+def scalars(b: Builder, x: Tensor, y: Tensor, z: Tensor) -> Results:
     """Scalars of two phases, of which one is a result."""
     most = x.reduce_max()
     return most - 1, (x - most).reduce_sum() + y
 
 
-def inputs_per_row(b: Builder, x: Tensor, y: Tensor) -> Results:
-    """An input with one element per row, read inside a loop, and one for all rows."""
-    return x + y, x + y.reduce_max(0) if y.shape[0] == 1 else x - y
+def rows_broadcast(b: Builder, x: Tensor, y: Tensor, z: Tensor) -> Results:
+    """Inputs that several rows share."""
+    return x + y, x + z
 
 
-def row_number(b: Builder, x: Tensor, y: Tensor) -> Results:
-    """Indices along the row, of the row, and of an operand that has one row."""
-    rows, n = x.shape
-    return x + b.iota((rows, 1), 0) * 1000 + b.iota((1, n), 1), b.iota((rows, 1), 0)
+def row_number(b: Builder, x: Tensor, y: Tensor, z: Tensor) -> Results:
+    """Indices along the row, and of the row along either leading dimension."""
+    first, second, n = x.shape
+    inner = x + b.iota((1, second, 1), 1) * 1000 + b.iota((1, 1, n), 2)
+    return inner, b.iota((first, 1, 1), 0) + x.reduce_max()
 
 
-def read_elsewhere(b: Builder, x: Tensor, y: Tensor) -> Results:
+def read_elsewhere(b: Builder, x: Tensor, y: Tensor, z: Tensor) -> Results:
     """A value that is dear is stored, and read at another index one phase later."""
     dear = x.mulr15(y).mulr30(x) * 3
-    n = x.shape[1]
-    return (dear.slice([0, n // 2], [x.shape[0], n - n // 2]) + 1,)
+    n = x.shape[-1]
+    return (dear.slice([0, 0, n // 2], [*LEAD, n - n // 2]) + 1,)
 
 
-def slice_of_input(b: Builder, x: Tensor, y: Tensor) -> Results:
+def slice_of_input(b: Builder, x: Tensor, y: Tensor, z: Tensor) -> Results:
     """A vector that begins at an odd element, and a row's last element as a scalar."""
-    rows, n = x.shape
+    n = x.shape[-1]
     start = min(1, n - 1)
-    last = x.slice([0, n - 1], [rows, 1])
-    return x.slice([0, start], [rows, n - start]) + y, x - last
+    return x.slice([0, 0, start], [*LEAD, n - start]) + y, x - x.slice([0, 0, n - 1], [*LEAD, 1])
 
 
-def slice_of_stored(b: Builder, x: Tensor, y: Tensor) -> Results:
+def slice_of_stored(b: Builder, x: Tensor, y: Tensor, z: Tensor) -> Results:
     """A scalar that is an element of a stored value."""
     dear = x.mulr15(y).mulr30(x) * 3
-    return dear, x + dear.slice([0, x.shape[1] - 1], [x.shape[0], 1])
+    return dear, x + dear.slice([0, 0, x.shape[-1] - 1], [*LEAD, 1])
 
 
-def parts(b: Builder, x: Tensor, y: Tensor) -> Results:
-    """A concat of a leaf, a value, a scalar and a reduction."""
-    return (b.concat([x, x + y, y * 1, x.reduce_max()], 1),)
+def parts(b: Builder, x: Tensor, y: Tensor, z: Tensor) -> Results:
+    """A concat of a leaf, a value, a scalar, a reduction, and reductions over groups."""
+    most = x.reduce_max()
+    return (b.concat([x, x + y, most + y, most, _maxima_of_groups(x)], 2),)
 
 
-def twice(b: Builder, x: Tensor, y: Tensor) -> Results:
+def twice(b: Builder, x: Tensor, y: Tensor, z: Tensor) -> Results:
     """One value as two results of different shapes, and an input as a result."""
     total = x + y
-    return total, total.reshape(x.shape[0], 1, x.shape[1]), x
+    return total, total.reshape(*LEAD, 1, x.shape[-1]), x
 
 
-def groups(b: Builder, x: Tensor, y: Tensor) -> Results:
-    """Reductions over groups: a warp's, and one that is not, broadcast back over their groups."""
-    rows, n = x.shape
+def _groups(x: Tensor) -> Tensor:
+    """x by groups of 32, or of 5, or all in one."""
+    n = x.shape[-1]
     size = 32 if n % 32 == 0 else 5 if n % 5 == 0 else n
-    grouped = x.reshape(rows, n // size, size)
-    most = grouped.reduce_max()
-    sums = (grouped - most).reduce_sum()
-    return (grouped - most).reshape(rows, n), sums, most.reshape(rows, n // size).reduce_max() + y
+    return x.reshape(*LEAD, n // size, size)
 
 
-def conditions(b: Builder, x: Tensor, y: Tensor) -> Results:
+def _maxima_of_groups(x: Tensor) -> Tensor:
+    most = _groups(x).reduce_max()
+    return most.reshape(*LEAD, most.shape[2])
+
+
+def groups(b: Builder, x: Tensor, y: Tensor, z: Tensor) -> Results:
+    """Reductions over groups, broadcast back, and a scalar that is one of them."""
+    grouped, maxima = _groups(x), _maxima_of_groups(x)
+    above = grouped - grouped.reduce_max()
+    last = maxima.slice([0, 0, maxima.shape[-1] - 1], [*LEAD, 1])
+    return above.reshape(*x.shape), above.reduce_sum(), maxima.reduce_max() + y, last
+
+
+def conditions(b: Builder, x: Tensor, y: Tensor, z: Tensor) -> Results:
     """A condition that two values share, and one of the row."""
     above = x.greater(y)
-    return where(above, x, y), where(above, 1, 0), where(x.reduce_max().greater(0), x, 0)
+    return where(above, x, z), where(above, 1, 0), where(x.reduce_max().greater(0), x, 0)
 
 
 PROGRAMS: dict[str, Callable[..., Results]] = {
     f.__name__: f
     for f in (
         scalars,
-        inputs_per_row,
+        rows_broadcast,
         row_number,
         read_elsewhere,
         slice_of_input,
@@ -108,7 +122,8 @@ CASES = [(name, n) for name in PROGRAMS for n in LENGTHS]
 
 def _values(n: int) -> list[np.ndarray]:
     rng = np.random.default_rng(n)
-    return [rng.integers(-3000, 3000, (ROWS, size)).astype(np.int32) for size in (n, 1)]
+    shapes = ((2, 3, n), (2, 1, 1), (1, 3, n))
+    return [rng.integers(-3000, 3000, shape).astype(np.int32) for shape in shapes]
 
 
 def _operation(name: str) -> Op:

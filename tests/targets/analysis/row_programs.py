@@ -96,6 +96,12 @@ def groups(b: Builder, x: Tensor, y: Tensor, z: Tensor) -> Results:
     return above.reshape(*x.shape), above.reduce_sum(), maxima.reduce_max() + y, last
 
 
+def broadcast_over_groups(b: Builder, x: Tensor, y: Tensor, z: Tensor) -> Results:
+    """A loop without a reduction, in which lanes of one vector may belong to two groups."""
+    grouped = _groups(x)
+    return ((grouped - grouped.reduce_max()).reshape(*x.shape),)
+
+
 def conditions(b: Builder, x: Tensor, y: Tensor, z: Tensor) -> Results:
     """A condition that two values share, and one of the row."""
     above = x.greater(y)
@@ -114,6 +120,7 @@ PROGRAMS: dict[str, Callable[..., Results]] = {
         parts,
         twice,
         groups,
+        broadcast_over_groups,
         conditions,
     )
 }

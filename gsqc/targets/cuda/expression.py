@@ -20,7 +20,8 @@ class C:
     def __str__(self) -> str:
         return self.text
 
-    def __add__(self, other: C) -> C:
+    def __add__(self, other: C | int) -> C:
+        other = number(other) if isinstance(other, int) else other
         if self == ZERO or other == ZERO:
             return other if self == ZERO else self
         return C(f"({self} + {other})")
@@ -43,9 +44,6 @@ class C:
     def remainder(self, by: int) -> C:
         """self % by, for values that are not negative."""
         return ZERO if by == 1 else C(f"({self} % {by})")
-
-    def split(self, by: int) -> tuple[C, C]:
-        return self.divided(by), self.remainder(by)
 
     def scaled(self, factor: int) -> C:
         return self * number(factor)

@@ -5,21 +5,19 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tvm import tirx
 
-from gsqc.targets.analysis import broadcast
 from gsqc.targets.llvm.emit import Expr, const, new_var
 
 
 class NotVector(Exception):
-    """The lanes of an index do not stay together when it is divided by `period` (0: for another
-    reason).
-    """
+    """The lanes of an index do not stay together when it is divided by `period`."""
 
-    def __init__(self, period: int = 0) -> None:
+    def __init__(self, period: int) -> None:
+        """Say which period the lanes cross."""
         super().__init__(period)
         self.period = period
 
@@ -30,6 +28,7 @@ class Axis:
     __slots__ = ("extent", "var")
 
     def __init__(self, name: str, extent: int, var: Expr | None = None) -> None:
+        """A new variable, or one that exists."""
         self.extent = extent
         self.var = new_var(name) if var is None else var
 
@@ -40,20 +39,16 @@ Opaque = Callable[[Expr, int], Axis]
 
 @dataclass(frozen=True)
 class Index:
-    """Σ coefficient · axis + constant, and `lanes` indices from there, `step` apart."""
+    """Σ coefficient · axis + constant, and `lanes` consecutive indices from there."""
 
     terms: tuple[tuple[Axis, int], ...] = ()
     constant: int = 0
     lanes: int = 1
-    step: int = 1
 
     @property
     def largest(self) -> int:
-        return (
-            self.constant
-            + sum((a.extent - 1) * c for a, c in self.terms)
-            + (self.lanes - 1) * self.step
-        )
+        """The largest value of the last lane."""
+        return self.constant + sum((a.extent - 1) * c for a, c in self.terms) + self.lanes - 1
 
     def expr(self) -> Expr:
         """The first lane's index."""
@@ -66,32 +61,35 @@ class Index:
         return result + const(self.constant) if self.constant else result
 
     def scaled(self, factor: int) -> Index:
-        terms = tuple((a, c * factor) for a, c in self.terms)
+        """The index times a constant."""
+        assert self.lanes == 1 or factor == 1, "lanes stay consecutive"
         return Index(
-            terms, self.constant * factor, self.lanes, self.step * factor if self.lanes > 1 else 1
+            tuple((a, c * factor) for a, c in self.terms), self.constant * factor, self.lanes
         )
 
     def __add__(self, other: Index | int) -> Index:
+        """The sum; at most one of the two is a vector."""
         if isinstance(other, int):
-            return Index(self.terms, self.constant + other, self.lanes, self.step)
+            return Index(self.terms, self.constant + other, self.lanes)
         assert self.lanes == 1 or other.lanes == 1
         terms = dict(self.terms)
         for axis, coefficient in other.terms:
             terms[axis] = terms.get(axis, 0) + coefficient
-        wide = self if self.lanes > 1 else other
-        return Index(tuple(terms.items()), self.constant + other.constant, wide.lanes, wide.step)
+        constant, lanes = self.constant + other.constant, max(self.lanes, other.lanes)
+        return Index(tuple(terms.items()), constant, lanes)
 
     def split(self, period: int, opaque: Opaque) -> tuple[Index, Index]:
         """(index // period, index % period); NotVector if the lanes do not share a period."""
         if self.largest < period:
             return ZERO, self
-        outer = tuple((a, c // period) for a, c in self.terms if c % period == 0)
+        # A term whose coefficient is a multiple of the period only moves the quotient. If the
+        # other terms cannot carry into it, the division costs nothing when the kernel runs.
+        quotient = Index(
+            tuple((a, c // period) for a, c in self.terms if c % period == 0),
+            self.constant // period,
+        )
         inner = tuple((a, c) for a, c in self.terms if c % period)
-        lanes_outside = self.lanes > 1 and self.step % period == 0
-        outer_lanes, outer_step = (self.lanes, self.step // period) if lanes_outside else (1, 1)
-        inner_lanes, inner_step = (1, 1) if lanes_outside else (self.lanes, self.step)
-        quotient = Index(outer, self.constant // period, outer_lanes, outer_step)
-        remainder = Index(inner, self.constant % period, inner_lanes, inner_step)
+        remainder = Index(inner, self.constant % period, self.lanes)
         if remainder.largest < period:
             return quotient, remainder
         if self.lanes > 1:
@@ -103,17 +101,3 @@ class Index:
 
 
 ZERO = Index()
-
-
-def broadcast_index(
-    shape: Sequence[int], source: Sequence[int], index: Index, opaque: Opaque
-) -> Index:
-    """The flat index into `source` of element `index` of `shape`, which `source` broadcasts
-    against.
-    """
-
-    def split(i: Index, period: int) -> tuple[Index, Index]:
-        return i.split(period, opaque)
-
-    found: Index = broadcast.broadcast_index(shape, source, index, split, Index.scaled, ZERO)
-    return found

@@ -41,8 +41,7 @@ class _LayoutWriter(LayoutValues):
     def __init__(self, trace: Trace, cpu: CpuTarget) -> None:
         self.trace, self.cpu = trace, cpu
         self.tables = Tables()
-        dead = [n for n in trace.inputs if n not in trace.live_nodes()]
-        self.operators = Operators(cpu, Ranges(trace.live_nodes() + dead), self.tables)
+        self.operators = Operators(cpu, Ranges(trace.live_nodes()), self.tables)
         self.inputs = [
             new_buffer(f"input{k}", math.prod(n.shape), n.dtype) for k, n in enumerate(trace.inputs)
         ]

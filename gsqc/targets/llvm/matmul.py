@@ -2,7 +2,8 @@
 """The exact matmul by tiles (exact_product.py has the arithmetic): for more than a few rows of x.
 
 A job is a block of columns of the result and a chunk of its rows. It packs its part of w once, then
-takes tiles of rows; x stays where it is. The least exponent of w is taken over a job's columns.
+takes tiles of rows. x stays where it is: a word of it goes to all lanes, in any order. The least
+exponent of w is taken over a job's columns, so that one bound serves a whole tile.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import Any
 
 from tvm import tirx
 
-from gsqc.numerics.formats import GROUP
 from gsqc.numerics.operators.trace import Trace
 from gsqc.targets.llvm.arm_dots import group_dots
 from gsqc.targets.llvm.cpu import CpuTarget
@@ -21,8 +21,6 @@ from gsqc.targets.llvm.emit import (
     allocate,
     bind,
     const,
-    function,
-    keep,
     load,
     loop,
     new_buffer,
@@ -33,37 +31,28 @@ from gsqc.targets.llvm.emit import (
     store,
     when,
 )
-from gsqc.targets.llvm.exact_product import ExactProduct, largest_of
+from gsqc.targets.llvm.exact_product import ExactProduct
 from gsqc.targets.llvm.matvec import MOST_ROWS, write_matvec
-from gsqc.targets.llvm.transpose import transpose_block
+from gsqc.targets.llvm.packed_block import PackedBlock
 
 
 class _MatmulWriter(ExactProduct):
+    """A kernel of tiles."""
+
     def __init__(self, symbol: str, trace: Trace, x_bits: int, w_bits: int, cpu: CpuTarget) -> None:
         super().__init__(symbol, trace, x_bits, w_bits, cpu)
         self.dots = group_dots(cpu, x_bits, w_bits)
         g = self.geometry = self.dots.geometry
         self.tiles, self.blocks = -(-self.m // g.rows), -(-self.c // g.columns)
-        # More than one chunk of rows per block of columns only where columns alone give too little
-        # to share.
+        # Every chunk of rows packs w again. So there is more than one only where the blocks of
+        # columns alone would leave threads idle.
         self.chunks = 1 if self.batch * self.blocks >= 8 else min(self.tiles, 8)
-        self.packed = new_buffer("packed", self.k // g.word * g.columns, self.dots.packed_dtype())
-        self.w_lifts = new_buffer("w_lifts", self.groups * g.columns, "int32")
-        self.w_last = new_buffer("w_last", 1, "int32")
-        self.contents = new_buffer("contents", g.columns, "int32")
-        self.sums = {
-            dtype: new_buffer(f"sums_{dtype}", g.rows * g.columns, dtype)
-            for dtype in ("int32", "int64")
-        }
+        self.block = PackedBlock(self, self.dots)
+        self.sums = self.new_sums(g.rows * g.columns)
         self.edge = new_buffer("edge", g.columns, "int32")
 
-    def write(self) -> Any:
-        """The kernel as a PrimFunc."""
-        return function(
-            self.symbol, list(self.buffers.values()), [*self.prepare(self.dots), self._jobs()]
-        )
-
-    def _jobs(self) -> Stmt:
+    def jobs(self) -> Stmt:
+        """A job is (batch, block of columns, chunk of rows)."""
         job = new_var("job")
         batch, begin_batch = bind("batch", tirx.truncdiv(job, const(self.blocks * self.chunks)))
         rest = tirx.truncmod(job, const(self.blocks * self.chunks))
@@ -72,19 +61,11 @@ class _MatmulWriter(ExactProduct):
         tile = new_var("tile")
         first = tirx.truncdiv(chunk * const(self.tiles), const(self.chunks))
         end = tirx.truncdiv((chunk + const(1)) * const(self.tiles), const(self.chunks))
-        memory = [
-            allocate(b)
-            for b in (
-                self.packed,
-                self.w_lifts,
-                self.w_last,
-                self.contents,
-                *self.sums.values(),
-                self.edge,
-            )
-        ]
-        body = [begin_batch, begin_block, begin_chunk, *memory, *self._pack(batch, block)]
-        last = load(self.w_last, const(0))
+        memory = [*self.block.memory(), *map(allocate, (*self.sums.values(), self.edge))]
+        body = [begin_batch, begin_block, begin_chunk, *memory, *self.block.pack(batch, block)]
+        # The bound of a row of x times the largest |w| must stay below the limit of int32. Divided by
+        # what is the same for the whole job, that is one comparison per tile.
+        last = load(self.block.last, const(0))
         w_base, begin_base = bind("w_base", const(self.window_w) - last)
         limit, begin_limit = bind("limit", const(self.most) >> last)
         body += [begin_base, begin_limit]
@@ -92,63 +73,6 @@ class _MatmulWriter(ExactProduct):
             loop(tile, end - first, self._tile(batch, block, tile, w_base, limit), start=first)
         )
         return loop(job, self.batch * self.blocks * self.chunks, body, parallel=self.parallel)
-
-    def _pack(self, batch: Expr, block: Expr) -> list[Stmt]:
-        """w's block with its columns side by side, and its groups' lifts; missing columns repeat
-        the last.
-        """
-        g = self.geometry
-        statements, rows = [], []
-        for k in range(g.columns):
-            at = block * const(g.columns) + const(k)
-            inside = tirx.min(at, const(self.c - 1)) if self.c % g.columns else at
-            row, begin = bind(f"column{k}", batch * const(self.c) + inside)
-            rows.append(row)
-            statements.append(begin)
-        group, column = new_var("group"), new_var("column")
-        body = []
-        for first in range(0, g.columns, g.words):
-            body += self._pack_square(rows[first : first + g.words], first, group)
-        at = block * const(g.columns) + column
-        row = batch * const(self.c) + (
-            tirx.min(at, const(self.c - 1)) if self.c % g.columns else at
-        )
-        distance = load(self.buffers["w_d"], row * const(self.groups) + group).astype("int32")
-        last = load(self.w_last, const(0))
-        find = [
-            store(self.w_lifts, group * const(g.columns) + column, distance),
-            store(self.w_last, const(0), largest_of(last, distance, load(self.contents, column))),
-        ]
-        body.append(loop(column, g.columns, find))
-        lift = tirx.max(last - load(self.w_lifts, column), const(0))
-        return [
-            *statements,
-            store(self.w_last, const(0), const(0)),
-            loop(group, self.groups, body),
-            loop(column, self.groups * g.columns, [store(self.w_lifts, column, lift)]),
-        ]
-
-    def _pack_square(self, rows: list[Expr], first: int, group: Expr) -> list[Stmt]:
-        """As many columns of a group as it has words, transposed; and for each whether it holds
-        anything.
-        """
-        g, n = self.geometry, len(rows)
-        at = group * const(GROUP)
-        words = [
-            self.dots.pack_group(self.buffers["w_m"], row * const(self.k) + at) for row in rows
-        ]
-        kept = [keep(f"words{first + k}", word) for k, word in enumerate(words)]
-        vectors, statements = transpose_block([k[0] for k in kept], f"packed{first}")
-        contents = splat_const(0, n, self.dots.packed_dtype())
-        zero = splat(self.dots.packed_zero(), n)
-        for word, vector in enumerate(vectors):
-            place = (group * const(g.words) + const(word)) * const(g.columns) + const(first)
-            statements.append(store(self.packed, place, vector, n))
-            contents = contents | (vector ^ zero)
-        if self.dots.packed_dtype() == "int64":
-            contents = contents | (contents >> splat_const(32, n, "int64"))
-        statements.append(store(self.contents, const(first), contents.astype(f"int32x{n}"), n))
-        return [s for k in kept for s in k[1]] + statements
 
     def _tile(self, batch: Expr, block: Expr, tile: Expr, w_base: Expr, limit: Expr) -> list[Stmt]:
         """All groups of a tile. Rows beyond the last repeat it, and are not stored."""
@@ -160,14 +84,11 @@ class _MatmulWriter(ExactProduct):
             name, statement = bind(f"row{i}", batch * const(self.m) + inside)
             names.append(name)
             statements.append(statement)
-        bound = load(self.x_bounds, names[0])
-        for name in names[1:]:
-            bound = tirx.max(bound, load(self.x_bounds, name))
-        narrow, wide = (
-            sequence(self._tile_sum(dtype, batch, block, tile, names, w_base))
-            for dtype in ("int32", "int64")
-        )
-        return [*statements, tirx.IfThenElse(bound < limit, narrow, wide)]
+
+        def write(dtype: str) -> list[Stmt]:
+            return self._tile_sum(dtype, batch, block, tile, names, w_base)
+
+        return [*statements, self.narrow_or_wide(names, limit, write)]
 
     def _tile_sum(
         self, dtype: str, batch: Expr, block: Expr, tile: Expr, rows: list[Expr], w_base: Expr
@@ -178,7 +99,7 @@ class _MatmulWriter(ExactProduct):
         zero = splat_const(0, g.lanes, dtype)
         places = [const(n * g.lanes) for n in range(g.rows * g.vectors)]
         zeros = [store(self.sums[dtype], place, zero, g.lanes) for place in places]
-        dots, begin = self.dots.dots(self.packed, rows, group, self.k)
+        dots, begin = self.dots.dots(self.block.words, rows, group, self.k)
         body = [*begin, *self._accumulate(dtype, rows, group, dots)]
         return [
             *zeros,
@@ -190,6 +111,7 @@ class _MatmulWriter(ExactProduct):
         self, dtype: str, rows: list[Expr], group: Expr, dots: list[list[Expr]]
     ) -> list[Stmt]:
         """Add a group's dots to the sums, at their exponents."""
+        # The sums lie in a buffer with constant places: LLVM keeps all of it in registers.
         g, groups, sums = self.geometry, self.groups, self.sums[dtype]
         vector = f"{dtype}x{g.lanes}"
         statements = []
@@ -199,7 +121,9 @@ class _MatmulWriter(ExactProduct):
             )
             statements.append(statement)
             for j in range(g.vectors):
-                w_lift = load(self.w_lifts, group * const(g.columns) + const(j * g.lanes), g.lanes)
+                w_lift = load(
+                    self.block.lifts, group * const(g.columns) + const(j * g.lanes), g.lanes
+                )
                 place = const((i * g.vectors + j) * g.lanes)
                 lifted = dots[i][j].astype(vector) << (w_lift + x_lift).astype(vector)
                 statements.append(store(sums, place, load(sums, place, g.lanes) + lifted, g.lanes))
@@ -235,6 +159,7 @@ class _MatmulWriter(ExactProduct):
         whole = [store(c, target + const(j * g.lanes), v, g.lanes) for j, v in enumerate(values)]
         if self.c % g.columns == 0:
             return whole
+        # A vector store would run into the next row: the last block goes through memory of its own.
         lane = new_var("lane")
         edge = [store(self.edge, const(j * g.lanes), v, g.lanes) for j, v in enumerate(values)]
         left = const(self.c) - block * const(g.columns)
@@ -254,6 +179,7 @@ def write_matmul(symbol: str, trace: Trace, x_bits: int, w_bits: int, cpu: CpuTa
     read.
     """
     kernel = _MatmulWriter(symbol, trace, x_bits, w_bits, cpu)
+    # With a row or a few, packing w would cost more than multiplying it.
     if kernel.m <= MOST_ROWS:
         return write_matvec(symbol, trace, x_bits, w_bits, cpu)
     return kernel.write()

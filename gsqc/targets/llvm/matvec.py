@@ -21,13 +21,11 @@ from gsqc.targets.llvm.emit import (
     allocate,
     bind,
     const,
-    function,
     intrinsic,
     load,
     loop,
     new_buffer,
     new_var,
-    sequence,
     splat,
     splat_const,
     store,
@@ -36,28 +34,26 @@ from gsqc.targets.llvm.exact_product import ExactProduct
 from gsqc.targets.llvm.group_dots import PairDots
 
 MOST_ROWS = 4
+"""Rows of x up to which w is not packed."""
 COLUMNS = 16
 """Columns of a job."""
 LANES = 8
+"""Partial sums of a row of x."""
 
 
 class _MatvecWriter(ExactProduct):
+    """A kernel of columns."""
+
+    dots: PairDots
+
     def __init__(self, symbol: str, trace: Trace, x_bits: int, w_bits: int, cpu: CpuTarget) -> None:
         super().__init__(symbol, trace, x_bits, w_bits, cpu)
         self.dots = PairDots(cpu)
         self.last = new_buffer("w_last", 1, "int32")
-        self.sums = {
-            dtype: new_buffer(f"sums_{dtype}", self.m * LANES, dtype)
-            for dtype in ("int32", "int64")
-        }
+        self.sums = self.new_sums(self.m * LANES)
 
-    def write(self) -> Any:
-        """The kernel as a PrimFunc."""
-        return function(
-            self.symbol, list(self.buffers.values()), [*self.prepare(self.dots), self._jobs()]
-        )
-
-    def _jobs(self) -> Stmt:
+    def jobs(self) -> Stmt:
+        """A job is (batch, COLUMNS columns)."""
         job, column = new_var("job"), new_var("column")
         per_batch = -(-self.c // COLUMNS)
         batch, begin_batch = bind("batch", tirx.truncdiv(job, const(per_batch)))
@@ -77,18 +73,12 @@ class _MatvecWriter(ExactProduct):
         find = [store(self.last, const(0), const(0)), loop(group, self.groups, [largest])]
         last, begin_last = bind("last", load(self.last, const(0)))
         rows = [batch * const(self.m) + const(i) for i in range(self.m)]
-        bound = load(self.x_bounds, rows[0])
-        for row in rows[1:]:
-            bound = tirx.max(bound, load(self.x_bounds, row))
-        narrow, wide = (
-            sequence(self._sum(dtype, column, w_row, rows, last)) for dtype in ("int32", "int64")
-        )
-        return [
-            begin_row,
-            *find,
-            begin_last,
-            tirx.IfThenElse(bound < (const(self.most) >> last), narrow, wide),
-        ]
+
+        def write(dtype: str) -> list[Stmt]:
+            return self._sum(dtype, column, w_row, rows, last)
+
+        chosen = self.narrow_or_wide(rows, const(self.most) >> last, write)
+        return [begin_row, *find, begin_last, chosen]
 
     def _sum(
         self, dtype: str, column: Expr, w_row: Expr, rows: list[Expr], last: Expr

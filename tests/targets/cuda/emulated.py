@@ -5,9 +5,11 @@ them.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from gsqc.targets import checked, retarget
 from gsqc.targets.cuda import bundle_code
 from gsqc.targets.cuda import driver as cuda_driver
 from gsqc.targets.cuda.compile import CudaSource, cuda_source
+from gsqc.targets.cuda.kernels import CudaKernels
+from gsqc.targets.kernels import Kernel
 
 HERE = Path(__file__).parent.resolve()
 emulated_source = partial(cuda_source, instructions=HERE / "emulation.h")
@@ -75,3 +79,20 @@ def emulated_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder; sessions of cuda bundles run in the emulation."""
     emulate(monkeypatch.setattr, tmp_path)
     return tmp_path
+
+
+def load_source(source: CudaSource, folder: Path) -> CudaKernels:
+    """The kernels of a source, in the emulation; the driver must be the emulated one."""
+    binary, launches = folder / "kernels.fatbin", folder / "launches.json"
+    binary.write_bytes(build_kernels(source, folder))
+    launches.write_text(
+        json.dumps({name: astuple(launch) for name, launch in source.launches.items()})
+    )
+    return CudaKernels(binary, launches)
+
+
+def load_emulated(kernels: Sequence[Kernel], folder: Path) -> CudaKernels:
+    """Kernels, written and loaded in the emulation."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda_driver, "LIBRARY", str(build_driver(folder)))
+        return load_source(emulated_source(kernels), folder)

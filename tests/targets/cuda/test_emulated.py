@@ -8,9 +8,8 @@ barriers and calls.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import astuple, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +28,11 @@ from gsqc.numerics.ops.registry import OPS, Case, Kind, evaluate
 from gsqc.runtime.session import Session
 from gsqc.targets.cuda import CUDA, row_kernel
 from gsqc.targets.cuda import driver as cuda_driver
-from gsqc.targets.cuda.compile import CudaSource
 from gsqc.targets.cuda.kernels import CudaKernels
 from gsqc.targets.interface import Call
 from gsqc.targets.kernels import kernel_of
 from tests.numerics.ops.test_exact import COMPOSITE, all_cases
-from tests.targets.cuda.emulated import build_driver, build_kernels, emulate, emulated_source
+from tests.targets.cuda.emulated import emulate, emulated_source, load_emulated, load_source
 
 CASES = [(n, c) for n, c in all_cases() if n not in COMPOSITE and OPS[n].kind is not Kind.VIEW]
 
@@ -56,16 +54,6 @@ def _larger_cases() -> Iterator[tuple[str, Case]]:
 
 
 CASES += list(_larger_cases())
-
-
-def _load(source: CudaSource, folder: Path) -> CudaKernels:
-    """The kernels of a source, in the emulation."""
-    binary, launches = folder / "kernels.fatbin", folder / "launches.json"
-    binary.write_bytes(build_kernels(source, folder))
-    launches.write_text(
-        json.dumps({name: list(astuple(launch)) for name, launch in source.launches.items()})
-    )
-    return CudaKernels(binary, launches)
 
 
 def _results(kernels: CudaKernels, symbol: str, name: str, case: Case) -> list[np.ndarray]:
@@ -94,9 +82,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> CudaKernels:
     wanted = [
         kernel_of(f"case_{k}", OPS[n], c.values, c.attributes)[0] for k, (n, c) in enumerate(CASES)
     ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda_driver, "LIBRARY", str(build_driver(folder)))
-        return _load(emulated_source(wanted), folder)
+    return load_emulated(wanted, folder)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +104,7 @@ def test_stored_values_that_shared_memory_cannot_hold(
     source = emulated_source([kernel])
     assert "spilling_spill[2]" in source.text
     assert source.launches["spilling"].blocks == 2
-    _compare(_load(source, emulated_gpu), "spilling", name, case)
+    _compare(load_source(source, emulated_gpu), "spilling", name, case)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +122,7 @@ def test_sums_of_a_tile_are_int32_where_they_fit(
     narrow = "multiply_tile<int>(p, tile, batch, row, column);"
     assert source.text.count(narrow) == 1
     without = replace(source, text=source.text.replace(narrow, "{}"))
-    (found,) = _results(_load(without, emulated_gpu), "product", "gse_matmul", case)
+    (found,) = _results(load_source(without, emulated_gpu), "product", "gse_matmul", case)
     assert np.array_equal(found, evaluate(gse_matmul, case.values, {})) is not needed
 
 

@@ -190,9 +190,9 @@ def build_toy(
         adapter=AdapterOptions(rank=8, alpha=16, linears=linears),
         optimizer=optimizer,
         recompute="none",
-        target="x86-64",
         weights="fast",
         prepares_head=False,
+        prefill=True,
     )
     functions, adapters = build_functions(captured, outline, codes, options, Dump(dump))
     step = lower_step(

@@ -13,7 +13,6 @@ from gsqc.numerics.optim import OPTIMIZERS
 
 FORMAT_VERSION = 1
 MAXIMUM_MANIFEST_BYTES = 256 << 20
-GPU_TRIPLE = "nvptx64-nvidia-cuda"
 AGAIN = "compile the model again (gsqc compile … --force)"
 
 
@@ -56,6 +55,13 @@ def check_fields(manifest: dict[str, Any]) -> None:
         for name in ("target", "model", "files", "plan")
         if not isinstance(manifest.get(name), dict)
     ]
+    entry = manifest["target"] if "target" not in problems else {}
+    features = entry.get("cpu_features")
+    problems += [
+        f"target.{name}" for name in ("name", "triple") if not isinstance(entry.get(name), str)
+    ]
+    if not isinstance(features, list) or not all(isinstance(f, str) for f in features):
+        problems.append("target.cpu_features")
     numbers = {name: manifest.get(name) for name in ("sequence_length", "batch")}
     if not problems:
         numbers["model.vocabulary"] = manifest["model"].get("vocabulary")

@@ -15,6 +15,7 @@ from gsqc.bundle.manifest import AGAIN
 from gsqc.cli.output import JsonOption, Output
 from gsqc.errors import BundleError
 from gsqc.printable import printable
+from gsqc.targets.registry import target_of
 
 KEYS = (
     "bits",
@@ -43,43 +44,26 @@ def _text(value: Any) -> str:
     )
 
 
-def _npu(npu: dict[str, Any]) -> dict[str, Any]:
-    """What Vela said of a bundle for an NPU; nothing for others."""
-    if not npu:
-        return {}
-    step = npu["step"]
-    return {
-        "accelerator": {
-            k: npu[k]
-            for k in ("accelerator", "system_config", "memory_mode", "sram_kib", "dram_mib")
-        },
-        "dram bytes": npu["dram_bytes"],
-        "npu operators": sum(p["npu_operators"] for p in npu["programs"].values()),
-        "cpu operators": sum(p["cpu_operators"] for p in npu["programs"].values()),
-        "cycles of a step, Vela's estimate": step["cycles"],
-        "of these, by kind (estimate)": step["cycles_by_kind"],
-        "by op (estimate)": dict(list(step["cycles_by_op"].items())[:8]),
-        "with plain int8 matmuls (estimate)": step["cycles_with_plain_int8_matmul"],
-    }
-
-
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
     json: JsonOption = False,
 ) -> None:
     """Show sizes, options and operators of BUNDLE; runs none of its code."""
     out = Output(json)
-    opened = Bundle.open(bundle, check_machine=False)
+    opened = Bundle.open(bundle)
     manifest = opened.manifest
     missing = [k for k in KEYS if k not in manifest]
     if missing:
         raise BundleError(f"the bundle's manifest has no {', '.join(missing)}", AGAIN)
-    record = {"target": manifest["target"].get("name"), **{k: manifest[k] for k in KEYS}}
+    record = {"target": manifest["target"]["name"], **{k: manifest[k] for k in KEYS}}
     programs = manifest.get("programs", {})
     record["programs"] = (
         len(programs) or "none: tosa-tools was not installed when the bundle was compiled"
     )
-    record |= _npu(manifest.get("npu", {}))
+    try:
+        record |= target_of(manifest["target"]).describe(manifest)
+    except BundleError as error:
+        record["code"] = str(error)
     record["model"] = {
         k: manifest["model"].get(k) for k in ("name", "layers", "hidden", "vocabulary")
     }

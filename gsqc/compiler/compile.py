@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,11 @@ from gsqc.compiler.initial_state import initial_state
 from gsqc.compiler.options import RECOMPUTE, CompileOptions
 from gsqc.compiler.pipeline import Dump, Step, build_functions, lower_step
 from gsqc.models.capture import capture_model
+from gsqc.models.capture.source import source_lines
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.passes.outline_blocks import outline_blocks
-from gsqc.targets.arm_npu.accelerators import TARGET as NPU
-from gsqc.targets.arm_npu.accelerators import NpuOptions, parse_accelerator
-from gsqc.targets.arm_npu.npu_code import add_npu_code
-from gsqc.targets.arm_npu.refusals import source_lines
-from gsqc.targets.arm_npu.vela import require_tools, tools_installed
-from gsqc.targets.retarget import add_code, require_target
-from gsqc.targets.tosa.programs import add_programs, serialise_functions
+from gsqc.targets.interface import CodeJob, Target
+from gsqc.targets.registry import all_targets, find_target
 
 Progress = Callable[[str], None]
 
@@ -38,7 +33,8 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
 
     Raises ModelError, UnsupportedOperatorError, TargetError, OptionError, BundleError.
     """
-    _require_target(options)
+    target = find_target(options.target)
+    target.require(runner=options.runner)
     with BundleWriter(Path(options.output), force=options.force) as bundle:
         progress("capturing the model")
         captured = capture_model(model, options.sequence_length)
@@ -48,7 +44,7 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
         progress("generating the step")
         functions, adapters = build_functions(captured, outline, codes, options, Dump(options.dump))
         step = lower_step(functions, adapters, captured, outline, options, tables, norm)
-        code = _add_code(bundle, step, options, source_lines(captured.graph), progress)
+        code = _add_code(bundle, step, target, options, source_lines(captured.graph), progress)
         progress("writing the bundle")
         bundle.add_tensors("base.safetensors", base)
         bundle.add_tensors("state.safetensors", initial_state(step, options))
@@ -65,25 +61,6 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
 # code
 
 
-def _npu_options(options: CompileOptions) -> NpuOptions | None:
-    """What Vela compiles for, with the accelerator that the target names; None for a CPU. Raises
-    TargetError.
-    """
-    if options.target.partition(":")[0] != NPU:
-        return None
-    return replace(options.npu or NpuOptions(), accelerator=parse_accelerator(options.target))
-
-
-def _require_target(options: CompileOptions) -> None:
-    """TargetError unless the target is known and what compiles for it is installed: before any work
-    is done.
-    """
-    if _npu_options(options) is not None:
-        require_tools()
-    else:
-        require_target(options.target, runner=options.runner)
-
-
 def _plans(step: Step) -> dict[str, Plan]:
     """The step's plan, and those that recompute more, by their values of --recompute."""
     return {
@@ -95,20 +72,24 @@ def _plans(step: Step) -> dict[str, Plan]:
 def _add_code(
     bundle: BundleWriter,
     step: Step,
+    target: Target,
     options: CompileOptions,
     sources: dict[str, str],
     progress: Progress,
 ) -> dict[str, Any]:
-    """The TOSA programs, which every bundle has if tosa-tools is installed, and the target's code."""
-    programs = {}
-    if tools_installed("tosa_serializer"):
-        progress("writing the TOSA programs")
-        programs = serialise_functions(step.plan)
-    table = add_programs(bundle, programs)
-    npu = _npu_options(options)
-    if npu is not None:
-        fields = add_npu_code(bundle, _plans(step), programs, npu, sources, progress)
+    """The target's code, and what any target adds to every bundle."""
+    fields: dict[str, Any] = {}
+    for other in all_targets():
+        fields |= other.add_programs(bundle, step.plan, progress)
+    job = CodeJob(
+        step.plan,
+        lambda: _plans(step),
+        options.target_options,
+        options.runner,
+        sources,
+        progress,
+    )
+    fields |= target.add_code(bundle, job)
+    if "recompute" in fields:  # the target took a plan that needs less memory
         step.recompute, step.plan = fields["recompute"], step.replan(fields["recompute"])
-        return table | fields
-    progress(f"compiling {len(step.kernels.plans)} kernels")
-    return table | add_code(bundle, step.plan, options.target, runner=options.runner)
+    return fields

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gsqc.errors import OptionError
 from gsqc.numerics.ops.accumulate import MAXIMUM_SEQUENCES
 from gsqc.numerics.optim import OPTIMIZERS
-from gsqc.targets.arm_npu.accelerators import TARGET as NPU
-from gsqc.targets.arm_npu.accelerators import NpuOptions
+from gsqc.targets.registry import NATIVE, check_target_options, find_target
 
 LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
 RECOMPUTE = ("none", "auto", "blocks")
@@ -114,7 +113,8 @@ def _bounded_int(text: str | None, name: str, limit: int, problems: list[str]) -
 class CompileOptions:
     """What `compile_model` is asked for.
 
-    target           a name of `gsqc targets`
+    target           a name of `gsqc targets`, or `native`
+    target_options   options that the target itself declares, by name, as sram_kib
     base             how the frozen weights are stored, of BASES: gguf keeps the codes of a GGUF file
     sequence_length  tokens of one sequence
     batch            sequences of one step, unless the training run says otherwise
@@ -126,13 +126,12 @@ class CompileOptions:
     dump             where to write the graph after each pass, or None
     force            overwrite a bundle that exists
     runner           put gsqc-step, built for the target, into the bundle
-    npu              the machine around an NPU, or None for Vela's defaults; the target names the accelerator
 
     Raises OptionError with every value that is out of range.
     """
 
     output: Path
-    target: str = "x86-64"
+    target: str = NATIVE
     bits: Bits = Bits(4, 8, 8)
     base: str = "nf4"
     adapter: AdapterOptions = AdapterOptions()
@@ -145,9 +144,11 @@ class CompileOptions:
     dump: Path | None = None
     force: bool = False
     runner: bool = False
-    npu: NpuOptions | None = None
+    target_options: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        if self.target_options:
+            check_target_options(self.target, self.target_options)
         problems = self._problems()
         if problems:
             raise OptionError(
@@ -157,7 +158,12 @@ class CompileOptions:
     @property
     def prepares_head(self) -> bool:
         """Whether the head's operands are held, as those of the blocks are."""
-        return self.weights == "fast" and self.target.startswith(NPU)
+        return self.weights == "fast" and find_target(self.target).prepares_head
+
+    @property
+    def prefill(self) -> bool:
+        """Whether the bundle gets programs that read a prompt in chunks."""
+        return find_target(self.target).prefill
 
     def _problems(self) -> list[str]:
         ranges = (

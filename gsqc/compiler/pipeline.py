@@ -49,7 +49,6 @@ from gsqc.passes.quantise_base import quantise_base
 from gsqc.passes.schedule_builder import Binding
 from gsqc.passes.share_repeated import share_repeated
 from gsqc.passes.split_attention import split_attention
-from gsqc.targets.arm_npu.accelerators import TARGET as NPU
 
 if TYPE_CHECKING:
     from gsqc.models.capture import CapturedModel
@@ -153,11 +152,9 @@ def _cached_block(
 
 
 def _generation_tokens(options: CompileOptions) -> dict[str, int]:
-    """How many tokens each schedule of generation reads at once. The NPU has no prefill: Vela would
-    take too long.
-    """
+    """How many tokens each schedule of generation reads at once."""
     prefill = min(PREFILL_TOKENS, options.sequence_length)
-    chunk = prefill > 1 and not options.target.startswith(NPU)
+    chunk = prefill > 1 and options.prefill
     return {"decode": 1, **({"prefill": prefill} if chunk else {})}
 
 
@@ -198,7 +195,7 @@ def build_functions(
     _each(functions, expand_linear, "expand_linear", dump)
     _each(functions, share_repeated, "share_repeated", dump)
     # The head's operands are made chunk by chunk at each use: that costs 0.3 % of a step, and
-    # holding them 29 MB. On an NPU it would be three quarters of the head's backward.
+    # holding them 29 MB. A target for which that is dear says so.
     if options.prepares_head:
         functions["head_prepare"] = hoist_constants("head_prepare", [functions["head_backward"]])
     training = (

@@ -144,7 +144,7 @@ def test_another_machine_is_refused_except_for_numpy(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="warp-drive"):
         Bundle.open(lacking)
     for path in (other, lacking):
-        Bundle.open(path, check_machine=False)
+        Bundle.open(path)
 
 
 def test_tensors_that_are_none_are_refused(tmp_path: Path) -> None:

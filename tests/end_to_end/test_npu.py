@@ -54,7 +54,7 @@ def test_the_digests_are_equal(npu_bundle: Path) -> None:
 def test_the_bundle_says_what_it_holds(
     npu_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bundle = Bundle.open(npu_bundle, check_machine=False)
+    bundle = Bundle.open(npu_bundle)
     for name in bundle.plan.functions:
         entry = bundle.manifest["npu"]["programs"][name]
         assert {f"programs/{name}.tosa", f"npu/{name}.cop", f"npu/{name}.constants"} <= set(
@@ -111,7 +111,7 @@ def test_a_planted_error_of_the_serialiser_is_traced(
     ],
 )
 def test_a_malformed_table_is_an_error(npu_bundle: Path, change: Any) -> None:
-    bundle = Bundle.open(npu_bundle, check_machine=False)
+    bundle = Bundle.open(npu_bundle)
     entry = bundle.manifest["npu"]["programs"]["embed"]
     assert read_npu_program(bundle, "embed").inputs
     change(entry)
@@ -168,7 +168,7 @@ def test_blocks_are_recomputed_where_memory_is_short(
             force=True,
         )
         compile_model(str(deep), options)
-        return Bundle.open(options.output, check_machine=False).manifest
+        return Bundle.open(options.output).manifest
 
     none, blocks = manifest("none", None), manifest("blocks", None)
     most, least = none["npu"]["dram_bytes"], blocks["npu"]["dram_bytes"]
@@ -198,7 +198,7 @@ def test_five_steps_of_a_small_llama(tmp_path: Path) -> None:
         bundle, target=target, adapter=AdapterOptions(8, 16), sequence_length=32, npu=npu
     )
     compile_model(str(tmp_path / "model"), options)
-    entries = Bundle.open(bundle, check_machine=False).manifest["npu"]["programs"]
+    entries = Bundle.open(bundle).manifest["npu"]["programs"]
     assert not any(entry["cpu_operators"] for entry in entries.values())
     on = "numpy,x86-64,tosa-reference,ethos-u85-sim"
     command = [

@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 import pytest
+from gsqc.targets.arm_npu.program_kernels import RunProgram
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.plan import Plan
@@ -19,7 +20,6 @@ from gsqc.data.tokenizer import Tokenizer
 from gsqc.runtime.session import Session
 from gsqc.targets.arm_npu import program_kernels
 from gsqc.targets.arm_npu.accelerators import NpuOptions
-from gsqc.targets.arm_npu.program_kernels import RunProgram
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("ethosu", reason="needs pip install 'gsqc[npu]'")
@@ -35,7 +35,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     compile_model(
         "smollm2-135m", CompileOptions(output, target, base="gguf", sequence_length=64, npu=npu)
     )
-    return Bundle.open(output, check_machine=False)
+    return Bundle.open(output)
 
 
 def test_all_of_it_runs_on_the_npu(bundle: Bundle) -> None:

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from gsqc.targets.arm_npu.program_kernels import NUMPY_PROGRAMS, load_program_kernels
 
 from gsqc.graph.function import Function, is_call, shape_of
 from gsqc.numerics.ops.layout import join_leading
@@ -14,7 +15,6 @@ from gsqc.numerics.ops.softmax import softmax, softmax_grad
 from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.passes import split_attention
 from gsqc.runtime.executor import Executor
-from gsqc.targets.arm_npu.program_kernels import NUMPY_PROGRAMS, load_program_kernels
 from gsqc.targets.programs import program_plan
 from tests.compiler.test_pipeline import open_executor
 from tests.toy import Sizes, Toy, build_toy

@@ -135,16 +135,11 @@ def test_paths_that_are_no_bundle(tmp_path: Path) -> None:
         Bundle.open(tmp_path)
 
 
-def test_another_machine_is_refused_except_for_numpy(tmp_path: Path) -> None:
-    target = manifest()["target"]
-    other = write_bundle(tmp_path / "a.gsqc", target={**target, "triple": "riscv64-linux-gnu"})
-    lacking = write_bundle(tmp_path / "b.gsqc", target={**target, "cpu_features": ["warp-drive"]})
-    with pytest.raises(BundleError, match="riscv64"):
-        Bundle.open(other)
-    with pytest.raises(BundleError, match="warp-drive"):
-        Bundle.open(lacking)
-    for path in (other, lacking):
-        Bundle.open(path)
+def test_the_machine_is_not_the_bundles_to_check(tmp_path: Path) -> None:
+    """A bundle of a target that nobody knows is read; a session of it is refused."""
+    target = {"name": "abacus", "triple": "wood", "cpu_features": ["warp-drive"]}
+    path = write_bundle(tmp_path / "a.gsqc", target=target)
+    assert Bundle.open(path).manifest["target"] == target
 
 
 def test_tensors_that_are_none_are_refused(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+import gsqc
 from gsqc.cli.main import main
 from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import AdapterOptions, CompileOptions
-from gsqc.targets.llvm.sources import FOLDER
 from tests.models.capture.tiny import tiny_llama
 from tests.runtime.small_bundle import END, VOCABULARY, byte_tokenizer
 
+FOLDER = Path(gsqc.__file__).parent / "runner"
 RATE = [
     "--lr",
     "1e-2",

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from gsqc.bundle.plan import FunctionPlan, KernelPlan, Plan, Reference, TensorPlan
-from gsqc.targets.programs import port_directions, program_plan
-from gsqc.targets.tosa.programs import compose_function, serialise_functions
+from gsqc.targets.programs import compose_function, port_directions, program_plan
+from gsqc.targets.tosa.programs import serialise_functions
 from gsqc.targets.tosa.reference_model import run_reference_model
 from tests.toy import Toy, build_toy
 

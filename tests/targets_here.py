@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import gsqc.targets
+from gsqc.targets.registry import usable_folders
 
-FOLDER = Path(gsqc.targets.__file__).parent
 _TARGET_IMPORT = re.compile(r"^(?:from|import) (?:gsqc|tests)\.targets\.(\w+)", re.MULTILINE)
 _ONE_TARGET = re.compile(r"^from (?:gsqc|tests)\.targets import (\w+)", re.MULTILINE)
 KNOWN = ("arm_npu", "cuda", "llvm", "numpy", "tosa")
@@ -17,8 +16,8 @@ KNOWN = ("arm_npu", "cuda", "llvm", "numpy", "tosa")
 
 
 def missing(folders: Iterable[str]) -> list[str]:
-    """Those of the target folders that are not here."""
-    return [name for name in folders if not (FOLDER / name / "target.py").is_file()]
+    """Those of the target folders that are not here, or that lack a folder they build on."""
+    return [name for name in folders if name not in usable_folders()]
 
 
 def missing_imports(module: Path) -> list[str]:

@@ -10,6 +10,7 @@ import pkgutil
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
@@ -28,13 +29,23 @@ def target_folders() -> list[str]:
 
 
 @cache
-def _all_targets() -> tuple[Target, ...]:
-    """Every target, those that users do not see among them."""
-    folders = target_folders()
-    modules = [importlib.import_module(f"{__package__}.{name}.target") for name in folders]
+def _modules() -> dict[str, ModuleType]:
+    """The `target.py` of each folder that can work."""
+    modules = {
+        name: importlib.import_module(f"{__package__}.{name}.target") for name in target_folders()
+    }
     # A folder may build on another (NEEDS): without that one its targets cannot work either.
-    usable = [m for m in modules if set(getattr(m, "NEEDS", ())) <= set(folders)]
-    return tuple(target for module in usable for target in module.TARGETS)
+    return {n: m for n, m in modules.items() if set(getattr(m, "NEEDS", ())) <= set(modules)}
+
+
+def usable_folders() -> list[str]:
+    """The folders whose targets exist: those that they build on are here too."""
+    return list(_modules())
+
+
+def _all_targets() -> list[Target]:
+    """Every target, those that users do not see among them."""
+    return [target for module in _modules().values() for target in module.TARGETS]
 
 
 def all_targets() -> list[Target]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,9 +50,9 @@ def more_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     (folder / "numpy").symlink_to(registry._HERE / "numpy")
     monkeypatch.setattr(registry, "_HERE", folder)
     monkeypatch.setattr(package, "__path__", [str(folder), *package.__path__])
-    registry._all_targets.cache_clear()
+    registry._modules.cache_clear()
     yield folder
-    registry._all_targets.cache_clear()
+    registry._modules.cache_clear()
     sys.modules.pop("gsqc.targets.toy.target", None)
     sys.modules.pop("gsqc.targets.toy", None)
 
@@ -65,7 +66,7 @@ def add_toy(folder: Path, text: str = TOY) -> None:
 def test_a_folder_is_a_target(more_folders: Path) -> None:
     assert registry.target_folders() == ["numpy"]
     add_toy(more_folders)
-    registry._all_targets.cache_clear()
+    registry._modules.cache_clear()
     assert [t.name for t in all_targets()] == ["numpy", "abacus"]
     assert find_target("abacus").description == "wood"
     assert resolve_target(NATIVE) == "abacus"
@@ -118,6 +119,19 @@ def test_a_target_for_checks_has_no_bundles(capsys: pytest.CaptureFixture[str]) 
     assert "is for checks" in capsys.readouterr().err
     assert main([*command[:-1], "numpy", "--runner"]) == 2
     assert "gsqc-step runs CPU code, not numpy" in capsys.readouterr().err
+
+
+def test_a_runtime_has_every_target_without_torch_and_tvm() -> None:
+    """In a process in which neither can be imported."""
+    program = (
+        "import sys; sys.modules |= dict.fromkeys(('torch', 'tvm', 'transformers'));"
+        "from gsqc.targets import all_targets;"
+        "print([t.name for t in all_targets() if not t.refusal(t.entry())])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "numpy" in done.stdout
 
 
 def test_every_target_describes_itself() -> None:

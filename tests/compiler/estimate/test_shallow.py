@@ -34,7 +34,7 @@ def whole_plan(model: Path, options: CompileOptions) -> Plan:
     """As compile_model makes it."""
     captured = capture_model(str(model), options.sequence_length)
     outline = outline_blocks(captured.graph)
-    _, tables, norm, codes = compiler._quantise_weights(captured, outline, options)
+    _, tables, norm, codes = compiler.quantise_weights(captured, outline, options)
     functions, adapters = build_functions(captured, outline, codes, options, Dump(None))
     return lower_step(functions, adapters, captured, outline, options, tables, norm).plan
 

@@ -3,51 +3,22 @@
 
 manifest.json         target, model, options, files, plan
 base.safetensors      the frozen weights, as codes            state.safetensors   the initial training state
-code/kernels.so       the compiled kernels, or for a GPU      code/kernels.fatbin, code/launches.json
-tokenizer.json
+tokenizer.json        the model's tokenizer, if it has one    programs/*.tosa      each function as a program
+code/, bin/, npu/     what the target writes: its folders
 """
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from gsqc.bundle.files import check_file, read_manifest_data
-from gsqc.bundle.machine import machine_cpu_flags
-from gsqc.bundle.manifest import AGAIN, GPU_TRIPLE, Manifest, TargetPart
+from gsqc.bundle.manifest import AGAIN, Manifest
 from gsqc.bundle.plan import Plan, TensorPlan
 from gsqc.bundle.plan_checks import check_plan
 from gsqc.bundle.tensor_file import MappedTensors, check_tensors
 from gsqc.errors import BundleError
-
-
-def is_for_this_machine(target: TargetPart) -> bool:
-    """Whether a target's code is for this kind of CPU, or for a GPU, which any machine may have."""
-    here = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
-    return target.triple == GPU_TRIPLE or target.triple.startswith(f"{here}-")
-
-
-def _check_machine(target: TargetPart) -> None:
-    """BundleError unless this CPU can run the target's code."""
-    if target.name.startswith("arm-npu"):
-        raise BundleError(
-            f"this bundle is for {target.name}, which a host drives with its plan (docs/arm-npu.md)",
-            "check it here with gsqc check --on numpy,tosa-reference,ethos-u85-sim, or compile for this CPU",
-        )
-    hint = "compile the model for this machine, or use --on numpy to check it"
-    if not is_for_this_machine(target):
-        kind = target.triple.split("-", 1)[0]
-        raise BundleError(
-            f"this bundle is for {kind} CPUs and this machine is {platform.machine()}", hint
-        )
-    flags = machine_cpu_flags()
-    missing = [f for f in target.cpu_features if f not in flags]
-    if missing:
-        raise BundleError(
-            f"this bundle needs CPU features that this machine lacks: {', '.join(missing)}", hint
-        )
 
 
 class Bundle:
@@ -62,11 +33,9 @@ class Bundle:
         self.files, self.id = files, identity
 
     @staticmethod
-    def open(path: Path, *, check_machine: bool = True) -> Bundle:
-        """Read the manifest and check every file's size and hash, and that this machine can run the
-        code.
-
-        Raises BundleError.
+    def open(path: Path) -> Bundle:
+        """Read the manifest and check every file's size and hash. Whether this machine can run the
+        code is the target's to say. Raises BundleError.
         """
         try:
             data, identity = read_manifest_data(path)
@@ -76,8 +45,6 @@ class Bundle:
             raise BundleError(
                 f"cannot read the bundle {path}: {error.strerror}", "check its permissions"
             ) from None
-        if check_machine:
-            _check_machine(manifest.target)
         plan = Plan.from_json(data.get("plan"))
         check_plan(plan)
         return Bundle(path, manifest, plan, files, identity)

@@ -13,7 +13,6 @@ from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.version import __version__
 
 FORMAT_VERSION = 1
-GPU_TRIPLE = "nvptx64-nvidia-cuda"
 AGAIN = "compile the model again (gsqc compile … --force)"
 
 Count = Annotated[int, Range(0, 2**31 - 1)]

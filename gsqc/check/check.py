@@ -13,14 +13,16 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.bundle.bundle import Bundle, is_for_this_machine
+from gsqc.bundle.bundle import Bundle
 from gsqc.check.lockstep import Difference, first_different_call, first_different_element
 from gsqc.check.traced import Traced, first_different_traced_call
 from gsqc.data import WEIGHT_ONE, TokenSequence
 from gsqc.errors import OptionError, TargetError
 from gsqc.numerics.random import random_bits
 from gsqc.runtime.session import Session
-from gsqc.targets.programs import NUMPY_PROGRAMS, PROGRAM_TARGETS
+from gsqc.targets.checked import open_checked
+from gsqc.targets.numpy.target import BY_FUNCTION
+from gsqc.targets.registry import NATIVE, find_target, target_of
 
 Array = npt.NDArray[Any]
 CHECK_RATE = "0.001"
@@ -121,7 +123,7 @@ def _first_operator(step: int, pair: dict[str, Stepper]) -> Difference | None:
     None if neither target runs in this process, or one runs programs and gsqc-step the kernels.
     """
     own = {name: stepper for name, stepper in pair.items() if isinstance(stepper, SessionStepper)}
-    by_program = any(name in PROGRAM_TARGETS for name in pair)
+    by_program = any(_is_by_function(name) for name in pair)
     if not own or (by_program and len(own) < len(pair)):
         return None
     for stepper in own.values():
@@ -131,9 +133,7 @@ def _first_operator(step: int, pair: dict[str, Stepper]) -> Difference | None:
     if len(own) == len(pair):
         sessions = {n: stepper.session for n, stepper in own.items()}
         if by_program:
-            sessions = {
-                n: s if n in PROGRAM_TARGETS else _by_program(s) for n, s in sessions.items()
-            }
+            sessions = {n: s if _is_by_function(n) else _by_program(s) for n, s in sessions.items()}
         return first_different_call(sessions, again)
     other = next(n for n in pair if n not in own)
     return first_different_traced_call(
@@ -141,9 +141,14 @@ def _first_operator(step: int, pair: dict[str, Stepper]) -> Difference | None:
     )
 
 
+def _is_by_function(name: str) -> bool:
+    """Whether a target runs whole functions; a bundle's own code never does."""
+    return name != NATIVE and find_target(name).by_function
+
+
 def _by_program(session: Session) -> Session:
     """A session in the same state that runs numpy function by function."""
-    other = Session(session.bundle, target=NUMPY_PROGRAMS)
+    other = Session(session.bundle, target=BY_FUNCTION)
     for name, tensor in session.state().items():
         np.copyto(other.state()[name], tensor)
     other.step_count = session.step_count
@@ -168,25 +173,13 @@ def _locate(target: str, settings: _Settings, progress: Progress) -> tuple[Path,
     TargetError if the target cannot run here.
     """
     bundle = settings.bundle
-    own = bundle.manifest.target
-    if target == "native" and bundle.manifest.npu is not None:
-        raise TargetError(
-            "this bundle's code is for an NPU",
-            "--on numpy,tosa-reference,ethos-u85-sim runs it here",
-        )
-    if target in ("numpy", *PROGRAM_TARGETS) or (
-        is_for_this_machine(own) and target in (own.name, "native")
-    ):
+    entry = bundle.manifest.target
+    own = target_of(entry)
+    chosen = own if target == NATIVE else find_target(target)
+    if chosen.runs_any_bundle or (chosen.name == own.name and own.refusal(entry) is None):
         return bundle.path, None
-    progress(f"compiling for {target}")
-    try:
-        from gsqc.targets.checked import open_checked
-    except ImportError:
-        raise TargetError(
-            f"this bundle has code for {own.name}, and no compiler is installed to make code for {target}",
-            "pip install 'gsqc[compiler]'",
-        ) from None
-    return open_checked(bundle, own.name if target == "native" else target, settings.folder)
+    progress(f"compiling for {chosen.name}")
+    return open_checked(bundle, chosen, settings.folder)
 
 
 def _open_stepper(
@@ -246,9 +239,7 @@ def run_check(
         )
     result = CheckResult()
     with tempfile.TemporaryDirectory(prefix="gsqc-check-") as folder:
-        settings = _Settings(
-            Bundle.open(bundle, check_machine=False), Path(folder), steps, seed, threads
-        )
+        settings = _Settings(Bundle.open(bundle), Path(folder), steps, seed, threads)
         steppers = _open_steppers(targets, settings, result, progress)
         _compare(result, steppers, steps, progress)
     if result.first_difference is not None:

@@ -44,7 +44,7 @@ class RunnerStepper:
         sequences = [s for batch in batches for s in batch]
         size = len(batches[0])
         order = [list(range(k * size, (k + 1) * size)) for k in range(len(batches))]
-        opened = Bundle.open(bundle, check_machine=False)
+        opened = Bundle.open(bundle)
         options = TrainOptions(self.steps, rate, batch=size)
         write_token_file(self.tokens, opened, sequences, order, options, options.settings(size))
 

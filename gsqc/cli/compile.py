@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gsqc.cli.config import ConfigOption
 from gsqc.cli.output import JsonOption, Output
+from gsqc.cli.target_options import takes_target_options
 from gsqc.compiler.options import parse_compile_options
 from gsqc.errors import OptionError
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.targets import NATIVE, resolve_target
-from gsqc.targets.arm_npu.accelerators import npu_options
 
 
+@takes_target_options
 def compile_command(
     model: Annotated[
         str, typer.Argument(help="A known name (smollm2-135m), a model directory, or a .gguf file.")
@@ -53,30 +54,12 @@ def compile_command(
         bool, typer.Option("--runner", help="Add gsqc-step, which trains without Python.")
     ] = False,
     config: ConfigOption = None,
-    npu_config: Annotated[Path | None, typer.Option(help="Vela's .ini file, for arm-npu.")] = None,
-    npu_system: Annotated[
-        str | None, typer.Option(help="Its section System_Config.…: clock and bandwidths.")
-    ] = None,
-    npu_memory: Annotated[
-        str | None, typer.Option(help="Its section Memory_Mode.…: where tensors live.")
-    ] = None,
-    sram_kib: Annotated[
-        int | None, typer.Option(help="SRAM that an NPU program may use, in KiB.")
-    ] = None,
-    dram_mib: Annotated[
-        int | None, typer.Option(help="DRAM that a step on the NPU may use, in MiB.")
-    ] = None,
     json: JsonOption = False,
+    **target_options: Any,
 ) -> None:
     """Compile MODEL into an integer-only fine-tuning step."""
     out = Output(json)
     resolved = resolve_target(target)
-    machine = {
-        "system_config": npu_system,
-        "memory_mode": npu_memory,
-        "sram_kib": sram_kib,
-        "dram_mib": dram_mib,
-    }
     options = parse_compile_options(
         model,
         bits=bits,
@@ -85,7 +68,7 @@ def compile_command(
         known_models=KNOWN_MODELS,
         output=output,
         target=resolved,
-        npu=npu_options(resolved, npu_config, **machine),
+        target_options={k: v for k, v in target_options.items() if v is not None},
         optimizer=optimizer,
         sequence_length=seq,
         batch=batch,

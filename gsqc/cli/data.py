@@ -71,7 +71,7 @@ def _tokenizer(name: str, seq: int | None) -> tuple[Tokenizer, int]:
     OptionError.
     """
     if (Path(name) / "manifest.json").is_file():
-        bundle = Bundle.open(Path(name), check_machine=False)
+        bundle = Bundle.open(Path(name))
         length = bundle.manifest.sequence_length
         if seq not in (None, length):
             raise OptionError(

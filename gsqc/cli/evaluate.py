@@ -15,6 +15,7 @@ from gsqc.data import load_data
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, STATE, require_state
+from gsqc.targets.registry import require_machine
 
 
 def evaluate(
@@ -33,6 +34,7 @@ def evaluate(
     out = Output(json)
     require_state(run, BEST if best else STATE)
     opened = Bundle.open(bundle)
+    require_machine(opened)
     dataset = load_data(
         data, Tokenizer(opened), opened.manifest.sequence_length, mask_prompt=mask_prompt
     )

@@ -69,7 +69,7 @@ def export(
     """Write what RUN has learned in the formats of other programs."""
     out = Output(json)
     dtype = _checked_options(peft, gguf, merged, onnx, base, dtype, force)
-    opened = Bundle.open(bundle, check_machine=False)
+    opened = Bundle.open(bundle)
     adapter = read_adapter(opened, run, BEST if best else STATE)
     name = base_name or base_name_of(opened)
 

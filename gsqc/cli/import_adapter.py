@@ -38,7 +38,7 @@ def import_command(
 ) -> None:
     """Begin RUN with the weights of a PEFT adapter; gsqc train goes on from them."""
     out = Output(json)
-    opened = Bundle.open(bundle, check_machine=False)
+    opened = Bundle.open(bundle)
     store = RunStore(run, opened)
     if (run / STATE).exists():
         raise RunError(

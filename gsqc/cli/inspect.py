@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,9 @@ from rich.text import Text
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.cli.output import JsonOption, Output
+from gsqc.errors import BundleError
 from gsqc.printable import printable
+from gsqc.targets.registry import target_of
 
 KEYS = (
     "bits",
@@ -42,40 +43,23 @@ def _text(value: Any) -> str:
     )
 
 
-def _npu(npu: Mapping[str, Any]) -> dict[str, Any]:
-    """What Vela said of a bundle for an NPU; nothing for others."""
-    if not npu:
-        return {}
-    step = npu["step"]
-    return {
-        "accelerator": {
-            k: npu[k]
-            for k in ("accelerator", "system_config", "memory_mode", "sram_kib", "dram_mib")
-        },
-        "dram bytes": npu["dram_bytes"],
-        "npu operators": sum(p["npu_operators"] for p in npu["programs"].values()),
-        "cpu operators": sum(p["cpu_operators"] for p in npu["programs"].values()),
-        "cycles of a step, Vela's estimate": step["cycles"],
-        "of these, by kind (estimate)": step["cycles_by_kind"],
-        "by op (estimate)": dict(list(step["cycles_by_op"].items())[:8]),
-        "with plain int8 matmuls (estimate)": step["cycles_with_plain_int8_matmul"],
-    }
-
-
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
     json: JsonOption = False,
 ) -> None:
     """Show sizes, options and operators of BUNDLE; runs none of its code."""
     out = Output(json)
-    opened = Bundle.open(bundle, check_machine=False)
+    opened = Bundle.open(bundle)
     manifest = opened.manifest
     data = manifest.to_json()
     record = {"target": manifest.target.name, **{k: data[k] for k in KEYS}}
     record["programs"] = (
         len(manifest.programs) or "none: tosa-tools was not installed when the bundle was compiled"
     )
-    record |= _npu(manifest.npu or {})
+    try:
+        record |= target_of(manifest.target).describe(manifest)
+    except BundleError as error:
+        record["code"] = str(error)
     record["model"] = {k: data["model"][k] for k in ("name", "layers", "hidden", "vocabulary")}
     table = Table(show_header=False)
     for key, value in record.items():

@@ -14,7 +14,6 @@ from gsqc.cli.output import JsonOption, Output
 from gsqc.compiler.options import CompileOptions, parse_compile_options
 from gsqc.errors import OptionError
 from gsqc.models.catalogue import KNOWN_MODELS
-from gsqc.targets import NATIVE, resolve_target
 
 if TYPE_CHECKING:
     from gsqc.compiler.estimate.estimator import Estimate, Estimator
@@ -61,7 +60,6 @@ def plan_command(
     """Tell what fine-tuning MODEL needs, from the compiler's own plan of it."""
     out = Output(json)
     values = {
-        "target": resolve_target(NATIVE),
         "optimizer": optimizer,
         "sequence_length": seq,
         "batch": batch,

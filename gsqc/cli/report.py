@@ -93,7 +93,7 @@ def _measured(
             raise OptionError(
                 "the run's config.json does not tell its bundle", "name it with --bundle"
             )
-        bundle = Bundle.open(path, check_machine=False)
+        bundle = Bundle.open(path)
         adapter = read_adapter(bundle, files.path)
     except GsqcError as error:
         if trusted:
@@ -132,7 +132,6 @@ def _run_session(
     """Samples before and after, and the time by op, in a session of its own: the run's files stay
     as they are.
     """
-    Bundle.open(bundle.path)  # here the machine counts
     tokenizer = Tokenizer(bundle) if prompts else None
     session = Session(bundle)
     answers = []

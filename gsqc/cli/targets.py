@@ -12,19 +12,32 @@ from gsqc.cli.output import JsonOption, Output
 
 def targets(
     ops: Annotated[
-        bool, typer.Option("--ops", help="List the ops and how each target lowers them.")
+        bool,
+        typer.Option("--ops", help="Lower every op on every target, and list what is missing."),
     ] = False,
     json: JsonOption = False,
 ) -> None:
     """List the targets, and whether this machine can run them."""
-    from gsqc.targets import TARGETS, op_support
+    from gsqc.targets.registry import all_targets
+    from gsqc.targets.support import op_support
 
     out = Output(json)
-    for name, target in TARGETS.items():
-        runs_here = target.runs_here()
-        out.say(f"{name:15s} {target.description}{'' if runs_here else '  (not on this machine)'}")
-        out.emit({"target": name, "description": target.description, "runs_here": runs_here})
+    refusals = {target.name: target.refusal(target.entry()) for target in all_targets()}
+    # What runs here comes first.
+    for target in sorted(all_targets(), key=lambda t: refusals[t.name] is not None):
+        error = refusals[target.name]
+        out.say(
+            f"{target.name:15s} {target.description}{'  (not on this machine)' if error else ''}"
+        )
+        out.emit(
+            {
+                "target": target.name,
+                "description": target.description,
+                "runs_here": error is None,
+                "reason": None if error is None else str(error),
+            }
+        )
     if ops:
-        for name, support in op_support().items():
+        for name, support in op_support(all_targets()).items():
             out.say(f"{name:30s} " + "  ".join(f"{t}: {how}" for t, how in support.items()))
             out.emit({"op": name, **support})

@@ -58,7 +58,7 @@ def tokens(
     options = TrainOptions(
         steps, lr, schedule, warmup, min_lr, weight_decay, clip, batch, accumulate, seed
     )
-    opened = Bundle.open(bundle, check_machine=False)
+    opened = Bundle.open(bundle)
     count = options.sequences_per_step(opened.manifest.batch)
     reading = DataOptions(tuple(data), mask_prompt, packing, validation)
     dataset, _ = load_split(reading, Tokenizer(opened), opened.manifest.sequence_length)

@@ -16,16 +16,12 @@ from gsqc.compiler.initial_state import initial_state
 from gsqc.compiler.options import RECOMPUTE, CompileOptions
 from gsqc.compiler.pipeline import run_pipeline, write_dumps
 from gsqc.models.capture import capture_model
+from gsqc.models.capture.source import source_lines
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.passes.choose_recompute import replan
 from gsqc.passes.step import Step, StepOptions
-from gsqc.targets.arm_npu.accelerators import TARGET as NPU
-from gsqc.targets.arm_npu.accelerators import NpuOptions, parse_accelerator
-from gsqc.targets.arm_npu.npu_code import add_npu_code
-from gsqc.targets.arm_npu.refusals import source_lines
-from gsqc.targets.arm_npu.vela import require_tools, tools_installed
-from gsqc.targets.retarget import add_code, require_target
-from gsqc.targets.tosa.programs import add_programs, serialise_functions
+from gsqc.targets.interface import CodeJob, Target
+from gsqc.targets.registry import all_targets, find_target
 
 Progress = Callable[[str], None]
 
@@ -39,9 +35,8 @@ PROMPT_CHUNK = 32
 
 def step_options(options: CompileOptions) -> StepOptions:
     """What the passes need to know of a compilation."""
-    is_npu = options.target.startswith(NPU)
-    # Vela would take too long for the functions of a prompt's chunk.
-    chunk = 1 if is_npu else min(PROMPT_CHUNK, options.sequence_length)
+    target = find_target(options.target)
+    chunk = min(PROMPT_CHUNK, options.sequence_length) if target.prefill else 1
     return StepOptions(
         tokens=options.sequence_length,
         activation_bits=options.bits.a,
@@ -49,7 +44,7 @@ def step_options(options: CompileOptions) -> StepOptions:
         adapter=options.adapter,
         optimizer=options.optimizer,
         keep_operands=options.weights == "fast",
-        keep_head=options.weights == "fast" and is_npu,
+        keep_head=options.weights == "fast" and target.prepares_head,
         recompute=options.recompute,
         prompt_chunk=chunk,
     )
@@ -61,7 +56,8 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
 
     Raises ModelError, UnsupportedOperatorError, TargetError, OptionError, BundleError.
     """
-    _require_target(options)
+    target = find_target(options.target)
+    target.require(runner=options.runner)
     with BundleWriter(Path(options.output), force=options.force) as bundle:
         progress("capturing the model")
         captured = capture_model(model, options.sequence_length)
@@ -72,7 +68,8 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
         step = run_pipeline(step, after=dumps)
         progress("quantising the base")
         base = weights.tensors(step.parts, captured.constants)
-        code = _add_code(bundle, step, options, source_lines(captured.graph), progress)
+        sources = source_lines(captured.graph)
+        code = _add_code(bundle, step, target, options, sources, progress)
         progress("writing the bundle")
         bundle.add_tensors("base.safetensors", base)
         bundle.add_tensors("state.safetensors", initial_state(step, options.seed))
@@ -82,25 +79,6 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
         known_name = model if isinstance(model, str) and model in KNOWN_MODELS else None
         manifest = build_manifest(captured, known_name, step, code, options, base, kinds)
         bundle.finish(manifest, step.plan)
-
-
-def _npu_options(options: CompileOptions) -> NpuOptions | None:
-    """What Vela compiles for, with the accelerator that the target names; None for a CPU. Raises
-    TargetError.
-    """
-    if options.target.partition(":")[0] != NPU:
-        return None
-    return replace(options.npu or NpuOptions(), accelerator=parse_accelerator(options.target))
-
-
-def _require_target(options: CompileOptions) -> None:
-    """TargetError unless the target is known and what compiles for it is installed: before any work
-    is done.
-    """
-    if _npu_options(options) is not None:
-        require_tools()
-    else:
-        require_target(options.target, runner=options.runner)
 
 
 def _plans(step: Step) -> dict[str, Plan]:
@@ -114,21 +92,25 @@ def _plans(step: Step) -> dict[str, Plan]:
 def _add_code(
     bundle: BundleWriter,
     step: Step,
+    target: Target,
     options: CompileOptions,
     sources: dict[str, str],
     progress: Progress,
 ) -> dict[str, Any]:
-    """The TOSA programs, which every bundle has if tosa-tools is installed, and the target's code."""
-    programs = {}
-    if tools_installed("tosa_serializer"):
-        progress("writing the TOSA programs")
-        programs = serialise_functions(step.plan)
-    table = add_programs(bundle, programs)
-    npu = _npu_options(options)
-    if npu is not None:
-        fields = add_npu_code(bundle, _plans(step), programs, npu, sources, progress)
+    """The target's code, and what any target adds to every bundle."""
+    fields: dict[str, Any] = {}
+    for other in all_targets():
+        fields |= other.add_programs(bundle, step.plan, progress)
+    job = CodeJob(
+        step.plan,
+        lambda: _plans(step),
+        options.target_options,
+        options.runner,
+        sources,
+        progress,
+    )
+    fields |= target.add_code(bundle, job)
+    if "recompute" in fields:  # the target took a plan that needs less memory
         step.options = replace(step.options, recompute=fields["recompute"])
         step.plan = replan(step, fields["recompute"])
-        return table | fields
-    progress(f"compiling {len(step.kernels.plans)} kernels")
-    return table | add_code(bundle, step.plan, options.target, runner=options.runner)
+    return fields

@@ -15,7 +15,7 @@ from gsqc.adapters.lora import Lora
 from gsqc.errors import OptionError
 from gsqc.numerics.ops.accumulate import MAXIMUM_SEQUENCES
 from gsqc.numerics.optim import OPTIMIZERS
-from gsqc.targets.arm_npu.accelerators import NpuOptions
+from gsqc.targets.registry import NATIVE, check_target_options
 
 RECOMPUTE = ("none", "auto", "blocks")
 WEIGHTS = ("small", "fast")
@@ -54,7 +54,8 @@ class Bits:
 class CompileOptions:
     """What `compile_model` is asked for.
 
-    target           a name of `gsqc targets`
+    target           a name of `gsqc targets`, or `native`
+    target_options   options that the target itself declares, by name, as sram_kib
     base             how the frozen weights are stored, of BASES: gguf keeps the codes of a GGUF file
     sequence_length  tokens of one sequence
     batch            sequences of one step, unless the training run says otherwise
@@ -66,13 +67,12 @@ class CompileOptions:
     dump             where to write the graph after each pass, or None
     force            overwrite a bundle that exists
     runner           put gsqc-step, built for the target, into the bundle
-    npu              the machine around an NPU, or None for Vela's defaults; the target names the accelerator
 
     Raises OptionError with every value that is out of range.
     """
 
     output: Path
-    target: str = "x86-64"
+    target: str = NATIVE
     bits: Bits = Bits(4, 8, 8)
     base: str = "nf4"
     adapter: Adapter = field(default_factory=Lora)
@@ -85,9 +85,11 @@ class CompileOptions:
     dump: Path | None = None
     force: bool = False
     runner: bool = False
-    npu: NpuOptions | None = None
+    target_options: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        if self.target_options:
+            check_target_options(self.target, self.target_options)
         problems = self._problems()
         if problems:
             raise OptionError(

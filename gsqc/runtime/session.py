@@ -6,7 +6,6 @@ compiler.
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -29,43 +28,25 @@ from gsqc.runtime.results import EvaluationResult, StepResult, mean_loss, mean_n
 from gsqc.runtime.sampling import end_tokens, pick_token
 from gsqc.runtime.store import BEST, STATE, RunStore
 from gsqc.runtime.token_reader import TokenReader
-from gsqc.targets.interface import Kernels
-from gsqc.targets.programs import PROGRAM_TARGETS, program_plan
+from gsqc.targets.interface import Kernels, Target
+from gsqc.targets.programs import program_plan
+from gsqc.targets.registry import NATIVE, find_target, target_of
 
 Array = npt.NDArray[Any]
 
 
-def load_kernels(bundle: Bundle, plan: Plan, target: str) -> Kernels:
-    """The kernels of a target: "numpy", one of PROGRAM_TARGETS (its programs stand for kernels), or
-    the one that the bundle was compiled for ("native" is that one too).
-    """
-    if target in PROGRAM_TARGETS:
-        from gsqc.targets.arm_npu.program_kernels import load_program_kernels
-
-        return load_program_kernels(bundle, plan, target)
-    if target == "numpy":
-        from gsqc.targets.numpy.kernels import NumpyKernels
-
-        return NumpyKernels(plan.kernels)
-    compiled = bundle.manifest.target.name
-    if target not in (compiled, "native"):
+def load_kernels(bundle: Bundle, plan: Plan, target: Target) -> Kernels:
+    """The kernels of a target: one that runs any bundle, or the one that it was compiled for."""
+    entry = bundle.manifest.target
+    if not target.runs_any_bundle and target.name != entry.name:
         raise TargetError(
-            f"this bundle has code for {compiled}, not for {target}",
-            f"compile the model again with --target {target}, or use --on numpy,{compiled}",
+            f"this bundle has code for {entry.name}, not for {target.name}",
+            f"compile the model again with --target {target.name}, or use --on numpy,{entry.name}",
         )
-    if compiled == "cuda":
-        from gsqc.targets.cuda.kernels import CudaKernels
-
-        return CudaKernels(bundle.file("code/kernels.fatbin"), bundle.file("code/launches.json"))
-    triple = bundle.manifest.target.triple
-    if triple.split("-", 1)[0] != platform.machine():
-        raise TargetError(
-            f"the bundle has code for {compiled}, another kind of machine than this one",
-            "run its bin/gsqc-step under an emulator (docs/runner.md), or compile the model for --target native",
-        )
-    from gsqc.targets.llvm.kernels import CompiledKernels
-
-    return CompiledKernels(bundle.file("code/kernels.so"))
+    error = target.refusal(entry)
+    if error is not None:
+        raise error
+    return target.load(bundle, plan)
 
 
 class Session:
@@ -87,9 +68,7 @@ class Session:
         best: bool = False,
     ) -> None:
         if not isinstance(bundle, Bundle):
-            bundle = Bundle.open(
-                Path(bundle), check_machine=target not in ("numpy", *PROGRAM_TARGETS)
-            )
+            bundle = Bundle.open(Path(bundle))
         if best and run is None:
             raise OptionError("the best state is that of a run", "name the run (--run DIR)")
         self.bundle = bundle
@@ -99,12 +78,15 @@ class Session:
         self.plan = self.bundle.plan
         self.optimizer = OPTIMIZERS[manifest.optimizer]
         require_session(self.plan, self.sequence_length, self.optimizer)
-        kernels = load_kernels(self.bundle, self.plan, target or "native")
+        # "native" is the bundle's own target, as nothing is.
+        own = target is None or target == NATIVE
+        chosen = target_of(manifest.target) if own else find_target(str(target))
+        kernels = load_kernels(self.bundle, self.plan, chosen)
         self.threads = default_threads() if threads is None else threads
         kernels.set_threads(self.threads)
         self.store = RunStore(Path(run), self.bundle) if run is not None else None
         base = self.bundle.map_tensors("base.safetensors", self.plan.buffers["base"])
-        plan = program_plan(self.plan) if target in PROGRAM_TARGETS else self.plan
+        plan = program_plan(self.plan) if chosen.by_function else self.plan
         self.executor = Executor(plan, kernels, base, base.release_pages)
         self.step_count, self.is_best = 0, best
         self._load_state()

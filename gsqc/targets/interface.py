@@ -1,17 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a target is to the rest of gsqc: kernels that an executor binds to memory and runs."""
+"""What a target is to the rest of gsqc: a `Target` that describes it and writes its code, and
+`Kernels` that an executor binds to memory and runs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.bundle.plan import COPY
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.manifest import Manifest, TargetPart
+from gsqc.bundle.plan import COPY, Plan
+from gsqc.bundle.writer import BundleWriter
+from gsqc.errors import OptionError, TargetError
+from gsqc.numerics.ops.registry import Case, Op
+from gsqc.targets.kernels import Kernel
+from gsqc.targets.programs import ProgramStyle
 
 Array = npt.NDArray[Any]
 
@@ -84,3 +95,149 @@ def bind_each(
 
 def _copy(source: Array, target: Array) -> Callable[[], None]:
     return partial(np.copyto, target, source)
+
+
+@dataclass(frozen=True)
+class TargetOption:
+    """An option of `gsqc compile` that a target takes: `name` is a Python word (sram_kib for
+    --sram-kib), `kind` is int, str or Path.
+    """
+
+    name: str
+    kind: type
+    help: str
+
+    @property
+    def flag(self) -> str:
+        """As a user writes it."""
+        return f"--{self.name.replace('_', '-')}"
+
+
+@dataclass(frozen=True)
+class CodeJob:
+    """What a target writes code for.
+
+    plan          the step's plan
+    leaner_plans  gives the plans that would do, by their value of --recompute: the step's own, then
+                  those that recompute more; making them takes time, so it is a function
+    options       the target's own options that were given, by name
+    runner        whether gsqc-step was asked for
+    sources       the user's source line of each kind of node of the model, for error texts
+    progress      is told in a few words what begins
+    """
+
+    plan: Plan
+    leaner_plans: Callable[[], Mapping[str, Plan]]
+    options: Mapping[str, object]
+    runner: bool
+    sources: Mapping[str, str]
+    progress: Callable[[str], None]
+
+
+class Target(ABC):
+    """A target, as `target.py` of its folder defines it. docs/add-a-target.md explains each part.
+
+    name             what a user writes after --target
+    description      one line for `gsqc targets`
+    options          what it adds to `gsqc compile`
+    native_rank      its place among the targets for this machine's CPU, of which `--target native`
+                     takes the highest that runs here; None for other targets
+    prefill          whether it has programs that read a prompt in chunks
+    prepares_head    whether the head's operands are held in memory, as those of the blocks are
+    runs_any_bundle  whether it runs a bundle of any target, for it needs no code of its own
+    by_function      whether it runs each function as one program, not kernel by kernel
+    listed           whether users see it
+    own_parts        folders of a bundle, and manifest fields, that belong to its code alone
+
+    The runtime uses `refusal` and `load`; they import neither torch nor a compiler. What is heavy
+    is imported inside the methods, so that reading `target.py` costs nothing.
+    """
+
+    name: str
+    description: str
+    options: tuple[TargetOption, ...] = ()
+    native_rank: int | None = None
+    prefill = True
+    prepares_head = False
+    runs_any_bundle = False
+    by_function = False
+    listed = True
+    own_parts: tuple[str, ...] = ("code", "bin")
+
+    def named(self, name: str) -> Target | None:
+        """The target for a name that a user wrote; None if it is not this one."""
+        return self if name == self.name else None
+
+    # -------------------------------------------------------------------------------------------
+    # compiling
+
+    def check_options(self, given: Mapping[str, object]) -> None:  # noqa: B027  most need none
+        """OptionError if an option has a value that the target cannot use."""
+
+    def require(self, *, runner: bool = False) -> None:
+        """TargetError unless what makes its code is installed, before any work is done; OptionError
+        for a runner where there is none.
+        """
+        if runner:
+            raise OptionError(
+                f"gsqc-step runs CPU code, not {self.name}",
+                "leave out --runner, or take a CPU target",
+            )
+
+    @abstractmethod
+    def add_code(self, bundle: BundleWriter, job: CodeJob) -> dict[str, Any]:
+        """Add the code to a bundle. Gives the manifest's fields that say so: `target` (`entry`),
+        `code_bytes`, and what of `own_parts` and `recompute` it decides. Raises TargetError.
+        """
+
+    def add_programs(
+        self, bundle: BundleWriter, plan: Plan, progress: Callable[[str], None]
+    ) -> dict[str, Any]:
+        """Add what the target gives to every bundle, whatever its target; the manifest's fields."""
+        return {}
+
+    def program_style(self) -> ProgramStyle | None:
+        """How whole programs must be written for the compiler that will read them, if it has
+        wishes.
+        """
+        return None
+
+    @abstractmethod
+    def lower(self, operation: Op, case: Case) -> None:
+        """Write the code of one op without running it; any error says that the lowering is missing."""
+
+    def compile_here(self, kernels: Sequence[Kernel]) -> Kernels:
+        """Compile single kernels and load them into this process. TargetError if it cannot."""
+        raise TargetError(
+            f"{self.name} compiles no single kernels", "measure with a CPU target (gsqc targets)"
+        )
+
+    # -------------------------------------------------------------------------------------------
+    # running
+
+    def entry(self) -> TargetPart:
+        """What a bundle's manifest says of its target: enough to decide where it runs."""
+        return TargetPart(self.name, self.name)
+
+    def refusal(self, entry: TargetPart) -> TargetError | None:
+        """What a user is told if this machine cannot step a bundle with this entry; None if it
+        can.
+        """
+        return None
+
+    @abstractmethod
+    def load(self, bundle: Bundle, plan: Plan) -> Kernels:
+        """The kernels of a bundle. Raises BundleError, TargetError."""
+
+    def runner_command(self, bundle: Path) -> list[str] | None:
+        """The command that runs gsqc-step of a bundle for another kind of machine, in an emulator;
+        None if this process steps it. TargetError if neither can.
+        """
+        error = self.refusal(self.entry())
+        if error is not None:
+            raise error
+        return None
+
+    def describe(self, manifest: Manifest) -> dict[str, Any]:
+        """What `gsqc inspect` shows of its code, beside what it shows of every bundle."""
+        return {}

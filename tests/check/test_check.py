@@ -22,10 +22,10 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_equal_targets(bundle: Path) -> None:
-    result = run_check(bundle, ["numpy", "x86-64"], 3)
+    result = run_check(bundle, ["numpy", "native"], 3)
     assert result.equal
     assert result.first_difference is None
-    assert result.targets["numpy"] == result.targets["x86-64"]
+    assert result.targets["numpy"] == result.targets["native"]
     assert len(set(result.targets["numpy"])) == 3
     alone = run_check(bundle, ["numpy"], 3, seed=1)
     assert alone.targets["numpy"] != result.targets["numpy"]
@@ -33,13 +33,13 @@ def test_equal_targets(bundle: Path) -> None:
 
 
 def test_the_first_difference_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FakeSession, "wrong_target", "x86-64")
-    result = run_check(bundle, ["numpy", "x86-64"], 3)
+    monkeypatch.setattr(FakeSession, "wrong_target", "native")
+    result = run_check(bundle, ["numpy", "native"], 3)
     assert not result.equal
     assert [len(digests) for digests in result.targets.values()] == [2, 2]
     difference = result.first_difference or {}
     assert (difference["step"], difference["tensor"], difference["index"]) == (2, "layers.0.q_a", 5)
-    assert difference["values"]["x86-64"] == difference["values"]["numpy"] + 1
+    assert difference["values"]["native"] == difference["values"]["numpy"] + 1
 
 
 def test_a_target_that_cannot_run_is_never_equal(
@@ -47,15 +47,15 @@ def test_a_target_that_cannot_run_is_never_equal(
 ) -> None:
     class Refuses(FakeSession):
         def __init__(self, *args: Any, target: str | None = None, **kwargs: Any) -> None:
-            if target == "x86-64":
+            if target == "native":
                 raise TargetError("no such CPU here", "use another machine")
             super().__init__(*args, target=target, **kwargs)
 
     monkeypatch.setattr(check, "Session", Refuses)
-    result = run_check(bundle, ["numpy", "x86-64"], 1)
+    result = run_check(bundle, ["numpy", "native"], 1)
     assert result.equal is None
     assert list(result.targets) == ["numpy"]
-    assert "no such CPU here" in result.not_run["x86-64"]
+    assert "no such CPU here" in result.not_run["native"]
 
 
 def test_a_name_that_is_no_target(bundle: Path) -> None:

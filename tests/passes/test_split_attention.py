@@ -14,7 +14,8 @@ from gsqc.numerics.ops.softmax import softmax, softmax_grad
 from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.passes import scores
 from gsqc.runtime.executor import Executor
-from gsqc.targets.arm_npu.program_kernels import NUMPY_PROGRAMS, load_program_kernels
+from gsqc.targets.numpy.programs import numpy_programs
+from gsqc.targets.program_kernels import ProgramKernels
 from gsqc.targets.programs import program_plan
 from tests.compiler.test_pipeline import open_executor
 from tests.toy import Sizes, Toy, build_toy
@@ -85,7 +86,7 @@ def test_a_program_takes_parts_of_its_tensors(monkeypatch: pytest.MonkeyPatch) -
     parts = toy(monkeypatch, 0)
     expected = step(parts)
     executor, _ = open_executor(parts)
-    kernels = load_program_kernels(None, executor.plan, NUMPY_PROGRAMS)  # type: ignore[arg-type]  # needs no bundle
+    kernels = ProgramKernels(executor.plan, numpy_programs(executor.plan))
     programs = Executor(program_plan(executor.plan), kernels, parts.base)
     for name, tensor in executor.tensors.items():
         if name not in parts.base and not name.startswith("rope_"):

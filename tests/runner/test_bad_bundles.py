@@ -16,6 +16,7 @@ import pytest
 from gsqc.cli.main import main
 from tests.runner.conftest import RATE, STEPS
 
+pytestmark = pytest.mark.needs_target("llvm")
 BASE, CODE, STATE = "base.safetensors", "code/kernels.so", "state.safetensors"
 Change = Callable[[Path, dict[str, Any]], None]
 

@@ -44,7 +44,7 @@ def run_python(
     bundle: Path, data: Path, run: Path | None, first: int, last: int, target: str = "numpy"
 ) -> list[str]:
     """Digests of the same steps in a session; `run` is continued and saved."""
-    opened = Bundle.open(bundle, check_machine=False)
+    opened = Bundle.open(bundle)
     session = Session(opened, run, target=target)
     assert session.step_count == first - 1
     batches = load_data(data, Tokenizer(opened), session.sequence_length).batches(

@@ -25,8 +25,7 @@ from gsqc.passes.step import Step
 from gsqc.targets.host_memory import aligned_bytes
 from gsqc.targets.interface import Array, Call
 from gsqc.targets.kernels import kernel_of
-from gsqc.targets.llvm.cpu import CPU_TARGETS
-from gsqc.targets.llvm.run import load_kernels
+from gsqc.targets.registry import find_target
 
 MEASURED_KERNELS = 12
 STEP_OVER_KERNELS = 1.55
@@ -88,7 +87,7 @@ def probe(step: Step, batch: int, target: str) -> Rates:
     chosen = _heaviest(step, work, calls)
     specs = {name: step.plan.kernels[name].call() for name in chosen}
     built = {n: kernel_of(n, OPS[step.plan.kernels[n].op], v, a) for n, (v, a) in specs.items()}
-    kernels = load_kernels([kernel for kernel, _ in built.values()], CPU_TARGETS[target])
+    kernels = find_target(target).compile_here([kernel for kernel, _ in built.values()])
     generator = np.random.default_rng(0)
     seconds: dict[str, float] = {}
     for name, (_, results) in built.items():

@@ -71,3 +71,14 @@ def layer_index(path: str) -> int | None:
     """The decoder layer in a module path, or None."""
     found = _LAYER.search(path)
     return int(found[1]) if found else None
+
+
+def source_lines(graph: torch.fx.Graph) -> dict[str, str]:
+    """For each kind of node of a captured model, by its name, the user's source line of the first
+    one.
+    """
+    lines: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.op == "call_function" and "source" in node.meta:
+            lines.setdefault(node.target.__name__, str(node.meta["source"]))
+    return lines

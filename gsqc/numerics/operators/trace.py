@@ -134,12 +134,6 @@ class TraceBuilder(Builder):
         return self._record("reshape", (x,), shape, x.dtype)
 
     def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
-        """A transpose of a transpose is one: Vela merges the two and loses the first where that is
-        a result too.
-        """
-        if x.data.operator == "transpose":
-            inner = x.data.attributes["permutation"]
-            x, permutation = self._tensor(x.data.args[0]), [inner[p] for p in permutation]
         shape = [x.shape[p] for p in permutation]
         return self._record("transpose", (x,), shape, x.dtype, permutation=tuple(permutation))
 

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gsqc.errors import OptionError, TargetError
 
@@ -84,29 +86,33 @@ class NpuOptions:
         return given + (["--arena-cache-size", str(self.sram_kib << 10)] if self.sram_kib else [])
 
 
-def npu_options(
-    target: str, config: Path | None = None, **given: str | int | None
-) -> NpuOptions | None:
-    """Options from the command line, where None stands for "not given"; None for a target that is
-    no NPU.
+_FIELDS = {
+    "npu_config": "config",
+    "npu_system": "system_config",
+    "npu_memory": "memory_mode",
+    "sram_kib": "sram_kib",
+    "dram_mib": "dram_mib",
+}
+"""The field of NpuOptions that an option of the command line sets."""
 
-    OptionError if NPU options are given for another target, or have values that no machine has.
+
+def npu_options(target: str, given: Mapping[str, object]) -> NpuOptions:
+    """What Vela compiles for: the accelerator that a target names, and the options that were given.
+
+    OptionError if an option has a value that no machine has.
     """
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if not target.startswith(TARGET):
-        if chosen or config is not None:
-            raise OptionError(
-                "--npu-… options are for an NPU", f"add --target {target_name(DEFAULT)}"
-            )
-        return None
-    if config is not None and not config.is_file():
+    chosen: dict[str, Any] = {_FIELDS[name]: value for name, value in given.items()}
+    config = chosen.get("config")
+    if config is not None and not Path(config).is_file():
         raise OptionError(
             f"no such file: {config}", "give Vela's configuration file (.ini) with --npu-config"
         )
+    if config is not None:
+        # Vela runs in a folder of its own.
+        chosen["config"] = Path(config).absolute()
     small = [name for name, value in chosen.items() if isinstance(value, int) and value < 1]
     if small:
         raise OptionError(
             f"{', '.join(small)}: a memory of no size", "give at least 1, or leave it out"
         )
-    absolute = None if config is None else config.absolute()
-    return NpuOptions(parse_accelerator(target), absolute, **chosen)  # type: ignore[arg-type]
+    return NpuOptions(parse_accelerator(target), **chosen)

@@ -6,12 +6,13 @@ run on silicon.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from gsqc.bundle.plan import Plan
 from gsqc.numerics.operators.trace import Node
 from gsqc.targets.arm_npu.vela import LayerEstimate, VelaOutput
-from gsqc.targets.tosa.programs import Program
+from gsqc.targets.programs import Program
 
 _KINDS = {
     "matmul": ("MatMul", "FullyConnected", "Conv2D", "Rescale"),
@@ -77,3 +78,21 @@ def step_estimate(plan: Plan, programs: dict[str, dict[str, Any]]) -> dict[str, 
     total = sum(counts[name] * entry["estimate"]["cycles"] for name, entry in programs.items())
     by_op = {op: cycles for op, cycles in ops.most_common() if cycles}
     return {"cycles": total, "cycles_by_kind": {k: kinds[k] for k in KINDS}, "cycles_by_op": by_op}
+
+
+def describe_code(npu: Mapping[str, Any]) -> dict[str, Any]:
+    """What `gsqc inspect` shows of a bundle for an NPU."""
+    step = npu["step"]
+    return {
+        "accelerator": {
+            k: npu[k]
+            for k in ("accelerator", "system_config", "memory_mode", "sram_kib", "dram_mib")
+        },
+        "dram bytes": npu["dram_bytes"],
+        "npu operators": sum(p["npu_operators"] for p in npu["programs"].values()),
+        "cpu operators": sum(p["cpu_operators"] for p in npu["programs"].values()),
+        "cycles of a step, Vela's estimate": step["cycles"],
+        "of these, by kind (estimate)": step["cycles_by_kind"],
+        "by op (estimate)": dict(list(step["cycles_by_op"].items())[:8]),
+        "with plain int8 matmuls (estimate)": step["cycles_with_plain_int8_matmul"],
+    }

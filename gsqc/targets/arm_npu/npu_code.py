@@ -14,28 +14,29 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.machine import default_threads
-from gsqc.bundle.manifest import AGAIN, TargetPart
+from gsqc.bundle.manifest import AGAIN
 from gsqc.bundle.plan import ITEM_BYTES, Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import BundleError, TargetError
 from gsqc.numerics.operators.trace import Node
-from gsqc.targets.arm_npu.accelerators import NpuOptions, target_name
+from gsqc.targets.arm_npu.accelerators import NpuOptions
+from gsqc.targets.arm_npu.builder import STYLE
 from gsqc.targets.arm_npu.estimate import cycle_estimate, step_estimate
 from gsqc.targets.arm_npu.plain_int8 import plain_int8_cycles
 from gsqc.targets.arm_npu.refusals import explain_refusal
 from gsqc.targets.arm_npu.u85.run import Compiled, Port, command_words, multipliers
 from gsqc.targets.arm_npu.vela import RefusedOperatorError, VelaOutput, run_vela
-from gsqc.targets.programs import port_directions
-from gsqc.targets.tosa.programs import Program, SerialisedProgram
+from gsqc.targets.interface import CodeJob
+from gsqc.targets.programs import Program, port_directions
+from gsqc.targets.tosa.programs import SerialisedProgram, serialise_functions
 
-Progress = Callable[[str], None]
 _REGIONS = 8
 _LARGEST = 1 << 34
 
@@ -107,11 +108,7 @@ def _step_estimate(
 
 
 def _compile_all(
-    plan: Plan,
-    programs: dict[str, SerialisedProgram],
-    options: NpuOptions,
-    sources: Mapping[str, str],
-    progress: Progress,
+    job: CodeJob, programs: dict[str, SerialisedProgram], options: NpuOptions
 ) -> Iterator[tuple[str, VelaOutput]]:
     """The outputs in the programs' order; as many Velas run side by side as there are cores."""
     with ThreadPoolExecutor(default_threads()) as pool:
@@ -120,50 +117,47 @@ def _compile_all(
             for name, s in programs.items()
         }
         for number, (name, future) in enumerate(done.items(), 1):
-            progress(f"compiling {name} for {options.accelerator} ({number} of {len(programs)})")
+            job.progress(
+                f"compiling {name} for {options.accelerator} ({number} of {len(programs)})"
+            )
             try:
                 yield name, future.result()
             except RefusedOperatorError as error:
+                # Which op holds the operator: each of the function's is compiled alone now.
                 pool.shutdown(cancel_futures=True)
-                raise explain_refusal(error, plan, name, options, sources) from None
+                raise explain_refusal(error, job.plan, name, options, job.sources) from None
             except TargetError:
                 pool.shutdown(cancel_futures=True)
                 raise
 
 
-def add_npu_code(
-    bundle: BundleWriter,
-    plans: Mapping[str, Plan],
-    programs: dict[str, SerialisedProgram],
-    options: NpuOptions,
-    sources: Mapping[str, str],
-    progress: Progress,
-) -> dict[str, Any]:
+def add_npu_code(bundle: BundleWriter, job: CodeJob, options: NpuOptions) -> dict[str, Any]:
     """Add the compiled programs; returns the manifest's fields that say so.
 
-    `plans` are those that will do, by their value of --recompute; the field `recompute` names the
-    first that fits --dram-mib. TargetError if none does, or if a program cannot be compiled: it
-    lists the ops that the NPU refuses, with the user's line from `sources`.
+    The field `recompute` names the first of the job's plans that fits --dram-mib. TargetError if
+    none does, or if a program cannot be compiled: it lists the ops that the NPU refuses, with the
+    user's line.
     """
-    plan = next(iter(plans.values()))
+    programs = serialise_functions(job.plan, STYLE)
     entries, code_bytes = {}, 0
-    for name, output in _compile_all(plan, programs, options, sources, progress):
+    for name, output in _compile_all(job, programs, options):
         serialised = programs[name]
         bundle.add_bytes(f"npu/{name}.cop", output.payload)
         bundle.add_bytes(f"npu/{name}.constants", output.compiled.constants)
         code_bytes += len(output.payload) + len(output.compiled.constants)
-        entries[name] = _entry(plan, serialised.program, serialised.origins, output)
+        entries[name] = _entry(job.plan, serialised.program, serialised.origins, output)
+    # The functions of all plans are the same: only how often they run and what is kept differs.
+    plans = job.leaner_plans()
     needs = {recompute: _dram_bytes(p, entries) + code_bytes for recompute, p in plans.items()}
     recompute = _first_that_fits(needs, options)
-    progress("estimating cycles")
+    job.progress("estimating cycles")
     npu = {
         **_machine(options),
         "dram_bytes": needs[recompute],
         "step": _step_estimate(plans[recompute], entries, options),
         "programs": entries,
     }
-    target = TargetPart(target_name(options.accelerator), options.accelerator)
-    return {"target": target, "code_bytes": code_bytes, "npu": npu, "recompute": recompute}
+    return {"code_bytes": code_bytes, "npu": npu, "recompute": recompute}
 
 
 def _dram_bytes(plan: Plan, entries: dict[str, dict[str, Any]]) -> int:

@@ -6,35 +6,20 @@ lines they come from.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import gsqc.numerics.ops.all  # noqa: F401  registers every op
 from gsqc.bundle.plan import Plan
 from gsqc.errors import TargetError
 from gsqc.numerics.ops.registry import OPS, Kind, trace
 from gsqc.targets.arm_npu.accelerators import DEFAULT, NpuOptions, target_name
+from gsqc.targets.arm_npu.builder import serialise_for_vela
 from gsqc.targets.arm_npu.vela import RefusedOperatorError, run_vela
-from gsqc.targets.tosa.serialise import serialise
-
-if TYPE_CHECKING:
-    import torch.fx
 
 _ORIGINS = {
     "linear": ("quantise", "gse_matmul", "to_row", "accumulate_gradient", "scale", "dequantise"),
     "attention": ("softmax",),
 }
 """Which ops the passes make of a node of the captured model, where their names differ."""
-
-
-def source_lines(graph: torch.fx.Graph) -> dict[str, str]:
-    """For each kind of node of a captured model, by its name, the user's source line of the first
-    one.
-    """
-    lines: dict[str, str] = {}
-    for node in graph.nodes:
-        if node.op == "call_function" and "source" in node.meta:
-            lines.setdefault(node.target.__name__, str(node.meta["source"]))
-    return lines
 
 
 def _source(op: str, sources: Mapping[str, str]) -> str:
@@ -59,7 +44,7 @@ def refused_ops(
             continue
         values, attributes = plan.kernels[kernel].call()
         try:
-            run_vela(kernel, serialise(trace(operation, values, attributes)[0]), options)
+            run_vela(kernel, serialise_for_vela(trace(operation, values, attributes)[0]), options)
         except RefusedOperatorError as error:
             line = _source(operation.name, sources)
             found[f"{operation.name} ({error.operator}{f', {line}' if line else ''})"] = None

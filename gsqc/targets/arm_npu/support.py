@@ -10,9 +10,11 @@ from collections.abc import Callable
 
 from gsqc.errors import TargetError
 from gsqc.numerics.operators.builder import BITWISE, Tensor
-from gsqc.numerics.operators.trace import Trace, TraceBuilder
+from gsqc.numerics.operators.trace import Trace
 from gsqc.targets.arm_npu.accelerators import NpuOptions
+from gsqc.targets.arm_npu.builder import VelaBuilder, serialise_for_vela
 from gsqc.targets.arm_npu.vela import run_vela
+from gsqc.targets.arm_npu.vela_faults import VelaFaults
 from gsqc.targets.tosa.serialise import Writer
 
 Example = Callable[[Tensor, Tensor], Tensor]
@@ -74,7 +76,7 @@ MACHINES = {
 
 def example_trace(example: Example) -> Trace:
     """The program of one example."""
-    builder = TraceBuilder()
+    builder = VelaBuilder()
     builder.output(example(builder.input((8, 32), "int32"), builder.input((8, 32), "int32")))
     return builder.trace
 
@@ -88,7 +90,7 @@ def tosa_operators(trace: Trace) -> Counter[str]:
             written[operator] += 1
             return super().emit(operator, *args)  # type: ignore[arg-type]
 
-    Counting(trace).write()
+    Counting(trace, VelaFaults).write()
     return written
 
 
@@ -108,7 +110,7 @@ def support_table() -> str:
         cells = []
         for options in MACHINES.values():
             try:
-                run_vela("example", Writer(trace).write(), options)
+                run_vela("example", serialise_for_vela(trace), options)
                 cells.append("yes")
             except TargetError:
                 cells.append("no")

@@ -13,6 +13,7 @@ right.
 from __future__ import annotations
 
 from gsqc.numerics.operators.trace import Node, Trace
+from gsqc.targets.programs import Forms
 
 _SAME_BYTES = ("reshape", "transpose")
 """Operators of which Vela may find that they move nothing."""
@@ -24,7 +25,7 @@ def _origin(node: Node) -> Node:
     return node
 
 
-class VelaFaults:
+class VelaFaults(Forms):
     """Which operators of a program have one of the forms."""
 
     def __init__(self, trace: Trace) -> None:
@@ -34,11 +35,11 @@ class VelaFaults:
         }
         self._transposed = {a.id for n in nodes if n.operator == "transpose" for a in n.args}
 
-    def selects_wrong_shape(self, select: Node) -> bool:
+    def masks(self, select: Node) -> bool:
         return any(_origin(value).id in self._reshaped for value in select.args[1:])
 
-    def reads_whole_tensor(self, reduce_max: Node) -> bool:
+    def guards(self, reduce_max: Node) -> bool:
         return _origin(reduce_max.args[0]).operator == "slice"
 
-    def leaves_out(self, result: Node) -> bool:
+    def copies(self, result: Node) -> bool:
         return result.operator == "gather" and result.id in self._transposed

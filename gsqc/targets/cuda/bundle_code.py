@@ -6,13 +6,10 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import astuple
-from typing import Any
 
-from gsqc.bundle.manifest import GPU_TRIPLE, TargetPart
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import TargetError
-from gsqc.targets.cuda import CUDA
 from gsqc.targets.cuda.compile import INSTALL, compile_cuda, cuda_source
 from gsqc.targets.kernels import plan_kernels
 
@@ -23,14 +20,11 @@ def require_nvcc() -> None:
         raise TargetError("compiling for cuda needs nvcc, which is not installed", INSTALL)
 
 
-def add_cuda_code(bundle: BundleWriter, plan: Plan) -> dict[str, Any]:
-    """Add the kernels; returns the manifest's fields that say so. The driver of the machine is all
-    that runs them.
-    """
+def add_cuda_code(bundle: BundleWriter, plan: Plan) -> int:
+    """Add the kernels, which the machine's driver runs, and return the size of their code."""
     source = cuda_source(plan_kernels(plan))
     binary = compile_cuda(source)
     bundle.add_bytes("code/kernels.fatbin", binary)
     launches = {name: list(astuple(launch)) for name, launch in source.launches.items()}
     bundle.add_bytes("code/launches.json", json.dumps(launches).encode())
-    target = TargetPart(CUDA, GPU_TRIPLE)
-    return {"target": target, "code_bytes": len(binary)}
+    return len(binary)

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import gsqc
-
-FOLDER = Path(gsqc.__file__).parent / "runner"
+FOLDER = Path(__file__).parents[2] / "runner"
 
 LIBRARY = tuple(FOLDER / name for name in ("library/library.c", "backend.c", "threads.c"))
 """Beside the kernels in kernels.so: threads, and the loop over calls that the Python runtime uses.

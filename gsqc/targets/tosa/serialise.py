@@ -10,9 +10,10 @@ Every operator of the builder is the TOSA operator of that name, apart from
     matmul         TRANSPOSE of the smaller operand, MATMUL with a 48-bit result, RESCALE by 2^-shift
     iota           a constant
 
-Forms that Vela compiles to wrong code are written in another way: `vela_faults`. A CAST to a
-narrower type is written as it is: the builder's contract is that the value fits, which numpy
-asserts. Needs the package tosa-tools (the extra `npu`).
+What reads a program may get some forms wrong. `Forms` says which operators are therefore written in
+another form of the same meaning. A CAST to a narrower type is written as it is: the builder's
+contract is that the value fits, which numpy asserts. Needs the package tosa-tools (the extra
+`npu`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 import math
 
 from gsqc.numerics.operators.trace import Node, Trace
-from gsqc.targets.arm_npu.vela_faults import VelaFaults
+from gsqc.targets.programs import Forms
 from gsqc.targets.tosa.tosa_file import Tensor, TosaFile
 
 LEAST_HALF = 8
@@ -37,11 +38,11 @@ def _halves(n: int) -> bool:
 class Writer(TosaFile):
     """Writes the operators of a recorded program."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, forms: type[Forms] = Forms) -> None:
         super().__init__()
         self.trace = trace
         self.tensors: dict[int, Tensor] = {}
-        self.faults = VelaFaults(trace)
+        self.forms = forms(trace)
 
     def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x = high · 2^15 + low with 0 ≤ low < 2^15."""
@@ -142,7 +143,7 @@ class Writer(TosaFile):
         args = [self.tensors[a.id] for a in node.args]
         shape, dtype, attributes = node.shape, node.dtype, node.attributes
         match node.operator:
-            case "select" if self.faults.selects_wrong_shape(node):
+            case "select" if self.forms.masks(node):
                 return self.masked(*args)
             case "abs" | "clz" | "cast" | "select":
                 return self.emit(node.operator.upper(), node.operator.title(), args, shape, dtype)
@@ -153,7 +154,8 @@ class Writer(TosaFile):
             case "mulc":
                 return self.rescale(args[0], attributes["constant"], 31)
             case "reduce_max":
-                if self.faults.reads_whole_tensor(node):
+                if self.forms.guards(node):
+                    # The maximum with the least number changes nothing and makes a tensor of its own.
                     args = [self.binary("maximum", args[0], self.scalar(-(2**31), args[0]))]
                 return self.reduce_max(args[0], attributes["axis"])
             case "reduce_sum":
@@ -208,29 +210,27 @@ class Writer(TosaFile):
         taken = {self.tensors[node.id][0] for node in self.trace.inputs}
         for node in self.trace.outputs:
             tensor = self.tensors[node.id]
-            if (
-                tensor[0] in taken
-                or tensor in self.constants.values()
-                or self.faults.leaves_out(node)
-            ):
+            if tensor[0] in taken or tensor in self.constants.values() or self.forms.copies(node):
                 tensor = self.emit("IDENTITY", "Identity", [tensor], tensor[1], tensor[2])
             taken.add(tensor[0])
             self.file.currRegion.currBasicBlock.addOutput(tensor[0])
         return bytes(self.file.serialize())
 
 
-def serialise_with_origins(trace: Trace) -> tuple[bytes, dict[str, Node]]:
+def serialise_with_origins(
+    trace: Trace, forms: type[Forms] = Forms
+) -> tuple[bytes, dict[str, Node]]:
     """The program as `serialise` gives it, and the recorded operator that each of its tensors comes
     from, by name.
     """
-    writer = Writer(trace)
+    writer = Writer(trace, forms)
     return writer.write(), writer.origins
 
 
-def serialise(trace: Trace) -> bytes:
+def serialise(trace: Trace, forms: type[Forms] = Forms) -> bytes:
     """The program as a TOSA flatbuffer; inputs and outputs in the trace's order. The same trace
     gives the same bytes.
 
     TargetError if tosa-tools is not installed.
     """
-    return serialise_with_origins(trace)[0]
+    return serialise_with_origins(trace, forms)[0]

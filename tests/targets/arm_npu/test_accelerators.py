@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gsqc.cli.main import main
+from gsqc.compiler.options import CompileOptions
 from gsqc.errors import OptionError, TargetError
 from gsqc.targets import resolve_target
 from gsqc.targets.arm_npu import vela
@@ -32,19 +33,17 @@ def test_names() -> None:
 
 
 def test_options() -> None:
-    assert npu_options("x86-64") is None
-    given = npu_options(
-        "arm-npu:ethos-u85-512", memory_mode="Sram_Only", sram_kib=512, dram_mib=None
-    )
+    given = npu_options("arm-npu:ethos-u85-512", {"npu_memory": "Sram_Only", "sram_kib": 512})
     assert given == NpuOptions("ethos-u85-512", memory_mode="Sram_Only", sram_kib=512)
     assert given.arguments()[-2:] == ["--arena-cache-size", "524288"]
-    for target, changes in (
-        ("x86-64", {"sram_kib": 5}),
-        ("arm-npu:ethos-u85-256", {"sram_kib": 0}),
-        ("arm-npu:ethos-u85-256", {"config": Path("no-such.ini")}),
+    for target, changes, said in (
+        ("numpy", {"sram_kib": 5}, "numpy takes no --sram-kib"),
+        ("arm-npu", {"sram_kib": 0}, "a memory of no size"),
+        ("arm-npu", {"npu_config": Path("no-such.ini")}, "no such file"),
+        ("arm-npu", {"sram": 5}, "has no option sram"),
     ):
-        with pytest.raises(OptionError):
-            npu_options(target, **changes)  # type: ignore[arg-type]
+        with pytest.raises(OptionError, match=said):
+            CompileOptions(Path("x"), target, target_options=changes)
 
 
 @pytest.mark.parametrize(

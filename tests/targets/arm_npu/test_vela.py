@@ -6,11 +6,10 @@ from __future__ import annotations
 import pytest
 
 from gsqc.errors import TargetError
-from gsqc.numerics.operators.trace import TraceBuilder
 from gsqc.targets.arm_npu import vela
 from gsqc.targets.arm_npu.accelerators import NpuOptions
+from gsqc.targets.arm_npu.builder import VelaBuilder, serialise_for_vela
 from gsqc.targets.arm_npu.vela import VelaOutput, run_vela
-from gsqc.targets.tosa.serialise import serialise
 from tests.targets.arm_npu.compiling import needs_npu
 
 pytestmark = needs_npu
@@ -18,13 +17,13 @@ pytestmark = needs_npu
 
 def _crowded(tensors: int) -> bytes:
     """A program that holds this many tensors of 64 KiB, all at once."""
-    builder = TraceBuilder()
+    builder = VelaBuilder()
     x = builder.input((128, 128), "int32")
     held = [x.reduce_sum(1) + (x << k).abs() for k in range(tensors)]
     while len(held) > 1:
         held = [*held[2:], held[0].mulr30(held[-1]) + held[1]]
     builder.output(held[0])
-    return serialise(builder.trace)
+    return serialise_for_vela(builder.trace)
 
 
 def test_less_is_tried_until_it_works(monkeypatch: pytest.MonkeyPatch) -> None:

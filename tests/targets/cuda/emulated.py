@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from gsqc.targets import checked, retarget
 from gsqc.targets.cuda import bundle_code
 from gsqc.targets.cuda import driver as cuda_driver
 from gsqc.targets.cuda.compile import CudaSource, cuda_source
@@ -70,8 +69,7 @@ def emulate(patch: Callable[..., None], folder: Path) -> None:
     patch(cuda_driver, "LIBRARY", str(build_driver(folder)))
     patch(bundle_code, "cuda_source", emulated_source)
     patch(bundle_code, "compile_cuda", partial(build_kernels, folder=folder))
-    for module in (checked, retarget):
-        patch(module, "require_nvcc", lambda: None)
+    patch(bundle_code, "require_nvcc", lambda: None)
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from gsqc.compiler.options import CompileOptions
 from gsqc.errors import TargetError
 from gsqc.numerics.ops.linear import random_gse
 from gsqc.numerics.ops.registry import CASES, OPS, Case
-from gsqc.targets.cuda import bundle_code
+from gsqc.targets.cuda import CUDA
 from gsqc.targets.cuda.compile import CudaSource, compile_cuda, cuda_source
 from gsqc.targets.kernels import kernel_of
-from gsqc.targets.retarget import require_target
+from gsqc.targets.registry import find_target
 
 needs_nvcc = pytest.mark.skipif(
     not shutil.which("nvcc"), reason="needs nvcc: install the CUDA toolkit"
@@ -105,9 +105,9 @@ def test_machine_code_multiplies_on_tensor_cores(
 def test_without_nvcc(source: CudaSource, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Before the model is read, and where it is called."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    for attempt in (lambda: require_target(bundle_code.CUDA), lambda: compile_cuda(source)):
+    for attempt in (lambda: find_target(CUDA).require(), lambda: compile_cuda(source)):
         with pytest.raises(
             TargetError, match="compiling for cuda needs nvcc, which is not installed"
         ):
             attempt()
-    assert CompileOptions(tmp_path / "b.gsqc", target=bundle_code.CUDA).target == "cuda"
+    assert CompileOptions(tmp_path / "b.gsqc", target=CUDA).target == "cuda"

@@ -14,10 +14,10 @@ import pytest
 from gsqc.numerics.formats import flatten, to_spec
 from gsqc.numerics.operators.builder import Tensor, where
 from gsqc.numerics.operators.numpy import NumpyBuilder
-from gsqc.numerics.operators.trace import Trace, TraceBuilder
+from gsqc.numerics.operators.trace import Trace
 from gsqc.numerics.ops.registry import OPS, Case, evaluate, trace
+from gsqc.targets.arm_npu.builder import VelaBuilder, serialise_for_vela
 from gsqc.targets.tosa.reference_model import run_reference_model
-from gsqc.targets.tosa.serialise import serialise
 from tests.numerics.ops.test_exact import PARAMETERS
 from tests.targets.arm_npu.compiling import SIZES, Array, assert_same, needs_npu, run_compiled
 
@@ -98,10 +98,10 @@ def test_one_operation(name: str, accelerator: str) -> None:
     function, shapes = OPERATIONS[name]
     rng = np.random.default_rng(len(name))
     arrays = [rng.integers(-1000, 1000, shape).astype(np.int32) for shape in shapes]
-    numpy, recorded = NumpyBuilder(), TraceBuilder()
+    numpy, recorded = NumpyBuilder(), VelaBuilder()
     expected = [function(*(numpy.tensor(a) for a in arrays)).data]
     recorded.output(function(*(recorded.input(a.shape, "int32") for a in arrays)))
-    program = serialise(recorded.trace)
+    program = serialise_for_vela(recorded.trace)
     assert_same(expected, run_reference_model(program, arrays))
     assert_same(expected, run_compiled(program, arrays, accelerator))
 
@@ -111,7 +111,7 @@ def run_case(name: str, case: Case, accelerator: str) -> None:
     program, _ = trace(OPS[name], [to_spec(v) for v in case.values], case.attributes)
     inputs = given_inputs(program, flatten(tuple(case.values)))
     expected = flatten(evaluate(OPS[name], case.values, case.attributes))
-    assert_same(expected, run_compiled(serialise(program), inputs, accelerator))
+    assert_same(expected, run_compiled(serialise_for_vela(program), inputs, accelerator))
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from gsqc.errors import CommandStreamError
-from gsqc.numerics.operators.trace import TraceBuilder
+from gsqc.targets.arm_npu.builder import VelaBuilder, serialise_for_vela
 from gsqc.targets.arm_npu.u85 import arithmetic, execute
 from gsqc.targets.arm_npu.u85.registers import CMD1, REGISTERS, ElementwiseMode, Rounding, Transpose
 from gsqc.targets.arm_npu.u85.run import Compiled, run_command_stream
-from gsqc.targets.tosa.serialise import serialise
 from tests.numerics.ops.test_exact import PARAMETERS
 from tests.targets.arm_npu.compiling import Array, compile_with_vela, needs_npu
 from tests.targets.arm_npu.u85.test_operations import run_case
@@ -103,10 +102,10 @@ def _program() -> tuple[Compiled, list[Array]]:
     """(x + y), shifted right by 3 with rounding, times y, through memory and chaining buffers."""
     rng = np.random.default_rng(5)
     arrays = [rng.integers(-1000, 1000, (9, 40)).astype(np.int32) for _ in range(2)]
-    builder = TraceBuilder()
+    builder = VelaBuilder()
     x, y = (builder.input(a.shape, "int32") for a in arrays)
     builder.output((x + y).round_shift(3) * y, (x + y).reduce_sum(1))
-    return compile_with_vela(serialise(builder.trace), "ethos-u85-256"), arrays
+    return compile_with_vela(serialise_for_vela(builder.trace), "ethos-u85-256"), arrays
 
 
 def _altered(words: tuple[int, ...], change: Callable[[str, int], int]) -> list[tuple[int, ...]]:

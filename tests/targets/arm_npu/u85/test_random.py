@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gsqc.numerics.operators.numpy import NumpyBuilder
-from gsqc.numerics.operators.trace import TraceBuilder
-from gsqc.targets.tosa.serialise import serialise
+from gsqc.targets.arm_npu.builder import VelaBuilder, serialise_for_vela
 from tests.targets.arm_npu.compiling import SIZES, assert_same, needs_npu, run_compiled
 from tests.targets.arm_npu.u85.test_operations import given_inputs
 from tests.targets.tosa.random_programs import Choice, follow, random_inputs
@@ -21,14 +20,16 @@ pytestmark = needs_npu
 
 def _check(seed: int, choices: list[Choice]) -> None:
     arrays = random_inputs(seed)
-    numpy, recorded = NumpyBuilder(), TraceBuilder()
+    numpy, recorded = NumpyBuilder(), VelaBuilder()
     expected = [t.data for t in follow(numpy, [numpy.tensor(a) for a in arrays], choices)]
     inputs = [recorded.input(a.shape, "int32") for a in arrays]
     recorded.output(*follow(recorded, inputs, choices))
     program = recorded.trace
     assert_same(
         expected,
-        run_compiled(serialise(program), given_inputs(program, arrays), SIZES[seed % len(SIZES)]),
+        run_compiled(
+            serialise_for_vela(program), given_inputs(program, arrays), SIZES[seed % len(SIZES)]
+        ),
     )
 
 

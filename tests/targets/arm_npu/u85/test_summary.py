@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from gsqc.numerics.operators.builder import Tensor
-from gsqc.numerics.operators.trace import TraceBuilder
+from gsqc.targets.arm_npu.builder import VelaBuilder, serialise_for_vela
 from gsqc.targets.arm_npu.u85.registers import ElementwiseMode, Opcode
 from gsqc.targets.arm_npu.u85.summary import KINDS, count_operations
-from gsqc.targets.tosa.serialise import serialise
 from tests.targets.arm_npu.compiling import compile_with_vela, needs_npu
 from tests.targets.arm_npu.u85.streams import abs_registers, compiled, start, stream
 
@@ -40,11 +39,11 @@ def _program(x: Tensor, w: Tensor) -> Tensor:
 
 @needs_npu
 def test_a_program() -> None:
-    builder = TraceBuilder()
+    builder = VelaBuilder()
     builder.output(
         _program(builder.input((1, 20, 64), "int16"), builder.input((1, 33, 64), "int16"))
     )
-    counts = count_operations(compile_with_vela(serialise(builder.trace), "ethos-u85-256"))
+    counts = count_operations(compile_with_vela(serialise_for_vela(builder.trace), "ethos-u85-256"))
     assert counts["matmul"] == {"CONV": 1}
     assert counts["reduction"] == {"MAX": 1}
     assert counts["element-wise"]["SUB"] == 1

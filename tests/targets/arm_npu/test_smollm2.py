@@ -17,9 +17,11 @@ from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import CompileOptions
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.runtime.session import Session
-from gsqc.targets.arm_npu import program_kernels
-from gsqc.targets.arm_npu.accelerators import NpuOptions
-from gsqc.targets.arm_npu.program_kernels import RunProgram
+from gsqc.targets.arm_npu import interpret
+from gsqc.targets.arm_npu.interpret import interpreted_programs
+from gsqc.targets.numpy.programs import numpy_programs
+from gsqc.targets.program_kernels import RunProgram
+from gsqc.targets.tosa.target import TosaReference
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("ethosu", reason="needs pip install 'gsqc[npu]'")
@@ -30,12 +32,13 @@ TEXT = "Liberty, n. One of Imagination's most precious possessions."
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     output = tmp_path_factory.mktemp("smollm2") / "smol.gsqc"
-    npu = NpuOptions("ethos-u85-512", sram_kib=4096)
+    npu = {"sram_kib": 4096}
     target = "arm-npu:ethos-u85-512"
     compile_model(
-        "smollm2-135m", CompileOptions(output, target, base="gguf", sequence_length=64, npu=npu)
+        "smollm2-135m",
+        CompileOptions(output, target, base="gguf", sequence_length=64, target_options=npu),
     )
-    return Bundle.open(output, check_machine=False)
+    return Bundle.open(output)
 
 
 def test_all_of_it_runs_on_the_npu(bundle: Bundle) -> None:
@@ -60,10 +63,10 @@ def test_a_step_is_equal_program_by_program(
     calls: Counter[str] = Counter()
 
     def comparing(bundle: Bundle, plan: Plan) -> RunProgram:
-        numpy = program_kernels._numpy(bundle, plan)
+        numpy = numpy_programs(plan)
         others = (
-            program_kernels._reference_model(bundle, plan),
-            program_kernels._interpreter(bundle, plan),
+            TosaReference().run_programs(bundle, plan),
+            interpreted_programs(bundle, plan),
         )
         step = Counter(name for s in ("prepare", "train") for name, _ in plan.schedules[s].calls)
 
@@ -81,7 +84,7 @@ def test_a_step_is_equal_program_by_program(
 
         return run
 
-    monkeypatch.setitem(program_kernels._RUNNERS, "ethos-u85-sim", comparing)
+    monkeypatch.setattr(interpret, "interpreted_programs", comparing)
     session = Session(bundle.path, target="ethos-u85-sim")
     sequence = random_sequences(bundle, 1, 0)[0]
     ids = Tokenizer(bundle).encode(TEXT)

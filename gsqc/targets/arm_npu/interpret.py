@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command streams of a bundle, run by the interpreter."""
+
+from __future__ import annotations
+
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.plan import Plan
+from gsqc.targets.arm_npu.accelerators import NpuOptions
+from gsqc.targets.arm_npu.builder import VelaBuilder, serialise_for_vela
+from gsqc.targets.arm_npu.npu_code import compile_program, read_npu_program
+from gsqc.targets.arm_npu.u85.run import Compiled, run_command_stream
+from gsqc.targets.interface import Array
+from gsqc.targets.program_kernels import RunProgram
+from gsqc.targets.programs import compose_function
+
+
+def _compile_now(plan: Plan, name: str) -> Compiled:
+    """What Vela makes of a function of a bundle for another target."""
+    # The bundle's own TOSA program may have forms that Vela gets wrong, so it is made anew.
+    program = compose_function(plan, name, VelaBuilder)
+    return compile_program(program, serialise_for_vela(program.trace), NpuOptions()).compiled
+
+
+def interpreted_programs(bundle: Bundle, plan: Plan) -> RunProgram:
+    """The bundle's own command streams; for a bundle of another target, those that Vela makes of
+    its plan now.
+    """
+    compiled: dict[str, Compiled] = {}
+
+    def run(name: str, inputs: list[Array]) -> list[Array]:
+        if name not in compiled:
+            own = bundle.manifest.npu is not None
+            compiled[name] = read_npu_program(bundle, name) if own else _compile_now(plan, name)
+        return run_command_stream(compiled[name], inputs)
+
+    return run

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The targets by name. Each is a folder beside this file with a `target.py`, found by looking: a
+folder that was deleted is a target that does not exist.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.manifest import TargetPart
+from gsqc.errors import BundleError, OptionError
+from gsqc.targets.interface import Target, TargetOption
+from gsqc.targets.programs import ProgramStyle
+
+NATIVE = "native"
+_HERE = Path(__file__).parent
+
+
+def target_folders() -> list[str]:
+    """The names of the folders that hold targets, in alphabetical order."""
+    found = [m.name for m in pkgutil.iter_modules([str(_HERE)]) if m.ispkg]
+    return sorted(name for name in found if (_HERE / name / "target.py").is_file())
+
+
+@cache
+def _modules() -> dict[str, ModuleType]:
+    """The `target.py` of each folder that can work."""
+    modules = {
+        name: importlib.import_module(f"{__package__}.{name}.target") for name in target_folders()
+    }
+    # A folder may build on another (NEEDS): without that one its targets cannot work either.
+    return {n: m for n, m in modules.items() if set(getattr(m, "NEEDS", ())) <= set(modules)}
+
+
+def usable_folders() -> list[str]:
+    """The folders whose targets exist: those that they build on are here too."""
+    return list(_modules())
+
+
+def _all_targets() -> list[Target]:
+    """Every target, those that users do not see among them."""
+    return [target for module in _modules().values() for target in module.TARGETS]
+
+
+def all_targets() -> list[Target]:
+    """The targets that users see."""
+    return [target for target in _all_targets() if target.listed]
+
+
+def find_target(name: str) -> Target:
+    """The target of a name; `native` is the best one for this machine's CPU. OptionError for a name
+    that is none.
+    """
+    if name == NATIVE:
+        return _native()
+    for target in _all_targets():
+        found = target.named(name)
+        if found is not None:
+            return found
+    known = ", ".join((NATIVE, *(target.name for target in all_targets())))
+    raise OptionError(f"unknown target {name}", f"one of: {known} (gsqc targets)")
+
+
+def resolve_target(name: str) -> str:
+    """The full name of a target: `arm-npu` and `native` stand for others. Raises as find_target."""
+    return find_target(name).name
+
+
+def _native() -> Target:
+    ranked = [t for t in _all_targets() if t.native_rank is not None]
+    able = [t for t in ranked if t.refusal(t.entry()) is None]
+    return max(able, key=lambda target: target.native_rank or 0)
+
+
+def target_of(entry: TargetPart) -> Target:
+    """The target that a bundle has code for, by its manifest's entry. BundleError if this gsqc does
+    not have it.
+    """
+    try:
+        return find_target(entry.name)
+    except OptionError as error:
+        raise BundleError(
+            f"this bundle is for {entry.name}, a target that this gsqc does not have",
+            f"compile the model for another: {error.hint}",
+        ) from None
+
+
+def require_machine(bundle: Bundle) -> None:
+    """TargetError unless this machine can step the bundle; BundleError if no target knows it."""
+    entry = bundle.manifest.target
+    error = target_of(entry).refusal(entry)
+    if error is not None:
+        raise error
+
+
+def target_options() -> list[tuple[str, TargetOption]]:
+    """Every option that a target adds to `gsqc compile`, after the target's name."""
+    return [(target.name, option) for target in all_targets() for option in target.options]
+
+
+def check_target_options(name: str, given: Mapping[str, object]) -> None:
+    """OptionError unless the target takes these options with these values."""
+    target = find_target(name)
+    own = {option.name for option in target.options}
+    other = [(owner, o.flag) for owner, o in target_options() if o.name in set(given) - own]
+    if other:
+        flags, owners = (
+            ", ".join(dict.fromkeys(words)) for words in zip(*other[::-1], strict=True)
+        )
+        raise OptionError(f"{target.name} takes no {owners}", f"add --target {flags}")
+    unknown = set(given) - own
+    if unknown:
+        raise OptionError(
+            f"{target.name} has no option {', '.join(sorted(unknown))}",
+            f"it takes: {', '.join(sorted(own)) or 'none'}",
+        )
+    target.check_options(given)
+
+
+def program_style() -> ProgramStyle:
+    """How the programs of a bundle are written: as the target wishes whose compiler reads them."""
+    styles = (target.program_style() for target in _all_targets())
+    return next((style for style in styles if style is not None), ProgramStyle())

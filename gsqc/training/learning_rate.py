@@ -58,7 +58,7 @@ def half_cosine(t: Fraction) -> Fraction:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class LearningRate:
     """Linear warm-up over `warmup` steps to `peak`; then constant, or towards `least` after step
     `steps`.
 
@@ -84,7 +84,7 @@ class Schedule:
         if self.least > self.peak:
             raise OptionError("--min-lr is above --lr", "take a --min-lr of at most --lr")
 
-    def rate(self, step: int) -> Fraction:
+    def at(self, step: int) -> Fraction:
         """The learning rate of step 1, 2, …"""
         if step <= self.warmup:
             return self.peak * Fraction(step, self.warmup)

@@ -10,7 +10,7 @@ from typing import Any
 
 from gsqc.errors import OptionError
 from gsqc.numerics.ops.accumulate import MAXIMUM_SEQUENCES
-from gsqc.training.learning_rate import Schedule, parse_fraction
+from gsqc.training.learning_rate import LearningRate, parse_fraction
 
 MAXIMUM_CLIP = 10**6
 
@@ -76,15 +76,15 @@ class TrainOptions:
         for name in ("lr", "min_lr", "weight_decay", "clip"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, plain_number(getattr(self, name)))
-        self.plan, self.decay, self.largest_norm  # noqa: B018  each raises OptionError for a value out of range
+        self.rates, self.decay, self.largest_norm  # noqa: B018  each raises OptionError for a value out of range
 
     @property
-    def plan(self) -> Schedule:
+    def rates(self) -> LearningRate:
         """The learning rate of each step."""
         rate, least = (
             parse_fraction(str(v), n, 1) for v, n in ((self.lr, "--lr"), (self.min_lr, "--min-lr"))
         )
-        return Schedule(rate, self.steps, self.warmup, self.schedule, least)
+        return LearningRate(rate, self.steps, self.warmup, self.schedule, least)
 
     @property
     def decay(self) -> Fraction:

@@ -40,7 +40,7 @@ def token_tensors(
     options: TrainOptions,
 ) -> dict[str, npt.NDArray[np.int32]]:
     """The tensors for the steps of `order`. DataError if a batch has no token with a loss."""
-    plan, decay, clip = options.plan, options.decay, options.largest_norm
+    rates, decay, clip = options.rates, options.decay, options.largest_norm
     optimizer = OPTIMIZERS[bundle.manifest["optimizer"]]
     sums = [int(s.weights.sum()) for s in sequences]
     inputs: dict[str, list[int]] = {name: [] for name in (*optimizer.inputs, *CLIP_INPUTS)}
@@ -51,9 +51,7 @@ def token_tensors(
                 f"the batch of step {step} has no token with a loss",
                 "give records a completion that fits the sequence length",
             )
-        for name, value in optimizer.step_inputs(
-            plan.rate(step), decay, step, weight, clip
-        ).items():
+        for name, value in optimizer.step_inputs(rates.at(step), decay, step, weight, clip).items():
             inputs[name].append(value)
     data = {
         name: np.stack([getattr(s, name) for s in sequences])

@@ -137,7 +137,7 @@ class Trainer:
 
     def _take_step(self, sequences: list[TokenSequence]) -> Entry:
         options, start = self.options, time.monotonic()
-        rate = options.plan.rate(self.step + 1)
+        rate = options.rates.at(self.step + 1)
         self._is_whole = False
         try:
             result = self.session.step(sequences, rate, options.decay, options.largest_norm)

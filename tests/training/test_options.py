@@ -36,7 +36,7 @@ def test_what_decides_the_bits() -> None:
     )
     assert options.largest_norm == 1
     assert options.decay == Fraction(1, 10)
-    assert options.plan.least == Fraction(1, 100000)
+    assert options.rates.least == Fraction(1, 100000)
     assert options.settings(4) == {
         "steps": 10,
         "lr": "0.001",

@@ -19,7 +19,7 @@ model.
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryNeeds:
     """Bytes that a training session holds at its peak.
 
     arena      what lives within a step: activations and scratch          \
@@ -48,9 +48,9 @@ class Memory:
         return self.process + self.planned
 
 
-def memory_of(plan: Plan, vocabulary: int, batch: int) -> Memory:
+def memory_of(plan: Plan, vocabulary: int, batch: int) -> MemoryNeeds:
     """The parts for a step of `batch` sequences."""
-    return Memory(
+    return MemoryNeeds(
         arena=plan.arena_bytes,
         prepared=plan.buffer_bytes("prepared"),
         state=plan.buffer_bytes("state"),

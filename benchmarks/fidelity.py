@@ -28,12 +28,13 @@ from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import AdapterOptions, Bits, CompileOptions
 from gsqc.data import WEIGHT_ONE, Dataset, TokenSequence, load_data
 from gsqc.data.tokenizer import Tokenizer
+from gsqc.decimals import parse_fraction
 from gsqc.models import model_ops
 from gsqc.models.capture import FloatRun, capture_model, float_parameters
 from gsqc.passes.add_lora import LINEARS
 from gsqc.runtime.session import Session
 from gsqc.targets import NATIVE, resolve_target
-from gsqc.training.learning_rate import LearningRate, parse_fraction
+from gsqc.training.learning_rate import LearningRate
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 MODEL = "smollm2-135m"

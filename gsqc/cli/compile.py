@@ -5,96 +5,64 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import typer
-
+from gsqc.cli.command import OptionsOf
 from gsqc.cli.config import ConfigOption
-from gsqc.cli.output import JsonOption, Output
-from gsqc.compiler.options import parse_compile_options
+from gsqc.cli.output import Output
+from gsqc.cli.shared import JsonOption, ModelArgument
+from gsqc.compiler.options import CompileOptions, parse_compile_options
 from gsqc.errors import OptionError
 from gsqc.models.catalogue import KNOWN_MODELS
-from gsqc.targets import NATIVE, resolve_target
+from gsqc.option import Option
+from gsqc.targets import resolve_target
 from gsqc.targets.arm_npu.accelerators import npu_options
+
+NPU = "Arm NPU"
 
 
 def compile_command(
-    model: Annotated[
-        str, typer.Argument(help="A known name (smollm2-135m), a model directory, or a .gguf file.")
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to write, NAME.gsqc.")],
-    target: Annotated[
-        str, typer.Option(help="native (this machine), or one of gsqc targets.")
-    ] = NATIVE,
-    bits: Annotated[
-        str, typer.Option(help="W-A-G: base as stored, activations, gradients.")
-    ] = "4-8-8",
-    base: Annotated[
-        str | None, typer.Option(help="gguf (the file's own codes), nf4, gse4 or gse8.")
+    model: ModelArgument,
+    chosen: Annotated[dict[str, Any], OptionsOf(CompileOptions)],
+    npu_config: Annotated[
+        Path | None, Option("Vela's .ini file.", group=NPU, example="vela.ini")
     ] = None,
-    adapter: Annotated[
-        str, typer.Option(help="lora:rank=16,alpha=32[,linears=q+v]")
-    ] = "lora:rank=16,alpha=32",
-    optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
-    seq: Annotated[int, typer.Option(help="Tokens per sequence.")] = 128,
-    batch: Annotated[
-        int, typer.Option(help="Sequences per step, unless train --batch says otherwise.")
-    ] = 1,
-    seed: Annotated[int, typer.Option(help="Of the adapter's initial values.")] = 0,
-    recompute: Annotated[
-        str, typer.Option(help="blocks (least memory), auto or none (fastest).")
-    ] = "blocks",
-    weights: Annotated[str, typer.Option(help="small (least memory) or fast; same bits.")] = "fast",
-    dump: Annotated[
-        Path | None, typer.Option(help="Write the graph after each pass into this directory.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the bundle.")] = False,
-    runner: Annotated[
-        bool, typer.Option("--runner", help="Add gsqc-step, which trains without Python.")
-    ] = False,
-    config: ConfigOption = None,
-    npu_config: Annotated[Path | None, typer.Option(help="Vela's .ini file, for arm-npu.")] = None,
     npu_system: Annotated[
-        str | None, typer.Option(help="Its section System_Config.…: clock and bandwidths.")
+        str | None,
+        Option(
+            "Its section System_Config.…, which has clock and bandwidths.",
+            group=NPU,
+            example="Ethos_U85_SYS_DRAM_Mid",
+        ),
     ] = None,
     npu_memory: Annotated[
-        str | None, typer.Option(help="Its section Memory_Mode.…: where tensors live.")
+        str | None,
+        Option(
+            "Its section Memory_Mode.…, which says where tensors live.",
+            group=NPU,
+            example="Dedicated_Sram_384KB",
+        ),
     ] = None,
     sram_kib: Annotated[
-        int | None, typer.Option(help="SRAM that an NPU program may use, in KiB.")
+        int | None, Option("SRAM that an NPU program may use, in KiB.", group=NPU, example=384)
     ] = None,
     dram_mib: Annotated[
-        int | None, typer.Option(help="DRAM that a step on the NPU may use, in MiB.")
+        int | None, Option("DRAM that a step on the NPU may use, in MiB.", group=NPU, example=512)
     ] = None,
+    config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Compile MODEL into an integer-only fine-tuning step."""
+    """Compile MODEL into an integer-only fine-tuning step, a bundle.
+
+    What is marked (needed) can also come from --config.
+    """
     out = Output(json)
-    resolved = resolve_target(target)
-    machine = {
-        "system_config": npu_system,
-        "memory_mode": npu_memory,
-        "sram_kib": sram_kib,
-        "dram_mib": dram_mib,
-    }
+    target = resolve_target(chosen.pop("target"))
+    machine = {"system_config": npu_system, "memory_mode": npu_memory}
+    memory = {"sram_kib": sram_kib, "dram_mib": dram_mib}
+    npu = npu_options(target, npu_config, **machine, **memory)
     options = parse_compile_options(
-        model,
-        bits=bits,
-        base=base,
-        adapter=adapter,
-        known_models=KNOWN_MODELS,
-        output=output,
-        target=resolved,
-        npu=npu_options(resolved, npu_config, **machine),
-        optimizer=optimizer,
-        sequence_length=seq,
-        batch=batch,
-        seed=seed,
-        recompute=recompute,
-        weights=weights,
-        dump=dump,
-        force=force,
-        runner=runner,
+        model, known_models=KNOWN_MODELS, target=target, npu=npu, **chosen
     )
     try:
         from gsqc.compiler.compile import compile_model
@@ -106,5 +74,5 @@ def compile_command(
     with out.console.status("") as status:
         compile_model(model, options, lambda text: status.update(text))
     seconds = time.monotonic() - start
-    out.say(f"wrote {output} for {options.target} in {seconds:.0f} s")
-    out.emit({"bundle": str(output), "target": options.target, "seconds": round(seconds, 1)})
+    out.say(f"wrote {options.output} for {target} in {seconds:.0f} s")
+    out.emit({"bundle": str(options.output), "target": target, "seconds": round(seconds, 1)})

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.table import Table
 from rich.text import Text
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import AGAIN
-from gsqc.cli.output import JsonOption, Output
+from gsqc.cli.output import Output
+from gsqc.cli.shared import BundleArgument, JsonOption
 from gsqc.errors import BundleError
 from gsqc.printable import printable
 
@@ -64,10 +63,10 @@ def _npu(npu: dict[str, Any]) -> dict[str, Any]:
 
 
 def inspect(
-    bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
+    bundle: BundleArgument,
     json: JsonOption = False,
 ) -> None:
-    """Show sizes, options and operators of BUNDLE; runs none of its code."""
+    """Show sizes, options and operators of BUNDLE, without running its code."""
     out = Output(json)
     opened = Bundle.open(bundle, check_machine=False)
     manifest = opened.manifest

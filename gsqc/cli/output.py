@@ -5,17 +5,11 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 
 from gsqc.printable import printable
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines only.")]
-BestOption = Annotated[
-    bool, typer.Option("--best", help="Take the run's state of the lowest held-out loss.")
-]
 
 
 class Output:

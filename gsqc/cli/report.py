@@ -10,14 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from gsqc.bundle.bundle import Bundle
-from gsqc.cli.output import JsonOption, Output
+from gsqc.cli.output import Output
+from gsqc.cli.shared import JsonOption
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import GsqcError, OptionError
 from gsqc.export.adapter import read_adapter
 from gsqc.export.place import check_place, new_file
+from gsqc.option import Option
 from gsqc.report.measure import (
     adapter_operands,
     base_exponents,
@@ -36,37 +36,47 @@ PAGE = "report.html"
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="A run's directory.")],
+    run: Annotated[Path, Option("Directory of the run.", is_argument=True)],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The page; else report.html in RUN.")
+        Path | None,
+        Option(
+            "The page to write. Without it, report.html in the run's directory.",
+            flag="--output",
+            short="-o",
+        ),
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="The run's bundle, whose code may run.")
+        Path | None, Option("The run's bundle. Its code runs only if it is named here.")
     ] = None,
-    prompt: Annotated[
+    prompts: Annotated[
         list[str] | None,
-        typer.Option("--sample", help="A prompt to answer before and after; needs --bundle."),
+        Option("A prompt to answer before and after training. It needs --bundle.", flag="--sample"),
     ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of each answer.")] = 48,
-    measure: Annotated[bool, typer.Option(help="Measure the time by op on this machine.")] = True,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a page that -o names.")] = False,
+    max_tokens: Annotated[int, Option("Most tokens of an answer.", minimum=1)] = 48,
+    measure: Annotated[
+        bool,
+        Option(
+            "Measure the time by op on this machine.", flag="--measure", opposite="--no-measure"
+        ),
+    ] = True,
+    force: Annotated[bool, Option("Overwrite a page that -o names.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write RUN as one HTML page: curves, memory, time, numbers, samples, digests, settings."""
+    """Write a run as one HTML page with curves, memory, time, samples, digests and settings."""
     out = Output(json)
     files = read_run(run)
     place = output or run / PAGE
     check_place(place, force=force or output is None, option="-o", directory=False)
     told = files.config.get("bundle_path")
     chosen = bundle or (Path(told) if isinstance(told, str) else None)
-    if prompt and bundle is None:
+    if prompts and bundle is None:
         raise OptionError(
-            "answers are made by running the bundle's code",
-            f"name it: --bundle {chosen or 'BUNDLE'}",
+            "--sample runs the bundle's code, which needs your word",
+            f"name the bundle: --bundle {chosen or 'BUNDLE'}",
         )
     with out.console.status("measuring"):
         measured = _measured(
-            files, chosen, prompt or [], max_tokens, measure, trusted=bundle is not None
+            files, chosen, prompts or [], max_tokens, measure, trusted=bundle is not None
         )
     with new_file(place) as work:
         work.write_text(run_page(files, measured), encoding="utf-8")
@@ -85,20 +95,18 @@ def _measured(
     *,
     trusted: bool,
 ) -> Measured:
-    """What bundle and state tell. Where they cannot be read the page goes without, unless the
-    bundle was named.
+    """What bundle and state tell. If they cannot be read, the page goes without, unless the user
+    named the bundle.
     """
     try:
         if path is None:
-            raise OptionError(
-                "the run's config.json does not tell its bundle", "name it with --bundle"
-            )
+            raise OptionError("the run's config.json names no bundle", "name it with --bundle")
         bundle = Bundle.open(path, check_machine=False)
         adapter = read_adapter(bundle, files.path)
     except GsqcError as error:
         if trusted:
             raise
-        return Measured(notes=[f"what the bundle tells: {error} ({error.hint})"])
+        return Measured(notes=[f"nothing of the bundle is shown: {error} ({error.hint})"])
     notes: list[str] = []
     exponents, mantissa_bits = adapter_operands(
         adapter, int(str(bundle.manifest["bits"]).split("-")[1])
@@ -113,7 +121,8 @@ def _measured(
     }
     if not trusted and timed:
         notes.append(
-            f"time by op: it needs the bundle's code (gsqc report {files.path} --bundle {path})"
+            "the time by op is not measured, because that runs the bundle's code "
+            f"(gsqc report {files.path} --bundle {path} allows it)"
         )
     try:
         facts |= (
@@ -124,15 +133,15 @@ def _measured(
     except GsqcError as error:
         if prompts:
             raise
-        notes.append(f"time by op: {error} ({error.hint})")
+        notes.append(f"the time by op is not measured: {error} ({error.hint})")
     return Measured(**facts, notes=notes)
 
 
 def _run_session(
     bundle: Bundle, files: RunFiles, prompts: list[str], max_tokens: int, timed: bool
 ) -> dict[str, Any]:
-    """Samples before and after, and the time by op, in a session of its own: the run's files stay
-    as they are.
+    """Samples before and after, and the time by op. The session is a new one, so that the run's
+    files stay as they are.
     """
     Bundle.open(bundle.path)  # here the machine counts
     tokenizer = Tokenizer(bundle) if prompts else None
@@ -157,7 +166,8 @@ def _about(bundle: Bundle) -> dict[str, Any]:
         "target": manifest["target"].get("name"),
         "bits": manifest.get("bits"),
         "base": manifest.get("base"),
-        "adapter": f"LoRA, rank {adapter['rank']}, alpha {adapter['alpha']}, {'+'.join(map(str, adapter['linears']))}",
+        "adapter": f"LoRA, rank {adapter['rank']}, alpha {adapter['alpha']}, "
+        f"{'+'.join(map(str, adapter['linears']))}",
         "optimizer": manifest.get("optimizer"),
         "sequence_length": manifest.get("sequence_length"),
         "batch": manifest.get("batch"),

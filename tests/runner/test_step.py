@@ -21,10 +21,11 @@ from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import AdapterOptions, CompileOptions
 from gsqc.data import load_data
 from gsqc.data.tokenizer import Tokenizer
+from gsqc.decimals import parse_fraction
 from gsqc.runtime.session import Session
 from gsqc.targets.llvm.cpu import CPU_TARGETS
 from gsqc.targets.llvm.runner import build_runner
-from gsqc.training.learning_rate import LearningRate, parse_fraction
+from gsqc.training.learning_rate import LearningRate
 from gsqc.training.lock import RunLock
 from tests.runner.conftest import RATE, STEPS
 

@@ -53,7 +53,7 @@ class _Parameter:
         values = {o.field: given[o.name] for o in self.options}
         if self.makes is dict:
             return values
-        tuples = {o.field: tuple(values[o.field]) for o in self.options if o.is_list}
+        tuples = {o.field: tuple(values[o.field] or ()) for o in self.options if o.is_list}
         return parse_options(self.makes, values | tuples)
 
 
@@ -88,7 +88,7 @@ def _typer_parameter(option: Option, *, has_file: bool) -> inspect.Parameter:
         names = "/".join(filter(None, (option.shown_name, option.opposite)))
         short = (option.short,) if option.short else ()
         info = typer.Option(*short, names, rich_help_panel=option.group or None, **about)
-    if option.is_needed and has_file:
+    if (option.is_needed and has_file) or default == ():
         default = None
     if kind not in (bool, int, Path):
         kind = str

@@ -13,6 +13,7 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.cli.command import OptionsOf
 from gsqc.cli.output import Output
 from gsqc.cli.shared import JsonOption
+from gsqc.compiler.installed import needs_compiler
 from gsqc.compiler.options import MAXIMUM_SEQUENCE
 from gsqc.data import DataOptions, Dataset, load_split
 from gsqc.data.summary import Bin, counts, example_numbers, example_parts, length_histogram
@@ -80,15 +81,10 @@ def _tokenizer(name: str, seq: int | None) -> tuple[Tokenizer, int]:
                 "leave --seq out, or give the model's name",
             )
         return Tokenizer(bundle), length
-    try:
+    with needs_compiler("the compiler, which reads models,"):
         from gsqc.models import load_model
 
         model = load_model(name)
-    except ModuleNotFoundError as error:
-        raise OptionError(
-            f"the compiler, which reads models, is not installed ({error.name})",
-            "pip install 'gsqc[compiler]', or give a bundle",
-        ) from None
     if model.tokenizer_json is None:
         raise OptionError(
             f"the model {name} has no tokenizer", "give a model that has a tokenizer.json"

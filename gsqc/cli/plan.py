@@ -12,8 +12,8 @@ from rich.table import Table
 from gsqc.cli.command import OptionsOf
 from gsqc.cli.output import Output
 from gsqc.cli.shared import JsonOption, ModelArgument
+from gsqc.compiler.installed import needs_compiler
 from gsqc.compiler.options import CompileOptions, parse_compile_options
-from gsqc.errors import OptionError
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.option import Option
 from gsqc.targets import NATIVE, resolve_target
@@ -65,12 +65,8 @@ def plan_command(
         target=resolve_target(NATIVE),
         **chosen,
     )
-    try:
+    with needs_compiler():
         from gsqc.compiler.estimate.estimator import Estimator
-    except ModuleNotFoundError as error:
-        raise OptionError(
-            f"the compiler is not installed ({error.name})", "pip install 'gsqc[compiler]'"
-        ) from None
     with out.console.status("opening the model") as status:
         estimator = Estimator(model)
         status.update("planning a step and measuring its kernels" if probe else "planning a step")

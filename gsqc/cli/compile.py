@@ -27,18 +27,22 @@ class NpuArguments:
     """The machine around an NPU, for `npu_options`."""
 
     config: Path | None = option(
-        None, help="Vela's .ini file.", flag="--npu-config", group=NPU, example="vela.ini"
+        None,
+        help="Vela's configuration file (.ini).",
+        flag="--npu-config",
+        group=NPU,
+        example="vela.ini",
     )
     system_config: str | None = option(
         None,
-        help="Its section System_Config.…, which has clock and bandwidths.",
+        help="Section System_Config.… of Vela's file, which has clock and bandwidths.",
         flag="--npu-system",
         group=NPU,
         example="Ethos_U85_SYS_DRAM_Mid",
     )
     memory_mode: str | None = option(
         None,
-        help="Its section Memory_Mode.…, which says where tensors live.",
+        help="Section Memory_Mode.… of Vela's file, which says where tensors live.",
         flag="--npu-memory",
         group=NPU,
         example="Dedicated_Sram_384KB",

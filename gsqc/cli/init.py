@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated, Any
 
 import typer
@@ -17,26 +18,35 @@ from gsqc.runtime.store import write_atomically
 from gsqc.training.settings_file import toml_value
 
 FILE = Path("gsqc.toml")
+WIDTH = 96
 HEAD = (
     "# gsqc compile --config THIS, then gsqc train --config THIS. Options on the command line win."
 )
 
 
 def _lines(key: str, declared: Option) -> list[str]:
-    """A setting with what it means. One that has a default is a comment."""
+    """A setting below what it means. One that need not be given is a comment."""
     choices = f" One of {', '.join(declared.choices)}." if declared.choices else ""
     default = declared.given_default
-    value = declared.example if default is None or declared.is_needed else default
-    mark = "" if declared.is_needed else "#"
-    return [f"# {declared.help}{choices}", f"{mark}{key} = {toml_value(value)}"]
+    is_example = declared.is_needed or default is None
+    value = toml_value(declared.example if is_example else default)
+    line = f"{key} = {value}" if declared.is_needed else f"#{key} = {value}"
+    note = "  # for example" if default is None else ""
+    return [f"# {part}" for part in wrap(declared.help + choices, WIDTH)] + [line + note]
 
 
 def settings_text(commands: dict[str, Any]) -> str:
-    """The file: a table for each command, with all its settings."""
+    """The file: a table for each command, with all its settings below headings."""
     lines = [HEAD]
     for name in COMMANDS:
         lines += ["", f"[{name}]"]
-        for key, declared in settings_of(commands[name]).items():
+        heading = ""
+        settings = settings_of(commands[name])
+        groups = [declared.group for declared in settings.values()]
+        for key, declared in sorted(settings.items(), key=lambda s: groups.index(s[1].group)):
+            if declared.group and declared.group != heading:
+                heading = declared.group
+                lines += ["", f"# == {heading}"]
             lines += _lines(key, declared)
     return "\n".join(lines) + "\n"
 

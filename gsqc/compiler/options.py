@@ -149,7 +149,7 @@ class CompileOptions:
     adapter: AdapterOptions = option(
         AdapterOptions(),
         command_default="lora:rank=16,alpha=32",
-        help="The adapter. It trains all linears, or with ,linears=q+v those that are named.",
+        help="The adapter. It is on all linears, or with ,linears=q+v on those that are named.",
         group=STEP,
         decides_bits=True,
     )

@@ -31,6 +31,7 @@ class OptionsOf:
     """A parameter that stands for the options of classes: all, or those that `has` says yes to."""
 
     def __init__(self, *classes: type, has: Callable[[Option], bool] = lambda _: True) -> None:
+        """Of dataclasses that declare options."""
         self.options = tuple(o for cls in classes for o in options_of(cls) if has(o))
 
 

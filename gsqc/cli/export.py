@@ -73,6 +73,7 @@ class ExportOptions:
     force: bool = option(False, help="Overwrite what an earlier export wrote.")
 
     def __post_init__(self) -> None:
+        """Check everything that can be wrong before a file is read."""
         check_options(self)
         if all(place is None for place in (self.peft, self.gguf, self.merged, self.onnx)):
             raise OptionError(

@@ -16,6 +16,7 @@ class Output:
     """Prints for people, or with `json` one JSON object per line and nothing else."""
 
     def __init__(self, as_json: bool) -> None:
+        """For scripts, or for people."""
         self.as_json = as_json
         self.console = Console(quiet=as_json, highlight=False)
 

@@ -54,6 +54,7 @@ class Measurements:
     )
 
     def __post_init__(self) -> None:
+        """Check all values."""
         check_options(self)
 
 
@@ -79,8 +80,8 @@ def report(
     files = read_run(run)
     place = output or run / PAGE
     check_place(place, force=force or output is None, option="-o", directory=False)
-    told = files.config.get("bundle_path")
-    chosen = bundle or (Path(told) if isinstance(told, str) else None)
+    recorded = files.config.get("bundle_path")
+    chosen = bundle or (Path(recorded) if isinstance(recorded, str) else None)
     if wanted.prompts and bundle is None:
         raise OptionError(
             "--sample runs the bundle's code, which needs your word",
@@ -165,7 +166,7 @@ def _run_session(bundle: Bundle, files: RunFiles, wanted: Measurements) -> dict[
 
 
 def _about(bundle: Bundle) -> dict[str, Any]:
-    """What the page tells about a bundle."""
+    """What the page says about a bundle."""
     manifest = bundle.manifest
     adapter = manifest["adapter"]
     return {

@@ -38,9 +38,11 @@ class Bits:
     g: int = option(help="Bits of gradients.", flag="G of --bits", minimum=5, maximum=8)
 
     def __post_init__(self) -> None:
+        """Check the widths."""
         check_options(self)
 
     def __str__(self) -> str:
+        """As `parse` reads it."""
         return f"{self.w}-{self.a}-{self.g}"
 
     @staticmethod
@@ -65,11 +67,13 @@ class AdapterOptions:
     linears: tuple[str, ...] = LINEARS
 
     def __post_init__(self) -> None:
+        """Check all values."""
         unknown = [name for name in self.linears if name not in LINEARS]
         problems = [f"linears: {name!r} is not of {'+'.join(LINEARS)}" for name in unknown]
         check_options(self, problems if self.linears else ["linears names none"])
 
     def __str__(self) -> str:
+        """As `parse` reads it."""
         return f"lora:rank={self.rank},alpha={self.alpha},linears={'+'.join(self.linears)}"
 
     def to_json(self) -> dict[str, Any]:
@@ -154,11 +158,7 @@ class CompileOptions:
         decides_bits=True,
     )
     optimizer: str = option(
-        "adamw",
-        help="The optimizer of the adapter.",
-        group=STEP,
-        choices=tuple(OPTIMIZERS),
-        decides_bits=True,
+        "adamw", help="The optimizer.", group=STEP, choices=tuple(OPTIMIZERS), decides_bits=True
     )
     sequence_length: int = option(
         128,
@@ -209,6 +209,7 @@ class CompileOptions:
     npu: NpuOptions | None = None
 
     def __post_init__(self) -> None:
+        """Check all values, and that base and bits fit together."""
         problems = []
         if self.base in BASES and self.bits.w != (8 if self.base == "gse8" else 4):
             problems = [

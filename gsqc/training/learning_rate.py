@@ -53,6 +53,7 @@ class LearningRate:
     least: Fraction = Fraction(0)
 
     def __post_init__(self) -> None:
+        """Check that the parts fit together."""
         assert self.kind in SCHEDULES
         if self.warmup > self.steps:
             raise OptionError(

@@ -73,7 +73,8 @@ def _check_made_with(before: Mapping[str, Any], now: dict[str, str]) -> None:
     ):
         if name in before and name in now and before[name] != now[name]:
             raise RunError(
-                f"the {what} is not the one that the settings' run was made with (its sha256 differs)",
+                f"the {what} is not the one that the settings' run was made with "
+                "(its sha256 differs)",
                 f"bring it back, or name another {what} on the command line",
             )
 

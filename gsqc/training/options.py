@@ -116,6 +116,7 @@ class TrainOptions:
     )
 
     def __post_init__(self) -> None:
+        """Check all values, and give numbers their one spelling."""
         check_options(self)
         for declared in options_of(TrainOptions):
             value = getattr(self, declared.field)

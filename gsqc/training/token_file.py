@@ -5,8 +5,9 @@ Python.
 A safetensors file of int32 tensors:
 
 tokens, labels, weights   [sequences, length]   the data set as the session would see it
-order                     [steps, batch]        the sequences of each step, by number; batch is 1 to 64
-learning_rate_m, …        [steps]               the integer inputs of each step: the optimizer's, and the largest norm
+order                     [steps, batch]        the sequences of each step, by number; batch 1 to 64
+learning_rate_m, …        [steps]               the integer inputs of each step: those of the
+                                                optimizer, and the largest norm
 
 and metadata: format, optimizer, tokenizer_sha256 (what a bundle must have), settings (the run's
 config, as JSON).

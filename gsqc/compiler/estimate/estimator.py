@@ -36,6 +36,7 @@ class Estimator:
     """Estimates for one model. Raises ModelError, UnsupportedOperatorError, TargetError."""
 
     def __init__(self, model: str) -> None:
+        """Open the model."""
         self.loaded: LoadedModel
         self.loaded, self.names = open_shallow(model)
         self.rates: Rates | None = None

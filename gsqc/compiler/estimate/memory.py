@@ -13,8 +13,8 @@ PROCESS_BYTES = 115_000_000
 TOKENIZER_BYTES = 860
 """A token of the vocabulary, in the tokenizer; measured with 49,152 tokens."""
 CODE_BYTES = 3_000_000
-"""Of the kernels. The one part of a bundle that only a compilation tells; it hardly depends on the
-model.
+"""The code of the kernels. Only a compilation knows this part of a bundle, and it hardly depends on
+the model.
 """
 
 

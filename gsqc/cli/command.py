@@ -28,11 +28,16 @@ NEEDED = "(needed)"
 
 
 class OptionsOf:
-    """A parameter that stands for the options of classes: all, or those that `has` says yes to."""
+    """A parameter that stands for the options of classes, and for single ones that have a name,
+    such as those of a target. `has` says which of them.
+    """
 
-    def __init__(self, *classes: type, has: Callable[[Option], bool] = lambda _: True) -> None:
-        """Of dataclasses that declare options."""
-        self.options = tuple(o for cls in classes for o in options_of(cls) if has(o))
+    def __init__(
+        self, *sources: type | Option, has: Callable[[Option], bool] = lambda _: True
+    ) -> None:
+        """Take what the sources declare."""
+        found = ((s,) if isinstance(s, Option) else options_of(s) for s in sources)
+        self.options = tuple(o for options in found for o in options if has(o))
 
 
 @dataclass(frozen=True)

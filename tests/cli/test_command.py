@@ -33,6 +33,7 @@ class Oven:
 
 
 PART = OptionsOf(Oven, has=lambda o: o.field in ("degrees", "heat"))
+SINGLE = OptionsOf(Option("Wood, in kg.", field="wood_kg", kind=int, default=None, minimum=1))
 
 
 def call(function: Any, *arguments: str) -> Any:
@@ -68,6 +69,16 @@ def test_some_of_the_options() -> None:
     assert call(warm, "--degrees", "90") == {"degrees": 90, "heat": "0.5"}
     with pytest.raises(TyperException):
         call(warm, "--dish", "a")
+
+
+def test_a_single_option_may_come_from_elsewhere() -> None:
+    """As those that a target adds."""
+
+    def burn(chosen: Annotated[dict[str, Any], SINGLE]) -> dict[str, Any]:
+        return chosen
+
+    assert call(burn) == {"wood_kg": None}
+    assert call(burn, "--wood-kg", "3") == {"wood_kg": 3}
 
 
 def test_help_has_all_that_is_declared(capsys: Capture) -> None:

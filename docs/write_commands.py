@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from gsqc.cli.command import as_command
@@ -22,7 +23,7 @@ HEAD = (
 MAKE_BITS = ("compile", "train", "tokens")
 """Commands whose options decide what a step computes."""
 NOTES = {
-    "compile": "`--bits`, `--base` and `--adapter`: [number-format.md](../number-format.md).\n"
+    "compile": "`--bits`, `--base` and `--adapter`: [number-format.md](../number-format.md). "
     "`--target`: [add-a-target.md](../add-a-target.md), `gsqc targets`.",
     "train": "More: [training.md](../training.md), [data.md](../data.md), [runs.md](../runs.md).",
     "data": "More: [data.md](../data.md).",
@@ -73,6 +74,14 @@ def _tables(options: Iterable[Option], with_bits: bool) -> list[str]:
     return lines
 
 
+def _wrapped(text: str, indent: str = "") -> str:
+    """Paragraphs at 100 columns."""
+    parts = text.split("\n\n")
+    return "\n\n".join(
+        fill(part, 100, subsequent_indent=indent, break_on_hyphens=False) for part in parts
+    )
+
+
 def page(name: str, command: Any) -> str:
     """The page of one command."""
     options = command.options
@@ -85,15 +94,18 @@ def page(name: str, command: Any) -> str:
         if o.is_needed and not o.is_argument
     ]
     usage = " ".join(["gsqc", name, *places, *needed, "[OPTIONS]"])
-    lines = [HEAD, f"# gsqc {name}\n", f"    {usage}\n", command.__doc__, ""]
+    lines = [HEAD, f"# gsqc {name}\n", f"    {usage}\n", _wrapped(command.__doc__), ""]
     lines += _tables(options, with_bits=name in MAKE_BITS)
     if name in WITH_FILE:
         lines += [
-            f"All of these that say what is done can stand in a [settings file](../config.md),\n"
-            f"below `[{name}]`.\n"
+            _wrapped(
+                "What says how to compute and what to write can also stand in a "
+                f"[settings file](../config.md), below `[{name}]`."
+            ),
+            "",
         ]
     if name in NOTES:
-        lines += [NOTES[name], ""]
+        lines += [_wrapped(NOTES[name]), ""]
     return "\n".join(lines).replace("\n\n\n", "\n\n")
 
 
@@ -106,7 +118,7 @@ def pages() -> dict[str, str]:
             command = as_command(name, function)
             texts[f"{name}.md"] = page(name, command)
             first = (command.__doc__ or "").splitlines()[0]
-            contents += [f"* [gsqc {name}]({name}.md): {first}"]
+            contents += [_wrapped(f"* [gsqc {name}]({name}.md): {first}", "  ")]
         contents += [""]
     return texts | {"README.md": "\n".join(contents)}
 

@@ -51,6 +51,7 @@ class Option:
     recorded         its names in a run's config.json, if not its own; a run goes on only with these
     may_change       a run may go on with another value, if the learning rate does not depend on it
     is_argument      given by its place on the command line
+    parse            reads its text, if its type has no `parse` of its own
     callback         called with the value before other options are read
     """
 
@@ -68,6 +69,7 @@ class Option:
     recorded: tuple[str, ...] = ()
     may_change: bool = False
     is_argument: bool = False
+    parse: Callable[[str], Any] | None = None
     callback: Callable[..., Any] | None = None
 
     # What the field or the parameter tells:
@@ -180,7 +182,8 @@ def parse_options(cls: type[_T], given: Mapping[str, Any]) -> _T:
     """
     values, errors = dict(given), []
     for known in options_of(cast(type, cls)):
-        text, parse = values.get(known.field), getattr(known.kind, "parse", None)
+        text = values.get(known.field)
+        parse = known.parse or getattr(known.kind, "parse", None)
         if parse is not None and isinstance(text, str):
             try:
                 values[known.field] = parse(text)

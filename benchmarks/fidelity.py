@@ -23,23 +23,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gsqc.passes.add_lora import LINEARS
 
+from gsqc.adapters.linears import SHORT_NAMES
 from gsqc.adapters.lora import Lora
 from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import Bits, CompileOptions
 from gsqc.data import WEIGHT_ONE, Dataset, TokenSequence, load_data
 from gsqc.data.tokenizer import Tokenizer
+from gsqc.decimals import parse_fraction
 from gsqc.models import model_ops
 from gsqc.models.capture import FloatRun, capture_model, float_parameters
 from gsqc.runtime.session import Session
-from gsqc.targets import NATIVE, resolve_target
-from gsqc.training.learning_rate import Schedule, parse_fraction
+from gsqc.targets.registry import NATIVE, resolve_target
+from gsqc.training.learning_rate import LearningRate
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 MODEL = "smollm2-135m"
 FLOAT = "float32 + LoRA"
-SHORT = {module: short for short, module in LINEARS.items()}
 
 
 class FloatSide:
@@ -56,7 +56,7 @@ class FloatSide:
         y = model_ops.linear(x, w)
         if node.meta["block"] is None:
             return y
-        name = f"layers.{node.meta['block']}.{SHORT[node.meta['module'].rsplit('.', 1)[-1]]}"
+        name = f"layers.{node.meta['block']}.{SHORT_NAMES[node.meta['module'].rsplit('.', 1)[-1]]}"
         a, b = self.adapters[f"{name}_a"], self.adapters[f"{name}_b"]
         return y + self.factor * ((x @ a.T) @ b.T)
 
@@ -68,13 +68,13 @@ class FloatSide:
         losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
         return (losses * weights).sum(), float(weights.sum())
 
-    def train(self, data: Dataset, schedule: Schedule, seed: int) -> None:
+    def train(self, data: Dataset, rates: LearningRate, seed: int) -> None:
         """The steps that `gsqc train` would make."""
         optimizer = torch.optim.AdamW(self.adapters.values(), weight_decay=0.0)
         batches = data.batches(1, seed)
-        for step in range(1, schedule.steps + 1):
+        for step in range(1, rates.steps + 1):
             for group in optimizer.param_groups:
-                group["lr"] = float(schedule.rate(step))
+                group["lr"] = float(rates.at(step))
             optimizer.zero_grad()
             loss, tokens = self.loss(next(batches)[0])
             (loss / tokens).backward()
@@ -88,13 +88,13 @@ class FloatSide:
 
 
 def integer_side(
-    bundle: Path, data: Dataset, heldout: Dataset, schedule: Schedule, seed: int
+    bundle: Path, data: Dataset, heldout: Dataset, rates: LearningRate, seed: int
 ) -> float:
     """Held-out loss of gsqc after the steps."""
     session = Session(bundle)
     batches = data.batches(1, seed)
-    for step in range(1, schedule.steps + 1):
-        session.step(next(batches), schedule.rate(step))
+    for step in range(1, rates.steps + 1):
+        session.step(next(batches), rates.at(step))
     return session.evaluate(heldout.sequences).loss
 
 
@@ -121,7 +121,7 @@ def float_adapters(session: Session) -> dict[str, torch.Tensor]:
 
 def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     """One record per side and seed: held-out loss before and after."""
-    schedule = Schedule(parse_fraction(args.lr, "--lr", 1), args.steps, args.warmup, "linear")
+    rates = LearningRate(parse_fraction(args.lr, "--lr", 1), args.steps, args.warmup, "linear")
     bundles = {bits: compile_bundle(folder, bits, args.seq) for bits in args.bits.split(",")}
     first = Session(next(iter(bundles.values())))
     tokenizer = Tokenizer(first.bundle)
@@ -138,7 +138,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     before[FLOAT] = FloatSide(captured, initial, Lora(16, 32)).evaluate(heldout.sequences)
     for seed in map(int, args.seeds.split(",")):
         side = FloatSide(captured, initial, Lora(16, 32))
-        side.train(data, schedule, seed)
+        side.train(data, rates, seed)
         reference = side.evaluate(heldout.sequences)
         yield {
             "side": FLOAT,
@@ -148,7 +148,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
             "ratio": 1.0,
         }
         for bits, bundle in bundles.items():
-            after = integer_side(bundle, data, heldout, schedule, seed)
+            after = integer_side(bundle, data, heldout, rates, seed)
             record = {"side": f"gsqc {bits}", "seed": seed, "before": before[bits], "after": after}
             yield {**record, "ratio": after / reference}
 

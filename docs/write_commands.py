@@ -1,90 +1,108 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write docs/commands/: one page for each command, from the code. Run it after an option was
-changed.
+"""Write docs/commands/: one page for each command, from the declarations of its options. Run it
+after an option was changed.
 """
 
 from __future__ import annotations
 
-import inspect
-import textwrap
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_args
+from textwrap import fill
+from typing import Any
 
-import typer
-
-from gsqc.cli.config import COMMANDS
-from gsqc.cli.main import app
+from gsqc.cli.command import as_command
+from gsqc.cli.config import COMMANDS as WITH_FILE
+from gsqc.cli.main import COMMANDS
+from gsqc.option import Option
 
 FOLDER = Path(__file__).parent / "commands"
-NAMES = {int: "number", str: "text", Path: "path"}
 HEAD = (
     "<!-- SPDX-License-Identifier: Apache-2.0 -->\n"
     "<!-- Written by docs/write_commands.py from the code. -->\n"
 )
+MAKE_BITS = ("compile", "train", "tokens")
+"""Commands whose options decide what a step computes."""
 NOTES = {
     "compile": "`--bits`, `--base` and `--adapter`: [number-format.md](../number-format.md). "
-    "`--target`: [targets.md](../targets.md), `gsqc targets`.",
+    "`--target`: [add-a-target.md](../add-a-target.md), `gsqc targets`.",
     "train": "More: [training.md](../training.md), [data.md](../data.md), [runs.md](../runs.md).",
     "data": "More: [data.md](../data.md).",
     "tokens": "More: [runner.md](../runner.md).",
     "init": "More: [config.md](../config.md).",
+    "plan": "More: [plan.md](../plan.md).",
+    "report": "More: [report.md](../report.md).",
+    "export": "More: [export.md](../export.md).",
+    "import": "More: [export.md](../export.md).",
     "check": "More: [exactness.md](../exactness.md).",
 }
 
 
-def _type(parameter: Any) -> str:
-    annotation = parameter.type_descriptor.annotation
-    inner = get_args(annotation)
-    text = NAMES.get(inner[0] if inner else annotation, "text")
-    if parameter.min is not None:
-        text += f" from {parameter.min}"
-    return f"{text}, several times" if inner else text
+def _names(option: Option) -> str:
+    names = (option.short, option.shown_name, option.opposite)
+    return " ".join(f"`{name}`" for name in names if name)
 
 
-def _row(parameter: Any) -> str:
-    names = " ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
-    default = parameter.default
-    if parameter.type_descriptor.annotation is bool:
-        kind = ""
-        shown = (
-            f"`{(parameter.opts if default else parameter.secondary_opts)[0]}`"
-            if parameter.secondary_opts
-            else ""
-        )
-    else:
-        kind = _type(parameter)
-        shown = "required" if parameter.required else "" if default is None else f"`{default}`"
-    help_text = (parameter.help or "").replace("|", "\\|")
-    return f"| {names} | {kind} | {shown} | {help_text} |"
+def _default(option: Option) -> str:
+    default = option.given_default
+    if option.is_needed:
+        return "needed"
+    if option.kind is bool:
+        off = f"`{option.opposite}`" if option.opposite else ""
+        return f"`{option.shown_name}`" if default else off
+    return "" if default is None else f"`{default}`"
+
+
+def _row(option: Option, with_bits: bool) -> str:
+    takes = option.takes.replace("|", ", ") + (", several times" if option.is_list else "")
+    bits = [("yes" if option.decides_bits else "")] if with_bits else []
+    cells = [_names(option), takes, _default(option), *bits, option.help]
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _tables(options: Iterable[Option], with_bits: bool) -> list[str]:
+    """A table for each group, below its heading."""
+    groups: dict[str, list[Option]] = {}
+    for option in options:
+        groups.setdefault("Arguments" if option.is_argument else option.group, []).append(option)
+    bits = " Decides bits |" if with_bits else ""
+    lines = []
+    for group in sorted(groups, key=lambda name: name != "Arguments"):
+        head = f"| | Takes | Default |{bits} |"
+        rule = "|---" * (head.count("|") - 1) + "|"
+        rows = [_row(option, with_bits) for option in groups[group]]
+        lines += [f"**{group or 'Options'}**\n", head, rule, *rows, ""]
+    return lines
 
 
 def _wrapped(text: str, indent: str = "") -> str:
-    return textwrap.fill(text, 100, subsequent_indent=indent, break_on_hyphens=False)
-
-
-def _first_paragraph(command: Any) -> str:
-    return " ".join(inspect.cleandoc(command.help or "").partition("\n\n")[0].split())
+    """Paragraphs at 100 columns."""
+    parts = text.split("\n\n")
+    return "\n\n".join(
+        fill(part, 100, subsequent_indent=indent, break_on_hyphens=False) for part in parts
+    )
 
 
 def page(name: str, command: Any) -> str:
     """The page of one command."""
-    arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
-    places = [p.name.upper() if p.required else f"[{p.name.upper()}]" for p in arguments]
-    needed = [f"{p.opts[0]} {p.name.upper()}" for p in options if p.required]
+    options = command.options
+    places = [
+        o.shown_name if o.is_needed else f"[{o.shown_name}]" for o in options if o.is_argument
+    ]
+    needed = [
+        f"{o.short or o.shown_name} {o.name.upper()}"
+        for o in options
+        if o.is_needed and not o.is_argument
+    ]
     usage = " ".join(["gsqc", name, *places, *needed, "[OPTIONS]"])
-    lines = [HEAD, f"# gsqc {name}\n", f"    {usage}\n", inspect.cleandoc(command.help or ""), ""]
-    for title, parameters in (("Argument", arguments), ("Option", options)):
-        if parameters:
-            lines += [
-                f"| {title} | Takes | Default | |",
-                "|---|---|---|---|",
-                *map(_row, parameters),
-                "",
-            ]
-    if name in COMMANDS:
+    lines = [HEAD, f"# gsqc {name}\n", f"    {usage}\n", _wrapped(command.__doc__), ""]
+    lines += _tables(options, with_bits=name in MAKE_BITS)
+    if name in WITH_FILE:
         lines += [
-            f"What these do can stand in a [settings file](../config.md), below `[{name}]`.\n"
+            _wrapped(
+                "What says how to compute and what to write can also stand in a "
+                f"[settings file](../config.md), below `[{name}]`."
+            ),
+            "",
         ]
     if name in NOTES:
         lines += [_wrapped(NOTES[name]), ""]
@@ -93,16 +111,20 @@ def page(name: str, command: Any) -> str:
 
 def pages() -> dict[str, str]:
     """The text of each page by file name."""
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    texts = {f"{name}.md": page(name, command) for name, command in commands.items()}
-    rows = [
-        _wrapped(f"* [gsqc {name}]({name}.md): {_first_paragraph(command)}", "  ")
-        for name, command in commands.items()
-    ]
-    return texts | {"README.md": "\n".join([HEAD, "# Commands\n", *rows, ""])}
+    texts, contents = {}, [HEAD, "# Commands\n"]
+    for heading, group in COMMANDS.items():
+        contents += [f"## {heading}"]
+        for name, function in group.items():
+            command = as_command(name, function)
+            texts[f"{name}.md"] = page(name, command)
+            first = (command.__doc__ or "").splitlines()[0]
+            contents += [_wrapped(f"* [gsqc {name}]({name}.md): {first}", "  ")]
+        contents += [""]
+    return texts | {"README.md": "\n".join(contents)}
 
 
 def main() -> None:
+    """Replace all pages."""
     FOLDER.mkdir(exist_ok=True)
     for old in FOLDER.glob("*.md"):
         old.unlink()

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.compiler.installed import needs_compiler
 from gsqc.compiler.options import parse_compile_options
 from gsqc.data import DataOptions, chat_prompt, load_split
 from gsqc.data.tokenizer import Tokenizer
-from gsqc.errors import OptionError
 from gsqc.training.callbacks import End
+from gsqc.training.options import LEARNING_RATE, TrainOptions
 from gsqc.training.train_result import TrainResult
 from gsqc.training.trainer import Trainer
 
@@ -58,12 +59,8 @@ def compile(
         sequence_length=sequence_length,
         **options,
     )
-    try:
+    with needs_compiler():
         from gsqc.compiler.compile import compile_model
-    except ModuleNotFoundError as error:
-        raise OptionError(
-            f"the compiler is not installed ({error.name})", "pip install 'gsqc[compiler]'"
-        ) from None
     compile_model(str(model) if isinstance(model, Path) else model, parsed, progress)
     return place
 
@@ -74,7 +71,7 @@ def train(
     *,
     run: Place,
     steps: int,
-    lr: float | str,
+    lr: float | str = LEARNING_RATE,
     validation: Place | float | None = None,
     mask_prompt: bool = True,
     packing: bool = False,
@@ -95,17 +92,11 @@ def train(
     """
     from gsqc.training.callbacks import Callbacks
     from gsqc.training.open_run import open_run
-    from gsqc.training.options import TrainOptions
 
     chosen = TrainOptions(steps=steps, lr=lr, **options)
     reading = _reading(data, mask_prompt, packing, validation)
-    settings = {
-        "bundle": Path(bundle),
-        **vars(reading),
-        "run": Path(run),
-        **vars(chosen),
-        "threads": threads,
-    }
+    places = {"bundle": Path(bundle), "run": Path(run)}
+    settings = {**places, **vars(reading), **vars(chosen), "threads": threads}
     with open_run(
         Path(bundle), reading, Path(run), chosen, threads=threads, settings=settings
     ) as trainer:

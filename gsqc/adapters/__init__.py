@@ -37,16 +37,18 @@ def parse_adapter(text: str) -> Adapter:
             f"--adapter {text}: unknown kind {kind!r}",
             f"one of: {', '.join(kinds)}, as in {kinds['lora']()}",
         )
-    numbers = kinds[kind].numbers()
-    unknown = [name for name in given if name not in (*numbers, "linears")]
+    settings = {option.name: option for option in kinds[kind].settings()}
+    unknown = [name for name in given if name not in (*settings, "linears")]
     problems = [f"unknown setting {name!r}" for name in unknown]
     values: dict[str, int] = {}
-    for name, (default, low, high) in numbers.items():
-        value = given.get(name, str(default))
-        if not re.fullmatch("[0-9]{1,9}", value) or not low <= int(value) <= high:
-            problems.append(f"{name} {value} is not an integer from {low} to {high}")
-        else:
-            values[name] = int(value)
+    for name, option in settings.items():
+        text = given.get(name, str(option.default))
+        number = int(text) if re.fullmatch("[0-9]{1,9}", text) else text
+        problem = option.problem(number)
+        if problem is not None:
+            problems.append(problem)
+        elif isinstance(number, int):
+            values[name] = number
     chosen = given["linears"].split("+") if "linears" in given else list(LINEARS)
     problems += [f"unknown linear {name!r}" for name in chosen if name not in LINEARS]
     if problems:
@@ -62,7 +64,7 @@ def make_adapter(kind: str, settings: Mapping[str, int], linears: Sequence[str])
     kinds = adapter_kinds()
     if kind not in kinds:
         raise ValueError(f"unknown kind of adapter {kind!r}")
-    if set(settings) != set(kinds[kind].numbers()):
+    if set(settings) != {option.name for option in kinds[kind].settings()}:
         raise ValueError(f"the settings of {kind} are not {', '.join(settings)}")
     adapter = kinds[kind](**settings, linears=tuple(linears))  # type: ignore[call-arg]
     if problems := adapter.problems():

@@ -9,10 +9,11 @@ calls.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from gsqc.adapters.linears import LINEARS
+from gsqc.option import Option, options_of, problems_of
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,8 @@ class Site(Protocol):
         """Any op."""
 
 
-def setting(default: int, low: int, high: int) -> Any:
-    """A whole number among an adapter's settings, with its default and its range."""
-    return field(default=default, metadata={"range": (low, high)})
-
-
 class Adapter(ABC):
-    """The settings of one kind of adapter: a frozen dataclass of `setting`s and of `linears`.
+    """The settings of one kind of adapter: a frozen dataclass of options and of `linears`.
 
     linears  the short names of the linears that it changes, of LINEARS
     """
@@ -65,23 +61,19 @@ class Adapter(ABC):
     linears: tuple[str, ...]
 
     @classmethod
-    def numbers(cls) -> dict[str, tuple[int, int, int]]:
-        """Default, least and largest value of each whole number, by name."""
-        found = {f.name: f for f in fields(cls) if "range" in f.metadata}  # type: ignore[arg-type]
-        return {name: (f.default, *f.metadata["range"]) for name, f in found.items()}
+    def settings(cls) -> tuple[Option, ...]:
+        """What `--adapter` takes beside the linears: whole numbers."""
+        return options_of(cls)
 
     def problems(self) -> list[str]:
         """What is out of range, a sentence each."""
-        problems = []
-        for name, (_, low, high) in self.numbers().items():
-            if not low <= getattr(self, name) <= high:
-                problems.append(f"{name} {getattr(self, name)} is outside {low} to {high}")
+        problems = problems_of(type(self), vars(self))
         if not self.linears or not set(self.linears) <= set(LINEARS):
             problems.append(f"linears are not of {'+'.join(LINEARS)}")
         return problems
 
     def __str__(self) -> str:
-        numbers = ",".join(f"{name}={getattr(self, name)}" for name in self.numbers())
+        numbers = ",".join(f"{o.name}={getattr(self, o.name)}" for o in self.settings())
         return f"{self.kind}:{numbers},linears={'+'.join(self.linears)}"
 
     @abstractmethod
@@ -105,5 +97,5 @@ class Adapter(ABC):
 
     def describe(self) -> str:
         """In a sentence, for people."""
-        numbers = ", ".join(f"{name} {getattr(self, name)}" for name in self.numbers())
+        numbers = ", ".join(f"{o.name} {getattr(self, o.name)}" for o in self.settings())
         return f"{self.kind}, {numbers}, {'+'.join(self.linears)}"

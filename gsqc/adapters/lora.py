@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gsqc.adapters.adapter import Adapter, Parameter, Site, setting
+from gsqc.adapters.adapter import Adapter, Parameter, Site
 from gsqc.adapters.linears import LINEARS
 from gsqc.numerics.ops.add import add, scale
+from gsqc.option import option
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Lora(Adapter):
 
     kind = "lora"
 
-    rank: int = setting(16, 1, 256)
-    alpha: int = setting(32, 1, 1 << 16)
+    rank: int = option(16, help="Rows of A.", flag="rank", minimum=1, maximum=256)
+    alpha: int = option(32, help="Scale, times the rank.", flag="alpha", minimum=1, maximum=1 << 16)
     linears: tuple[str, ...] = tuple(LINEARS)
 
     def parameters(self, rows: int, columns: int) -> dict[str, Parameter]:

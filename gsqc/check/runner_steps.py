@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.tensor_file import MappedTensors
-from gsqc.check.traced import Trace
+from gsqc.check.traced import StepRecord
 from gsqc.data import TokenSequence
 from gsqc.errors import TargetError
 from gsqc.training.options import TrainOptions
@@ -92,9 +92,9 @@ class RunnerStepper:
         self._run(step, run, "--trace", str(file), *options)
         return file
 
-    def trace(self, step: int) -> Trace:
+    def trace(self, step: int) -> StepRecord:
         """The calls of a step."""
-        return Trace.read(self._step_traced(step))
+        return StepRecord.read(self._step_traced(step))
 
     def call_values(self, step: int, call: int) -> bytes:
         """The results of a call of a step."""

@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Trace:
+class StepRecord:
     """sha256 of each prepared tensor by name, and of each call's results: (kernel or COPY, hashes),
     in order.
     """
@@ -31,17 +31,19 @@ class Trace:
     calls: list[tuple[str, list[str]]]
 
     @staticmethod
-    def read(file: Path) -> Trace:
+    def read(file: Path) -> StepRecord:
         """What gsqc-step --trace wrote."""
         lines = [line.split(" ") for line in file.read_text().splitlines()]
         prepared = {words[1]: words[2] for words in lines if words[0] == "prepared"}
-        return Trace(prepared, [(words[0], words[1:]) for words in lines if words[0] != "prepared"])
+        return StepRecord(
+            prepared, [(words[0], words[1:]) for words in lines if words[0] != "prepared"]
+        )
 
 
 class Traced(Protocol):
     """A target that steps elsewhere and can record a step's calls."""
 
-    def trace(self, step: int) -> Trace: ...
+    def trace(self, step: int) -> StepRecord: ...
 
     def call_values(self, step: int, call: int) -> bytes:
         """The results of a call (from 1) of a step, one after the other."""

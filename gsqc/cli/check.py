@@ -4,27 +4,27 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from gsqc.check.check import CheckResult, run_check
-from gsqc.cli.output import JsonOption, Output
+from gsqc.cli.output import Output
+from gsqc.cli.shared import BundleArgument, JsonOption, ThreadsOption
+from gsqc.option import Option
 
 
 def check(
-    bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
+    bundle: BundleArgument,
     on: Annotated[
-        str, typer.Option(help="Targets, as numpy,x86-64,aarch64; native is the bundle's own.")
+        str, Option("Targets, as numpy,x86-64,aarch64. native is the bundle's own.")
     ] = "numpy,native",
-    steps: Annotated[int, typer.Option(min=1)] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random batches.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1)] = None,
+    steps: Annotated[int, Option("Steps to run on each target.", minimum=1)] = 3,
+    seed: Annotated[int, Option("Seed of the random batches.")] = 0,
+    threads: ThreadsOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Run the same steps on each target and compare the state's digests. Exits with 1 unless all
-    ran and are equal.
+    """Run the same steps on several targets and compare the digests of their states.
+
+    The exit code is 1 unless all targets ran and are equal.
     """
     out = Output(json)
     with out.console.status("") as status:
@@ -49,14 +49,17 @@ def _print(result: CheckResult, steps: int, out: Output) -> None:
     difference = result.first_difference
     if difference is not None:
         out.say(
-            f"step {difference['step']}: {difference['tensor']}[{difference['index']}] is {difference['values']}"
+            f"step {difference['step']}: {difference['tensor']}[{difference['index']}] "
+            f"is {difference['values']}"
         )
         operator = difference["operator"]
         if operator is not None:
-            op = f"{operator.get('op', 'prepare')} ({operator.get('kernel', 'when the session starts')})"
-            where = f"{operator['tensor']} {operator.get('dtype', '')}{operator.get('shape', '')}{operator['index']}"
+            kernel = operator.get("kernel", "when the session starts")
+            shape = f"{operator.get('dtype', '')}{operator.get('shape', '')}"
             out.say(
-                f"first operator: {op} in {operator['function']}: {where} is {operator['values']}"
+                f"first operator: {operator.get('op', 'prepare')} ({kernel}) in "
+                f"{operator['function']}: {operator['tensor']} {shape}{operator['index']} "
+                f"is {operator['values']}"
             )
     elif len(result.targets) < 2:
         out.say("fewer than two targets ran: nothing to compare")

@@ -6,33 +6,36 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.table import Table
 from rich.text import Text
 
-from gsqc.cli.output import JsonOption, Output
+from gsqc.cli.output import Output
+from gsqc.cli.shared import JsonOption
 from gsqc.errors import OptionError
 from gsqc.export.place import check_place, new_file
+from gsqc.option import Option
 from gsqc.printable import printable
 from gsqc.report.compare import HEAD, compare_page, differences, run_names, summary, summary_row
 from gsqc.report.run_files import read_run
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Directories of runs, two or more.")],
+    runs: Annotated[list[Path], Option("Directories of runs, two or more.", is_argument=True)],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Also write a page, NAME.html.")
+        Path | None,
+        Option("Also write a page, NAME.html.", flag="--output", short="-o"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the page.")] = False,
+    force: Annotated[bool, Option("Overwrite the page.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Show losses, speed, memory and digests of RUNS in a table; with -o their curves over one
-    another.
+    """Show losses, speed, memory and digests of several runs in a table.
+
+    With -o a page shows their curves in one chart.
     """
     out = Output(json)
     if len(runs) < 2:
         raise OptionError(
-            "one run has nothing to be compared with", "name two or more, or use gsqc report RUN"
+            "gsqc compare needs two runs or more", "name another one, or use gsqc report RUN"
         )
     if output is not None:
         check_place(output, force=force, option="-o", directory=False)
@@ -45,7 +48,7 @@ def compare(
     out.console.print(table)
     digests = {run.digest for run in files}
     if len(digests) == 1 and "" not in digests:
-        out.say("the same digest: these runs ended in the same bits")
+        out.say("all digests are equal: these runs ended in the same bits")
     for key, *values in differences(files):
         pairs = (f"{name} {value[:60]}" for name, value in zip(names, values, strict=True))
         out.say(f"{key}: {', '.join(pairs)}")

@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--config FILE: a command's options from a settings file. What stands on the command line wins."""
+"""--config FILE takes a command's options from a settings file. The command line wins."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 
+from gsqc.cli.shared import PRINTING
 from gsqc.errors import RunError
+from gsqc.option import Option
 from gsqc.runtime.store import SETTINGS
 from gsqc.training.settings_file import SettingsFile, closest, read_settings
 
 COMMANDS = ("compile", "train")
-"""The commands that take their options from a file."""
+"""The commands that can take their options from a file."""
 
 NOT_SETTINGS = ("config", "resume", "force", "json", "help")
 """Options that say how a command is called, not what it does."""
@@ -30,28 +32,30 @@ _WANTED: dict[type, tuple[tuple[type, ...], str]] = {
 """What a file may give for an option of each type, and what that is called."""
 
 
-def settings_of(command: Any) -> dict[str, Any]:
-    """The parameters of a command that a file may set, by name."""
-    return {p.name: p for p in command.params if p.name not in NOT_SETTINGS}
+def settings_of(command: Any) -> dict[str, Option]:
+    """The options of a command that a file may set, by name."""
+    return {o.name: o for o in command.callback.options if o.name not in NOT_SETTINGS}
 
 
-def _checked(file: SettingsFile, table: str, key: str, parameter: Any) -> Any:
+def _checked(file: SettingsFile, table: str, key: str, declared: Option) -> Any:
     """The value of a key, as the command takes it."""
-    annotation = parameter.type_descriptor.annotation
-    kind = get_args(annotation)[0] if parameter.multiple else annotation
+    kind = declared.kind
     types, wanted = _WANTED[kind if kind in _WANTED else str]
     value = file.tables[table][key]
-    values = value if isinstance(value, list) and parameter.multiple else [value]
+    values = value if isinstance(value, list) and declared.is_list else [value]
     for one in values:
         if not isinstance(one, types) or (isinstance(one, bool) and kind is not bool):
             shown = str(one) if isinstance(one, Decimal) else repr(one)
             raise file.error(f"{key} is {shown}", f"{key} takes {wanted}", table, key)
     taken = [str(one) if types == _WANTED[str][0] else one for one in values]
-    return taken if parameter.multiple else taken[0]
+    for problem in map(declared.problem, taken):
+        if problem is not None:
+            raise file.error(problem, f"gsqc {table} --help lists what it takes", table, key)
+    return taken if declared.is_list else taken[0]
 
 
 def _load(context: typer.Context, path: Path) -> None:
-    """The defaults of all options that are not eager now come from the file."""
+    """Take the defaults of the options that are read later from the file."""
     file, table = read_settings(path, COMMANDS), str(context.info_name)
     known = settings_of(context.command)
     if table not in file.tables:
@@ -80,7 +84,7 @@ def _load_run(context: typer.Context, run: Path | None) -> Path | None:
         if not (run / SETTINGS).is_file():
             raise RunError(
                 f"{run} has no {SETTINGS} to go on with",
-                f"begin it: gsqc train BUNDLE … --run {run}",
+                f"begin a run: gsqc train BUNDLE … --run {run}",
             )
         _load(context, run / SETTINGS)
         assert isinstance(context.default_map, dict)
@@ -90,17 +94,15 @@ def _load_run(context: typer.Context, run: Path | None) -> Path | None:
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option(
-        help="A settings file (gsqc init); options given here win.",
-        is_eager=True,
+    Option(
+        "A settings file (gsqc init). Options given here win.",
+        group=PRINTING,
         callback=_load_config,
     ),
 ]
 ResumeOption = Annotated[
     Path | None,
-    typer.Option(
-        help="Go on with this run, with its own settings.", is_eager=True, callback=_load_run
-    ),
+    Option("Go on with this run, with its own settings.", group=PRINTING, callback=_load_run),
 ]
 
 
@@ -110,8 +112,8 @@ def resolved(context: typer.Context) -> dict[str, Any]:
 
 
 def recorded(context: typer.Context, option: str, name: str) -> list[Any]:
-    """What the file's run was made with under this name, if `option` comes from that file; else
-    nothing.
+    """What the run that wrote the file was made with under a name, if `option` comes from that
+    file. Else nothing.
     """
     file: SettingsFile | None = context.meta.get(_FILE)
     source = context.get_parameter_source(option)

@@ -6,46 +6,47 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from rich.table import Table
 from rich.text import Text
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.cli.data_options import MaskPromptOption, PackingOption, ValidationOption
-from gsqc.cli.output import JsonOption, Output
+from gsqc.cli.command import OptionsOf
+from gsqc.cli.output import Output
+from gsqc.cli.shared import JsonOption
+from gsqc.compiler.installed import needs_compiler
 from gsqc.compiler.options import MAXIMUM_SEQUENCE
 from gsqc.data import DataOptions, Dataset, load_split
 from gsqc.data.summary import Bin, counts, example_numbers, example_parts, length_histogram
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError
+from gsqc.option import Option
 from gsqc.printable import printable
 
 _BAR = 30
 _SEQUENCE = 128
+HOW_TO_READ = OptionsOf(DataOptions, has=lambda o: o.field != "data")
 
 
 def data_command(
     data: Annotated[
-        list[Path], typer.Argument(help="Files or directories, as --data of gsqc train.")
+        list[Path], Option("Files or directories, as for gsqc train --data.", is_argument=True)
     ],
     bundle: Annotated[
-        str, typer.Option(help="A bundle; or a model: a known name, a directory, a .gguf file.")
+        str, Option("A bundle, or a model: a known name, a directory or a .gguf file.")
     ],
+    reading: Annotated[dict[str, Any], HOW_TO_READ],
     seq: Annotated[
-        int | None, typer.Option(min=1, help="Sequence length; of a bundle it is its own.")
+        int | None,
+        Option("Tokens of a sequence. A bundle has its own.", minimum=1, maximum=MAXIMUM_SEQUENCE),
     ] = None,
-    mask_prompt: MaskPromptOption = True,
-    packing: PackingOption = False,
-    validation: ValidationOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show counts, token lengths and three examples of DATA as BUNDLE would be trained on it."""
+    """Show what DATA becomes in training: counts, token lengths and three examples."""
     out = Output(json)
     with out.console.status("reading"):
         tokenizer, length = _tokenizer(bundle, seq)
-        dataset, held_out = load_split(
-            DataOptions(tuple(data), mask_prompt, packing, validation), tokenizer, length
-        )
+        options = DataOptions(tuple(data), **reading)
+        dataset, held_out = load_split(options, tokenizer, length)
         record = counts(dataset, length)
     record["held_out_sequences"] = 0 if held_out is None else len(held_out.sequences)
     bins = length_histogram(dataset.record_lengths)
@@ -67,28 +68,23 @@ def data_command(
 
 
 def _tokenizer(name: str, seq: int | None) -> tuple[Tokenizer, int]:
-    """Of a bundle, or of a model that was not compiled yet. Raises BundleError, ModelError,
-    OptionError.
+    """The tokenizer and the sequence length of a bundle, or of a model that is not compiled yet.
+
+    Raises BundleError, ModelError, OptionError.
     """
     if (Path(name) / "manifest.json").is_file():
         bundle = Bundle.open(Path(name))
         length = bundle.manifest.sequence_length
         if seq not in (None, length):
             raise OptionError(
-                f"--seq {seq} of a bundle of {length}", "leave --seq out, or give the model's name"
+                f"--seq is {seq}, but the bundle has sequences of {length}",
+                "leave --seq out, or give the model's name",
             )
         return Tokenizer(bundle), length
-    if seq is not None and seq > MAXIMUM_SEQUENCE:
-        raise OptionError(f"--seq {seq} is more than {MAXIMUM_SEQUENCE}", "give a shorter one")
-    try:
+    with needs_compiler("the compiler, which reads models,"):
         from gsqc.models import load_model
 
         model = load_model(name)
-    except ModuleNotFoundError as error:
-        raise OptionError(
-            f"models are read by the compiler, which is not installed ({error.name})",
-            "pip install 'gsqc[compiler]', or give a bundle",
-        ) from None
     if model.tokenizer_json is None:
         raise OptionError(
             f"the model {name} has no tokenizer", "give a model that has a tokenizer.json"
@@ -105,7 +101,8 @@ def _show(
 ) -> None:
     shapes = ", ".join(f"{count:,} {name}" for name, count in record["shapes"].items())
     out.say(
-        f"{record['records']:,} records ({shapes}) in {record['sequences']:,} sequences of {record['sequence_length']}"
+        f"{record['records']:,} records ({shapes}) in {record['sequences']:,} sequences "
+        f"of {record['sequence_length']}"
     )
     share = record["trained_tokens"] / max(record["tokens"], 1)
     out.say(

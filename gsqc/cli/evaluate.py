@@ -3,41 +3,39 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from gsqc.bundle.bundle import Bundle
-from gsqc.cli.data_options import DataOption, MaskPromptOption
-from gsqc.cli.output import BestOption, JsonOption, Output
-from gsqc.data import load_data
+from gsqc.cli.output import Output
+from gsqc.cli.shared import (
+    DATA_ALONE,
+    BestOption,
+    BundleArgument,
+    JsonOption,
+    RunStateOption,
+    ThreadsOption,
+)
+from gsqc.data import DataOptions, load_split
 from gsqc.data.tokenizer import Tokenizer
+from gsqc.option import Option
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, STATE, require_state
-from gsqc.targets.registry import require_machine
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
-    data: DataOption,
-    run: Annotated[
-        Path | None, typer.Option(help="A run's directory; without it, the untrained adapter.")
-    ] = None,
+    bundle: BundleArgument,
+    reading: Annotated[DataOptions, DATA_ALONE],
+    run: RunStateOption = None,
     best: BestOption = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only the first sequences.")] = None,
-    mask_prompt: MaskPromptOption = True,
-    threads: Annotated[int | None, typer.Option(min=1)] = None,
+    limit: Annotated[int | None, Option("Take only the first sequences.", minimum=1)] = None,
+    threads: ThreadsOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Loss of BUNDLE, or of what a run made of it, on a file."""
+    """Measure the loss of BUNDLE, or of a run, on files."""
     out = Output(json)
     require_state(run, BEST if best else STATE)
     opened = Bundle.open(bundle)
-    require_machine(opened)
-    dataset = load_data(
-        data, Tokenizer(opened), opened.manifest.sequence_length, mask_prompt=mask_prompt
-    )
+    dataset, _ = load_split(reading, Tokenizer(opened), opened.manifest.sequence_length)
     if (report := dataset.report()) is not None:
         out.say(report)
     with out.console.status("evaluating"):

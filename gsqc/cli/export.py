@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc export: what a run has learned, for other programs."""
+"""gsqc export: the trained adapter, or the model with it, for other programs."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from gsqc.bundle.bundle import Bundle
-from gsqc.cli.output import BestOption, JsonOption, Output
+from gsqc.cli.output import Output
+from gsqc.cli.shared import BestOption, JsonOption
 from gsqc.errors import OptionError
 from gsqc.export.adapter import TrainedAdapter, read_adapter
 from gsqc.export.floats import FLOAT_TYPES
@@ -21,7 +21,10 @@ from gsqc.export.onnx_model import data_of, write_onnx_model
 from gsqc.export.peft import write_peft
 from gsqc.export.place import check_place
 from gsqc.models.catalogue import KNOWN_MODELS
+from gsqc.option import Option, check_options, option
 from gsqc.runtime.store import BEST, STATE
+
+PLACES, MERGED = "What to write", "Merged models"
 
 
 def base_name_of(bundle: Bundle) -> str:
@@ -31,113 +34,139 @@ def base_name_of(bundle: Bundle) -> str:
     return known.hub_name if known else model.name or ""
 
 
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is written, and how. Raises OptionError with what does not fit."""
+
+    peft: Path | None = option(None, help="Write the adapter as a PEFT directory.", group=PLACES)
+    gguf: Path | None = option(
+        None, help="Write the adapter as a GGUF file for llama.cpp.", group=PLACES
+    )
+    merged: Path | None = option(
+        None, help="Write the merged model: a directory, or NAME.gguf.", group=PLACES
+    )
+    onnx: Path | None = option(
+        None,
+        help="Write the merged model as ONNX: NAME.onnx and NAME.onnx.data.",
+        group=PLACES,
+    )
+    model: str | None = option(
+        None,
+        help="What the bundle was compiled from: a name, a directory or a .gguf file.",
+        group=MERGED,
+    )
+    base: str = option(
+        "trained",
+        help="Weights to merge with: as trained, or the model's original ones.",
+        group=MERGED,
+        choices=BASES,
+    )
+    dtype: str | None = option(
+        None,
+        help="Number type of --merged. Without it, f32 for a directory and f16 for .gguf.",
+        group=MERGED,
+        choices=tuple(dict.fromkeys((*FLOAT_TYPES, *GGUF_TYPES))),
+    )
+    base_name: str | None = option(
+        None, help="Name or path of the base model in adapter_config.json."
+    )
+    force: bool = option(False, help="Overwrite what an earlier export wrote.")
+
+    def __post_init__(self) -> None:
+        """Check everything that can be wrong before a file is read."""
+        check_options(self)
+        if all(place is None for place in (self.peft, self.gguf, self.merged, self.onnx)):
+            raise OptionError(
+                "nothing to export",
+                "say what to write: --peft DIR, --gguf FILE, --merged DIR or --onnx FILE",
+            )
+        if self.dtype is not None and self.merged is None:
+            raise OptionError("--dtype is for a merged model", "add --merged DIR, or leave it out")
+        known = tuple(GGUF_TYPES) if self.is_gguf else tuple(FLOAT_TYPES)
+        if self.number_type not in known:
+            place = "a .gguf file" if self.is_gguf else "a directory"
+            raise OptionError(
+                f"--dtype {self.dtype} is not for {place}", f"it takes one of {', '.join(known)}"
+            )
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether the merged model is a GGUF file."""
+        return self.merged is not None and self.merged.suffix.lower() == ".gguf"
+
+    @property
+    def number_type(self) -> str:
+        """The type of the merged weights."""
+        return self.dtype or ("f16" if self.is_gguf else "f32")
+
+    def check_places(self) -> None:
+        """OptionError or ExportError if two results share a place, or a place is taken."""
+        places = [("--peft", self.peft, True), ("--gguf", self.gguf, False)]
+        places += [("--merged", self.merged, not self.is_gguf), ("--onnx", self.onnx, False)]
+        places += [("--onnx", data_of(self.onnx) if self.onnx else None, False)]
+        given = [place.absolute() for _, place, _ in places if place is not None]
+        if len(set(given)) < len(given):
+            raise OptionError("two exports go to the same place", "give each its own name")
+        for name, place, directory in places:
+            if place is not None:
+                check_place(place, force=self.force, option=name, directory=directory)
+
+
 def export(
     bundle: Annotated[
-        Path, typer.Argument(help="The bundle that the run was made with, for any machine.")
+        Path, Option("The bundle that the run was made with, for any machine.", is_argument=True)
     ],
-    run: Annotated[Path, typer.Option(help="The run's directory.")],
+    run: Annotated[Path, Option("Directory of the run.")],
+    chosen: ExportOptions,
     best: BestOption = False,
-    peft: Annotated[
-        Path | None, typer.Option(help="Write the adapter as a PEFT directory.")
-    ] = None,
-    gguf: Annotated[
-        Path | None, typer.Option(help="Write the adapter as a GGUF file for llama.cpp.")
-    ] = None,
-    merged: Annotated[
-        Path | None, typer.Option(help="Write the merged model: a directory, or NAME.gguf.")
-    ] = None,
-    onnx: Annotated[
-        Path | None, typer.Option(help="Write the merged model as ONNX: NAME.onnx, NAME.onnx.data.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Of a merged model: what the bundle was compiled from.")
-    ] = None,
-    base: Annotated[
-        str, typer.Option(help="Of a merged model: the trained or the original weights.")
-    ] = "trained",
-    dtype: Annotated[
-        str | None, typer.Option(help="For --merged: f32, f16, bf16; q8_0 for .gguf.")
-    ] = None,
-    base_name: Annotated[
-        str | None, typer.Option(help="The base model's name or path in adapter_config.json.")
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Overwrite what an earlier export wrote.")
-    ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write what RUN has learned in the formats of other programs."""
-    out = Output(json)
-    dtype = _checked_options(peft, gguf, merged, onnx, base, dtype, force)
+    """Write what a run has learned in the formats of other programs."""
+    chosen.check_places()
     opened = Bundle.open(bundle)
     adapter = read_adapter(opened, run, BEST if best else STATE)
-    name = base_name or base_name_of(opened)
-
-    def tell(option: str, place: Path, what: str) -> None:
-        out.say(f"wrote {place}: {what}")
-        out.emit(
-            {option: str(place), "base": name, "steps": adapter.steps, "rounded": adapter.rounded}
-        )
-
-    if peft is not None:
-        write_peft(adapter, name, peft)
-        tell("peft", peft, f"{_described(adapter)}, base {name}")
-    if gguf is not None:
-        write_gguf_adapter(opened, adapter, name, gguf)
-        tell("gguf", gguf, _described(adapter))
-    if merged is None and onnx is None:
-        return
-    with out.console.status("merging"):
-        loaded, source = open_base(opened, model)
-        weights = MergedWeights(opened, loaded, adapter, base)
-        if merged is not None:
-            (write_gguf_model if _is_gguf(merged) else write_hf_model)(
-                weights, source, merged, dtype
-            )
-            tell("merged", merged, f"{name} and its adapter in one, {dtype}")
-        if onnx is not None:
-            write_onnx_model(weights, onnx)
-            tell(
-                "onnx", onnx, f"{name} and its adapter in one, f32, weights in {data_of(onnx).name}"
-            )
+    export_to = _Exporter(Output(json), opened, adapter, chosen.base_name or base_name_of(opened))
+    export_to.adapter_files(chosen)
+    if chosen.merged is not None or chosen.onnx is not None:
+        with export_to.out.console.status("merging"):
+            export_to.merged_files(chosen)
 
 
-def _checked_options(
-    peft: Path | None,
-    gguf: Path | None,
-    merged: Path | None,
-    onnx: Path | None,
-    base: str,
-    dtype: str | None,
-    force: bool,
-) -> str:
-    """The type of merged weights, after everything that can be wrong before anything is read."""
-    if all(place is None for place in (peft, gguf, merged, onnx)):
-        raise OptionError(
-            "nothing to export", "say what: --peft DIR, --gguf FILE, --merged DIR, --onnx FILE"
-        )
-    as_gguf = merged is not None and _is_gguf(merged)
-    if dtype is not None and merged is None:
-        raise OptionError("--dtype is of a merged model", "add --merged DIR, or leave it out")
-    known = tuple(GGUF_TYPES) if as_gguf else tuple(FLOAT_TYPES)
-    dtype = dtype or ("f16" if as_gguf else "f32")
-    if dtype not in known:
-        raise OptionError(f"unknown --dtype {dtype}", f"one of: {', '.join(known)}")
-    if base not in BASES:
-        raise OptionError(f"unknown --base {base}", f"one of: {', '.join(BASES)}")
-    places = [("--peft", peft, True), ("--gguf", gguf, False), ("--merged", merged, not as_gguf)]
-    places += [("--onnx", onnx, False), ("--onnx", data_of(onnx) if onnx else None, False)]
-    given = [place.absolute() for _, place, _ in places if place is not None]
-    if len(set(given)) < len(given):
-        raise OptionError("two exports go to the same place", "give each its own name")
-    for option, place, directory in places:
-        if place is not None:
-            check_place(place, force=force, option=option, directory=directory)
-    return dtype
+@dataclass(frozen=True)
+class _Exporter:
+    """Writes what was chosen, and says so. `name` is what others know the model by."""
 
+    out: Output
+    bundle: Bundle
+    adapter: TrainedAdapter
+    name: str
 
-def _is_gguf(path: Path) -> bool:
-    return path.suffix.lower() == ".gguf"
+    def adapter_files(self, chosen: ExportOptions) -> None:
+        about = _described(self.adapter)
+        if chosen.peft is not None:
+            write_peft(self.adapter, self.name, chosen.peft)
+            self._tell("peft", chosen.peft, f"{about}, base {self.name}")
+        if chosen.gguf is not None:
+            write_gguf_adapter(self.bundle, self.adapter, self.name, chosen.gguf)
+            self._tell("gguf", chosen.gguf, about)
+
+    def merged_files(self, chosen: ExportOptions) -> None:
+        loaded, source = open_base(self.bundle, chosen.model)
+        weights = MergedWeights(self.bundle, loaded, self.adapter, chosen.base)
+        what = f"{self.name} and its adapter in one"
+        if chosen.merged is not None:
+            write = write_gguf_model if chosen.is_gguf else write_hf_model
+            write(weights, source, chosen.merged, chosen.number_type)
+            self._tell("merged", chosen.merged, f"{what}, {chosen.number_type}")
+        if chosen.onnx is not None:
+            write_onnx_model(weights, chosen.onnx)
+            parts = f"{what}, f32, weights in {data_of(chosen.onnx).name}"
+            self._tell("onnx", chosen.onnx, parts)
+
+    def _tell(self, option: str, place: Path, what: str) -> None:
+        self.out.say(f"wrote {place}: {what}")
+        numbers = {"steps": self.adapter.steps, "rounded": self.adapter.rounded}
+        self.out.emit({option: str(place), "base": self.name, **numbers})
 
 
 def _described(adapter: TrainedAdapter) -> str:

@@ -3,44 +3,44 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from fractions import Fraction
 from typing import Annotated
 
-import typer
-
 from gsqc.bundle.bundle import Bundle
-from gsqc.cli.output import BestOption, JsonOption, Output
+from gsqc.cli.output import Output
+from gsqc.cli.shared import (
+    BestOption,
+    BundleArgument,
+    JsonOption,
+    RunStateOption,
+    ThreadsOption,
+)
 from gsqc.data import chat_prompt
 from gsqc.data.tokenizer import Tokenizer
+from gsqc.option import Option
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, STATE, require_state
-from gsqc.training.learning_rate import parse_fraction
 
 
 def generate(
-    bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
-    prompt: Annotated[
-        str, typer.Option(help="The text to go on from, as a prompt of the training data.")
-    ],
-    max_tokens: Annotated[int, typer.Option(min=1)] = 64,
-    chat: Annotated[
-        bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")
-    ] = False,
-    system: Annotated[
-        str | None, typer.Option(help="The system message before it, with --chat.")
-    ] = None,
-    run: Annotated[
-        Path | None, typer.Option(help="A run's directory; without it, the untrained adapter.")
-    ] = None,
+    bundle: BundleArgument,
+    prompt: Annotated[str, Option("Text to go on from, as a prompt of the training data.")],
+    max_tokens: Annotated[int, Option("Most tokens to generate.", minimum=1)] = 64,
+    chat: Annotated[bool, Option("Put the prompt into the model's chat template.")] = False,
+    system: Annotated[str | None, Option("System message before the prompt, with --chat.")] = None,
+    run: RunStateOption = None,
     best: BestOption = False,
-    temperature: Annotated[str, typer.Option(help="0 takes the likeliest token.")] = "0",
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws, at a temperature above 0.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1)] = None,
+    temperature: Annotated[
+        float | str,
+        Option("Temperature of the draws. 0 takes the likeliest token.", maximum=100),
+    ] = "0",
+    seed: Annotated[int, Option("Seed of the draws, at a temperature above 0.")] = 0,
+    threads: ThreadsOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Generate from BUNDLE, or from what a run made of it."""
+    """Generate text with BUNDLE, or with what a run has learned."""
     out = Output(json)
-    heat = parse_fraction(temperature, "--temperature", 100)
+    heat = Fraction(temperature)
     require_state(run, BEST if best else STATE)
     opened = Bundle.open(bundle)
     tokenizer = Tokenizer(opened)

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import typer
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.cli.export import base_name_of
-from gsqc.cli.output import JsonOption, Output
+from gsqc.cli.output import Output
+from gsqc.cli.shared import JsonOption
 from gsqc.errors import RunError
 from gsqc.export.import_peft import read_peft
 from gsqc.export.peft import WEIGHTS
+from gsqc.option import Option
 from gsqc.runtime.store import STATE, RunStore, write_atomically
 
 RECORD = "import.json"
@@ -25,24 +26,22 @@ RECORD = "import.json"
 
 def import_command(
     bundle: Annotated[
-        Path, typer.Argument(help="A bundle of the adapter's base model, for any machine.")
+        Path,
+        Option("A bundle of the adapter's base model, for any machine.", is_argument=True),
     ],
-    peft: Annotated[
-        Path, typer.Option(help="The adapter: a directory that PEFT's save_pretrained wrote.")
-    ],
-    run: Annotated[Path, typer.Option(help="The run to begin; it must not hold a state yet.")],
-    any_base: Annotated[
-        bool, typer.Option("--any-base", help="Whatever base model the adapter names.")
-    ] = False,
+    peft: Annotated[Path, Option("The adapter: a directory that PEFT's save_pretrained wrote.")],
+    run: Annotated[Path, Option("The run to begin. It must not hold a state yet.")],
+    any_base: Annotated[bool, Option("Take the adapter whatever base model it names.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Begin RUN with the weights of a PEFT adapter; gsqc train goes on from them."""
+    """Begin a run with the weights of a PEFT adapter. gsqc train goes on from them."""
     out = Output(json)
     opened = Bundle.open(bundle)
     store = RunStore(run, opened)
     if (run / STATE).exists():
         raise RunError(
-            f"{run} holds a state already, which would be lost", "name a new directory with --run"
+            f"{run} holds a state already, which would be lost",
+            "name a new directory with --run",
         )
     names = {base_name_of(opened), opened.manifest.model.name or ""} - {""}
     accepted = frozenset(name.rsplit("/", 1)[-1].lower() for name in names)

@@ -4,70 +4,60 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated, Any
 
 import typer
 
 from gsqc.cli.config import COMMANDS, settings_of
-from gsqc.cli.output import JsonOption, Output
+from gsqc.cli.output import Output
+from gsqc.cli.shared import JsonOption
 from gsqc.errors import ConfigError
+from gsqc.option import Option
 from gsqc.runtime.store import write_atomically
 from gsqc.training.settings_file import toml_value
 
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "compile": {"model": "smollm2-135m", "output": "model.gsqc"},
-    "train": {
-        "bundle": "model.gsqc",
-        "data": "notes.jsonl",
-        "steps": 200,
-        "lr": "0.001",
-        "run": "runs/first",
-    },
-}
-"""Values of the options that have no default."""
+FILE = Path("gsqc.toml")
+WIDTH = 96
+HEAD = (
+    "# gsqc compile --config THIS, then gsqc train --config THIS. Options on the command line win."
+)
 
-UNSET: dict[str, dict[str, Any]] = {
-    "compile": {"base": "gguf", "dump": "graphs"},
-    "train": {
-        "validation": "held-out.jsonl",
-        "clip": "1",
-        "batch": 1,
-        "eval_every": 20,
-        "patience": 3,
-        "threads": 2,
-    },
-}
-"""What an option that is off could be."""
+
+def _lines(key: str, declared: Option) -> list[str]:
+    """A setting below what it means. One that need not be given is a comment."""
+    choices = f" One of {', '.join(declared.choices)}." if declared.choices else ""
+    default = declared.given_default
+    is_example = declared.is_needed or default is None
+    value = toml_value(declared.example if is_example else default)
+    line = f"{key} = {value}" if declared.is_needed else f"#{key} = {value}"
+    note = "  # for example" if default is None else ""
+    return [f"# {part}" for part in wrap(declared.help + choices, WIDTH)] + [line + note]
 
 
 def settings_text(commands: dict[str, Any]) -> str:
-    """The file: a table for each command, its options with what they mean; those with a default as
-    comments.
-    """
-    lines = [
-        "# gsqc compile --config THIS, then gsqc train --config THIS. Options on the command line win."
-    ]
+    """The file: a table for each command, with all its settings below headings."""
+    lines = [HEAD]
     for name in COMMANDS:
         lines += ["", f"[{name}]"]
-        for key, parameter in settings_of(commands[name]).items():
-            lines.append(f"# {parameter.help}")
-            if key in EXAMPLES[name]:
-                lines.append(f"{key} = {toml_value(EXAMPLES[name][key])}")
-            else:
-                value = (
-                    parameter.default if parameter.default is not None else UNSET[name].get(key, "")
-                )
-                lines.append(f"#{key} = {toml_value(value)}")
+        heading = ""
+        settings = settings_of(commands[name])
+        groups = [declared.group for declared in settings.values()]
+        for key, declared in sorted(settings.items(), key=lambda s: groups.index(s[1].group)):
+            if declared.group and declared.group != heading:
+                heading = declared.group
+                lines += ["", f"# == {heading}"]
+            lines += _lines(key, declared)
     return "\n".join(lines) + "\n"
 
 
 def init(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="The settings file to write.")] = Path("gsqc.toml"),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    file: Annotated[Path, Option("The settings file to write.", is_argument=True)] = FILE,
+    force: Annotated[bool, Option("Overwrite the file.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write FILE with every option of compile and train, explained, to edit and to give with
+    """Write a file with every setting of compile and train, explained, to edit and to use with
     --config.
     """
     if file.exists() and not force:

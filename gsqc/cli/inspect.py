@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.table import Table
 from rich.text import Text
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.cli.output import JsonOption, Output
+from gsqc.cli.output import Output
+from gsqc.cli.shared import BundleArgument, JsonOption
 from gsqc.errors import BundleError
 from gsqc.printable import printable
 from gsqc.targets.registry import target_of
@@ -44,10 +43,10 @@ def _text(value: Any) -> str:
 
 
 def inspect(
-    bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
+    bundle: BundleArgument,
     json: JsonOption = False,
 ) -> None:
-    """Show sizes, options and operators of BUNDLE; runs none of its code."""
+    """Show sizes, options and operators of BUNDLE, without running its code."""
     out = Output(json)
     opened = Bundle.open(bundle)
     manifest = opened.manifest

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import Abort, TyperException
 
 from gsqc.cli.check import check
+from gsqc.cli.command import as_command
 from gsqc.cli.compare import compare
 from gsqc.cli.compile import compile_command
 from gsqc.cli.data import data_command
@@ -18,6 +20,7 @@ from gsqc.cli.evaluate import evaluate
 from gsqc.cli.export import export
 from gsqc.cli.generate import generate
 from gsqc.cli.import_adapter import import_command
+from gsqc.cli.info import info
 from gsqc.cli.init import init
 from gsqc.cli.inspect import inspect
 from gsqc.cli.output import Output, print_error
@@ -27,47 +30,51 @@ from gsqc.cli.targets import targets
 from gsqc.cli.tokens import tokens
 from gsqc.cli.train import train
 from gsqc.errors import GsqcError
+from gsqc.version import __version__
 
-app = typer.Typer(
-    name="gsqc",
-    help="Compile a language model into a fine-tuning step made of integers only, and step it.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command()(init)
-app.command("plan")(plan_command)
-app.command("compile")(compile_command)
-app.command()(train)
-app.command()(tokens)
-app.command("data")(data_command)
-app.command("eval")(evaluate)
-app.command()(generate)
-app.command()(export)
-app.command("import")(import_command)
-app.command()(check)
-app.command()(inspect)
-app.command()(report)
-app.command()(compare)
-app.command()(targets)
+COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
+    "Compile": {"plan": plan_command, "compile": compile_command, "init": init},
+    "Train": {"data": data_command, "train": train, "tokens": tokens, "import": import_command},
+    "Use what was learned": {"eval": evaluate, "generate": generate, "export": export},
+    "Look at it": {"check": check, "inspect": inspect, "report": report, "compare": compare},
+    "This machine": {"targets": targets, "info": info},
+}
+"""Every command, below the heading that it has in gsqc --help."""
+
+app = typer.Typer(name="gsqc", add_completion=False, pretty_exceptions_enable=False)
+for _heading, _group in COMMANDS.items():
+    for _name, _function in _group.items():
+        app.command(_name, rich_help_panel=_heading)(as_command(_name, _function))
+
+
+@app.callback(invoke_without_command=True)
+def gsqc(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Compile a language model into a fine-tuning step made of integers only, and train with it."""
+    if version:
+        Output(False).say(f"gsqc {__version__}")
+    elif context.invoked_subcommand is None:
+        Output(False).say(START)
+
 
 USER_ERROR = 2
+HELP = "see gsqc --help, or gsqc COMMAND --help"
 START = """gsqc fine-tunes a language model with integers only: the same bits on every machine.
 
-  gsqc compile smollm2-135m -o model.gsqc                                           a model becomes a bundle
-  gsqc train model.gsqc --data notes.jsonl --steps 200 --lr 1e-3 --run runs/first   fine-tune it; Ctrl-C saves
-  gsqc generate model.gsqc --run runs/first --prompt "…"                            use what it learned
+  gsqc compile smollm2-135m -o model.gsqc                                 make a bundle of a model
+  gsqc train model.gsqc --data notes.jsonl --steps 200 --run runs/first   fine-tune it
+  gsqc generate model.gsqc --run runs/first --prompt "…"                  use what it learned
 
-gsqc init writes a file with all settings; gsqc --help lists the commands, gsqc COMMAND --help their options."""
+gsqc init writes a file with all settings. gsqc --help lists the commands."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. The exit code is 0; 1 if a check finds a difference; 2 for a user's error; 130
-    on Ctrl-C.
+    """Run a command and return its exit code: 0, 1 if a check finds a difference, 2 for a user's
+    error, 130 for Ctrl-C.
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
-    if not argv:
-        Output(False).say(START)
-        return 0
     as_json = "--json" in argv
     try:
         result = typer.main.get_command(app).main(argv, prog_name="gsqc", standalone_mode=False)
@@ -75,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GsqcError as error:
         print_error(str(error), error.hint, as_json=as_json)
     except TyperException as error:
-        print_error(error.format_message(), "gsqc --help, or gsqc COMMAND --help", as_json=as_json)
+        print_error(error.format_message().rstrip("."), HELP, as_json=as_json)
     except (Abort, KeyboardInterrupt):
         return 128 + signal.SIGINT
     return USER_ERROR

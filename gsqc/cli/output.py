@@ -5,23 +5,18 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 
 from gsqc.printable import printable
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines only.")]
-BestOption = Annotated[
-    bool, typer.Option("--best", help="Take the run's state of the lowest held-out loss.")
-]
 
 
 class Output:
     """Prints for people, or with `json` one JSON object per line and nothing else."""
 
     def __init__(self, as_json: bool) -> None:
+        """For scripts, or for people."""
         self.as_json = as_json
         self.console = Console(quiet=as_json, highlight=False)
 

@@ -7,13 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from rich.table import Table
 
-from gsqc.cli.output import JsonOption, Output
+from gsqc.cli.command import OptionsOf
+from gsqc.cli.output import Output
+from gsqc.cli.shared import JsonOption, ModelArgument
+from gsqc.compiler.installed import needs_compiler
 from gsqc.compiler.options import CompileOptions, parse_compile_options
-from gsqc.errors import OptionError
 from gsqc.models.catalogue import KNOWN_MODELS
+from gsqc.option import Option
+from gsqc.training.options import LEARNING_RATE
 
 if TYPE_CHECKING:
     from gsqc.compiler.estimate.estimator import Estimate, Estimator
@@ -29,58 +32,39 @@ _PARTS = {
 }
 
 
+PLANNED = (
+    *("bits", "base", "adapter", "optimizer", "sequence_length", "batch"),
+    *("recompute", "weights"),
+)
+"""The fields of CompileOptions that memory and time depend on."""
+
+
 def plan_command(
-    model: Annotated[
-        str, typer.Argument(help="A known name (smollm2-135m), a model directory, or a .gguf file.")
-    ],
-    bits: Annotated[
-        str, typer.Option(help="W-A-G: base as stored, activations, gradients.")
-    ] = "4-8-8",
-    base: Annotated[
-        str | None, typer.Option(help="gguf (the file's own codes), nf4, gse4 or gse8.")
-    ] = None,
-    adapter: Annotated[
-        str, typer.Option(help="lora:rank=16,alpha=32[,linears=q+v]")
-    ] = "lora:rank=16,alpha=32",
-    optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
-    seq: Annotated[int, typer.Option(help="Tokens per sequence.")] = 128,
-    batch: Annotated[int, typer.Option(help="Sequences per step.")] = 1,
-    recompute: Annotated[
-        str, typer.Option(help="blocks (least memory), auto or none (fastest).")
-    ] = "blocks",
-    weights: Annotated[str, typer.Option(help="small (least memory) or fast; same bits.")] = "fast",
+    model: ModelArgument,
+    chosen: Annotated[dict[str, Any], OptionsOf(CompileOptions, has=lambda o: o.field in PLANNED)],
     memory_mib: Annotated[
-        int | None, typer.Option(min=1, help="Say which settings fit into this much memory.")
+        int | None, Option("Say which settings fit into this much memory, in MiB.", minimum=1)
     ] = None,
     probe: Annotated[
-        bool, typer.Option("--probe/--no-probe", help="Measure kernels here, for the time.")
+        bool,
+        Option(
+            "Measure kernels on this machine for the time of a step.",
+            flag="--probe",
+            opposite="--no-probe",
+        ),
     ] = True,
     json: JsonOption = False,
 ) -> None:
-    """Tell what fine-tuning MODEL needs, from the compiler's own plan of it."""
+    """Say what fine-tuning MODEL needs: memory, disk and time, before anything is compiled."""
     out = Output(json)
-    values = {
-        "optimizer": optimizer,
-        "sequence_length": seq,
-        "batch": batch,
-    }
     options = parse_compile_options(
         model,
-        bits=bits,
-        base=base,
-        adapter=adapter,
         known_models=KNOWN_MODELS,
         output=Path("plan.gsqc"),
-        recompute=recompute,
-        weights=weights,
-        **values,
+        **chosen,
     )
-    try:
+    with needs_compiler():
         from gsqc.compiler.estimate.estimator import Estimator
-    except ModuleNotFoundError as error:
-        raise OptionError(
-            f"the compiler is not installed ({error.name})", "pip install 'gsqc[compiler]'"
-        ) from None
     with out.console.status("opening the model") as status:
         estimator = Estimator(model)
         status.update("planning a step and measuring its kernels" if probe else "planning a step")
@@ -89,16 +73,15 @@ def plan_command(
         others = _others(estimator, options, memory_mib)
     _show(out, asked, estimator.no_probe)
     _show_others(out, others, memory_mib)
-    out.emit(
-        {**_record(asked, memory_mib), "settings": [_record(other, memory_mib) for other in others]}
-    )
+    settings = [_record(other, memory_mib) for other in others]
+    out.emit({**_record(asked, memory_mib), "lr": LEARNING_RATE, "settings": settings})
 
 
 def _others(
     estimator: Estimator, options: CompileOptions, memory_mib: int | None
 ) -> list[Estimate]:
-    """What the same training needs with other settings; if none fits, and one is asked for, smaller
-    trainings too.
+    """What the same training needs with other settings. If none fits into the memory asked for,
+    smaller trainings too.
     """
     from gsqc.compiler.estimate.estimator import other_settings, shorter_settings
 
@@ -131,8 +114,9 @@ def _record(estimate: Estimate, memory_mib: int | None) -> dict[str, Any]:
 def _show(out: Output, asked: Estimate, no_probe: str) -> None:
     options, memory = asked.options, asked.memory
     out.say(
-        f"{options.bits}, base {options.base}, {options.adapter}, {options.optimizer}, {options.batch} × "
-        f"{options.sequence_length} tokens, --weights {options.weights}, --recompute {options.recompute}"
+        f"{options.bits}, base {options.base}, {options.adapter}, {options.optimizer}, "
+        f"{options.batch} × {options.sequence_length} tokens, "
+        f"--weights {options.weights}, --recompute {options.recompute}"
     )
     table = Table(show_header=False, box=None, padding=(0, 1))
     for name, what in _PARTS.items():
@@ -150,6 +134,7 @@ def _show(out: Output, asked: Estimate, no_probe: str) -> None:
     out.console.print(table)
     if no_probe:
         out.say(f"no kernel could be measured: {no_probe}")
+    out.say(f"learning rate {LEARNING_RATE}, unless gsqc train --lr gives another")
 
 
 def _show_others(out: Output, others: list[Estimate], memory_mib: int | None) -> None:
@@ -178,7 +163,8 @@ def _show_others(out: Output, others: list[Estimate], memory_mib: int | None) ->
     out.console.print(table)
     if memory_mib is not None and not any(other.fits(memory_mib) for other in others):
         out.say(
-            f"nothing fits into {memory_mib} MiB; a smaller rank in --adapter, or --optimizer sgd, needs less"
+            f"nothing fits into {memory_mib} MiB. "
+            "A smaller rank in --adapter needs less, and so does --optimizer sgd."
         )
 
 

@@ -7,17 +7,18 @@ is read, but its compiled code runs only if the user named it with --bundle.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from gsqc.bundle.bundle import Bundle
-from gsqc.cli.output import JsonOption, Output
+from gsqc.cli.output import Output
+from gsqc.cli.shared import JsonOption
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import GsqcError, OptionError
 from gsqc.export.adapter import adapter_settings, read_adapter
 from gsqc.export.place import check_place, new_file
+from gsqc.option import Option, check_options, option
 from gsqc.report.measure import (
     adapter_operands,
     base_exponents,
@@ -35,39 +36,59 @@ from gsqc.runtime.store import RunStore
 PAGE = "report.html"
 
 
+@dataclass(frozen=True)
+class Measurements:
+    """What is measured for the page, beside what the run's files hold."""
+
+    prompts: tuple[str, ...] = option(
+        (),
+        help="A prompt to answer before and after training. It needs --bundle.",
+        flag="--sample",
+    )
+    max_tokens: int = option(48, help="Most tokens of an answer.", minimum=1)
+    time: bool = option(
+        True,
+        help="Measure the time by op on this machine.",
+        flag="--measure",
+        opposite="--no-measure",
+    )
+
+    def __post_init__(self) -> None:
+        """Check all values."""
+        check_options(self)
+
+
 def report(
-    run: Annotated[Path, typer.Argument(help="A run's directory.")],
+    run: Annotated[Path, Option("Directory of the run.", is_argument=True)],
+    wanted: Measurements,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The page; else report.html in RUN.")
+        Path | None,
+        Option(
+            "The page to write. Without it, report.html in the run's directory.",
+            flag="--output",
+            short="-o",
+        ),
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="The run's bundle, whose code may run.")
+        Path | None, Option("The run's bundle. Its code runs only if it is named here.")
     ] = None,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option("--sample", help="A prompt to answer before and after; needs --bundle."),
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of each answer.")] = 48,
-    measure: Annotated[bool, typer.Option(help="Measure the time by op on this machine.")] = True,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a page that -o names.")] = False,
+    force: Annotated[bool, Option("Overwrite a page that -o names.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write RUN as one HTML page: curves, memory, time, numbers, samples, digests, settings."""
+    """Write a run as one HTML page with curves, memory, time, samples, digests and settings."""
     out = Output(json)
     files = read_run(run)
     place = output or run / PAGE
     check_place(place, force=force or output is None, option="-o", directory=False)
-    told = files.config.get("bundle_path")
-    chosen = bundle or (Path(told) if isinstance(told, str) else None)
-    if prompt and bundle is None:
+    recorded = files.config.get("bundle_path")
+    chosen = bundle or (Path(recorded) if isinstance(recorded, str) else None)
+    if wanted.prompts and bundle is None:
         raise OptionError(
-            "answers are made by running the bundle's code",
-            f"name it: --bundle {chosen or 'BUNDLE'}",
+            "--sample runs the bundle's code, which needs your word",
+            f"name the bundle: --bundle {chosen or 'BUNDLE'}",
         )
     with out.console.status("measuring"):
-        measured = _measured(
-            files, chosen, prompt or [], max_tokens, measure, trusted=bundle is not None
-        )
+        measured = _measured(files, chosen, wanted, trusted=bundle is not None)
     with new_file(place) as work:
         work.write_text(run_page(files, measured), encoding="utf-8")
     for note in measured.notes:
@@ -77,76 +98,74 @@ def report(
 
 
 def _measured(
-    files: RunFiles,
-    path: Path | None,
-    prompts: list[str],
-    max_tokens: int,
-    timed: bool,
-    *,
-    trusted: bool,
+    files: RunFiles, path: Path | None, wanted: Measurements, *, trusted: bool
 ) -> Measured:
-    """What bundle and state tell. Where they cannot be read the page goes without, unless the
-    bundle was named.
+    """What bundle and state tell. If they cannot be read, the page goes without, unless the user
+    named the bundle.
     """
     try:
         if path is None:
-            raise OptionError(
-                "the run's config.json does not tell its bundle", "name it with --bundle"
-            )
+            raise OptionError("the run's config.json names no bundle", "name it with --bundle")
         bundle = Bundle.open(path)
         adapter = read_adapter(bundle, files.path)
     except GsqcError as error:
         if trusted:
             raise
-        return Measured(notes=[f"what the bundle tells: {error} ({error.hint})"])
-    notes: list[str] = []
-    exponents, mantissa_bits = adapter_operands(adapter, int(bundle.manifest.bits.split("-")[1]))
-    facts: dict[str, Any] = {
-        "memory": memory_parts(bundle),
-        "base": base_exponents(bundle),
-        "stored": stored_as(bundle),
-        "exponents": exponents,
-        "mantissa_bits": mantissa_bits,
-        "bundle": _about(bundle),
-    }
-    if not trusted and timed:
-        notes.append(
-            f"time by op: it needs the bundle's code (gsqc report {files.path} --bundle {path})"
+        return Measured(notes=[f"nothing of the bundle is shown: {error} ({error.hint})"])
+    bits = int(bundle.manifest.bits.split("-")[1])
+    exponents, mantissa_bits = adapter_operands(adapter, bits)
+    found, notes = _from_code(bundle, files, wanted, trusted=trusted)
+    return Measured(
+        memory=memory_parts(bundle),
+        base=base_exponents(bundle),
+        stored=stored_as(bundle),
+        exponents=exponents,
+        mantissa_bits=mantissa_bits,
+        bundle=_about(bundle),
+        notes=notes,
+        **found,
+    )
+
+
+def _from_code(
+    bundle: Bundle, files: RunFiles, wanted: Measurements, *, trusted: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """What only the bundle's code can tell, and notes of what is left out."""
+    if not trusted:
+        note = (
+            "the time by op is not measured, because that runs the bundle's code "
+            f"(gsqc report {files.path} --bundle {bundle.path} allows it)"
         )
+        return {}, [note] if wanted.time else []
+    if not wanted.time and not wanted.prompts:
+        return {}, []
     try:
-        facts |= (
-            _run_session(bundle, files, prompts, max_tokens, timed)
-            if trusted and (timed or prompts)
-            else {}
-        )
+        return _run_session(bundle, files, wanted), []
     except GsqcError as error:
-        if prompts:
+        if wanted.prompts:
             raise
-        notes.append(f"time by op: {error} ({error.hint})")
-    return Measured(**facts, notes=notes)
+        return {}, [f"the time by op is not measured: {error} ({error.hint})"]
 
 
-def _run_session(
-    bundle: Bundle, files: RunFiles, prompts: list[str], max_tokens: int, timed: bool
-) -> dict[str, Any]:
-    """Samples before and after, and the time by op, in a session of its own: the run's files stay
-    as they are.
+def _run_session(bundle: Bundle, files: RunFiles, wanted: Measurements) -> dict[str, Any]:
+    """Samples before and after, and the time by op. The session is a new one, so that the run's
+    files stay as they are.
     """
-    tokenizer = Tokenizer(bundle) if prompts else None
+    tokenizer = Tokenizer(bundle) if wanted.prompts else None
     session = Session(bundle)
     answers = []
     if tokenizer is not None:
-        before = [sample(session, tokenizer, p, max_tokens) for p in prompts]
+        before = [sample(session, tokenizer, p, wanted.max_tokens) for p in wanted.prompts]
         saved = RunStore(files.path, bundle).load_state(bundle.plan.buffers["state"])
         assert saved is not None
         load_adapter(session, saved[0])
-        after = [sample(session, tokenizer, p, max_tokens) for p in prompts]
-        answers = list(zip(prompts, before, after, strict=True))
-    return {"samples": answers, "op_seconds": time_by_op(session) if timed else []}
+        after = [sample(session, tokenizer, p, wanted.max_tokens) for p in wanted.prompts]
+        answers = list(zip(wanted.prompts, before, after, strict=True))
+    return {"samples": answers, "op_seconds": time_by_op(session) if wanted.time else []}
 
 
 def _about(bundle: Bundle) -> dict[str, Any]:
-    """What the page tells about a bundle."""
+    """What the page says about a bundle."""
     manifest = bundle.manifest
     return {
         "model": manifest.model.name,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc train: fine-tune a bundle's adapter on a file."""
+"""gsqc train: fine-tune a bundle's adapter on files."""
 
 from __future__ import annotations
 
@@ -10,91 +10,53 @@ from typing import Annotated
 import typer
 
 from gsqc.cli.config import ConfigOption, ResumeOption, recorded, resolved
-from gsqc.cli.data_options import DataOption, MaskPromptOption, PackingOption, ValidationOption
 from gsqc.cli.display import show
-from gsqc.cli.output import JsonOption, Output
-from gsqc.cli.train_options import (
-    AccumulateOption,
-    BatchOption,
-    BundleArgument,
-    ClipOption,
-    DecayOption,
-    LeastRateOption,
-    RateOption,
-    ScheduleOption,
-    SeedOption,
-    StepsOption,
-    WarmupOption,
-)
+from gsqc.cli.output import Output
+from gsqc.cli.shared import BundleArgument, JsonOption, ThreadsOption
 from gsqc.data import DataOptions
+from gsqc.option import Option
 from gsqc.training.callbacks import End
 from gsqc.training.open_run import open_run
-from gsqc.training.options import TrainOptions
+from gsqc.training.options import SAVING, TrainOptions
 from gsqc.training.trainer import Trainer
+
+RunOption = Annotated[
+    Path,
+    Option(
+        "Directory of the run: its state, settings and log (docs/runs.md).",
+        group=SAVING,
+        example="runs/first",
+    ),
+]
+MADE_WITH = {"bundle": "bundle", "data": "data_sha256", "validation": "validation_sha256"}
+"""Options, and what a settings file records of the run that wrote it."""
 
 
 def train(
     context: typer.Context,
     bundle: BundleArgument,
-    data: DataOption,
-    steps: StepsOption,
-    lr: RateOption,
-    run: Annotated[
-        Path, typer.Option(help="Directory of the run: state, settings, log (docs/runs.md).")
-    ],
-    validation: ValidationOption = None,
-    mask_prompt: MaskPromptOption = True,
-    packing: PackingOption = False,
-    schedule: ScheduleOption = "constant",
-    warmup: WarmupOption = 0,
-    min_lr: LeastRateOption = "0",
-    weight_decay: DecayOption = "0",
-    clip: ClipOption = None,
-    batch: BatchOption = None,
-    accumulate: AccumulateOption = 1,
-    seed: SeedOption = 0,
-    save_every: Annotated[int, typer.Option(min=1, help="Steps between saves.")] = 20,
-    eval_every: Annotated[
-        int | None, typer.Option(min=1, help="Steps between evaluations; else 10 a run.")
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(min=1, help="Stop after this many evaluations without a lower loss."),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="The result does not depend on it.")
-    ] = None,
+    reading: DataOptions,
+    training: TrainOptions,
+    run: RunOption,
+    threads: ThreadsOption = None,
     config: ConfigOption = None,
     resume: ResumeOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Fine-tune BUNDLE's adapter; goes on with what the run directory holds. Ctrl-C saves and
-    stops.
+    """Fine-tune BUNDLE's adapter. A run that was stopped goes on where it was saved.
+
+    Ctrl-C ends the step, saves and stops. What is marked (needed) can also come from --config or
+    --resume.
     """
     out = Output(json)
-    options = TrainOptions(
-        steps=steps,
-        lr=lr,
-        schedule=schedule,
-        warmup=warmup,
-        min_lr=min_lr,
-        weight_decay=weight_decay,
-        clip=clip,
-        batch=batch,
-        accumulate=accumulate,
-        seed=seed,
-        save_every=save_every,
-        eval_every=eval_every,
-        patience=patience,
-    )
-    names = {"bundle": "bundle", "data": "data_sha256", "validation": "validation_sha256"}
     made_with = {
-        name: value for option, name in names.items() for value in recorded(context, option, name)
+        name: value
+        for option, name in MADE_WITH.items()
+        for value in recorded(context, option, name)
     }
-    settings = {**resolved(context), **vars(options)}  # numbers in their one spelling
-    reading = DataOptions(tuple(data), mask_prompt, packing, validation)
+    settings = {**resolved(context), **vars(training)}  # numbers in their one spelling
     with open_run(
-        bundle, reading, run, options, threads=threads, settings=settings, made_with=made_with
+        bundle, reading, run, training, threads=threads, settings=settings, made_with=made_with
     ) as trainer:
         return _train(trainer, out)
 

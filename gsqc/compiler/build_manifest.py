@@ -45,7 +45,7 @@ def _model(captured: CapturedModel, known_name: str | None) -> ModelPart:
 
 def _adapter(step: Step) -> AdapterPart:
     adapter = step.options.adapter
-    settings = {name: getattr(adapter, name) for name in adapter.numbers()}
+    settings = {o.name: getattr(adapter, o.name) for o in adapter.settings()}
     matrices = {name: MatrixEntry(*matrix.shape) for name, matrix in step.adapters.items()}
     return AdapterPart(adapter.kind, settings, adapter.linears, matrices)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,28 +15,35 @@ from gsqc.adapters.lora import Lora
 from gsqc.errors import OptionError
 from gsqc.numerics.ops.accumulate import MAXIMUM_SEQUENCES
 from gsqc.numerics.optim import OPTIMIZERS
+from gsqc.option import check_options, option, parse_options
 from gsqc.targets.registry import NATIVE, check_target_options
 
 RECOMPUTE = ("none", "auto", "blocks")
 WEIGHTS = ("small", "fast")
 BASES = ("gguf", "nf4", "gse4", "gse8")
 MAXIMUM_SEQUENCE = 8192
-MAXIMUM_BATCH = MAXIMUM_SEQUENCES
 SEED_BITS = 62
 """The random generator takes a seed in two halves of 31 bits."""
+
+OUTPUT, NUMBERS, STEP, MEMORY = "Output", "Numbers", "Adapter and step", "Memory"
 
 
 @dataclass(frozen=True)
 class Bits:
     """Widths: `w` of the stored base (4 or 8), `a` of activations and adapter factors, `g` of
-    gradients (5 to 8).
+    gradients.
     """
 
-    w: int
-    a: int
-    g: int
+    w: int = option(help="Bits of the base.", flag="W of --bits", minimum=4, maximum=8)
+    a: int = option(help="Bits of activations.", flag="A of --bits", minimum=5, maximum=8)
+    g: int = option(help="Bits of gradients.", flag="G of --bits", minimum=5, maximum=8)
+
+    def __post_init__(self) -> None:
+        """Check the widths."""
+        check_options(self)
 
     def __str__(self) -> str:
+        """As `parse` reads it."""
         return f"{self.w}-{self.a}-{self.g}"
 
     @staticmethod
@@ -52,79 +59,112 @@ class Bits:
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """What `compile_model` is asked for.
-
-    target           a name of `gsqc targets`, or `native`
-    target_options   options that the target itself declares, by name, as sram_kib
-    base             how the frozen weights are stored, of BASES: gguf keeps the codes of a GGUF file
-    sequence_length  tokens of one sequence
-    batch            sequences of one step, unless the training run says otherwise
-    seed             of the adapter's initial values
-    output           the bundle's directory
-    recompute        of RECOMPUTE: blocks runs each block's forward again before its backward, which saves memory; auto
-                     does it for as few blocks as a tenth more memory allows
-    weights          of WEIGHTS: fast keeps two 8-bit operands of each base weight, small makes them at each use
-    dump             where to write the graph after each pass, or None
-    force            overwrite a bundle that exists
-    runner           put gsqc-step, built for the target, into the bundle
+    """What `compile_model` is asked for. `target_options` are those that the target itself
+    declares, by name.
 
     Raises OptionError with every value that is out of range.
     """
 
-    output: Path
-    target: str = NATIVE
-    bits: Bits = Bits(4, 8, 8)
-    base: str = "nf4"
-    adapter: Adapter = field(default_factory=Lora)
-    optimizer: str = "adamw"
-    sequence_length: int = 128
-    batch: int = 1
-    seed: int = 0
-    recompute: str = "blocks"
-    weights: str = "fast"
-    dump: Path | None = None
-    force: bool = False
-    runner: bool = False
+    output: Path = option(
+        help="The bundle to write, NAME.gsqc.",
+        flag="--output",
+        short="-o",
+        group=OUTPUT,
+        example="model.gsqc",
+    )
+    target: str = option(
+        NATIVE,
+        help="The machine to compile for: native (this one), or a name that gsqc targets lists.",
+        group=OUTPUT,
+    )
+    bits: Bits = option(
+        Bits(4, 8, 8),
+        help="Bits as W-A-G, of the stored base, of activations and of gradients.",
+        group=NUMBERS,
+        decides_bits=True,
+    )
+    base: str = option(
+        "nf4",
+        command_default=None,
+        help="How the base is stored. gguf keeps the file's own codes. Without it: gguf if the "
+        "model has such codes, else nf4, or gse8 for 8 bits.",
+        group=NUMBERS,
+        choices=BASES,
+        example="gguf",
+        decides_bits=True,
+    )
+    adapter: Adapter = option(
+        Lora(),
+        command_default="lora:rank=16,alpha=32",
+        parse=parse_adapter,
+        help="The adapter. It is on all linears, or with ,linears=q+v on those that are named.",
+        group=STEP,
+        decides_bits=True,
+    )
+    optimizer: str = option(
+        "adamw", help="The optimizer.", group=STEP, choices=tuple(OPTIMIZERS), decides_bits=True
+    )
+    sequence_length: int = option(
+        128,
+        help="Tokens of a sequence.",
+        flag="--seq",
+        group=STEP,
+        minimum=1,
+        maximum=MAXIMUM_SEQUENCE,
+        decides_bits=True,
+    )
+    batch: int = option(
+        1,
+        help="Sequences of a step, unless train --batch gives another number.",
+        group=STEP,
+        minimum=1,
+        maximum=MAXIMUM_SEQUENCES,
+        decides_bits=True,
+    )
+    seed: int = option(
+        0,
+        help="Seed of the adapter's initial values.",
+        group=STEP,
+        maximum=2**SEED_BITS - 1,
+        decides_bits=True,
+    )
+    recompute: str = option(
+        "blocks",
+        help="What the backward pass computes again. blocks takes least memory, none is fastest, "
+        "and auto recomputes as few blocks as a tenth more memory allows.",
+        group=MEMORY,
+        choices=RECOMPUTE,
+    )
+    weights: str = option(
+        "fast",
+        help="Operands of the base. fast keeps two 8-bit copies of each weight, small makes them "
+        "at each use.",
+        group=MEMORY,
+        choices=WEIGHTS,
+    )
+    dump: Path | None = option(
+        None,
+        help="Write the graph after each pass into this directory.",
+        group=OUTPUT,
+        example="graphs",
+    )
+    force: bool = option(False, help="Overwrite the bundle.", group=OUTPUT)
+    runner: bool = option(False, help="Add gsqc-step, which trains without Python.", group=OUTPUT)
     target_options: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        """Check all values, those of the target and the adapter too, and that base and bits fit
+        together.
+        """
         if self.target_options:
             check_target_options(self.target, self.target_options)
-        problems = self._problems()
-        if problems:
-            raise OptionError(
-                "; ".join(problems), "gsqc compile --help lists what each option takes"
-            )
-
-    def _problems(self) -> list[str]:
-        ranges = (
-            ("bits: W", self.bits.w, 4, 8),
-            ("bits: A", self.bits.a, 5, 8),
-            ("bits: G", self.bits.g, 5, 8),
-            ("--seq", self.sequence_length, 1, MAXIMUM_SEQUENCE),
-            ("--batch", self.batch, 1, MAXIMUM_BATCH),
-            ("--seed", self.seed, 0, 2**SEED_BITS - 1),
-        )
-        problems = [
-            f"{name} {n} is outside {low} to {high}"
-            for name, n, low, high in ranges
-            if not low <= n <= high
-        ]
-        if self.base not in BASES:
-            problems.append(f"unknown --base {self.base} (one of {', '.join(BASES)})")
-        elif self.bits.w != (8 if self.base == "gse8" else 4):
+        problems = self.adapter.problems()
+        if self.base in BASES and self.bits.w != (8 if self.base == "gse8" else 4):
             problems.append(
-                f"--base {self.base} does not store {self.bits.w} bits (W=8 is gse8, W=4 the others)"
+                f"--base {self.base} does not store {self.bits.w} bits "
+                "(W=8 is gse8, W=4 the others)"
             )
-        if self.recompute not in RECOMPUTE:
-            problems.append(f"unknown --recompute {self.recompute} (one of {', '.join(RECOMPUTE)})")
-        if self.weights not in WEIGHTS:
-            problems.append(f"unknown --weights {self.weights} (one of {', '.join(WEIGHTS)})")
-        if self.optimizer not in OPTIMIZERS:
-            problems.append(
-                f"unknown --optimizer {self.optimizer} (one of {', '.join(OPTIMIZERS)})"
-            )
-        return [*problems, *self.adapter.problems()]
+        check_options(self, problems)
 
 
 def default_base(model: str, bits: Bits, known_models: Mapping[str, Any]) -> str:
@@ -135,39 +175,17 @@ def default_base(model: str, bits: Bits, known_models: Mapping[str, Any]) -> str
 
 
 def parse_compile_options(
-    model: str,
-    *,
-    bits: str,
-    base: str | None,
-    adapter: str,
-    known_models: Mapping[str, Any],
-    **values: Any,
+    model: str, *, known_models: Mapping[str, Any], base: str | None = None, **values: Any
 ) -> CompileOptions:
-    """Options from the command line's texts. `values` are the other fields of CompileOptions.
+    """Options from the command line, where `bits` and `adapter` are texts. Without `base` it is
+    that of the model. `values` are the other fields of CompileOptions.
 
     Raises one OptionError with every problem.
     """
-    problems: list[OptionError] = []
-
-    def attempt(parse: Callable[[], Any], fallback: Any) -> Any:
+    if base is None:
         try:
-            return parse()
-        except OptionError as error:
-            problems.append(error)
-            return fallback
-
-    parsed_bits = attempt(lambda: Bits.parse(bits), None)
-    # A text that could not be read takes a value that is right beside the others: only the others'
-    # own problems show.
-    shown = parsed_bits or Bits(8 if base == "gse8" else 4, 8, 8)
-    parsed_adapter = attempt(lambda: parse_adapter(adapter), Lora())
-    base = base or default_base(model, shown, known_models)
-    options = attempt(
-        lambda: CompileOptions(bits=shown, base=base, adapter=parsed_adapter, **values), None
-    )
-    if problems:
-        raise OptionError(
-            "; ".join(map(str, problems)), "; ".join(dict.fromkeys(e.hint for e in problems))
-        )
-    assert isinstance(options, CompileOptions)
-    return options
+            bits = Bits.parse(str(values.get("bits", Bits(4, 8, 8))))
+        except OptionError:  # parse_options names it, beside all others
+            bits = Bits(4, 8, 8)
+        base = default_base(model, bits, known_models)
+    return parse_options(CompileOptions, {"base": base, **values})

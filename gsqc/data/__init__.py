@@ -8,7 +8,8 @@ sets     packing, load: sequences to train on, and sequences held out
 
 from gsqc.data.encode import chat_prompt
 from gsqc.data.files import data_digest
-from gsqc.data.load import DataOptions, load_data, load_split, validation_share
+from gsqc.data.load import load_data, load_split
+from gsqc.data.options import DataOptions, validation_share
 from gsqc.data.sequences import WEIGHT_ONE, Dataset, TokenSequence
 
 __all__ = [

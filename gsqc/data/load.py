@@ -5,17 +5,15 @@ held out.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal, InvalidOperation
-from fractions import Fraction
 from pathlib import Path
 
 from gsqc.data.chat import ChatRenderer
 from gsqc.data.encode import Encoder
 from gsqc.data.files import TEXT_SUFFIXES, find_files
 from gsqc.data.json_reader import read_array, read_jsonl
+from gsqc.data.options import DataOptions, validation_share
 from gsqc.data.packing import pack_pieces
 from gsqc.data.problems import Problems
 from gsqc.data.records import Chat, Document, Example
@@ -23,29 +21,13 @@ from gsqc.data.saved_dataset import read_saved_dataset
 from gsqc.data.sequences import Dataset, PaddedSequences, Piece
 from gsqc.data.text_reader import read_document
 from gsqc.data.tokenizer import Tokenizer
-from gsqc.errors import DataError, OptionError
+from gsqc.errors import DataError
 from gsqc.numerics.random import permutation
 
 HELD_OUT_SEED = 1
 """The split does not follow --seed: runs with other seeds are measured on the same records."""
 
 Reader = Callable[[Path, Problems], Iterator[tuple[str, Example]]]
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """What a run reads, and how.
-
-    data         files and directories
-    mask_prompt  the loss counts on completions and the assistant's turns only
-    packing      several records share a sequence
-    validation   a share of the records as text ("0.1", "10%"), or the path of a file; None holds nothing out
-    """
-
-    data: tuple[Path, ...]
-    mask_prompt: bool = True
-    packing: bool = False
-    validation: str | None = None
 
 
 @dataclass
@@ -171,26 +153,3 @@ def load_split(
     kept = [piece for k, piece in enumerate(corpus.pieces) if k not in held]
     validation = Dataset(PaddedSequences([corpus.pieces[k] for k in sorted(held)], length))
     return _dataset(kept, corpus, tokenizer, length, packing=options.packing), validation
-
-
-def validation_share(text: str | None) -> Fraction | None:
-    """The share that --validation asks for, in (0, 1); None if it names a file, or nothing. Raises
-    OptionError.
-    """
-    if text is None or os.path.exists(text):
-        return None
-    try:
-        number = Decimal(text.removesuffix("%"))
-        if (
-            not number.is_finite() or abs(number.adjusted()) > 20
-        ):  # a Fraction of 1e-999999999 takes all memory
-            raise ValueError(text)
-        share = Fraction(number) / (100 if text.endswith("%") else 1)
-        if not 0 < share < 1:
-            raise ValueError(text)
-    except (InvalidOperation, ValueError, OverflowError):
-        raise OptionError(
-            f"--validation {text} is neither a file nor a share between 0 and 1",
-            "write --validation 0.1, 10%, or a path",
-        ) from None
-    return share

@@ -21,6 +21,7 @@ from gsqc.bundle.plan import COPY, Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import OptionError, TargetError
 from gsqc.numerics.ops.registry import Case, Op
+from gsqc.option import Option
 from gsqc.targets.kernels import Kernel
 from gsqc.targets.programs import ProgramStyle
 
@@ -98,22 +99,6 @@ def _copy(source: Array, target: Array) -> Callable[[], None]:
 
 
 @dataclass(frozen=True)
-class TargetOption:
-    """An option of `gsqc compile` that a target takes: `name` is a Python word (sram_kib for
-    --sram-kib), `kind` is int, str or Path.
-    """
-
-    name: str
-    kind: type
-    help: str
-
-    @property
-    def flag(self) -> str:
-        """As a user writes it."""
-        return f"--{self.name.replace('_', '-')}"
-
-
-@dataclass(frozen=True)
 class CodeJob:
     """What a target writes code for.
 
@@ -155,7 +140,7 @@ class Target(ABC):
 
     name: str
     description: str
-    options: tuple[TargetOption, ...] = ()
+    options: tuple[Option, ...] = ()
     native_rank: int | None = None
     prefill = True
     prepares_head = False

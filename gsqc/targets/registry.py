@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,8 @@ from types import ModuleType
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import TargetPart
 from gsqc.errors import BundleError, OptionError
-from gsqc.targets.interface import Target, TargetOption
+from gsqc.option import Option
+from gsqc.targets.interface import Target
 from gsqc.targets.programs import ProgramStyle
 
 NATIVE = "native"
@@ -99,16 +101,20 @@ def require_machine(bundle: Bundle) -> None:
         raise error
 
 
-def target_options() -> list[tuple[str, TargetOption]]:
+def target_options() -> list[tuple[str, Option]]:
     """Every option that a target adds to `gsqc compile`, after the target's name."""
-    return [(target.name, option) for target in all_targets() for option in target.options]
+    return [
+        (target.name, replace(option, field=option.name))
+        for target in all_targets()
+        for option in target.options
+    ]
 
 
 def check_target_options(name: str, given: Mapping[str, object]) -> None:
     """OptionError unless the target takes these options with these values."""
     target = find_target(name)
     own = {option.name for option in target.options}
-    other = [(owner, o.flag) for owner, o in target_options() if o.name in set(given) - own]
+    other = [(owner, o.shown_name) for owner, o in target_options() if o.name in set(given) - own]
     if other:
         flags, owners = (
             ", ".join(dict.fromkeys(words)) for words in zip(*other[::-1], strict=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run tells while it goes on, and why it ended."""
+"""What a run reports while it goes on, and why it ended."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class End(StrEnum):
 
 @dataclass
 class Callbacks:
-    """What a run tells; each takes a line of the log (docs/runs.md), `on_warning` and `on_save` a
-    text and a step.
+    """What a run reports. Each takes a line of the log (docs/runs.md), but `on_warning` takes a
+    text and `on_save` a step.
 
-    on_evaluate comes after on_step of the same step, `on_evaluating` says how many of how many
+    `on_evaluate` comes after `on_step` of the same step. `on_evaluating` says how many of how many
     sequences are evaluated.
     """
 

@@ -20,6 +20,7 @@ class Interruption:
     """
 
     def __init__(self) -> None:
+        """Without a signal so far."""
         self.number: int | None = None
         self._before: dict[signal.Signals, Any] = {}
 
@@ -29,6 +30,7 @@ class Interruption:
         return 0 if self.number is None else 128 + self.number
 
     def __enter__(self) -> Interruption:
+        """Take the signals over."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
@@ -39,6 +41,7 @@ class Interruption:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Give the signals back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
 from gsqc.errors import OptionError
@@ -14,26 +13,6 @@ SCHEDULES = ("constant", "linear", "cosine")
 _BITS = 96
 _PI = 31415926535897932384626433832795028841971693993751 * (1 << _BITS) // 10**49
 _COSINE_BITS = 62
-
-
-def parse_fraction(text: str, name: str, maximum: int) -> Fraction:
-    """A decimal text ("1e-3") as an exact fraction in [0, maximum]; OptionError if it is none."""
-    try:
-        value = Decimal(text)
-        if (
-            not value.is_finite()
-            or value < 0
-            or value > maximum
-            or abs(value.adjusted()) > 30
-            or len(text) > 60
-        ):
-            raise ValueError(text)
-    except (InvalidOperation, ValueError):
-        raise OptionError(
-            f"{name} is {text!r}, which is no number from 0 to {maximum}",
-            f"write it like {name} 1e-3",
-        ) from None
-    return Fraction(value)
 
 
 def half_cosine(t: Fraction) -> Fraction:
@@ -58,13 +37,13 @@ def half_cosine(t: Fraction) -> Fraction:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class LearningRate:
     """Linear warm-up over `warmup` steps to `peak`; then constant, or towards `least` after step
     `steps`.
 
     The way down is linear, or half a period of the cosine (Loshchilov & Hutter 2017, arXiv
-    1608.03983). Raises OptionError for an unknown kind, a warm-up longer than the run, or a least
-    rate above the peak.
+    1608.03983). Raises OptionError for a warm-up longer than the run, or a least rate above the
+    peak.
     """
 
     peak: Fraction
@@ -74,8 +53,8 @@ class Schedule:
     least: Fraction = Fraction(0)
 
     def __post_init__(self) -> None:
-        if self.kind not in SCHEDULES:
-            raise OptionError(f"unknown schedule {self.kind}", f"one of {', '.join(SCHEDULES)}")
+        """Check that the parts fit together."""
+        assert self.kind in SCHEDULES
         if self.warmup > self.steps:
             raise OptionError(
                 f"a warm-up of {self.warmup} steps in {self.steps}",
@@ -84,7 +63,7 @@ class Schedule:
         if self.least > self.peak:
             raise OptionError("--min-lr is above --lr", "take a --min-lr of at most --lr")
 
-    def rate(self, step: int) -> Fraction:
+    def at(self, step: int) -> Fraction:
         """The learning rate of step 1, 2, …"""
         if step <= self.warmup:
             return self.peak * Fraction(step, self.warmup)

@@ -23,6 +23,7 @@ class RunLock:
     """
 
     def __init__(self, path: Path) -> None:
+        """Take the lock."""
         self.path, self.is_new = path, not path.exists()
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file", "give a directory with --run")

@@ -20,28 +20,10 @@ from gsqc.runtime.session import Session
 from gsqc.runtime.store import SETTINGS
 from gsqc.targets.registry import require_machine
 from gsqc.training.lock import RunLock
-from gsqc.training.options import TrainOptions
+from gsqc.training.options import FIXED_SETTINGS, FIXED_WITH_SCHEDULE, TrainOptions
 from gsqc.training.settings_file import RECORDED, write_table
 from gsqc.training.trainer import Trainer
 from gsqc.version import __version__
-
-FIXED = (
-    *(
-        "data_sha256",
-        "mask_prompt",
-        "packing",
-        "held_out_share",
-        "seed",
-        "lr",
-        "warmup",
-        "schedule",
-        "min_lr",
-    ),
-    *("weight_decay", "clip", "sequences_per_step"),
-)
-"""What a resumed run must share with its beginning, to be the same run; `steps` too if the rate
-depends on it.
-"""
 
 
 def run_config(options: TrainOptions, bundle: Bundle, reading: DataOptions) -> dict[str, Any]:
@@ -72,9 +54,10 @@ def check_resume(session: Session, config: dict[str, Any]) -> None:
     """RunError if a run with saved steps would go on with other settings."""
     assert session.store is not None
     old = session.store.config
-    fixed = FIXED if config["schedule"] == "constant" else (*FIXED, "steps")
-    fixed = (*fixed, "validation_sha256") if "validation_sha256" in config else fixed
-    changed = [k for k in fixed if k in old and not _is_same(old[k], config[k])]
+    is_constant = config["schedule"] == "constant"
+    fixed = FIXED_SETTINGS if is_constant else (*FIXED_SETTINGS, *FIXED_WITH_SCHEDULE)
+    both = (k for k in fixed if k in old and k in config)
+    changed = [k for k in both if not _is_same(old[k], config[k])]
     if session.step_count and changed:
         now = ", ".join(f"{k} was {old[k]}, is {config[k]}" for k in changed)
         raise RunError(
@@ -91,7 +74,8 @@ def _check_made_with(before: Mapping[str, Any], now: dict[str, str]) -> None:
     ):
         if name in before and name in now and before[name] != now[name]:
             raise RunError(
-                f"the {what} is not the one that the settings' run was made with (its sha256 differs)",
+                f"the {what} is not the one that the settings' run was made with "
+                "(its sha256 differs)",
                 f"bring it back, or name another {what} on the command line",
             )
 

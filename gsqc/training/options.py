@@ -1,33 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of a training run: what decides its bits, and how often it saves and evaluates."""
+"""The options of a training run, and which of its settings a run holds on to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any
 
+from gsqc.data.options import DataOptions
+from gsqc.decimals import parse_fraction, plain_number
 from gsqc.errors import OptionError
 from gsqc.numerics.ops.accumulate import MAXIMUM_SEQUENCES
-from gsqc.training.learning_rate import Schedule, parse_fraction
+from gsqc.option import Option, check_options, option, options_of
+from gsqc.training.learning_rate import SCHEDULES, LearningRate
 
 MAXIMUM_CLIP = 10**6
+LEARNING_RATE = "0.001"
+"""What suits LoRA with AdamW (docs/training.md)."""
 
-
-def plain_number(value: str | float) -> str:
-    """A number as a text of one spelling, so that 1e-3 and 0.001 are one setting; what is no number
-    stays as it is.
-    """
-    try:
-        number = Decimal(str(value)).normalize()
-        return (
-            format(number, "f")
-            if number.is_finite() and -9 <= number.adjusted() <= 9
-            else str(number).lower()
-        )
-    except InvalidOperation:
-        return str(value)
+STEPS, RATE, SAVING = "Steps and batches", "Learning rate", "Saving and evaluation"
+PER_STEP = "sequences_per_step"
+"""The setting that --batch and --accumulate make together."""
 
 
 @dataclass(frozen=True)
@@ -35,73 +28,130 @@ class TrainOptions:
     """What a run is asked for. Numbers that reach the bits are decimal texts (a float is taken by
     its shortest text).
 
-    steps         in all: a run that has 3 of 6 does 3 more
-    lr            peak learning rate
-    schedule      of SCHEDULES, after `warmup` steps of linear warm-up; towards `min_lr` at the end
-    weight_decay  decoupled, as in AdamW
-    clip          largest norm of the mean gradient; None does not clip
-    batch         sequences of a micro-batch; None takes the bundle's
-    accumulate    micro-batches of a step: k times n is k·n times 1, bit for bit
-    seed          of the data's order
-    save_every    steps between saves
-    eval_every    steps between evaluations on held-out data; None is a tenth of the run
-    patience      evaluations without a lower held-out loss before the run stops; None never does
-
     Raises OptionError for values out of range.
     """
 
-    steps: int
-    lr: str | float
-    schedule: str = "constant"
-    warmup: int = 0
-    min_lr: str | float = "0"
-    weight_decay: str | float = "0"
-    clip: str | float | None = None
-    batch: int | None = None
-    accumulate: int = 1
-    seed: int = 0
-    save_every: int = 20
-    eval_every: int | None = None
-    patience: int | None = None
+    steps: int = option(
+        help="Steps of the run in all. A run that has 3 of 6 makes 3 more.",
+        group=STEPS,
+        minimum=1,
+        example=200,
+        decides_bits=True,
+        may_change=True,
+    )
+    lr: str | float = option(
+        LEARNING_RATE,
+        help="Peak learning rate.",
+        group=RATE,
+        maximum=1,
+        decides_bits=True,
+    )
+    schedule: str = option(
+        "constant",
+        help="How the learning rate goes on after the warm-up.",
+        group=RATE,
+        choices=SCHEDULES,
+        decides_bits=True,
+    )
+    warmup: int = option(
+        0,
+        help="Steps over which the learning rate rises to its peak.",
+        group=RATE,
+        decides_bits=True,
+    )
+    min_lr: str | float = option(
+        "0",
+        help="Learning rate that linear and cosine end with.",
+        group=RATE,
+        maximum=1,
+        decides_bits=True,
+    )
+    weight_decay: str | float = option(
+        "0",
+        help="Decoupled weight decay, as in AdamW.",
+        group=RATE,
+        maximum=1,
+        decides_bits=True,
+    )
+    clip: str | float | None = option(
+        None,
+        help="Largest norm of a step's gradient. 1 is usual. Without it nothing is clipped.",
+        group=RATE,
+        maximum=MAXIMUM_CLIP,
+        example="1",
+        decides_bits=True,
+    )
+    batch: int | None = option(
+        None,
+        help="Sequences of a micro-batch. Without it, as many as the bundle was compiled for.",
+        group=STEPS,
+        minimum=1,
+        example=1,
+        decides_bits=True,
+        recorded=(PER_STEP,),
+    )
+    accumulate: int = option(
+        1,
+        help="Micro-batches of a step. 4 of 2 sequences give the bits of 8 of 1.",
+        group=STEPS,
+        minimum=1,
+        decides_bits=True,
+        recorded=(PER_STEP,),
+    )
+    seed: int = option(0, help="Seed of the data order.", group=STEPS, decides_bits=True)
+    save_every: int = option(20, help="Steps between saves.", group=SAVING, minimum=1)
+    eval_every: int | None = option(
+        None,
+        help="Steps between evaluations on held-out data. Without it, a tenth of the run.",
+        group=SAVING,
+        minimum=1,
+        example=20,
+    )
+    patience: int | None = option(
+        None,
+        help="Stop after this many evaluations without a lower held-out loss.",
+        group=SAVING,
+        minimum=1,
+        example=3,
+    )
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "warmup": 0, "batch": 1, "accumulate": 1, "seed": 0}
-        least |= {"save_every": 1, "eval_every": 1, "patience": 1}
-        for name, low in least.items():
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or not low <= value < 2**31):
-                raise OptionError(
-                    f"--{name.replace('_', '-')} is {value!r}", f"give a whole number from {low} on"
-                )
-        for name in ("lr", "min_lr", "weight_decay", "clip"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, plain_number(getattr(self, name)))
-        self.plan, self.decay, self.largest_norm  # noqa: B018  each raises OptionError for a value out of range
+        """Check all values, and give numbers their one spelling."""
+        check_options(self)
+        for declared in options_of(TrainOptions):
+            value = getattr(self, declared.field)
+            if declared.kind is float and value is not None:
+                object.__setattr__(self, declared.field, plain_number(value))
+        self.rates, self.largest_norm  # noqa: B018  each raises OptionError for what does not fit
 
     @property
-    def plan(self) -> Schedule:
+    def rates(self) -> LearningRate:
         """The learning rate of each step."""
-        rate, least = (
-            parse_fraction(str(v), n, 1) for v, n in ((self.lr, "--lr"), (self.min_lr, "--min-lr"))
-        )
-        return Schedule(rate, self.steps, self.warmup, self.schedule, least)
+        peak, least = self._exact("lr"), self._exact("min_lr")
+        return LearningRate(peak, self.steps, self.warmup, self.schedule, least)
 
     @property
     def decay(self) -> Fraction:
-        return parse_fraction(str(self.weight_decay), "--weight-decay", 1)
+        """What --weight-decay asks for."""
+        return self._exact("weight_decay")
 
     @property
     def largest_norm(self) -> Fraction | None:
         """What --clip asks for."""
         if self.clip is None:
             return None
-        norm = parse_fraction(str(self.clip), "--clip", MAXIMUM_CLIP)
+        norm = self._exact("clip")
         if not norm:
             raise OptionError(
                 "--clip 0 leaves nothing of the gradient",
                 "give a norm above 0, or leave --clip out",
             )
         return norm
+
+    def _exact(self, field: str) -> Fraction:
+        (declared,) = (o for o in options_of(TrainOptions) if o.field == field)
+        assert declared.maximum is not None
+        return parse_fraction(str(getattr(self, field)), declared.shown_name, declared.maximum)
 
     def sequences_per_step(self, bundle_batch: int) -> int:
         """Batch times accumulate; OptionError if a step cannot sum that many."""
@@ -117,13 +167,28 @@ class TrainOptions:
     def settings(self, bundle_batch: int) -> dict[str, Any]:
         """What decides the bits, as config.json holds it."""
         return {
-            "steps": self.steps,
-            "lr": self.lr,
-            "schedule": self.schedule,
-            "warmup": self.warmup,
-            "min_lr": self.min_lr,
-            "weight_decay": self.weight_decay,
-            "clip": self.clip,
-            "sequences_per_step": self.sequences_per_step(bundle_batch),
-            "seed": self.seed,
+            name: self.sequences_per_step(bundle_batch)
+            if name == PER_STEP
+            else getattr(self, declared.field)
+            for declared in options_of(TrainOptions)
+            for name in _recorded(declared)
         }
+
+
+def _recorded(declared: Option) -> tuple[str, ...]:
+    """The settings of config.json that an option decides."""
+    return (declared.recorded or (declared.field,)) if declared.decides_bits else ()
+
+
+def _settings(may_change: bool) -> tuple[str, ...]:
+    declared = (*options_of(DataOptions), *options_of(TrainOptions))
+    chosen = (o for o in declared if o.may_change is may_change)
+    return tuple(dict.fromkeys(name for o in chosen for name in _recorded(o)))
+
+
+FIXED_SETTINGS = _settings(may_change=False)
+"""The settings of config.json that a resumed run must share with its beginning, to be the same run.
+One that is missing before or now is not compared.
+"""
+FIXED_WITH_SCHEDULE = _settings(may_change=True)
+"""Those that it must share too, if the learning rate depends on them: if it is not constant."""

@@ -5,8 +5,9 @@ Python.
 A safetensors file of int32 tensors:
 
 tokens, labels, weights   [sequences, length]   the data set as the session would see it
-order                     [steps, batch]        the sequences of each step, by number; batch is 1 to 64
-learning_rate_m, …        [steps]               the integer inputs of each step: the optimizer's, and the largest norm
+order                     [steps, batch]        the sequences of each step, by number; batch 1 to 64
+learning_rate_m, …        [steps]               the integer inputs of each step: those of the
+                                                optimizer, and the largest norm
 
 and metadata: format, optimizer, tokenizer_sha256 (what a bundle must have), settings (the run's
 config, as JSON).
@@ -40,7 +41,7 @@ def token_tensors(
     options: TrainOptions,
 ) -> dict[str, npt.NDArray[np.int32]]:
     """The tensors for the steps of `order`. DataError if a batch has no token with a loss."""
-    plan, decay, clip = options.plan, options.decay, options.largest_norm
+    rates, decay, clip = options.rates, options.decay, options.largest_norm
     optimizer = OPTIMIZERS[bundle.manifest.optimizer]
     sums = [int(s.weights.sum()) for s in sequences]
     inputs: dict[str, list[int]] = {name: [] for name in (*optimizer.inputs, *CLIP_INPUTS)}
@@ -51,9 +52,7 @@ def token_tensors(
                 f"the batch of step {step} has no token with a loss",
                 "give records a completion that fits the sequence length",
             )
-        for name, value in optimizer.step_inputs(
-            plan.rate(step), decay, step, weight, clip
-        ).items():
+        for name, value in optimizer.step_inputs(rates.at(step), decay, step, weight, clip).items():
             inputs[name].append(value)
     data = {
         name: np.stack([getattr(s, name) for s in sequences])

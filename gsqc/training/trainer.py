@@ -51,16 +51,17 @@ class Trainer:
     _is_whole: bool = True
     _best: tuple[dict[str, Any], int] | None = None
 
-    # ------------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------
     # where it is
 
     @property
     def step(self) -> int:
+        """Steps that the state has."""
         return self.session.step_count
 
     @property
     def report(self) -> str | None:
-        """What of the data did not fit, in a sentence; None if all did."""
+        """A sentence on what of the data did not fit; None if all did."""
         return self.dataset.report()
 
     @property
@@ -84,7 +85,7 @@ class Trainer:
         every = self.options.eval_every or max(self.options.steps // EVALUATIONS, 1)
         return bool(self.validation) and (self.step % every == 0 or self.step == self.options.steps)
 
-    # ---------------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------
     # training
 
     def run(self) -> End:
@@ -137,7 +138,7 @@ class Trainer:
 
     def _take_step(self, sequences: list[TokenSequence]) -> Entry:
         options, start = self.options, time.monotonic()
-        rate = options.plan.rate(self.step + 1)
+        rate = options.rates.at(self.step + 1)
         self._is_whole = False
         try:
             result = self.session.step(sequences, rate, options.decay, options.largest_norm)
@@ -156,7 +157,7 @@ class Trainer:
             "digest": result.digest,
         } | ({} if result.gradient_norm is None else {"gradient_norm": result.gradient_norm})
 
-    # -------------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------
     # evaluation
 
     def _is_evaluation_missing(self) -> bool:
@@ -204,11 +205,11 @@ class Trainer:
                     self.step,
                 )
 
-    # -----------------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------
     # saving
 
     def _attempt(self, write: Callable[[], None]) -> bool:
-        """Write in the middle of a run: a full disk is told, and the run goes on; its end insists."""
+        """Write in the middle of a run. If the disk is full, the run warns and keeps training."""
         try:
             write()
         except RunError as error:

@@ -78,6 +78,7 @@ class RunView:
 
     @property
     def step(self) -> int:
+        """The last step of the log."""
         return int(self.entries[-1]["step"]) if self.entries else 0
 
     @property
@@ -125,4 +126,5 @@ class RunView:
         )
         if "loss" not in entry:
             return f"step {entry['step']:4d}{held_out}"
-        return f"step {entry['step']:4d}  loss {entry['loss']:.4f}{held_out}  {entry['tokens_per_second']:.0f} tokens/s"
+        speed = f"{entry['tokens_per_second']:.0f} tokens/s"
+        return f"step {entry['step']:4d}  loss {entry['loss']:.4f}{held_out}  {speed}"

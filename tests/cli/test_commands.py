@@ -4,20 +4,25 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy
 import pytest
 
 import gsqc.check.check
 import gsqc.cli.evaluate
 import gsqc.cli.generate
+from gsqc.bundle.machine import machine_cpu_flags
 from gsqc.bundle.manifest import TargetPart
-from gsqc.cli.main import main
+from gsqc.cli.main import COMMANDS, main
 from gsqc.compiler.options import CompileOptions
+from gsqc.version import __version__
 from tests.runtime.small_bundle import FakeSession, write_bundle
 
 
@@ -213,10 +218,29 @@ def test_an_error_is_one_line(capsys: Capture, arguments: list[str]) -> None:
     assert set(line) == {"error", "hint"}
 
 
-def test_help(capsys: Capture) -> None:
-    assert "Commands" in run_text(capsys, "--help")[1]
-    assert run_text(capsys, "--help")[0] == 0
+def test_help_lists_the_commands_below_headings(capsys: Capture) -> None:
+    code, text, _ = run_text(capsys, "--help")
+    assert code == 0
+    for heading, commands in COMMANDS.items():
+        assert f" {heading} " in text
+        for name in commands:
+            assert re.search(rf"^│ {name} ", text, re.MULTILINE), name
     assert "--bits" in run_text(capsys, "compile", "--help")[1]
+
+
+def test_version(capsys: Capture) -> None:
+    assert run_text(capsys, "--version") == (0, f"gsqc {__version__}\n", "")
+
+
+def test_info_says_what_a_bug_report_needs(capsys: Capture) -> None:
+    code, (line,) = run_json(capsys, "info")
+    assert (code, line["gsqc"], line["python"]) == (0, __version__, platform.python_version())
+    assert line["packages"]["numpy"] == numpy.__version__
+    assert line["targets"]["numpy"] is True
+    assert line["usable_cores"] >= 1 and line["memory_bytes"] > 1 << 28
+    assert set(line["cpu_features"]) == machine_cpu_flags()
+    text = run_text(capsys, "info")[1]
+    assert line["processor"].split()[0] in text and numpy.__version__ in text
 
 
 def test_a_runtime_command_does_not_import_torch() -> None:

@@ -48,7 +48,7 @@ def log(run: Path) -> list[dict[str, Any]]:
 def test_the_file_of_init_runs_as_it_is(place: Path, capsys: Capture) -> None:
     assert main(["init"]) == 0
     text = (place / "gsqc.toml").read_text()
-    assert "# Peak learning rate.\nlr = 0.001\n" in text
+    assert "# Peak learning rate.\n#lr = 0.001\n" in text
     assert '#schedule = "constant"\n' in text
     assert main(["train", "--config", "gsqc.toml", "--steps", "2"]) == 0
     assert len(log(place / "runs" / "first")) == 2
@@ -153,7 +153,9 @@ BAD = {
     "outside": ("x = 1\nsteps = 3\n" + SETTINGS, "s.toml:1: x stands outside of a table"),
     "not TOML": (SETTINGS.replace('"model.gsqc"', "model.gsqc"), "s.toml:3: not TOML"),
     "twice": (SETTINGS + "steps = 4\n", "s.toml:8: not TOML"),
-    "out of range": (SETTINGS.replace("= 3 ", "= 0 "), "'--steps'"),
+    "out of range": (SETTINGS.replace("= 3 ", "= 0 "), "s.toml:5: --steps 0 is not a whole number"),
+    "no choice": (SETTINGS + "schedule = 'square'\n", "s.toml:8: --schedule square is not one of"),
+    "no rate": (SETTINGS.replace("1e-3", "2.5"), "s.toml:6: --lr 2.5 is not a number from 0 to 1"),
     "nested": ("a = " + "[" * 3000, "not TOML"),
 }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gsqc.cli.main import main
+from gsqc.training.options import TrainOptions
 from tests.compiler.estimate.conftest import deep_model  # noqa: F401
 
 Capture = pytest.CaptureFixture[str]
@@ -24,12 +25,14 @@ def test_text_and_json(capsys: Capture, deep_model: Path, monkeypatch: pytest.Mo
     (record,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert record["fits"] is False
     assert record["step_seconds_measured"] is False
+    assert record["lr"] == TrainOptions(1).lr
     assert record["peak_bytes"] > record["planned_peak_bytes"] > 0
     assert [s["recompute"] for s in record["settings"]] == ["blocks"]
     assert main(["plan", str(deep_model), *SMALL, "--memory-mib", "4000"]) == 0
     out = capsys.readouterr().out
     assert "peak memory, about" in out
     assert "not measured here" in out
+    assert "learning rate 0.001, unless gsqc train --lr gives another" in out
     assert out.count("fits") == 1
 
 

@@ -33,7 +33,6 @@ def test_texts_and_values_are_the_same() -> None:
     assert parse_adapter(str(adapter)) == adapter
     assert parse_adapter("lora:alpha=32,rank=16").linears == tuple(LINEARS)
     assert parse_adapter("lora") == Lora() == Lora(16, 32, tuple(LINEARS))
-    assert adapter.to_json() == {"kind": "lora", "rank": 8, "alpha": 16, "linears": ["q", "v"]}
 
 
 @pytest.mark.parametrize(
@@ -89,7 +88,7 @@ def test_bits_and_base_must_agree(bits: str, base: str) -> None:
     "change", [{"sequence_length": 0}, {"sequence_length": 8193}, {"batch": 65}, {"seed": -1}]
 )
 def test_numbers_out_of_range_are_refused(change: dict[str, int]) -> None:
-    with pytest.raises(OptionError, match="outside"):
+    with pytest.raises(OptionError, match="is not a whole number from"):
         parse(**change)
 
 

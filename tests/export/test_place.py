@@ -102,9 +102,9 @@ def test_a_full_disk_ends_in_a_sentence(
 
 BAD_CALLS: dict[str, tuple[list[str], str]] = {
     "nothing to do": ([], "nothing to export"),
-    "dtype": (["--merged", "{out}", "--dtype", "q8_0"], "unknown --dtype q8_0"),
-    "base": (["--merged", "{out}", "--base", "best"], "unknown --base best"),
-    "dtype of nothing": (["--peft", "{out}", "--dtype", "f16"], "--dtype is of a merged model"),
+    "dtype": (["--merged", "{out}", "--dtype", "q8_0"], "--dtype q8_0 is not for a directory"),
+    "base": (["--merged", "{out}", "--base", "best"], "--base best is not one of trained"),
+    "dtype of nothing": (["--peft", "{out}", "--dtype", "f16"], "--dtype is for a merged model"),
     "one place twice": (["--gguf", "{out}", "--merged", "{out}"], "the same place"),
     "no model told": (["--merged", "{out}"], "--model"),
     "absent model": (["--merged", "{out}", "--model", "absent"], "absent"),

@@ -204,7 +204,7 @@ def test_compare_prints_a_table_and_writes_a_page(tmp_path: Path, capsys: Captur
     assert main(["compare", *map(str, runs), "-o", str(page)]) == 0
     out = capsys.readouterr().out
     assert "3.0000" in out or "2.0000" in out
-    assert "the same digest" in out
+    assert "all digests are equal" in out
     assert "lr: one one, two two" in out
     check_page(page.read_text())
     assert main(["compare", *map(str, runs), "-o", str(page)]) == 2

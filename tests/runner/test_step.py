@@ -22,10 +22,11 @@ from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import CompileOptions
 from gsqc.data import load_data
 from gsqc.data.tokenizer import Tokenizer
+from gsqc.decimals import parse_fraction
 from gsqc.runtime.session import Session
 from gsqc.targets.llvm.cpu import CPU_TARGETS
 from gsqc.targets.llvm.runner import build_runner
-from gsqc.training.learning_rate import Schedule, parse_fraction
+from gsqc.training.learning_rate import LearningRate
 from gsqc.training.lock import RunLock
 from tests.runner.conftest import RATE, STEPS
 
@@ -50,10 +51,10 @@ def run_python(
     batches = load_data(data, Tokenizer(opened), session.sequence_length).batches(
         session.batch, 5, first - 1
     )
-    plan = Schedule(parse_fraction("1e-2", "--lr", 1), STEPS, 3, "linear")
+    rates = LearningRate(parse_fraction("1e-2", "--lr", 1), STEPS, 3, "linear")
     decay = parse_fraction("0.01", "--weight-decay", 1)
     digests = [
-        session.step(next(batches), plan.rate(n), decay).digest for n in range(first, last + 1)
+        session.step(next(batches), rates.at(n), decay).digest for n in range(first, last + 1)
     ]
     if run is not None:
         session.save()
@@ -297,8 +298,8 @@ def test_a_trace_holds_the_calls_of_numpy(
     batches = load_data(data, Tokenizer(session.bundle), session.sequence_length).batches(
         session.batch, 5, 0
     )
-    plan = Schedule(parse_fraction("1e-2", "--lr", 1), STEPS, 3, "linear")
-    session.step(next(batches), plan.rate(1), parse_fraction("0.01", "--weight-decay", 1))
+    rates = LearningRate(parse_fraction("1e-2", "--lr", 1), STEPS, 3, "linear")
+    session.step(next(batches), rates.at(1), parse_fraction("0.01", "--weight-decay", 1))
     trace = Trace.read(file)
     assert set(trace.prepared) == set(session.plan.buffers["prepared"])
     assert trace.calls == [

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.manifest import TargetPart
 from gsqc.cli.main import main
 from gsqc.compiler.options import CompileOptions
 from gsqc.errors import BundleError, OptionError
@@ -20,7 +21,7 @@ from tests.runtime.small_bundle import write_bundle
 
 TOY = """
 from gsqc.errors import OptionError
-from gsqc.targets.interface import TargetOption
+from gsqc.option import Option
 from gsqc.targets.numpy.target import NumpyTarget
 
 NEEDS = ("numpy",)
@@ -30,7 +31,7 @@ class Abacus(NumpyTarget):
     name = "abacus"
     description = "wood"
     native_rank = 100
-    options = (TargetOption("beads", int, "Beads on a wire."),)
+    options = (Option("Beads on a wire.", field="beads", kind=int, default=None),)
 
     def check_options(self, given):
         if given["beads"] < 1:
@@ -105,7 +106,7 @@ def test_a_name_that_is_none_is_told_those_that_are(capsys: pytest.CaptureFixtur
 
 
 def test_a_bundle_for_a_target_that_is_not_here(tmp_path: Path) -> None:
-    target = {"name": "sundial", "triple": "stone", "cpu_features": []}
+    target = TargetPart("sundial", "stone")
     path = write_bundle(tmp_path / "a.gsqc", target=target)
     with pytest.raises(BundleError, match="sundial, a target that this gsqc does not have"):
         registry.require_machine(Bundle.open(path))
@@ -140,5 +141,4 @@ def test_every_target_describes_itself() -> None:
     for target in all_targets():
         entry = target.entry()
         assert target.description and target.named(target.name) is not None
-        assert {"name", "triple", "cpu_features"} == set(entry)
-        assert find_target(entry["name"]).entry() == entry
+        assert find_target(entry.name).entry() == entry

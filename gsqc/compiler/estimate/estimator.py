@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""estimate_settings: what the settings that were asked for need, and what others would."""
+"""Estimator: what the settings asked for need in memory, disk and time, and what others would."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from gsqc.compiler.estimate.memory import Memory, disk_bytes, memory_of
+from gsqc.compiler.estimate.memory import MemoryNeeds, disk_bytes, memory_of
 from gsqc.compiler.estimate.probe import Rates, probe, reference_rates, step_seconds
 from gsqc.compiler.estimate.shallow import ShallowModel, capture_shallow, open_shallow
 from gsqc.compiler.options import RECOMPUTE, WEIGHTS, CompileOptions
@@ -22,7 +22,7 @@ class Estimate:
     """What one choice of settings needs: memory in parts, bytes on the disk, seconds per step."""
 
     options: CompileOptions
-    memory: Memory
+    memory: MemoryNeeds
     disk: dict[str, int]
     seconds: float
     measured: bool
@@ -36,6 +36,7 @@ class Estimator:
     """Estimates for one model. Raises ModelError, UnsupportedOperatorError, TargetError."""
 
     def __init__(self, model: str) -> None:
+        """Open the model."""
         self.loaded: LoadedModel
         self.loaded, self.names = open_shallow(model)
         self.rates: Rates | None = None

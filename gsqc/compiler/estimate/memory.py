@@ -13,13 +13,13 @@ PROCESS_BYTES = 115_000_000
 TOKENIZER_BYTES = 860
 """A token of the vocabulary, in the tokenizer; measured with 49,152 tokens."""
 CODE_BYTES = 3_000_000
-"""Of the kernels. The one part of a bundle that only a compilation tells; it hardly depends on the
-model.
+"""The code of the kernels. Only a compilation knows this part of a bundle, and it hardly depends on
+the model.
 """
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryNeeds:
     """Bytes that a training session holds at its peak.
 
     arena      what lives within a step: activations and scratch          \
@@ -48,9 +48,9 @@ class Memory:
         return self.process + self.planned
 
 
-def memory_of(plan: Plan, vocabulary: int, batch: int) -> Memory:
+def memory_of(plan: Plan, vocabulary: int, batch: int) -> MemoryNeeds:
     """The parts for a step of `batch` sequences."""
-    return Memory(
+    return MemoryNeeds(
         arena=plan.arena_bytes,
         prepared=plan.buffer_bytes("prepared"),
         state=plan.buffer_bytes("state"),

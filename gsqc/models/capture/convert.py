@@ -19,7 +19,7 @@ import torch.fx
 from gsqc.errors import UnsupportedOperatorError
 from gsqc.models import model_ops
 from gsqc.models.capture.export import WRAPPED, Exported
-from gsqc.models.capture.forms import Form, Unsupported, Value
+from gsqc.models.capture.forms import ExportedValue, Form, Unsupported
 from gsqc.models.capture.rules import RULES
 from gsqc.models.capture.source import layer_index, module_path, source_line
 
@@ -34,7 +34,7 @@ class Converter:
     def __init__(self, exported: Exported, tokens: int) -> None:
         self.exported, self.tokens = exported, tokens
         self.graph = torch.fx.Graph()
-        self.values: dict[Node, Value] = {}
+        self.values: dict[Node, ExportedValue] = {}
         self.current: Node = next(iter(exported.graph.nodes))
         self._placeholders: dict[str, Node] = {}
         self._problems: dict[str, None] = {}
@@ -79,23 +79,25 @@ class Converter:
         self.graph.lint()
         return self.graph
 
-    def _input(self, node: Node) -> Value:
+    def _input(self, node: Node) -> ExportedValue:
         if node.name in self.exported.parameters:
-            return Value(Form.PARAMETER, name=self.exported.parameters[node.name])
-        return Value(Form.TOKENS if node.name == "tokens" else Form.OTHER)
+            return ExportedValue(Form.PARAMETER, name=self.exported.parameters[node.name])
+        return ExportedValue(Form.TOKENS if node.name == "tokens" else Form.OTHER)
 
-    def _call(self, node: Node) -> Value:
+    def _call(self, node: Node) -> ExportedValue:
         rule = RULES.get(node.target)
         try:
             if rule is None:
                 raise Unsupported("")
             if any(self.values[a].form is Form.UNKNOWN for a in node.all_input_nodes):
-                return Value(Form.UNKNOWN)  # a consequence of an operator that is reported already
+                return ExportedValue(
+                    Form.UNKNOWN
+                )  # a consequence of an operator that is reported already
             return rule(self, node)
         except Unsupported as reason:
             name = str(node.target).removesuffix(".default")
             self._problems[f"{name}{reason} at {source_line(node.meta)}"] = None
-            return Value(Form.UNKNOWN)
+            return ExportedValue(Form.UNKNOWN)
 
 
 def _live(graph: torch.fx.Graph) -> set[Node]:

@@ -34,7 +34,7 @@ class Form(Enum):
 
 
 @dataclass(frozen=True)
-class Value:
+class ExportedValue:
     """An exported value: its form, and our node, if it has one; parameters and tables have a name
     instead.
     """
@@ -64,7 +64,7 @@ def without_batch(shape: Shape, rank: int) -> Shape | None:
     return shape if len(shape) == rank else None
 
 
-def value_of(c: Converter, arg: Any, *forms: Form) -> Value:
+def value_of(c: Converter, arg: Any, *forms: Form) -> ExportedValue:
     """The argument's value, which must have one of the forms."""
     if not isinstance(arg, Node):
         raise Unsupported(f" of the number {arg}")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from gsqc.models import model_ops
 from gsqc.models.capture.forms import (
+    ExportedValue,
     Form,
     Node,
     Unsupported,
-    Value,
     shape_of,
     value_of,
     without_batch,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gsqc.models.capture.convert import Converter
 
 
-def same(c: Converter, node: Node) -> Value:
+def same(c: Converter, node: Node) -> ExportedValue:
     """An operator that may change nothing: a copy, a slice of everything, a cast between float
     types.
     """
@@ -35,7 +35,7 @@ def same(c: Converter, node: Node) -> Value:
     return c.values[source]
 
 
-def dropout(c: Converter, node: Node) -> Value:
+def dropout(c: Converter, node: Node) -> ExportedValue:
     """aten.dropout(x, probability, training)."""
     _, probability, training = node.args
     if training and probability:
@@ -43,7 +43,7 @@ def dropout(c: Converter, node: Node) -> Value:
     return same(c, node)
 
 
-def reshape(c: Converter, node: Node) -> Value:
+def reshape(c: Converter, node: Node) -> ExportedValue:
     """Splitting the last axis into heads, merging heads, or adding and removing the batch
     dimension.
     """
@@ -70,11 +70,11 @@ def reshape(c: Converter, node: Node) -> Value:
         return replace(value, form=Form.ROWS)
     elif value.form is Form.JOINED and without_batch(shape, 2) == (ours[1], ours[0] * ours[2]):
         merged = (ours[1], ours[0] * ours[2])
-        return Value(Form.ROWS, c.emit(model_ops.merge_heads, value.node, shape=merged))
+        return ExportedValue(Form.ROWS, c.emit(model_ops.merge_heads, value.node, shape=merged))
     raise Unsupported(f" of {value.form.value} to {list(shape)}")
 
 
-def _swap(c: Converter, node: Node, axes: set[int]) -> Value:
+def _swap(c: Converter, node: Node, axes: set[int]) -> ExportedValue:
     """Tokens and heads change places."""
     source = node.args[0]
     assert isinstance(source, Node)
@@ -87,17 +87,19 @@ def _swap(c: Converter, node: Node, axes: set[int]) -> Value:
     assert value.node is not None
     tokens, heads, width = shape_of(source)[-3:]
     shape = (heads, tokens, width)
-    return Value(Form.HEADS, c.emit(model_ops.split_heads, value.node, shape=shape, heads=heads))
+    return ExportedValue(
+        Form.HEADS, c.emit(model_ops.split_heads, value.node, shape=shape, heads=heads)
+    )
 
 
-def transpose(c: Converter, node: Node) -> Value:
+def transpose(c: Converter, node: Node) -> ExportedValue:
     """aten.transpose.int(x, axis, axis)."""
     rank = len(shape_of(node))
     axes: tuple[Any, ...] = node.args[1:]
     return _swap(c, node, {axis % rank for axis in axes})
 
 
-def permute(c: Converter, node: Node) -> Value:
+def permute(c: Converter, node: Node) -> ExportedValue:
     """aten.permute(x, order)."""
     order: Any = node.args[1]
     moved = {k for k, axis in enumerate(order) if axis % len(order) != k}

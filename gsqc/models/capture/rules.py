@@ -11,14 +11,22 @@ import torch
 
 from gsqc.models import model_ops
 from gsqc.models.capture import custom_ops
-from gsqc.models.capture.forms import Form, Node, Unsupported, Value, node_of, shape_of, value_of
+from gsqc.models.capture.forms import (
+    ExportedValue,
+    Form,
+    Node,
+    Unsupported,
+    node_of,
+    shape_of,
+    value_of,
+)
 from gsqc.models.capture.layout_rules import dropout, permute, reshape, same, transpose
 
 if TYPE_CHECKING:
     from gsqc.models.capture.convert import Converter
 
 aten = torch.ops.aten
-Rule = Callable[["Converter", Node], Value]
+Rule = Callable[["Converter", Node], ExportedValue]
 
 
 def _parameter(c: Converter, arg: Any) -> Node:
@@ -32,61 +40,61 @@ def _table(c: Converter, arg: Any) -> Node:
     return c.placeholder(name, c.exported.constants[name].shape, constant=name)
 
 
-def _embedding(c: Converter, node: Node) -> Value:
+def _embedding(c: Converter, node: Node) -> ExportedValue:
     value_of(c, node.args[1], Form.TOKENS)
     shape = (c.tokens, shape_of(node)[-1])
     tokens = c.placeholder("tokens", (c.tokens,))
-    return Value(
+    return ExportedValue(
         Form.ROWS, c.emit(model_ops.embedding, tokens, _parameter(c, node.args[0]), shape=shape)
     )
 
 
-def _linear(c: Converter, node: Node) -> Value:
+def _linear(c: Converter, node: Node) -> ExportedValue:
     x, w, *bias = node.args
     if any(b is not None for b in bias):
         raise Unsupported(" with a bias")
     shape = (c.tokens, shape_of(node)[-1])
-    return Value(
+    return ExportedValue(
         Form.ROWS, c.emit(model_ops.linear, node_of(c, x, Form.ROWS), _parameter(c, w), shape=shape)
     )
 
 
-def _rms_norm(c: Converter, node: Node) -> Value:
+def _rms_norm(c: Converter, node: Node) -> ExportedValue:
     x, weight, eps = node.args
     x = node_of(c, x, Form.ROWS)
-    return Value(
+    return ExportedValue(
         Form.ROWS,
         c.emit(model_ops.rms_norm, x, _parameter(c, weight), shape=x.meta["shape"], eps=eps),
     )
 
 
-def _rope_table(c: Converter, node: Node) -> Value:
-    return Value(Form.TABLE, name="rope_sin" if node.args[3] else "rope_cos")
+def _rope_table(c: Converter, node: Node) -> ExportedValue:
+    return ExportedValue(Form.TABLE, name="rope_sin" if node.args[3] else "rope_cos")
 
 
-def _rope(c: Converter, node: Node) -> Value:
+def _rope(c: Converter, node: Node) -> ExportedValue:
     x, cos, sin = node.args
     x = node_of(c, x, Form.HEADS)
     tables = _table(c, cos), _table(c, sin)
     if 2 * tables[0].meta["shape"][-1] != x.meta["shape"][-1]:
         raise Unsupported(" on a part of the head")
-    return Value(Form.HEADS, c.emit(model_ops.rope, x, *tables, shape=x.meta["shape"]))
+    return ExportedValue(Form.HEADS, c.emit(model_ops.rope, x, *tables, shape=x.meta["shape"]))
 
 
-def _attention(c: Converter, node: Node) -> Value:
+def _attention(c: Converter, node: Node) -> ExportedValue:
     q, k, v = (node_of(c, a, Form.HEADS) for a in node.args[:3])
     if len({n.meta["shape"][-1] for n in (q, k, v)}) != 1:
         raise Unsupported(" with values of another width than keys")
-    return Value(
+    return ExportedValue(
         Form.JOINED, c.emit(model_ops.attention, q, k, v, shape=q.meta["shape"], scale=node.args[3])
     )
 
 
-def _silu(c: Converter, node: Node) -> Value:
-    return Value(Form.GATE, node_of(c, node.args[0], Form.ROWS))
+def _silu(c: Converter, node: Node) -> ExportedValue:
+    return ExportedValue(Form.GATE, node_of(c, node.args[0], Form.ROWS))
 
 
-def _mul(c: Converter, node: Node) -> Value:
+def _mul(c: Converter, node: Node) -> ExportedValue:
     x, y = (value_of(c, a, Form.GATE, Form.ROWS) for a in node.args)
     gate, up = (x, y) if x.form is Form.GATE else (y, x)
     if gate.form is not Form.GATE or up.form is not Form.ROWS:
@@ -94,20 +102,20 @@ def _mul(c: Converter, node: Node) -> Value:
     assert gate.node is not None
     assert up.node is not None
     _same_shape(gate.node, up.node)
-    return Value(
+    return ExportedValue(
         Form.ROWS, c.emit(model_ops.silu_gate, gate.node, up.node, shape=up.node.meta["shape"])
     )
 
 
-def _add(c: Converter, node: Node) -> Value:
+def _add(c: Converter, node: Node) -> ExportedValue:
     x, y = (node_of(c, a, Form.ROWS) for a in node.args)
     _same_shape(x, y)
     if node.kwargs.get("alpha", 1) != 1:
         raise Unsupported(" with alpha")
-    return Value(Form.ROWS, c.emit(model_ops.add, x, y, shape=x.meta["shape"]))
+    return ExportedValue(Form.ROWS, c.emit(model_ops.add, x, y, shape=x.meta["shape"]))
 
 
-def _part(c: Converter, node: Node) -> Value:
+def _part(c: Converter, node: Node) -> ExportedValue:
     """One result of several: no operator with several results has an entry."""
     raise Unsupported(f" {node.args[1]} of {node.args[0]}")
 

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from gsqc.errors import OptionError, TargetError
+from gsqc.option import check_options, option, options_of
 
 TARGET = "arm-npu"
+GROUP = "Arm NPU"
+"""The heading of its options in --help."""
 DEFAULT = "ethos-u85-256"
 TRAINS = tuple(f"ethos-u85-{macs}" for macs in (128, 256, 512, 1024, 2048))
 """The accelerators that run a training step, by multiply-accumulates per cycle."""
@@ -57,22 +60,50 @@ def parse_accelerator(target: str) -> str:
 
 @dataclass(frozen=True)
 class NpuOptions:
-    """The machine that Vela compiles for.
-
-    accelerator    of TRAINS
-    config         Vela's .ini file, or None for the one that Vela brings
-    system_config  its section System_Config.…: clock, bandwidths, latencies
-    memory_mode    its section Memory_Mode.…: which memory holds what
-    sram_kib       SRAM that a program may use, in KiB; None for the memory mode's own
-    dram_mib       DRAM that a program's arena may use, in MiB; None for no limit
-    """
+    """The machine that Vela compiles for, with the accelerator, of TRAINS, that the target names."""
 
     accelerator: str = DEFAULT
-    config: Path | None = None
-    system_config: str = "Ethos_U85_SYS_DRAM_Mid"
-    memory_mode: str = "Dedicated_Sram_384KB"
-    sram_kib: int | None = None
-    dram_mib: int | None = None
+    config: Path | None = option(
+        None,
+        help="Vela's configuration file (.ini).",
+        flag="--npu-config",
+        group=GROUP,
+        example="vela.ini",
+    )
+    system_config: str = option(
+        "Ethos_U85_SYS_DRAM_Mid",
+        help="Section System_Config.… of Vela's file, which has clock and bandwidths.",
+        command_default=None,
+        flag="--npu-system",
+        group=GROUP,
+        example="Ethos_U85_SYS_DRAM_Mid",
+    )
+    memory_mode: str = option(
+        "Dedicated_Sram_384KB",
+        help="Section Memory_Mode.… of Vela's file, which says where tensors live.",
+        command_default=None,
+        flag="--npu-memory",
+        group=GROUP,
+        example="Dedicated_Sram_384KB",
+    )
+    sram_kib: int | None = option(
+        None,
+        help="SRAM that an NPU program may use, in KiB.",
+        group=GROUP,
+        minimum=1,
+        example=384,
+    )
+    dram_mib: int | None = option(
+        None,
+        help="DRAM that a step on the NPU may use, in MiB.",
+        group=GROUP,
+        minimum=1,
+        example=512,
+    )
+
+    def __post_init__(self) -> None:
+        """Check the sizes. Raises OptionError."""
+        check_options(self)
 
     def arguments(self) -> list[str]:
         """Vela's options."""
@@ -86,22 +117,14 @@ class NpuOptions:
         return given + (["--arena-cache-size", str(self.sram_kib << 10)] if self.sram_kib else [])
 
 
-_FIELDS = {
-    "npu_config": "config",
-    "npu_system": "system_config",
-    "npu_memory": "memory_mode",
-    "sram_kib": "sram_kib",
-    "dram_mib": "dram_mib",
-}
-"""The field of NpuOptions that an option of the command line sets."""
-
-
 def npu_options(target: str, given: Mapping[str, object]) -> NpuOptions:
     """What Vela compiles for: the accelerator that a target names, and the options that were given.
 
     OptionError if an option has a value that no machine has.
     """
-    chosen: dict[str, Any] = {_FIELDS[name]: value for name, value in given.items()}
+    chosen: dict[str, Any] = {
+        o.field: given[o.name] for o in options_of(NpuOptions) if o.name in given
+    }
     config = chosen.get("config")
     if config is not None and not Path(config).is_file():
         raise OptionError(
@@ -110,9 +133,4 @@ def npu_options(target: str, given: Mapping[str, object]) -> NpuOptions:
     if config is not None:
         # Vela runs in a folder of its own.
         chosen["config"] = Path(config).absolute()
-    small = [name for name, value in chosen.items() if isinstance(value, int) and value < 1]
-    if small:
-        raise OptionError(
-            f"{', '.join(small)}: a memory of no size", "give at least 1, or leave it out"
-        )
     return NpuOptions(parse_accelerator(target), **chosen)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
@@ -17,14 +16,16 @@ from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import TargetError
 from gsqc.numerics.formats import to_spec
 from gsqc.numerics.ops.registry import Case, Op, trace
+from gsqc.option import options_of
 from gsqc.targets.arm_npu.accelerators import (
     TARGET,
     TRAINS,
+    NpuOptions,
     npu_options,
     parse_accelerator,
     target_name,
 )
-from gsqc.targets.interface import CodeJob, Kernels, Target, TargetOption
+from gsqc.targets.interface import CodeJob, Kernels, Target
 from gsqc.targets.program_kernels import ProgramTarget, RunProgram
 from gsqc.targets.programs import ProgramStyle
 
@@ -44,13 +45,7 @@ class ArmNpu(Target):
     """An Ethos-U85. A bundle holds its command streams and a plan; a host drives them."""
 
     description = f"Arm Ethos-U85 through TOSA and Vela: {', '.join(map(target_name, TRAINS))}"
-    options = (
-        TargetOption("npu_config", Path, "Vela's .ini file, for arm-npu."),
-        TargetOption("npu_system", str, "Its section System_Config.…: clock and bandwidths."),
-        TargetOption("npu_memory", str, "Its section Memory_Mode.…: where tensors live."),
-        TargetOption("sram_kib", int, "SRAM that an NPU program may use, in KiB."),
-        TargetOption("dram_mib", int, "DRAM that a step on the NPU may use, in MiB."),
-    )
+    options = options_of(NpuOptions)
     # Vela would take too long for the programs that read a prompt in chunks.
     prefill = False
     # Made chunk by chunk, the operands would be three quarters of the head's backward pass.

@@ -14,7 +14,7 @@ import pytest
 import gsqc.compiler.estimate.estimator
 from gsqc.adapters.lora import Lora
 from gsqc.compiler.estimate.estimator import Estimator, other_settings, shorter_settings
-from gsqc.compiler.estimate.memory import Memory
+from gsqc.compiler.estimate.memory import MemoryNeeds
 from gsqc.compiler.estimate.probe import probe, reference_rates, step_seconds
 from gsqc.compiler.estimate.shallow import capture_shallow, open_shallow
 from gsqc.compiler.estimate.work import kernel_work, step_calls
@@ -80,8 +80,8 @@ def test_seconds_follow_from_work(step: Step) -> None:
 
 
 def test_memory_is_the_plan_s_and_the_process_s() -> None:
-    assert Memory(1, 2, 3, 4, 5, process=100).planned == 15
-    assert Memory(1, 2, 3, 4, 5, process=100).peak == 115
+    assert MemoryNeeds(1, 2, 3, 4, 5, process=100).planned == 15
+    assert MemoryNeeds(1, 2, 3, 4, 5, process=100).peak == 115
 
 
 def test_estimates(deep_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def test_options() -> None:
     assert given.arguments()[-2:] == ["--arena-cache-size", "524288"]
     for target, changes, said in (
         ("numpy", {"sram_kib": 5}, "numpy takes no --sram-kib"),
-        ("arm-npu", {"sram_kib": 0}, "a memory of no size"),
+        ("arm-npu", {"sram_kib": 0}, "--sram-kib 0 is not a whole number"),
         ("arm-npu", {"npu_config": Path("no-such.ini")}, "no such file"),
         ("arm-npu", {"sram": 5}, "has no option sram"),
     ):

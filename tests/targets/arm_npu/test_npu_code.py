@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from gsqc.compiler.compile import step_options
 from gsqc.compiler.options import CompileOptions
 from gsqc.errors import TargetError
+from gsqc.passes.choose_recompute import replan
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.estimate import call_counts
 from gsqc.targets.arm_npu.npu_code import _dram_bytes, _first_that_fits
+from gsqc.targets.registry import find_target
 from tests.toy import Sizes, Toy, build_toy
 
 
@@ -22,7 +25,7 @@ def deep() -> Toy:
 
 
 def test_the_first_plan_that_fits_is_taken(deep: Toy) -> None:
-    plans = {recompute: deep.step.replan(recompute) for recompute in ("none", "auto", "blocks")}
+    plans = {recompute: replan(deep.step, recompute) for recompute in ("none", "auto", "blocks")}
     needs = {
         recompute: _dram_bytes(plan, {}) << 8 for recompute, plan in plans.items()
     }  # as if it were a larger model
@@ -49,9 +52,10 @@ def test_a_step_is_the_train_schedule(deep: Toy) -> None:
 
 
 def test_the_head_is_prepared_for_an_npu_alone() -> None:
-    for target, weights, prepared in (
+    for name, weights, prepared in (
         ("arm-npu", "fast", True),
         ("arm-npu", "small", False),
         ("numpy", "fast", False),
     ):
-        assert CompileOptions(Path("x"), target, weights=weights).prepares_head is prepared
+        options = CompileOptions(Path("x"), name, weights=weights)
+        assert step_options(options, find_target(name)).keep_head is prepared

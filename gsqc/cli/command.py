@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a function to a command: each declared option becomes a parameter of Typer's.
+
+    def train(training: TrainOptions, run: Annotated[Path, Option("The run.")]) -> int:
+
+A parameter whose type is a dataclass of options (gsqc/option.py) stands for all of them: the
+function gets an instance, checked. `Annotated[…, OptionsOf(…)]` takes some of them, or those of
+several classes as a dict, unchecked.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+
+from gsqc.errors import OptionError
+from gsqc.option import HINT, NO_DEFAULT, Option, options_of, parse_options
+
+NEEDED = "(needed)"
+"""In the help of an option without a default that a settings file may give."""
+
+
+class OptionsOf:
+    """A parameter that stands for the options of classes, and for single ones that have a name,
+    such as those of a target. `has` says which of them.
+    """
+
+    def __init__(
+        self, *sources: type | Option, has: Callable[[Option], bool] = lambda _: True
+    ) -> None:
+        """Take what the sources declare."""
+        found = ((s,) if isinstance(s, Option) else options_of(s) for s in sources)
+        self.options = tuple(o for options in found for o in options if has(o))
+
+
+@dataclass(frozen=True)
+class _Parameter:
+    """A parameter of a function: one option, or several that make an object or a dict."""
+
+    name: str
+    options: tuple[Option, ...]
+    makes: type | None = None
+
+    def value(self, given: dict[str, Any]) -> Any:
+        """What the function gets. Raises OptionError."""
+        if self.makes is None:
+            (single,) = self.options
+            problem = single.problem(given[single.name])
+            if problem is not None:
+                raise OptionError(problem, HINT)
+            return given[single.name]
+        values = {o.field: given[o.name] for o in self.options}
+        if self.makes is dict:
+            return values
+        tuples = {o.field: tuple(values[o.field] or ()) for o in self.options if o.is_list}
+        return parse_options(self.makes, values | tuples)
+
+
+def _is_options(annotation: Any) -> bool:
+    """Whether an annotation is a dataclass, whose fields are options."""
+    return isinstance(annotation, type) and is_dataclass(annotation)
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> _Parameter | None:
+    """What a function's parameter stands for; None for what is not declared as an option."""
+    is_marked = get_origin(annotation) is Annotated
+    inner: Any
+    inner, *marks = get_args(annotation) if is_marked else (annotation,)
+    for mark in marks:
+        if isinstance(mark, OptionsOf):
+            return _Parameter(name, mark.options, inner if _is_options(inner) else dict)
+        if isinstance(mark, Option):
+            return _Parameter(name, (mark.of(name, inner, default),))
+    return _Parameter(name, options_of(inner), inner) if _is_options(inner) else None
+
+
+def _typer_parameter(option: Option, *, has_file: bool) -> inspect.Parameter:
+    """The option as Typer reads it from a signature."""
+    default, kind = option.given_default, option.kind
+    text = f"{option.help} {NEEDED}" if option.is_needed and has_file else option.help
+    about: dict[str, Any] = {"help": text, "callback": option.callback}
+    about["is_eager"] = option.callback is not None
+    if option.is_argument:
+        info = typer.Argument(metavar=option.shown_name, **about)
+    else:
+        about["metavar"] = f"<{option.takes}>" if option.takes else ""
+        names = "/".join(filter(None, (option.shown_name, option.opposite)))
+        short = (option.short,) if option.short else ()
+        info = typer.Option(*short, names, rich_help_panel=option.group or None, **about)
+    if (option.is_needed and has_file) or default == ():
+        default = None
+    if kind not in (bool, int, Path):
+        kind = str
+        default = default if default in (None, NO_DEFAULT) else str(default)
+    kind = list[kind] if option.is_list else kind  # type: ignore[valid-type]
+    return inspect.Parameter(
+        option.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind | None if default is None else kind, info],
+    )
+
+
+def _check_needed(name: str, options: tuple[Option, ...], given: dict[str, Any]) -> None:
+    missing = [o.shown_name for o in options if o.is_needed and given[o.name] in (None, [], ())]
+    if missing:
+        ways = [o.shown_name for o in options if o.callback is not None]
+        raise OptionError(
+            f"gsqc {name} needs {', '.join(missing)}",
+            f"give it here, or with {' or '.join(ways)}",
+        )
+
+
+def _values(parameters: list[_Parameter], given: dict[str, Any]) -> dict[str, Any]:
+    """What the function gets for its parameters. Raises one OptionError with every problem."""
+    values, errors = {}, []
+    for parameter in parameters:
+        try:
+            values[parameter.name] = parameter.value(given)
+        except OptionError as error:
+            errors.append(error)
+    if errors:
+        hints = dict.fromkeys(error.hint for error in errors)
+        raise OptionError("; ".join(map(str, errors)), "; ".join(hints))
+    return values
+
+
+def _paragraphs(text: str) -> str:
+    """A docstring with a paragraph in a line, for the help breaks lines by the terminal's width."""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(text))
+
+
+def as_command(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as Typer takes it. Its `options` are what it takes, in order.
+
+    If one of them reads a settings file, the command itself looks for what is needed and missing:
+    Typer would call it required in the help.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    signature = inspect.signature(function).parameters
+    found = {n: _parameter(n, hints[n], p.default) for n, p in signature.items()}
+    parameters = [p for p in found.values() if p is not None]
+    options = tuple(o for p in parameters for o in p.options)
+    has_file = any(o.callback is not None for o in options)
+
+    @wraps(function)
+    def command(**given: Any) -> Any:
+        if has_file:
+            _check_needed(name, options, given)
+        others = {n: given[n] for n, p in found.items() if p is None}
+        return function(**_values(parameters, given), **others)
+
+    kept = [p.replace(annotation=hints[n]) for n, p in signature.items() if found[n] is None]
+    made = [_typer_parameter(o, has_file=has_file) for o in options]
+    by_keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept]
+    command.__signature__ = inspect.Signature([*by_keyword, *made])  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in [*kept, *made]}
+    command.__doc__ = _paragraphs(function.__doc__ or "")
+    command.options = options  # type: ignore[attr-defined]
+    return command

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An option is declared once, as a field of a dataclass or as an annotation of a parameter.
+
+    @dataclass(frozen=True)
+    class TrainOptions:
+        seed: int = option(0, help="Seed of the data order.", minimum=0, decides_bits=True)
+
+The field gives the name, the type and the default. From this come the command line and its help
+(gsqc/cli/command.py), the checks (`check_options`), the file of `gsqc init`, what a run records and
+holds on to (gsqc/training/options.py), and the pages in docs/commands.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass
+from functools import cache
+from pathlib import Path
+from types import NoneType
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+
+from gsqc.decimals import exact_fraction
+from gsqc.errors import OptionError
+
+LARGEST = 2**31 - 1
+"""The upper bound of a whole number that declares none."""
+NO_DEFAULT: Any = inspect.Parameter.empty
+HINT = "gsqc COMMAND --help lists what each option takes"
+
+_NAMES = {bool: "", int: "integer", float: "number", Path: "path"}
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is declared of an option, beside what its field tells.
+
+    help             a sentence or two for --help, the file of gsqc init and the docs
+    flag             its name on the command line, if that is not its field's
+    short            a short name, such as -o
+    opposite         the name that switches it off; a truth value without one is only switched on
+    group            the heading that it stands under in --help
+    minimum          least value of a number
+    maximum          greatest value of a number
+    choices          the texts that it takes, if they are few
+    example          a value for the file of gsqc init, where there is no default
+    command_default  the default on the command line, if the field's is for Python alone
+    decides_bits     whether another value gives other bits
+    recorded         its names in a run's config.json, if not its own; a run goes on only with these
+    may_change       a run may go on with another value, if the learning rate does not depend on it
+    is_argument      given by its place on the command line
+    parse            reads its text, if its type has no `parse` of its own
+    callback         called with the value before other options are read
+    """
+
+    help: str
+    flag: str = ""
+    short: str = ""
+    opposite: str = ""
+    group: str = ""
+    minimum: int = 0
+    maximum: int | None = None
+    choices: tuple[str, ...] = ()
+    example: Any = None
+    command_default: Any = NO_DEFAULT
+    decides_bits: bool = False
+    recorded: tuple[str, ...] = ()
+    may_change: bool = False
+    is_argument: bool = False
+    parse: Callable[[str], Any] | None = None
+    callback: Callable[..., Any] | None = None
+
+    # What the field or the parameter tells:
+    field: str = ""
+    kind: type = str
+    is_list: bool = False
+    default: Any = NO_DEFAULT
+
+    @property
+    def name(self) -> str:
+        """Its name as a parameter and in a settings file."""
+        return self.flag.lstrip("-").replace("-", "_") or self.field
+
+    @property
+    def shown_name(self) -> str:
+        """Its name as a user writes it."""
+        if self.is_argument:
+            return self.name.upper()
+        return self.flag or f"--{self.field.replace('_', '-')}"
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether it has no default."""
+        return self.default is NO_DEFAULT
+
+    @property
+    def given_default(self) -> Any:
+        """The default on the command line."""
+        return self.default if self.command_default is NO_DEFAULT else self.command_default
+
+    @property
+    def takes(self) -> str:
+        """What its value looks like, in a word or two; empty for a truth value."""
+        if self.choices:
+            return "|".join(self.choices)
+        text = _NAMES.get(self.kind, "text")
+        if self.kind is int:
+            text += f" from {self.minimum}"
+            text += "" if self._most >= LARGEST else f" to {self.maximum}"
+        elif self.kind is float and self.maximum is not None:
+            text += f" from {self.minimum} to {self.maximum}"
+        return text
+
+    @property
+    def _most(self) -> int:
+        return LARGEST if self.maximum is None else self.maximum
+
+    def of(self, name: str, annotation: Any, default: Any) -> Option:
+        """The declaration with what a field or parameter tells of it."""
+        kinds = [t for t in get_args(annotation) if t is not NoneType]
+        is_optional = NoneType in get_args(annotation)
+        inner = kinds[0] if is_optional and len(kinds) == 1 else annotation
+        is_list = get_origin(inner) in (tuple, list)
+        kind = float if float in kinds else get_args(inner)[0] if is_list else inner
+        default = NO_DEFAULT if default is MISSING else default
+        return dataclasses.replace(self, field=name, kind=kind, is_list=is_list, default=default)
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with a value, in a sentence; None if nothing is."""
+        if value is None and self.default is None:
+            return None
+        if self.choices:
+            wanted, is_right = f"one of {', '.join(self.choices)}", value in self.choices
+        elif self.kind is int:
+            wanted = f"a whole number from {self.minimum} to {self._most}"
+            is_right = type(value) is int and self.minimum <= value <= self._most
+        elif self.kind is float:
+            wanted = f"a number from {self.minimum} to {self._most}"
+            number = exact_fraction(str(value), self._most)
+            is_right = number is not None and number >= self.minimum
+        else:
+            return None
+        return None if is_right else f"{self.shown_name} {value} is not {wanted}"
+
+
+def option(default: Any = MISSING, **declared: Any) -> Any:
+    """A field of a dataclass that is an option. `declared` are the fields of Option."""
+    return dataclasses.field(default=default, metadata={"option": Option(**declared)})
+
+
+@cache
+def options_of(cls: type) -> tuple[Option, ...]:
+    """The options that a dataclass declares, in order."""
+    hints = get_type_hints(cls)
+    return tuple(
+        field.metadata["option"].of(field.name, hints[field.name], field.default)
+        for field in dataclasses.fields(cls)
+        if "option" in field.metadata
+    )
+
+
+def problems_of(cls: type, values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with values by field name, each looked at alone."""
+    found = (o.problem(values[o.field]) for o in options_of(cls) if o.field in values)
+    return [problem for problem in found if problem is not None]
+
+
+def check_options(instance: Any, further: list[str] | None = None) -> None:
+    """OptionError with every value of a dataclass that is out of range, and `further` problems."""
+    problems = problems_of(type(instance), vars(instance)) + (further or [])
+    if problems:
+        raise OptionError("; ".join(problems), HINT)
+
+
+def parse_options(cls: type[_T], given: Mapping[str, Any]) -> _T:
+    """An instance from values by field name, some of them texts that their type parses.
+
+    Raises one OptionError with every problem. While a text cannot be read, the others are looked at
+    each alone.
+    """
+    values, errors = dict(given), []
+    for known in options_of(cast(type, cls)):
+        text = values.get(known.field)
+        parse = known.parse or getattr(known.kind, "parse", None)
+        if parse is not None and isinstance(text, str):
+            try:
+                values[known.field] = parse(text)
+            except OptionError as error:
+                errors.append(error)
+    if not errors:
+        return cls(**values)
+    problems = [str(error) for error in errors] + problems_of(cls, values)
+    hints = dict.fromkeys(error.hint for error in errors)
+    raise OptionError("; ".join(problems), "; ".join(hints))

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A command is made from declarations: a new field is an option, with its help and its checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+from typer.exceptions import TyperException
+
+from gsqc.adapters import parse_adapter
+from gsqc.adapters.lora import Lora
+from gsqc.cli.command import OptionsOf, as_command
+from gsqc.cli.config import COMMANDS as WITH_FILE
+from gsqc.cli.config import settings_of
+from gsqc.cli.main import COMMANDS, app, main
+from gsqc.compiler.options import CompileOptions
+from gsqc.data import DataOptions
+from gsqc.errors import OptionError
+from gsqc.option import Option, option, options_of
+from gsqc.training.options import TrainOptions
+
+Capture = pytest.CaptureFixture[str]
+
+
+@dataclass(frozen=True)
+class Oven:
+    dishes: tuple[Path, ...] = option(help="What to bake.", flag="--dish", group="Food")
+    degrees: int = option(180, help="Heat.", minimum=50, maximum=250, group="Heat")
+    fan: bool = option(True, help="Move the air.", flag="--fan", opposite="--no-fan")
+    heat: str | float = option("0.5", help="Share of the power.", maximum=1)
+
+
+PART = OptionsOf(Oven, has=lambda o: o.field in ("degrees", "heat"))
+SINGLE = OptionsOf(Option("Wood, in kg.", field="wood_kg", kind=int, default=None, minimum=1))
+
+
+def call(function: Any, *arguments: str) -> Any:
+    """What the function returns, called with a command line."""
+    program = typer.Typer()
+    program.command()(as_command("bake", function))
+    return typer.main.get_command(program).main(list(arguments), standalone_mode=False)
+
+
+def bake(oven: Oven, name: Annotated[str, Option("Whose.", is_argument=True)]) -> tuple[Any, ...]:
+    """Bake
+    something.
+    """
+    return oven, name
+
+
+def test_a_function_gets_an_object_made_of_options() -> None:
+    oven, name = call(bake, "me", "--dish", "a", "--dish", "b", "--no-fan", "--heat", "1e-1")
+    assert (oven, name) == (Oven((Path("a"), Path("b")), 180, False, "1e-1"), "me")
+
+
+def test_every_problem_is_told() -> None:
+    def two(oven: Oven, many: Annotated[int, Option("How many.", minimum=1)] = 1) -> None: ...
+
+    with pytest.raises(OptionError, match=r"--many 0 is not a whole number"):
+        call(two, "--dish", "a", "--many", "0")
+
+
+def test_some_of_the_options() -> None:
+    def warm(chosen: Annotated[dict[str, Any], PART]) -> dict[str, Any]:
+        return chosen
+
+    assert call(warm, "--degrees", "90") == {"degrees": 90, "heat": "0.5"}
+    with pytest.raises(TyperException):
+        call(warm, "--dish", "a")
+
+
+def test_a_single_option_may_come_from_elsewhere() -> None:
+    """As those that a target adds."""
+
+    def burn(chosen: Annotated[dict[str, Any], SINGLE]) -> dict[str, Any]:
+        return chosen
+
+    assert call(burn) == {"wood_kg": None}
+    assert call(burn, "--wood-kg", "3") == {"wood_kg": 3}
+
+
+def test_help_has_all_that_is_declared(capsys: Capture) -> None:
+    call(bake, "--help")
+    text = capsys.readouterr().out
+    assert "Bake something." in text
+    for word in ("Food", "Heat", "<integer from 50 to 250>", "[default: 180]", "--no-fan"):
+        assert word in text, word
+
+
+def test_an_option_that_a_file_may_give_is_not_required(capsys: Capture) -> None:
+    """By Typer: gsqc itself says what is missing, all at once."""
+    assert main(["train"]) == 2
+    error = capsys.readouterr().err
+    assert "gsqc train needs BUNDLE, --data, --steps, --run; give it here" in error
+    assert "--config or --resume" in error
+    assert main(["train", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "[required]" not in text and text.count("(needed)") == 5
+    assert main(["tokens"]) == 2
+    assert "Missing argument 'BUNDLE'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("cls", [TrainOptions, DataOptions, CompileOptions])
+def test_defaults_of_the_command_line_are_those_of_the_class(cls: type) -> None:
+    """But for those whose default depends on the machine or the model."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    name = "compile" if cls is CompileOptions else "train"
+    defaults = {p.name: p.default for p in commands[name].params}
+    assert parse_adapter(defaults.pop("adapter", "lora:rank=16,alpha=32")) == Lora()
+    for declared in options_of(cls):
+        if declared.name in defaults and declared.name not in ("target", "base"):
+            wanted = None if declared.is_needed else declared.default
+            assert str(defaults[declared.name]) == str(wanted), declared.name
+
+
+@pytest.mark.parametrize("name", WITH_FILE)
+def test_each_setting_without_a_default_has_an_example(name: str) -> None:
+    """For the file of gsqc init."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for key, declared in settings_of(commands[name]).items():
+        assert declared.example is not None or not (
+            declared.is_needed or declared.given_default is None
+        ), key
+
+
+def test_every_help_text_is_a_sentence() -> None:
+    for group in COMMANDS.values():
+        for name, function in group.items():
+            for declared in as_command(name, function).options:
+                assert declared.help[0].isupper() and declared.help.endswith("."), declared.help
+                assert ";" not in declared.help, declared.help

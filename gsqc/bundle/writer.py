@@ -90,16 +90,22 @@ class BundleWriter:
         with self._writing(name) as path, path.open("wb") as file:
             file.writelines(tensor_file(tensors))
 
-    def finish(self, manifest: dict[str, Any]) -> None:
-        """Write the manifest and put the bundle in its place."""
+    def add_manifest(self, manifest: dict[str, Any]) -> Path:
+        """Write the manifest, or write it again: the bundle can be opened at the path returned."""
         header = {
             "format_version": FORMAT_VERSION,
             "gsqc_version": __version__,
             "files": self.files,
         }
         content = json.dumps(header | manifest, separators=(",", ":")).encode()
-        replaced = self.root.with_name(f"{self.root.name}.old")
         self.add_bytes("manifest.json", content)
+        del self.files["manifest.json"]  # a manifest cannot hold its own hash
+        return self.root
+
+    def finish(self, manifest: dict[str, Any]) -> None:
+        """Write the manifest and put the bundle in its place."""
+        replaced = self.root.with_name(f"{self.root.name}.old")
+        self.add_manifest(manifest)
         try:
             self.root.chmod(0o755)
             if self.path.exists():

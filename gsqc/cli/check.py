@@ -10,21 +10,37 @@ from typing import Annotated
 import typer
 
 from gsqc.check.check import CheckResult, run_check
+from gsqc.check.golden import Comparison
+from gsqc.check.lockstep import Difference
 from gsqc.cli.output import JsonOption, Output
 
 
 def check(
     bundle: Annotated[Path, typer.Argument(help="A bundle that gsqc compile wrote.")],
     on: Annotated[
-        str, typer.Option(help="Targets, as numpy,x86-64,aarch64; native is the bundle's own.")
-    ] = "numpy,native",
-    steps: Annotated[int, typer.Option(min=1)] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random batches.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1)] = None,
+        str,
+        typer.Option(
+            help="Targets to run, as numpy,x86-64,aarch64. native is the bundle's own target."
+        ),
+    ] = "native",
+    steps: Annotated[int, typer.Option(min=1, help="Steps to run on each target.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random batches.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of each target. All cores by default.")
+    ] = None,
+    golden: Annotated[
+        Path | None, typer.Option(help="Compare every target with the digests in this file.")
+    ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Write the digests to the --golden file.")
+    ] = False,
     json: JsonOption = False,
 ) -> int:
-    """Run the same steps on each target and compare the state's digests. Exits with 1 unless all
-    ran and are equal.
+    """Run the first steps and compare the digests of the state: with those of the compiling machine.
+
+    Several targets are compared with each other too, and --golden FILE compares with a file. The
+    exit code is 0 if all targets ran and every digest is equal, 1 if not, 2 for a wrong option or
+    file.
     """
     out = Output(json)
     with out.console.status("") as status:
@@ -34,11 +50,15 @@ def check(
             steps,
             seed=seed,
             threads=threads,
+            golden=golden,
+            update=update,
             progress=lambda text: status.update(text),
         )
     _print(result, steps, out)
-    out.emit(asdict(result))
-    return 1 if result.equal is False or result.not_run else 0
+    if update and result.written is None:
+        out.say(f"{golden} was not written")
+    out.emit(asdict(result) | {"passed": result.passed})
+    return 0 if result.passed else 1
 
 
 def _print(result: CheckResult, steps: int, out: Output) -> None:
@@ -46,21 +66,46 @@ def _print(result: CheckResult, steps: int, out: Output) -> None:
         out.say(f"{target:12s} " + " ".join(d[:16] for d in digests))
     for target, reason in result.not_run.items():
         out.say(f"{target:12s} not run: {reason}")
-    difference = result.first_difference
-    if difference is not None:
+    if result.first_difference is not None:
+        _print_difference(result.first_difference, out)
+    elif len(result.targets) > 1:
+        others = ", on those that ran" if result.not_run else ""
+        out.say(f"equal after each of {steps} steps{others}")
+    for comparison in result.golden:
+        _print_comparison(comparison, out)
+    if result.written is not None:
+        out.say(f"wrote {result.written}")
+    elif len(result.targets) == 1 and not result.golden:
         out.say(
-            f"step {difference['step']}: {difference['tensor']}[{difference['index']}] is {difference['values']}"
+            "nothing to compare with: one target ran, and no digests of these steps are known. "
+            "Give two targets (--on numpy,native) or a file (--golden FILE)."
         )
-        operator = difference["operator"]
-        if operator is not None:
-            op = f"{operator.get('op', 'prepare')} ({operator.get('kernel', 'when the session starts')})"
-            where = f"{operator['tensor']} {operator.get('dtype', '')}{operator.get('shape', '')}{operator['index']}"
-            out.say(
-                f"first operator: {op} in {operator['function']}: {where} is {operator['values']}"
-            )
-    elif len(result.targets) < 2:
-        out.say("fewer than two targets ran: nothing to compare")
-    else:
-        out.say(
-            f"equal after each of {steps} steps" + (", on those that ran" if result.not_run else "")
-        )
+
+
+def _print_difference(difference: Difference, out: Output) -> None:
+    out.say(
+        f"step {difference['step']}: {difference['tensor']}[{difference['index']}] is"
+        f" {difference['values']}"
+    )
+    operator = difference["operator"]
+    if operator is None:
+        return
+    kernel = operator.get("kernel", "when the session starts")
+    tensor = f"{operator.get('dtype', '')}{operator.get('shape', '')}{operator['index']}"
+    out.say(
+        f"first operator: {operator.get('op', 'prepare')} ({kernel}) in {operator['function']}: "
+        f"{operator['tensor']} {tensor} is {operator['values']}"
+    )
+
+
+def _print_comparison(comparison: Comparison, out: Output) -> None:
+    difference = comparison.difference
+    if difference is None:
+        out.say(f"as {comparison.source} says, after each of {comparison.steps} steps")
+        return
+    out.say(
+        f"step {difference.step} on {difference.target}: {difference.digest[:16]}, and"
+        f" {comparison.source} says {difference.golden[:16]}. {difference.sentence}"
+    )
+    if difference.changed in ("machine", "code"):
+        out.say("To find the first operator that differs, run gsqc check with --on numpy,native.")

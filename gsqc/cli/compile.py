@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gsqc.check.first_digests import take_first_digests
 from gsqc.cli.config import ConfigOption
 from gsqc.cli.output import JsonOption, Output
 from gsqc.compiler.options import parse_compile_options
@@ -104,7 +106,12 @@ def compile_command(
         ) from None
     start = time.monotonic()
     with out.console.status("") as status:
-        compile_model(model, options, lambda text: status.update(text))
+        compile_model(
+            model,
+            options,
+            lambda text: status.update(text),
+            partial(take_first_digests, say=out.say),
+        )
     seconds = time.monotonic() - start
     out.say(f"wrote {output} for {options.target} in {seconds:.0f} s")
     out.emit({"bundle": str(output), "target": options.target, "seconds": round(seconds, 1)})

@@ -27,16 +27,27 @@ from gsqc.targets.retarget import add_code, require_target
 from gsqc.targets.tosa.programs import add_programs, serialise_functions
 
 Progress = Callable[[str], None]
+FirstDigests = Callable[[Path], dict[str, Any] | None]
+"""Steps the bundle at a path: the `golden` of its manifest, or None."""
 
 
 def _quiet(_: str) -> None: ...
 
 
-def compile_model(model: Any, options: CompileOptions, progress: Progress = _quiet) -> None:
+def _no_digests(_: Path) -> None: ...
+
+
+def compile_model(
+    model: Any,
+    options: CompileOptions,
+    progress: Progress = _quiet,
+    first_digests: FirstDigests = _no_digests,
+) -> None:
     """Compile `model` (a name, a directory, a .gguf file, or a Hugging Face model object) into
     `options.output`.
 
-    Raises ModelError, UnsupportedOperatorError, TargetError, OptionError, BundleError.
+    `first_digests` steps the new bundle before it is put in its place, and what it returns goes
+    into the manifest. Raises ModelError, UnsupportedOperatorError, TargetError, OptionError, BundleError.
     """
     _require_target(options)
     with BundleWriter(Path(options.output), force=options.force) as bundle:
@@ -58,7 +69,15 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
         manifest["model"]["known_name"] = (
             model if isinstance(model, str) and model in KNOWN_MODELS else None
         )
-        bundle.finish(manifest)
+        golden = _first_digests(bundle.add_manifest(manifest), first_digests, progress)
+        bundle.finish(manifest | golden)
+
+
+def _first_digests(path: Path, first_digests: FirstDigests, progress: Progress) -> dict[str, Any]:
+    """The manifest's field for the digests of the first steps; none if nothing could step them."""
+    progress("taking the first steps")
+    golden = first_digests(path)
+    return {} if golden is None else {"golden": golden}
 
 
 # ---------------------------------------------------------------------------------------------------------------

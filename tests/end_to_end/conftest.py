@@ -5,10 +5,12 @@ makes of it.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from gsqc.check.first_digests import take_first_digests
 from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import AdapterOptions, CompileOptions
 from tests.models.capture.tiny import tiny_llama
@@ -28,10 +30,11 @@ def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(model_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """4-8-8, NF4, 24 tokens, two sequences a step."""
+    """4-8-8, NF4, 24 tokens, two sequences a step; it carries the digests of its first steps."""
     output = tmp_path_factory.mktemp("bundle") / "tiny.gsqc"
     options = CompileOptions(
         output, adapter=AdapterOptions(rank=4, alpha=8), sequence_length=24, batch=2, seed=1
     )
-    compile_model(str(model_directory), options)
+    first_digests = partial(take_first_digests, say=print)
+    compile_model(str(model_directory), options, first_digests=first_digests)
     return output

@@ -16,7 +16,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from gsqc.check.check import random_sequences, run_check
+from gsqc.check.check import run_check
+from gsqc.check.sequences import random_sequences
 from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import AdapterOptions, Bits, CompileOptions
 from gsqc.runtime.session import Session

@@ -24,7 +24,7 @@ NOTES = {
     "data": "More: [data.md](../data.md).",
     "tokens": "More: [runner.md](../runner.md).",
     "init": "More: [config.md](../config.md).",
-    "check": "More: [exactness.md](../exactness.md).",
+    "check": "More: [exactness.md](../exactness.md), [ci.md](../ci.md).",
 }
 
 

@@ -54,6 +54,13 @@ class DigestDifference:
     changed: str
     sentence: str
 
+    def text(self, source: str) -> str:
+        """The difference from what `source` says, in a line."""
+        return (
+            f"step {self.step} on {self.target}: {self.digest[:16]}, and {source} says"
+            f" {self.golden[:16]}. {self.sentence}"
+        )
+
 
 @dataclass(frozen=True)
 class Comparison:

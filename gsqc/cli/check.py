@@ -103,9 +103,6 @@ def _print_comparison(comparison: Comparison, out: Output) -> None:
     if difference is None:
         out.say(f"as {comparison.source} says, after each of {comparison.steps} steps")
         return
-    out.say(
-        f"step {difference.step} on {difference.target}: {difference.digest[:16]}, and"
-        f" {comparison.source} says {difference.golden[:16]}. {difference.sentence}"
-    )
+    out.say(difference.text(comparison.source))
     if difference.changed in ("machine", "code"):
         out.say("To find the first operator that differs, run gsqc check with --on numpy,native.")

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 GSQC := $(BIN)/gsqc
 DEMO := build/demo
 
-.PHONY: setup demo test test-all lint clean
+.PHONY: setup demo test test-all golden lint clean
 
 setup: $(VENV)/.done
 
@@ -25,6 +25,9 @@ test: setup
 
 test-all: setup
 	$(BIN)/python -m pytest -q
+
+golden: setup
+	$(BIN)/python -m tests.golden.files
 
 lint: setup
 	$(BIN)/ruff check .

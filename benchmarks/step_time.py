@@ -56,7 +56,7 @@ def timed(step: Callable[[], None], count: int) -> dict[str, float]:
 
 def gsqc_side(bundle: Path, steps: int, threads: int) -> dict[str, Any]:
     """gsqc's step, and the shares of its ops."""
-    from gsqc.check.check import random_sequences
+    from gsqc.check.sequences import random_sequences
     from gsqc.runtime.session import Session
 
     session = Session(bundle, threads=threads)

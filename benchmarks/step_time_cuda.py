@@ -46,7 +46,7 @@ def gsqc_side(folder: Path, batch: int, steps: int) -> dict[str, Any]:
     """gsqc's step. All its tensors lie in memory that host and GPU share: the plan says how much
     that is.
     """
-    from gsqc.check.check import random_sequences
+    from gsqc.check.sequences import random_sequences
     from gsqc.runtime.session import Session
 
     session = Session(folder / f"batch-{batch}.gsqc")

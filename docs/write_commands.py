@@ -33,7 +33,7 @@ NOTES = {
     "report": "More: [report.md](../report.md).",
     "export": "More: [export.md](../export.md).",
     "import": "More: [export.md](../export.md).",
-    "check": "More: [exactness.md](../exactness.md).",
+    "check": "More: [exactness.md](../exactness.md), [ci.md](../ci.md).",
 }
 
 

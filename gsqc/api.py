@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def compile(
     batch, seed and force. Without `output` the bundle is NAME.gsqc here. Raises OptionError,
     ModelError, UnsupportedOperatorError, TargetError, BundleError.
     """
+    from gsqc.check.first_digests import take_first_digests
     from gsqc.models.catalogue import KNOWN_MODELS
     from gsqc.targets import resolve_target
 
@@ -61,7 +63,8 @@ def compile(
     )
     with needs_compiler():
         from gsqc.compiler.compile import compile_model
-    compile_model(str(model) if isinstance(model, Path) else model, parsed, progress)
+    source = str(model) if isinstance(model, Path) else model
+    compile_model(source, parsed, progress, partial(take_first_digests, say=progress))
     return place
 
 

@@ -32,6 +32,10 @@ class BundleError(GsqcError):
     """A bundle is incomplete, changed since it was written, or made for another machine."""
 
 
+class GoldenError(GsqcError):
+    """A file of golden digests is missing, malformed, or does not fit the check that was asked for."""
+
+
 class RunError(GsqcError):
     """A run directory belongs to another bundle, or cannot be read or written."""
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,13 +57,15 @@ def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(model_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """4-8-8, NF4, 24 tokens, two sequences a step."""
+    """4-8-8, NF4, 24 tokens, two sequences a step; it carries the digests of its first steps."""
     from gsqc.adapters.lora import Lora
+    from gsqc.check.first_digests import take_first_digests
     from gsqc.compiler.compile import compile_model
     from gsqc.compiler.options import CompileOptions
 
     output = tmp_path_factory.mktemp("bundle") / "tiny.gsqc"
     adapter = Lora(rank=4, alpha=8)
     options = CompileOptions(output, COMPILED, adapter=adapter, sequence_length=24, batch=2, seed=1)
-    compile_model(str(model_directory), options)
+    first_digests = partial(take_first_digests, say=print)
+    compile_model(str(model_directory), options, first_digests=first_digests)
     return output

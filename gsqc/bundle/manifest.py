@@ -74,6 +74,11 @@ class AdapterPart:
     linears: tuple[str, ...]
     matrices: Mapping[str, MatrixEntry]
 
+    def __str__(self) -> str:
+        """As `--adapter` takes it."""
+        settings = ",".join(f"{name}={value}" for name, value in self.settings.items())
+        return f"{self.kind}:{settings},linears={'+'.join(self.linears)}"
+
 
 @dataclass(frozen=True)
 class FileEntry:
@@ -93,11 +98,21 @@ class ProgramEntry:
 
 
 @dataclass(frozen=True)
+class FirstSteps:
+    """The digests after the first steps on random batches of a seed, and the target that gave them."""
+
+    seed: Bytes
+    steps: tuple[str, ...]
+    target: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a bundle says of itself.
 
     base_kinds  how each weight of the first block is stored, by its name
     operators   how many operators of each kind the kernels have
+    golden      what its first steps gave on the machine that compiled it, if it could step it
     npu         what only an NPU's target reads
     files       every other file by its name in the bundle
     """
@@ -120,6 +135,7 @@ class Manifest:
     weights_bytes: Bytes
     code_bytes: Bytes
     programs: Mapping[str, ProgramEntry] = field(default_factory=dict)
+    golden: FirstSteps | None = None
     npu: Mapping[str, Any] | None = None
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     gsqc_version: str = __version__

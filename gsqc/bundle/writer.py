@@ -92,11 +92,19 @@ class BundleWriter:
         with self._writing(name) as path, path.open("wb") as file:
             file.writelines(tensor_file(tensors))
 
-    def finish(self, manifest: Manifest, plan: Plan) -> None:
-        """Write the manifest with the files that were added, and put the bundle in its place."""
+    def add_manifest(self, manifest: Manifest, plan: Plan) -> Path:
+        """Write the manifest with the files that were added, or write it again. The bundle can be
+        opened at the path returned.
+        """
         data = replace(manifest, files=self.files).to_json() | {"plan": plan.to_json()}
-        replaced = self.root.with_name(f"{self.root.name}.old")
         self.add_bytes(MANIFEST, json.dumps(data, separators=(",", ":")).encode())
+        del self.files[MANIFEST]  # a manifest cannot hold its own hash
+        return self.root
+
+    def finish(self, manifest: Manifest, plan: Plan) -> None:
+        """Write the manifest, and put the bundle in its place."""
+        replaced = self.root.with_name(f"{self.root.name}.old")
+        self.add_manifest(manifest, plan)
         try:
             self.root.chmod(0o755)
             if self.path.exists():

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Annotated, Any
 
+from gsqc.check.first_digests import take_first_digests
 from gsqc.cli.command import OptionsOf
 from gsqc.cli.config import ConfigOption
 from gsqc.cli.output import Output
@@ -40,7 +42,12 @@ def compile_command(
         from gsqc.compiler.compile import compile_model
     start = time.monotonic()
     with out.console.status("") as status:
-        compile_model(model, options, lambda text: status.update(text))
+        compile_model(
+            model,
+            options,
+            lambda text: status.update(text),
+            partial(take_first_digests, say=out.say),
+        )
     seconds = time.monotonic() - start
     out.say(f"wrote {options.output} for {target} in {seconds:.0f} s")
     out.emit({"bundle": str(options.output), "target": target, "seconds": round(seconds, 1)})

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gsqc.bundle.manifest import FirstSteps
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.compiler.build_manifest import build_manifest
@@ -24,9 +25,15 @@ from gsqc.targets.interface import CodeJob, Target
 from gsqc.targets.registry import all_targets, find_target
 
 Progress = Callable[[str], None]
+FirstDigests = Callable[[Path], FirstSteps | None]
+"""Steps a new bundle, and gives the digests that it carries from then on."""
 
 
 def _quiet(_: str) -> None: ...
+
+
+def _no_digests(_: Path) -> FirstSteps | None:
+    return None
 
 
 PROMPT_CHUNK = 32
@@ -50,11 +57,17 @@ def step_options(options: CompileOptions) -> StepOptions:
     )
 
 
-def compile_model(model: Any, options: CompileOptions, progress: Progress = _quiet) -> None:
+def compile_model(
+    model: Any,
+    options: CompileOptions,
+    progress: Progress = _quiet,
+    first_digests: FirstDigests = _no_digests,
+) -> None:
     """Compile `model` (a name, a directory, a .gguf file, or a Hugging Face model object) into
     `options.output`.
 
-    Raises ModelError, UnsupportedOperatorError, TargetError, OptionError, BundleError.
+    `first_digests` steps the new bundle before it is put in its place, and what it returns goes
+    into the manifest. Raises ModelError, UnsupportedOperatorError, TargetError, OptionError, BundleError.
     """
     target = find_target(options.target)
     target.require(runner=options.runner)
@@ -78,7 +91,9 @@ def compile_model(model: Any, options: CompileOptions, progress: Progress = _qui
         kinds = weights.code_kinds(step.parts)
         known_name = model if isinstance(model, str) and model in KNOWN_MODELS else None
         manifest = build_manifest(captured, known_name, step, code, options, base, kinds)
-        bundle.finish(manifest, step.plan)
+        progress("taking the first steps")
+        golden = first_digests(bundle.add_manifest(manifest, step.plan))
+        bundle.finish(replace(manifest, golden=golden), step.plan)
 
 
 def _plans(step: Step) -> dict[str, Plan]:

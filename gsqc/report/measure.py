@@ -17,7 +17,7 @@ import numpy.typing as npt
 import gsqc.numerics.ops.all  # noqa: F401  registers every op
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.plan import COPY
-from gsqc.check.check import random_sequences
+from gsqc.check.sequences import random_sequences
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.export.adapter import TrainedAdapter
 from gsqc.numerics.ops.embedding import master_row

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.check import check
-from gsqc.check.check import random_sequences, run_check
+from gsqc.check import steppers
+from gsqc.check.check import run_check
+from gsqc.check.sequences import random_sequences
 from gsqc.errors import OptionError, TargetError
 from tests.runtime.small_bundle import VOCABULARY, FakeSession, write_bundle
 
 
 @pytest.fixture
 def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(check, "Session", FakeSession)
+    monkeypatch.setattr(steppers, "Session", FakeSession)
     return write_bundle(tmp_path / "small.gsqc")
 
 
@@ -51,7 +52,7 @@ def test_a_target_that_cannot_run_is_never_equal(
                 raise TargetError("no such CPU here", "use another machine")
             super().__init__(*args, target=target, **kwargs)
 
-    monkeypatch.setattr(check, "Session", Refuses)
+    monkeypatch.setattr(steppers, "Session", Refuses)
     result = run_check(bundle, ["numpy", "native"], 1)
     assert result.equal is None
     assert list(result.targets) == ["numpy"]

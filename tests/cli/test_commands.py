@@ -15,7 +15,7 @@ from typing import Any
 import numpy
 import pytest
 
-import gsqc.check.check
+import gsqc.check.steppers
 import gsqc.cli.evaluate
 import gsqc.cli.generate
 from gsqc.bundle.machine import machine_cpu_flags
@@ -28,7 +28,7 @@ from tests.runtime.small_bundle import FakeSession, write_bundle
 
 @pytest.fixture(autouse=True)
 def _fake_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (gsqc.cli.evaluate, gsqc.cli.generate, gsqc.check.check):
+    for module in (gsqc.cli.evaluate, gsqc.cli.generate, gsqc.check.steppers):
         monkeypatch.setattr(module, "Session", FakeSession)
 
 
@@ -96,20 +96,22 @@ def test_check(capsys: Capture, bundle: Path, monkeypatch: pytest.MonkeyPatch) -
     assert line["equal"] is True
     assert line["first_difference"] is None
     assert line["targets"]["numpy"] == line["targets"]["native"]
-    assert "equal after each of 3 steps" in run_text(capsys, "check", bundle)[1]
+    both = ("check", bundle, "--on", "numpy,native")
+    assert "equal after each of 3 steps" in run_text(capsys, *both)[1]
     monkeypatch.setattr(FakeSession, "wrong_target", "native")
-    code, (line,) = run_json(capsys, "check", bundle)
+    code, (line,) = run_json(capsys, *both)
     assert code == 1
     assert line["equal"] is False
     assert set(line["first_difference"]) == {"step", "tensor", "index", "values", "operator"}
-    code, out, _ = run_text(capsys, "check", bundle)
+    code, out, _ = run_text(capsys, *both)
     assert code == 1
     assert "step 2: layers.0.q_a[5]" in out
 
 
 def test_check_of_one_target_claims_nothing(capsys: Capture, bundle: Path) -> None:
     code, (line,) = run_json(capsys, "check", bundle, "--on", "numpy")
-    assert (code, line["equal"]) == (0, None)
+    assert (code, line["equal"], line["passed"]) == (1, None, False)
+    assert "nothing to compare with" in run_text(capsys, "check", bundle)[1]
 
 
 def test_inspect(capsys: Capture, bundle: Path, tmp_path: Path) -> None:
@@ -152,7 +154,7 @@ def test_compile_passes_its_options_on(
 ) -> None:
     seen: list[tuple[str, CompileOptions]] = []
     compiler = SimpleNamespace(
-        compile_model=lambda model, options, progress: seen.append((model, options))
+        compile_model=lambda model, options, *hooks: seen.append((model, options))
     )
     monkeypatch.setitem(
         sys.modules, "gsqc.compiler.compile", compiler

@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
-from gsqc.check.check import random_sequences
+from gsqc.check.sequences import random_sequences
 from gsqc.cli.main import main
 from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import CompileOptions

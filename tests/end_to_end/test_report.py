@@ -12,7 +12,7 @@ import pytest
 
 import gsqc.cli.report
 from gsqc.bundle.bundle import Bundle
-from gsqc.check.check import random_sequences
+from gsqc.check.sequences import random_sequences
 from gsqc.cli.main import main
 from gsqc.export.adapter import read_adapter
 from gsqc.report.measure import (

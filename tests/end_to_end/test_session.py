@@ -18,7 +18,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from gsqc.adapters.lora import Lora
-from gsqc.check.check import random_sequences, run_check
+from gsqc.check.check import run_check
+from gsqc.check.sequences import random_sequences
 from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import Bits, CompileOptions
 from gsqc.runtime.session import Session

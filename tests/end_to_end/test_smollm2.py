@@ -15,7 +15,8 @@ import pytest
 
 from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
-from gsqc.check.check import random_sequences, run_check
+from gsqc.check.check import run_check
+from gsqc.check.sequences import random_sequences
 from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import CompileOptions
 from gsqc.data import load_data

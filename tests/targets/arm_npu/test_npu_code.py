@@ -15,7 +15,6 @@ from gsqc.passes.choose_recompute import replan
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.estimate import call_counts
 from gsqc.targets.arm_npu.npu_code import _dram_bytes, _first_that_fits
-from gsqc.targets.registry import find_target
 from tests.toy import Sizes, Toy, build_toy
 
 
@@ -58,4 +57,4 @@ def test_the_head_is_prepared_for_an_npu_alone() -> None:
         ("numpy", "fast", False),
     ):
         options = CompileOptions(Path("x"), name, weights=weights)
-        assert step_options(options, find_target(name)).keep_head is prepared
+        assert step_options(options).keep_head is prepared

@@ -12,7 +12,7 @@ import pytest
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.plan import Plan
-from gsqc.check.check import random_sequences
+from gsqc.check.sequences import random_sequences
 from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import CompileOptions
 from gsqc.data.tokenizer import Tokenizer

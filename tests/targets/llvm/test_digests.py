@@ -9,8 +9,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +26,12 @@ from gsqc.compiler.options import Bits, CompileOptions
 from gsqc.errors import TargetError
 from gsqc.runtime import session
 from gsqc.runtime.session import Session
-from gsqc.targets.interface import Call, Functions, Program
 from gsqc.targets.kernels import Kernel, plan_kernels
 from gsqc.targets.llvm import bundle_code, target
 from gsqc.targets.llvm.cpu import CPU_TARGETS
+from tests.check.faulty import FAULT, Faulty
 
 STEPS = 10
-FAULT = 1 << 12
-"""A bit that quantising to 8 bits does not round away."""
 MISSING_QEMU = "needs apt-get install qemu-user gcc-aarch64-linux-gnu"
 
 
@@ -103,24 +99,6 @@ def test_a_missing_emulator_is_not_equality(
     )
 
 
-class _Faulty:
-    """Kernels of which one writes one element wrong."""
-
-    def __init__(self, kernels: Any, faulty: str) -> None:
-        self.kernels, self.faulty = kernels, faulty
-
-    def program(self, calls: Sequence[Call]) -> Functions:
-        return Functions([partial(self._run, call, self.kernels.program([call])) for call in calls])
-
-    def _run(self, call: Call, program: Program) -> None:
-        program.run()
-        if call.kernel == self.faulty:
-            call.arrays[-2][5] ^= FAULT
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.kernels, name)
-
-
 def test_a_fault_is_traced_to_its_operator(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Bundle.open(bundle).plan
     called = [kernel for kernel, _ in plan.functions["block_forward"].calls]
@@ -129,7 +107,7 @@ def test_a_fault_is_traced_to_its_operator(bundle: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(
         session,
         "load_kernels",
-        lambda b, p, t: load(b, p, t) if t.name == "numpy" else _Faulty(load(b, p, t), faulty),
+        lambda b, p, t: load(b, p, t) if t.name == "numpy" else Faulty(load(b, p, t), faulty),
     )
     difference = run_check(bundle, ["numpy", "native"], 2).first_difference
     assert difference is not None

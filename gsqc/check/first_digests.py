@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The digests of a new bundle's first steps, which it carries from then on.
+
+`gsqc check BUNDLE` compares with them, on whatever machine the bundle is by then.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.manifest import FirstSteps
+from gsqc.check.sequences import random_step
+from gsqc.errors import GsqcError, TargetError
+from gsqc.runtime.session import Session
+from gsqc.targets.checked import open_checked
+from gsqc.targets.registry import NATIVE, find_target, target_of
+
+FIRST_STEPS = 3
+FIRST_SEED = 0
+NUMPY_LIMIT = 1 << 26
+"""numpy is taken up to this product of weights' bytes and tokens a step: some seconds."""
+
+
+def take_first_digests(path: Path, *, say: Callable[[str], object]) -> FirstSteps | None:
+    """Step the bundle at `path`: what its manifest then says of them. If nothing here can step it, say why and
+    return None.
+    """
+    bundle = Bundle.open(path)
+    try:
+        with tempfile.TemporaryDirectory(prefix="gsqc-first-steps-") as folder:
+            target, session = _open_session(bundle, Path(folder))
+            steps = range(1, FIRST_STEPS + 1)
+            digests = [random_step(session, step, FIRST_SEED) for step in steps]
+    except GsqcError as error:
+        say(f"the bundle carries no digests of its first steps: {error}")
+        return None
+    return FirstSteps(FIRST_SEED, tuple(digests), target)
+
+
+def _open_session(bundle: Bundle, folder: Path) -> tuple[str, Session]:
+    """The name of the first target that can run here, and a session on it. Raises TargetError."""
+    own = target_of(bundle.manifest.target)
+    reason: GsqcError | None = None
+    if not own.runs_any_bundle:
+        try:
+            return own.name, Session(bundle)
+        except TargetError as error:
+            reason = error
+    native = find_target(NATIVE)
+    if not native.runs_any_bundle:
+        try:
+            code, _ = open_checked(bundle, native, folder)
+            return native.name, Session(code)
+        except TargetError as error:
+            reason = error
+    return "numpy", _numpy(bundle, reason)
+
+
+def _numpy(bundle: Bundle, reason: GsqcError | None) -> Session:
+    """A session on numpy; TargetError for a bundle that would take it minutes."""
+    tokens = bundle.manifest.sequence_length * bundle.manifest.batch
+    if bundle.plan.buffer_bytes("base") * tokens > NUMPY_LIMIT:
+        raise TargetError(
+            f"this machine cannot run its code, and it is too large for numpy ({reason})",
+            "write them elsewhere with gsqc check BUNDLE --golden FILE --update",
+        )
+    return Session(bundle, target="numpy")

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of golden digests, which `gsqc check --golden FILE` compares with and `--update` writes.
+
+JSON, with one fact a line, so that a change of the file is reviewed like a change of code:
+
+    format     the version of this form
+    bundle     what the bundle was compiled from: model, bits, adapter, lengths, seed
+    contents   sha256 of frozen weights, initial state and plan
+    seed       of the random batches
+    steps      the digest after each step
+    written    versions, machine, target and compiled code that gave the digests
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gsqc.bundle.bundle import Bundle
+from gsqc.check.golden import (
+    Golden,
+    are_digests,
+    code_of,
+    contents_of,
+    settings_of,
+)
+from gsqc.errors import GoldenError
+from gsqc.version import __version__
+
+FORMAT = "gsqc-golden-1"
+_AGAIN = "write it with gsqc check BUNDLE --golden FILE --update"
+
+
+def write_golden(path: Path, bundle: Bundle, seed: int, digests: Sequence[str]) -> None:
+    """Write the digests of a bundle's first steps. Raises GoldenError."""
+    content = {
+        "format": FORMAT,
+        "bundle": settings_of(bundle),
+        "contents": contents_of(bundle),
+        "seed": seed,
+        "steps": list(digests),
+        "written": {
+            "gsqc": __version__,
+            "numpy": np.__version__,
+            "machine": platform.machine(),
+            "target": bundle.manifest.target.name,
+            "code": code_of(bundle),
+        },
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise GoldenError(f"cannot write {path}: {error.strerror}", "choose another file") from None
+
+
+def read_golden(path: Path, bundle: Bundle, seed: int, steps: int) -> Golden:
+    """The digests in a file; GoldenError unless they are of this bundle, this seed, and enough."""
+    content = _read(path)
+    ours, theirs = settings_of(bundle), content["bundle"]
+    other = [name for name, value in ours.items() if theirs.get(name) != value]
+    if other:
+        differences = "; ".join(f"{n} {theirs.get(n)} in place of {ours[n]}" for n in other)
+        raise GoldenError(
+            f"{path} holds digests of another bundle: {differences}",
+            "name the file of this bundle, or write one with --update",
+        )
+    if content["seed"] != seed:
+        raise GoldenError(
+            f"{path} holds digests of seed {content['seed']}, not of {seed}",
+            f"check with --seed {content['seed']}",
+        )
+    if len(content["steps"]) < steps:
+        count = len(content["steps"])
+        raise GoldenError(
+            f"{path} holds digests of {count} steps, and {steps} were asked for",
+            f"check with --steps {count}, or write the file again with --update",
+        )
+    written = content["written"]
+    return Golden(
+        str(path),
+        seed,
+        tuple(content["steps"][:steps]),
+        content["contents"],
+        str(written.get("code")),
+        str(written.get("gsqc")),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file's content, with every field of its type. Raises GoldenError."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise GoldenError(f"there is no file {path}", _AGAIN) from None
+    except OSError as error:
+        raise GoldenError(
+            f"cannot read {path}: {error.strerror}", "check its permissions"
+        ) from None
+    except (ValueError, RecursionError):
+        raise GoldenError(f"{path} is no file of golden digests: it is not JSON", _AGAIN) from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        version = content.get("format") if isinstance(content, dict) else None
+        raise GoldenError(
+            f"{path} is no file of golden digests: its format is {version}, not {FORMAT}", _AGAIN
+        )
+    tables = [name for name in ("bundle", "contents", "written") if type(content.get(name)) is dict]
+    if (
+        len(tables) < 3
+        or type(content.get("seed")) is not int
+        or not are_digests(content.get("steps"))
+    ):
+        raise GoldenError(f"{path} is a damaged file of golden digests", _AGAIN)
+    return content

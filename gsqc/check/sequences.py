@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The random batches that a check steps on, the same on every machine."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from gsqc.bundle.bundle import Bundle
+from gsqc.data import WEIGHT_ONE, TokenSequence
+from gsqc.numerics.random import random_bits
+from gsqc.runtime.session import Session
+
+CHECK_RATE = "0.001"
+"""The learning rate of every step of a check."""
+
+
+def random_sequences(bundle: Bundle, step: int, seed: int) -> list[TokenSequence]:
+    """The batch of a step: random tokens, every eighth of weight 0."""
+    length, batch = bundle.manifest.sequence_length, bundle.manifest.batch
+    sequences = []
+    for k in range(batch):
+        bits = random_bits(seed, step * batch + k, np.arange(length + 1))
+        tokens = (bits % bundle.manifest.model.vocabulary).astype(np.int32)
+        weights = np.where(np.arange(length) % 8 == 7, 0, WEIGHT_ONE).astype(np.int32)
+        sequences.append(TokenSequence(tokens[:-1].copy(), tokens[1:].copy(), weights))
+    return sequences
+
+
+def random_step(session: Session, step: int, seed: int) -> str:
+    """Take a check's step, counted from 1: the digest after it."""
+    return session.step(random_sequences(session.bundle, step, seed), Fraction(CHECK_RATE)).digest

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What steps a bundle on a target: a session of this process, or gsqc-step under an emulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from gsqc.bundle.bundle import Bundle
+from gsqc.check.sequences import CHECK_RATE, random_sequences, random_step
+from gsqc.runtime.session import Session
+from gsqc.targets.checked import open_checked
+from gsqc.targets.registry import NATIVE, find_target, target_of
+
+Array = npt.NDArray[Any]
+Progress = Callable[[str], None]
+
+
+class Stepper(Protocol):
+    """A target that steps the bundle."""
+
+    def digest(self, step: int) -> str:
+        """The digest after a step; steps are asked for in order."""
+
+    def state(self, step: int) -> dict[str, Array]:
+        """The state after the last step that was asked for."""
+
+
+class SessionStepper:
+    """Steps in this process; keeps the state before the last step, so that it can be run again."""
+
+    def __init__(self, session: Session, seed: int) -> None:
+        self.session, self.seed = session, seed
+        self.before: dict[str, Array] = {}
+
+    def digest(self, step: int) -> str:
+        """The digest after a step; steps are asked for in order."""
+        self.before = {name: tensor.copy() for name, tensor in self.session.state().items()}
+        return random_step(self.session, step, self.seed)
+
+    def state(self, step: int) -> dict[str, Array]:
+        """The state after the last step that was asked for."""
+        return self.session.state()
+
+    def again(self, step: int) -> Callable[[Session], object]:
+        """What runs the last step once more, after `rewind`."""
+        return lambda session: random_step(session, step, self.seed)
+
+    def rewind(self) -> None:
+        """Back to the state before the last step."""
+        for name, tensor in self.session.state().items():
+            tensor[:] = self.before[name]
+        self.session.step_count -= 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every stepper is made from; `folder` takes code that is compiled now."""
+
+    bundle: Bundle
+    folder: Path
+    steps: int
+    seed: int
+    threads: int | None
+
+
+def locate_code(
+    target: str, settings: Settings, progress: Progress
+) -> tuple[Path, list[str] | None]:
+    """The bundle that has the target's code, compiled now if need be, and the command of its
+    gsqc-step if that runs it.
+
+    TargetError if the target cannot run here.
+    """
+    bundle = settings.bundle
+    entry = bundle.manifest.target
+    own = target_of(entry)
+    chosen = own if target == NATIVE else find_target(target)
+    # The bundle's own code is run as it stands, whatever a compiler would make of its plan today.
+    if chosen.runs_any_bundle or (chosen.name == own.name and own.refusal(entry) is None):
+        return bundle.path, None
+    progress(f"compiling for {chosen.name}")
+    return open_checked(bundle, chosen, settings.folder)
+
+
+def open_stepper(target: str, path: Path, command: list[str] | None, settings: Settings) -> Stepper:
+    """A stepper for what `locate_code` found. Raises TargetError."""
+    if command is None:
+        name = target if path == settings.bundle.path else "native"
+        return SessionStepper(Session(path, target=name, threads=settings.threads), settings.seed)
+    from gsqc.check.runner_steps import RunnerStepper
+
+    sequences = [
+        random_sequences(settings.bundle, step, settings.seed)
+        for step in range(1, settings.steps + 1)
+    ]
+    return RunnerStepper(path, command, sequences, CHECK_RATE, settings.folder / f"{target}-run")

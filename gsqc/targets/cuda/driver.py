@@ -20,13 +20,14 @@ LEAST_CAPABILITY = (8, 0)
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*."""
 _ATTACH_GLOBAL = 1
-_OPTIONS = "use numpy or a CPU target, or run on a machine with an NVIDIA GPU of compute capability 8.0 or newer"
+_OPTIONS = (
+    "use numpy or a CPU target, or run on a machine with an NVIDIA GPU of compute capability 8.0 "
+    "or newer"
+)
 
 
 class _ManagedMemory:
-    """Zeroed memory that host and GPU share, as an array that numpy can wrap; freed with the last
-    array on it.
-    """
+    """Zeroed memory that host and GPU share, for numpy to wrap. Freed with the last array on it."""
 
     def __init__(self, driver: CudaDriver, size: int) -> None:
         address = c_void_p()
@@ -45,11 +46,10 @@ class _ManagedMemory:
 
 
 class CudaDriver:
-    """The first GPU of CUDA_VISIBLE_DEVICES. TargetError if there is no driver, no GPU, or an old
-    one.
-    """
+    """The first GPU of CUDA_VISIBLE_DEVICES."""
 
     def __init__(self) -> None:
+        """Open the driver and the GPU. TargetError if there is no driver, no GPU, or an old one."""
         try:
             self.library = ctypes.CDLL(LIBRARY)
         except OSError:
@@ -66,6 +66,7 @@ class CudaDriver:
                 f"this GPU has compute capability {capability[0]}.{capability[1]}", _OPTIONS
             )
         self.context = c_void_p()
+        # The primary context is the one that other CUDA libraries of the process use, too.
         self.call("cuDevicePrimaryCtxRetain", byref(self.context), self.device)
         self._thread = -1
         self.use()
@@ -88,12 +89,16 @@ class CudaDriver:
 
     def use(self) -> None:
         """Make the GPU's context the calling thread's."""
+        # A context is current for one thread, and a session may be used from another.
         if self._thread != threading.get_ident():
             self.call("cuCtxSetCurrent", self.context)
             self._thread = threading.get_ident()
 
     def allocate(self, size: int) -> Array:
-        """Zeroed memory of host and GPU; the GPU's calls must have ended before the host reads it."""
+        """Zeroed memory of host and GPU.
+
+        The GPU's calls must have ended before the host reads it.
+        """
         self.use()
         return np.asarray(_ManagedMemory(self, size))
 
@@ -105,6 +110,7 @@ class CudaDriver:
         return module
 
     def function(self, module: c_void_p, name: str) -> c_void_p:
+        """A kernel of a module."""
         found = c_void_p()
         self.call("cuModuleGetFunction", byref(found), module, c_char_p(name.encode()))
         return found

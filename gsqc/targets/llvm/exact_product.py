@@ -8,7 +8,9 @@
 The definition shifts every group to the end of its window, for which int32 is too small. But only
 the difference between groups matters inside the sum. The lift of a group is how far its exponent
 lies above the least of its row (of x) or columns (of w). Zero groups do not count (in matvec.py,
-only those of x). The base is what the lifts leave of the window, and is applied once, to the sum. The sum is taken in int32 where
+only those of x). The base is what the lifts leave of the window, and is applied once, to the sum.
+
+The sum is taken in int32 where
 
     Σ over groups of (Σ |x|) << lift of x's group,
     times the largest |w| << the largest lift of w,     is below 2^31 - 2^s

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Element indices as sums of loop variables, so that a reshape's divisions are done at compile
-time.
+"""Element indices as sums of loop variables.
+
+Reshapes and broadcasts divide indices, and a division per element would cost more than most ops do.
+In this form nearly all of them are done when the kernel is written.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ class LoopWriter:
         lanes: int,
         base: Index,
     ) -> list[Stmt]:
-        """Loops over `size` elements from `base`: one per period, and the innermost over vectors."""
+        """Loops over `size` elements from `base`: one per period, the innermost over vectors."""
         if not periods:
             return self._innermost(tasks, sums, size, lanes, base)
         period = periods[0]

@@ -67,8 +67,8 @@ __device__ inline void fetch(Operand &to, int stage, const int8_t *m, const int8
     // Four distances are too few bytes for copy_async16.
     for (int part = threadIdx.x; part < TILE * CHUNK_GROUPS; part += TILE_THREADS) {
         int i = part / CHUNK_GROUPS, g = part % CHUNK_GROUPS;
-        const int64_t row = row_of(batch, first, i, rows);
-        if (g < groups) to.d[stage][i][g] = d[row * (k / GROUP) + group + g];
+        if (g < groups)
+            to.d[stage][i][g] = d[row_of(batch, first, i, rows) * (k / GROUP) + group + g];
     }
 }
 
@@ -133,8 +133,8 @@ __device__ inline void multiply_tile(const Product &p, Tile &t, int batch, int f
         copies_issued();
         copies_arrived<1>();
         __syncthreads();
-        const int count = min(groups - group, CHUNK_GROUPS);
-        for (int g = 0; g < count; ++g) multiply_group(sums, t, stage, g);
+        for (int g = 0; g < min(groups - group, CHUNK_GROUPS); ++g)
+            multiply_group(sums, t, stage, g);
         // The next turn copies into the buffer that was read here.
         __syncthreads();
     }

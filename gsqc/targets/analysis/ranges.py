@@ -65,6 +65,7 @@ _BINARY: dict[str, Callable[[Interval, Interval], Interval]] = {
     "bitwise_or": _bits,
     "bitwise_xor": _bits,
     "logical_left_shift": lambda x, n: _corners(lambda a, b: a << b, x, _amount(n)),
+    # The pattern of a negative number is a large one.
     "logical_right_shift": lambda x, n: (
         _corners(lambda a, b: a >> b, x, _amount(n)) if x[0] >= 0 else _FULL
     ),

@@ -81,6 +81,7 @@ class RowDomains:
         """The operands, each with whether it is read at the reader's own index."""
         if node.operator == "concat":
             return [(self.alias(a), True) for a in node.args]
+        # Values of equal domain have equal shapes, or differ by axes of one element: one index.
         same = self.loop_domain(node)
         return [
             (self.alias(a), node.operator != "slice" and self.domain(a) == same) for a in node.args

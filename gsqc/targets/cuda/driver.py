@@ -36,6 +36,7 @@ class _ManagedMemory:
         )
         driver.call("cuMemsetD8_v2", address, ctypes.c_ubyte(0), c_size_t(max(size, 1)))
         driver.synchronize()
+        # numpy takes any object with this attribute as memory, and keeps the object alive.
         self.__array_interface__ = {
             "data": (address.value, False),
             "shape": (size,),
@@ -118,6 +119,8 @@ class CudaDriver:
     def launch(self, function: c_void_p, blocks: int, threads: int, arguments: Any) -> None:
         """Start a kernel; it runs after what was started before it."""
         self.use()
+        # One dimension of blocks and of threads, no dynamic shared memory, and the default stream,
+        # in which launches run in order.
         none = c_void_p()
         grid, block = (c_int(blocks), c_int(1), c_int(1)), (c_int(threads), c_int(1), c_int(1))
         self.call("cuLaunchKernel", function, *grid, *block, c_int(0), none, arguments, none)

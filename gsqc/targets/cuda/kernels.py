@@ -35,7 +35,7 @@ def _read_launches(file: Path) -> dict[str, tuple[int, int]]:
             str(name): tuple(numbers) for name, numbers in json.loads(file.read_bytes()).items()
         }
     except (ValueError, TypeError, AttributeError, RecursionError):
-        launches = {"": ()}
+        launches = {"": ()}  # which the check below refuses
     for numbers in launches.values():
         fits = len(numbers) == 2 and all(type(n) is int for n in numbers)
         if not fits or not 1 <= numbers[0] <= _MOST_BLOCKS or not 1 <= numbers[1] <= _MOST_THREADS:
@@ -110,7 +110,8 @@ class CudaKernels:
             *(addressof(values) + 8 * k for k in range(len(arrays)))
         )
         blocks, threads = self.launches[name]
-        # `pointers` holds bare addresses: what they point to must live as long as the call.
+        # A launch takes pointers to the arguments, which are pointers themselves. They are the same
+        # at each step. What holds them must live as long as the call, for an address keeps nothing.
         kept = (values, arrays)
 
         def start(_: Any = kept) -> None:

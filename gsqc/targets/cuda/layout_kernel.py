@@ -69,6 +69,7 @@ def write_layout_kernel(symbol: str, trace: Trace) -> KernelSource:
     """The kernel of a LAYOUT trace."""
     writer = _LayoutWriter()
     body = [line for k, node in enumerate(trace.outputs) for line in writer.loop(k, node)]
+    # All results in one launch: a launch costs more than most of these kernels.
     most = max(math.prod(n.shape) for n in trace.outputs)
     return kernel_source(
         symbol, trace, Launch(max(1, -(-most // THREADS)), THREADS), body, writer.tables

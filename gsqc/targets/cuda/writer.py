@@ -46,6 +46,8 @@ class Tables:
 
 def tables_source(tables: dict[str, tuple[int, ...]]) -> str:
     """The tables' data."""
+    # In global memory: the lanes of a warp look up different entries, which constant memory serves
+    # one after the other.
     return "".join(
         f"__device__ const int {s}[] = {c_initialiser(e)};\n" for s, e in sorted(tables.items())
     )

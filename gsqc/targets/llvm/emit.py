@@ -137,6 +137,7 @@ def external_pointer(function: str, dtype: str) -> Expr:
 
 def function(symbol: str, parameters: Sequence[Buffer], body: Sequence[Stmt]) -> Any:
     """A kernel: flat buffers that do not overlap."""
+    # noalias lets LLVM move loads of one buffer past stores to another.
     f = tirx.PrimFunc(list(parameters), sequence(body))
     return f.with_attr("global_symbol", symbol).with_attr("tirx.noalias", True)
 

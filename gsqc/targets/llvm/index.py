@@ -96,6 +96,8 @@ class Index:
             return quotient, remainder
         if self.lanes > 1:
             raise NotVector(period)
+        # What is left is a division in the kernel. Its results are variables like a loop's, so that
+        # further splits of them are free again.
         start, extent = self.expr(), self.largest + 1
         outer_axis = opaque(tirx.truncdiv(start, const(period)), -(-extent // period))
         inner_axis = opaque(tirx.truncmod(start, const(period)), period)

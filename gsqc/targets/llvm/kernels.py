@@ -102,6 +102,7 @@ class CompiledProgram:
 
     def _run(self, first: int, count: int) -> None:
         done = self._library.gsqc_run(self._calls.ctypes.data + first * _CALL.itemsize, count)
+        # The loop stops at the first kernel that returns an error.
         if done < count:  # compiled code checks its arguments
             reason = self._library.gsqc_error().decode(errors="replace")
             raise BundleError(

@@ -96,6 +96,7 @@ class _LayoutWriter(LayoutValues):
         stores = [store(buffer, target + const(k * rows), v, n) for k, v in enumerate(vectors)]
         body = loop(inner, rows // n, [*(s for k in kept for s in k[1]), *statements, *stores])
         parallel = math.prod(output.shape) >= PARALLEL_ELEMENTS
+        # A job is a strip of n rows of the result, over all of its blocks.
         job, count = new_var("job"), columns // n
         begin = tirx.Bind(batch, tirx.truncdiv(job, const(count)))
         second = tirx.Bind(outer, tirx.truncmod(job, const(count)))
@@ -109,6 +110,7 @@ class _LayoutWriter(LayoutValues):
         index = [
             v if size > 1 else const(0) for v, size in zip(variables, output.shape, strict=True)
         ]
+        # An axis of one element has no loop, and its index is 0 wherever it is read.
         body: Stmt = store(buffer, self.flat(index, output.shape), self.value(output, index))
         outermost = next((k for k, size in enumerate(output.shape) if size > 1), -1)
         parallel = math.prod(output.shape) >= PARALLEL_ELEMENTS

@@ -27,6 +27,7 @@ def load_kernels(kernels: Sequence[Kernel], cpu: CpuTarget) -> CompiledKernels:
     with tempfile.TemporaryDirectory(prefix="gsqc-") as directory:
         library = Path(directory) / "kernels.so"
         library.write_bytes(code.library)
+        # The file may go as soon as it is loaded: the process keeps it mapped.
         loaded = CompiledKernels(library)
         loaded.set_threads(default_threads())
         return loaded

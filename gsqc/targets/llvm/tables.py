@@ -40,6 +40,8 @@ class Tables:
 
 def tables_source(tables: dict[str, tuple[int, ...]]) -> str:
     """C source with the data and one function per table."""
+    # Hidden, so that the linker takes the tables of this library and no other's. Aligned, so that a
+    # table begins with a cache line.
     parts = ["#include <stdint.h>\n"]
     for symbol, entries in sorted(tables.items()):
         values = c_initialiser(entries)

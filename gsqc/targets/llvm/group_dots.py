@@ -164,8 +164,8 @@ class PairDots(GroupDots):
     def __init__(self, cpu: CpuTarget) -> None:
         """For any CPU: without AVX2, LLVM finds its own instruction for the same products."""
         self.cpu = cpu
-        # Eight sums, two vectors of w and one of x, of 16 registers. LLVM splits a vector in two where
-        # registers have four lanes.
+        # Eight sums, two vectors of w and one of x, of 16 registers. LLVM splits a vector in two
+        # where registers have four lanes.
         self.geometry = Geometry(rows=4, lanes=8, vectors=2, word=2)
 
     def memory(self, x: Buffer, rows: int, k: int) -> list[Stmt]:

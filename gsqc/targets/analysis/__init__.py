@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the compiled targets share: how an op's trace becomes loops, before any target's own code."""
+"""What the compiled targets share: how an op's trace becomes loops."""

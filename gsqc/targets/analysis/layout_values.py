@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layout programs: the value of one element of a node without reductions, its index maps folded
-into the loads.
+"""Layout programs: the value of one element, its index maps folded into the loads.
+
+Such a program has no reductions, so an element of a result is an expression over elements of the
+inputs. Transposes, reshapes and slices only change the index on the way from the one to the other:
+nothing is stored between them.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ class LayoutValues(ABC):
     """Evaluates nodes at multi-indices; a target says what its expressions are."""
 
     @abstractmethod
-    def constant(self, value: int) -> Expr: ...
+    def constant(self, value: int) -> Expr:
+        """A constant."""
 
     @abstractmethod
     def divide(self, x: Expr, by: int) -> Expr:
@@ -36,7 +40,8 @@ class LayoutValues(ABC):
         """x kept within [0, most]."""
 
     @abstractmethod
-    def select(self, condition: Expr, x: Expr, y: Expr) -> Expr: ...
+    def select(self, condition: Expr, x: Expr, y: Expr) -> Expr:
+        """x where the condition holds, else y. Both are evaluated."""
 
     @abstractmethod
     def load(self, node: Node, position: Expr) -> Expr:
@@ -48,6 +53,7 @@ class LayoutValues(ABC):
 
     def value(self, node: Node, index: Index) -> Expr:
         """One element of a node."""
+        # An operator that moves elements has a method below. The others are element-wise.
         rule = getattr(self, f"_{node.operator}", None)
         if rule is not None:
             return rule(node, index)
@@ -89,8 +95,9 @@ class LayoutValues(ABC):
         return index[node.attributes["axis"]]
 
     def _reshape(self, node: Node, index: Index) -> Expr:
-        """Leading dimensions that both shapes share need no division."""
+        """The element at the same position in row-major order."""
         source = node.args[0]
+        # Leading dimensions that both shapes share keep their index: no division for them.
         same = 0
         while (
             same < min(len(node.shape), len(source.shape))
@@ -112,11 +119,12 @@ class LayoutValues(ABC):
         return self.value(node.args[0], inside)
 
     def _concat(self, node: Node, index: Index) -> Expr:
-        """A choice by position; each part's index is kept inside the part."""
+        """A choice by position."""
         axis, end = node.attributes["axis"], node.shape[node.attributes["axis"]]
         result = None
         for part in reversed(node.args):
             end -= part.shape[axis]
+            # The parts that are not chosen are loaded, too: at an index that they have.
             inside = self.clamp(index[axis] - self.constant(end), part.shape[axis] - 1)
             value = self.value(part, [*index[:axis], inside, *index[axis + 1 :]])
             before = index[axis] < self.constant(end + part.shape[axis])

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intervals of recorded values: they prove that a rounding shift may add before it shifts."""
+"""Intervals of recorded values: they prove that a rounding shift may add before it shifts.
+
+A rounding shift adds half a unit first, and that sum may overflow. The form that cannot overflow
+costs three operators more. Most operands are small enough, which interval arithmetic can show.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ _FULL = _LIMITS["int32"]
 
 
 def _corners(function: Callable[[int, int], int], a: Interval, b: Interval) -> Interval:
+    # For functions that are monotonic in each argument: the extremes are at the corners.
     values = [function(x, y) for x in a for y in b]
     return min(values), max(values)
 
@@ -29,18 +34,20 @@ def _amount(x: Interval) -> Interval:
 
 
 def _bits(x: Interval, y: Interval) -> Interval:
-    """or, xor of non-negative values."""
+    """The range of or, xor: as many bits as the larger operand has."""
     if x[0] < 0 or y[0] < 0:
         return _FULL
     return 0, (1 << max(x[1], y[1]).bit_length()) - 1
 
 
 def _and(x: Interval, y: Interval) -> Interval:
+    """The range of and: a non-negative operand masks the other one."""
     upper = [high for low, high in (x, y) if low >= 0]
     return (0, min(upper)) if upper else _FULL
 
 
 def _rounded(shift: int, x: Interval, y: Interval) -> Interval:
+    """The range of (x·y + half) >> shift, which the operator's contract keeps within 2^30."""
     low, high = _corners(lambda a, b: a * b, x, y)
     half = 1 << (shift - 1)
     return max((low + half) >> shift, -(2**30)), min((high + half) >> shift, 2**30)
@@ -58,6 +65,7 @@ _BINARY: dict[str, Callable[[Interval, Interval], Interval]] = {
     "bitwise_or": _bits,
     "bitwise_xor": _bits,
     "logical_left_shift": lambda x, n: _corners(lambda a, b: a << b, x, _amount(n)),
+    # The pattern of a negative number is a large one.
     "logical_right_shift": lambda x, n: (
         _corners(lambda a, b: a >> b, x, _amount(n)) if x[0] >= 0 else _FULL
     ),
@@ -87,6 +95,7 @@ def _other(node: Node, args: list[Interval]) -> Interval:
         return _rounded(31, args[0], (0, node.attributes["constant"]))
     if operator == "table":
         entries = node.attributes["entries"]
+        # A table interpolates between neighbours: it never leaves the range of its entries.
         return min(entries) << 7, max(entries) << 7
     if operator == "reduce_sum":
         count = node.args[0].shape[node.attributes["axis"]]
@@ -100,23 +109,21 @@ def _other(node: Node, args: list[Interval]) -> Interval:
 
 
 class Ranges:
-    """`ranges[node]`: an interval that holds every value of the node, by interval arithmetic over
-    its operands.
-
-    Values are clipped to the node's dtype, because the numpy evaluator asserts that nothing
-    overflows.
-    """
+    """`ranges[node]`: an interval that holds every value of the node."""
 
     def __init__(self, nodes: list[Node]) -> None:
+        """Take the nodes of a trace, operands first."""
         self._of: dict[int, Interval] = {}
         for node in nodes:
             args = [self._of[a.id] for a in node.args]
             binary = _BINARY.get(node.operator)
             low, high = binary(args[0], args[1]) if binary else _other(node, args)
+            # What leaves the dtype does not happen: the numpy evaluator asserts it on every case.
             least, most = _LIMITS[node.dtype]
             self._of[node.id] = min(max(low, least), most), max(min(high, most), least)
 
     def __getitem__(self, node: Any) -> Interval:
+        """The interval of a node."""
         return self._of[node.id]
 
     def may_add_half(self, x: Node, amount: Node) -> bool:

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to store, and in which order, so that an op runs row by row: domains, phases, stored values.
+"""What to store, and in which order, so that an op runs row by row: phases and stored values.
 
-The *domain* of a value is how many elements it has per row. The *phase* of a node is the first pass
-over the row in which it can be evaluated: a reduction's result, or a value that is read at another
-index than the reader's own, is known one phase later. Values of domain 1 are scalars of the row. Of
-the others, a few are *stored* (`stored`): reductions, outputs, parts of a concat, what is read at
-another index, and what two phases need and is dear to evaluate twice.
+The *domain* of a value is how many elements it has per row (row_domains.py). Values of domain 1 are
+scalars of the row.
+
+The *phase* of a node is the first pass over the row in which it can be evaluated. A reduction's
+result, or a value that is read at another index than the reader's own, is known one phase later.
+
+Of the values that are no scalars, a few are *stored*: reductions, outputs, parts of a concat, what
+is read at another index, and what two phases need and is dear to evaluate twice. All others live in
+registers, and are evaluated again in each loop that needs them.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from gsqc.numerics.operators.trace import Node, Trace
 from gsqc.targets.analysis.row_domains import REDUCTIONS, RowDomains
 
 LEAVES = ("input", "const", "iota")
+# In units of one vector instruction. An operator that is not here costs 1.
 _COST = {
     "table": 14,
     "mulr15": 6,
@@ -26,17 +31,15 @@ _COST = {
     "mul": 2,
 }
 CHEAP = 5
-"""A value that costs less is evaluated again rather than stored; in units of one vector
-instruction.
-"""
+"""A value that costs less is evaluated again rather than stored."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Evaluate `source` over a loop of `domain` elements in `phase`, and store it at `offset` of
-    `target`'s memory.
+    """Evaluate `source` in `phase`, over a loop of `domain` elements, and store it.
 
-    A reduction is its own source; its loop runs over its operand.
+    It is stored in `target`'s memory, from `offset` on. A reduction is its own source, and its loop
+    runs over its operand.
     """
 
     source: Node
@@ -58,8 +61,9 @@ class Task:
 
 
 class RowAnalysis(RowDomains):
-    """The plan of a row program. `tasks` in order of phase; `stored` maps ids to nodes with memory
-    of their own.
+    """The plan of a row program: its `tasks` in order of phase.
+
+    `stored` maps ids to the nodes that have memory of their own.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -78,6 +82,7 @@ class RowAnalysis(RowDomains):
         return node.operator not in LEAVES and self.domain(node) > 1 and node.id not in self.stored
 
     def _store_required(self) -> None:
+        """Store what no register can hold, and what the caller wants."""
         for node in self.nodes:
             if self.domain(node) > 1 and (node.operator in REDUCTIONS or node.operator == "concat"):
                 self.stored[node.id] = node
@@ -86,17 +91,18 @@ class RowAnalysis(RowDomains):
                 self.stored[node.id] = node
 
     def _own_cost(self, node: Node) -> int:
+        """The cost of a node with all that its loop evaluates for it."""
         return _COST.get(node.operator, 1) + sum(
             self._cost.get(a.id, 0) for a, _ in self.reads(node) if self.inline(a)
         )
 
     def _store_crossing(self) -> None:
-        """Store what is read at another index, unless it is cheap; a bool is never stored, its
-        operands are.
-        """
+        """Store what is read at another index, unless it is cheap."""
         self._measure()
         crossing: set[int] = set()
         for node in reversed(self.nodes):
+            # If a node is evaluated at a foreign index, so are its operands. They are stored in
+            # its place where it is cheap, or a bool, which no target stores.
             inherits = node.id in crossing and self.inline(node)
             if inherits and node.dtype != "bool" and self._cost[node.id] >= CHEAP:
                 self.stored[node.id] = node
@@ -118,14 +124,17 @@ class RowAnalysis(RowDomains):
             return self.phase[node.id] + 1
         if self.domain(node) == 1:
             return self.phase[node.id]
+        # An inlined node can be evaluated anywhere as soon as its operands can be read there.
         return max((self._known(a) for a, _ in self.reads(node)), default=0)
 
     def _read_phase(self, node: Node, same: bool) -> int:
+        """The phase in which a reader finds a value, at its own index or at another one."""
         if same and node.operator not in (*LEAVES, *REDUCTIONS, "concat"):
             return self.phase[node.id]
         return self._known(node)
 
     def _assign_phases(self) -> None:
+        """Give each node the phase in which the last of its operands is there."""
         self.phase = {}
         for node in self.nodes:
             self.phase[node.id] = max(
@@ -146,6 +155,7 @@ class RowAnalysis(RowDomains):
 
     def _store_shared(self) -> None:
         """Store what two phases need and is dear, the dearest first."""
+        # Storing one node makes others cheap, or takes them out of a phase: one at a time.
         while True:
             self._assign_phases()
             need = self._needed_phases()
@@ -176,6 +186,7 @@ class RowAnalysis(RowDomains):
         return [found[k] for k in sorted(found)]
 
     def _tasks(self) -> list[Task]:
+        """What the loops store. A concat has no loop: each part goes to its place by itself."""
         tasks: list[Task] = []
         for node in self.nodes:
             if node.operator == "concat":
@@ -187,6 +198,7 @@ class RowAnalysis(RowDomains):
                     offset += self.domain(part)
             elif node.id in self.stored or (node.operator in REDUCTIONS):
                 tasks.append(Task(node, node, 0, self.loop_domain(node), self.phase[node.id]))
+        # A result that is an input or a constant is copied.
         leaves = (n for n in self.outputs if n.operator in LEAVES and self.domain(n) > 1)
         tasks.extend(Task(node, node, 0, self.domain(node), 0) for node in leaves)
         return sorted(tasks, key=lambda t: t.phase)

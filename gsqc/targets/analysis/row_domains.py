@@ -18,7 +18,7 @@ class RowDomains:
     """
 
     def __init__(self, trace: Trace) -> None:
-        """Find the rows, and the nodes that are more than a new name. AssertionError if rows mix."""
+        """Find the rows, and the nodes that are more than a new name for another one."""
         assert trace.outputs
         self.lead = trace.outputs[0].shape[:-1]
         self.rows = math.prod(self.lead)
@@ -28,6 +28,7 @@ class RowDomains:
         self._check()
 
     def _check(self) -> None:
+        """Assert that no row needs another: only then can rows run in any order, on any thread."""
         for node in self.nodes:
             assert node.operator not in ("transpose", "gather", "matmul"), (
                 f"{node.operator} in a row program"
@@ -57,6 +58,7 @@ class RowDomains:
             node = node.args[0]
 
     def domain(self, node: Node) -> int:
+        """Elements per row."""
         return math.prod(node.shape[self.rank :])
 
     def loop_domain(self, node: Node) -> int:
@@ -66,6 +68,7 @@ class RowDomains:
     def slice_start(self, node: Node) -> int:
         """Where a slice begins in its operand's row."""
         start, source = node.attributes["start"], node.args[0].shape
+        # A slice of another axis would leave gaps between the rows, or inside of one.
         whole = all(
             s == 0 and n == m
             for s, n, m in zip(start[:-1], node.shape[:-1], source[:-1], strict=True)
@@ -78,6 +81,7 @@ class RowDomains:
         """The operands, each with whether it is read at the reader's own index."""
         if node.operator == "concat":
             return [(self.alias(a), True) for a in node.args]
+        # Values of equal domain have equal shapes, or differ by axes of one element: one index.
         same = self.loop_domain(node)
         return [
             (self.alias(a), node.operator != "slice" and self.domain(a) == same) for a in node.args

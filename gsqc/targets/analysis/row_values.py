@@ -100,6 +100,7 @@ class RowValues(ABC):
         node = self.plan.alias(node)
         if node.operator == "const":
             return self.constant(node.attributes["value"])
+        # Whichever loop asks first, the scalar is defined before it, and known to all others.
         if self.plan.domain(node) == 1:
             index, scope = self.zero, self.row_scope
         key = (node.id, index)
@@ -114,6 +115,7 @@ class RowValues(ABC):
         if node.operator == "input" or (node.id in self.memory and node.id not in self.current):
             memory = self.memory[node.id][0]
             return self.load(memory.place, self._address(memory, index))
+        # A slice has no loop or memory: its reader reads the operand, so many elements further on.
         if node.operator == "slice":
             return self.value(node.args[0], index + self.plan.slice_start(node), scope)
         assert node.operator not in (*REDUCTIONS, "concat"), f"{node.operator} is not known yet"
@@ -122,6 +124,7 @@ class RowValues(ABC):
 
     def _index_of(self, node: Node, argument: Node, index: Index, scope: Scope) -> Index:
         """Where an operand is read for element `index` of the node's row."""
+        # Compared without the rows, which every address adds by itself.
         inner, own = node.shape[self.plan.rank :], argument.shape[self.plan.rank :]
         return index if inner == own else self._broadcast(inner, own, index, scope)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The data of a lookup table in compiled code: an entry and its successor in one int32, so that one
-load gets both.
+"""The data of a lookup table in compiled code.
+
+An entry and its successor lie in one int32, so that one load gets both ends of an interpolation.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from itertools import pairwise
 
 def pack_entries(entries: Sequence[int]) -> list[int]:
     """513 int16 entries -> 512 int32: entry k in the low half, entry k + 1 in the high half."""
+    # Python's integers have no sign bit: the pairs are made unsigned, then read as int32.
     unsigned = [(b & 0xFFFF) << 16 | a & 0xFFFF for a, b in pairwise(entries)]
     return [v - (1 << 32) if v >> 31 else v for v in unsigned]
 
@@ -22,9 +24,7 @@ def table_symbol(entries: Sequence[int]) -> str:
 
 
 def c_initialiser(entries: Sequence[int]) -> str:
-    """The packed entries as a C initialiser; the least int32 has no literal of its own in C."""
-    return (
-        "{"
-        + ",".join(str(v) if v > -(2**31) else "-2147483647-1" for v in pack_entries(entries))
-        + "}"
-    )
+    """The packed entries as a C initialiser."""
+    # C reads -2147483648 as the negative of a number that does not fit int.
+    numbers = (str(v) if v > -(2**31) else "-2147483647-1" for v in pack_entries(entries))
+    return "{" + ",".join(numbers) + "}"

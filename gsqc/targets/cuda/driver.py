@@ -20,13 +20,14 @@ LEAST_CAPABILITY = (8, 0)
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*."""
 _ATTACH_GLOBAL = 1
-_OPTIONS = "use numpy or a CPU target, or run on a machine with an NVIDIA GPU of compute capability 8.0 or newer"
+_OPTIONS = (
+    "use numpy or a CPU target, or run on a machine with an NVIDIA GPU of compute capability 8.0 "
+    "or newer"
+)
 
 
 class _ManagedMemory:
-    """Zeroed memory that host and GPU share, as an array that numpy can wrap; freed with the last
-    array on it.
-    """
+    """Zeroed memory that host and GPU share, for numpy to wrap. Freed with the last array on it."""
 
     def __init__(self, driver: CudaDriver, size: int) -> None:
         address = c_void_p()
@@ -35,6 +36,7 @@ class _ManagedMemory:
         )
         driver.call("cuMemsetD8_v2", address, ctypes.c_ubyte(0), c_size_t(max(size, 1)))
         driver.synchronize()
+        # numpy takes any object with this attribute as memory, and keeps the object alive.
         self.__array_interface__ = {
             "data": (address.value, False),
             "shape": (size,),
@@ -45,11 +47,10 @@ class _ManagedMemory:
 
 
 class CudaDriver:
-    """The first GPU of CUDA_VISIBLE_DEVICES. TargetError if there is no driver, no GPU, or an old
-    one.
-    """
+    """The first GPU of CUDA_VISIBLE_DEVICES."""
 
     def __init__(self) -> None:
+        """Open the driver and the GPU. TargetError if there is no driver, no GPU, or an old one."""
         try:
             self.library = ctypes.CDLL(LIBRARY)
         except OSError:
@@ -66,6 +67,7 @@ class CudaDriver:
                 f"this GPU has compute capability {capability[0]}.{capability[1]}", _OPTIONS
             )
         self.context = c_void_p()
+        # The primary context is the one that other CUDA libraries of the process use, too.
         self.call("cuDevicePrimaryCtxRetain", byref(self.context), self.device)
         self._thread = -1
         self.use()
@@ -88,12 +90,16 @@ class CudaDriver:
 
     def use(self) -> None:
         """Make the GPU's context the calling thread's."""
+        # A context is current for one thread, and a session may be used from another.
         if self._thread != threading.get_ident():
             self.call("cuCtxSetCurrent", self.context)
             self._thread = threading.get_ident()
 
     def allocate(self, size: int) -> Array:
-        """Zeroed memory of host and GPU; the GPU's calls must have ended before the host reads it."""
+        """Zeroed memory of host and GPU.
+
+        The GPU's calls must have ended before the host reads it.
+        """
         self.use()
         return np.asarray(_ManagedMemory(self, size))
 
@@ -105,6 +111,7 @@ class CudaDriver:
         return module
 
     def function(self, module: c_void_p, name: str) -> c_void_p:
+        """A kernel of a module."""
         found = c_void_p()
         self.call("cuModuleGetFunction", byref(found), module, c_char_p(name.encode()))
         return found
@@ -112,6 +119,8 @@ class CudaDriver:
     def launch(self, function: c_void_p, blocks: int, threads: int, arguments: Any) -> None:
         """Start a kernel; it runs after what was started before it."""
         self.use()
+        # One dimension of blocks and of threads, no dynamic shared memory, and the default stream,
+        # in which launches run in order.
         none = c_void_p()
         grid, block = (c_int(blocks), c_int(1), c_int(1)), (c_int(threads), c_int(1), c_int(1))
         self.call("cuLaunchKernel", function, *grid, *block, c_int(0), none, arguments, none)

@@ -18,23 +18,28 @@ class C:
     text: str
 
     def __str__(self) -> str:
+        """The C text."""
         return self.text
 
     def __add__(self, other: C | int) -> C:
+        """The sum. Nothing is written for 0, here and below: the source is meant to be read."""
         other = number(other) if isinstance(other, int) else other
         if self == ZERO or other == ZERO:
             return other if self == ZERO else self
         return C(f"({self} + {other})")
 
     def __sub__(self, other: C) -> C:
+        """The difference."""
         return self if other == ZERO else C(f"({self} - {other})")
 
     def __mul__(self, other: C) -> C:
+        """The product."""
         if ZERO in (self, other):
             return ZERO
         return self if other == ONE else C(f"({self} * {other})")
 
     def __lt__(self, other: C) -> C:
+        """The comparison."""
         return C(f"({self} < {other})")
 
     def divided(self, by: int) -> C:
@@ -46,11 +51,13 @@ class C:
         return ZERO if by == 1 else C(f"({self} % {by})")
 
     def scaled(self, factor: int) -> C:
+        """The product with a constant."""
         return self * number(factor)
 
 
 def number(value: int) -> C:
-    """A literal; the least int32 has none of its own in C."""
+    """A literal."""
+    # C reads -2147483648 as the negative of a number that does not fit int.
     if value == -(2**31):
         return C("(-2147483647 - 1)")
     return C(str(value) if value >= 0 else f"({value})")
@@ -58,6 +65,8 @@ def number(value: int) -> C:
 
 ZERO, ONE = C("0"), C("1")
 
+# A function here is CUDA's own, or one of device/arithmetic.cuh. Where an operator of C stands, it
+# cannot overflow: the numpy evaluator asserts that on every case.
 _FORMS = {
     "add": "({} + {})",
     "sub": "({} - {})",

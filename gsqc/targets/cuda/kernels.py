@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernels on an NVIDIA GPU. All tensors lie in memory that host and GPU share, so a session reads
-and writes them as it does on a CPU; their pages move to the GPU when its kernels first touch them,
-and stay there."""
+"""Kernels on an NVIDIA GPU.
+
+All tensors lie in memory that host and GPU share, so a session reads and writes them as it does on
+a CPU. Their pages move to the GPU when its kernels first touch them, and stay there.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +29,13 @@ _MOST_BLOCKS, _MOST_THREADS = 2**31 - 1, 1024
 
 
 def _read_launches(file: Path) -> dict[str, tuple[int, int]]:
-    """How many blocks and threads each kernel takes; BundleError unless all are numbers that a GPU
-    can take.
-    """
+    """How many blocks and threads each kernel takes. BundleError if a GPU cannot take a number."""
     try:
         launches = {
             str(name): tuple(numbers) for name, numbers in json.loads(file.read_bytes()).items()
         }
     except (ValueError, TypeError, AttributeError, RecursionError):
-        launches = {"": ()}
+        launches = {"": ()}  # which the check below refuses
     for numbers in launches.values():
         fits = len(numbers) == 2 and all(type(n) is int for n in numbers)
         if not fits or not 1 <= numbers[0] <= _MOST_BLOCKS or not 1 <= numbers[1] <= _MOST_THREADS:
@@ -45,7 +45,7 @@ def _read_launches(file: Path) -> dict[str, tuple[int, int]]:
 
 @dataclass(frozen=True)
 class CudaProgram:
-    """Calls bound to their memory: what starts each of them, to run on the GPU one after the other."""
+    """Calls bound to their memory: what starts each of them on the GPU."""
 
     driver: CudaDriver
     starters: list[Callable[[], None]]
@@ -63,31 +63,36 @@ class CudaProgram:
 
 
 class CudaKernels:
-    """The kernels of a fat binary, by name, with the interface of `CompiledKernels`.
+    """The kernels of a fat binary, by name.
 
-    TargetError without a GPU that can run them; BundleError if the files are malformed or a kernel
+    TargetError without a GPU that can run them. BundleError if the files are malformed or a kernel
     is missing.
     """
 
     def __init__(self, binary: Path, launches: Path) -> None:
+        """Load a fat binary. `launches` says how each kernel is started."""
         self.launches = _read_launches(launches)
         self.driver = CudaDriver()
         self.module = self.driver.load(binary.read_bytes())
 
     def allocate(self, size: int) -> Array:
+        """Zeroed memory of host and GPU."""
         return self.driver.allocate(size)
 
     def place(self, array: Array) -> Array:
+        """A copy in memory of host and GPU."""
         placed = self.driver.allocate(array.nbytes).view(array.dtype)
         np.copyto(placed, array)
         return placed
 
     def clear(self, array: Array) -> None:
+        """Zero, in the order of calls."""
         self.driver.clear(array.ctypes.data, array.nbytes)
 
     def program(self, calls: Sequence[Call]) -> CudaProgram:
-        """Calls of kernels, and copies, bound to flat arrays of `allocate` (a kernel's inputs, then
-        its outputs).
+        """Calls of kernels, and copies, bound to flat arrays of `allocate`.
+
+        A kernel takes its inputs, then its outputs.
         """
         return CudaProgram(self.driver, [self._starter(call) for call in calls])
 
@@ -105,6 +110,8 @@ class CudaKernels:
             *(addressof(values) + 8 * k for k in range(len(arrays)))
         )
         blocks, threads = self.launches[name]
+        # A launch takes pointers to the arguments, which are pointers themselves. They are the same
+        # at each step. What holds them must live as long as the call, for an address keeps nothing.
         kept = (values, arrays)
 
         def start(_: Any = kept) -> None:

@@ -14,6 +14,8 @@ THREADS = 256
 
 
 class _LayoutWriter(LayoutValues):
+    """Values as C expressions."""
+
     def __init__(self) -> None:
         self.tables = Tables()
 
@@ -40,6 +42,8 @@ class _LayoutWriter(LayoutValues):
 
     def loop(self, k: int, output: Node) -> list[str]:
         """The statements that fill a result."""
+        # There are threads enough for the largest result, so the loop makes one turn or none.
+        # Neighbouring threads write neighbouring elements, which the memory takes as one access.
         count = math.prod(output.shape)
         step = f"i += {THREADS} * gridDim.x"
         value = self.value(
@@ -52,6 +56,7 @@ class _LayoutWriter(LayoutValues):
         ]
 
     def _index(self, output: Node) -> list[C]:
+        """The multi-index of element i. The first axis needs no remainder."""
         index, stride = [], math.prod(output.shape)
         for k, size in enumerate(output.shape):
             stride //= max(size, 1)
@@ -64,6 +69,7 @@ def write_layout_kernel(symbol: str, trace: Trace) -> KernelSource:
     """The kernel of a LAYOUT trace."""
     writer = _LayoutWriter()
     body = [line for k, node in enumerate(trace.outputs) for line in writer.loop(k, node)]
+    # All results in one launch: a launch costs more than most of these kernels.
     most = max(math.prod(n.shape) for n in trace.outputs)
     return kernel_source(
         symbol, trace, Launch(max(1, -(-most // THREADS)), THREADS), body, writer.tables

@@ -13,16 +13,17 @@ FEW_ROWS, FEW_WARPS = 8, 4
 
 
 def write_matmul_kernel(symbol: str, trace: Trace, x_bits: int, w_bits: int) -> KernelSource:
-    """The kernel of a `gse_matmul` trace: x (m, d, e), w (m, d, e) -> int32. Row exponents are not
-    read.
+    """The kernel of a `gse_matmul` trace: x (m, d, e), w (m, d, e) -> int32.
 
-    Tensor-core tiles, or dp4a where x has at most FEW_ROWS rows.
+    Row exponents are not read: the caller adds them to the result's own.
     """
     x, w = trace.inputs[0].shape, trace.inputs[3].shape
     batch, m, c, k = (x[0] if len(x) == 3 else 1), x[-2], w[-2], x[-1]
     shift = next(n.attributes["shift"] for n in trace.nodes if n.operator == "matmul")
     dot = GROUP * largest(x_bits) * largest(w_bits)
     sizes = f"{m}, {c}, {k}, {batch}, {16 - x_bits}, {16 - w_bits}, {dot}, {shift}"
+    # A tile of tensor cores multiplies 64 rows, however few there are. For a row or a few, reading
+    # w is all the work, and a warp per column does it with dp4a.
     if m <= FEW_ROWS:
         launch, block = Launch(-(-batch * c // FEW_WARPS), FEW_WARPS * 32), "few_rows_block"
     else:

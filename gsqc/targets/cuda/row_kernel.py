@@ -38,6 +38,7 @@ class RowKernel(RowWalk):
         self.symbol, self.tables = symbol, Tables()
         self.declarations: list[str] = []
         self.own_bytes = 0
+        # Names are counted, because one node may be evaluated at several indices.
         self.names = 0
         # Whole warps, because a warp's reduction waits for all of its lanes.
         widest = max([self.plan.loop_domain(n) for n in self.plan.nodes], default=1)

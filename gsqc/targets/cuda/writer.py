@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every kernel's source has: its parameters, its launch, and the lookup tables that it reads."""
+"""What every kernel's source has: parameters, a launch, and lookup tables."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Tables:
     """The tables of one kernel."""
 
     def __init__(self) -> None:
+        """No tables yet."""
         self.entries: dict[str, tuple[int, ...]] = {}
 
     def apply(self, node: Node, args: Sequence[C]) -> C:
@@ -45,6 +46,8 @@ class Tables:
 
 def tables_source(tables: dict[str, tuple[int, ...]]) -> str:
     """The tables' data."""
+    # In global memory: the lanes of a warp look up different entries, which constant memory serves
+    # one after the other.
     return "".join(
         f"__device__ const int {s}[] = {c_initialiser(e)};\n" for s, e in sorted(tables.items())
     )
@@ -56,9 +59,12 @@ def kernel_source(
     """A function of flat arrays: input0, input1, … output0, …"""
     inputs = [f"const {C_TYPES[n.dtype]} *input{k}" for k, n in enumerate(trace.inputs)]
     outputs = [f"{C_TYPES[n.dtype]} *output{k}" for k, n in enumerate(trace.outputs)]
-    head = f'extern "C" __global__ void __launch_bounds__({launch.threads})\n{symbol}({", ".join(inputs + outputs)}) {{'
-    return KernelSource("\n".join([head, *indented(body), "}\n"]), launch, tables.entries)
+    # The bound on threads tells nvcc how many registers each of them may have.
+    bounds = f'extern "C" __global__ void __launch_bounds__({launch.threads})'
+    head = f"{symbol}({', '.join(inputs + outputs)}) {{"
+    return KernelSource("\n".join([bounds, head, *indented(body), "}\n"]), launch, tables.entries)
 
 
 def indented(lines: Sequence[str]) -> list[str]:
+    """The lines, one level further in."""
     return [f"    {line}" for line in lines]

@@ -24,6 +24,7 @@ class SignedQuadDots(QuadDots):
     def __init__(self, cpu: CpuTarget) -> None:
         """For a CPU with the dot product extension."""
         self.cpu = cpu
+        # 16 sums of the 32 registers of NEON.
         self.geometry = Geometry(rows=4, lanes=4, vectors=4, word=4)
 
     def memory(self, x: Buffer, rows: int, k: int) -> list[Stmt]:
@@ -86,6 +87,8 @@ class SquareDots(SignedQuadDots):
                     f"w{word}_{c}", tirx.reinterpret("int8x16", load(packed, at, 2))
                 )
                 statements.append(statement)
+            # Two rows of x side by side make the other square operand. Only the last tile may hold
+            # a row twice.
             for i in pairs:
                 at = group * const(GROUP) + const(g.word * word)
                 both = [load(self.x, row * const(k) + at, g.word) for row in rows[i : i + 2]]

@@ -43,8 +43,10 @@ class CpuTarget:
         return self.triple.split("-", 1)[0]
 
 
+# `max` has every extension that QEMU knows, those of the targets below among them.
 QEMU_AARCH64 = ("qemu-aarch64", "-cpu", "max", "-L", "/usr/aarch64-linux-gnu")
 
+# In order of preference: `--target native` takes the last one that a machine can run.
 CPU_TARGETS = {
     "x86-64-v2": CpuTarget(
         name="x86-64-v2",

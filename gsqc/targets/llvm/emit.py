@@ -58,25 +58,29 @@ def new_buffer(name: str, count: int, dtype: str) -> Buffer:
 
 
 def allocate(buffer: Buffer) -> Stmt:
-    """Local memory for the statements that follow; TVM takes more than 1 KiB from the runtime's
-    workspace.
+    """Local memory for the statements that follow.
+
+    TVM puts up to 1 KiB on the stack, and takes more from the runtime's workspace.
     """
     return tirx.AllocBuffer(buffer)
 
 
 def new_var(name: str, dtype: str = "int32") -> Expr:
+    """A variable, which a loop or a bind defines."""
     return tirx.Var(name, dtype)
 
 
 def bind(name: str, value: Expr) -> tuple[Expr, Stmt]:
-    """A name for a value: the variable, and the statement that defines it for the statements that
-    follow.
+    """A name for a value: the variable, and the statement that defines it from there on.
+
+    For few and simple values. Where many build on each other, use `keep`.
     """
     variable = tirx.Var(name, value.ty)
     return variable, tirx.Bind(variable, value)
 
 
 def sequence(statements: Sequence[Stmt]) -> Stmt:
+    """The statements as one."""
     assert statements
     return statements[0] if len(statements) == 1 else tirx.SeqStmt(list(statements))
 
@@ -89,16 +93,18 @@ def loop(
     start: int | Expr = 0,
     parallel: bool = False,
 ) -> Stmt:
-    """for variable in [start, start + extent), over the threads of the runtime's pool if parallel."""
+    """For variable in [start, start + extent). The threads of the pool share it if parallel."""
     kind = tirx.ForKind.PARALLEL if parallel else tirx.ForKind.SERIAL
     first, count = (const(v) if isinstance(v, int) else v for v in (start, extent))
     return tirx.For(variable, first, count, kind, sequence(body))
 
 
 def when(condition: Expr, body: Sequence[Stmt]) -> Stmt:
+    """The body, if the condition holds."""
     return tirx.IfThenElse(condition, sequence(body), None)
 
 
+# TVM wants LLVM's number of an intrinsic, and searches a long list for it.
 @cache
 def _intrinsic_id(name: str) -> int:
     return int(codegen.llvm_lookup_intrinsic_id(name))
@@ -110,11 +116,11 @@ def intrinsic(dtype: str, name: str, *args: Expr) -> Expr:
 
 
 def keep(name: str, value: Expr) -> tuple[Expr, list[Stmt]]:
-    """A value kept in a small local buffer, which LLVM turns into a register: how to read it, and
-    the statements.
+    """A value kept in a small local buffer: how to read it, and the statements.
 
-    A TIR variable would do the same, but TVM's simplifier substitutes variables by their
-    definitions, in time that doubles with each that is used twice.
+    LLVM turns the buffer into a register. `bind` would give the value a name, too. But TVM's
+    simplifier substitutes variables by their definitions, in time that doubles with each one that
+    is used twice. A row program or a transpose has hundreds.
     """
     element, _, lanes = str(value.ty.dtype).partition("x")
     buffer = new_buffer(name, int(lanes or 1), element)
@@ -131,6 +137,7 @@ def external_pointer(function: str, dtype: str) -> Expr:
 
 def function(symbol: str, parameters: Sequence[Buffer], body: Sequence[Stmt]) -> Any:
     """A kernel: flat buffers that do not overlap."""
+    # noalias lets LLVM move loads of one buffer past stores to another.
     f = tirx.PrimFunc(list(parameters), sequence(body))
     return f.with_attr("global_symbol", symbol).with_attr("tirx.noalias", True)
 
@@ -138,11 +145,11 @@ def function(symbol: str, parameters: Sequence[Buffer], body: Sequence[Stmt]) ->
 def row_chunks(
     rows: int, body: Sequence[Stmt], row: Expr, setup: Sequence[Stmt], parallel: bool
 ) -> Stmt:
-    """Run `body` for every row; if parallel, in at most 32 chunks of rows, each with `setup` before
-    it.
-    """
+    """Run `body` for every row; if parallel, in chunks of rows, each with `setup` before it."""
     if not parallel:
         return sequence([*setup, loop(row, rows, body)])
+    # The memory of a row is the thread's own, so it is allocated inside the parallel loop. A chunk
+    # does that once for all of its rows. 32 of them keep many threads busy, however they divide.
     chunks = min(rows, 32)
     chunk = new_var("chunk")
     first = tirx.truncdiv(chunk * const(rows), const(chunks))

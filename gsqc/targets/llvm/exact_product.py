@@ -9,6 +9,7 @@ The definition shifts every group to the end of its window, for which int32 is t
 the difference between groups matters inside the sum. The lift of a group is how far its exponent
 lies above the least of its row (of x) or columns (of w). Zero groups do not count (in matvec.py,
 only those of x). The base is what the lifts leave of the window, and is applied once, to the sum.
+
 The sum is taken in int32 where
 
     Σ over groups of (Σ |x|) << lift of x's group,
@@ -66,6 +67,7 @@ class ExactProduct(ABC):
         self.batch, self.m, self.c, self.k = (x[0] if len(x) == 3 else 1), x[-2], w[-2], x[-1]
         self.groups, self.rows = self.k // GROUP, self.batch * self.m
         self.window_x, self.window_w, self.largest_w = 16 - x_bits, 16 - w_bits, largest(w_bits)
+        # s is the definition's own: the op chose it from k alone, and the trace holds it.
         self.shift = next(n.attributes["shift"] for n in trace.nodes if n.operator == "matmul")
         names = ("x_m", "x_d", "x_e", "w_m", "w_d", "w_e", "c")
         nodes = [*trace.inputs, *trace.outputs]
@@ -116,6 +118,7 @@ class ExactProduct(ABC):
         at = row * const(self.groups) + group
         distance = load(d, at).astype("int32")
         group_m = load(m, row * const(self.k) + group * const(GROUP), GROUP)
+        # |m| ≤ 127 in int8, because a mantissa is never -128. The sum of 32 needs the full int32.
         magnitude = tirx.max(group_m, splat_const(0, GROUP, "int8") - group_m)
         first, last = const(0), const(1)
         add_up = [
@@ -128,6 +131,7 @@ class ExactProduct(ABC):
             store(self.x_lifts, at, lift),
             store(total, first, load(total, first) + (size << load(self.x_lifts, at))),
         ]
+        # Two passes: the lifts need the largest distance, which is known after the last group.
         return [
             allocate(sizes),
             allocate(total),
@@ -161,6 +165,7 @@ class ExactProduct(ABC):
         up, begin_up = bind(f"up{index}", tirx.max(base - const(self.shift), const(0)))
         down, begin_down = bind(f"down{index}", tirx.max(const(self.shift) - base, const(0)))
         half, begin_half = bind(f"half{index}", (const(1) << down) >> const(1))
+        # The same for a whole row of the tile, so the shift amounts are copied to all lanes once.
         by_up, by_down, by_half = (
             splat(v, lanes).astype(vector_type(dtype, lanes)) for v in (up, down, half)
         )
@@ -173,4 +178,6 @@ class ExactProduct(ABC):
 
 def largest_of(so_far: Expr, distance: Expr, content: Expr) -> Expr:
     """The larger distance, unless the group is zero: then its distance says nothing."""
+    # A group of zeros may lie furthest below, though its lift moves nothing. If it counted, all
+    # others would be lifted higher for it, beyond int32 perhaps.
     return tirx.max(so_far, tirx.Select(content == const(0), const(0), distance))

@@ -124,8 +124,8 @@ class GroupDots(ABC):
         g = self.geometry
         statements: list[Stmt] = []
         totals = [[self.start(row, group, k)] * g.vectors for row in rows]
-        # Word by word over the whole tile: a word of w is loaded once for all rows of x, and the
-        # sums of one lane are far enough apart to hide the latency of the product.
+        # Word by word over the whole tile. A word of w is loaded once for all rows of x, and the
+        # tile's sums do not wait for each other, which hides the latency of the instruction.
         for word in range(g.words):
             columns = []
             for j in range(g.vectors):
@@ -164,6 +164,8 @@ class PairDots(GroupDots):
     def __init__(self, cpu: CpuTarget) -> None:
         """For any CPU: without AVX2, LLVM finds its own instruction for the same products."""
         self.cpu = cpu
+        # Eight sums, two vectors of w and one of x, of 16 registers. LLVM splits a vector in two
+        # where registers have four lanes.
         self.geometry = Geometry(rows=4, lanes=8, vectors=2, word=2)
 
     def memory(self, x: Buffer, rows: int, k: int) -> list[Stmt]:

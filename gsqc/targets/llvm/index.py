@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Element indices as sums of loop variables, so that a reshape's divisions are done at compile
-time.
+"""Element indices as sums of loop variables.
+
+Reshapes and broadcasts divide indices, and a division per element would cost more than most ops do.
+In this form nearly all of them are done when the kernel is written.
 """
 
 from __future__ import annotations
@@ -94,6 +96,8 @@ class Index:
             return quotient, remainder
         if self.lanes > 1:
             raise NotVector(period)
+        # What is left is a division in the kernel. Its results are variables like a loop's, so that
+        # further splits of them are free again.
         start, extent = self.expr(), self.largest + 1
         outer_axis = opaque(tirx.truncdiv(start, const(period)), -(-extent // period))
         inner_axis = opaque(tirx.truncmod(start, const(period)), period)

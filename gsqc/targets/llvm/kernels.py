@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiled kernels: loads a bundle's library and runs its functions on numpy arrays, by ctypes.
 
-The library brings its threads and a loop over calls (gsqc/runner/library): a schedule costs Python
-one call.
+The library brings its threads and a loop over calls (gsqc/runner/library). A step makes thousands
+of calls, to each of which ctypes would add microseconds. A whole schedule costs Python one call.
 """
 
 from __future__ import annotations
@@ -53,9 +53,11 @@ class CompiledProgram:
     """Calls bound to their arrays, as the library's loop takes them. Keeps the arrays alive."""
 
     def __init__(self, library: ctypes.CDLL, calls: Sequence[Call]) -> None:
+        """Bind calls. What a kernel takes is written once, as tables of numbers and addresses."""
         self._library = library
         self._names = [call.kernel for call in calls]
         self._arrays = list({id(a): a for call in calls for a in call.arrays}.values())
+        # A tensor is described once, however many calls take it.
         place = {id(a): k for k, a in enumerate(self._arrays)}
         self._shapes = np.array([a.size for a in self._arrays], np.int64)
         self._stride = np.ones(1, np.int64)
@@ -88,6 +90,7 @@ class CompiledProgram:
                 source, target = call.arrays
                 assert source.nbytes == target.nbytes
                 arguments["pointer"] = source.ctypes.data, target.ctypes.data
+                # Code 0 is a copy, which takes the addresses of the data and a number of bytes.
                 listed[k] = 0, arguments.ctypes.data, source.nbytes
             else:
                 listed[k] = (
@@ -99,6 +102,7 @@ class CompiledProgram:
 
     def _run(self, first: int, count: int) -> None:
         done = self._library.gsqc_run(self._calls.ctypes.data + first * _CALL.itemsize, count)
+        # The loop stops at the first kernel that returns an error.
         if done < count:  # compiled code checks its arguments
             reason = self._library.gsqc_error().decode(errors="replace")
             raise BundleError(
@@ -123,13 +127,13 @@ def _address(library: ctypes.CDLL, kernel: str) -> int:
 
 
 class CompiledKernels(HostMemory):
-    """The kernels of a shared library that `compile_kernels` made, on one thread until more are
-    asked for.
+    """The kernels of a shared library, on one thread until more are asked for.
 
     BundleError if it cannot be loaded.
     """
 
     def __init__(self, path: Path) -> None:
+        """Load a library."""
         try:
             self._library = ctypes.CDLL(str(path.resolve()), mode=os.RTLD_NOW | os.RTLD_LOCAL)
             self._library.gsqc_run.argtypes = [ctypes.c_void_p, ctypes.c_int64]

@@ -2,6 +2,7 @@
 """Layout programs on a CPU: one loop nest per result.
 
 A transpose of the last two axes goes by square blocks in registers, where blocks fill the matrix.
+Element by element, each load or each store would touch a cache line of its own.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ PARALLEL_ELEMENTS = 1 << 17
 
 
 class _LayoutWriter(LayoutValues):
+    """Values as TIR expressions of one element."""
+
     def __init__(self, trace: Trace, cpu: CpuTarget) -> None:
         self.trace, self.cpu = trace, cpu
         self.tables = Tables()
@@ -72,14 +75,13 @@ class _LayoutWriter(LayoutValues):
         return self.operators.apply(node, args, 1)
 
     def blocks(self, output: Node, buffer: Buffer) -> Stmt | None:
-        """The transpose of an input's last two axes by square blocks; None if the result is
-        something else.
-        """
+        """The transpose of an input's last two axes by square blocks, if the result is one."""
         lead = list(range(len(output.shape) - 2))
         swap = [*lead, len(lead) + 1, len(lead)]
         if output.operator != "transpose" or list(output.attributes["permutation"]) != swap:
             return None
         source = output.args[0]
+        # n elements fill a vector register, and the n vectors of a block must fit the registers.
         n = min(16, 4 * self.cpu.lanes // np.dtype(output.dtype).itemsize)
         *_, columns, rows = output.shape
         if source.operator != "input" or rows % n or columns % n:
@@ -94,6 +96,7 @@ class _LayoutWriter(LayoutValues):
         stores = [store(buffer, target + const(k * rows), v, n) for k, v in enumerate(vectors)]
         body = loop(inner, rows // n, [*(s for k in kept for s in k[1]), *statements, *stores])
         parallel = math.prod(output.shape) >= PARALLEL_ELEMENTS
+        # A job is a strip of n rows of the result, over all of its blocks.
         job, count = new_var("job"), columns // n
         begin = tirx.Bind(batch, tirx.truncdiv(job, const(count)))
         second = tirx.Bind(outer, tirx.truncmod(job, const(count)))
@@ -102,11 +105,12 @@ class _LayoutWriter(LayoutValues):
         )
 
     def nest(self, output: Node, buffer: Buffer) -> Stmt:
-        """The loops over a result; the first that has more than one turn is shared by the threads."""
+        """The loops over a result. Threads share the first that has more than one turn."""
         variables = [new_var(f"i{k}") for k in range(len(output.shape))]
         index = [
             v if size > 1 else const(0) for v, size in zip(variables, output.shape, strict=True)
         ]
+        # An axis of one element has no loop, and its index is 0 wherever it is read.
         body: Stmt = store(buffer, self.flat(index, output.shape), self.value(output, index))
         outermost = next((k for k, size in enumerate(output.shape) if size > 1), -1)
         parallel = math.prod(output.shape) >= PARALLEL_ELEMENTS

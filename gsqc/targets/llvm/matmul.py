@@ -63,8 +63,8 @@ class _MatmulWriter(ExactProduct):
         end = tirx.truncdiv((chunk + const(1)) * const(self.tiles), const(self.chunks))
         memory = [*self.block.memory(), *map(allocate, (*self.sums.values(), self.edge))]
         body = [begin_batch, begin_block, begin_chunk, *memory, *self.block.pack(batch, block)]
-        # The bound of a row of x times the largest |w| must stay below the limit of int32. Divided by
-        # what is the same for the whole job, that is one comparison per tile.
+        # A row's bound times the largest |w| must stay below the limit of int32. What is the same
+        # for the whole job is divided out here: that leaves one comparison per tile.
         last = load(self.block.last, const(0))
         w_base, begin_base = bind("w_base", const(self.window_w) - last)
         limit, begin_limit = bind("limit", const(self.most) >> last)

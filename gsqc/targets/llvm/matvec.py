@@ -55,6 +55,7 @@ class _MatvecWriter(ExactProduct):
     def jobs(self) -> Stmt:
         """A job is (batch, COLUMNS columns)."""
         job, column = new_var("job"), new_var("column")
+        # The columns of w share nothing here, so a job is any number of them.
         per_batch = -(-self.c // COLUMNS)
         batch, begin_batch = bind("batch", tirx.truncdiv(job, const(per_batch)))
         first, begin_first = bind("first", tirx.truncmod(job, const(per_batch)) * const(COLUMNS))
@@ -69,6 +70,7 @@ class _MatvecWriter(ExactProduct):
         w_row, begin_row = bind("w_row", batch * const(self.c) + column)
         group = new_var("group")
         distance = load(self.buffers["w_d"], w_row * const(self.groups) + group).astype("int32")
+        # Zero groups of w count here. To look for them would mean to read w twice.
         largest = store(self.last, const(0), tirx.max(load(self.last, const(0)), distance))
         find = [store(self.last, const(0), const(0)), loop(group, self.groups, [largest])]
         last, begin_last = bind("last", load(self.last, const(0)))
@@ -89,6 +91,7 @@ class _MatvecWriter(ExactProduct):
             "w_lift",
             last - load(self.buffers["w_d"], w_row * const(self.groups) + group).astype("int32"),
         )
+        # 16 int8 of w become one register of int16: a group is two of them, for all rows of x.
         body, halves = [begin_lift], []
         for h in range(2):
             at = w_row * const(self.k) + group * const(GROUP) + const(h * 16)
@@ -101,6 +104,7 @@ class _MatvecWriter(ExactProduct):
                 self.dots.product(load(self.dots.wide, at + const(h * 16), 16), halves[h])
                 for h in range(2)
             ]
+            # Eight partial dots, which are lifted as they are: shifts and sums may change places.
             dots, begin = bind(f"d{i}", parts[0] + parts[1])
             lift = load(self.x_lifts, row * const(self.groups) + group) + w_lift
             lifted = dots.astype(vector) << splat(lift, LANES).astype(vector)

@@ -36,11 +36,10 @@ def reinterpret(dtype: str, lanes: int, value: Expr) -> Expr:
 
 
 class Operators:
-    """Builds expressions for one kernel; `lanes` operands of every operator have been splat to
-    equal width.
-    """
+    """Builds expressions for one kernel. The operands of an operator have equal `lanes`."""
 
     def __init__(self, cpu: CpuTarget, ranges: Ranges, tables: Tables) -> None:
+        """For a CPU. `ranges` are those of the trace, and `tables` takes note of the lookups."""
         self.cpu, self.ranges, self.tables = cpu, ranges, tables
 
     def apply(self, node: Node, args: Sequence[Expr], lanes: int) -> Expr:
@@ -55,12 +54,14 @@ class Operators:
         return tirx.max(x, splat_const(0, lanes) - x)
 
     def _clz(self, node: Node, x: Expr, lanes: int) -> Expr:
+        # TVM's own clz has a scalar type even on a vector.
         return intrinsic(vector_type("int32", lanes), "llvm.ctlz", x, const(0, "bool"))
 
     def _cast(self, node: Node, x: Expr, lanes: int) -> Expr:
         return x.astype(vector_type(node.dtype, lanes))
 
     def _logical_right_shift(self, node: Node, x: Expr, n: Expr, lanes: int) -> Expr:
+        # LLVM has one right shift for signed numbers and one for unsigned ones.
         unsigned = vector_type("uint32", lanes)
         return (x.astype(unsigned) >> n.astype(unsigned)).astype(vector_type("int32", lanes))
 
@@ -80,12 +81,15 @@ class Operators:
 
     def _half(self, n: Expr, lanes: int) -> Expr:
         """2^(n-1), or 0 for n = 0."""
+        # (1 << n) >> 1 has no case for n = 0, and is unsigned because 1 << 31 is not an int32.
         unsigned = vector_type("uint32", lanes)
         power = splat_const(1, lanes, "uint32") << n.astype(unsigned)
         return (power >> splat_const(1, lanes, "uint32")).astype(vector_type("int32", lanes))
 
     def _rounding_product(self, x: Expr, y: Expr, shift: int, lanes: int) -> Expr:
         """(x·y + 2^(shift-1)) >> shift by 64-bit products."""
+        # Left to itself, LLVM would widen a vector into two. On x86 the even and the odd lanes are
+        # multiplied where they are.
         if self.cpu.avx2 and lanes in (8, 16):
             return self._rounding_product_by_pairs(x, y, shift, lanes)
         wide = vector_type("int64", lanes)
@@ -108,9 +112,8 @@ class Operators:
         return reinterpret("int32", lanes, even | odd)
 
     def _mulr15(self, node: Node, x: Expr, y: Expr, lanes: int) -> Expr:
-        """Where y fits 16 bits, (x >> 15)·y + ((x & 0x7FFF)·y + 2^14) >> 15 is the same integer in
-        32-bit products.
-        """
+        """(x·y + 2^14) >> 15, by 32-bit products where one factor fits 16 bits."""
+        # With x = high·2^15 + low it is high·y + ((low·y + 2^14) >> 15), for high·y is whole.
         for value, other, factor in ((x, y, node.args[1]), (y, x, node.args[0])):
             if max(map(abs, self.ranges[factor])) <= 1 << 15:
                 shift, half = splat_const(15, lanes), splat_const(1 << 14, lanes)
@@ -125,9 +128,9 @@ class Operators:
         return self._rounding_product(x, splat_const(node.attributes["constant"], lanes), 31, lanes)
 
     def _gather(self, pointer: Expr, position: Expr, lanes: int) -> Expr:
-        """Elements of an int32 array by index; `gather.d.d.256` and `gather.dpi.512` differ in how
-        they mask.
-        """
+        """Elements of an int32 array by index."""
+        # By name, because TVM writes scalar loads for a vector of addresses. The two widths differ
+        # in the form of their mask, which is that of all lanes.
         name, mask = "avx2.gather.d.d.256", splat_const(-1, 8)
         if lanes == 16:
             name, mask = "avx512.mask.gather.dpi.512", splat_const(1, 16, "bool")

@@ -106,6 +106,7 @@ class ByteDots(QuadDots):
         """For operands of these bits."""
         self.cpu = cpu
         self.geometry = Geometry(rows=4, lanes=8, vectors=2, word=4)
+        # |w| is below the offset: w + offset is at most 2^bits - 1.
         self.offset = 1 << (w_bits - 1)
         self.quads = min(quads_in_int16(x_bits, w_bits), self.geometry.words)
         self._pairs: dict[tuple[int, int], Expr] = {}

@@ -87,6 +87,7 @@ class LoopWriter:
 
     def write(self, tasks: list[Task], domain: int) -> list[Stmt]:
         """The statements of the loop; results of whole-row reductions become scalars of the row."""
+        # All lanes of a vector must belong to one sum. So each period must be whole vectors.
         reduced = {t.period for t in tasks if t.reduces} - {domain}
         whole_vectors = domain >= self.lanes and all(p % self.lanes == 0 for p in reduced)
         periods, lanes = reduced, self.lanes if whole_vectors else 1
@@ -130,6 +131,7 @@ class LoopWriter:
             body = self._body(tasks, tail, [Index(((axis, 1),), whole)])
             statements.append(loop(axis.var, axis.extent, body))
             finished = tail
+        # From the next phase on these are scalars of the row, in a register.
         scope = Scope(statements)
         for a in finished:
             result = self.walk.define(a.node, Value(a.result(), 1), scope)
@@ -146,7 +148,7 @@ class LoopWriter:
         lanes: int,
         base: Index,
     ) -> list[Stmt]:
-        """Loops over `size` elements from `base`: one per period, and the innermost over vectors."""
+        """Loops over `size` elements from `base`: one per period, the innermost over vectors."""
         if not periods:
             return self._innermost(tasks, sums, size, lanes, base)
         period = periods[0]
@@ -165,6 +167,7 @@ class LoopWriter:
         # A group of 32 is a few vectors: written out, its sum stays in registers.
         if inside_period and count <= LARGEST_UNROLL:
             return count
+        # Elsewhere unrolling pays where a body is short and its accumulators wait for each other.
         nodes = len(self.walk.plan.evaluation_order(tasks))
         return next(
             u for u in (4, 2, 1) if count % u == 0 and (u == 1 or u * nodes <= UNROLLED_NODES)
@@ -185,6 +188,7 @@ class LoopWriter:
 
     def _body(self, tasks: list[Task], sums: list[Accumulator], indices: list[Index]) -> list[Stmt]:
         scope = Scope()
+        # The turns of an unrolled body share a scope: what two of them read is loaded once.
         by_node = {a.node.id: a for a in sums}
 
         def reduce(node: Node, operand: Value) -> None:

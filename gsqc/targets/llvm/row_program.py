@@ -53,6 +53,7 @@ class RowProgram(RowWalk):
         self.parameters: list[Buffer] = []
         self.allocations: list[Stmt] = []
         self.row_axis = Axis("row", max(self.plan.rows, 1))
+        # The row as an index: addresses are sums of it and of the loop variables.
         self.row = Index(((self.row_axis, 1),))
         self.loops = LoopWriter(self, self.allocations, cpu.lanes)
 
@@ -82,6 +83,8 @@ class RowProgram(RowWalk):
 
     def apply(self, node: Node, args: list[Value]) -> Value:
         """The operator on as many lanes as its widest operand has."""
+        # A scalar of the row beside a vector is copied to all lanes here, where LLVM can take that
+        # out of the loop.
         lanes = max(a.lanes for a in args)
         return Value(self.operators.apply(node, [a.widened(lanes) for a in args], lanes), lanes)
 
@@ -112,6 +115,7 @@ class RowProgram(RowWalk):
     def write(self) -> Any:
         """The kernel as a PrimFunc: flat inputs, then flat outputs."""
         body = self.statements()
+        # A row may be too short to pay for a thread, or too few of them may be there to share.
         work = self.plan.rows * sum(self.plan.domain(n) for n in self.plan.nodes)
         parallel = self.plan.rows > 1 and work >= PARALLEL_WORK
         rows = row_chunks(self.plan.rows, body, self.row_axis.var, self.allocations, parallel)

@@ -27,6 +27,7 @@ def load_kernels(kernels: Sequence[Kernel], cpu: CpuTarget) -> CompiledKernels:
     with tempfile.TemporaryDirectory(prefix="gsqc-") as directory:
         library = Path(directory) / "kernels.so"
         library.write_bytes(code.library)
+        # The file may go as soon as it is loaded: the process keeps it mapped.
         loaded = CompiledKernels(library)
         loaded.set_threads(default_threads())
         return loaded
@@ -42,7 +43,7 @@ def aligned_copy(array: Array) -> Array:
 def call_kernel(
     kernels: CompiledKernels, name: str, values: Sequence[Value], results: Value
 ) -> Value:
-    """Run a loaded kernel on arrays: its results as arrays in the structure of `results` (specs)."""
+    """Run a loaded kernel on arrays. `results` are specs, whose structure the result has."""
     inputs = [aligned_copy(a) for a in flatten(tuple(values))]
     outputs = [aligned_bytes(s.size_bytes).view(s.dtype) for s in flatten(results)]
     kernels.program([Call(name, name, [*inputs, *outputs])]).run()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lookup tables of kernels: constant data of the library, reached through a C function that returns
-its address.
+"""Lookup tables of kernels: constant data of the library.
+
+TIR cannot name data of another object. So a table is written in C, with a function that returns its
+address, and a kernel calls that once.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ TABLE_DTYPE = "int32"
 
 
 class Tables:
-    """The tables of one kernel; `setup` are the statements that must come before their first use."""
+    """The tables of one kernel. `setup` is what must come before their first use."""
 
     def __init__(self) -> None:
+        """No tables yet."""
         self.entries: dict[str, tuple[int, ...]] = {}
         self.setup: list[Stmt] = []
         self._known: dict[str, tuple[Expr, Buffer]] = {}
@@ -37,13 +40,15 @@ class Tables:
 
 def tables_source(tables: dict[str, tuple[int, ...]]) -> str:
     """C source with the data and one function per table."""
+    # Hidden, so that the linker takes the tables of this library and no other's. Aligned, so that a
+    # table begins with a cache line.
     parts = ["#include <stdint.h>\n"]
     for symbol, entries in sorted(tables.items()):
         values = c_initialiser(entries)
         parts.append(
             f"static const int32_t {symbol}_data[] __attribute__((aligned(64))) = {values};\n"
         )
-        parts.append(
-            f'__attribute__((visibility("hidden"))) const int32_t* {symbol}(void) {{ return {symbol}_data; }}\n'
-        )
+        hidden = '__attribute__((visibility("hidden")))'
+        function = f"const int32_t* {symbol}(void) {{ return {symbol}_data; }}"
+        parts.append(f"{hidden} {function}\n")
     return "".join(parts)

@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// The operators that are more than one C operator, and reductions over a block. Meaning: gsqc/numerics/operators/builder.py.
+// The operators that are more than one C operator, and reductions over a block. What they mean
+// stands in gsqc/numerics/operators/builder.py.
 
 constexpr int WARP = 32;
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
+// Bits may leave at the top, which C leaves undefined for a signed number.
 __device__ inline int left_shift(int x, int n) { return (int)((unsigned)x << n); }
 
 __device__ inline int logical_right_shift(int x, int n) { return (int)((unsigned)x >> n); }
 
 // Half up, without a sum that could overflow.
-__device__ inline int round_shift(int x, int n) { return (x >> n) + ((x >> max(n - 1, 0)) & min(n, 1)); }
+__device__ inline int round_shift(int x, int n) {
+    return (x >> n) + ((x >> max(n - 1, 0)) & min(n, 1));
+}
 
 __device__ inline int rounding_product(int x, int y, int shift) {
     return (int)(((int64_t)x * y + ((int64_t)1 << (shift - 1))) >> shift);
 }
 
+// Linear interpolation: the upper 9 bits choose an entry, the lower 7 are the fraction.
 // An entry holds two neighbours: this one in the low half, the next in the high half.
 __device__ inline int table_lookup(int x, const int *table) {
     int index = x + 32768, pair = table[index >> 7];
@@ -37,7 +42,8 @@ struct Max {
     static __device__ int warp(int x) { return __reduce_max_sync(ALL_LANES, x); }
 };
 
-// The reduction over all threads of the block, which all of them get.
+// The reduction over all threads of the block, which all of them get. Warps reduce in registers,
+// and leave their parts to each other in shared memory.
 template <typename Reduction> __device__ inline int over_block(int x) {
     __shared__ int parts[WARP];
     x = Reduction::warp(x);
@@ -46,6 +52,7 @@ template <typename Reduction> __device__ inline int over_block(int x) {
     __syncthreads();
     x = parts[0];
     for (int k = 1; k < (int)blockDim.x / WARP; ++k) x = Reduction::combine(x, parts[k]);
+    // The next reduction writes `parts` again.
     __syncthreads();
     return x;
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The exact product of two GSE matrices, x [batch, m, k] · w [batch, c, k]ᵀ -> int32 [batch, m, c].
+// The exact product of two GSE matrices: x [batch, m, k] · w [batch, c, k]ᵀ -> int32 [batch, m, c].
 //
-//     for each group:  d[i, j] = Σ over the group of x[i] · w[j]                      int32, exact: one mma or dp4a
+//     for each group:  d[i, j] = Σ over the group of x[i] · w[j]          int32, exact: mma or dp4a
 //                      acc[i, j] += d << (lift of x[i]'s group + lift of w[j]'s group)
 //     C32 = (acc · 2^base + 2^(s-1)) >> s
 //
-// The lift of a group is how far its exponent lies above the least of its row; the base is the rest. The sum is taken
-// in int32 where the exponents of a tile prove that it fits, else in int64; both are the same exact sum.
+// The lift of a group is how far its exponent lies above the least of its row, and the base is
+// what the lifts leave of the window. Lifting by differences alone keeps most sums small: they are
+// taken in int32 where the exponents of a tile prove that they fit. Else they are taken in int64,
+// for which a GPU needs several instructions each. Both are the same exact sum.
 
 constexpr int GROUP = 32;
 
@@ -19,14 +21,19 @@ struct Product {
     int shift;               // s
 };
 
+// Multiplied rather than shifted, because C leaves the left shift of a negative number undefined.
 __device__ inline int round_sum(int64_t sum, int base, int shift) {
     int up = max(base - shift, 0), down = max(shift - base, 0);
     return (int)(((sum * ((int64_t)1 << up)) + (((int64_t)1 << down) >> 1)) >> down);
 }
 
-// ------------------------------------------------------------------------------------------------- tensor-core tiles
-// A block of 4 warps makes 64 x 64 results, each warp 32 x 32 of them. Mantissas pass through shared memory in chunks of
-// four groups, the next chunk on its way while one is multiplied.
+// ------------------------------------------------------------------------------- tensor-core tiles
+// A block of 4 warps makes 64 x 64 results, each warp 32 x 32 of them. So a warp's 32 x 32 sums
+// take 32 registers of each lane as int32 and 64 as int64, and each fragment that it loads is used
+// twice (of w) or four times (of x).
+//
+// Mantissas pass through shared memory in chunks of four groups. There are two buffers: the next
+// chunk is on its way while one is multiplied.
 
 constexpr int TILE = 64, TILE_THREADS = 128, WARP_TILE = 32;
 constexpr int CHUNK_GROUPS = 4, CHUNK = CHUNK_GROUPS * GROUP;
@@ -42,28 +49,34 @@ struct Tile {
     Operand x, w;
 };
 
-// Row `i` of a tile; rows beyond the last repeat it, and are not stored.
+// Row `i` of a tile. Rows beyond the last repeat it, and are not stored.
 __device__ inline int64_t row_of(int batch, int first, int i, int rows) {
     return (int64_t)batch * rows + min(first + i, rows - 1);
 }
 
-__device__ inline void fetch(Operand &to, int stage, const int8_t *m, const int8_t *d, int batch, int first, int rows,
-                             int k, int group) {
+// Start the copies of a chunk of groups into a buffer.
+__device__ inline void fetch(Operand &to, int stage, const int8_t *m, const int8_t *d, int batch,
+                             int first, int rows, int k, int group) {
     const int groups = min(k / GROUP - group, CHUNK_GROUPS);
     for (int part = threadIdx.x; part < TILE * CHUNK / 16; part += TILE_THREADS) {
         int i = part / (CHUNK / 16), at = part % (CHUNK / 16) * 16;
         if (at >= groups * GROUP) continue;
-        copy_async16(&to.m[stage][i][at], m + row_of(batch, first, i, rows) * k + group * GROUP + at);
+        const int8_t *from = m + row_of(batch, first, i, rows) * k + group * GROUP + at;
+        copy_async16(&to.m[stage][i][at], from);
     }
+    // Four distances are too few bytes for copy_async16.
     for (int part = threadIdx.x; part < TILE * CHUNK_GROUPS; part += TILE_THREADS) {
         int i = part / CHUNK_GROUPS, g = part % CHUNK_GROUPS;
-        if (g < groups) to.d[stage][i][g] = d[row_of(batch, first, i, rows) * (k / GROUP) + group + g];
+        if (g < groups)
+            to.d[stage][i][g] = d[row_of(batch, first, i, rows) * (k / GROUP) + group + g];
     }
 }
 
-// One group: each lane holds 2 x 4 fragments of 16 x 8 results.
-template <typename T> __device__ inline void multiply_group(T (&sums)[2][4][4], const Tile &t, int stage, int g) {
-    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, quad = lane / 4, k = g * GROUP + lane % 4 * 4;
+// One group: each lane holds its four elements of 2 x 4 fragments of 16 x 8 results.
+template <typename T>
+__device__ inline void multiply_group(T (&sums)[2][4][4], const Tile &t, int stage, int g) {
+    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, quad = lane / 4;
+    const int k = g * GROUP + lane % 4 * 4;  // a lane has four bytes there and four 16 bytes on
     const int row = warp / 2 * WARP_TILE, column = warp % 2 * WARP_TILE;
     unsigned b[4][2];
     #pragma unroll
@@ -76,7 +89,9 @@ template <typename T> __device__ inline void multiply_group(T (&sums)[2][4][4], 
         unsigned a[4];
         #pragma unroll
         for (int part = 0; part < 4; ++part)
-            a[part] = *(const unsigned *)&t.x.m[stage][row + i * 16 + part % 2 * 8 + quad][k + part / 2 * 16];
+            a[part] = *(const unsigned *)
+                &t.x.m[stage][row + i * 16 + part % 2 * 8 + quad][k + part / 2 * 16];
+        // The lift of x as a power of two, so that both lifts cost one shift and one multiply-add.
         int scale[2];
         #pragma unroll
         for (int half = 0; half < 2; ++half) {
@@ -85,6 +100,7 @@ template <typename T> __device__ inline void multiply_group(T (&sums)[2][4][4], 
         }
         #pragma unroll
         for (int j = 0; j < 4; ++j) {
+            // From zero: the sums so far have other exponents, so mma must not add to them.
             int dots[4] = {0, 0, 0, 0};
             mma_s8(dots, a, b[j]);
             #pragma unroll
@@ -97,8 +113,10 @@ template <typename T> __device__ inline void multiply_group(T (&sums)[2][4][4], 
     }
 }
 
+// All groups of a tile, and its results. T is the type of the sums.
 template <typename T>
-__device__ inline void multiply_tile(const Product &p, Tile &t, int batch, int first_row, int first_column) {
+__device__ inline void multiply_tile(const Product &p, Tile &t, int batch, int first_row,
+                                     int first_column) {
     const int groups = p.k / GROUP;
     T sums[2][4][4] = {};
     fetch(t.x, 0, p.x_m, p.x_d, batch, first_row, p.m, p.k, 0);
@@ -110,10 +128,14 @@ __device__ inline void multiply_tile(const Product &p, Tile &t, int batch, int f
             fetch(t.x, stage ^ 1, p.x_m, p.x_d, batch, first_row, p.m, p.k, next);
             fetch(t.w, stage ^ 1, p.w_m, p.w_d, batch, first_column, p.c, p.k, next);
         }
+        // Behind the last chunk an empty batch is issued, so that "all but the newest" is always
+        // the chunk that is due.
         copies_issued();
         copies_arrived<1>();
         __syncthreads();
-        for (int g = 0; g < min(groups - group, CHUNK_GROUPS); ++g) multiply_group(sums, t, stage, g);
+        for (int g = 0; g < min(groups - group, CHUNK_GROUPS); ++g)
+            multiply_group(sums, t, stage, g);
+        // The next turn copies into the buffer that was read here.
         __syncthreads();
     }
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
@@ -132,8 +154,11 @@ __device__ inline void multiply_tile(const Product &p, Tile &t, int batch, int f
             }
 }
 
-// The largest distance of each row, and whether the tile's sums fit int32.
-__device__ inline bool measure_tile(const Product &p, Tile &t, int batch, int first_row, int first_column) {
+// The largest distance of each row, and whether the tile's sums fit int32. A thread takes a row of
+// x or a column of w. A sum is at most the largest dot times the lifts of x, summed over groups,
+// times the largest lift of w.
+__device__ inline bool measure_tile(const Product &p, Tile &t, int batch, int first_row,
+                                    int first_column) {
     const int groups = p.k / GROUP, i = threadIdx.x % TILE;
     const bool is_x = threadIdx.x < TILE;
     const int8_t *d = (is_x ? p.x_d + row_of(batch, first_row, i, p.m) * groups
@@ -160,8 +185,10 @@ __device__ __noinline__ void matmul_block(const Product &p) {
         multiply_tile<int64_t>(p, tile, batch, row, column);
 }
 
-// ------------------------------------------------------------------------------------------------------- a few rows
-// A warp makes one column of results for all rows of x and reads w once; its lanes share the reduction.
+// -------------------------------------------------------------------------------------- a few rows
+// A warp makes one column of results for all rows of x, and reads w once. Its lanes share the
+// reduction: a lane takes half a group, which is one load of 16 bytes. The sums are int64 always,
+// because waiting for memory leaves time for them.
 
 constexpr int FEW_ROWS = 8, FEW_WARPS = 4;
 

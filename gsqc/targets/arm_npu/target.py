@@ -101,8 +101,10 @@ class ArmNpu(Target):
     def refusal(self, entry: Mapping[str, Any]) -> TargetError | None:
         """No machine that runs Python steps it."""
         return TargetError(
-            f"this bundle is for {entry['name']}, which a host drives with its plan (docs/arm-npu.md)",
-            "check it here with gsqc check --on numpy,tosa-reference,ethos-u85-sim, or compile for this CPU",
+            f"this bundle is for {entry['name']}, which a host drives with its plan "
+            "(docs/arm-npu.md)",
+            "check it here with gsqc check --on numpy,tosa-reference,ethos-u85-sim, "
+            "or compile for this CPU",
         )
 
     def load(self, bundle: Bundle, plan: Plan) -> Kernels:

@@ -24,10 +24,13 @@ class HostMemory:
     """The part of `Kernels` (executor.py) that is about memory."""
 
     def allocate(self, size: int) -> Array:
+        """Zeroed, aligned memory."""
         return aligned_bytes(size)
 
     def place(self, array: Array) -> Array:
+        """The array itself: kernels on the host read it where it is."""
         return array
 
     def clear(self, array: Array) -> None:
+        """Zero the array."""
         array.fill(0)

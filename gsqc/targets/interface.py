@@ -78,17 +78,19 @@ class Functions:
     functions: list[Callable[[], None]]
 
     def run(self) -> None:
+        """All of them, in order."""
         for function in self.functions:
             function()
 
     def run_one(self, index: int) -> None:
+        """One of them."""
         self.functions[index]()
 
 
 def bind_each(
     calls: Sequence[Call], bind: Callable[[str, list[Array]], Callable[[], None]]
 ) -> Functions:
-    """A program of calls that `bind` makes of a kernel's name and its arrays; copies are numpy's."""
+    """A program of calls that `bind` makes of a kernel and its arrays; copies are numpy's."""
     return Functions(
         [_copy(*c.arrays) if c.kernel == COPY else bind(c.kernel, c.arrays) for c in calls]
     )
@@ -189,7 +191,7 @@ class Target(ABC):
 
     @abstractmethod
     def lower(self, operation: Op, case: Case) -> None:
-        """Write the code of one op without running it; any error says that the lowering is missing."""
+        """Write the code of one op without running it. Any error says that it cannot be lowered."""
 
     def compile_here(self, kernels: Sequence[Kernel]) -> Kernels:
         """Compile single kernels and load them into this process. TargetError if it cannot."""

@@ -35,12 +35,14 @@ class ProgramKernels(HostMemory):
 
     def _bound(self, name: str, arrays: Sequence[Array]) -> Callable[[], None]:
         """A program on flat arrays (inputs, then outputs), ready to run."""
+        # Arrays are flat; a program wants the shapes that its function was recorded with.
         read, _ = port_directions(self.plan, name)
         shapes = port_shapes(self.plan, name, read)
 
         def run() -> None:
             inputs = [a.reshape(s) for a, s in zip(arrays[: len(read)], shapes, strict=True)]
             results, targets = self.run(name, inputs), arrays[len(read) :]
+            # A bundle's program may be damaged, or of another plan: nothing is copied then.
             if [(t.size, t.dtype) for t in targets] != [(r.size, r.dtype) for r in results]:
                 raise BundleError(
                     f"the program {name} does not fit the plan", "compile the model again"

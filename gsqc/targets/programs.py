@@ -28,6 +28,7 @@ def port_directions(plan: Plan, name: str) -> tuple[list[str], list[str]]:
     written: set[str] = set()
     for kernel, references in function.calls:
         values, _ = plan.kernels[kernel].call()
+        # A kernel's references are its inputs, then its outputs.
         written.update(r.name for r in references[len(flatten(tuple(values))) :])
     return [p for p in function.ports if p not in written], [
         p for p in function.ports if p in written
@@ -38,6 +39,7 @@ def program_plan(plan: Plan) -> Plan:
     """The plan with one call per function: its ports that are read, then those that are written."""
     functions = {}
     for name, function in plan.functions.items():
+        # A program keeps nothing between calls, so it has no scratch memory in the plan.
         read, written = port_directions(plan, name)
         references = [Reference(port, 0, function.ports[port].count) for port in (*read, *written)]
         functions[name] = FunctionPlan(function.ports, {}, 0, [(name, references)])
@@ -58,6 +60,7 @@ class Program:
 
     def kernel_of(self, node: Node) -> str:
         """The name of the kernel that an operator was recorded for first."""
+        # Operators are numbered in the order of recording, so a kernel's are one range.
         place = bisect_right(self.marks, node.id, key=lambda mark: mark[0]) - 1
         return self.marks[place][1] if place >= 0 else self.name
 
@@ -78,6 +81,7 @@ def _port_shape(plan: Plan, function: FunctionPlan, port: str) -> tuple[int, ...
                 row = math.prod(spec.shape[1:])
                 whole = reference.count == total
                 return spec.shape if whole or total % row else (total // row, *spec.shape[1:])
+    # Nobody reads it: its shape does not matter.
     return (total,)
 
 
@@ -85,6 +89,7 @@ def _part(tensor: Tensor, reference: Reference, shape: Sequence[int]) -> Tensor:
     """The elements that a reference names, as a tensor of `shape`."""
     if reference.count == math.prod(tensor.shape):
         return tensor.reshape(*shape)
+    # Slices of whole rows keep the tensor's shape; other parts are cut from the flat tensor.
     row = math.prod(tensor.shape[1:])
     if reference.offset % row or reference.count % row:
         tensor, row = tensor.reshape(math.prod(tensor.shape)), 1

@@ -76,6 +76,7 @@ def resolve_target(name: str) -> str:
 
 def _native() -> Target:
     ranked = [t for t in _all_targets() if t.native_rank is not None]
+    # numpy runs everywhere, so this is never empty.
     able = [t for t in ranked if t.refusal(t.entry()) is None]
     return max(able, key=lambda target: target.native_rank or 0)
 
@@ -131,5 +132,6 @@ def check_target_options(name: str, given: Mapping[str, object]) -> None:
 
 def program_style() -> ProgramStyle:
     """How the programs of a bundle are written: as the target wishes whose compiler reads them."""
+    # One style for all bundles: the programs of a bundle then do not depend on its target.
     styles = (target.program_style() for target in _all_targets())
     return next((style for style in styles if style is not None), ProgramStyle())

@@ -47,6 +47,7 @@ def parse_accelerator(target: str) -> str:
     """
     kind, _, name = target.partition(":")
     accelerator = name or DEFAULT
+    # Vela knows more machines, but a step needs operators that only this family has.
     if kind == TARGET and accelerator in TRAINS:
         return accelerator
     if kind == TARGET and accelerator in MATMULS_ONLY:

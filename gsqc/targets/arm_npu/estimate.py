@@ -46,6 +46,7 @@ def cycle_estimate(
     kinds: Counter[str] = Counter()
     ops: Counter[str] = Counter()
     for layer in output.layers:
+        # Vela makes tensors of its own, which come from no operator of ours.
         node = origins.get(layer.tensor)
         kinds[_kind(layer, node)] += layer.cycles
         kernel = "" if node is None else program.kernel_of(node)
@@ -75,6 +76,7 @@ def step_estimate(plan: Plan, programs: dict[str, dict[str, Any]]) -> dict[str, 
             kinds[kind] += counts[name] * cycles
         for op, cycles in entry["estimate"]["cycles_by_op"].items():
             ops[op] += counts[name] * cycles
+    # Not the sum of the kinds: Vela counts what it adds between operations too.
     total = sum(counts[name] * entry["estimate"]["cycles"] for name, entry in programs.items())
     by_op = {op: cycles for op, cycles in ops.most_common() if cycles}
     return {"cycles": total, "cycles_by_kind": {k: kinds[k] for k in KINDS}, "cycles_by_op": by_op}

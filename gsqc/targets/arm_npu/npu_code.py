@@ -4,7 +4,8 @@ tensors lie.
 
 npu/NAME.cop        the driver's command block, as `ethosu_invoke` takes it
 npu/NAME.constants  tables and constants, for the region `constant_region`
-manifest            npu.programs.NAME: inputs and outputs [port, shape, dtype, region, address], sizes of the regions
+manifest            npu.programs.NAME: inputs and outputs as [port, shape, dtype, region,
+                    address], and the sizes of the regions
 
 The host copies a program's inputs to their addresses, runs the command stream, and copies its
 outputs from theirs.
@@ -45,6 +46,7 @@ def compile_program(program: Program, tosa: bytes, options: NpuOptions) -> VelaO
     """Vela on one function. TargetError unless all of it runs on the NPU and every tensor of it has
     a place.
     """
+    # For TOSA Vela refuses what it cannot place, so the checks below should never fail.
     output = run_vela(program.name, tosa, options)
     if output.cpu_operators:
         raise TargetError(
@@ -113,6 +115,7 @@ def _compile_all(
     """The outputs in the programs' order; as many Velas run side by side as there are cores."""
     with ThreadPoolExecutor(default_threads()) as pool:
         done = {
+            # Vela is a process of its own, so threads are enough to use all cores.
             name: pool.submit(compile_program, s.program, s.tosa, options)
             for name, s in programs.items()
         }
@@ -165,6 +168,7 @@ def _dram_bytes(plan: Plan, entries: dict[str, dict[str, Any]]) -> int:
     programs, and one region for the program that runs. Base weights that only the prepare schedule
     reads can be dropped after it; they count.
     """
+    # One region of the largest program: they run one after the other.
     buffers = plan.buffer_bytes(*plan.buffers)
     activations = max((s.activation_bytes for s in plan.schedules.values()), default=0)
     region = max((max(map(int, e["region_bytes"].values())) for e in entries.values()), default=0)
@@ -181,13 +185,16 @@ def _first_that_fits(needs: dict[str, int], options: NpuOptions) -> str:
     least = -(-min(needs.values()) // 2**20)
     assert options.dram_mib is not None
     raise TargetError(
-        f"the step needs {least} MiB of DRAM, {least - options.dram_mib} more than --dram-mib {options.dram_mib}",
-        f"--dram-mib {least} is enough; --weights small, a shorter --seq or a smaller rank need less",
+        f"the step needs {least} MiB of DRAM, {least - options.dram_mib} more than "
+        f"--dram-mib {options.dram_mib}",
+        f"--dram-mib {least} is enough; --weights small, a shorter --seq or a smaller rank "
+        "need less",
     )
 
 
 def _machine(options: NpuOptions) -> dict[str, Any]:
     """The options as the manifest holds them: no path of the machine that compiled."""
+    # The same compilation on another machine must give the same manifest.
     machine = asdict(options)
     if options.config is not None:
         machine["config"] = options.config.name
@@ -197,6 +204,7 @@ def _machine(options: NpuOptions) -> dict[str, Any]:
 
 def _port(entry: list[Any]) -> Port:
     _, shape, dtype, region, address = entry
+    # A bundle may come from a stranger: an address outside would read memory that is not ours.
     port = Port(tuple(shape), dtype, region, address)
     if not (0 <= region < _REGIONS and address >= 0 and address + port.size <= _LARGEST):
         raise ValueError("a tensor of a program leaves its region")

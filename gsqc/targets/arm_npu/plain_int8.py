@@ -58,6 +58,7 @@ def plain_int8_cycles(plan: Plan, options: NpuOptions) -> int:
             if kernel.op != "gse_matmul":
                 continue
             sizes = _sizes(kernel)
+            # Most of a step's matmuls are of a few sizes, and a run of Vela takes seconds.
             if sizes not in cycles:
                 summary: dict[str, Any] = run_vela(
                     "matmul", plain_int8_matmul(sizes), options

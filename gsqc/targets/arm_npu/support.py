@@ -107,6 +107,7 @@ def support_table() -> str:
         written = ", ".join(
             f"{count} {op}" if count > 1 else op for op, count in tosa_operators(trace).items()
         )
+        # Whether an operator runs on a machine is Vela's to say, so each is compiled for each.
         cells = []
         for options in MACHINES.values():
             try:

@@ -98,7 +98,8 @@ class ArmNpu(Target):
         """No machine that runs Python steps it."""
         return TargetError(
             f"this bundle is for {entry.name}, which a host drives with its plan (docs/arm-npu.md)",
-            "check it here with gsqc check --on numpy,tosa-reference,ethos-u85-sim, or compile for this CPU",
+            "check it here with gsqc check --on numpy,tosa-reference,ethos-u85-sim, "
+            "or compile for this CPU",
         )
 
     def load(self, bundle: Bundle, plan: Plan) -> Kernels:

@@ -79,7 +79,7 @@ class VelaOutput:
     """What Vela made of one program.
 
     payload   the driver's command block ("COP1", then actions), padded to whole words
-    compiled  the same, taken apart: command words, constants, memory regions, inputs and outputs in order
+    compiled  the same, taken apart: command words, constants, memory regions, inputs and outputs
     summary   Vela's summary: memory in KiB, cycles and bytes moved, all of them estimates
     layers    its estimates by operation
     cpu_operators, npu_operators   its counts
@@ -128,6 +128,7 @@ def _count(kind: str, printed: str) -> int:
 def _refusal(printed: str) -> str:
     """The line in which Vela says why."""
     lines = [line.strip() for line in printed.strip().splitlines()]
+    # The last line of a traceback, or of Vela's own messages.
     told = [
         line
         for line in lines
@@ -139,6 +140,7 @@ def _refusal(printed: str) -> str:
 def _payload(path: Path) -> bytes:
     with np.load(path, allow_pickle=False) as arrays:
         payload = bytes(arrays["cmd_data"].tobytes())
+    # The driver reads whole words; Vela may end in the middle of one.
     return payload + b"\0" * (-len(payload) % 4)
 
 
@@ -166,10 +168,12 @@ def _run(name: str, program: bytes, options: NpuOptions, seconds: int | None) ->
             str(source),
             *options.arguments(),
         ]
+        # Vela names its files after the program, and many run at once: each has its own folder.
         command += ["--output-dir", str(folder), "--output-format", "raw", "--verbose-performance"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
         printed = done.stdout + done.stderr
         raw = folder / f"{name}_vela.npz"
+        # Vela's exit code is the same for all of its errors: only its text tells them apart.
         refused = re.search(r"operation \((\w+)\) could not run on NPU", printed)
         if refused:
             raise RefusedOperatorError(refused.group(1), options.accelerator)
@@ -201,6 +205,7 @@ def run_vela(name: str, program: bytes, options: NpuOptions) -> VelaOutput:
     program lies in DRAM then; its results are the same.
     """
     require_tools()
+    # None leaves the memory mode's own size, which only Vela knows until it fails.
     sram = None if options.sram_kib is None else options.sram_kib << 10
     for eighths in range(8, 0, -1):
         less = options if sram is None else replace(options, sram_kib=max(1, sram * eighths >> 13))

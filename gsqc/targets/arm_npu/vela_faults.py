@@ -2,9 +2,12 @@
 """Three forms that Vela 5.2.0 compiles to wrong code for Ethos-U85; the serialiser writes them in
 another way.
 
-select         one of its values is also reshaped: Vela takes the other shape. Written with bitwise operators.
-reduce_max     of a slice, over the last axis: Vela reads the whole tensor. MAXIMUM with -2^31 stands in between.
-gather         a result of the program that is also transposed: Vela leaves it out. IDENTITY makes it another tensor.
+select      one of its values is also reshaped: Vela takes the other shape. Written with bitwise
+            operators.
+reduce_max  of a slice, over the last axis: Vela reads the whole tensor. MAXIMUM with -2^31 stands
+            in between.
+gather      a result of the program that is also transposed: Vela leaves it out. IDENTITY makes it
+            another tensor.
 
 tests/targets/arm_npu/test_vela_faults.py shows each of them; it fails when a version of Vela is
 right.
@@ -36,10 +39,13 @@ class VelaFaults(Forms):
         self._transposed = {a.id for n in nodes if n.operator == "transpose" for a in n.args}
 
     def masks(self, select: Node) -> bool:
+        """A value of the SELECT is also reshaped."""
         return any(_origin(value).id in self._reshaped for value in select.args[1:])
 
     def guards(self, reduce_max: Node) -> bool:
+        """The maximum is taken of a slice."""
         return _origin(reduce_max.args[0]).operator == "slice"
 
     def copies(self, result: Node) -> bool:
+        """The result is gathered, and transposed elsewhere."""
         return result.operator == "gather" and result.id in self._transposed

@@ -50,6 +50,7 @@ class CudaTarget(Target):
         """What the machine's driver says."""
         from gsqc.targets.cuda.driver import CudaDriver
 
+        # Opening the driver is the only sure way to know: a library without a GPU is common.
         try:
             CudaDriver()
         except TargetError as error:

@@ -76,12 +76,14 @@ class LlvmTarget(Target):
 
     def refusal(self, entry: TargetPart) -> TargetError | None:
         """The bundle's own entry counts: it was written by the gsqc that made the code."""
+        # An emulated CPU counts as another: only `runner_command` may use it.
         hint = "compile the model for this machine, or use --on numpy to check it"
         kind = entry.triple.split("-", 1)[0]
         if kind != _this_machine():
             return TargetError(
                 f"this bundle is for {kind} CPUs and this machine is {platform.machine()}", hint
             )
+        # A missing feature would end the process at the first instruction that needs it.
         flags = machine_cpu_flags()
         missing = [feature for feature in entry.cpu_features if feature not in flags]
         if missing:

@@ -58,6 +58,7 @@ def add_programs(bundle: BundleWriter, programs: dict[str, SerialisedProgram]) -
 
 def program_bytes(bundle: Bundle, plan: Plan, name: str, style: ProgramStyle) -> bytes:
     """A function's TOSA program: the bundle's own, or made from its plan where it has none."""
+    # The bundle's own is what its hash was checked for, whoever wrote it.
     path = bundle.files.get(program_file(name))
     if path is not None:
         return path.read_bytes()

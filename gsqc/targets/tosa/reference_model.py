@@ -26,6 +26,7 @@ def _captured_output() -> Iterator[BinaryIO]:
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    # The model is C++ and knows nothing of sys.stdout: the file descriptors themselves are turned.
     kept = {number: os.dup(number) for number in (1, 2)}
     with tempfile.TemporaryFile() as file:
         try:
@@ -65,6 +66,7 @@ def run_reference_model(program: bytes, inputs: Sequence[Array]) -> list[Array]:
             raise TargetError(
                 f"the TOSA reference model refuses the program ({error})", _REPORT
             ) from None
+        # Its status says that a result is undefined; only what it prints says why.
         printed.seek(0)
         text = printed.read()
     if status != model.GraphStatus.TOSA_VALID:

@@ -7,7 +7,7 @@ Every operator of the builder is the TOSA operator of that name, apart from
     mulr15(a, b)   a·b in two halves of a: (a >> 15)·b + ((a & 0x7fff)·b + 2^14 >> 15), 6 operators
     mulr30(a, b)   both operands in halves of 15 bits, 13 operators
     mulc(x, c)     RESCALE with scale32, multiplier c and shift 31
-    matmul         TRANSPOSE of the smaller operand, MATMUL with a 48-bit result, RESCALE by 2^-shift
+    matmul         TRANSPOSE of the smaller operand, MATMUL with a 48-bit result, then RESCALE
     iota           a constant
 
 What reads a program may get some forms wrong. `Forms` says which operators are therefore written in
@@ -50,14 +50,18 @@ class Writer(TosaFile):
         return high, self.binary("bitwise_and", x, self.scalar(0x7FFF, x))
 
     def round15(self, x: Tensor) -> Tensor:
+        """(x + 2^14) >> 15."""
         return self.binary("arithmetic_right_shift_round", x, self.scalar(15, x))
 
     def mulr15(self, x: Tensor, y: Tensor) -> Tensor:
+        """(x·y + 2^14) >> 15, from the halves of x."""
+        # TOSA's MUL has 32 bits: the half that is rounded away is added before the shift.
         high, low = self.halves(x)
         rounded = self.round15(self.binary("mul", low, y))
         return self.binary("add", self.binary("mul", high, y), rounded)
 
     def mulr30(self, x: Tensor, y: Tensor) -> Tensor:
+        """(x·y + 2^29) >> 30, from the halves of both."""
         x_high, x_low = self.halves(x)
         y_high, y_low = self.halves(y)
         cross = self.binary(
@@ -90,6 +94,7 @@ class Writer(TosaFile):
         """SELECT without SELECT: y ^ ((x ^ y) & mask), the mask being all ones where the condition
         holds.
         """
+        # 0 - 1 is the pattern of all ones, 0 - 0 that of none.
         ones = self.emit("CAST", "Cast", [condition], condition[1], "int32")
         mask = self.binary("sub", self.scalar(0, ones), ones)
         return self.binary(
@@ -118,6 +123,7 @@ class Writer(TosaFile):
             while _halves(x[1][-1]):
                 x = self.larger_half(x)
             return self.reshape(self.reduce_max(x, len(x[1]) - 1), reduced)
+        # Nothing to change places with: the axis is reduced where it is.
         rows = [k for k, n in enumerate(x[1][:axis]) if n > 1]
         propagate = self.ts.NanPropagationMode.PROPAGATE
         if axis < len(reduced) - 1 or not rows or x[1][axis] == 1:
@@ -132,6 +138,7 @@ class Writer(TosaFile):
         )
 
     def gather(self, values: Tensor, indices: Tensor) -> Tensor:
+        """Rows of `values` by their numbers: TOSA's GATHER has a batch axis."""
         count, width = indices[1][0], values[1][1]
         batched = [self.reshape(values, (1, *values[1])), self.reshape(indices, (1, count))]
         return self.reshape(
@@ -155,7 +162,7 @@ class Writer(TosaFile):
                 return self.rescale(args[0], attributes["constant"], 31)
             case "reduce_max":
                 if self.forms.guards(node):
-                    # The maximum with the least number changes nothing and makes a tensor of its own.
+                    # The maximum with the least number is a copy.
                     args = [self.binary("maximum", args[0], self.scalar(-(2**31), args[0]))]
                 return self.reduce_max(args[0], attributes["axis"])
             case "reduce_sum":
@@ -174,6 +181,7 @@ class Writer(TosaFile):
         )
 
     def layout(self, node: Node, args: list[Tensor]) -> Tensor:
+        """The result of an operator that moves or names elements."""
         shape, dtype, attributes = node.shape, node.dtype, node.attributes
         match node.operator:
             case "const":
@@ -193,10 +201,11 @@ class Writer(TosaFile):
                 return self.emit("CONCAT", "Concat", args, shape, dtype, attributes["axis"])
         return self.gather(*args)
 
-    # -------------------------------------------------------------------------------------------------------
+    # -------------------------------------------------------------------------------------------
     # program
 
     def write(self) -> bytes:
+        """Write inputs, operators and outputs, and give the file's bytes."""
         for node in self.trace.inputs:
             name = f"in{node.attributes['index']}"
             self.file.addInputTensor(
@@ -207,6 +216,7 @@ class Writer(TosaFile):
             if node.operator != "input":
                 self.node = node
                 self.tensors[node.id] = self.operator(node)
+        # An output must be a tensor of its own: not an input, a constant, or one given twice.
         taken = {self.tensors[node.id][0] for node in self.trace.inputs}
         for node in self.trace.outputs:
             tensor = self.tensors[node.id]

@@ -34,6 +34,7 @@ class TosaReference(ProgramTarget):
         """The programs of all functions, if tosa-tools is installed: whoever holds the bundle can
         then run them in another implementation of TOSA.
         """
+        # The programs are a by-product: a compilation does not fail for want of a serialiser.
         if importlib.util.find_spec("tosa_serializer") is None:
             return {"programs": {}}
         from gsqc.targets.registry import program_style

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A TOSA flatbuffer under construction: tensors, constants, and the operators that need no thought."""
+"""A TOSA flatbuffer under construction: tensors, constants, and the simple operators."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ class TosaFile:
         self.node: Node | None = None
 
     def dtype(self, name: str) -> Any:
+        """The serialiser's word for a type."""
         return getattr(self.ts.DType, name.upper())
 
     def emit(
@@ -92,9 +93,11 @@ class TosaFile:
         return self.constant([value], (1,) * len(like[1]), "int32")
 
     def binary(self, operator: str, x: Tensor, y: Tensor) -> Tensor:
+        """An element-wise operator on two operands, which are broadcast."""
         shape = np.broadcast_shapes(x[1], y[1])
         if operator == "mul":
             return self.emit("MUL", "Mul", [x, y, self.constant([0], (1,), "int8")], shape, "int32")
+        # The two right shifts of ours are one operator of TOSA with an attribute.
         if operator.startswith("arithmetic_right_shift"):
             rounding = operator.endswith("round")
             return self.emit(
@@ -114,6 +117,7 @@ class TosaFile:
         """(x · multiplier + 2^(shift-1)) >> shift as int32: a 32-bit multiplier for int32, a 16-bit
         one for int48.
         """
+        # The 48-bit sum of a matmul only takes a 16-bit multiplier: the specification's rule.
         scale32 = x[2] == "int32"
         factor = self.constant([multiplier], (1,), "int32" if scale32 else "int16")
         zeros = [self.constant([0], (1,), x[2]), self.constant([0], (1,), "int32")]
@@ -124,7 +128,9 @@ class TosaFile:
         )
 
     def shape_constant(self, sizes: Sequence[int]) -> Tensor:
+        """Sizes as TOSA's operators take them."""
         return self.constant(sizes, (len(sizes),), "shape")
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """RESHAPE."""
         return self.emit("RESHAPE", "Reshape", [x, self.shape_constant(shape)], shape, x[2])

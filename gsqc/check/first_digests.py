@@ -56,7 +56,7 @@ def _open_session(bundle: Bundle, folder: Path) -> tuple[str, Session]:
 
 
 def _own_code(bundle: Bundle) -> Session | None:
-    """A session on the bundle's own code; None if it is for another machine or for an absent GPU."""
+    """A session on the bundle's own code; None if that is for another machine or an absent GPU."""
     try:
         own = Bundle.open(bundle.path)
     except BundleError:

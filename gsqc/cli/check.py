@@ -36,7 +36,7 @@ def check(
     ] = False,
     json: JsonOption = False,
 ) -> int:
-    """Run the first steps and compare the digests of the state: with those of the compiling machine.
+    """Run the first steps and compare the state's digests with those of the compiling machine.
 
     Several targets are compared with each other too, and --golden FILE compares with a file. The
     exit code is 0 if all targets ran and every digest is equal, 1 if not, 2 for a wrong option or

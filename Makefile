@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 GSQC := $(BIN)/gsqc
 DEMO := build/demo
 
-.PHONY: setup demo test test-all golden lint clean
+.PHONY: setup demo test test-all golden golden-demo lint clean
 
 setup: $(VENV)/.done
 
@@ -28,6 +28,9 @@ test-all: setup
 
 golden: setup
 	$(BIN)/python -m tests.golden.files
+
+golden-demo: setup
+	$(BIN)/python -m tests.golden.demo
 
 lint: setup
 	$(BIN)/ruff check .

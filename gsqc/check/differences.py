@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first tensor of the state that differs between two targets, and the operator that began it."""
+"""The first tensor that differs between two targets, and the operator that began it."""
 
 from __future__ import annotations
 

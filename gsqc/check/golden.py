@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Golden digests: what the first steps of a bundle must give, and the comparison with what they gave.
+"""Golden digests: what the first steps of a bundle must give, and what they gave.
 
 They come from the bundle itself, where the compiling machine left them, or from a file.
 """
@@ -72,7 +72,7 @@ class Comparison:
     difference: DigestDifference | None
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # what a bundle says of itself
 
 
@@ -93,7 +93,7 @@ def contents_of(bundle: Bundle) -> dict[str, str]:
 
 
 def code_of(bundle: Bundle) -> str:
-    """sha256 over the compiled code. It must not decide the bits, so a change of it is a suspect."""
+    """sha256 over the compiled code, which must not decide the bits: a suspect if they differ."""
     files = bundle.manifest.files
     lines = [f"{name} {files[name].sha256}" for name in sorted(files) if name.startswith(_CODE)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -118,7 +118,7 @@ def own_golden(bundle: Bundle) -> Golden | None:
     return Golden(COMPILING_MACHINE, first.seed, first.steps)
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # comparison
 
 

@@ -69,7 +69,9 @@ def _port_of(plan: Plan, name: str, position: int) -> Difference:
 
 
 def differing_result(plan: Plan, number: int, calls: dict[str, Call]) -> Difference | None:
-    """Where the same call, number `number`, first differs between two targets; None if it does not."""
+    """Where the same call, the one of this number, first differs between two targets; None if it
+    does not.
+    """
     first = next(iter(calls.values()))
     for position in range(len(first.arrays)):
         found = first_different_element(

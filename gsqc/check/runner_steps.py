@@ -37,6 +37,7 @@ class RunnerStepper:
         rate: str,
         folder: Path,
     ) -> None:
+        """Write the token file; nothing runs yet."""
         self.bundle, self.command, self.folder, self.steps = bundle, command, folder, len(batches)
         self.digests: list[str] = []
         folder.mkdir()

@@ -34,6 +34,7 @@ class SessionStepper:
     """Steps in this process; keeps the state before the last step, so that it can be run again."""
 
     def __init__(self, session: Session, seed: int) -> None:
+        """Step `session` on random batches of this seed."""
         self.session, self.seed = session, seed
         self.before: dict[str, Array] = {}
 

@@ -43,7 +43,8 @@ class StepRecord:
 class Traced(Protocol):
     """A target that steps elsewhere and can record a step's calls."""
 
-    def trace(self, step: int) -> StepRecord: ...
+    def trace(self, step: int) -> StepRecord:
+        """The calls of a step."""
 
     def call_values(self, step: int, call: int) -> bytes:
         """The results of a call (from 1) of a step, one after the other."""

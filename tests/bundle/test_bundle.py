@@ -195,3 +195,17 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, kind: str) -
             add()
     assert "disk space" in error.value.hint
     assert not list(tmp_path.iterdir())
+
+
+def test_a_bundle_can_be_opened_before_it_is_in_its_place(tmp_path: Path) -> None:
+    """Its first steps are taken there, and their digests go into the manifest that is written last."""
+    path = tmp_path / "small.gsqc"
+    with BundleWriter(path) as writer:
+        writer.add_tensors("state.safetensors", STATE)
+        early = Bundle.open(writer.add_manifest(manifest()), check_machine=False)
+        assert "golden" not in early.manifest
+        assert not path.exists()
+        writer.finish(manifest() | {"golden": None})
+    opened = Bundle.open(path, check_machine=False)
+    assert "golden" in opened.manifest
+    assert list(opened.files) == ["state.safetensors"]

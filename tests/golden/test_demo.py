@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo of the README trains SmolLM2-135M to the losses, the text and the digest that it had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.golden.demo import FILE, facts_of, run_demo
+from tests.golden.files import difference
+
+DIGEST = "347cb5dd88f0187d"
+"""After 40 steps. It stands in the README too."""
+
+
+@pytest.mark.slow
+def test_the_demo(tmp_path: Path) -> None:
+    expected = {"demo.txt": FILE.read_text(encoding="utf-8")}
+    changes = difference(expected, {"demo.txt": run_demo(tmp_path)})
+    if changes:
+        pytest.fail(
+            f"{changes}\n\nIf the change is meant, make golden-demo accepts it.", pytrace=False
+        )
+
+
+def test_the_file_holds_what_the_readme_says() -> None:
+    facts = FILE.read_text(encoding="utf-8")
+    assert f"digest {DIGEST}" in facts
+    assert "loss 4.2276" in facts
+    assert "loss 3.7461" in facts
+
+
+def test_speed_and_place_are_no_facts() -> None:
+    printed = "wrote /x/a.gsqc for x86-64 in 21 s\nstep    5  loss 3.6324  10 tokens/s\n"
+    assert facts_of(printed, "/x") == "wrote OUT/a.gsqc\nstep    5  loss 3.6324\n"

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.manifest import TargetPart
+from gsqc.bundle.manifest import FirstSteps, TargetPart
 from gsqc.bundle.plan import ALIGNMENT
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import BundleError
@@ -202,10 +202,11 @@ def test_a_bundle_can_be_opened_before_it_is_in_its_place(tmp_path: Path) -> Non
     path = tmp_path / "small.gsqc"
     with BundleWriter(path) as writer:
         writer.add_tensors("state.safetensors", STATE)
-        early = Bundle.open(writer.add_manifest(manifest()), check_machine=False)
-        assert "golden" not in early.manifest
+        early = Bundle.open(writer.add_manifest(manifest(), small_plan()))
+        assert early.manifest.golden is None
         assert not path.exists()
-        writer.finish(manifest() | {"golden": None})
-    opened = Bundle.open(path, check_machine=False)
-    assert "golden" in opened.manifest
+        golden = FirstSteps(0, ("0" * 64,), "numpy")
+        writer.finish(replace(manifest(), golden=golden), small_plan())
+    opened = Bundle.open(path)
+    assert opened.manifest.golden == golden
     assert list(opened.files) == ["state.safetensors"]

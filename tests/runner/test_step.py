@@ -16,7 +16,7 @@ import pytest
 
 from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
-from gsqc.check.traced import Trace, results_of
+from gsqc.check.traced import StepRecord, results_of
 from gsqc.cli.main import main
 from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import CompileOptions
@@ -300,7 +300,7 @@ def test_a_trace_holds_the_calls_of_numpy(
     )
     rates = LearningRate(parse_fraction("1e-2", "--lr", 1), STEPS, 3, "linear")
     session.step(next(batches), rates.at(1), parse_fraction("0.01", "--weight-decay", 1))
-    trace = Trace.read(file)
+    trace = StepRecord.read(file)
     assert set(trace.prepared) == set(session.plan.buffers["prepared"])
     assert trace.calls == [
         (name, [hashlib.sha256(r).hexdigest() for r in results]) for name, results in seen

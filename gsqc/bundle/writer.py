@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from gsqc.bundle.files import MANIFEST, file_sha256, safe_path
+from gsqc.bundle.files import MANIFEST, PLAN, file_sha256, safe_path
 from gsqc.bundle.manifest import FileEntry, Manifest
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.tensor_file import tensor_file
@@ -93,10 +93,10 @@ class BundleWriter:
             file.writelines(tensor_file(tensors))
 
     def finish(self, manifest: Manifest, plan: Plan) -> None:
-        """Write the manifest with the files that were added, and put the bundle in its place."""
-        data = replace(manifest, files=self.files).to_json() | {"plan": plan.to_json()}
+        """Write the plan, and the manifest with all files, and put the bundle in its place."""
         replaced = self.root.with_name(f"{self.root.name}.old")
-        self.add_bytes(MANIFEST, json.dumps(data, separators=(",", ":")).encode())
+        self.add_bytes(PLAN, _json(plan.to_json()))
+        self.add_bytes(MANIFEST, _json(replace(manifest, files=self.files).to_json()))
         try:
             self.root.chmod(0o755)
             if self.path.exists():
@@ -109,3 +109,7 @@ class BundleWriter:
                 f"cannot write {self.path}: {error.strerror}", "choose another place with -o"
             ) from None
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _json(data: Any) -> bytes:
+    return json.dumps(data, separators=(",", ":")).encode()

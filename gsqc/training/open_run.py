@@ -8,7 +8,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +24,26 @@ from gsqc.training.trainer import Trainer
 from gsqc.version import __version__
 
 FIXED = (
-    *(
-        "data_sha256",
-        "mask_prompt",
-        "packing",
-        "held_out_share",
-        "seed",
-        "lr",
-        "warmup",
-        "schedule",
-        "min_lr",
-    ),
-    *("weight_decay", "clip", "sequences_per_step"),
+    "data_sha256",
+    "mask_prompt",
+    "packing",
+    "held_out_share",
+    "seed",
+    "lr",
+    "warmup",
+    "schedule",
+    "min_lr",
+    "weight_decay",
+    "clip",
+    "sequences_per_step",
 )
-"""What a resumed run must share with its beginning, to be the same run; `steps` too if the rate
-depends on it.
+"""What a resumed run must share with its beginning, to be the same run. gsqc-step gets these lists
+through runner/format.h.
 """
+FIXED_IF_GIVEN = ("validation_sha256",)
+"""The same, where both have it: held-out data in a file of its own changes no bit of the state."""
+FIXED_BY_SCHEDULE = ("steps",)
+"""The same, unless the learning rate is constant after its warm-up: else it depends on them."""
 
 
 def run_config(options: TrainOptions, bundle: Bundle, reading: DataOptions) -> dict[str, Any]:
@@ -60,20 +63,20 @@ def run_config(options: TrainOptions, bundle: Bundle, reading: DataOptions) -> d
     return config
 
 
-def _is_same(old: Any, new: Any) -> bool:
-    try:
-        return bool(Decimal(str(old)) == Decimal(str(new)))  # 1e-3 is 0.001
-    except InvalidOperation:
-        return bool(old == new)
+def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The fixed settings that differ. Both come from `run_config`, where a number has one spelling."""
+    names = [name for name in FIXED if name in old]
+    names += [name for name in FIXED_IF_GIVEN if name in old and name in new]
+    if new.get("schedule") != "constant":
+        names += [name for name in FIXED_BY_SCHEDULE if name in old]
+    return [n for n in names if type(old[n]) is not type(new.get(n)) or old[n] != new[n]]
 
 
 def check_resume(session: Session, config: dict[str, Any]) -> None:
     """RunError if a run with saved steps would go on with other settings."""
     assert session.store is not None
     old = session.store.config
-    fixed = FIXED if config["schedule"] == "constant" else (*FIXED, "steps")
-    fixed = (*fixed, "validation_sha256") if "validation_sha256" in config else fixed
-    changed = [k for k in fixed if k in old and not _is_same(old[k], config[k])]
+    changed = changed_settings(old, config)
     if session.step_count and changed:
         now = ", ".join(f"{k} was {old[k]}, is {config[k]}" for k in changed)
         raise RunError(
@@ -129,7 +132,7 @@ def open_run(
         )
     opened = Bundle.open(bundle)
     config = run_config(options, opened, reading)
-    now = {"bundle": opened.id} | {k: v for k, v in config.items() if k.endswith("_sha256")}
+    now = {"bundle": opened.meaning} | {k: v for k, v in config.items() if k.endswith("_sha256")}
     _check_made_with(made_with or {}, now)
     dataset, held_out = load_split(reading, Tokenizer(opened), opened.manifest.sequence_length)
     lock = RunLock(run)

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bundle: a directory NAME.gsqc whose manifest names every file with its size and sha256.
 
-manifest.json         target, model, options, files, plan
-base.safetensors      the frozen weights, as codes            state.safetensors   the initial training state
-tokenizer.json        the model's tokenizer, if it has one    programs/*.tosa      each function as a program
-code/, bin/, npu/     what the target writes: its folders
+manifest.json      target, model, options, and the other files
+plan.json          what a step runs, in which order, on which memory (plan.py)
+base.safetensors   the frozen weights, as codes
+state.safetensors  the initial training state
+tokenizer.json     if the model has one
+code/              compiled kernels: kernels.so, or kernels.fatbin and launches.json for a GPU
+bin/gsqc-step      the runner without Python, if asked for
+programs/          each function as a TOSA program
+npu/               each function's command stream and constants for an NPU
 """
 
 from __future__ import annotations
@@ -13,24 +18,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from gsqc.bundle.files import check_file, read_manifest_data
+from gsqc.bundle.files import (
+    PLAN,
+    check_file,
+    meaning_of,
+    read_bundle_json,
+    read_manifest_data,
+)
 from gsqc.bundle.manifest import AGAIN, Manifest
 from gsqc.bundle.plan import Plan, TensorPlan
-from gsqc.bundle.plan_checks import check_plan
+from gsqc.bundle.plan_reader import read_plan
 from gsqc.bundle.tensor_file import MappedTensors, check_tensors
 from gsqc.errors import BundleError
 
 
 class Bundle:
-    """An opened bundle: its `manifest`, `plan`, `files` (name -> path) and `id`, the manifest's
-    sha256.
+    """An opened bundle: its `manifest`, `plan`, `files` (name -> path), and `meaning`, by which runs
+    and states refer to it: bundles of one compilation for different targets have the same.
     """
 
-    def __init__(
-        self, path: Path, manifest: Manifest, plan: Plan, files: dict[str, Path], identity: str
-    ) -> None:
-        self.path, self.manifest, self.plan = path, manifest, plan
-        self.files, self.id = files, identity
+    def __init__(self, path: Path, manifest: Manifest, plan: Plan, files: dict[str, Path]) -> None:
+        self.path, self.manifest, self.plan, self.files = path, manifest, plan, files
+        self.meaning = meaning_of(manifest.files)
 
     @staticmethod
     def open(path: Path) -> Bundle:
@@ -38,16 +47,16 @@ class Bundle:
         code is the target's to say. Raises BundleError.
         """
         try:
-            data, identity = read_manifest_data(path)
-            manifest = Manifest.from_json(data)
+            manifest = Manifest.from_json(read_manifest_data(path))
             files = {name: check_file(path, name, entry) for name, entry in manifest.files.items()}
+            if PLAN not in files:
+                raise BundleError(f"the bundle has no {PLAN}", AGAIN)
+            plan = read_plan(read_bundle_json(files[PLAN], "the bundle's plan"))
         except OSError as error:
             raise BundleError(
                 f"cannot read the bundle {path}: {error.strerror}", "check its permissions"
             ) from None
-        plan = Plan.from_json(data.get("plan"))
-        check_plan(plan)
-        return Bundle(path, manifest, plan, files, identity)
+        return Bundle(path, manifest, plan, files)
 
     def file(self, name: str) -> Path:
         """The path of one of its files; BundleError if the manifest does not list it."""
@@ -65,5 +74,5 @@ class Bundle:
             tensors = MappedTensors(self.file(name))
             check_tensors(tensors, expected)
             return tensors
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             raise BundleError(f"{name} cannot be read ({error})", AGAIN) from None

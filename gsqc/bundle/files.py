@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from gsqc.bundle.json_text import read_json
 from gsqc.bundle.manifest import AGAIN, FileEntry
 from gsqc.errors import BundleError
 
-MANIFEST = "manifest.json"
-MAXIMUM_MANIFEST_BYTES = 256 << 20
+MANIFEST, PLAN, TOKENIZER = "manifest.json", "plan.json", "tokenizer.json"
+BASE, INITIAL_STATE = "base.safetensors", "state.safetensors"
+KERNELS = "code/kernels.so"
+MADE_FOR_A_TARGET = ("code/", "bin/", "npu/", "programs/")
+"""Folders of what is made from the plan; it is no part of what a bundle means."""
+MAXIMUM_JSON_BYTES = 256 << 20
 
 
 def file_sha256(path: Path) -> str:
@@ -24,7 +29,8 @@ def file_sha256(path: Path) -> str:
 def safe_path(root: Path, name: str) -> Path:
     """The file of a relative name without `..`, links or absolute parts; BundleError otherwise."""
     pure = PurePosixPath(name)
-    if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name:
+    odd = "\\" in name or any(c < " " for c in name)
+    if not name or pure.is_absolute() or ".." in pure.parts or odd:
         raise BundleError(f"the manifest names a file outside the bundle: {name!r}", AGAIN)
     path = root.joinpath(*pure.parts)
     for part in (path, *path.parents):
@@ -47,8 +53,31 @@ def check_file(root: Path, name: str, entry: FileEntry) -> Path:
     return file
 
 
-def read_manifest_data(root: Path) -> tuple[Any, str]:
-    """The JSON of a bundle's manifest, and its sha256."""
+def meaning_of(files: Mapping[str, FileEntry]) -> str:
+    """sha256 over "name sha256" of all files but those made for a target, a line each, by name.
+
+    Bundles of one compilation for different targets have the same: they compute the same bits.
+    """
+    lines = [
+        f"{name} {files[name].sha256}\n"
+        for name in sorted(files)
+        if not name.startswith(MADE_FOR_A_TARGET)
+    ]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read_bundle_json(path: Path, what: str) -> Any:
+    """The value of a bundle's JSON file; BundleError if it is none."""
+    if path.stat().st_size > MAXIMUM_JSON_BYTES:
+        raise BundleError(f"{what} is too large to be one", AGAIN)
+    try:
+        return read_json(path.read_bytes())
+    except ValueError as error:
+        raise BundleError(f"{what} is not JSON ({error})", AGAIN) from None
+
+
+def read_manifest_data(root: Path) -> Any:
+    """The JSON of a bundle's manifest."""
     path = root / MANIFEST
     if not root.exists():
         raise BundleError(
@@ -59,10 +88,4 @@ def read_manifest_data(root: Path) -> tuple[Any, str]:
             f"{root} is not a bundle: it has no {MANIFEST}",
             "give a directory that gsqc compile wrote",
         )
-    if path.stat().st_size > MAXIMUM_MANIFEST_BYTES:
-        raise BundleError("the bundle's manifest is too large to be one", AGAIN)
-    content = path.read_bytes()
-    try:
-        return json.loads(content.decode()), hashlib.sha256(content).hexdigest()
-    except (ValueError, RecursionError):
-        raise BundleError(f"the bundle's {MANIFEST} is not JSON", AGAIN) from None
+    return read_bundle_json(path, "the bundle's manifest")

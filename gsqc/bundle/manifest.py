@@ -12,7 +12,7 @@ from gsqc.errors import BundleError
 from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.version import __version__
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 AGAIN = "compile the model again (gsqc compile … --force)"
 
 Count = Annotated[int, Range(0, 2**31 - 1)]

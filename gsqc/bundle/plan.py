@@ -10,11 +10,9 @@ a name, or a part of a named tensor.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from gsqc.errors import BundleError
 from gsqc.numerics.formats import Gse, Row, Spec, Value, field_names, flatten
 
 COPY = "@copy"
@@ -22,6 +20,14 @@ COPY = "@copy"
 
 ALIGNMENT = 64
 ITEM_BYTES = {"int8": 1, "int16": 2, "int32": 4}
+BUFFER_KINDS = ("base", "prepared", "state", "gradient", "cache", "input", "output")
+VALUE_TENSORS = {"tensor": 1, "row": 2, "gse": 3}
+"""Tensors of a kernel's input by its kind."""
+MAXIMUM_BITS = 64
+MAXIMUM_ARGUMENTS = 64
+"""Tensors that a kernel takes and gives."""
+MAXIMUM_COUNT = 2**40
+"""Elements of a tensor, or bytes of a region: beyond any machine, and sums stay far below 2^64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,53 +165,8 @@ class Plan:
                 }
                 for name, s in self.schedules.items()
             },
-            "buffers": {kind: _tensors_to_json(tensors) for kind, tensors in self.buffers.items()},
+            "buffers": {k: _tensors_to_json(self.buffers.get(k, {})) for k in BUFFER_KINDS},
         }
-
-    @staticmethod
-    def from_json(data: dict[str, Any]) -> Plan:
-        """Read and check a plan from a bundle; BundleError if it is malformed or a reference leaves
-        its tensor.
-        """
-        try:
-            plan = Plan(
-                {k: KernelPlan(**v) for k, v in data["kernels"].items()},
-                {k: _function_from_json(v) for k, v in data["functions"].items()},
-                {k: _schedule_from_json(v) for k, v in data["schedules"].items()},
-                {kind: _tensors_from_json(tensors) for kind, tensors in data["buffers"].items()},
-            )
-            plan.validate()
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise BundleError(
-                f"the bundle's plan is malformed ({error})", "compile the model again"
-            ) from None
-        return plan
-
-    def validate(self) -> None:
-        """Every name is known and every part lies inside its tensor; ValueError if not."""
-        outside = {n: t for tensors in self.buffers.values() for n, t in tensors.items()}
-        for function in self.functions.values():
-            _check_region(function.scratch, function.scratch_bytes)
-            known = {**function.scratch, **function.ports}
-            for kernel, references in function.calls:
-                if kernel not in self.kernels:
-                    raise ValueError(f"unknown kernel {kernel}")
-                _check_references(references, known)
-        for schedule in self.schedules.values():
-            _check_region(schedule.activations, schedule.activation_bytes)
-            known = {**outside, **schedule.activations}
-            for name, bindings in schedule.calls:
-                _check_references(list(bindings.values()), known)
-                if name == COPY:
-                    if bindings["source"].count != bindings["target"].count:
-                        raise ValueError("copy between tensors of different size")
-                    continue
-                for port, tensor in self.functions[name].ports.items():
-                    bound = bindings[port]
-                    if bound.count != tensor.count or known[bound.name].dtype != tensor.dtype:
-                        raise ValueError(
-                            f"{name}.{port} is bound to {bound.name}, which has another shape or type"
-                        )
 
 
 def align(size: int) -> int:
@@ -213,58 +174,20 @@ def align(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def _check_references(references: list[Reference], known: dict[str, TensorPlan]) -> None:
-    for r in references:
-        if r.offset < 0 or r.count < 0 or r.offset + r.count > known[r.name].count:
-            raise ValueError(f"a reference leaves the tensor {r.name}")
-
-
-def _check_region(tensors: dict[str, TensorPlan], size: int) -> None:
-    for name, t in tensors.items():
-        if t.offset < 0 or t.count < 0 or t.offset % ALIGNMENT or t.offset + t.size_bytes > size:
-            raise ValueError(f"the tensor {name} leaves its region")
-
-
 def _tensors_to_json(tensors: dict[str, TensorPlan]) -> dict[str, list[Any]]:
     return {name: [t.dtype, t.count, t.offset] for name, t in tensors.items()}
 
 
-def _tensors_from_json(data: dict[str, Any]) -> dict[str, TensorPlan]:
-    for dtype, count, offset in data.values():
-        if (
-            dtype not in ITEM_BYTES
-            or not isinstance(count, int)
-            or not isinstance(offset, int)
-            or count < 0
-        ):
-            raise ValueError("a tensor has no known type or size")
-    return {name: TensorPlan(*t) for name, t in data.items()}
-
-
-def _reference(data: list[Any]) -> Reference:
-    name, offset, count = data
-    if not (isinstance(name, str) and isinstance(offset, int) and isinstance(count, int)):
-        raise ValueError("a reference is not [name, offset, count]")
-    return Reference(sys.intern(name), offset, count)  # a name occurs in many calls
-
-
-def _function_from_json(data: dict[str, Any]) -> FunctionPlan:
-    calls = [
-        (sys.intern(kernel), [_reference(r) for r in references])
-        for kernel, references in data["calls"]
-    ]
-    ports, scratch = _tensors_from_json(data["ports"]), _tensors_from_json(data["scratch"])
-    return FunctionPlan(ports, scratch, int(data["scratch_bytes"]), calls)
-
-
-def _schedule_from_json(data: dict[str, Any]) -> SchedulePlan:
-    calls = [
-        (sys.intern(name), {p: _reference(r) for p, r in bindings.items()})
-        for name, bindings in data["calls"]
-    ]
-    return SchedulePlan(
-        _tensors_from_json(data["activations"]), int(data["activation_bytes"]), calls
-    )
+def element_count(shape: list[Any]) -> int:
+    """Elements of a stranger's shape; ValueError if a size or a product of sizes is out of range."""
+    count = 1
+    for size in shape:
+        if type(size) is not int or not 0 <= size <= MAXIMUM_COUNT:
+            raise ValueError("a shape is no valid number")
+        count *= size
+        if count > MAXIMUM_COUNT:
+            raise ValueError("a shape is too large")
+    return count
 
 
 # -------------------------------------------------------------------------------------------------------------

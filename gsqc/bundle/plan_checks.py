@@ -1,59 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a plan from a stranger must keep to beyond its references: sizes, names, and calls that fit
-their kernels.
+"""What a plan must keep to before a runtime follows it: every name is known, every part lies inside
+its tensor, and every call fits its kernel. runner/plan.c checks the same.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from gsqc.bundle.plan import COPY, FunctionPlan, KernelPlan, Plan, SchedulePlan, TensorPlan
+from gsqc.bundle.plan import (
+    ALIGNMENT,
+    COPY,
+    MAXIMUM_ARGUMENTS,
+    FunctionPlan,
+    KernelPlan,
+    Plan,
+    Reference,
+    SchedulePlan,
+    TensorPlan,
+    element_count,
+)
 from gsqc.errors import BundleError
-
-MAXIMUM_COUNT = 2**40
-"""Elements of a tensor, or bytes of a region: beyond any machine, and its sums stay far below 2^64.
-"""
 
 
 def check_plan(plan: Plan) -> None:
-    """Raises BundleError; `plan` has passed `Plan.validate`."""
+    """BundleError unless a session can follow the plan."""
     try:
-        _check_sizes(plan)
-        for kernel in plan.kernels.values():
-            _input_shapes(kernel)
+        if COPY in plan.kernels or COPY in plan.functions:
+            raise ValueError(f"{COPY} is no name of its own")
         for function in plan.functions.values():
+            _check_region(function.scratch, function.scratch_bytes)
             _check_unique([*function.ports, *function.scratch])
             _check_kernel_calls(plan, function)
         _check_unique([name for tensors in plan.buffers.values() for name in tensors])
+        outside = {n: t for tensors in plan.buffers.values() for n, t in tensors.items()}
         for schedule in plan.schedules.values():
-            _check_bindings(plan, schedule)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+            _check_region(schedule.activations, schedule.activation_bytes)
+            _check_bindings(plan, schedule, {**outside, **schedule.activations})
+    except ValueError as error:
         raise BundleError(
             f"the bundle's plan is malformed ({error})", "compile the model again"
         ) from None
 
 
-def _tables(plan: Plan) -> Iterable[dict[str, TensorPlan]]:
-    yield from plan.buffers.values()
-    for function in plan.functions.values():
-        yield from (function.ports, function.scratch)
-    yield from (schedule.activations for schedule in plan.schedules.values())
+def _check_region(tensors: Mapping[str, TensorPlan], size: int) -> None:
+    for name, t in tensors.items():
+        if t.offset < 0 or t.count < 0 or t.offset % ALIGNMENT or t.offset + t.size_bytes > size:
+            raise ValueError(f"the tensor {name} leaves its region")
 
 
-def _check_sizes(plan: Plan) -> None:
-    for table in _tables(plan):
-        for name, tensor in table.items():
-            if tensor.count > MAXIMUM_COUNT:
-                raise ValueError(f"{name} is no valid number")
-    regions = [f.scratch_bytes for f in plan.functions.values()] + [
-        s.activation_bytes for s in plan.schedules.values()
-    ]
-    if not all(0 <= size <= MAXIMUM_COUNT for size in regions):
-        raise ValueError("a region's size is no valid number")
-
-
-def _check_unique(names: list[str]) -> None:
+def _check_unique(names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -61,37 +56,62 @@ def _check_unique(names: list[str]) -> None:
         seen.add(name)
 
 
+def _check_references(references: Iterable[Reference], known: Mapping[str, TensorPlan]) -> None:
+    for r in references:
+        if r.name not in known:
+            raise ValueError(f"there is no tensor {r.name}")
+        if r.offset < 0 or r.count < 0 or r.offset + r.count > known[r.name].count:
+            raise ValueError(f"a reference leaves the tensor {r.name}")
+
+
 def _input_shapes(kernel: KernelPlan) -> list[tuple[int, str]]:
     """Elements and type of each tensor of a kernel's input values: its first arguments."""
-    shapes = [(shape, dtype) for _, _, tensors in kernel.inputs for shape, dtype in tensors]
-    if not all(type(n) is int and 0 <= n <= MAXIMUM_COUNT for shape, _ in shapes for n in shape):
-        raise ValueError("a kernel's shape is no valid number")
-    return [(math.prod(shape), dtype) for shape, dtype in shapes]
+    return [
+        (element_count(shape), dtype) for _, _, tensors in kernel.inputs for shape, dtype in tensors
+    ]
 
 
 def _check_kernel_calls(plan: Plan, function: FunctionPlan) -> None:
     known = {**function.scratch, **function.ports}
+    shapes: dict[str, list[tuple[int, str]]] = {}
     for name, references in function.calls:
-        inputs = _input_shapes(plan.kernels[name])
-        if len(references) < len(inputs):
-            raise ValueError(f"{name} is called with too few tensors")
-        for reference, (count, dtype) in zip(
-            references, inputs, strict=False
-        ):  # outputs follow the inputs
+        if name not in plan.kernels:
+            raise ValueError(f"unknown kernel {name}")
+        _check_references(references, known)
+        if name not in shapes:
+            shapes[name] = _input_shapes(plan.kernels[name])
+        inputs = shapes[name]
+        if not len(inputs) <= len(references) <= MAXIMUM_ARGUMENTS:
+            raise ValueError(f"{name} is called with too few or too many tensors")
+        # Outputs follow the inputs; the compiled code checks them.
+        for reference, (count, dtype) in zip(references, inputs, strict=False):
             if reference.count != count or known[reference.name].dtype != dtype:
                 raise ValueError(
                     f"{name} is called with {reference.name}, which has another shape or type"
                 )
 
 
-def _check_bindings(plan: Plan, schedule: SchedulePlan) -> None:
-    outside = {n: t for tensors in plan.buffers.values() for n, t in tensors.items()}
-    known = {**outside, **schedule.activations}
+def _check_bindings(plan: Plan, schedule: SchedulePlan, known: Mapping[str, TensorPlan]) -> None:
     for name, bindings in schedule.calls:
+        _check_references(bindings.values(), known)
         if name == COPY:
-            if known[bindings["source"].name].dtype != known[bindings["target"].name].dtype:
-                raise ValueError("copy between tensors of different type")
+            _check_copy(bindings, known)
             continue
-        for port in bindings:
-            if port not in plan.functions[name].ports:
-                raise ValueError(f"{name} has no port {port}")
+        if name not in plan.functions:
+            raise ValueError(f"unknown function {name}")
+        ports = plan.functions[name].ports
+        if set(bindings) != set(ports):
+            raise ValueError(f"a call of {name} does not bind its ports")
+        for port, bound in bindings.items():
+            if (bound.count, known[bound.name].dtype) != (ports[port].count, ports[port].dtype):
+                raise ValueError(
+                    f"{name}.{port} is bound to {bound.name}, which has another shape or type"
+                )
+
+
+def _check_copy(bindings: Mapping[str, Reference], known: Mapping[str, TensorPlan]) -> None:
+    if set(bindings) != {"source", "target"}:
+        raise ValueError("a copy has not one source and one target")
+    source, target = bindings["source"], bindings["target"]
+    if source.count != target.count or known[source.name].dtype != known[target.name].dtype:
+        raise ValueError("copy between tensors of different size or type")

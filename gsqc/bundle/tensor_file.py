@@ -9,7 +9,6 @@ and the state twice while it is saved. The files are the same.
 from __future__ import annotations
 
 import json
-import math
 import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,12 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.bundle.plan import ALIGNMENT, TensorPlan
+from gsqc.bundle.json_text import read_json
+from gsqc.bundle.plan import ALIGNMENT, TensorPlan, element_count
 
 Array = npt.NDArray[Any]
 _DTYPES = {"I8": "int8", "U8": "uint8", "I16": "int16", "I32": "int32"}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-_MAXIMUM_HEADER = 100_000_000
+MAXIMUM_HEADER_BYTES = 100_000_000
 """As in the safetensors library."""
 
 
@@ -54,7 +54,7 @@ def tensor_file(
 
 class MappedTensors(Mapping[str, Array]):
     """The tensors of a safetensors file by name, flat; copied only where the file does not align
-    them.
+    them. `metadata` are the texts of its header.
 
     Raises ValueError if the file is no safetensors file of integers, OSError if it cannot be read.
     """
@@ -63,12 +63,12 @@ class MappedTensors(Mapping[str, Array]):
         with path.open("rb") as file:
             self._memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         length = int.from_bytes(self._memory[:8], "little")
-        if not 2 <= length <= min(_MAXIMUM_HEADER, len(self._memory) - 8):
+        if not 2 <= length <= min(MAXIMUM_HEADER_BYTES, len(self._memory) - 8):
             raise ValueError("its header is longer than the file")
-        header = json.loads(self._memory[8 : 8 + length].decode())
+        header = read_json(self._memory[8 : 8 + length])
         if not isinstance(header, dict):
             raise ValueError("its header is no object")
-        header.pop("__metadata__", None)
+        self.metadata = _metadata(header.pop("__metadata__", {}))
         data = np.frombuffer(self._memory, np.uint8, offset=8 + length)
         self._tensors = {name: _tensor(data, entry) for name, entry in header.items()}
 
@@ -99,13 +99,26 @@ def check_tensors(tensors: Mapping[str, Array], expected: Mapping[str, TensorPla
             )
 
 
-def _tensor(data: Array, entry: dict[str, Any]) -> Array:
+def _metadata(data: Any) -> dict[str, str]:
+    """The header's texts by name."""
+    texts = [*data, *data.values()] if isinstance(data, dict) else [None]
+    if not all(isinstance(text, str) and "\0" not in text for text in texts):
+        raise ValueError("its metadata are no texts")
+    return dict(data)
+
+
+def _tensor(data: Array, entry: Any) -> Array:
     """One tensor of the data section, by its header entry."""
-    start, end = entry["data_offsets"]
-    dtype = np.dtype(_DTYPES[entry["dtype"]])
-    count = math.prod(entry["shape"])
-    if any(type(n) is not int or n < 0 for n in (start, end, *entry["shape"])):
-        raise ValueError("a size is no valid number")
+    if not isinstance(entry, dict):
+        raise ValueError("a tensor is no object")
+    name, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
+    if not isinstance(name, str) or name not in _DTYPES:
+        raise ValueError("a tensor has no known type")
+    if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
+        raise ValueError("a tensor has no shape or no place")
+    dtype, count, (start, end) = np.dtype(_DTYPES[name]), element_count(shape), offsets
+    if type(start) is not int or type(end) is not int:
+        raise ValueError("an offset is no valid number")
     if not 0 <= start <= end <= data.size or count * dtype.itemsize != end - start:
         raise ValueError("a tensor leaves the file")
     part = data[start:end]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from gsqc.bundle.files import MANIFEST, file_sha256, safe_path
+from gsqc.bundle.files import MANIFEST, PLAN, file_sha256, safe_path
 from gsqc.bundle.manifest import FileEntry, Manifest
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.tensor_file import tensor_file
@@ -93,16 +93,16 @@ class BundleWriter:
             file.writelines(tensor_file(tensors))
 
     def add_manifest(self, manifest: Manifest, plan: Plan) -> Path:
-        """Write the manifest with the files that were added, or write it again. The bundle can be
+        """Write the plan, and the manifest with all files, or write them again. The bundle can be
         opened at the path returned.
         """
-        data = replace(manifest, files=self.files).to_json() | {"plan": plan.to_json()}
-        self.add_bytes(MANIFEST, json.dumps(data, separators=(",", ":")).encode())
+        self.add_bytes(PLAN, _json(plan.to_json()))
+        self.add_bytes(MANIFEST, _json(replace(manifest, files=self.files).to_json()))
         del self.files[MANIFEST]  # a manifest cannot hold its own hash
         return self.root
 
     def finish(self, manifest: Manifest, plan: Plan) -> None:
-        """Write the manifest, and put the bundle in its place."""
+        """Write plan and manifest, and put the bundle in its place."""
         replaced = self.root.with_name(f"{self.root.name}.old")
         self.add_manifest(manifest, plan)
         try:
@@ -117,3 +117,7 @@ class BundleWriter:
                 f"cannot write {self.path}: {error.strerror}", "choose another place with -o"
             ) from None
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _json(data: Any) -> bytes:
+    return json.dumps(data, separators=(",", ":")).encode()

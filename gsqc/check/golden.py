@@ -7,13 +7,13 @@ They come from the bundle itself, where the compiling machine left them, or from
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.files import BASE, INITIAL_STATE, PLAN
 from gsqc.bundle.manifest import AGAIN
 from gsqc.errors import BundleError
 from gsqc.version import __version__
@@ -85,11 +85,9 @@ def settings_of(bundle: Bundle) -> dict[str, Any]:
 
 def contents_of(bundle: Bundle) -> dict[str, str]:
     """sha256 of the parts that decide the bits: frozen weights, initial state and plan."""
+    parts = {"base": BASE, "state": INITIAL_STATE, "plan": PLAN}
     files = bundle.manifest.files
-    plan = json.dumps(bundle.plan.to_json(), sort_keys=True, separators=(",", ":"))
-    names = ("base.safetensors", "state.safetensors")
-    hashes = {name: files[name].sha256 for name in names if name in files}
-    return hashes | {"plan": hashlib.sha256(plan.encode()).hexdigest()}
+    return {part: files[name].sha256 for part, name in parts.items() if name in files}
 
 
 def code_of(bundle: Bundle) -> str:

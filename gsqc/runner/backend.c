@@ -10,7 +10,8 @@
 
 enum {
     WORKSPACE_ALIGNMENT = 64,
-    SHARE_OF_TASKS = 4, /* tasks per thread: the smaller they are, the less a busy core holds up the others */
+    /* tasks per thread: the smaller they are, the less a busy core holds up the others */
+    SHARE_OF_TASKS = 4,
 };
 
 typedef struct {
@@ -43,7 +44,8 @@ int parallel_launch(parallel_body body, void *data, int tasks) {
     return run_tasks(run_body, tasks ? tasks : threads > 1 ? threads * SHARE_OF_TASKS : 1, &loop);
 }
 
-/* Memory of a thread's kernels, kept from one call to the next: a fresh one costs page faults each time. */
+/* Memory of a thread's kernels, kept from one call to the next: a fresh one costs page faults each
+ * time. */
 typedef struct {
     void *memory;
     uint64_t bytes;
@@ -56,7 +58,8 @@ static _Thread_local workspace workspaces[WORKSPACES];
 
 static void *fresh(uint64_t bytes) {
     if (bytes > SIZE_MAX - WORKSPACE_ALIGNMENT) return NULL;
-    return aligned_alloc(WORKSPACE_ALIGNMENT, (bytes / WORKSPACE_ALIGNMENT + 1) * WORKSPACE_ALIGNMENT);
+    return aligned_alloc(WORKSPACE_ALIGNMENT,
+                         (bytes / WORKSPACE_ALIGNMENT + 1) * WORKSPACE_ALIGNMENT);
 }
 
 /* The smallest free one that is large enough, else the first free one made larger. */
@@ -70,7 +73,8 @@ static workspace *choose(uint64_t bytes) {
     return best ? best : first;
 }
 
-void *allocate_workspace(int device_type, int device, uint64_t bytes, int type_code, int type_bits) {
+void *allocate_workspace(int device_type, int device, uint64_t bytes, int type_code,
+                         int type_bits) {
     (void)device_type, (void)device, (void)type_code, (void)type_bits;
     workspace *w = choose(bytes);
     if (!w) return fresh(bytes);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The calling convention of TVM's compiled functions (tvm/ffi/c_api.h, dlpack.h, tvm/runtime/c_backend_api.h), and the
- * functions that they call in turn: parallel loops, workspace, errors. */
+/* The calling convention of TVM's compiled functions (tvm/ffi/c_api.h, dlpack.h,
+ * tvm/runtime/c_backend_api.h), and the functions that they call in turn: parallel loops,
+ * workspace, errors. */
 #ifndef GSQC_BACKEND_H
 #define GSQC_BACKEND_H
 
@@ -31,7 +32,8 @@ typedef struct {
 
 typedef int (*packed_function)(void *handle, const any *arguments, int32_t count, any *result);
 
-/* What TVMBackendParallelLaunch takes: the tasks of a loop, each with its number and how many there are. */
+/* What TVMBackendParallelLaunch takes: the tasks of a loop, each with its number and how many there
+ * are. */
 typedef struct {
     void *handle;
     int32_t tasks;

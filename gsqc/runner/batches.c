@@ -6,15 +6,12 @@
 
 #include "error.h"
 
-enum { WEIGHT_ONE = 1 << 14, MANTISSA_END = 1 << 30, EXPONENT_END = 4096 };
-
 static const char HINT[] = "make it for this bundle with gsqc tokens";
-const char *const part_names[SEQUENCE_PARTS] = {"tokens", "labels", "weights"};
-const char *const step_inputs[STEP_INPUTS] = {"inverse_tokens_m", "inverse_tokens_e", "learning_rate_m", "learning_rate_e",
-                                              "decay_m",          "decay_e",          "clip_m",          "clip_e"};
+const char *const part_names[SEQUENCE_PARTS] = {SEQUENCE_PART_NAMES};
+const char *const step_inputs[STEP_INPUTS] = {STEP_INPUT_NAMES};
 
-static const int32_t *read_numbers(const tensor_file *file, const char *name, uint64_t count, int32_t least,
-                                   int32_t greatest) {
+static const int32_t *read_numbers(const tensor_file *file, const char *name, uint64_t count,
+                                   int32_t least, int32_t greatest) {
     const int32_t *values = (const int32_t *)(void *)tensor_data(file, name, sizeof *values, count);
     for (uint64_t k = 0; k < count; k++)
         if (values[k] < least || values[k] > greatest)
@@ -33,7 +30,8 @@ static void check_weights(const batches *b, const char *path) {
     for (uint64_t step = 0; step < b->steps; step++) {
         int64_t sum = 0;
         for (uint32_t k = 0; k < b->batch; k++) {
-            const int32_t *weights = b->parts[2] + (uint64_t)b->order[step * b->batch + k] * b->length;
+            const int32_t *weights =
+                b->parts[2] + (uint64_t)b->order[step * b->batch + k] * b->length;
             for (uint32_t i = 0; i < b->length; i++) sum += weights[i];
         }
         if (!sum)
@@ -46,8 +44,9 @@ void open_batches(batches *b, const bundle *owner, const char *path) {
     tensor_file file;
     open_tensors(&file, path, HINT);
     const char *format = tensor_metadata(&file, "format");
-    if (!format || strcmp(format, "gsqc-tokens-2")) fail(HINT, "%s is no token file of format 2", path);
-    check_text(&file, "tokenizer_sha256", bundle_hash(owner, "tokenizer.json"));
+    if (!format || strcmp(format, TOKENS_FORMAT))
+        fail(HINT, "%s is no token file of format %s", path, TOKENS_FORMAT);
+    check_text(&file, "tokenizer_sha256", bundle_hash(owner, TOKENIZER_FILE));
     check_text(&file, "optimizer", yyjson_get_str(yyjson_obj_get(owner->manifest, "optimizer")));
     b->settings = tensor_metadata(&file, "settings");
     if (!b->settings) fail(HINT, "%s has no settings", path);
@@ -58,7 +57,8 @@ void open_batches(batches *b, const bundle *owner, const char *path) {
     if (!b->sequences || b->sequences > INT32_MAX || !b->steps || numbers % b->length)
         fail(HINT, "%s has no whole sequences of %u tokens, or no steps", path, b->length);
     for (int k = 0; k < SEQUENCE_PARTS; k++)
-        b->parts[k] = read_numbers(&file, part_names[k], numbers, 0, k == 2 ? WEIGHT_ONE : (int32_t)owner->vocabulary - 1);
+        b->parts[k] = read_numbers(&file, part_names[k], numbers, 0,
+                                   k == 2 ? WEIGHT_ONE : (int32_t)owner->vocabulary - 1);
     uint64_t places = tensor_count(&file, "order", sizeof(int32_t));
     if (!places || places % b->steps || places / b->steps > MAXIMUM_SEQUENCES)
         fail(HINT, "%s has steps of no or too many sequences", path);
@@ -68,4 +68,7 @@ void open_batches(batches *b, const bundle *owner, const char *path) {
         b->inputs[k] = read_numbers(&file, step_inputs[k], b->steps, k % 2 ? -EXPONENT_END : 0,
                                     k % 2 ? EXPONENT_END : MANTISSA_END - 1);
     check_weights(b, path);
+    b->sums = b->batch > 1;
+    for (uint64_t step = 0; step < b->steps; step++)
+        b->sums = b->sums || b->inputs[CLIP_MANTISSA][step];
 }

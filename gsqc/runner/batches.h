@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The token file that `gsqc tokens` writes: sequences, the order in which steps take them, and each step's numbers. */
+/* The token file that `gsqc tokens` writes: sequences, the order in which steps take them, and each
+ * step's numbers. */
 #ifndef GSQC_BATCHES_H
 #define GSQC_BATCHES_H
 
 #include "bundle.h"
 #include "tensors.h"
 
-enum { SEQUENCE_PARTS = 3, STEP_INPUTS = 8, CLIP_MANTISSA = 6, MAXIMUM_SEQUENCES = 64 };
-
 /* tokens, labels, weights */
 extern const char *const part_names[SEQUENCE_PARTS];
 
-/* Mantissas and exponents of 1 / tokens, the learning rate, the weight decay, and the largest norm: 0 for none. */
+/* Mantissas and exponents of 1 / tokens, the learning rate, the weight decay, and the largest norm:
+ * 0 for none. */
 extern const char *const step_inputs[STEP_INPUTS];
 
 typedef struct {
@@ -21,6 +21,7 @@ typedef struct {
     const int32_t *order;                   /* [steps, batch]: numbers of sequences */
     const int32_t *inputs[STEP_INPUTS];     /* [steps] */
     const char *settings;                   /* JSON: what a run must keep to */
+    bool sums;                              /* whether a step sums gradients before its update */
 } batches;
 
 /* Open and check all of it against the bundle; fails if a step could not take it. */

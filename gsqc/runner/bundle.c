@@ -2,15 +2,18 @@
 #include "bundle.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "error.h"
+#include "fields.h"
 #include "machine.h"
 #include "memory.h"
 
-static const uint64_t MAXIMUM_MANIFEST_BYTES = 256u << 20;
-static const uint64_t FORMAT_VERSION = 1;
+static const char *const TARGET_FOLDERS[] = {MADE_FOR_A_TARGET};
 static const json_source SOURCE = {"the bundle's manifest", AGAIN};
 
 static bool is_directory(const char *path) {
@@ -21,6 +24,7 @@ static bool is_directory(const char *path) {
 /* Fails unless a name is relative, without "..", and leads to its file over no link. */
 static char *safe_path(const char *root, const char *name) {
     bool safe = *name && *name != '/' && !strchr(name, '\\');
+    for (const char *c = name; *c; c++) safe = safe && (unsigned char)*c >= ' ';
     for (const char *part = name; part; part = strchr(part, '/') ? strchr(part, '/') + 1 : NULL)
         if (!strncmp(part, "..", 2) && (!part[2] || part[2] == '/')) safe = false;
     if (!safe) fail(AGAIN, "the manifest names a file outside the bundle: '%s'", name);
@@ -30,7 +34,8 @@ static char *safe_path(const char *root, const char *name) {
         char kept = *c;
         struct stat status;
         *c = 0;
-        if (!lstat(path, &status) && S_ISLNK(status.st_mode)) fail(AGAIN, "%s is a link; a bundle holds plain files", name);
+        if (!lstat(path, &status) && S_ISLNK(status.st_mode))
+            fail(AGAIN, "%s is a link; a bundle holds plain files", name);
         *c = kept;
         if (!kept) return path;
     }
@@ -43,7 +48,8 @@ static void check_file(const bundle *b, const char *name, yyjson_val *entry) {
     mapping map;
     char hash[HASH_TEXT];
     if (!is_file(path)) fail(AGAIN, "the bundle lacks its file %s", name);
-    if (!map_file(path, &map)) fail("check its permissions", "cannot read the bundle's %s: %s", name, strerror(errno));
+    if (!map_file(path, &map))
+        fail("check its permissions", "cannot read the bundle's %s: %s", name, strerror(errno));
     bool same = map.size == bytes;
     if (same) hash_bytes(hash, map.data, map.size);
     same = same && !strcmp(hash, expected);
@@ -60,56 +66,103 @@ static void check_files(const bundle *b) {
 
 static void check_machine(yyjson_val *target) {
     static const char hint[] = "compile the model for this machine";
-    const char *triple = json_text(&SOURCE, yyjson_obj_get(target, "triple"), "the target's triple");
+    const char *triple =
+        json_text(&SOURCE, yyjson_obj_get(target, "triple"), "the target's triple");
     size_t length = strcspn(triple, "-"), position, last;
-    if (length != strlen(machine_architecture) || strncmp(triple, machine_architecture, length))
-        fail(hint, "this bundle is for %.*s CPUs and this machine is %s", (int)length, triple, machine_architecture);
+    if (!triple[length] || length != strlen(machine_architecture) ||
+        strncmp(triple, machine_architecture, length))
+        fail(hint, "this bundle is for %.*s CPUs and this machine is %s", (int)length, triple,
+             machine_architecture);
     yyjson_val *feature;
-    yyjson_val *features = json_array(&SOURCE, yyjson_obj_get(target, "cpu_features"), "cpu_features");
+    yyjson_val *features =
+        json_array(&SOURCE, yyjson_obj_get(target, "cpu_features"), "cpu_features");
     yyjson_arr_foreach(features, position, last, feature) {
         const char *name = json_text(&SOURCE, feature, "a CPU feature");
-        if (!machine_has(name)) fail(hint, "this bundle needs a CPU feature that this machine lacks: %s", name);
+        if (!machine_has(name))
+            fail(hint, "this bundle needs a CPU feature that this machine lacks: %s", name);
     }
 }
 
-static uint32_t read_size(yyjson_val *parent, const char *name) {
-    uint64_t value = json_count(&SOURCE, yyjson_obj_get(parent, name), name, INT32_MAX);
-    if (!value) json_fail(&SOURCE, "%s is no valid number", name);
-    return (uint32_t)value;
+static bool is_made_for_a_target(const char *name) {
+    for (size_t k = 0; k < sizeof TARGET_FOLDERS / sizeof *TARGET_FOLDERS; k++)
+        if (!strncmp(name, TARGET_FOLDERS[k], strlen(TARGET_FOLDERS[k]))) return true;
+    return false;
+}
+
+typedef struct {
+    const char *name, *hash;
+} line;
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const line *)a)->name, ((const line *)b)->name);
+}
+
+/* Python computes the same (gsqc/bundle/files.py): bundles of one compilation for different targets
+ * have one meaning, so that a run can move from one to the other. */
+static void find_meaning(bundle *b, yyjson_val *files) {
+    line *lines = take(yyjson_obj_size(files), sizeof *lines);
+    size_t count = 0, size = 0, position, last;
+    char *text = NULL;
+    yyjson_val *key, *value;
+    yyjson_obj_foreach(files, position, last, key, value)
+        if (!is_made_for_a_target(yyjson_get_str(key)))
+            lines[count++] =
+                (line){yyjson_get_str(key), yyjson_get_str(yyjson_obj_get(value, "sha256"))};
+    if (count) qsort(lines, count, sizeof *lines, by_name);
+    FILE *file = open_memstream(&text, &size);
+    for (size_t k = 0; file && k < count; k++)
+        fprintf(file, "%s %s\n", lines[k].name, lines[k].hash);
+    if (!file || fclose(file)) fail("free some memory", "not enough memory to open the bundle");
+    hash_bytes(b->meaning, text, size);
+    free(text);
 }
 
 void read_manifest(bundle *b, const char *text, size_t length) {
-    hash_bytes(b->id, text, length);
     b->manifest = json_read(&SOURCE, text, length);
     yyjson_val *version = yyjson_obj_get(b->manifest, "format_version");
-    if (!yyjson_is_uint(version) || yyjson_get_uint(version) != FORMAT_VERSION)
+    uint64_t number = yyjson_is_uint(version) ? yyjson_get_uint(version) : 0;
+    if (number != FORMAT_VERSION)
         fail("compile the model again, or install the gsqc that wrote the bundle",
-             "the bundle has another format than this gsqc-step reads (format 1)");
-    static const char *const objects[] = {"target", "model", "files", "plan"};
-    for (size_t k = 0; k < sizeof objects / sizeof *objects; k++) json_object(&SOURCE, b->manifest, objects[k]);
-    b->sequence_length = read_size(b->manifest, "sequence_length");
-    b->vocabulary = read_size(yyjson_obj_get(b->manifest, "model"), "vocabulary");
+             "the bundle has format %" PRIu64 ", this gsqc-step reads format %d", number,
+             FORMAT_VERSION);
+    check_manifest(&SOURCE, b->manifest);
+    yyjson_val *model = yyjson_obj_get(b->manifest, "model");
+    b->sequence_length =
+        (uint32_t)yyjson_get_uint(yyjson_obj_get(b->manifest, "sequence_length"));
+    b->vocabulary = (uint32_t)yyjson_get_uint(yyjson_obj_get(model, "vocabulary"));
+    find_meaning(b, yyjson_obj_get(b->manifest, "files"));
+}
+
+static mapping map_json(const char *path, const char *what) {
+    mapping map;
+    if (!map_file(path, &map))
+        fail("check its permissions", "cannot read %s: %s", path, strerror(errno));
+    if (map.size > MAXIMUM_JSON_BYTES) fail(AGAIN, "%s is too large to be one", what);
+    return map;
 }
 
 void open_bundle(bundle *b, const char *path) {
     struct stat status;
-    mapping map;
     b->path = path;
-    const char *file = take_path(path, "manifest.json");
-    if (stat(path, &status)) fail("make one with gsqc compile MODEL -o NAME.gsqc", "no such bundle: %s", path);
+    const char *file = take_path(path, MANIFEST_FILE);
+    if (stat(path, &status))
+        fail("make one with gsqc compile MODEL -o NAME.gsqc", "no such bundle: %s", path);
     if (!is_directory(path) || !is_file(file))
-        fail("give a directory that gsqc compile wrote", "%s is not a bundle: it has no manifest.json", path);
-    if (!map_file(file, &map)) fail("check its permissions", "cannot read the bundle %s: %s", path, strerror(errno));
-    if (map.size > MAXIMUM_MANIFEST_BYTES) fail(AGAIN, "the bundle's manifest is too large to be one");
+        fail("give a directory that gsqc compile wrote", "%s is not a bundle: it has no %s", path,
+             MANIFEST_FILE);
+    mapping map = map_json(file, SOURCE.what);
     read_manifest(b, (const char *)map.data, map.size);
     unmap_file(&map);
     check_files(b);
     check_machine(yyjson_obj_get(b->manifest, "target"));
-    read_plan(&b->plan, yyjson_obj_get(b->manifest, "plan"));
+    map = map_json(bundle_file(b, PLAN_FILE), plan_source.what);
+    read_plan(&b->plan, json_read(&plan_source, (const char *)map.data, map.size));
+    unmap_file(&map);
 }
 
 const char *bundle_hash(const bundle *b, const char *name) {
-    return yyjson_get_str(yyjson_obj_get(yyjson_obj_get(yyjson_obj_get(b->manifest, "files"), name), "sha256"));
+    return yyjson_get_str(yyjson_obj_get(yyjson_obj_get(yyjson_obj_get(b->manifest, "files"), name),
+                                         "sha256"));
 }
 
 const char *bundle_file(const bundle *b, const char *name) {

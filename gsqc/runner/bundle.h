@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A bundle: opened only after every file's size and sha256 match the manifest, as gsqc/bundle/bundle.py does. */
+/* A bundle: opened only after every file's size and sha256 match the manifest, as
+ * gsqc/bundle/bundle.py does. */
 #ifndef GSQC_BUNDLE_H
 #define GSQC_BUNDLE_H
 
@@ -9,7 +10,7 @@
 typedef struct {
     const char *path;
     yyjson_val *manifest;
-    char id[HASH_TEXT]; /* the manifest's sha256 */
+    char meaning[HASH_TEXT]; /* by which runs and states refer to it */
     uint32_t sequence_length, vocabulary;
     plan plan;
 } bundle;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Errors that a user can cause: one line on stderr that says what, and what to do next; exit code 2. */
+/* Errors that a user can cause: one line on stderr that says what, and what to do next; exit
+ * code 2. */
 #ifndef GSQC_ERROR_H
 #define GSQC_ERROR_H
 
@@ -10,6 +11,7 @@
 extern void (*on_failure)(const char *line);
 
 /* Print "error: MESSAGE; HINT" and end. Control characters of a stranger's file are replaced. */
-_Noreturn void fail(const char *hint, const char *format, ...) __attribute__((format(printf, 2, 3)));
+_Noreturn void fail(const char *hint, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 #endif

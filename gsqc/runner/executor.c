@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "executor.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 #include "error.h"
@@ -14,42 +13,24 @@ static const uint64_t RELEASE_BYTES = 1 << 20;
 void prepare_executor(executor *e, bundle *b) {
     plan *p = &b->plan;
     *e = (executor){.plan = p};
-    uint64_t needed = p->arena_bytes + p->buffer_bytes, there = physical_memory();
-    if (needed < p->arena_bytes || needed > there)
-        fail("compile for a shorter --seq or a smaller --batch, or use a larger machine",
-             "the bundle needs %" PRIu64 " MiB of memory and this machine has %" PRIu64, needed >> 20, there >> 20);
-    for (uint32_t k = 0; k < p->function_count; k++)
-        for (uint32_t c = 0; c < p->functions[k].call_count; c++)
-            if (p->functions[k].calls[c].count > MAXIMUM_ARGUMENTS)
-                fail(AGAIN, "the bundle's plan is malformed (a call with more than %d tensors)", MAXIMUM_ARGUMENTS);
-    open_tensors(&e->base, bundle_file(b, "base.safetensors"), AGAIN);
+    open_tensors(&e->base, bundle_file(b, BASE_FILE), AGAIN);
     e->arena = take(p->arena_bytes, 1);
     for (uint32_t k = 0; k < p->buffers.count; k++) {
         tensor *t = &p->buffers.items[k];
-        t->address = t->kind == BASE ? tensor_data(&e->base, t->name, t->item_bytes, t->count) : take(t->count, t->item_bytes);
+        t->address = t->kind == BASE ? tensor_data(&e->base, t->name, t->item_bytes, t->count)
+                                     : take(t->count, t->item_bytes);
     }
-}
-
-const schedule *require_schedule(const plan *p, const char *name) {
-    const schedule *s = find_schedule(p, name);
-    if (!s) fail(AGAIN, "the bundle's plan has no schedule %s", name);
-    return s;
-}
-
-int32_t *require_buffer(const plan *p, const char *name, tensor_kind kind, uint64_t count) {
-    const tensor *t = find_tensor(&p->buffers, name);
-    if (!t || t->kind != kind || t->item_bytes != sizeof(int32_t) || t->count != count)
-        fail(AGAIN, "the bundle's plan has no buffer %s of %" PRIu64 " int32", name, count);
-    return (int32_t *)(void *)t->address;
 }
 
 static unsigned char *outer_address(const executor *e, const schedule *s, const reference *r) {
     const tensor *t = r->target;
-    unsigned char *start = t->kind == ACTIVATION ? e->arena + s->scratch_bytes + t->offset : t->address;
+    unsigned char *start =
+        t->kind == ACTIVATION ? e->arena + s->scratch_bytes + t->offset : t->address;
     return start + r->offset * t->item_bytes;
 }
 
-static void run_kernel(executor *e, const schedule *s, const function_call *call, const kernel_call *inner) {
+static void run_kernel(executor *e, const schedule *s, const function_call *call,
+                       const kernel_call *inner) {
     array arrays[MAXIMUM_ARGUMENTS];
     for (uint32_t k = 0; k < inner->count; k++) {
         const reference *r = &inner->arguments[k];
@@ -74,11 +55,13 @@ void run_schedule(executor *e, const schedule *s) {
         if (!call->function) {
             const reference *r = call->bindings;
             array copy = {outer_address(e, s, &r[COPY_TARGET]), r->count, r->target->item_bytes};
-            memmove(copy.data, outer_address(e, s, &r[COPY_SOURCE]), r->count * r->target->item_bytes);
-            if (e->trace) trace_call(e->trace, "@copy", &copy, 1);
+            memmove(copy.data, outer_address(e, s, &r[COPY_SOURCE]),
+                    r->count * r->target->item_bytes);
+            if (e->trace) trace_call(e->trace, COPY_NAME, &copy, 1);
             continue;
         }
-        for (uint32_t k = 0; k < call->function->call_count; k++) run_kernel(e, s, call, &call->function->calls[k]);
+        for (uint32_t k = 0; k < call->function->call_count; k++)
+            run_kernel(e, s, call, &call->function->calls[k]);
     }
 }
 

@@ -37,7 +37,8 @@ bool map_file(const char *path, mapping *map) {
     void *data = NULL;
     bool good = !fstat(descriptor, &status) && S_ISREG(status.st_mode);
     if (good && status.st_size) {
-        data = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, descriptor, 0);
+        data =
+            mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, descriptor, 0);
         good = data != MAP_FAILED;
         if (good) *map = (mapping){data, (uint64_t)status.st_size};
     }
@@ -55,8 +56,8 @@ void unmap_file(mapping *map) {
 _Noreturn void fail_write(const char *path) {
     bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
     fail("make its folder writable with free space, and run the same command again",
-         "%s %s: %s; the state saved before is whole", full ? "disk full while saving" : "cannot save", path,
-         strerror(errno));
+         "%s %s: %s; the state saved before is whole",
+         full ? "disk full while saving" : "cannot save", path, strerror(errno));
 }
 
 static _Noreturn void give_up(replacement *file) {
@@ -72,7 +73,8 @@ void begin_replacement(replacement *file, const char *path) {
     file->path = path;
     file->temporary = take(size, 1);
     snprintf(file->temporary, size, "%s.tmp", path);
-    file->descriptor = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    file->descriptor =
+        open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (file->descriptor < 0) give_up(file);
 }
 

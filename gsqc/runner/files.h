@@ -19,7 +19,8 @@ void hash_bytes(char text[HASH_TEXT], const void *data, uint64_t size);
 
 bool is_file(const char *path);
 
-/* Map a file for reading; what is written to the memory does not reach the file. False with errno if that fails. */
+/* Map a file for reading; what is written to the memory does not reach the file. False with errno
+ * if that fails. */
 bool map_file(const char *path, mapping *map);
 
 /* Forget a mapping before release_memory would. */

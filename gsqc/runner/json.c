@@ -2,10 +2,13 @@
 #include "json.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "error.h"
+#include "format.h"
 #include "memory.h"
 
 _Noreturn void json_fail(const json_source *source, const char *format, ...) {
@@ -22,12 +25,52 @@ static void undo_document(void *document, size_t size) {
     yyjson_doc_free(document);
 }
 
+/* Most objects are small: their names are sorted on the stack. */
+enum { FEW_NAMES = 32 };
+
+static int by_text(const void *a, const void *b) {
+    yyjson_val *x = *(yyjson_val *const *)a, *y = *(yyjson_val *const *)b;
+    size_t length = yyjson_get_len(x), other = yyjson_get_len(y);
+    if (length != other) return length < other ? -1 : 1;
+    return memcmp(yyjson_get_str(x), yyjson_get_str(y), length);
+}
+
+/* Of two equal names one reader would take the first and another the last. */
+static bool has_equal_names(yyjson_val *object) {
+    yyjson_val *few[FEW_NAMES], **names = few, *key, *value;
+    size_t count = yyjson_obj_size(object), used = 0, position, last;
+    if (count > FEW_NAMES) names = malloc(count * sizeof *names);
+    if (!names) fail("free some memory", "not enough memory to read JSON");
+    yyjson_obj_foreach(object, position, last, key, value) names[used++] = key;
+    qsort(names, count, sizeof *names, by_text);
+    bool equal = false;
+    for (size_t k = 1; k < count; k++) equal |= !by_text(&names[k - 1], &names[k]);
+    if (names != few) free(names);
+    return equal;
+}
+
+static void check_nesting(const json_source *source, yyjson_val *value, int depth) {
+    size_t position, last;
+    yyjson_val *key, *item;
+    if (!yyjson_is_ctn(value)) return;
+    if (depth > MAXIMUM_DEPTH)
+        fail(source->hint, "%s is not JSON (nested too deeply)", source->what);
+    if (yyjson_is_arr(value)) {
+        yyjson_arr_foreach(value, position, last, item) check_nesting(source, item, depth + 1);
+        return;
+    }
+    if (has_equal_names(value))
+        fail(source->hint, "%s is not JSON (a name occurs twice in an object)", source->what);
+    yyjson_obj_foreach(value, position, last, key, item) check_nesting(source, item, depth + 1);
+}
+
 yyjson_val *json_read(const json_source *source, const char *text, size_t length) {
     /* Without the in-situ flag the reader only reads the text. */
     yyjson_doc *document = yyjson_read_opts((char *)(uintptr_t)text, length, 0, NULL, NULL);
     if (!document) fail(source->hint, "%s is not JSON", source->what);
     at_release(undo_document, document, 0);
     yyjson_val *root = yyjson_doc_get_root(document);
+    check_nesting(source, root, 1);
     if (!yyjson_is_obj(root)) json_fail(source, "it is no object");
     return root;
 }
@@ -49,7 +92,21 @@ const char *json_text(const json_source *source, yyjson_val *value, const char *
     return text;
 }
 
-uint64_t json_count(const json_source *source, yyjson_val *value, const char *what, uint64_t limit) {
-    if (!yyjson_is_uint(value) || yyjson_get_uint(value) > limit) json_fail(source, "%s is no valid number", what);
+uint64_t json_count(const json_source *source, yyjson_val *value, const char *what,
+                    uint64_t limit) {
+    if (!yyjson_is_uint(value) || yyjson_get_uint(value) > limit)
+        json_fail(source, "%s is no valid number", what);
     return yyjson_get_uint(value);
+}
+
+uint64_t json_shape(const json_source *source, yyjson_val *sizes) {
+    size_t position, last;
+    yyjson_val *size;
+    uint64_t count = 1;
+    yyjson_arr_foreach(json_array(source, sizes, "a shape"), position, last, size) {
+        uint64_t n = json_count(source, size, "a shape", MAXIMUM_COUNT);
+        if (__builtin_mul_overflow(count, n, &count) || count > MAXIMUM_COUNT)
+            json_fail(source, "a shape is too large");
+    }
+    return count;
 }

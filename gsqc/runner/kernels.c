@@ -9,8 +9,8 @@
 #include "error.h"
 #include "memory.h"
 
-/* The library reaches the runtime through variables of its own, which its loader fills. A library without one
- * has no use for it. */
+/* The library reaches the runtime through variables of its own, which its loader fills. A library
+ * without one has no use for it. */
 static void provide(void *library, const char *name, void *target) {
     void **variable = dlsym(library, name);
     if (variable) *variable = target;
@@ -28,7 +28,8 @@ void load_kernels(plan *p, const char *path) {
     for (uint32_t k = 0; k < p->kernel_count; k++) {
         snprintf(symbol, sizeof symbol, "__tvm_ffi_%s", p->kernels[k].name);
         p->kernels[k].code = dlsym(library, symbol);
-        if (!p->kernels[k].code) fail(AGAIN, "the bundle's code has no kernel %s", p->kernels[k].name);
+        if (!p->kernels[k].code)
+            fail(AGAIN, "the bundle's code has no kernel %s", p->kernels[k].name);
     }
 }
 

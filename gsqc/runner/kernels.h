@@ -5,7 +5,8 @@
 
 #include "plan.h"
 
-/* Load the library; its functions become the `code` of the plan's kernels. Fails if one is missing. */
+/* Load the library; its functions become the `code` of the plan's kernels. Fails if one
+ * is missing. */
 void load_kernels(plan *p, const char *library);
 
 /* A flat array that a kernel takes. */
@@ -14,8 +15,6 @@ typedef struct {
     uint64_t count;
     unsigned item_bytes;
 } array;
-
-enum { MAXIMUM_ARGUMENTS = 64 };
 
 /* Run a kernel on its inputs, then outputs. */
 void call_kernel(const kernel *k, const array *arrays, uint32_t count);

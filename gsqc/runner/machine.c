@@ -12,16 +12,19 @@
 
 const char *const machine_architecture = "aarch64";
 
-/* Names by their bit, as the kernel lists them in /proc/cpuinfo. An emulator's file there may show another machine. */
+/* Names by their bit, as the kernel lists them in /proc/cpuinfo. An emulator's file there may show
+ * another machine. */
 static const char *const HWCAP[] = {
-    "fp",     "asimd", "evtstrm", "aes",    "pmull", "sha1",    "sha2",   "crc32",    "atomics", "fphp", "asimdhp",
-    "cpuid",  "asimdrdm", "jscvt", "fcma",  "lrcpc", "dcpop",   "sha3",   "sm3",      "sm4",     "asimddp", "sha512",
-    "sve",    "asimdfhm", "dit",  "uscat",  "ilrcpc", "flagm",  "ssbs",   "sb",       "paca",    "pacg"};
+    "fp",      "asimd", "evtstrm",  "aes",   "pmull", "sha1",  "sha2",   "crc32",
+    "atomics", "fphp",  "asimdhp",  "cpuid", "asimdrdm", "jscvt", "fcma", "lrcpc",
+    "dcpop",   "sha3",  "sm3",      "sm4",   "asimddp", "sha512", "sve",  "asimdfhm",
+    "dit",     "uscat", "ilrcpc",   "flagm", "ssbs",  "sb",    "paca",   "pacg"};
 static const char *const HWCAP2[] = {"dcpodp",   "sve2",    "sveaes",   "svepmull", "svebitperm",
                                      "svesha3",  "svesm4",  "flagm2",   "frint",    "svei8mm",
                                      "svef32mm", "svef64mm", "svebf16", "i8mm",     "bf16"};
 
-static bool has_bit(const char *feature, const char *const *names, size_t count, unsigned long bits) {
+static bool has_bit(const char *feature, const char *const *names, size_t count,
+                    unsigned long bits) {
     for (size_t k = 0; k < count; k++)
         if (!strcmp(feature, names[k])) return bits >> k & 1;
     return false;
@@ -44,7 +47,8 @@ bool machine_has(const char *feature) {
     while (file && getline(&line, &size, file) > 0) {
         if (strncmp(line, "flags", 5)) continue;
         char *rest = strchr(line, ':'), *state = NULL;
-        for (char *flag = rest ? strtok_r(rest + 1, " \n", &state) : NULL; flag; flag = strtok_r(NULL, " \n", &state))
+        for (char *flag = rest ? strtok_r(rest + 1, " \n", &state) : NULL; flag;
+             flag = strtok_r(NULL, " \n", &state))
             found |= !strcmp(flag, feature);
         break;
     }

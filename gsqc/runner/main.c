@@ -15,15 +15,18 @@
 #include "executor.h"
 #include "kernels.h"
 #include "machine.h"
+#include "requirements.h"
 #include "run.h"
 #include "threads.h"
 
-enum { LOSS_BITS = 16, WEIGHT_BITS = 14, MAXIMUM_THREADS = 1024, SIGNAL_EXIT = 128 };
+enum { MAXIMUM_THREADS = 1024, SIGNAL_EXIT = 128 };
 
 static const char USAGE[] =
     "usage: gsqc-step BUNDLE --tokens FILE --run DIR [--steps N] [--threads N] [--save-every N]\n"
-    "  FILE is what gsqc tokens wrote; DIR holds the run, and is resumed; N steps in all (default: the file's)\n"
-    "  --trace FILE writes the sha256 of every call's results, --trace-call N call N's results too, to FILE.values\n";
+    "  FILE is what gsqc tokens wrote. DIR holds the run, and is resumed.\n"
+    "  --steps N in all (default: the file's)\n"
+    "  --trace FILE writes the sha256 of every call's results.\n"
+    "  --trace-call N writes the results of call N too, to FILE.values.\n";
 
 typedef struct {
     const char *bundle, *tokens, *run, *trace;
@@ -40,7 +43,8 @@ typedef struct {
 
 static volatile sig_atomic_t interrupted;
 
-/* An update that stops half way would leave a state that is neither the old nor the new one; so the step ends first. */
+/* An update that stops half way would leave a state that is neither the old nor the new one; so the
+ * step ends first. */
 static void note_signal(int number) {
     if (interrupted) _Exit(SIGNAL_EXIT + number);
     interrupted = number;
@@ -51,7 +55,8 @@ static uint64_t parse_number(const char *name, const char *text, uint64_t limit)
     errno = 0;
     uint64_t value = *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
     if (!value || errno || *end || value > limit)
-        fail("gsqc-step --help", "--%s is '%s', which is no number from 1 to %" PRIu64, name, text, limit);
+        fail("gsqc-step --help", "--%s is '%s', which is no number from 1 to %" PRIu64, name, text,
+             limit);
     return value;
 }
 
@@ -75,10 +80,13 @@ static options parse_options(int count, char **arguments) {
         else if (c == 'h') {
             fputs(USAGE, stdout);
             exit(0);
-        } else fail("gsqc-step --help", "unknown option or missing value: %s", arguments[optind - 1]);
+        } else
+            fail("gsqc-step --help", "unknown option or missing value: %s",
+                 arguments[optind - 1]);
     }
     if (optind != count - 1 || !o.tokens || !o.run)
-        fail("gsqc-step --help", "gsqc-step takes one bundle, a token file with --tokens and a run with --run");
+        fail("gsqc-step --help",
+             "gsqc-step takes one bundle, a token file with --tokens and a run with --run");
     o.bundle = arguments[optind];
     return o;
 }
@@ -86,17 +94,18 @@ static options parse_options(int count, char **arguments) {
 static void prepare_trainer(trainer *t, bundle *b, const batches *data) {
     const plan *p = &b->plan;
     t->batches = data;
-    t->train = require_schedule(p, "train");
-    t->gradient = require_schedule(p, "gradient");
-    t->clip = require_schedule(p, "clip");
-    t->update = require_schedule(p, "update");
-    for (int k = 0; k < SEQUENCE_PARTS; k++) t->parts[k] = require_buffer(p, part_names[k], INPUT, data->length);
-    for (int k = 0; k < STEP_INPUTS; k++) t->inputs[k] = require_buffer(p, step_inputs[k], INPUT, 1);
-    t->loss = require_buffer(p, "loss", OUTPUT, data->length);
+    t->train = find_schedule(p, "train");
+    t->gradient = find_schedule(p, "gradient");
+    t->clip = find_schedule(p, "clip");
+    t->update = find_schedule(p, "update");
+    for (int k = 0; k < SEQUENCE_PARTS; k++) t->parts[k] = buffer_numbers(p, part_names[k]);
+    for (int k = 0; k < STEP_INPUTS; k++) t->inputs[k] = buffer_numbers(p, step_inputs[k]);
+    t->loss = buffer_numbers(p, LOSS_OUTPUT);
 }
 
 /* One optimizer step, number `step` from 0; adds to the loss (Q16 times Q14) and its weight (Q14).
-   One sequence is updated block by block inside its backward pass, unless the step clips: a norm needs all gradients. */
+ * One sequence is updated block by block inside its backward pass, unless the step clips: a norm
+ * needs all gradients. */
 static void take_step(trainer *t, uint64_t step, int64_t *loss, int64_t *weight) {
     const batches *b = t->batches;
     for (int k = 0; k < STEP_INPUTS; k++) *t->inputs[k] = b->inputs[k][step];
@@ -136,8 +145,8 @@ static void train(trainer *t, run *r, uint64_t steps, uint64_t save_every) {
         take_step(t, r->step, &loss, &weight);
         r->step++;
         state_digest(r, digest);
-        double tokens = (double)weight / (1 << WEIGHT_BITS), seconds = now() - start;
-        log_entry entry = {r->step, peak_bytes(), (double)loss / ((double)weight * (1 << LOSS_BITS)),
+        double tokens = (double)weight / WEIGHT_ONE, seconds = now() - start;
+        log_entry entry = {r->step, peak_bytes(), (double)loss / ((double)weight * LOSS_ONE),
                            tokens / seconds, digest};
         append_log(r, &entry);
         printf("step %" PRIu64 "  loss %.4f  digest %s\n", r->step, entry.loss, digest);
@@ -156,12 +165,16 @@ int main(int count, char **arguments) {
     open_bundle(&b, o.bundle);
     open_batches(&data, &b, o.tokens);
     if (o.steps > data.steps)
-        fail("make a longer one with gsqc tokens --steps", "%s holds %" PRIu64 " steps", o.tokens, data.steps);
+        fail("make a longer one with gsqc tokens --steps", "%s holds %" PRIu64 " steps", o.tokens,
+             data.steps);
     int reason = use_threads((int)o.threads);
-    if (reason) fail("use fewer --threads", "cannot start %d threads: %s", (int)o.threads, strerror(reason));
+    if (reason)
+        fail("use fewer --threads", "cannot start %d threads: %s", (int)o.threads,
+             strerror(reason));
+    require_session(&b, data.sums);
     prepare_executor(&t.executor, &b);
     prepare_trainer(&t, &b, &data);
-    load_kernels(&b.plan, bundle_file(&b, "code/kernels.so"));
+    load_kernels(&b.plan, bundle_file(&b, KERNELS_FILE));
     lock_run(o.run);
     open_run(&r, o.run, &b);
     uint64_t steps = o.steps ? o.steps : data.steps;
@@ -170,7 +183,7 @@ int main(int count, char **arguments) {
         return 0;
     }
     begin_run(&r, data.settings);
-    run_schedule(&t.executor, require_schedule(&b.plan, "prepare"));
+    run_schedule(&t.executor, find_schedule(&b.plan, "prepare"));
     signal(SIGINT, note_signal);
     signal(SIGTERM, note_signal);
     trace calls;

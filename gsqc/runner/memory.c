@@ -21,7 +21,8 @@ typedef struct record {
 static record *records;
 
 static _Noreturn void fail_memory(uint64_t count, uint64_t size) {
-    fail("free some memory, or compile for shorter sequences", "not enough memory for %llu times %llu bytes",
+    fail("free some memory, or compile for shorter sequences",
+         "not enough memory for %llu times %llu bytes",
          (unsigned long long)count, (unsigned long long)size);
 }
 
@@ -44,7 +45,8 @@ void at_release(void (*undo)(void *, size_t), void *what, size_t size) {
 
 void *take(uint64_t count, uint64_t size) {
     uint64_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX - ALIGNMENT) fail_memory(count, size);
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX - ALIGNMENT)
+        fail_memory(count, size);
     if (bytes >= MAPPED_FROM) {
         /* Fresh pages are zero already, and count as resident only when they are touched. */
         void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

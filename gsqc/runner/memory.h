@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ALIGNMENT = 64 };
+#include "format.h"
 
 /* Zeroed memory for `count` items of `size` bytes, aligned to ALIGNMENT. */
 void *take(uint64_t count, uint64_t size);

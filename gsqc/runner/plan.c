@@ -10,7 +10,7 @@
 
 const json_source plan_source = {"the bundle's plan", AGAIN};
 
-static const char *const KINDS[BUFFER_KINDS] = {"base", "prepared", "state", "gradient", "cache", "input", "output"};
+static const char *const KINDS[BUFFER_KINDS] = {BUFFER_KIND_NAMES};
 
 static int by_name(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -36,8 +36,10 @@ static void sort_unique(void *items, uint32_t count, size_t size) {
     qsort(items, count, size, by_name);
     for (uint32_t k = 1; k < count; k++) {
         const char *const *pair[2];
-        for (int i = 0; i < 2; i++) pair[i] = (const void *)((char *)items + (k - 1 + (uint32_t)i) * size);
-        if (!strcmp(*pair[0], *pair[1])) json_fail(&plan_source, "the name %s occurs twice", *pair[0]);
+        for (int i = 0; i < 2; i++)
+            pair[i] = (const void *)((char *)items + (k - 1 + (uint32_t)i) * size);
+        if (!strcmp(*pair[0], *pair[1]))
+            json_fail(&plan_source, "the name %s occurs twice", *pair[0]);
     }
 }
 
@@ -45,7 +47,7 @@ tensor *find_tensor(const tensor_table *table, const char *name) {
     return find(table->items, table->count, sizeof *table->items, name);
 }
 
-const schedule *find_schedule(const plan *p, const char *name) {
+schedule *find_schedule(const plan *p, const char *name) {
     return find(p->schedules, p->schedule_count, sizeof *p->schedules, name);
 }
 
@@ -56,53 +58,63 @@ void read_tensors(tensor_table *table, yyjson_val *data, tensor_kind kind) {
         tensor *t = &table->items[table->count++];
         t->name = json_text(&plan_source, key, "a tensor's name");
         t->kind = kind;
-        if (yyjson_arr_size(value) != 3) json_fail(&plan_source, "the tensor %s is not [type, count, offset]", t->name);
+        if (yyjson_arr_size(value) != 3)
+            json_fail(&plan_source, "the tensor %s is not [type, count, offset]", t->name);
         t->item_bytes = type_bytes(json_text(&plan_source, yyjson_arr_get(value, 0), "a type"));
         if (!t->item_bytes) json_fail(&plan_source, "the tensor %s has no known type", t->name);
         t->count = json_count(&plan_source, yyjson_arr_get(value, 1), t->name, MAXIMUM_COUNT);
+        yyjson_val *offset = yyjson_arr_get(value, 2);
         if (kind == ACTIVATION || kind == SCRATCH)
-            t->offset = json_count(&plan_source, yyjson_arr_get(value, 2), t->name, MAXIMUM_COUNT);
+            t->offset = json_count(&plan_source, offset, t->name, MAXIMUM_COUNT);
+        else if (!yyjson_is_sint(offset) || yyjson_get_sint(offset) != -1)
+            json_fail(&plan_source, "%s has a place of its own", t->name);
     }
 }
 
-void finish_table(tensor_table *table) { sort_unique(table->items, table->count, sizeof *table->items); }
+void finish_table(tensor_table *table) {
+    sort_unique(table->items, table->count, sizeof *table->items);
+}
 
 void check_region(const tensor_table *table, tensor_kind kind, uint64_t size) {
     for (uint32_t k = 0; k < table->count; k++) {
         const tensor *t = &table->items[k];
-        if (t->kind == kind && (t->offset % ALIGNMENT || t->offset + t->count * t->item_bytes > size))
+        if (t->kind == kind &&
+            (t->offset % ALIGNMENT || t->offset + t->count * t->item_bytes > size))
             json_fail(&plan_source, "the tensor %s leaves its region", t->name);
     }
 }
 
 reference read_reference(yyjson_val *data, const tensor_table *near, const tensor_table *far) {
-    if (yyjson_arr_size(data) != 3) json_fail(&plan_source, "a reference is not [name, offset, count]");
+    if (yyjson_arr_size(data) != 3)
+        json_fail(&plan_source, "a reference is not [name, offset, count]");
     const char *name = json_text(&plan_source, yyjson_arr_get(data, 0), "a reference's name");
     reference r = {find_tensor(near, name), 0, 0};
     if (!r.target && far) r.target = find_tensor(far, name);
     if (!r.target) json_fail(&plan_source, "there is no tensor %s", name);
     r.offset = json_count(&plan_source, yyjson_arr_get(data, 1), name, MAXIMUM_COUNT);
     r.count = json_count(&plan_source, yyjson_arr_get(data, 2), name, MAXIMUM_COUNT);
-    if (r.offset + r.count > r.target->count) json_fail(&plan_source, "a reference leaves the tensor %s", name);
+    if (r.offset + r.count > r.target->count)
+        json_fail(&plan_source, "a reference leaves the tensor %s", name);
     return r;
 }
 
 static void read_buffers(plan *p, yyjson_val *data) {
     size_t total = 0;
-    for (int kind = 0; kind < BUFFER_KINDS; kind++) total += yyjson_obj_size(yyjson_obj_get(data, KINDS[kind]));
+    if (yyjson_obj_size(data) != BUFFER_KINDS)
+        json_fail(&plan_source, "it has buffers of unknown kinds");
+    for (int kind = 0; kind < BUFFER_KINDS; kind++)
+        total += yyjson_obj_size(json_object(&plan_source, data, KINDS[kind]));
     p->buffers.items = take(total, sizeof *p->buffers.items);
     for (int kind = 0; kind < BUFFER_KINDS; kind++) {
-        yyjson_val *tensors = yyjson_obj_get(data, KINDS[kind]);
-        if (!tensors) continue;
-        if (!yyjson_is_obj(tensors)) json_fail(&plan_source, "%s is no object", KINDS[kind]);
-        read_tensors(&p->buffers, tensors, (tensor_kind)kind);
+        read_tensors(&p->buffers, yyjson_obj_get(data, KINDS[kind]), (tensor_kind)kind);
     }
     finish_table(&p->buffers);
     for (uint32_t k = 0; k < p->buffers.count; k++) {
         const tensor *t = &p->buffers.items[k];
         if (t->kind == BASE) continue;
         uint64_t size = (t->count * t->item_bytes / ALIGNMENT + 1) * ALIGNMENT;
-        if (__builtin_add_overflow(p->buffer_bytes, size, &p->buffer_bytes))
+        uint64_t *sum = t->kind == GRADIENT ? &p->gradient_bytes : &p->buffer_bytes;
+        if (__builtin_add_overflow(*sum, size, sum))
             json_fail(&plan_source, "its buffers are larger than any memory");
     }
 }
@@ -126,24 +138,29 @@ void read_plan(plan *p, yyjson_val *data) {
     yyjson_val *parts[3];
     static const char *const names[3] = {"kernels", "functions", "schedules"};
     for (int k = 0; k < 3; k++) parts[k] = json_object(&plan_source, data, names[k]);
-    p->kernel_count = read_names((void **)&p->kernels, sizeof *p->kernels, parts[0], "a kernel's name");
-    p->function_count = read_names((void **)&p->functions, sizeof *p->functions, parts[1], "a function's name");
-    p->schedule_count = read_names((void **)&p->schedules, sizeof *p->schedules, parts[2], "a schedule's name");
+    p->kernel_count =
+        read_names((void **)&p->kernels, sizeof *p->kernels, parts[0], "a kernel's name");
+    p->function_count =
+        read_names((void **)&p->functions, sizeof *p->functions, parts[1], "a function's name");
+    p->schedule_count =
+        read_names((void **)&p->schedules, sizeof *p->schedules, parts[2], "a schedule's name");
+    if (find_kernel(p, COPY_NAME) || find_function(p, COPY_NAME))
+        json_fail(&plan_source, "%s is no name of its own", COPY_NAME);
     read_buffers(p, json_object(&plan_source, data, "buffers"));
     size_t position, last;
     yyjson_val *key, *value;
     yyjson_obj_foreach(parts[0], position, last, key, value)
-        read_kernel(find(p->kernels, p->kernel_count, sizeof *p->kernels, yyjson_get_str(key)), value);
+        read_kernel(find_kernel(p, yyjson_get_str(key)), value);
     yyjson_obj_foreach(parts[1], position, last, key, value)
-        read_function(p, find(p->functions, p->function_count, sizeof *p->functions, yyjson_get_str(key)), value);
+        read_function(p, find_function(p, yyjson_get_str(key)), value);
     yyjson_obj_foreach(parts[2], position, last, key, value)
-        read_schedule(p, find(p->schedules, p->schedule_count, sizeof *p->schedules, yyjson_get_str(key)), value);
+        read_schedule(p, find_schedule(p, yyjson_get_str(key)), value);
 }
 
 kernel *find_kernel(const plan *p, const char *name) {
     return find(p->kernels, p->kernel_count, sizeof *p->kernels, name);
 }
 
-const function *find_function(const plan *p, const char *name) {
+function *find_function(const plan *p, const char *name) {
     return find(p->functions, p->function_count, sizeof *p->functions, name);
 }

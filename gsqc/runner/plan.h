@@ -5,9 +5,10 @@
 
 #include <stdbool.h>
 
+#include "format.h"
 #include "json.h"
 
-typedef enum { BASE, PREPARED, STATE, GRADIENT, CACHE, INPUT, OUTPUT, BUFFER_KINDS, ACTIVATION, SCRATCH, PORT } tensor_kind;
+typedef enum { BUFFER_KIND_LIST, BUFFER_KINDS, ACTIVATION, SCRATCH, PORT } tensor_kind;
 
 /* A flat tensor. `item_bytes` 1, 2 and 4 are int8, int16 and int32. */
 typedef struct {
@@ -38,7 +39,7 @@ typedef struct {
 } shape;
 
 typedef struct {
-    const char *name;
+    const char *name, *op;
     shape *inputs;
     uint32_t input_count;
     void *code; /* of its library; NULL until it is loaded */
@@ -79,17 +80,21 @@ typedef struct {
     schedule *schedules;
     uint32_t kernel_count, function_count, schedule_count;
     tensor_table buffers;
-    uint64_t arena_bytes, buffer_bytes; /* without the base, which is mapped */
+    uint64_t arena_bytes, buffer_bytes; /* without the base, which is mapped, and the gradients */
+    uint64_t gradient_bytes;
 } plan;
 
 enum { COPY_SOURCE = 0, COPY_TARGET = 1 };
+
+/* Where an error in a plan happened. */
+extern const json_source plan_source;
 
 /* Read and check a plan; fails unless every name is known and every part lies inside its tensor. */
 void read_plan(plan *p, yyjson_val *data);
 
 /* A tensor, function, ... by name; NULL if there is none. */
 tensor *find_tensor(const tensor_table *table, const char *name);
-const schedule *find_schedule(const plan *p, const char *name);
+schedule *find_schedule(const plan *p, const char *name);
 
 /* The type's name as the plan and the digest write it. */
 const char *type_name(unsigned item_bytes);

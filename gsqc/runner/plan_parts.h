@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between plan.c (names and tensors) and plan_calls.c (what calls what); no one else includes it. */
+/* Between plan.c (names and tensors) and plan_calls.c (what calls what); no one else includes it.
+ * */
 #ifndef GSQC_PLAN_PARTS_H
 #define GSQC_PLAN_PARTS_H
 
 #include "plan.h"
-
-/* As in gsqc/bundle/plan.py. Sums of two such numbers, times an item, stay far below 2^64. */
-#define MAXIMUM_COUNT ((uint64_t)1 << 40)
-
-extern const json_source plan_source;
 
 void read_tensors(tensor_table *table, yyjson_val *data, tensor_kind kind);
 void finish_table(tensor_table *table);
@@ -16,7 +12,7 @@ void check_region(const tensor_table *table, tensor_kind kind, uint64_t size);
 reference read_reference(yyjson_val *data, const tensor_table *near, const tensor_table *far);
 
 kernel *find_kernel(const plan *p, const char *name);
-const function *find_function(const plan *p, const char *name);
+function *find_function(const plan *p, const char *name);
 
 void read_kernel(kernel *k, yyjson_val *data);
 void read_function(plan *p, function *f, yyjson_val *data);

@@ -12,12 +12,11 @@
 #include "memory.h"
 #include "threads.h"
 
-static const char STATE_FILE[] = "state.safetensors";
-
 static void copy_state(run *r, const tensor_file *file) {
     for (uint32_t k = 0; k < r->state_count; k++) {
         tensor *t = r->state[k];
-        memcpy(t->address, tensor_data(file, t->name, t->item_bytes, t->count), t->count * t->item_bytes);
+        memcpy(t->address, tensor_data(file, t->name, t->item_bytes, t->count),
+               t->count * t->item_bytes);
     }
 }
 
@@ -25,7 +24,7 @@ static uint64_t read_step(const tensor_file *file) {
     const char *text = tensor_metadata(file, "step");
     char *end = NULL;
     uint64_t step = text && *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
-    if (!end || *end || step > INT64_MAX) fail(NEW_RUN, "%s does not say its step", file->path);
+    if (!end || *end || step > MAXIMUM_STEP) fail(NEW_RUN, "%s does not say its step", file->path);
     return step;
 }
 
@@ -36,14 +35,17 @@ void open_run(run *r, const char *path, const bundle *b) {
         if (p->buffers.items[k].kind == STATE) r->state[r->state_count++] = &p->buffers.items[k];
     tensor_file file;
     const char *saved = take_path(path, STATE_FILE);
-    if (!is_file(saved)) {
-        open_tensors(&file, bundle_file(b, STATE_FILE), AGAIN);
+    bool is_begun = is_file(saved);
+    read_config(r, is_begun);
+    if (!is_begun) {
+        open_tensors(&file, bundle_file(b, INITIAL_STATE_FILE), AGAIN);
         copy_state(r, &file);
         return;
     }
     open_tensors(&file, saved, NEW_RUN);
     const char *owner = tensor_metadata(&file, "bundle");
-    if (!owner || strcmp(owner, b->id)) fail(NEW_RUN, "%s is the state of another bundle", saved);
+    if (!owner || strcmp(owner, b->meaning))
+        fail(NEW_RUN, "%s is the state of another bundle", saved);
     if (yyjson_obj_size(file.header) != r->state_count + 1u)
         fail(NEW_RUN, "%s does not hold the tensors of this bundle", saved);
     copy_state(r, &file);
@@ -74,7 +76,8 @@ void state_digest(const run *r, char digest[HASH_TEXT]) {
     fprintf(lines, "step %" PRIu64, r->step);
     for (uint32_t k = 0; k < r->state_count; k++) {
         const tensor *t = r->state[k];
-        fprintf(lines, "\n%s %s %" PRIu64 " %s", t->name, types[t->item_bytes], t->count, h.hashes[k]);
+        fprintf(lines, "\n%s %s %" PRIu64 " %s", t->name, types[t->item_bytes], t->count,
+                h.hashes[k]);
     }
     if (fclose(lines)) fail("free some memory", "not enough memory for the digest");
     hash_bytes(digest, text, size);
@@ -83,11 +86,12 @@ void state_digest(const run *r, char digest[HASH_TEXT]) {
 }
 
 void save_run(const run *r) {
-    write_tensors(take_path(r->path, STATE_FILE), r->state, r->state_count, r->step, r->bundle->id);
+    write_tensors(take_path(r->path, STATE_FILE), r->state, r->state_count, r->step,
+                  r->bundle->meaning);
 }
 
 void append_log(const run *r, const log_entry *e) {
-    const char *path = take_path(r->path, "log.jsonl");
+    const char *path = take_path(r->path, LOG_FILE);
     FILE *file = fopen(path, "a");
     if (!file) fail_write(path);
     int written = fprintf(file,

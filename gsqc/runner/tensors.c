@@ -11,7 +11,7 @@
 #include "error.h"
 #include "memory.h"
 
-enum { LENGTH_BYTES = 8, MAXIMUM_HEADER = 100000000 };
+enum { LENGTH_BYTES = 8 };
 static const char METADATA[] = "__metadata__";
 
 static const struct {
@@ -19,7 +19,9 @@ static const struct {
     unsigned item_bytes;
 } TYPES[] = {{"I8", 1}, {"U8", 1}, {"I16", 2}, {"I32", 4}};
 
-static const char *file_type(unsigned item_bytes) { return item_bytes == 1 ? "I8" : item_bytes == 2 ? "I16" : "I32"; }
+static const char *file_type(unsigned item_bytes) {
+    return item_bytes == 1 ? "I8" : item_bytes == 2 ? "I16" : "I32";
+}
 
 typedef struct {
     uint64_t start, count;
@@ -33,13 +35,7 @@ static entry read_entry(const tensor_file *file, const char *name, yyjson_val *v
     for (size_t k = 0; k < sizeof TYPES / sizeof *TYPES; k++)
         if (!strcmp(e.type, TYPES[k].name)) item_bytes = TYPES[k].item_bytes;
     if (!item_bytes) json_fail(source, "%s has the unknown type %s", name, e.type);
-    size_t position, last;
-    yyjson_val *size;
-    yyjson_val *sizes = json_array(source, yyjson_obj_get(value, "shape"), "a shape");
-    yyjson_arr_foreach(sizes, position, last, size) {
-        if (__builtin_mul_overflow(e.count, json_count(source, size, "a shape", INT64_MAX), &e.count))
-            json_fail(source, "%s leaves the file", name);
-    }
+    e.count = json_shape(source, yyjson_obj_get(value, "shape"));
     yyjson_val *offsets = json_array(source, yyjson_obj_get(value, "data_offsets"), "data_offsets");
     if (yyjson_arr_size(offsets) != 2) json_fail(source, "%s has no two data_offsets", name);
     e.start = json_count(source, yyjson_arr_get(offsets, 0), "an offset", INT64_MAX);
@@ -50,11 +46,19 @@ static entry read_entry(const tensor_file *file, const char *name, yyjson_val *v
     return e;
 }
 
+static void check_metadata(const tensor_file *file, yyjson_val *metadata) {
+    size_t position, last;
+    yyjson_val *key, *value;
+    if (!yyjson_is_obj(metadata)) json_fail(&file->source, "its metadata are no texts");
+    yyjson_obj_foreach(metadata, position, last, key, value)
+        json_text(&file->source, value, json_text(&file->source, key, "its metadata"));
+}
+
 void read_tensor_header(tensor_file *file) {
     uint64_t length = 0;
     if (file->map.size < LENGTH_BYTES) json_fail(&file->source, "it is shorter than a header");
     for (int k = 0; k < LENGTH_BYTES; k++) length |= (uint64_t)file->map.data[k] << (8 * k);
-    if (length < 2 || length > MAXIMUM_HEADER || length > file->map.size - LENGTH_BYTES)
+    if (length < 2 || length > MAXIMUM_HEADER_BYTES || length > file->map.size - LENGTH_BYTES)
         json_fail(&file->source, "its header is longer than the file");
     file->data = file->map.data + LENGTH_BYTES + length;
     file->size = file->map.size - LENGTH_BYTES - length;
@@ -64,6 +68,7 @@ void read_tensor_header(tensor_file *file) {
     yyjson_obj_foreach(file->header, position, last, key, value) {
         const char *name = json_text(&file->source, key, "a tensor's name");
         if (strcmp(name, METADATA)) read_entry(file, name, value);
+        else check_metadata(file, value);
     }
 }
 
@@ -94,10 +99,12 @@ uint64_t tensor_count(const tensor_file *file, const char *name, unsigned item_b
     return find_entry(file, name, item_bytes).count;
 }
 
-unsigned char *tensor_data(const tensor_file *file, const char *name, unsigned item_bytes, uint64_t count) {
+unsigned char *tensor_data(const tensor_file *file, const char *name, unsigned item_bytes,
+                           uint64_t count) {
     entry e = find_entry(file, name, item_bytes);
     if (e.count != count)
-        json_fail(&file->source, "%s has %" PRIu64 " elements and should have %" PRIu64, name, e.count, count);
+        json_fail(&file->source, "%s has %" PRIu64 " elements and should have %" PRIu64, name,
+                  e.count, count);
     unsigned char *data = file->data + e.start;
     if ((uintptr_t)data % ALIGNMENT == 0) return data;
     unsigned char *copy = take(count, item_bytes);
@@ -112,14 +119,17 @@ void release_pages(const tensor_file *file) {
 /* Tensors whose size allows it begin at a multiple of ALIGNMENT; then by name. */
 static int by_place(const void *a, const void *b) {
     const tensor *x = *(tensor *const *)a, *y = *(tensor *const *)b;
-    int ragged = (x->count * x->item_bytes % ALIGNMENT != 0) - (y->count * y->item_bytes % ALIGNMENT != 0);
+    int ragged =
+        (x->count * x->item_bytes % ALIGNMENT != 0) - (y->count * y->item_bytes % ALIGNMENT != 0);
     return ragged ? ragged : strcmp(x->name, y->name);
 }
 
-static char *header_text(tensor *const *tensors, uint32_t count, uint64_t step, const char *bundle, size_t *length) {
+static char *header_text(tensor *const *tensors, uint32_t count, uint64_t step, const char *bundle,
+                         size_t *length) {
     char number[24];
     yyjson_mut_doc *document = yyjson_mut_doc_new(NULL);
-    yyjson_mut_val *root = yyjson_mut_obj(document), *metadata = yyjson_mut_obj_add_obj(document, root, METADATA);
+    yyjson_mut_val *root = yyjson_mut_obj(document);
+    yyjson_mut_val *metadata = yyjson_mut_obj_add_obj(document, root, METADATA);
     yyjson_mut_doc_set_root(document, root);
     snprintf(number, sizeof number, "%" PRIu64, step);
     yyjson_mut_obj_add_str(document, metadata, "step", number);
@@ -141,7 +151,8 @@ static char *header_text(tensor *const *tensors, uint32_t count, uint64_t step, 
     return text;
 }
 
-void write_tensors(const char *path, tensor *const *tensors, uint32_t count, uint64_t step, const char *bundle) {
+void write_tensors(const char *path, tensor *const *tensors, uint32_t count, uint64_t step,
+                   const char *bundle) {
     tensor **order = malloc((count + 1) * sizeof *order);
     if (!order) fail("free some memory", "not enough memory to save the state");
     memcpy(order, tensors, count * sizeof *order);
@@ -150,7 +161,8 @@ void write_tensors(const char *path, tensor *const *tensors, uint32_t count, uin
     char *text = header_text(order, count, step, bundle, &length);
     uint64_t padding = (ALIGNMENT - (LENGTH_BYTES + length) % ALIGNMENT) % ALIGNMENT;
     unsigned char prefix[LENGTH_BYTES];
-    for (int k = 0; k < LENGTH_BYTES; k++) prefix[k] = (unsigned char)((length + padding) >> (8 * k));
+    for (int k = 0; k < LENGTH_BYTES; k++)
+        prefix[k] = (unsigned char)((length + padding) >> (8 * k));
     replacement file;
     begin_replacement(&file, path);
     write_replacement(&file, prefix, sizeof prefix);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Safetensors files, read in place and written as gsqc/bundle/tensor_file.py writes them, byte for byte. */
+/* Safetensors files, read in place and written as gsqc/bundle/tensor_file.py writes them, byte for
+ * byte. */
 #ifndef GSQC_TENSORS_H
 #define GSQC_TENSORS_H
 
@@ -16,7 +17,8 @@ typedef struct {
     uint64_t size; /* of the data section */
 } tensor_file;
 
-/* Open and check the header; every tensor lies inside the file. `hint` is what to do about a file that is none. */
+/* Open and check the header; every tensor lies inside the file. `hint` is what to do about a file
+ * that is none. */
 void open_tensors(tensor_file *file, const char *path, const char *hint);
 
 /* The same for a file that is in memory already. */
@@ -26,7 +28,8 @@ void read_tensor_header(tensor_file *file);
 const char *tensor_metadata(const tensor_file *file, const char *key);
 
 /* The memory of a tensor, aligned; fails unless it has this type and number of elements. */
-unsigned char *tensor_data(const tensor_file *file, const char *name, unsigned item_bytes, uint64_t count);
+unsigned char *tensor_data(const tensor_file *file, const char *name, unsigned item_bytes,
+                           uint64_t count);
 
 /* The number of elements of a tensor of this type. */
 uint64_t tensor_count(const tensor_file *file, const char *name, unsigned item_bytes);
@@ -34,7 +37,9 @@ uint64_t tensor_count(const tensor_file *file, const char *name, unsigned item_b
 /* Let the system drop what was read; it is read again when it is needed. */
 void release_pages(const tensor_file *file);
 
-/* Replace a file by one with these tensors, sorted by name, and two texts of metadata: step and bundle. */
-void write_tensors(const char *path, tensor *const *tensors, uint32_t count, uint64_t step, const char *bundle);
+/* Replace a file by one with these tensors, sorted by name, and two texts of metadata: step and
+ * bundle. */
+void write_tensors(const char *path, tensor *const *tensors, uint32_t count, uint64_t step,
+                   const char *bundle);
 
 #endif

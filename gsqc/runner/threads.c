@@ -16,8 +16,9 @@ typedef struct {
     int end;
 } share;
 
-/* One job at a time. A worker enters a job that is open; the caller closes the job when no task is left to be taken,
- * and waits for those who entered: never for a worker that the system has not let run. */
+/* One job at a time. A worker enters a job that is open; the caller closes the job when no task is
+ * left to be taken, and waits for those who entered: never for a worker that the system has not let
+ * run. */
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -28,7 +29,12 @@ static struct {
     void *data;
     int count, threads, started;
     share shares[MAXIMUM_THREADS];
-} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .threads = 1, .started = 1};
+} pool = {
+    .lock = PTHREAD_MUTEX_INITIALIZER,
+    .wake = PTHREAD_COND_INITIALIZER,
+    .threads = 1,
+    .started = 1,
+};
 
 static inline void pause_cpu(void) {
 #if defined(__x86_64__)
@@ -38,7 +44,8 @@ static inline void pause_cpu(void) {
 #endif
 }
 
-/* Each thread begins with its own share, so that the same rows of one kernel after the other meet the same cache. */
+/* Each thread begins with its own share, so that the same rows of one kernel after the other meet
+ * the same cache. */
 static void take_tasks(int self) {
     for (int k = 0; k < pool.threads; k++) {
         share *s = &pool.shares[(self + k) % pool.threads];
@@ -49,8 +56,8 @@ static void take_tasks(int self) {
     }
 }
 
-/* Whoever waits looks again and again, and soon lets others run in between: on a busy machine the thread that it waits
- * for may be waiting for this core. */
+/* Whoever waits looks again and again, and soon lets others run in between: on a busy machine the
+ * thread that it waits for may be waiting for this core. */
 static void wait_briefly(int times) { times < SPINS ? pause_cpu() : (void)sched_yield(); }
 
 /* Kernels follow each other closely, so a worker looks for a while before it sleeps. */

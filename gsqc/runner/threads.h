@@ -5,7 +5,8 @@
 
 typedef int (*thread_task)(int number, int count, void *data);
 
-/* Work with `count` threads in all from now on, the caller being one: 0, or an errno if they cannot be started. */
+/* Work with `count` threads in all from now on, the caller being one: 0, or an errno if they cannot
+ * be started. */
 int use_threads(int count);
 
 int thread_count(void);

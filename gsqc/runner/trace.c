@@ -25,7 +25,9 @@ static void write_values(const trace *t, const array *results, uint32_t count) {
     FILE *file = fopen(path, "wb");
     if (!file) fail_write(path);
     for (uint32_t k = 0; k < count; k++)
-        if (fwrite(results[k].data, results[k].item_bytes, results[k].count, file) != results[k].count) fail_write(path);
+        if (fwrite(results[k].data, results[k].item_bytes, results[k].count, file) !=
+            results[k].count)
+            fail_write(path);
     if (fclose(file)) fail_write(path);
 }
 

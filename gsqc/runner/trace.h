@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A record of every call of the steps, by which gsqc check finds the first operator that differs from numpy's. */
+/* A record of every call of the steps, by which gsqc check finds the first operator that differs
+ * from numpy's. */
 #ifndef GSQC_TRACE_H
 #define GSQC_TRACE_H
 
@@ -16,7 +17,8 @@ typedef struct {
 /* Begin FILE with a line for each prepared tensor: its name and sha256. */
 void open_trace(trace *t, const char *path, uint64_t wanted, const plan *p);
 
-/* A line for a call: what ran, and the sha256 of each result. The wanted call's results also go to FILE.values. */
+/* A line for a call: what ran, and the sha256 of each result. The wanted call's results also go to
+ * FILE.values. */
 void trace_call(trace *t, const char *name, const array *results, uint32_t count);
 
 /* Fails if FILE could not be written. */

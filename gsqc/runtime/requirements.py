@@ -12,38 +12,49 @@ from gsqc.errors import BundleError, DataError
 from gsqc.numerics.optim import CLIP_INPUTS, OptimizerSpec
 
 SCHEDULES = ("prepare", "train", "gradient", "clip", "update", "evaluate", "decode")
+PREFILL = "prefill"
+"""A schedule that a bundle may have: it reads a prompt by `chunk` tokens."""
+SEQUENCE_INPUTS = ("tokens", "labels", "weights")
+GENERATION_INPUTS = ("token", "position")
+CHUNK_INPUTS = ("chunk", "chunk_positions")
+LOSS = "loss"
+NORM_SUMS = ("square_sum.m", "square_sum.e")
 AGAIN = "compile the model again"
 
 
 def require_session(plan: Plan, sequence_length: int, optimizer: OptimizerSpec) -> None:
     """BundleError unless the plan has the schedules and buffers of a training session, and fits
-    this machine.
+    this machine. gsqc-step requires the same (runner/requirements.c).
     """
     for schedule in SCHEDULES:
         if schedule not in plan.schedules:
             raise BundleError(f"the bundle's plan has no schedule {schedule}", AGAIN)
-    _require(plan, "input", dict.fromkeys(("tokens", "labels", "weights"), sequence_length))
-    _require(
-        plan, "input", dict.fromkeys((*optimizer.inputs, *CLIP_INPUTS, "token", "position"), 1)
-    )
-    if "prefill" in plan.schedules:
-        chunk = plan.buffers["input"]["chunk"].count if "chunk" in plan.buffers["input"] else 0
-        _require(plan, "input", dict.fromkeys(("chunk", "chunk_positions"), chunk))
-        if chunk < 2:
-            raise BundleError(f"the bundle's plan reads prompts by {chunk} tokens", AGAIN)
-    _require(plan, "output", {"loss": sequence_length})
-    for kind in ("base", "state", "cache"):
-        if kind not in plan.buffers:
-            raise BundleError(f"the bundle's plan has no {kind} buffers", AGAIN)
-    _require(plan, "gradient", {"square_sum.m": 1, "square_sum.e": 1})
+    if not any(kernel.op == optimizer.op.name for kernel in plan.kernels.values()):
+        raise BundleError(f"the bundle's plan does not update by {optimizer.name}", AGAIN)
+    _require(plan, "input", dict.fromkeys(SEQUENCE_INPUTS, sequence_length))
+    numbers = (*optimizer.inputs, *CLIP_INPUTS, *GENERATION_INPUTS)
+    _require(plan, "input", dict.fromkeys(numbers, 1))
+    if PREFILL in plan.schedules:
+        chunk = plan.buffers["input"].get(CHUNK_INPUTS[0])
+        count = chunk.count if chunk is not None else 0
+        _require(plan, "input", dict.fromkeys(CHUNK_INPUTS, count))
+        if count < 2:
+            raise BundleError(f"the bundle's plan reads prompts by {count} tokens", AGAIN)
+    _require(plan, "output", {LOSS: sequence_length})
+    _require(plan, "gradient", dict.fromkeys(NORM_SUMS, 1))
     _require_memory(
-        "the bundle", plan.peak_bytes, "compile for a shorter --seq, or use a larger machine"
+        "the bundle", _held_bytes(plan), "compile for a shorter --seq, or use a larger machine"
     )
+
+
+def _held_bytes(plan: Plan) -> int:
+    """What every session holds: all but the base, which is mapped, and the sums of gradients."""
+    return plan.peak_bytes + plan.buffer_bytes("cache")
 
 
 def require_gradients(plan: Plan) -> None:
     """BundleError unless the sums that a step of several sequences keeps fit this machine too."""
-    needed = plan.peak_bytes + plan.buffer_bytes("gradient")
+    needed = _held_bytes(plan) + plan.buffer_bytes("gradient")
     _require_memory(
         "a step of several sequences", needed, "take steps of one sequence without --clip"
     )

@@ -15,15 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.files import BASE, INITIAL_STATE
 from gsqc.bundle.machine import default_threads
 from gsqc.bundle.plan import Plan
 from gsqc.data import WEIGHT_ONE, TokenSequence
-from gsqc.errors import DataError, OptionError, TargetError
+from gsqc.errors import BundleError, DataError, OptionError, TargetError
 from gsqc.numerics.ops.accumulate import MAXIMUM_SEQUENCES
 from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.runtime.digest import state_digest
 from gsqc.runtime.executor import Executor
-from gsqc.runtime.requirements import require_gradients, require_sequence, require_session
+from gsqc.runtime.requirements import (
+    SEQUENCE_INPUTS,
+    require_gradients,
+    require_sequence,
+    require_session,
+)
 from gsqc.runtime.results import EvaluationResult, StepResult, mean_loss, mean_norm
 from gsqc.runtime.sampling import end_tokens, pick_token
 from gsqc.runtime.store import BEST, STATE, RunStore
@@ -85,9 +91,15 @@ class Session:
         self.threads = default_threads() if threads is None else threads
         kernels.set_threads(self.threads)
         self.store = RunStore(Path(run), self.bundle) if run is not None else None
-        base = self.bundle.map_tensors("base.safetensors", self.plan.buffers["base"])
+        base = self.bundle.map_tensors(BASE, self.plan.buffers["base"])
         plan = program_plan(self.plan) if chosen.by_function else self.plan
-        self.executor = Executor(plan, kernels, base, base.release_pages)
+        try:
+            self.executor = Executor(plan, kernels, base, base.release_pages)
+        except MemoryError:
+            raise BundleError(
+                "not enough memory for the bundle's tensors",
+                "free some memory, or compile for a shorter --seq",
+            ) from None
         self.step_count, self.is_best = 0, best
         self._load_state()
         self.executor.finish("prepare")
@@ -105,7 +117,7 @@ class Session:
         if saved is not None:
             tensors, self.step_count = saved
         else:
-            tensors = self.bundle.map_tensors("state.safetensors", self.plan.buffers["state"])
+            tensors = self.bundle.map_tensors(INITIAL_STATE, self.plan.buffers["state"])
         for name, tensor in self.state().items():
             np.copyto(tensor, tensors[name], casting="no")
             tensors.release_pages()  # else the file would be in memory beside the state
@@ -144,7 +156,7 @@ class Session:
         """Run train or evaluate on one sequence: the weighted loss (Q16 · Q14) and the weight
         (Q14).
         """
-        for name in ("tokens", "labels", "weights"):
+        for name in SEQUENCE_INPUTS:
             np.copyto(self.executor.tensors[name], getattr(sequence, name), casting="no")
         self.executor.run(schedule)
         weights = sequence.weights.astype(np.int64)

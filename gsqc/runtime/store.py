@@ -9,14 +9,15 @@ import contextlib
 import errno
 import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.json_text import read_json
 from gsqc.bundle.plan import TensorPlan
 from gsqc.bundle.tensor_file import MappedTensors, check_tensors, tensor_file
 from gsqc.errors import RunError
@@ -24,6 +25,10 @@ from gsqc.errors import RunError
 Array = npt.NDArray[Any]
 CONFIG, STATE, BEST, LOG = "config.json", "state.safetensors", "best.safetensors", "log.jsonl"
 SETTINGS = "config.toml"
+RUN_FORMAT = 2
+"""What config.json names as its `format_version`: since 2 a run belongs to a bundle's meaning."""
+MAXIMUM_STEP = 2**63 - 1
+NEW_RUN = "start a new run with another --run"
 
 
 def write_atomically(path: Path, content: Iterable[bytes | memoryview]) -> None:
@@ -82,9 +87,23 @@ class RunStore:
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file", "give a directory with --run")
         self.config = self._read_config()
-        if self.config.get("bundle", bundle.id) != bundle.id:
+        self._check_owner()
+
+    def _check_owner(self) -> None:
+        """RunError if the config is of another bundle's run, or of an older gsqc's."""
+        if not self.config:
+            return
+        version = self.config.get("format_version", 1)
+        if type(version) is not int or version != RUN_FORMAT:
             raise RunError(
-                f"the run directory {path} belongs to another bundle ({self.config.get('bundle_path', 'unknown')})",
+                f"the run directory {self.path} has format {version}, this gsqc goes on with format"
+                f" {RUN_FORMAT}",
+                "use the gsqc and the bundle that began it, or start a new run with another --run",
+            )
+        if self.config.get("bundle") != self.bundle.meaning:
+            raise RunError(
+                f"the run directory {self.path} belongs to another bundle"
+                f" ({self.config.get('bundle_path', 'unknown')})",
                 "use that bundle, or start a new run with another --run",
             )
 
@@ -92,16 +111,14 @@ class RunStore:
         file = self.path / CONFIG
         if not file.exists():
             if (self.path / STATE).exists():
-                raise RunError(
-                    f"{self.path} has a state but no {CONFIG}", "start a new run with another --run"
-                )
+                raise RunError(f"{self.path} has a state but no {CONFIG}", NEW_RUN)
             return {}
         try:
-            config = json.loads(file.read_text(encoding="utf-8"))
-            if not isinstance(config, dict):
+            config = read_json(file.read_bytes())
+            if not isinstance(config, dict) or not config:
                 raise ValueError
-        except (ValueError, RecursionError, OSError):
-            raise RunError(f"{file} is not JSON", "start a new run with another --run") from None
+        except (ValueError, OSError):
+            raise RunError(f"{file} is not JSON", NEW_RUN) from None
         return config
 
     def begin(self, config: dict[str, Any], settings: str | None = None) -> None:
@@ -114,7 +131,8 @@ class RunStore:
             raise RunError(
                 f"cannot make {self.path}: {error.strerror}", "give another directory with --run"
             ) from None
-        self.config = {**config, "bundle": self.bundle.id, "bundle_path": str(self.bundle.path)}
+        owner = {"bundle": self.bundle.meaning, "bundle_path": str(self.bundle.path)}
+        self.config = {**config, "format_version": RUN_FORMAT, **owner}
         write_atomically(self.path / CONFIG, [json.dumps(self.config, indent=2).encode()])
         if settings is not None:
             write_atomically(self.path / SETTINGS, [settings.encode()])
@@ -126,7 +144,8 @@ class RunStore:
         if not self.config:
             self.begin({})
         write_atomically(
-            self.path / name, tensor_file(tensors, {"step": str(step), "bundle": self.bundle.id})
+            self.path / name,
+            tensor_file(tensors, {"step": str(step), "bundle": self.bundle.meaning}),
         )
 
     def load_state(
@@ -138,20 +157,16 @@ class RunStore:
         file = self.path / name
         if not file.exists():
             return None
-        hint = "start a new run with another --run"
         try:
-            with safe_open(file, framework="numpy") as data:
-                metadata = data.metadata() or {}
-                names = set(data.keys())
-                if metadata.get("bundle") != self.bundle.id:
-                    raise RunError(f"{file} is the state of another bundle", hint)
-                step = int(metadata["step"])
-                if names != set(expected) or step < 0:
-                    raise RunError(f"{file} does not hold the tensors of this bundle", hint)
             tensors = MappedTensors(file)
+            if tensors.metadata.get("bundle") != self.bundle.meaning:
+                raise RunError(f"{file} is the state of another bundle", NEW_RUN)
+            step = _step(tensors.metadata.get("step"))
+            if set(tensors) != set(expected):
+                raise RunError(f"{file} does not hold the tensors of this bundle", NEW_RUN)
             check_tensors(tensors, expected)
-        except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
-            raise RunError(f"{file} cannot be read ({error})", hint) from None
+        except (ValueError, OSError) as error:
+            raise RunError(f"{file} cannot be read ({error})", NEW_RUN) from None
         return tensors, step
 
     def resume_log(self, step: int) -> list[dict[str, Any]]:
@@ -192,3 +207,10 @@ class RunStore:
 
 def _lines(entries: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(entry) + "\n" for entry in entries).encode()
+
+
+def _step(text: str | None) -> int:
+    """The step that a state's metadata name."""
+    if text is None or not re.fullmatch("[0-9]{1,19}", text) or int(text) > MAXIMUM_STEP:
+        raise ValueError("it does not say its step")
+    return int(text)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,12 @@ from gsqc.runtime.session import Session
 from gsqc.runtime.store import SETTINGS
 from gsqc.targets.registry import require_machine
 from gsqc.training.lock import RunLock
-from gsqc.training.options import FIXED_SETTINGS, FIXED_WITH_SCHEDULE, TrainOptions
+from gsqc.training.options import (
+    FIXED_BY_SCHEDULE,
+    FIXED_IF_GIVEN,
+    FIXED_SETTINGS,
+    TrainOptions,
+)
 from gsqc.training.settings_file import RECORDED, write_table
 from gsqc.training.trainer import Trainer
 from gsqc.version import __version__
@@ -43,21 +47,20 @@ def run_config(options: TrainOptions, bundle: Bundle, reading: DataOptions) -> d
     return config
 
 
-def _is_same(old: Any, new: Any) -> bool:
-    try:
-        return bool(Decimal(str(old)) == Decimal(str(new)))  # 1e-3 is 0.001
-    except InvalidOperation:
-        return bool(old == new)
+def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The fixed settings that differ. Both come from `run_config`, where a number has one spelling."""
+    names = [name for name in FIXED_SETTINGS if name in old]
+    names += [name for name in FIXED_IF_GIVEN if name in old and name in new]
+    if new.get("schedule") != "constant":
+        names += [name for name in FIXED_BY_SCHEDULE if name in old]
+    return [n for n in names if type(old[n]) is not type(new.get(n)) or old[n] != new[n]]
 
 
 def check_resume(session: Session, config: dict[str, Any]) -> None:
     """RunError if a run with saved steps would go on with other settings."""
     assert session.store is not None
     old = session.store.config
-    is_constant = config["schedule"] == "constant"
-    fixed = FIXED_SETTINGS if is_constant else (*FIXED_SETTINGS, *FIXED_WITH_SCHEDULE)
-    both = (k for k in fixed if k in old and k in config)
-    changed = [k for k in both if not _is_same(old[k], config[k])]
+    changed = changed_settings(old, config)
     if session.step_count and changed:
         now = ", ".join(f"{k} was {old[k]}, is {config[k]}" for k in changed)
         raise RunError(
@@ -115,7 +118,7 @@ def open_run(
     opened = Bundle.open(bundle)
     require_machine(opened)  # before the data is read, which can take minutes
     config = run_config(options, opened, reading)
-    now = {"bundle": opened.id} | {k: v for k, v in config.items() if k.endswith("_sha256")}
+    now = {"bundle": opened.meaning} | {k: v for k, v in config.items() if k.endswith("_sha256")}
     _check_made_with(made_with or {}, now)
     dataset, held_out = load_split(reading, Tokenizer(opened), opened.manifest.sequence_length)
     lock = RunLock(run)

@@ -186,9 +186,11 @@ def _settings(may_change: bool) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for o in chosen for name in _recorded(o)))
 
 
-FIXED_SETTINGS = _settings(may_change=False)
+FIXED_IF_GIVEN = ("validation_sha256",)
+"""The setting that counts only where the run began with a held-out file and goes on with one."""
+FIXED_SETTINGS = tuple(s for s in _settings(may_change=False) if s not in FIXED_IF_GIVEN)
 """The settings of config.json that a resumed run must share with its beginning, to be the same run.
-One that is missing before or now is not compared.
+gsqc-step gets these lists through gsqc/runner/format.h.
 """
-FIXED_WITH_SCHEDULE = _settings(may_change=True)
+FIXED_BY_SCHEDULE = _settings(may_change=True)
 """Those that it must share too, if the learning rate depends on them: if it is not constant."""

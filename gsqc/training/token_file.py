@@ -28,10 +28,13 @@ from gsqc.bundle.tensor_file import tensor_file
 from gsqc.data import TokenSequence
 from gsqc.errors import DataError
 from gsqc.numerics.optim import CLIP_INPUTS, OPTIMIZERS
+from gsqc.runtime.requirements import SEQUENCE_INPUTS
 from gsqc.runtime.store import write_atomically
 from gsqc.training.options import TrainOptions
 
 FORMAT = "gsqc-tokens-2"
+EXPONENT_END = 4096
+"""Exponents of a step's numbers lie below it; gsqc-step refuses others."""
 
 
 def token_tensors(
@@ -54,10 +57,7 @@ def token_tensors(
             )
         for name, value in optimizer.step_inputs(rates.at(step), decay, step, weight, clip).items():
             inputs[name].append(value)
-    data = {
-        name: np.stack([getattr(s, name) for s in sequences])
-        for name in ("tokens", "labels", "weights")
-    }
+    data = {name: np.stack([getattr(s, name) for s in sequences]) for name in SEQUENCE_INPUTS}
     numbers = {name: np.array(values, np.int32) for name, values in inputs.items()}
     return {**data, "order": np.array(order, np.int32), **numbers}
 

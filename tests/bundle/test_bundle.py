@@ -5,11 +5,13 @@ attacker do not.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,10 @@ import pytest
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import FirstSteps, TargetPart
-from gsqc.bundle.plan import ALIGNMENT
+from gsqc.bundle.plan import ALIGNMENT, Plan, TensorPlan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import BundleError
-from tests.runtime.small_bundle import STATE, manifest, small_plan, write_bundle
+from tests.runtime.small_bundle import STATE, manifest, other_state, small_plan, write_bundle
 
 
 @pytest.fixture
@@ -59,13 +61,40 @@ def test_open_gives_what_was_written(path: Path) -> None:
         np.testing.assert_array_equal(tensor, STATE[name])
         assert tensor.ctypes.data % ALIGNMENT == 0
         assert tensor.flags.writeable
-    assert len(bundle.id) == 64
+    assert len(bundle.meaning) == 64
     assert not [p for p in path.parent.iterdir() if p != path]
 
 
-def test_the_id_depends_on_the_content(tmp_path: Path, path: Path) -> None:
-    assert Bundle.open(write_bundle(tmp_path / "same.gsqc")).id == Bundle.open(path).id
-    assert Bundle.open(write_bundle(tmp_path / "other.gsqc", seed=1)).id != Bundle.open(path).id
+def test_the_meaning_is_what_is_computed(tmp_path: Path, path: Path) -> None:
+    """Not for which machine, by which gsqc, or what a person asked for in which words."""
+    meaning = Bundle.open(path).meaning
+    elsewhere = TargetPart("arm", "aarch64-linux-gnu")
+    same = write_bundle(
+        tmp_path / "same.gsqc", target=elsewhere, code_bytes=4, gsqc_version="0.0.1"
+    )
+    assert Bundle.open(same).meaning == meaning
+    with BundleWriter(tmp_path / "code.gsqc") as writer:
+        for name in ("state.safetensors", "tokenizer.json"):
+            writer.add_file(name, path / name)
+        for name in ("code/other", "bin/gsqc-step", "npu/a.cop", "programs/a.tosa"):
+            writer.add_bytes(name, b"other")
+        writer.finish(manifest(), small_plan())
+    assert Bundle.open(tmp_path / "code.gsqc").meaning == meaning
+    wider = Plan(buffers={**small_plan().buffers, "input": {"x": TensorPlan("int8", 1)}})
+    others: dict[str, dict[str, Any]] = {
+        "state": {"state": other_state()},
+        "tokenizer": {"tokenizer": False},
+        "plan": {"plan": wider},
+    }
+    for name, change in others.items():
+        other = write_bundle(tmp_path / f"{name}.gsqc", **change)
+        assert Bundle.open(other).meaning != meaning, name
+
+
+def test_the_meaning_is_computed_as_docs_say(path: Path) -> None:
+    names = ("plan.json", "state.safetensors", "tokenizer.json")
+    lines = [f"{n} {hashlib.sha256((path / n).read_bytes()).hexdigest()}\n" for n in names]
+    assert Bundle.open(path).meaning == hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 @pytest.mark.parametrize("name", ["state.safetensors", "code/kernels.so", "tokenizer.json"])
@@ -110,7 +139,6 @@ def test_links_are_refused(path: Path, name: str) -> None:
         {"sequence_length": True},
         {"batch": "2"},
         {"optimizer": "lion"},
-        {"plan": []},
         {"model": {}},
         {"target": {}},
         {"target": {"triple": None, "cpu_features": 3}},
@@ -122,10 +150,32 @@ def test_a_malformed_manifest_is_refused(path: Path, change: dict[str, Any]) -> 
         Bundle.open(path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"format_version": 2}', "\udcff"])
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"format_version": 3}', "\udcff"])
 def test_a_manifest_that_is_none_is_refused(path: Path, text: str) -> None:
     (path / "manifest.json").write_text(text, errors="surrogateescape")
     with pytest.raises(BundleError):
+        Bundle.open(path)
+
+
+def test_a_bundle_of_an_older_gsqc_is_told_in_a_sentence(path: Path) -> None:
+    change_manifest(path, {"format_version": 1})
+    with pytest.raises(BundleError, match=r"has format 1, this gsqc reads format 2$"):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[]", b'{"kernels": {}}'])
+def test_a_plan_that_is_none_is_refused(path: Path, content: bytes | None) -> None:
+    files = json.loads((path / "manifest.json").read_text())["files"]
+    if content is None:
+        del files["plan.json"]
+    else:
+        (path / "plan.json").write_bytes(content)
+        files["plan.json"] = {
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content),
+        }
+    change_manifest(path, {"files": files})
+    with pytest.raises(BundleError, match="plan"):
         Bundle.open(path)
 
 
@@ -159,7 +209,7 @@ def test_writing_over_something_needs_force(path: Path) -> None:
     with BundleWriter(path, force=True) as writer:
         writer.add_bytes("new", b"1")
         writer.finish(manifest(), small_plan())
-    assert set(Bundle.open(path).files) == {"new"}
+    assert set(Bundle.open(path).files) == {"new", "plan.json"}
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -171,7 +221,7 @@ def test_force_does_not_delete_what_is_no_bundle(tmp_path: Path) -> None:
 
 
 def test_a_failed_compilation_leaves_the_old_bundle_and_nothing_else(path: Path) -> None:
-    before = Bundle.open(path).id
+    before = Bundle.open(path).meaning
 
     def fail() -> None:
         with BundleWriter(path, force=True) as writer:
@@ -180,7 +230,7 @@ def test_a_failed_compilation_leaves_the_old_bundle_and_nothing_else(path: Path)
 
     with pytest.raises(RuntimeError):
         fail()
-    assert Bundle.open(path).id == before
+    assert Bundle.open(path).meaning == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 

@@ -21,7 +21,7 @@ from gsqc.runtime.results import StepResult
 from gsqc.training.interruption import Interruption
 from gsqc.training.memory import peak_rss_bytes
 from gsqc.training.trainer import Trainer
-from tests.runtime.small_bundle import FakeSession, write_bundle
+from tests.runtime.small_bundle import FakeSession, other_state, write_bundle
 
 Capture = pytest.CaptureFixture[str]
 
@@ -230,7 +230,7 @@ def test_a_linear_run_keeps_its_total(
 
 def test_a_run_of_another_bundle_is_refused(capsys: Capture, place: Path) -> None:
     train_json(capsys, place, 2)
-    write_bundle(place / "other.gsqc", seed=1)
+    write_bundle(place / "other.gsqc", state=other_state())
     (place / "small.gsqc").rename(place / "moved.gsqc")
     (place / "other.gsqc").rename(place / "small.gsqc")
     assert main(arguments(place, 4)) == 2

@@ -16,7 +16,7 @@ from gsqc.cli.main import main
 from gsqc.errors import ExportError
 from gsqc.export.place import check_place, new_directory, new_file
 from tests.export.test_import_peft import bundle, matrices, take, write
-from tests.runtime.small_bundle import write_bundle
+from tests.runtime.small_bundle import other_state, write_bundle
 
 __all__ = ["bundle"]
 
@@ -140,7 +140,7 @@ def test_a_run_of_another_bundle_is_no_export(
     bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     take(bundle, write(tmp_path / "peft", matrices()), tmp_path / "run")
-    other = write_bundle(tmp_path / "other.gsqc", seed=1)
+    other = write_bundle(tmp_path / "other.gsqc", state=other_state())
     assert run_export(other, tmp_path / "run", "--peft", tmp_path / "out") == 2
     assert "belongs to another bundle" in capsys.readouterr().err
 

@@ -18,7 +18,7 @@ from gsqc.report.charts import Line, heat_map, line_chart, smooth, thin, ticks
 from gsqc.report.compare import compare_page, differences, run_names
 from gsqc.report.run_files import read_run
 from gsqc.report.run_page import Measured, run_page
-from tests.runtime.small_bundle import STATE, write_bundle
+from tests.runtime.small_bundle import STATE, other_state, write_bundle
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>\x1b[2J&lt;'
 
@@ -230,7 +230,7 @@ def test_report_without_its_bundle_says_so(tmp_path: Path, capsys: Capture) -> N
 
 def test_report_of_a_run_of_another_bundle(tmp_path: Path, capsys: Capture) -> None:
     own = Bundle.open(write_bundle(tmp_path / "own.gsqc"))
-    other = write_bundle(tmp_path / "other.gsqc", seed=1)
+    other = write_bundle(tmp_path / "other.gsqc", state=other_state())
     from gsqc.runtime.store import RunStore
 
     store = RunStore(tmp_path / "run", own)

@@ -18,6 +18,7 @@ from tests.runner.conftest import RATE, STEPS
 
 pytestmark = pytest.mark.needs_target("llvm")
 BASE, CODE, STATE = "base.safetensors", "code/kernels.so", "state.safetensors"
+PLAN = "plan.json"
 Change = Callable[[Path, dict[str, Any]], None]
 
 
@@ -61,7 +62,8 @@ CASES: dict[str, tuple[Change, str]] = {
         header(lambda e: e.update(data_offsets=[2**40, 2**40 + 4])),
         "leaves the file",
     ),
-    "huge shape": (header(lambda e: e.update(shape=[2**62, 2**62])), "leaves the file"),
+    "huge shape": (header(lambda e: e.update(shape=[2**62, 2**62])), "no valid number"),
+    "huge product": (header(lambda e: e.update(shape=[2**40, 2**40])), "too large"),
     "negative shape": (header(lambda e: e.update(shape=[-1, -4])), "no valid number"),
     "huge tensor": (
         lambda r, m: first(m["plan"]["buffers"]["prepared"]).__setitem__(1, 2**60),
@@ -104,8 +106,10 @@ def test_both_runtimes_refuse(
     root = tmp_path / "bad.gsqc"
     shutil.copytree(bundle, root)
     manifest = json.loads((root / "manifest.json").read_text())
+    manifest["plan"] = json.loads((root / PLAN).read_text())
     change, expected = CASES[case]
     change(root, manifest)
+    rewrite(root, manifest, PLAN, json.dumps(manifest.pop("plan")).encode())
     (root / "manifest.json").write_text(json.dumps(manifest))
     command = [str(sanitised), str(root), "--tokens", str(tokens), "--run", str(tmp_path / "c")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -337,11 +337,16 @@ def test_the_runner_for_aarch64_is_small() -> None:
 
 @pytest.mark.skipif("aarch64" not in CPU_TARGETS, reason="no target of this name")
 @pytest.mark.skipif(not shutil.which("qemu-aarch64"), reason="needs an emulator")
-def test_aarch64_continues_numpy(
-    model: Path, tokens: Path, data: Path, tmp_path: Path, expected: tuple[list[str], bytes]
+def test_a_run_moves_to_aarch64_and_back(
+    model: Path,
+    bundle: Path,
+    tokens: Path,
+    data: Path,
+    tmp_path: Path,
+    expected: tuple[list[str], bytes],
 ) -> None:
-    """Five steps in numpy and five on an emulated aarch64 are the ten of x86-64; the token file
-    serves both bundles.
+    """A run moves between bundles of one compilation: five steps from the bundle for x86-64 and five
+    on an emulated aarch64 are the ten of x86-64, and the other way round. One token file serves both.
     """
     output, run = tmp_path / "arm.gsqc", tmp_path / "run"
     adapter = Lora(rank=4, alpha=8)
@@ -357,7 +362,10 @@ def test_aarch64_continues_numpy(
         "/usr/aarch64-linux-gnu",
         str(output / "bin" / "gsqc-step"),
     ]
-    first = run_python(output, data, run, 1, 5)
+    first = run_python(bundle, data, run, 1, 5, "native")
     assert first + run_step(command, output, tokens, run) == expected[0]
-    assert run_step(command, output, tokens, tmp_path / "other", "--steps", "5") == first
-    assert run_python(output, data, tmp_path / "other", 6, STEPS) == expected[0][5:]
+    assert (run / STATE).read_bytes() == expected[1]
+    other = tmp_path / "other"
+    assert run_step(command, output, tokens, other, "--steps", "5") == first
+    assert run_python(bundle, data, other, 6, STEPS, "native") == expected[0][5:]
+    assert (other / STATE).read_bytes() == expected[1]

@@ -34,6 +34,11 @@ STATE = {
 }
 
 
+def other_state() -> dict[str, Any]:
+    """Another initial state: that of a bundle with another meaning."""
+    return {name: tensor + 1 for name, tensor in STATE.items()}
+
+
 def byte_tokenizer() -> Tokenizer:
     """Each UTF-8 byte is a token; <end> is 256."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -17,7 +17,7 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.plan import TensorPlan
 from gsqc.errors import RunError
 from gsqc.runtime.store import RunStore, require_state
-from tests.runtime.small_bundle import STATE, write_bundle
+from tests.runtime.small_bundle import STATE, other_state, write_bundle
 
 EXPECTED = {name: TensorPlan("int32", tensor.size) for name, tensor in STATE.items()}
 
@@ -59,7 +59,7 @@ def test_opening_makes_no_directory(tmp_path: Path, bundle: Bundle) -> None:
 
 
 def test_a_run_of_another_bundle_is_refused(tmp_path: Path, store: RunStore) -> None:
-    other = Bundle.open(write_bundle(tmp_path / "other.gsqc", seed=1))
+    other = Bundle.open(write_bundle(tmp_path / "other.gsqc", state=other_state()))
     with pytest.raises(RunError, match="another bundle"):
         RunStore(store.path, other)
 
@@ -80,7 +80,7 @@ BAD_STATES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", BAD_STATES)
 def test_a_state_of_other_tensors_is_refused(store: RunStore, bundle: Bundle, kind: str) -> None:
-    write_state(store, BAD_STATES[kind], {"step": "1", "bundle": bundle.id})
+    write_state(store, BAD_STATES[kind], {"step": "1", "bundle": bundle.meaning})
     with pytest.raises(RunError):
         store.load_state(EXPECTED)
 
@@ -89,7 +89,7 @@ def test_a_state_of_other_tensors_is_refused(store: RunStore, bundle: Bundle, ki
 def test_a_state_without_a_step_is_refused(
     store: RunStore, bundle: Bundle, step: str | None
 ) -> None:
-    write_state(store, STATE, {"bundle": bundle.id} | ({} if step is None else {"step": step}))
+    write_state(store, STATE, {"bundle": bundle.meaning} | ({} if step is None else {"step": step}))
     with pytest.raises(RunError):
         store.load_state(EXPECTED)
 
@@ -102,7 +102,7 @@ def test_a_state_that_is_none_is_refused(store: RunStore, content: bytes) -> Non
 
 
 def test_a_state_of_a_type_that_numpy_lacks_is_refused(store: RunStore, bundle: Bundle) -> None:
-    header = {"__metadata__": {"step": "1", "bundle": bundle.id}}
+    header = {"__metadata__": {"step": "1", "bundle": bundle.meaning}}
     for k, name in enumerate(STATE):
         header[name] = {"dtype": "BF16", "shape": [1], "data_offsets": [2 * k, 2 * k + 2]}  # type: ignore[dict-item]
     text = json.dumps(header).encode()

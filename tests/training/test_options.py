@@ -10,7 +10,7 @@ import pytest
 
 from gsqc.decimals import plain_number
 from gsqc.errors import OptionError
-from gsqc.training.options import FIXED_SETTINGS, FIXED_WITH_SCHEDULE, TrainOptions
+from gsqc.training.options import FIXED_BY_SCHEDULE, FIXED_IF_GIVEN, FIXED_SETTINGS, TrainOptions
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_a_step_has_at_most_64_sequences() -> None:
 
 def test_what_a_run_holds_on_to() -> None:
     """Spelled out here once: a run of an older gsqc goes on by these names."""
-    assert set(FIXED_SETTINGS) == {
+    assert {*FIXED_SETTINGS, *FIXED_IF_GIVEN} == {
         *("data_sha256", "mask_prompt", "packing", "held_out_share", "validation_sha256"),
         *("lr", "schedule", "warmup", "min_lr", "weight_decay", "clip"),
         *("sequences_per_step", "seed"),
     }
-    assert FIXED_WITH_SCHEDULE == ("steps",)
+    assert FIXED_BY_SCHEDULE == ("steps",)

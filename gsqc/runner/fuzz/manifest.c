@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Manifests: whatever the bytes are, reading them ends with a plan or a sentence. A plan that is accepted is walked: every
- * reference that a step would follow must lie inside its tensor. */
+/* Manifests: whatever the bytes are, reading them ends with a meaning or a sentence. */
 #include <setjmp.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bundle.h"
 #include "error.h"
@@ -15,31 +15,6 @@ static void refuse(const char *line) {
     longjmp(back, 1);
 }
 
-static void require(bool holds) {
-    if (!holds) abort();
-}
-
-static void walk_reference(const reference *r, const shape *expected) {
-    require(r->target && r->offset + r->count <= r->target->count);
-    require(!expected || (expected->count == r->count && expected->item_bytes == r->target->item_bytes));
-}
-
-static void walk(const plan *p) {
-    for (uint32_t f = 0; f < p->function_count; f++)
-        for (uint32_t c = 0; c < p->functions[f].call_count; c++) {
-            const kernel_call *call = &p->functions[f].calls[c];
-            for (uint32_t k = 0; k < call->count; k++)
-                walk_reference(&call->arguments[k], k < call->kernel->input_count ? &call->kernel->inputs[k] : NULL);
-        }
-    for (uint32_t s = 0; s < p->schedule_count; s++)
-        for (uint32_t c = 0; c < p->schedules[s].call_count; c++) {
-            const function_call *call = &p->schedules[s].calls[c];
-            for (uint32_t k = 0; k < (call->function ? call->function->ports : 2); k++)
-                walk_reference(&call->bindings[k], NULL);
-            require(!call->function || call->function->scratch_bytes <= p->schedules[s].scratch_bytes);
-        }
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -48,8 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     on_failure = refuse;
     if (!setjmp(back)) {
         read_manifest(&b, (const char *)data, size);
-        read_plan(&b.plan, yyjson_obj_get(b.manifest, "plan"));
-        walk(&b.plan);
+        if (strlen(b.meaning) != HASH_TEXT - 1) abort();
     }
     release_memory();
     return 0;

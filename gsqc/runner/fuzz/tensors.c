@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Safetensors files: whatever the bytes are, every tensor of an accepted header can be read to its last byte. */
+/* Safetensors files: whatever the bytes are, every tensor of an accepted header can be read to its
+ * last byte. */
 #include <setjmp.h>
 #include <string.h>
 
@@ -19,7 +20,8 @@ static void read_all(const tensor_file *file) {
     yyjson_val *key, *value;
     tensor_metadata(file, "step");
     yyjson_obj_foreach(file->header, position, last, key, value) {
-        const char *name = yyjson_get_str(key), *type = yyjson_get_str(yyjson_obj_get(value, "dtype"));
+        const char *name = yyjson_get_str(key);
+        const char *type = yyjson_get_str(yyjson_obj_get(value, "dtype"));
         if (!type || !strcmp(type, "U8")) continue; /* no plan has it */
         unsigned item_bytes = !strcmp(type, "I8") ? 1 : !strcmp(type, "I16") ? 2 : 4;
         uint64_t count = tensor_count(file, name, item_bytes);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is linked into kernels.so beside the kernels: the threads that they run on, and a loop over their calls. The
- * Python runtime loads kernels.so alone. (gsqc-step brings its own, and replaces what is provided here.) */
+/* What is linked into kernels.so beside the kernels: the threads that they run on, and a loop over
+ * their calls. The Python runtime loads kernels.so alone. (gsqc-step brings its own, and replaces
+ * what is provided here.) */
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
@@ -10,7 +11,8 @@
 
 #define EXPORTED __attribute__((visibility("default")))
 
-/* A call of a kernel; without code, a copy of `count` bytes from the first argument's address to the second's. */
+/* A call of a kernel; without code, a copy of `count` bytes from the first argument's address to
+ * the second's. */
 typedef struct {
     packed_function code;
     const any *arguments;
@@ -23,8 +25,10 @@ extern void *__TVMBackendAllocWorkspace __attribute__((weak));
 extern void *__TVMBackendFreeWorkspace __attribute__((weak));
 
 __attribute__((constructor)) static void provide(void) {
-    if (&__TVMBackendParallelLaunch) __TVMBackendParallelLaunch = (void *)(uintptr_t)parallel_launch;
-    if (&__TVMBackendAllocWorkspace) __TVMBackendAllocWorkspace = (void *)(uintptr_t)allocate_workspace;
+    if (&__TVMBackendParallelLaunch)
+        __TVMBackendParallelLaunch = (void *)(uintptr_t)parallel_launch;
+    if (&__TVMBackendAllocWorkspace)
+        __TVMBackendAllocWorkspace = (void *)(uintptr_t)allocate_workspace;
     if (&__TVMBackendFreeWorkspace) __TVMBackendFreeWorkspace = (void *)(uintptr_t)free_workspace;
 }
 
@@ -36,7 +40,8 @@ static int64_t run(const gsqc_call *calls, int64_t count) {
         const gsqc_call *c = &calls[k];
         any result = {0};
         if (!c->code)
-            memmove((void *)(uintptr_t)c->arguments[1].value.pointer, c->arguments[0].value.pointer, (size_t)c->count);
+            memmove((void *)(uintptr_t)c->arguments[1].value.pointer, c->arguments[0].value.pointer,
+                    (size_t)c->count);
         else if (c->code(NULL, c->arguments, (int32_t)c->count, &result))
             return k;
     }

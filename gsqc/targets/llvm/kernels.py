@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,11 @@ class CompiledKernels(HostMemory):
             self._library.gsqc_error.restype = ctypes.c_char_p
         except (OSError, AttributeError) as error:
             raise BundleError(f"cannot load {path.name}: {error}", _AGAIN) from None
+
+    def require(self, names: Iterable[str]) -> None:
+        """BundleError unless the library has all these kernels."""
+        for name in names:
+            _address(self._library, name)
 
     def program(self, calls: Sequence[Call]) -> CompiledProgram:
         """Calls of kernels, and copies, bound to their flat arrays (a kernel's inputs, then its

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Written by write_format.py from the Python code: names, limits and rules of the files that both
+ * runtimes read. */
+#ifndef GSQC_FORMAT_H
+#define GSQC_FORMAT_H
+
+#define MANIFEST_FILE "manifest.json"
+#define PLAN_FILE "plan.json"
+#define TOKENIZER_FILE "tokenizer.json"
+#define BASE_FILE "base.safetensors"
+#define INITIAL_STATE_FILE "state.safetensors"
+#define KERNELS_FILE "code/kernels.so"
+#define CONFIG_FILE "config.json"
+#define STATE_FILE "state.safetensors"
+#define LOG_FILE "log.jsonl"
+#define LOCK_FILE "lock"
+#define TOKENS_FORMAT "gsqc-tokens-2"
+#define COPY_NAME "@copy"
+#define PREFILL_SCHEDULE "prefill"
+#define LOSS_OUTPUT "loss"
+
+#define FORMAT_VERSION 2
+#define RUN_FORMAT 2
+#define MAXIMUM_JSON_BYTES 268435456
+#define MAXIMUM_HEADER_BYTES 100000000
+#define MAXIMUM_DEPTH 64
+#define MAXIMUM_COUNT 1099511627776
+#define MAXIMUM_BITS 64
+#define MAXIMUM_ARGUMENTS 64
+#define MAXIMUM_SEQUENCES 64
+#define MAXIMUM_STEP 9223372036854775807
+#define ALIGNMENT 64
+#define WEIGHT_ONE 16384
+#define LOSS_ONE 65536
+#define MANTISSA_END 1073741824
+#define EXPONENT_END 4096
+#define STEP_INPUTS 8
+#define CLIP_MANTISSA 6
+#define SEQUENCE_PARTS 3
+
+#define MADE_FOR_A_TARGET \
+    "code/", "bin/", "npu/", "programs/"
+#define BUFFER_KIND_NAMES \
+    "base", "prepared", "state", "gradient", "cache", "input", "output"
+#define SCHEDULE_NAMES \
+    "prepare", "train", "gradient", "clip", "update", "evaluate", "decode"
+#define SEQUENCE_PART_NAMES \
+    "tokens", "labels", "weights"
+#define STEP_INPUT_NAMES \
+    "inverse_tokens_m", "inverse_tokens_e", "learning_rate_m", "learning_rate_e", "decay_m", \
+    "decay_e", "clip_m", "clip_e"
+#define GENERATION_INPUT_NAMES \
+    "token", "position"
+#define CHUNK_INPUT_NAMES \
+    "chunk", "chunk_positions"
+#define NORM_SUM_NAMES \
+    "square_sum.m", "square_sum.e"
+#define FIXED_SETTINGS \
+    "data_sha256", "mask_prompt", "packing", "held_out_share", "lr", "schedule", "warmup", \
+    "min_lr", "weight_decay", "clip", "sequences_per_step", "seed"
+#define FIXED_IF_GIVEN \
+    "validation_sha256"
+#define FIXED_BY_SCHEDULE \
+    "steps"
+
+/* The kinds of a plan's buffers, as BUFFER_KIND_NAMES has them. */
+
+#define BUFFER_KIND_LIST BASE, PREPARED, STATE, GRADIENT, CACHE, INPUT, OUTPUT
+
+/* A kernel's input by its kind: how many tensors it has. */
+
+#define VALUE_TENSORS {"tensor", 1}, {"row", 2}, {"gse", 3}
+
+/* What a field has to be (fields.h). */
+
+#define FIELD_KIND_LIST \
+    FIELD_ANY, FIELD_OBJECT, FIELD_TABLE, FIELD_TEXT, FIELD_NUMBER, FIELD_TEXTS
+
+/* The fields of a manifest: path, kind, whether it may be missing, limits, texts. */
+
+#define MANIFEST_RULES \
+    {"target", FIELD_OBJECT, false, 0, 0, NULL}, \
+    {"target.name", FIELD_TEXT, false, 0, 0, NULL}, \
+    {"target.triple", FIELD_TEXT, false, 0, 0, NULL}, \
+    {"target.cpu_features", FIELD_TEXTS, false, 0, 0, NULL}, \
+    {"model", FIELD_OBJECT, false, 0, 0, NULL}, \
+    {"model.architecture", FIELD_TEXT, false, 0, 0, NULL}, \
+    {"model.layers", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
+    {"model.hidden", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
+    {"model.heads", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
+    {"model.key_value_heads", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
+    {"model.vocabulary", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
+    {"model.name", FIELD_TEXT, true, 0, 0, NULL}, \
+    {"model.license", FIELD_TEXT, true, 0, 0, NULL}, \
+    {"model.tokenizer", FIELD_TEXT, true, 0, 0, NULL}, \
+    {"model.known_name", FIELD_TEXT, true, 0, 0, NULL}, \
+    {"model.eos_token_id", FIELD_ANY, true, 0, 0, NULL}, \
+    {"model.bos_token_id", FIELD_ANY, true, 0, 0, NULL}, \
+    {"model.chat_template", FIELD_ANY, true, 0, 0, NULL}, \
+    {"adapter", FIELD_OBJECT, false, 0, 0, NULL}, \
+    {"adapter.kind", FIELD_TEXT, false, 0, 0, NULL}, \
+    {"adapter.settings", FIELD_TABLE, false, 0, 0, NULL}, \
+    {"adapter.settings.*", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
+    {"adapter.linears", FIELD_TEXTS, false, 0, 0, NULL}, \
+    {"adapter.matrices", FIELD_TABLE, false, 0, 0, NULL}, \
+    {"adapter.matrices.*", FIELD_OBJECT, false, 0, 0, NULL}, \
+    {"adapter.matrices.*.rows", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
+    {"adapter.matrices.*.columns", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
+    {"bits", FIELD_TEXT, false, 0, 0, (const char *const[]){"4-5-5", "4-5-6", "4-5-7", \
+    "4-5-8", "4-6-5", "4-6-6", "4-6-7", "4-6-8", "4-7-5", "4-7-6", "4-7-7", "4-7-8", "4-8-5", \
+    "4-8-6", "4-8-7", "4-8-8", "8-5-5", "8-5-6", "8-5-7", "8-5-8", "8-6-5", "8-6-6", "8-6-7", \
+    "8-6-8", "8-7-5", "8-7-6", "8-7-7", "8-7-8", "8-8-5", "8-8-6", "8-8-7", "8-8-8", NULL}}, \
+    {"base", FIELD_TEXT, false, 0, 0, NULL}, \
+    {"base_kinds", FIELD_TABLE, false, 0, 0, NULL}, \
+    {"base_kinds.*", FIELD_TEXT, false, 0, 0, NULL}, \
+    {"optimizer", FIELD_TEXT, false, 0, 0, (const char *const[]){"adamw", "sgd", NULL}}, \
+    {"sequence_length", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
+    {"batch", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
+    {"seed", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
+    {"recompute", FIELD_TEXT, false, 0, 0, NULL}, \
+    {"weights", FIELD_TEXT, false, 0, 0, NULL}, \
+    {"operators", FIELD_TABLE, false, 0, 0, NULL}, \
+    {"operators.*", FIELD_NUMBER, false, 0, 2147483647, NULL}, \
+    {"float_operators", FIELD_NUMBER, false, 0, 2147483647, NULL}, \
+    {"planned_peak_bytes", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
+    {"weights_bytes", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
+    {"code_bytes", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
+    {"programs", FIELD_TABLE, false, 0, 0, NULL}, \
+    {"programs.*", FIELD_OBJECT, false, 0, 0, NULL}, \
+    {"programs.*.inputs", FIELD_TEXTS, false, 0, 0, NULL}, \
+    {"programs.*.outputs", FIELD_TEXTS, false, 0, 0, NULL}, \
+    {"programs.*.operators", FIELD_NUMBER, false, 0, 2147483647, NULL}, \
+    {"golden", FIELD_OBJECT, true, 0, 0, NULL}, \
+    {"golden.seed", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
+    {"golden.steps", FIELD_TEXTS, false, 0, 0, NULL}, \
+    {"golden.target", FIELD_TEXT, false, 0, 0, NULL}, \
+    {"npu", FIELD_TABLE, true, 0, 0, NULL}, \
+    {"npu.*", FIELD_ANY, true, 0, 0, NULL}, \
+    {"files", FIELD_TABLE, false, 0, 0, NULL}, \
+    {"files.*", FIELD_OBJECT, false, 0, 0, NULL}, \
+    {"files.*.sha256", FIELD_TEXT, false, 0, 0, NULL}, \
+    {"files.*.bytes", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
+    {"gsqc_version", FIELD_TEXT, false, 0, 0, NULL},
+
+#endif

@@ -22,7 +22,7 @@ from gsqc.bundle.plan import (
 )
 from gsqc.graph.function import Function, Node, results_of, value_of
 from gsqc.numerics.formats import flatten, to_spec
-from gsqc.numerics.operators.trace import Node as Operator
+from gsqc.numerics.operators.trace import Operator
 from gsqc.numerics.ops.registry import Kind, Op, trace
 from gsqc.passes.plan_memory import Lifetime, plan_memory
 from gsqc.passes.properties import CLIPPING_ADDED, HOISTED, LOWERED, UPDATES_ADDED

@@ -18,7 +18,7 @@ import gsqc.numerics.ops.all  # noqa: F401  registers every op
 from gsqc.bundle.plan import FunctionPlan, KernelPlan, Plan, Reference
 from gsqc.numerics.formats import Spec, flatten, map_tensors
 from gsqc.numerics.operators.builder import Builder, Tensor
-from gsqc.numerics.operators.trace import Node, Trace, TraceBuilder
+from gsqc.numerics.operators.trace import Operator, Trace, TraceBuilder
 from gsqc.numerics.ops.registry import OPS
 
 
@@ -58,7 +58,7 @@ class Program:
     outputs: list[str]
     marks: list[tuple[int, str]]
 
-    def kernel_of(self, node: Node) -> str:
+    def kernel_of(self, node: Operator) -> str:
         """The name of the kernel that an operator was recorded for first."""
         # Operators are numbered in the order of recording, so a kernel's are one range.
         place = bisect_right(self.marks, node.id, key=lambda mark: mark[0]) - 1
@@ -139,15 +139,15 @@ class Forms:
     def __init__(self, trace: Trace) -> None:
         """Look at the whole program first."""
 
-    def masks(self, select: Node) -> bool:
+    def masks(self, select: Operator) -> bool:
         """Whether a SELECT is written with bitwise operators."""
         return False
 
-    def guards(self, reduce_max: Node) -> bool:
+    def guards(self, reduce_max: Operator) -> bool:
         """Whether the operand of a REDUCE_MAX is copied first."""
         return False
 
-    def copies(self, result: Node) -> bool:
+    def copies(self, result: Operator) -> bool:
         """Whether a result of the program is copied before it is given."""
         return False
 

@@ -20,7 +20,7 @@ from gsqc.numerics.operators.builder import (
 
 
 @dataclass(frozen=True, eq=False)
-class Node:
+class Operator:
     """One operator: its name, its operands, its attributes, and the shape and dtype of its result.
 
     Operators beside those of `builder.ELEMENTWISE`: input (index), const (value), iota (axis), mulc
@@ -29,7 +29,7 @@ class Node:
     """
 
     operator: str
-    args: tuple[Node, ...]
+    args: tuple[Operator, ...]
     shape: tuple[int, ...]
     dtype: str
     id: int
@@ -42,11 +42,11 @@ class Trace:
     """
 
     def __init__(self) -> None:
-        self.nodes: list[Node] = []
-        self.inputs: list[Node] = []
-        self.outputs: list[Node] = []
+        self.nodes: list[Operator] = []
+        self.inputs: list[Operator] = []
+        self.outputs: list[Operator] = []
 
-    def live_nodes(self) -> list[Node]:
+    def live_nodes(self) -> list[Operator]:
         """The nodes that an output depends on, in execution order; inputs always stay."""
         live = {n.id for n in self.outputs}
         for node in reversed(self.nodes):
@@ -60,7 +60,7 @@ class TraceBuilder(Builder):
 
     def __init__(self) -> None:
         self.trace = Trace()
-        self._seen: dict[tuple[Any, ...], Node] = {}
+        self._seen: dict[tuple[Any, ...], Operator] = {}
 
     def input(self, shape: Sequence[int], dtype: str) -> Tensor:
         node = self._append("input", (), tuple(shape), dtype, {"index": len(self.trace.inputs)})
@@ -70,18 +70,18 @@ class TraceBuilder(Builder):
     def output(self, *tensors: Tensor) -> None:
         self.trace.outputs.extend(t.data for t in tensors)
 
-    def _tensor(self, node: Node) -> Tensor:
+    def _tensor(self, node: Operator) -> Tensor:
         return Tensor(self, node.shape, node.dtype, node)
 
     def _append(
         self,
         operator: str,
-        args: tuple[Node, ...],
+        args: tuple[Operator, ...],
         shape: tuple[int, ...],
         dtype: str,
         attributes: dict[str, Any],
-    ) -> Node:
-        node = Node(
+    ) -> Operator:
+        node = Operator(
             operator, args, tuple(int(n) for n in shape), dtype, len(self.trace.nodes), attributes
         )
         self.trace.nodes.append(node)

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from gsqc.numerics.operators.trace import Node
+from gsqc.numerics.operators.trace import Operator
 
 Expr = Any
 """An expression of the target's language with the operators +, *, - and <."""
@@ -44,14 +44,14 @@ class LayoutValues(ABC):
         """x where the condition holds, else y. Both are evaluated."""
 
     @abstractmethod
-    def load(self, node: Node, position: Expr) -> Expr:
+    def load(self, node: Operator, position: Expr) -> Expr:
         """An element of an input, by its flat position."""
 
     @abstractmethod
-    def apply(self, node: Node, args: list[Expr]) -> Expr:
+    def apply(self, node: Operator, args: list[Expr]) -> Expr:
         """An element-wise operator."""
 
-    def value(self, node: Node, index: Index) -> Expr:
+    def value(self, node: Operator, index: Index) -> Expr:
         """One element of a node."""
         # An operator that moves elements has a method below. The others are element-wise.
         rule = getattr(self, f"_{node.operator}", None)
@@ -79,22 +79,22 @@ class LayoutValues(ABC):
             )
         return index
 
-    def _broadcast(self, index: Index, source: Node) -> Index:
+    def _broadcast(self, index: Index, source: Operator) -> Index:
         return [
             self.constant(0) if size == 1 else i
             for i, size in zip(index, source.shape, strict=True)
         ]
 
-    def _input(self, node: Node, index: Index) -> Expr:
+    def _input(self, node: Operator, index: Index) -> Expr:
         return self.load(node, self.flat(index, node.shape))
 
-    def _const(self, node: Node, index: Index) -> Expr:
+    def _const(self, node: Operator, index: Index) -> Expr:
         return self.constant(node.attributes["value"])
 
-    def _iota(self, node: Node, index: Index) -> Expr:
+    def _iota(self, node: Operator, index: Index) -> Expr:
         return index[node.attributes["axis"]]
 
-    def _reshape(self, node: Node, index: Index) -> Expr:
+    def _reshape(self, node: Operator, index: Index) -> Expr:
         """The element at the same position in row-major order."""
         source = node.args[0]
         # Leading dimensions that both shapes share keep their index: no division for them.
@@ -107,18 +107,18 @@ class LayoutValues(ABC):
         position = self.flat(index[same:], node.shape[same:])
         return self.value(source, [*index[:same], *self.unflatten(position, source.shape[same:])])
 
-    def _transpose(self, node: Node, index: Index) -> Expr:
+    def _transpose(self, node: Operator, index: Index) -> Expr:
         permutation = node.attributes["permutation"]
         return self.value(
             node.args[0], [index[permutation.index(k)] for k in range(len(permutation))]
         )
 
-    def _slice(self, node: Node, index: Index) -> Expr:
+    def _slice(self, node: Operator, index: Index) -> Expr:
         start = node.attributes["start"]
         inside = [i + self.constant(s) if s else i for i, s in zip(index, start, strict=True)]
         return self.value(node.args[0], inside)
 
-    def _concat(self, node: Node, index: Index) -> Expr:
+    def _concat(self, node: Operator, index: Index) -> Expr:
         """A choice by position."""
         axis, end = node.attributes["axis"], node.shape[node.attributes["axis"]]
         result = None
@@ -131,6 +131,6 @@ class LayoutValues(ABC):
             result = value if result is None else self.select(before, value, result)
         return result
 
-    def _gather(self, node: Node, index: Index) -> Expr:
+    def _gather(self, node: Operator, index: Index) -> Expr:
         values, indices = node.args
         return self.value(values, [self.value(indices, index[:1]), *index[1:]])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gsqc.numerics.operators.trace import Node
+from gsqc.numerics.operators.trace import Operator
 
 Interval = tuple[int, int]
 _LIMITS = {
@@ -80,7 +80,7 @@ def _largest_size(x: Interval) -> int:
     return max(abs(x[0]), abs(x[1]))
 
 
-def _other(node: Node, args: list[Interval]) -> Interval:
+def _other(node: Operator, args: list[Interval]) -> Interval:
     operator = node.operator
     if operator == "const":
         value = node.attributes["value"]
@@ -111,7 +111,7 @@ def _other(node: Node, args: list[Interval]) -> Interval:
 class Ranges:
     """`ranges[node]`: an interval that holds every value of the node."""
 
-    def __init__(self, nodes: list[Node]) -> None:
+    def __init__(self, nodes: list[Operator]) -> None:
         """Take the nodes of a trace, operands first."""
         self._of: dict[int, Interval] = {}
         for node in nodes:
@@ -126,7 +126,7 @@ class Ranges:
         """The interval of a node."""
         return self._of[node.id]
 
-    def may_add_half(self, x: Node, amount: Node) -> bool:
+    def may_add_half(self, x: Operator, amount: Operator) -> bool:
         """Whether x + 2^(amount-1) fits int32 for every value of both."""
         most = _amount(self[amount])[1]
         return self[x][1] + (1 << most >> 1) <= _FULL[1]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gsqc.numerics.operators.trace import Node, Trace
+from gsqc.numerics.operators.trace import Operator, Trace
 from gsqc.targets.analysis.row_domains import REDUCTIONS, RowDomains
 
 LEAVES = ("input", "const", "iota")
@@ -42,8 +42,8 @@ class Task:
     runs over its operand.
     """
 
-    source: Node
-    target: Node
+    source: Operator
+    target: Operator
     offset: int
     domain: int
     phase: int
@@ -69,7 +69,7 @@ class RowAnalysis(RowDomains):
     def __init__(self, trace: Trace) -> None:
         """Decide what is stored, and in which phase each value is known."""
         super().__init__(trace)
-        self.stored: dict[int, Node] = {}
+        self.stored: dict[int, Operator] = {}
         self.phase: dict[int, int] = {}
         self._cost: dict[int, int] = {}
         self._store_required()
@@ -77,7 +77,7 @@ class RowAnalysis(RowDomains):
         self._store_shared()
         self.tasks = self._tasks()
 
-    def inline(self, node: Node) -> bool:
+    def inline(self, node: Operator) -> bool:
         """Whether a loop evaluates the node for itself: neither leaf, nor scalar, nor stored."""
         return node.operator not in LEAVES and self.domain(node) > 1 and node.id not in self.stored
 
@@ -90,7 +90,7 @@ class RowAnalysis(RowDomains):
             if self.inline(node):
                 self.stored[node.id] = node
 
-    def _own_cost(self, node: Node) -> int:
+    def _own_cost(self, node: Operator) -> int:
         """The cost of a node with all that its loop evaluates for it."""
         return _COST.get(node.operator, 1) + sum(
             self._cost.get(a.id, 0) for a, _ in self.reads(node) if self.inline(a)
@@ -116,7 +116,7 @@ class RowAnalysis(RowDomains):
             if self.inline(node):
                 self._cost[node.id] = self._own_cost(node)
 
-    def _known(self, node: Node) -> int:
+    def _known(self, node: Operator) -> int:
         """The phase in which a value can be read at any index."""
         if node.operator in LEAVES:
             return 0
@@ -127,7 +127,7 @@ class RowAnalysis(RowDomains):
         # An inlined node can be evaluated anywhere as soon as its operands can be read there.
         return max((self._known(a) for a, _ in self.reads(node)), default=0)
 
-    def _read_phase(self, node: Node, same: bool) -> int:
+    def _read_phase(self, node: Operator, same: bool) -> int:
         """The phase in which a reader finds a value, at its own index or at another one."""
         if same and node.operator not in (*LEAVES, *REDUCTIONS, "concat"):
             return self.phase[node.id]
@@ -173,9 +173,9 @@ class RowAnalysis(RowDomains):
             node = max(dear, key=lambda n: self._cost[n.id])
             self.stored[node.id] = node
 
-    def evaluation_order(self, tasks: list[Task]) -> list[Node]:
+    def evaluation_order(self, tasks: list[Task]) -> list[Operator]:
         """The inlined nodes that the tasks evaluate at their own index, operands first."""
-        found: dict[int, Node] = {}
+        found: dict[int, Operator] = {}
         pending = [t.source for t in tasks]
         while pending:
             node = pending.pop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-from gsqc.numerics.operators.trace import Node, Trace
+from gsqc.numerics.operators.trace import Operator, Trace
 
 REDUCTIONS = ("reduce_max", "reduce_sum")
 
@@ -43,7 +43,7 @@ class RowDomains:
                     "a reduction across rows"
                 )
 
-    def alias(self, node: Node) -> Node:
+    def alias(self, node: Operator) -> Operator:
         """The node that computes a value: reshapes and reductions of one element only rename it."""
         while True:
             trivial = (
@@ -57,15 +57,15 @@ class RowDomains:
                 return node
             node = node.args[0]
 
-    def domain(self, node: Node) -> int:
+    def domain(self, node: Operator) -> int:
         """Elements per row."""
         return math.prod(node.shape[self.rank :])
 
-    def loop_domain(self, node: Node) -> int:
+    def loop_domain(self, node: Operator) -> int:
         """Elements of the loop that evaluates the node: for a reduction, its operand's."""
         return self.domain(node.args[0]) if node.operator in REDUCTIONS else self.domain(node)
 
-    def slice_start(self, node: Node) -> int:
+    def slice_start(self, node: Operator) -> int:
         """Where a slice begins in its operand's row."""
         start, source = node.attributes["start"], node.args[0].shape
         # A slice of another axis would leave gaps between the rows, or inside of one.
@@ -77,7 +77,7 @@ class RowDomains:
         assert whole and inner, "a row program slices its last axis only"
         return int(start[-1])
 
-    def reads(self, node: Node) -> list[tuple[Node, bool]]:
+    def reads(self, node: Operator) -> list[tuple[Operator, bool]]:
         """The operands, each with whether it is read at the reader's own index."""
         if node.operator == "concat":
             return [(self.alias(a), True) for a in node.args]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from gsqc.numerics.operators.trace import Node, Trace
+from gsqc.numerics.operators.trace import Operator, Trace
 from gsqc.targets.analysis.broadcast import Index, broadcast_index
 from gsqc.targets.analysis.row_analysis import RowAnalysis
 from gsqc.targets.analysis.row_domains import REDUCTIONS
@@ -77,11 +77,11 @@ class RowValues(ABC):
         """The element at a flat address."""
 
     @abstractmethod
-    def apply(self, node: Node, args: list[Value]) -> Value:
+    def apply(self, node: Operator, args: list[Value]) -> Value:
         """An element-wise operator."""
 
     @abstractmethod
-    def define(self, node: Node, value: Value, scope: Scope) -> Value:
+    def define(self, node: Operator, value: Value, scope: Scope) -> Value:
         """Give a node's value a name, so that it is evaluated once."""
 
     @abstractmethod
@@ -92,7 +92,7 @@ class RowValues(ABC):
     def split(self, index: Index, period: int, scope: Scope) -> tuple[Index, Index]:
         """(index // period, index % period)."""
 
-    def value(self, node: Node, index: Index, scope: Scope) -> Value:
+    def value(self, node: Operator, index: Index, scope: Scope) -> Value:
         """Element `index` of a node's row, evaluated once per scope.
 
         A scalar is the same at every index and belongs to the row's scope.
@@ -108,7 +108,7 @@ class RowValues(ABC):
             scope.known[key] = self.define(node, self._evaluate(node, index, scope), scope)
         return scope.known[key]
 
-    def _evaluate(self, node: Node, index: Index, scope: Scope) -> Value:
+    def _evaluate(self, node: Operator, index: Index, scope: Scope) -> Value:
         if node.operator == "iota":
             inside = node.attributes["axis"] >= self.plan.rank
             return self.index_value(index if inside else self._row_of(node.shape))
@@ -122,7 +122,7 @@ class RowValues(ABC):
         args = [self.value(a, self._index_of(node, a, index, scope), scope) for a in node.args]
         return self.apply(node, args)
 
-    def _index_of(self, node: Node, argument: Node, index: Index, scope: Scope) -> Index:
+    def _index_of(self, node: Operator, argument: Operator, index: Index, scope: Scope) -> Index:
         """Where an operand is read for element `index` of the node's row."""
         # Compared without the rows, which every address adds by itself.
         inner, own = node.shape[self.plan.rank :], argument.shape[self.plan.rank :]
@@ -148,7 +148,7 @@ class RowValues(ABC):
     ) -> Index:
         return broadcast_index(shape, source, index, partial(self.split, scope=scope), self.zero)
 
-    def store(self, target: Node, index: Index, value: Value, scope: Scope) -> None:
+    def store(self, target: Operator, index: Index, value: Value, scope: Scope) -> None:
         """Store an element of a node's row wherever the node lies."""
         for memory in self.targets[target.id]:
             self.store_at(memory.place, self._address(memory, index), value, scope)

@@ -12,13 +12,13 @@ from abc import abstractmethod
 from collections.abc import Callable
 from itertools import groupby
 
-from gsqc.numerics.operators.trace import Node
+from gsqc.numerics.operators.trace import Operator
 from gsqc.targets.analysis.broadcast import Index
 from gsqc.targets.analysis.row_analysis import Task
 from gsqc.targets.analysis.row_domains import REDUCTIONS
 from gsqc.targets.analysis.row_values import Memory, Place, RowValues, Scope, Statement, Value
 
-Reduce = Callable[[Node, Value], None]
+Reduce = Callable[[Operator, Value], None]
 """Adds an element of the operand to a reduction in progress."""
 
 
@@ -26,11 +26,11 @@ class RowWalk(RowValues):
     """Turns one trace into the statements for one row."""
 
     @abstractmethod
-    def parameter(self, name: str, node: Node) -> Place:
+    def parameter(self, name: str, node: Operator) -> Place:
         """Declare an input or output of the kernel."""
 
     @abstractmethod
-    def row_memory(self, name: str, node: Node) -> Place:
+    def row_memory(self, name: str, node: Operator) -> Place:
         """Declare memory for a stored value of one row."""
 
     @abstractmethod

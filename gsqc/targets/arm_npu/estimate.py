@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gsqc.bundle.plan import Plan
-from gsqc.numerics.operators.trace import Node
+from gsqc.numerics.operators.trace import Operator
 from gsqc.targets.arm_npu.vela import LayerEstimate, VelaOutput
 from gsqc.targets.programs import Program
 
@@ -24,7 +24,7 @@ ELEMENTWISE = "element-wise"
 KINDS = (*_KINDS, ELEMENTWISE)
 
 
-def _kind(layer: LayerEstimate, node: Node | None) -> str:
+def _kind(layer: LayerEstimate, node: Operator | None) -> str:
     """A reduction's steps are reductions, whatever the NPU does them with: the serialiser halves
     rows with MAXIMUM.
     """
@@ -36,7 +36,7 @@ def _kind(layer: LayerEstimate, node: Node | None) -> str:
 
 
 def cycle_estimate(
-    plan: Plan, program: Program, origins: dict[str, Node], output: VelaOutput
+    plan: Plan, program: Program, origins: dict[str, Operator], output: VelaOutput
 ) -> dict[str, Any]:
     """Cycles in all, by kind of NPU operation, and by the op whose kernel an operation was recorded
     for first.

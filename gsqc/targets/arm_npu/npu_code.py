@@ -26,7 +26,7 @@ from gsqc.bundle.manifest import AGAIN
 from gsqc.bundle.plan import ITEM_BYTES, Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import BundleError, TargetError
-from gsqc.numerics.operators.trace import Node
+from gsqc.numerics.operators.trace import Operator
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.builder import STYLE
 from gsqc.targets.arm_npu.estimate import cycle_estimate, step_estimate
@@ -76,7 +76,7 @@ def _table(
 
 
 def _entry(
-    plan: Plan, program: Program, origins: dict[str, Node], output: VelaOutput
+    plan: Plan, program: Program, origins: dict[str, Operator], output: VelaOutput
 ) -> dict[str, Any]:
     compiled = output.compiled
     return {

@@ -15,14 +15,14 @@ right.
 
 from __future__ import annotations
 
-from gsqc.numerics.operators.trace import Node, Trace
+from gsqc.numerics.operators.trace import Operator, Trace
 from gsqc.targets.programs import Forms
 
 _SAME_BYTES = ("reshape", "transpose")
 """Operators of which Vela may find that they move nothing."""
 
 
-def _origin(node: Node) -> Node:
+def _origin(node: Operator) -> Operator:
     while node.operator in _SAME_BYTES:
         node = node.args[0]
     return node
@@ -38,14 +38,14 @@ class VelaFaults(Forms):
         }
         self._transposed = {a.id for n in nodes if n.operator == "transpose" for a in n.args}
 
-    def masks(self, select: Node) -> bool:
+    def masks(self, select: Operator) -> bool:
         """A value of the SELECT is also reshaped."""
         return any(_origin(value).id in self._reshaped for value in select.args[1:])
 
-    def guards(self, reduce_max: Node) -> bool:
+    def guards(self, reduce_max: Operator) -> bool:
         """The maximum is taken of a slice."""
         return _origin(reduce_max.args[0]).operator == "slice"
 
-    def copies(self, result: Node) -> bool:
+    def copies(self, result: Operator) -> bool:
         """The result is gathered, and transposed elsewhere."""
         return result.operator == "gather" and result.id in self._transposed

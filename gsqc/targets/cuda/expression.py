@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gsqc.numerics.operators.trace import Node
+from gsqc.numerics.operators.trace import Operator
 
 C_TYPES = {"bool": "bool", "int8": "int8_t", "int16": "int16_t", "int32": "int"}
 
@@ -90,7 +90,7 @@ _FORMS = {
 }
 
 
-def operation(node: Node, args: Sequence[C], table: str = "") -> C:
+def operation(node: Operator, args: Sequence[C], table: str = "") -> C:
     """An element-wise operator on its operands; `table` names the data of a lookup."""
     if node.operator == "cast":
         return C(f"({C_TYPES[node.dtype]}){args[0]}")

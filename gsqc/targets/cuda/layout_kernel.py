@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-from gsqc.numerics.operators.trace import Node, Trace
+from gsqc.numerics.operators.trace import Operator, Trace
 from gsqc.targets.analysis.layout_values import LayoutValues
 from gsqc.targets.cuda.expression import ZERO, C, number
 from gsqc.targets.cuda.writer import KernelSource, Launch, Tables, kernel_source
@@ -34,13 +34,13 @@ class _LayoutWriter(LayoutValues):
     def select(self, condition: C, x: C, y: C) -> C:
         return C(f"({condition} ? {x} : {y})")
 
-    def load(self, node: Node, position: C) -> C:
+    def load(self, node: Operator, position: C) -> C:
         return C(f"input{node.attributes['index']}[{position}]")
 
-    def apply(self, node: Node, args: list[C]) -> C:
+    def apply(self, node: Operator, args: list[C]) -> C:
         return self.tables.apply(node, args)
 
-    def loop(self, k: int, output: Node) -> list[str]:
+    def loop(self, k: int, output: Operator) -> list[str]:
         """The statements that fill a result."""
         # There are threads enough for the largest result, so the loop makes one turn or none.
         # Neighbouring threads write neighbouring elements, which the memory takes as one access.
@@ -55,7 +55,7 @@ class _LayoutWriter(LayoutValues):
             f"    output{k}[i] = {value};",
         ]
 
-    def _index(self, output: Node) -> list[C]:
+    def _index(self, output: Operator) -> list[C]:
         """The multi-index of element i. The first axis needs no remainder."""
         index, stride = [], math.prod(output.shape)
         for k, size in enumerate(output.shape):

@@ -9,7 +9,7 @@ is one thread's.
 from __future__ import annotations
 
 from gsqc.bundle.plan import ITEM_BYTES, align
-from gsqc.numerics.operators.trace import Node, Trace
+from gsqc.numerics.operators.trace import Operator, Trace
 from gsqc.targets.analysis.row_analysis import Task
 from gsqc.targets.analysis.row_values import Scope
 from gsqc.targets.analysis.row_walk import RowWalk
@@ -47,11 +47,11 @@ class RowKernel(RowWalk):
     # ----------------------------------------------------------------------------------------------
     # expressions and statements
 
-    def parameter(self, name: str, node: Node) -> str:
+    def parameter(self, name: str, node: Operator) -> str:
         """A pointer, which `kernel_source` declares."""
         return name
 
-    def row_memory(self, name: str, node: Node) -> str:
+    def row_memory(self, name: str, node: Operator) -> str:
         """An array at the next aligned offset of the row's own memory."""
         kind = C_TYPES[node.dtype]
         self.declarations.append(f"{kind} *{name} = ({kind} *)(own + {self.own_bytes});")
@@ -71,11 +71,11 @@ class RowKernel(RowWalk):
         """An element of an array."""
         return C(f"{place}[{address}]")
 
-    def apply(self, node: Node, args: list[C]) -> C:
+    def apply(self, node: Operator, args: list[C]) -> C:
         """The operator in C."""
         return self.tables.apply(node, args)
 
-    def define(self, node: Node, value: C, scope: Scope) -> C:
+    def define(self, node: Operator, value: C, scope: Scope) -> C:
         """A constant of the thread."""
         return self._name(scope, C_TYPES[node.dtype], value)
 
@@ -120,7 +120,7 @@ class RowKernel(RowWalk):
         scope = Scope()
         whole = [t.source for t in tasks if t.reduces and t.period == domain]
 
-        def reduce(node: Node, operand: C) -> None:
+        def reduce(node: Operator, operand: C) -> None:
             kind = REDUCTION[node.operator]
             if node in whole:
                 part = f"part{node.id}"
@@ -140,7 +140,7 @@ class RowKernel(RowWalk):
             self.row_scope.known[node.id, ZERO] = self._name(ends, "int", total)
         return [*starts, loop, *indented(scope.statements), "}", *ends.statements]
 
-    def _store_of_warp(self, node: Node, total: C, scope: Scope) -> None:
+    def _store_of_warp(self, node: Operator, total: C, scope: Scope) -> None:
         """Store a warp's total, which all lanes have, from the first lane."""
         inside = Scope()
         self.store(node, C("k").divided(WARP), total, inside)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gsqc.numerics.operators.trace import Node, Trace
+from gsqc.numerics.operators.trace import Operator, Trace
 from gsqc.targets.analysis.table_data import c_initialiser, table_symbol
 from gsqc.targets.cuda.expression import C_TYPES, C, operation
 
@@ -35,7 +35,7 @@ class Tables:
         """No tables yet."""
         self.entries: dict[str, tuple[int, ...]] = {}
 
-    def apply(self, node: Node, args: Sequence[C]) -> C:
+    def apply(self, node: Operator, args: Sequence[C]) -> C:
         """An element-wise operator; a lookup's table is noted."""
         if node.operator != "table":
             return operation(node, args)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tvm import tirx
 
-from gsqc.numerics.operators.trace import Node, Trace
+from gsqc.numerics.operators.trace import Operator, Trace
 from gsqc.targets.analysis.layout_values import LayoutValues
 from gsqc.targets.analysis.ranges import Ranges
 from gsqc.targets.llvm.cpu import CpuTarget
@@ -68,13 +68,13 @@ class _LayoutWriter(LayoutValues):
     def select(self, condition: Expr, x: Expr, y: Expr) -> Expr:
         return tirx.Select(condition, x, y)
 
-    def load(self, node: Node, position: Expr) -> Expr:
+    def load(self, node: Operator, position: Expr) -> Expr:
         return load(self.inputs[node.attributes["index"]], position)
 
-    def apply(self, node: Node, args: list[Expr]) -> Expr:
+    def apply(self, node: Operator, args: list[Expr]) -> Expr:
         return self.operators.apply(node, args, 1)
 
-    def blocks(self, output: Node, buffer: Buffer) -> Stmt | None:
+    def blocks(self, output: Operator, buffer: Buffer) -> Stmt | None:
         """The transpose of an input's last two axes by square blocks, if the result is one."""
         lead = list(range(len(output.shape) - 2))
         swap = [*lead, len(lead) + 1, len(lead)]
@@ -104,7 +104,7 @@ class _LayoutWriter(LayoutValues):
             job, math.prod(output.shape[:-2]) * count, [begin, second, body], parallel=parallel
         )
 
-    def nest(self, output: Node, buffer: Buffer) -> Stmt:
+    def nest(self, output: Operator, buffer: Buffer) -> Stmt:
         """The loops over a result. Threads share the first that has more than one turn."""
         variables = [new_var(f"i{k}") for k in range(len(output.shape))]
         index = [

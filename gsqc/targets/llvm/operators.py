@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from tvm import tirx
 
-from gsqc.numerics.operators.trace import Node
+from gsqc.numerics.operators.trace import Operator
 from gsqc.targets.analysis.ranges import Ranges
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import Expr, const, intrinsic, splat_const, vector_type
@@ -42,7 +42,7 @@ class Operators:
         """For a CPU. `ranges` are those of the trace, and `tables` takes note of the lookups."""
         self.cpu, self.ranges, self.tables = cpu, ranges, tables
 
-    def apply(self, node: Node, args: Sequence[Expr], lanes: int) -> Expr:
+    def apply(self, node: Operator, args: Sequence[Expr], lanes: int) -> Expr:
         """The value of `node` on operand values."""
         simple = _SIMPLE.get(node.operator)
         if simple is not None:
@@ -50,22 +50,22 @@ class Operators:
         method: Callable[..., Expr] = getattr(self, f"_{node.operator}")
         return method(node, *args, lanes=lanes)
 
-    def _abs(self, node: Node, x: Expr, lanes: int) -> Expr:
+    def _abs(self, node: Operator, x: Expr, lanes: int) -> Expr:
         return tirx.max(x, splat_const(0, lanes) - x)
 
-    def _clz(self, node: Node, x: Expr, lanes: int) -> Expr:
+    def _clz(self, node: Operator, x: Expr, lanes: int) -> Expr:
         # TVM's own clz has a scalar type even on a vector.
         return intrinsic(vector_type("int32", lanes), "llvm.ctlz", x, const(0, "bool"))
 
-    def _cast(self, node: Node, x: Expr, lanes: int) -> Expr:
+    def _cast(self, node: Operator, x: Expr, lanes: int) -> Expr:
         return x.astype(vector_type(node.dtype, lanes))
 
-    def _logical_right_shift(self, node: Node, x: Expr, n: Expr, lanes: int) -> Expr:
+    def _logical_right_shift(self, node: Operator, x: Expr, n: Expr, lanes: int) -> Expr:
         # LLVM has one right shift for signed numbers and one for unsigned ones.
         unsigned = vector_type("uint32", lanes)
         return (x.astype(unsigned) >> n.astype(unsigned)).astype(vector_type("int32", lanes))
 
-    def _arithmetic_right_shift_round(self, node: Node, x: Expr, n: Expr, lanes: int) -> Expr:
+    def _arithmetic_right_shift_round(self, node: Operator, x: Expr, n: Expr, lanes: int) -> Expr:
         """One add where it provably fits, else the form that cannot overflow."""
         low, high = self.ranges[node.args[1]]
         constant = low if low == high else None
@@ -111,7 +111,7 @@ class Operators:
         odd = (odd << splat_const(32 - shift, lanes // 2, "int64")) & high
         return reinterpret("int32", lanes, even | odd)
 
-    def _mulr15(self, node: Node, x: Expr, y: Expr, lanes: int) -> Expr:
+    def _mulr15(self, node: Operator, x: Expr, y: Expr, lanes: int) -> Expr:
         """(x·y + 2^14) >> 15, by 32-bit products where one factor fits 16 bits."""
         # With x = high·2^15 + low it is high·y + ((low·y + 2^14) >> 15), for high·y is whole.
         for value, other, factor in ((x, y, node.args[1]), (y, x, node.args[0])):
@@ -121,10 +121,10 @@ class Operators:
                 return (value >> shift) * other + ((low + half) >> shift)
         return self._rounding_product(x, y, 15, lanes)
 
-    def _mulr30(self, node: Node, x: Expr, y: Expr, lanes: int) -> Expr:
+    def _mulr30(self, node: Operator, x: Expr, y: Expr, lanes: int) -> Expr:
         return self._rounding_product(x, y, 30, lanes)
 
-    def _mulc(self, node: Node, x: Expr, lanes: int) -> Expr:
+    def _mulc(self, node: Operator, x: Expr, lanes: int) -> Expr:
         return self._rounding_product(x, splat_const(node.attributes["constant"], lanes), 31, lanes)
 
     def _gather(self, pointer: Expr, position: Expr, lanes: int) -> Expr:
@@ -137,7 +137,7 @@ class Operators:
         none, scale = splat_const(0, lanes), const(4, "int8" if lanes == 8 else "int32")
         return intrinsic(f"int32x{lanes}", f"llvm.x86.{name}", none, pointer, position, mask, scale)
 
-    def _table(self, node: Node, x: Expr, lanes: int) -> Expr:
+    def _table(self, node: Operator, x: Expr, lanes: int) -> Expr:
         """An entry holds two neighbours: this one in the low half, the next in the high half."""
         index = x.astype(vector_type("int32", lanes)) + splat_const(1 << 15, lanes)
         position, fraction = index >> splat_const(7, lanes), index & splat_const(127, lanes)

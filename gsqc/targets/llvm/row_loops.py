@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from gsqc.numerics.operators.trace import Node
+from gsqc.numerics.operators.trace import Operator
 from gsqc.targets.analysis.row_analysis import Task
 from gsqc.targets.analysis.row_values import Scope
 from gsqc.targets.analysis.row_walk import RowWalk
@@ -34,7 +34,7 @@ from gsqc.targets.llvm.operators import combine, neutral, reduce_lanes
 LARGEST_UNROLL = 8
 """Vectors of a period that are written out rather than looped over."""
 UNROLLED_NODES = 160
-"""Node evaluations in an unrolled body; more would only cost compile time."""
+"""Operator evaluations in an unrolled body; more would only cost compile time."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Value:
 class Accumulator:
     """A reduction in progress: `lanes` partial results, complete after `period` elements."""
 
-    node: Node
+    node: Operator
     buffer: Buffer
     lanes: int
     period: int
@@ -191,7 +191,7 @@ class LoopWriter:
         # The turns of an unrolled body share a scope: what two of them read is loaded once.
         by_node = {a.node.id: a for a in sums}
 
-        def reduce(node: Node, operand: Value) -> None:
+        def reduce(node: Operator, operand: Value) -> None:
             scope.statements.append(by_node[node.id].add(operand))
 
         for index in indices:

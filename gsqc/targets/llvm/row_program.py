@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gsqc.numerics.operators.trace import Node, Trace
+from gsqc.numerics.operators.trace import Operator, Trace
 from gsqc.targets.analysis.ranges import Ranges
 from gsqc.targets.analysis.row_analysis import Task
 from gsqc.targets.analysis.row_values import Scope
@@ -57,13 +57,13 @@ class RowProgram(RowWalk):
         self.row = Index(((self.row_axis, 1),))
         self.loops = LoopWriter(self, self.allocations, cpu.lanes)
 
-    def parameter(self, name: str, node: Node) -> Buffer:
+    def parameter(self, name: str, node: Operator) -> Buffer:
         """A flat buffer."""
         buffer = new_buffer(name, math.prod(node.shape), node.dtype)
         self.parameters.append(buffer)
         return buffer
 
-    def row_memory(self, name: str, node: Node) -> Buffer:
+    def row_memory(self, name: str, node: Operator) -> Buffer:
         """Memory of the thread, which every row writes anew."""
         buffer = new_buffer(name, self.plan.domain(node), node.dtype)
         self.allocations.append(allocate(buffer))
@@ -81,14 +81,14 @@ class RowProgram(RowWalk):
         """Consecutive elements."""
         return Value(load(place, address.expr(), address.lanes), address.lanes)
 
-    def apply(self, node: Node, args: list[Value]) -> Value:
+    def apply(self, node: Operator, args: list[Value]) -> Value:
         """The operator on as many lanes as its widest operand has."""
         # A scalar of the row beside a vector is copied to all lanes here, where LLVM can take that
         # out of the loop.
         lanes = max(a.lanes for a in args)
         return Value(self.operators.apply(node, [a.widened(lanes) for a in args], lanes), lanes)
 
-    def define(self, node: Node, value: Value, scope: Scope) -> Value:
+    def define(self, node: Operator, value: Value, scope: Scope) -> Value:
         """A register. A condition is written where it is used."""
         # TVM cannot keep a vector of bools. Its operands are kept, so only the comparison repeats.
         if node.dtype == "bool":

@@ -10,7 +10,7 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import ProgramEntry
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.writer import BundleWriter
-from gsqc.numerics.operators.trace import Node
+from gsqc.numerics.operators.trace import Operator
 from gsqc.targets.programs import Program, ProgramStyle, compose_function
 from gsqc.targets.tosa.serialise import serialise, serialise_with_origins
 
@@ -26,7 +26,7 @@ class SerialisedProgram:
 
     program: Program
     tosa: bytes
-    origins: dict[str, Node]
+    origins: dict[str, Operator]
 
 
 def serialise_functions(plan: Plan, style: ProgramStyle = PLAIN) -> dict[str, SerialisedProgram]:

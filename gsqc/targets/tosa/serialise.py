@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 
-from gsqc.numerics.operators.trace import Node, Trace
+from gsqc.numerics.operators.trace import Operator, Trace
 from gsqc.targets.programs import Forms
 from gsqc.targets.tosa.tosa_file import Tensor, TosaFile
 
@@ -145,7 +145,7 @@ class Writer(TosaFile):
             self.emit("GATHER", "Gather", batched, (1, count, width), values[2]), (count, width)
         )
 
-    def operator(self, node: Node) -> Tensor:
+    def operator(self, node: Operator) -> Tensor:
         """The operator's result; `layout` has those that move or name elements."""
         args = [self.tensors[a.id] for a in node.args]
         shape, dtype, attributes = node.shape, node.dtype, node.attributes
@@ -180,7 +180,7 @@ class Writer(TosaFile):
             else self.binary(node.operator, *args)
         )
 
-    def layout(self, node: Node, args: list[Tensor]) -> Tensor:
+    def layout(self, node: Operator, args: list[Tensor]) -> Tensor:
         """The result of an operator that moves or names elements."""
         shape, dtype, attributes = node.shape, node.dtype, node.attributes
         match node.operator:
@@ -229,7 +229,7 @@ class Writer(TosaFile):
 
 def serialise_with_origins(
     trace: Trace, forms: type[Forms] = Forms
-) -> tuple[bytes, dict[str, Node]]:
+) -> tuple[bytes, dict[str, Operator]]:
     """The program as `serialise` gives it, and the recorded operator that each of its tensors comes
     from, by name.
     """

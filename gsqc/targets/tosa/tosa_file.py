@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gsqc.errors import TargetError
-from gsqc.numerics.operators.trace import Node
+from gsqc.numerics.operators.trace import Operator
 
 VERSION = (1, 0)
 """The TOSA version that is written."""
@@ -50,8 +50,8 @@ class TosaFile:
         self.ts = tosa_serializer()
         self.file = self.ts.TosaSerializer("", self.ts.ConstMode.EMBED, *VERSION, 0, False)
         self.constants: dict[tuple[Any, ...], Tensor] = {}
-        self.origins: dict[str, Node] = {}
-        self.node: Node | None = None
+        self.origins: dict[str, Operator] = {}
+        self.node: Operator | None = None
 
     def dtype(self, name: str) -> Any:
         """The serialiser's word for a type."""

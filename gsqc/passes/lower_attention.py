@@ -5,7 +5,7 @@ that join one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gsqc.graph.function import Node, shape_of, value_of
 from gsqc.graph.roles import Kind, Notes, Role
@@ -15,10 +15,8 @@ from gsqc.numerics.ops.layout import reshape, transpose, view
 from gsqc.numerics.ops.linear import linear
 from gsqc.numerics.ops.softmax import softmax, softmax_at
 from gsqc.passes.lower_chunk_attention import lower_chunk_attention
+from gsqc.passes.lowering import Lowering
 from gsqc.passes.scores import is_large
-
-if TYPE_CHECKING:
-    from gsqc.passes.lower_model import Lowering
 
 ATTENTION_BITS = 8
 """Attention keeps 8 bits whatever `--bits` says: its products are a few percent of the work."""

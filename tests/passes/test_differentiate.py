@@ -14,7 +14,7 @@ from gsqc.numerics.ops.linear import linear
 from gsqc.numerics.ops.rms_norm import rms_norm
 from gsqc.numerics.ops.softmax import softmax_at
 from gsqc.passes.differentiate import differentiate_function
-from gsqc.passes.lower_model import row_type
+from gsqc.passes.lowering import row_type
 
 
 def block() -> tuple[Function, object]:

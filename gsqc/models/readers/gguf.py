@@ -17,8 +17,8 @@ from gguf.quants import dequantize
 from torch import nn
 
 from gsqc.errors import ModelError
-from gsqc.models import FLOAT_KIND, Float32, GgufTensor, LoadedModel
 from gsqc.models.codes import GGUF_READERS
+from gsqc.models.loaded import FLOAT_KIND, Float32, GgufTensor, LoadedModel
 from gsqc.models.readers.gguf_file import GgufFile, read_gguf
 from gsqc.models.readers.hf import meta_model
 from gsqc.models.readers.rope_order import pair_order, split_half_order

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from gsqc.errors import ModelError
-from gsqc.models import FLOAT_KIND, Float32, FloatTensor, LoadedModel
+from gsqc.models.loaded import FLOAT_KIND, Float32, FloatTensor, LoadedModel
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 

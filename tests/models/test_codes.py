@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from gsqc.errors import ModelError, OptionError
-from gsqc.models.codes import ENCODERS, GGUF_READERS, Codes, base_codes, norm_codes
+from gsqc.models.codes import ENCODERS, Codes, encode_row16
+from gsqc.models.gguf_codes import GGUF_READERS, base_codes
 from gsqc.numerics.ops.dequantise import NF4_LEVELS
 from gsqc.numerics.ops.registry import OPS, evaluate
 
@@ -56,7 +57,7 @@ def test_gse_rounds_to_the_group(kind: str, bits: int, columns: int) -> None:
 
 def test_norm_weights_keep_16_bits() -> None:
     w = np.random.default_rng(3).uniform(0.1, 3, 37).astype(np.float32)
-    codes = norm_codes(w)
+    codes = encode_row16(w)
     assert codes.shape == (1, 37)
     assert np.abs(codes.float32()[0] - w).max() <= 3 * 2**-15
 

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""lower_model: the float nodes of each part of the model become integer ops on typed values, for
-each mode.
+"""lower_model: the float nodes of each part of the model become integer ops on typed values.
 
 before:  y = linear(x, w)   p = attention(q, k, v)
-after:   block(x, …) -> x_out:   y: row16[T,n] = linear(x, w, x_bits=8, …)   s = linear(q, k, …)   p = softmax(s) …
-         embed(tokens, table) -> x      head(x, …) -> logits
-         the same parts for generation, with keys and values in caches
+after:   embed(tokens, table) -> x      head(x, …) -> logits
+         block(x, …) -> x_out:   y: row16[T,n] = linear(x, w, x_bits=8, w_bits=8, bits=16)
+                                 s = linear(q, k, …)   p = softmax(s)   …
+         block_decode, embed_decode, head_decode: one token, with keys and values in caches
+         block_prefill, …: several tokens of a prompt, if the target reads them at once
 
 A model op without a rule here becomes the op of its name, with the same operands and attributes.
+docs/number-format.md says why the widths are what they are.
 """
 
 from __future__ import annotations
@@ -65,6 +67,8 @@ def _linear(lowering: Lowering, node: Node) -> Node:
     weight: Any = node.args[1]
     if lowering.storage[weight] is Storage.TABLE:
         return lowering.call(vocabulary_logits, x, w)  # type: ignore[no-any-return]
+    # What goes straight into the residual stream keeps the stream's width: a sum of many layers
+    # would otherwise collect a rounding from each.
     into_stream = all(u.target is model_ops.add for u in node.users)
     bits = STREAM_BITS if into_stream else ACTIVATION_BITS
     width = lowering.options.activation_bits
@@ -133,7 +137,8 @@ def _block(part: Part, mode: Mode, options: StepOptions, kind: str, hidden: int)
     x = lowering.input("x", row_type((mode.tokens, hidden), STREAM_BITS), STREAM_IN)
     lowering.nodes[part.input] = x
     if mode.generates:
-        assert lowering.position is not None  # it stands before the weights
+        # Asking makes the placeholder: here, so that it stands before the weights.
+        assert lowering.position is not None
     lowering.add_parameters(in_block=True)
     out = _lower_nodes(lowering)
     lowering.function.set_outputs({"x_out": (out, STREAM_OUT), **lowering.next_caches})
@@ -145,10 +150,13 @@ def _head(part: Part, mode: Mode, options: StepOptions, hidden: int) -> Function
     lowering = Lowering(part, mode, options, "head")
     x = lowering.input("x", row_type((mode.tokens, hidden), STREAM_BITS), STREAM_IN)
     lowering.add_parameters(in_block=False)
+    # Of a chunk of a prompt only the last token's logits are used, and the table is the largest
+    # product of all.
     if mode.generates and mode.tokens > 1:
         x = lowering.call(take_leading, x, start=mode.tokens - 1, count=1)
     lowering.nodes[part.input] = x
     logits: Any = _lower_nodes(lowering)
+    # vocabulary_logits alone gives several results, one for each chunk of the vocabulary.
     if not isinstance(logits, tuple):
         raise ModelError(
             "the model's result is no product with a table of the vocabulary",
@@ -166,6 +174,7 @@ def lower_model(step: Step) -> Step:
     generation.
     """
     outline, options = step.parts, step.options
+    # The stream is as wide as the embedding.
     table = next(p for p in outline.embed.parameters if p.storage is Storage.TABLE)
     hidden = table.shape[1]
     for mode in (training_mode(options), *generation_modes(options)):

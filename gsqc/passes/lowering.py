@@ -98,7 +98,7 @@ class Lowering:
             self.storage[parameter.node] = parameter.storage
 
     def add_constant(self, node: Node) -> None:
-        """A table with an entry per position; in generation, its entries at the tokens' positions."""
+        """A table with an entry per position; in generation, the entries of the tokens read."""
         name = node.meta["constant"]
         # Generation takes rows by position, and its tokens may stand anywhere in the sequence.
         rows = self.mode.cached or self.mode.tokens

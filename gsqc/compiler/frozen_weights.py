@@ -76,7 +76,7 @@ class FrozenWeights:
         return self._codes(names[0], self.kind_of(parameter, names))
 
     def code_kinds(self, outline: Outline) -> dict[str, str]:
-        """The kind of codes of each weight, by its name in the first layer of each kind of block."""
+        """The kind of codes of each weight, by its name in the first layer of its kind of block."""
         return {
             names[0]: self.kind_of(parameter, names) for parameter, names in _by_weight(outline)
         }

@@ -18,7 +18,10 @@ __all__ = ["FLOAT_KIND", "LoadedModel", "WeightSource", "load_model"]
 
 
 def load_model(model: Any) -> LoadedModel:
-    """Open `model`: a torch module, a directory, a .gguf file, or a known name. Raises ModelError."""
+    """Open a model: a torch module, a directory, a .gguf file, or a known name.
+
+    Raises ModelError.
+    """
     from gsqc.models.catalogue import KNOWN_MODELS, find_model
     from gsqc.models.readers.hf import (
         from_directory,

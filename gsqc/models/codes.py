@@ -91,7 +91,7 @@ def pack(nibbles: Array) -> Array:
 
 
 def _mantissas(values: npt.NDArray[np.float64], bits: int) -> tuple[Array, Array]:
-    """values [..., n] -> (m, e [..., 1]) with |m| ≤ 2^(bits-1) - 1 and the least e; rounds half up."""
+    """values [..., n] -> (m, e [..., 1]), |m| ≤ 2^(bits-1) - 1, the least e; rounds half up."""
     limit = 2 ** (bits - 1) - 1
     top = np.abs(values).max(-1, keepdims=True)
     e = np.where(top > 0, np.frexp(top)[1] - (bits - 1), LEAST_EXPONENT).clip(LEAST_EXPONENT, 127)

@@ -70,9 +70,11 @@ class WeightSource(Protocol):
 class LoadedModel:
     """What a reader gives.
 
-    rope_tables      a maker of (cos, sin), each float64 [T, D/2], where the module's own rotary embedding is not enough
-    tokenizer_json   the text of a tokenizer.json, or None
-    metadata         name, license, eos_token_id, bos_token_id, chat_template: JSON values, None where unknown
+    module          a causal language model of transformers, whose weights need not exist
+    weights         its weights by name
+    tokenizer_json  the text of a tokenizer.json, or None
+    metadata        name, license, eos_token_id, bos_token_id, chat_template, tokenizer: values of
+                    JSON, None where unknown
     """
 
     module: torch.nn.Module

@@ -46,7 +46,7 @@ class Place:
 
 
 def buffer_name(outline: Outline, role: Role, place: Place) -> str:
-    """The buffer of a role at a place. A schedule itself binds the stream, whose values it counts."""
+    """The buffer of a role at a place. The stream is not here: schedules count its values."""
     match role.kind:
         case Kind.WEIGHT if role.position is not None:
             # The layers of a kind share a function, whose role names the first layer's weight.

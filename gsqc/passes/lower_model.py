@@ -9,7 +9,7 @@ after:   embed(tokens, table) -> x      head(x, …) -> logits
          block_prefill, …: several tokens of a prompt, if the target reads them at once
 
 A model op without a rule here becomes the op of its name, with the same operands and attributes.
-docs/number-format.md says why the widths are what they are.
+docs/number-format.md has the table of the widths.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def test_gguf_codes_are_the_files_own(name: str, exact: bool) -> None:
 
 
 def test_q4_1_of_any_scales() -> None:
-    """Random fp16 bits, not only what a quantiser makes: within 2^-28 of the row's largest number."""
+    """Random fp16 bits, not only what a quantiser makes: within 2^-28 of a row's largest."""
     rng = np.random.default_rng(5)
     raw = rng.integers(0, 256, (40, 3, 20), dtype=np.uint8)
     raw[..., 1] &= 0xBF  # |scale| and |offset| below 2

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""differentiate: what its walk must not lose or guess. Its numbers are held against autograd in tests/compiler."""
+"""differentiate: what its walk must not lose or guess.
+
+Its numbers are held against autograd in tests/compiler.
+"""
 
 from __future__ import annotations
 

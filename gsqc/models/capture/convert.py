@@ -2,8 +2,9 @@
 """convert_graph: the nodes of an exported program become calls of `gsqc.models.model_ops`, without
 the batch dimension.
 
-before:  v = aten.view(aten.linear(x, w), [1, T, H, D]); q = aten.transpose(v, 1, 2); g = aten.mul(aten.silu(a), b)
-after:   q = split_heads(linear(x, w), heads=H); g = silu_gate(a, b)
+before:  v = aten.view(aten.linear(x, w), [1, T, H, D])   q = aten.transpose(v, 1, 2)
+         g = aten.mul(aten.silu(a), b)
+after:   q = split_heads(linear(x, w), heads=H)   g = silu_gate(a, b)
 
 ensures: every result is [T, n] or [H, T, D]; nodes that change nothing are gone; all operators
 without an entry in `gsqc.models.capture.rules` are reported in one UnsupportedOperatorError
@@ -98,7 +99,8 @@ def _error(problems: list[str]) -> UnsupportedOperatorError:
     )
     return UnsupportedOperatorError(
         "\n  ".join(["the model uses operators that have no integer form:", *shown]),
-        f"gsqc compiles models made of {names}; write the named lines with these, or choose another model",
+        f"gsqc compiles models made of {names}. "
+        "Write the named lines with these, or choose another model",
     )
 
 

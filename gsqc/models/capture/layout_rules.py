@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules for operators that move numbers: most of them only change a value's form, and make no call."""
+"""Rules for operators that move numbers. Most change a value's form only, and make no call."""
 
 from __future__ import annotations
 

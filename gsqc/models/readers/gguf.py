@@ -151,7 +151,8 @@ def _scale_frequencies(file: GgufFile, module: nn.Module) -> None:
         if isinstance(frequencies := getattr(part, "inv_freq", None), torch.Tensor):
             if frequencies.shape != factors.shape:
                 raise ModelError(
-                    f"{file.path.name} has {len(factors)} rope factors for {len(frequencies)} pairs",
+                    f"{file.path.name} has {len(factors)} rope factors, "
+                    f"not one for each of {len(frequencies)} pairs",
                     "fetch it again",
                 )
             frequencies.div_(factors)

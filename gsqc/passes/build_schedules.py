@@ -45,6 +45,7 @@ from gsqc.passes.modes import (
     Mode,
     generation_modes,
 )
+from gsqc.passes.outline_blocks import FIRST_KIND
 from gsqc.passes.plan_properties import BUFFERS_LISTED, SCHEDULED
 from gsqc.passes.step import Matrix, Step, graph_pass
 
@@ -80,6 +81,12 @@ class _Schedules:
         """Whether a layer's forward runs again before its backward."""
         return self.kept is not None and layer < len(self.layers) - 1 - self.kept
 
+    def shared_prefix(self, layer: int) -> str:
+        """What the names of activations begin with that the layers of a kind share."""
+        # Kinds do not share them: a saved value may have another size or type in each.
+        kind = self.kind(layer)
+        return "" if kind == FIRST_KIND else f"{kind}."
+
     def has_own_place(self, layer: int) -> bool:
         """Whether what a layer saves has a place of its own. The last layer's is used at once: it
         may share.
@@ -112,9 +119,9 @@ class _Schedules:
                 return streams[role]
             # One name for all layers that share: what one saved is used up before the next saves.
             if role.kind is Kind.SAVED and layer is not None and not self.has_own_place(layer):
-                return role.name
-            if role.kind is Kind.SUM and not sums:
-                return role.name if is_result else ZEROS
+                return f"{self.shared_prefix(layer)}{role.name}"
+            if role.kind is Kind.SUM and layer is not None and not sums:
+                return f"{self.shared_prefix(layer)}{role.name}" if is_result else ZEROS
             return buffer_name(outline, role, place)
 
         return bind
@@ -127,7 +134,7 @@ class _Schedules:
 
         def bind(role: Role, is_result: bool) -> str:
             if role.kind is Kind.SUM and not sums:
-                return f"{matrix.name}_{role.name}"
+                return f"{self.shared_prefix(matrix.layer)}{matrix.name}_{role.name}"
             return buffer_name(outline, role, place)
 
         return bind

@@ -183,8 +183,10 @@ class _Schedules:
     def clip(self) -> SchedulePlan:
         """The norm over all matrices, then the scale, which takes the place of 1 / tokens."""
         schedule = self.new()
+        # From the last matrix to the first, as the backward pass makes their gradients. Each sum is
+        # rounded, so another order is another norm, and other bits.
         for k in reversed(self.layers):
-            for matrix in self._matrices(k):
+            for matrix in reversed(self._matrices(k)):
                 schedule.call(squares_name(matrix.shape), self.on(matrix))
         schedule.call(CLIP_SCALE, self.at(None, 0))
         return schedule.build()

@@ -259,4 +259,4 @@ def test_a_bundle_can_be_opened_before_it_is_in_its_place(tmp_path: Path) -> Non
         writer.finish(replace(manifest(), golden=golden), small_plan())
     opened = Bundle.open(path)
     assert opened.manifest.golden == golden
-    assert list(opened.files) == ["state.safetensors"]
+    assert list(opened.files) == ["state.safetensors", "plan.json"]

@@ -199,10 +199,11 @@ def test_a_moved_bundle_works(bundle: Path, tmp_path: Path) -> None:
     assert steps(Session(moved), 1, 1) == steps(Session(bundle), 1, 1)
 
 
+@pytest.mark.needs_target("llvm")
 def test_threads_are_those_asked_for(bundle: Path) -> None:
     """By default as many as the cores, the caller being one of them."""
     program = (
-        "import os, sys; from gsqc.runtime.executor import default_threads;"
+        "import os, sys; from gsqc.bundle.machine import default_threads;"
         "from gsqc.runtime.session import Session; tasks = lambda: len(os.listdir('/proc/self/task'));"
         "before = tasks(); Session(sys.argv[1], threads=1); assert tasks() == before;"
         "Session(sys.argv[1]); assert tasks() == before + default_threads() - 1;"

@@ -59,6 +59,7 @@ def test_a_step_of_several_sequences_is_their_gradients_and_one_update(step: Ste
     assert updates == sum(n for name, n in three.items() if name.startswith("adamw")) == 14 * LAYERS
 
 
+@pytest.mark.needs_target("llvm")
 def test_a_probe_measures_the_heaviest_kernels_and_rates_for_the_others(step: Step) -> None:
     rates = probe(step, 1, resolve_target(NATIVE))
     assert rates.measured
@@ -85,6 +86,7 @@ def test_memory_is_the_plan_s_and_the_process_s() -> None:
     assert Memory(1, 2, 3, 4, 5, process=100).peak == 115
 
 
+@pytest.mark.needs_target("llvm")
 def test_estimates(deep_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_compiler(*_: object) -> None:
         raise TargetError("linking needs cc, which is not installed", "install a C compiler (gcc)")

@@ -86,7 +86,6 @@ def test_memory_is_the_plan_s_and_the_process_s() -> None:
     assert Memory(1, 2, 3, 4, 5, process=100).peak == 115
 
 
-@pytest.mark.needs_target("llvm")
 def test_estimates(deep_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_compiler(*_: object) -> None:
         raise TargetError("linking needs cc, which is not installed", "install a C compiler (gcc)")

@@ -16,10 +16,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from gsqc.bundle.bundle import Bundle
 from gsqc.check.check import random_sequences, run_check
 from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import AdapterOptions, Bits, CompileOptions
 from gsqc.runtime.session import Session
+from tests.targets_here import COMPILED
 
 RATE = Fraction(1, 100)
 
@@ -59,6 +61,19 @@ def test_other_settings_agree(
     )
     compile_model(str(model_directory), options)
     assert run_check(options.output, ["numpy", "native"], 2).equal
+
+
+def test_a_bundle_for_numpy_has_no_code(model_directory: Path, tmp_path: Path) -> None:
+    """It steps as it is, and gets code for another target from its plan."""
+    options = CompileOptions(
+        tmp_path / "b.gsqc", "numpy", adapter=AdapterOptions(4, 8, ("q",)), sequence_length=9
+    )
+    compile_model(str(model_directory), options)
+    opened = Bundle.open(options.output)
+    assert opened.manifest["target"]["name"] == "numpy" and opened.manifest["code_bytes"] == 0
+    assert not {"code", "bin", "npu"} & {name.split("/")[0] for name in opened.files}
+    result = run_check(options.output, ["native", COMPILED], 1)
+    assert result.equal, result
 
 
 def test_threads_do_not_change_the_bits(bundle: Path) -> None:

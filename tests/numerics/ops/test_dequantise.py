@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""dequantise against float64: each code's meaning, exact wherever 30 bits hold it."""
+"""The ops dequantise_… against float64: what each code means, exact wherever 30 bits hold it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+import gsqc.numerics.ops.all  # noqa: F401  registers every op
 from gsqc.numerics.ops.dequantise import NF4_INTEGERS
 from gsqc.numerics.ops.registry import CASES, OPS, Case, evaluate
 

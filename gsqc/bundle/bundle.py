@@ -6,7 +6,7 @@ plan.json          what a step runs, in which order, on which memory (plan.py)
 base.safetensors   the frozen weights, as codes
 state.safetensors  the initial training state
 tokenizer.json     the model's tokenizer, if it has one
-code/              compiled kernels: kernels.so for a CPU, kernels.fatbin and launches.json for a GPU
+code/              compiled kernels: kernels.so, or kernels.fatbin and launches.json for a GPU
 bin/gsqc-step      the runner without Python, if asked for
 programs/          each function as a TOSA program
 npu/               the command stream and the constants of each function for an NPU

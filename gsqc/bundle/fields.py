@@ -92,7 +92,10 @@ def rule_of(hint: Any) -> Rule:
 
 
 def read_fields(cls: type[T], data: Any, what: str, hint: str) -> T:
-    """An object of `cls` from JSON data. Raises BundleError, which names the wrong fields of `what`."""
+    """An object of `cls` from JSON data. Raises BundleError, which names wrong fields of `what`.
+
+    hint  what the error tells the user to do
+    """
     problems: list[str] = []
     made = _read(rule_of(cls), data, "", problems)
     if problems:

@@ -72,7 +72,7 @@ def meaning_of(files: Mapping[str, FileEntry]) -> str:
 
 
 def read_bundle_json(path: Path, what: str) -> Any:
-    """The value of a JSON file of a bundle. BundleError, which names it as `what`, if it is none."""
+    """The value of a JSON file of a bundle. BundleError, which calls it `what`, if it is none."""
     if path.stat().st_size > MAXIMUM_JSON_BYTES:
         raise BundleError(f"{what} is too large to be one", AGAIN)
     try:

@@ -98,7 +98,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class ProgramEntry:
-    """A TOSA program: the ports that it reads and writes, in order, and how many operators it has."""
+    """A TOSA program: the ports that it reads and writes, in order, and its number of operators."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]

@@ -18,7 +18,7 @@ BOS = 65  # "A" of the byte tokenizer stands for a BOS
 
 
 def make_tokenizer(*, bos: bool = False, **model: Any) -> Tokenizer:
-    """A token for each byte, and the model's settings of its tokens; `bos` puts A before a text."""
+    """A token for each byte, with a model's settings. With `bos`, an A stands before a text."""
     tokenizer = byte_tokenizer()
     if bos:
         tokenizer.post_processor = processors.TemplateProcessing(

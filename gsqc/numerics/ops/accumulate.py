@@ -91,7 +91,7 @@ def sum_row(high: Tensor, low: Tensor) -> Scaled:
     are exact.
     """
     width = 32 - high.abs().reduce_max().clz()  # bits of the high limb, 0 to 31
-    drop = (width - 7).maximum(0)  # the whole number has width + 22 bits; 29 are kept
+    drop = (width - 7).maximum(0)  # of width + 22 bits, 29 are kept
     m = scale_by_power(high, drop - LIMB_BITS) + low.round_shift(drop)
     return normalise(m, drop - GRID_FRACTION_BITS, 30)
 

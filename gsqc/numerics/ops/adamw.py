@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """adamw: Adam with decoupled decay, on integers. Kingma & Ba 2015, Loshchilov & Hutter 2019.
 
+    g      = sum / tokens
+    moment = beta1 · moment + (1 - beta1) · g
+    root   = √(beta2 · root² + (1 - beta2) · g²)
+    p      = p - learning_rate · moment / root - decay · p
+
 The state holds the root of the second moment, which needs half the range. The bias correction is
-part of the learning rate.
+part of the learning rate. No epsilon is added, because the root has a floor.
 """
 
 from __future__ import annotations
@@ -94,19 +99,14 @@ def adamw(
 ) -> tuple[Tensor, Row, Row]:
     """p int32 Q24 [R, K], moment and root as Rows [R, K], limbs [R, K] -> p, moment, root.
 
-        g      = limbs / tokens
-        moment = beta1 · moment + (1 - beta1) · g
-        root   = √(beta2 · root² + (1 - beta2) · g²)
-        p      = p - learning_rate · moment / root - decay · p
-
-    limbs          the gradient summed over the batch, on the grid of `accumulate`
+    high, low      limbs of the gradient's sum over the batch, on the grid of `accumulate`
     learning_rate  times the bias correction √(1 - beta2^t) / (1 - beta1^t)
     decay          learning rate · weight decay
     beta1, beta2   over 2^31, in (0, 2^31)
 
     Scalars are mantissas of 30 bits and exponents, [1, 1] each. Moments have at least 24 bits: a
     root of 16 bits sticks. |moment / root| saturates at 32. With betas of 0.9 and 0.999 it cannot
-    pass 7.3. No epsilon is added, because the root has a floor (EPSILON_EXPONENT).
+    pass 7.3.
     """
     g, g_e = mean_gradient(high, low, inverse_tokens_m, inverse_tokens_e)
     m, m_e = decay_average(moment, g, g_e, beta1, BETA_ONE - beta1)

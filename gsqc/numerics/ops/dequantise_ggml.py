@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """dequantise_ggml: frozen weights as a GGUF file stores them become rows of 30 bits.
 
-The formats are Q4_0, Q4_1 and Q8_0 of ggml (ggml-quants.c in llama.cpp). A block of 32 numbers has
+The formats are Q4_0, Q4_1 and Q8_0 of ggml, the library of llama.cpp. A block of 32 numbers has
 an fp16 scale, which a bundle stores split: scale_m int16 (11 bits and sign) and scale_e int8, both
 [N, K/32]. Codes and results are laid out as in `dequantise`.
 """

@@ -88,7 +88,7 @@ class Calls(Protocol):
     """What a composition is written against. It evaluates ops, or adds them to a graph."""
 
     def __call__(self, operation: Op, *values: Any, **attributes: Any) -> Any:
-        """The op's result; a tuple if it has several."""
+        """The op's result, or a tuple of several."""
 
     def type_of(self, value: Any) -> Value:
         """The structure and the shapes of a value."""

@@ -73,13 +73,13 @@ def sgd(
 ) -> tuple[Tensor, Row]:
     """p int32 Q24 [R, K], momentum Row [R, K], limbs [R, K] -> p, momentum.
 
-        g        = limbs / tokens
+        g        = sum / tokens
         momentum = beta · momentum + g
         p        = p - learning_rate · momentum - decay · p
 
-    limbs  the gradient summed over the batch, on the grid of `accumulate`
-    decay  learning rate · weight decay
-    beta   over 2^31
+    high, low  limbs of the gradient's sum over the batch, on the grid of `accumulate`
+    decay      learning rate · weight decay
+    beta       over 2^31
 
     Scalars are mantissas of 30 bits and exponents, [1, 1] each.
     """

@@ -36,8 +36,9 @@ def meaning(name: str, case: Case) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["nf4", "q4_1", "q4_0", "q8_0", "gse4", "gse8"])
 def test_within_a_step_of_the_row(name: str) -> None:
-    """Half a step of the row's own exponent, a whole one where sums are rounded twice or the
-    largest is clamped.
+    """Half a step at the row's exponent, or a whole one.
+
+    It is a whole one where a sum is rounded twice, and where the largest number is clamped.
     """
     for case in CASES[f"dequantise_{name}"](np.random.default_rng(1)):
         row = evaluate(OPS[f"dequantise_{name}"], case.values, case.attributes)

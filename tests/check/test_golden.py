@@ -119,7 +119,7 @@ def test_a_bundle_compiled_anew_may_give_the_same_bits(tmp_path: Path, file: Pat
     )
     (comparison,) = run_check(other, ["native"], 3, golden=file).golden
     assert comparison.difference is not None
-    assert comparison.difference.sentence.endswith("state.safetensors.")
+    assert comparison.difference.sentence.endswith(": state.")
 
 
 @pytest.mark.parametrize(
@@ -202,6 +202,7 @@ def test_altered_digests_in_a_bundle(bundle: Path, tmp_path: Path, capsys: Captu
             run_check(malformed, ["native"], 3)
 
 
+@pytest.mark.needs_target("llvm")  # without it, numpy is the machine's best target
 def test_numpy_takes_the_first_steps_of_a_small_bundle_only(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

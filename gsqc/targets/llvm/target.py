@@ -97,7 +97,10 @@ class LlvmTarget(Target):
         """The library, in this process."""
         from gsqc.targets.llvm.kernels import CompiledKernels
 
-        return CompiledKernels(bundle.file("code/kernels.so"))
+        kernels = CompiledKernels(bundle.file("code/kernels.so"))
+        # As gsqc-step does: a kernel that nothing calls counts too.
+        kernels.require(plan.kernels)
+        return kernels
 
     def runner_command(self, bundle: Path) -> list[str] | None:
         """Code for another kind of CPU runs in gsqc-step under the CPU's emulator."""

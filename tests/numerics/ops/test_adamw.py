@@ -146,8 +146,9 @@ def falling(bits: int, octaves: float) -> float:
 
 
 def test_root_does_not_stick() -> None:
-    """Measured on columns over 12 octaves: 0.0005 with 30 bits, which is the rounding of the weights,
-    and 0.0025 with 24 bits.
+    """Measured on columns over 12 octaves: 0.0005 with 30 bits, and 0.0025 with 24.
+
+    The error with 30 bits is the rounding of the weights.
     """
     assert falling(MOMENT_BITS, 12) < 1e-3
     assert falling(24, 12) > 1.5e-3

@@ -51,8 +51,9 @@ CASES = [
 def test_loss(sizes: list[int], spread: float) -> None:
     """The bound of 2e-5 nats is that of the roundings, 1.82e-5, and a little more.
 
-    Half of 2^-16 is that of the result. Twice half of 2^-16 · ln 2 is that of logits to Q16 octaves.
-    Sums, exponentials and logarithm add less than 4e-6. The worst measured in all is 1.6e-5.
+    Half of 2^-16 is that of the result. Twice half of 2^-16 · ln 2 is that of logits to Q16
+    octaves. Sums, exponentials and logarithm add less than 4e-6. The worst measured in all is
+    1.6e-5.
     """
     rng = np.random.default_rng(len(sizes))
     chunks, exact, labels = make(rng, sizes, spread)

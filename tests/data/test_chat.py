@@ -195,3 +195,13 @@ def test_the_same_text_every_time() -> None:
         ) as renderer:
             made.add(renderer.render(TWO_TURNS, mask_prompt=False).text)
     assert made == {json.dumps(TWO_TURNS.messages[0]) + "False"}
+
+
+def test_a_missing_jinja_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gsqc.data.chat.find_spec", lambda name: None)
+    with (
+        ChatRenderer(templates.CHATML, VARIABLES) as renderer,
+        pytest.raises(DataError, match="package jinja2") as error,
+    ):
+        renderer.prompt(TWO_TURNS)
+    assert error.value.hint == "pip install 'jinja2>=3.1.6'"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of a bundle: where they lie, and that they are what was written."""
+"""The files of a bundle: where they lie, and whether they are what was written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MANIFEST, PLAN, TOKENIZER = "manifest.json", "plan.json", "tokenizer.json"
 BASE, INITIAL_STATE = "base.safetensors", "state.safetensors"
 KERNELS = "code/kernels.so"
 MADE_FOR_A_TARGET = ("code/", "bin/", "npu/", "programs/")
-"""Folders of what is made from the plan; it is no part of what a bundle means."""
+"""Folders of what is made from the plan for a target. They are no part of a bundle's meaning."""
 MAXIMUM_JSON_BYTES = 256 << 20
 
 
@@ -27,7 +27,11 @@ def file_sha256(path: Path) -> str:
 
 
 def safe_path(root: Path, name: str) -> Path:
-    """The file of a relative name without `..`, links or absolute parts; BundleError otherwise."""
+    """The path of a file of the bundle `root`.
+
+    Raises BundleError if the name is absolute, if it leaves the bundle, or if a part of it is a
+    link.
+    """
     pure = PurePosixPath(name)
     odd = "\\" in name or any(c < " " for c in name)
     if not name or pure.is_absolute() or ".." in pure.parts or odd:
@@ -42,7 +46,7 @@ def safe_path(root: Path, name: str) -> Path:
 
 
 def check_file(root: Path, name: str, entry: FileEntry) -> Path:
-    """The path of a listed file; BundleError unless it is there as it was written."""
+    """The path of a listed file. BundleError if it is missing or was changed."""
     file = safe_path(root, name)
     if not file.is_file():
         raise BundleError(f"the bundle lacks its file {name}", AGAIN)
@@ -54,9 +58,10 @@ def check_file(root: Path, name: str, entry: FileEntry) -> Path:
 
 
 def meaning_of(files: Mapping[str, FileEntry]) -> str:
-    """sha256 over "name sha256" of all files but those made for a target, a line each, by name.
+    """The sha256 of a text that has a line "name sha256" for each file, sorted by name.
 
-    Bundles of one compilation for different targets have the same: they compute the same bits.
+    Files made for a target are left out. So bundles of one compilation for different targets have
+    the same meaning: they compute the same bits.
     """
     lines = [
         f"{name} {files[name].sha256}\n"
@@ -67,7 +72,7 @@ def meaning_of(files: Mapping[str, FileEntry]) -> str:
 
 
 def read_bundle_json(path: Path, what: str) -> Any:
-    """The value of a bundle's JSON file; BundleError if it is none."""
+    """The value of a JSON file of a bundle. BundleError, which calls it `what`, if it is none."""
     if path.stat().st_size > MAXIMUM_JSON_BYTES:
         raise BundleError(f"{what} is too large to be one", AGAIN)
     try:
@@ -77,7 +82,7 @@ def read_bundle_json(path: Path, what: str) -> Any:
 
 
 def read_manifest_data(root: Path) -> Any:
-    """The JSON of a bundle's manifest."""
+    """The JSON of a bundle's manifest. BundleError if there is no bundle or no manifest."""
     path = root / MANIFEST
     if not root.exists():
         raise BundleError(

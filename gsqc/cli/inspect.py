@@ -22,7 +22,6 @@ KEYS = (
     "optimizer",
     "sequence_length",
     "batch",
-    "float_operators",
     "planned_peak_bytes",
     "weights_bytes",
     "code_bytes",

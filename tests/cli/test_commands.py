@@ -118,7 +118,7 @@ def test_inspect(capsys: Capture, bundle: Path, tmp_path: Path) -> None:
     code, (line,) = run_json(capsys, "inspect", bundle)
     assert code == 0
     assert line["operators"] == {"add": 3, "matmul": 2}
-    assert (line["float_operators"], line["weights_bytes"], line["target"]) == (0, 200, "numpy")
+    assert (line["weights_bytes"], line["target"]) == (200, "numpy")
     assert line["adapter"]["linears"] == ["q"]
     _, out, _ = run_text(capsys, "inspect", bundle)
     assert "planned peak bytes" in out
@@ -249,7 +249,8 @@ def test_a_runtime_command_does_not_import_torch() -> None:
     """Where torch is installed; importing it afterwards still works."""
     pytest.importorskip("torch")
     program = (
-        "import sys; from gsqc.cli.main import main; assert main(['eval', 'absent.gsqc', '--data', 'x']) == 2;"
+        "import sys; from gsqc.cli.main import main;"
+        "assert main(['eval', 'absent.gsqc', '--data', 'x']) == 2;"
         "assert not {'torch', 'tvm', 'tvm_ffi'} & set(sys.modules);"
         "import importlib.util; assert importlib.util.find_spec('torch')"
     )

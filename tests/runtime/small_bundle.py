@@ -65,7 +65,6 @@ def manifest() -> Manifest:
         recompute="blocks",
         weights="fast",
         operators={"add": 3, "matmul": 2},
-        float_operators=0,
         planned_peak_bytes=1000,
         weights_bytes=200,
         code_bytes=30,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc inspect: what a bundle holds."""
+"""gsqc inspect: shows what a bundle holds."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def _check_request(targets: list[str], steps: int, golden: Path | None, *, updat
 
 
 def _known_digests(bundle: Bundle, seed: int, steps: int, file: Path | None) -> list[Golden]:
-    """What the bundle and the file say of these steps. Raises BundleError, GoldenError."""
+    """The digests of these steps in the bundle and in the file. Raises BundleError, GoldenError."""
     own = own_golden(bundle)
     known = [own] if own is not None and own.seed == seed else []
     return known if file is None else [*known, read_golden(file, bundle, seed, steps)]

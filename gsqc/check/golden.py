@@ -77,7 +77,7 @@ class Comparison:
 
 
 def settings_of(bundle: Bundle) -> dict[str, Any]:
-    """The settings that the bundle was compiled with: two compilations with them are alike."""
+    """The settings that a bundle was compiled with, by which a golden file knows its bundle."""
     data = bundle.manifest.to_json() | {"adapter": str(bundle.manifest.adapter)}
     model = {name: data["model"][name] for name in _MODEL}
     return {"model": model, **{name: data[name] for name in _SETTINGS}}

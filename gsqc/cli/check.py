@@ -95,7 +95,7 @@ def _print_difference(difference: Difference, out: Output) -> None:
 def _print_comparison(comparison: Comparison, out: Output) -> None:
     difference = comparison.difference
     if difference is None:
-        out.say(f"as {comparison.source} says, after each of {comparison.steps} steps")
+        out.say(f"equal to {comparison.source} after each of {comparison.steps} steps")
         return
     out.say(difference.text(comparison.source))
     if difference.changed in ("machine", "code"):

@@ -82,7 +82,7 @@ def _others(
 ) -> list[Estimate]:
     """Estimates of the same training with other settings.
 
-    If none of them fits into the given memory, estimates with shorter sequences follow.
+    If none of them fits into the given memory, estimates of smaller steps follow.
     """
     from gsqc.compiler.estimate.estimator import other_settings, shorter_settings
 

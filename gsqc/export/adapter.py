@@ -70,7 +70,7 @@ class TrainedAdapter:
             pair = self.settings.as_lora(floats)
             if pair is None:
                 raise ExportError(
-                    f"an adapter of the kind {self.settings.kind} is no LoRA",
+                    f"an adapter of the kind {self.settings.kind} does not have the form of LoRA",
                     "export the merged model with --merged",
                 )
             pairs.append((linear, *pair))

@@ -160,7 +160,7 @@ class Session:
         """
         if not 1 <= len(sequences) <= MAXIMUM_SEQUENCES:
             raise DataError(
-                f"{len(sequences)} sequences in a step", f"give 1 to {MAXIMUM_SEQUENCES}"
+                f"a step cannot take {len(sequences)} sequences", f"give 1 to {MAXIMUM_SEQUENCES}"
             )
         weight = sum(int(s.weights.astype(np.int64).sum()) for s in sequences)
         if weight == 0:

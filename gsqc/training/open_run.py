@@ -82,7 +82,7 @@ def _check_made_with(before: Mapping[str, Any], now: dict[str, str]) -> None:
         if name in before and name in now and before[name] != now[name]:
             raise RunError(
                 f"the {what} changed since the run that wrote the settings (its sha256 differs)",
-                f"bring it back, or name another {what} on the command line",
+                "bring it back, or name the new one on the command line",
             )
 
 

@@ -67,7 +67,7 @@ def read_settings(path: Path, commands: Iterable[str]) -> SettingsFile:
         tables = tomllib.loads(text, parse_float=Decimal)
     except FileNotFoundError:
         raise ConfigError(
-            f"no such settings file: {path}", f"write one: gsqc init {path}"
+            f"there is no settings file {path}", f"write one: gsqc init {path}"
         ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(

@@ -55,7 +55,7 @@ def change(file: Path, alter: Callable[[dict[str, Any]], object]) -> None:
 def test_equal_digests(bundle: Path, file: Path, capsys: Capture) -> None:
     code, out = run(capsys, bundle, "--golden", file, "--on", "numpy,native")
     assert code == 0
-    assert f"as {file} says, after each of 3 steps" in out
+    assert f"equal to {file} after each of 3 steps" in out
     assert run(capsys, bundle, "--golden", file, "--steps", 2)[0] == 0
     content = json.loads(file.read_text())
     assert content["steps"] == run_check(bundle, ["numpy"], 3).targets["numpy"]
@@ -180,7 +180,7 @@ def test_a_bundle_carries_its_digests(
     own = carrying(bundle, tmp_path / "own.gsqc")
     code, out = run(capsys, own)
     assert code == 0
-    assert "as the compiling machine says, after each of 3 steps" in out
+    assert "equal to the compiling machine after each of 3 steps" in out
     assert run(capsys, own, "--steps", 5)[0] == 0
     code, out = run(capsys, own, "--seed", 1)
     assert (code, "nothing to compare with" in out) == (1, True)

@@ -144,7 +144,6 @@ class Manifest:
     recompute: str
     weights: str
     operators: Mapping[str, Count]
-    float_operators: Count
     planned_peak_bytes: Bytes
     weights_bytes: Bytes
     code_bytes: Bytes

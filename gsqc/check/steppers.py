@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What steps a bundle on a target: a session of this process, or gsqc-step under an emulator."""
+"""Steps a bundle on a target, in a session of this process or in gsqc-step under an emulator."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Stepper(Protocol):
     """A target that steps the bundle."""
 
     def digest(self, step: int) -> str:
-        """The digest after a step; steps are asked for in order."""
+        """The digest after a step. Steps must be asked for in order."""
 
     def state(self, step: int) -> dict[str, Array]:
         """The state after the last step that was asked for."""
 
 
 class SessionStepper:
-    """Steps in this process; keeps the state before the last step, so that it can be run again."""
+    """Steps in this process. It keeps the state before the last step, to run that step again."""
 
     def __init__(self, session: Session, seed: int) -> None:
         """Step `session` on random batches of this seed."""
@@ -39,7 +39,7 @@ class SessionStepper:
         self.before: dict[str, Array] = {}
 
     def digest(self, step: int) -> str:
-        """The digest after a step; steps are asked for in order."""
+        """The digest after a step. Steps must be asked for in order."""
         self.before = {name: tensor.copy() for name, tensor in self.session.state().items()}
         return random_step(self.session, step, self.seed)
 
@@ -48,11 +48,11 @@ class SessionStepper:
         return self.session.state()
 
     def again(self, step: int) -> Callable[[Session], object]:
-        """What runs the last step once more, after `rewind`."""
+        """A function that runs the last step once more, after `rewind`."""
         return lambda session: random_step(session, step, self.seed)
 
     def rewind(self) -> None:
-        """Back to the state before the last step."""
+        """Go back to the state before the last step."""
         for name, tensor in self.session.state().items():
             tensor[:] = self.before[name]
         self.session.step_count -= 1
@@ -60,7 +60,7 @@ class SessionStepper:
 
 @dataclass(frozen=True)
 class Settings:
-    """What every stepper is made from; `folder` takes code that is compiled now."""
+    """What every stepper is made from. `folder` takes code that is compiled now."""
 
     bundle: Bundle
     folder: Path
@@ -72,16 +72,15 @@ class Settings:
 def locate_code(
     target: str, settings: Settings, progress: Progress
 ) -> tuple[Path, list[str] | None]:
-    """The bundle that has the target's code, compiled now if need be, and the command of its
-    gsqc-step if that runs it.
+    """The bundle that has the target's code, and the command of gsqc-step if that runs the code.
 
-    TargetError if the target cannot run here.
+    Code that the bundle lacks is compiled now. TargetError if the target cannot run here.
     """
     bundle = settings.bundle
     entry = bundle.manifest.target
     own = target_of(entry)
     chosen = own if target == NATIVE else find_target(target)
-    # The bundle's own code is run as it stands, whatever a compiler would make of its plan today.
+    # The bundle's own code runs as it is, even if a compiler would make other code of the plan now.
     if chosen.runs_any_bundle or (chosen.name == own.name and own.refusal(entry) is None):
         return bundle.path, None
     progress(f"compiling for {chosen.name}")
@@ -89,7 +88,7 @@ def locate_code(
 
 
 def open_stepper(target: str, path: Path, command: list[str] | None, settings: Settings) -> Stepper:
-    """A stepper for what `locate_code` found. Raises TargetError."""
+    """A stepper for the code that `locate_code` found. Raises TargetError."""
     if command is None:
         name = target if path == settings.bundle.path else "native"
         return SessionStepper(Session(path, target=name, threads=settings.threads), settings.seed)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc inspect: what a bundle holds."""
+"""gsqc inspect: shows what a bundle holds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ KEYS = (
     "optimizer",
     "sequence_length",
     "batch",
-    "float_operators",
     "planned_peak_bytes",
     "weights_bytes",
     "code_bytes",

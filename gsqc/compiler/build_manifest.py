@@ -76,12 +76,7 @@ def build_manifest(
         seed=options.seed,
         weights=options.weights,
         operators=_operator_counts(step),
-        float_operators=sum(t.dtype.startswith("float") for t in _all_operators(step)),
         planned_peak_bytes=step.plan.peak_bytes + sums,
         weights_bytes=sum(a.nbytes for a in base.values()),
         **made,
     )
-
-
-def _all_operators(step: Step) -> list[Any]:
-    return [operator for trace in step.kernels.traces.values() for operator in trace.nodes]

@@ -121,7 +121,6 @@
     {"weights", FIELD_TEXT, false, 0, 0, NULL}, \
     {"operators", FIELD_TABLE, false, 0, 0, NULL}, \
     {"operators.*", FIELD_NUMBER, false, 0, 2147483647, NULL}, \
-    {"float_operators", FIELD_NUMBER, false, 0, 2147483647, NULL}, \
     {"planned_peak_bytes", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
     {"weights_bytes", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
     {"code_bytes", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \

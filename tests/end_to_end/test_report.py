@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a real run: what is measured on it is there, and the run is as it was."""
+"""The page of a real run shows what was measured, and leaves the run unchanged."""
 
 from __future__ import annotations
 

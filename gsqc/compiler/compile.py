@@ -67,7 +67,8 @@ def compile_model(
     `options.output`.
 
     `first_digests` steps the new bundle before it is put in its place, and what it returns goes
-    into the manifest. Raises ModelError, UnsupportedOperatorError, TargetError, OptionError, BundleError.
+    into the manifest. Raises ModelError, UnsupportedOperatorError, TargetError, OptionError and
+    BundleError.
     """
     target = find_target(options.target)
     target.require(runner=options.runner)

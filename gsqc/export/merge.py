@@ -22,7 +22,8 @@ from gsqc.errors import ExportError, GsqcError, OptionError
 from gsqc.export.adapter import FRACTION_BITS, Float32, TrainedAdapter
 from gsqc.models import LoadedModel
 from gsqc.models.catalogue import KNOWN_MODELS, find_model
-from gsqc.models.codes import GGUF_READERS, Codes, base_codes
+from gsqc.models.codes import Codes
+from gsqc.models.gguf_codes import GGUF_READERS, base_codes
 
 BASES = ("trained", "original")
 

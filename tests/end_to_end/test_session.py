@@ -18,11 +18,13 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from gsqc.adapters.lora import Lora
+from gsqc.bundle.bundle import Bundle
 from gsqc.check.check import run_check
 from gsqc.check.sequences import random_sequences
 from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import Bits, CompileOptions
 from gsqc.runtime.session import Session
+from tests.targets_here import COMPILED
 
 RATE = Fraction(1, 100)
 
@@ -62,6 +64,19 @@ def test_other_settings_agree(
     )
     compile_model(str(model_directory), options)
     assert run_check(options.output, ["numpy", "native"], 2).equal
+
+
+def test_a_bundle_for_numpy_has_no_code(model_directory: Path, tmp_path: Path) -> None:
+    """It steps as it is, and gets code for another target from its plan."""
+    options = CompileOptions(
+        tmp_path / "b.gsqc", "numpy", adapter=Lora(4, 8, ("q",)), sequence_length=9
+    )
+    compile_model(str(model_directory), options)
+    opened = Bundle.open(options.output)
+    assert (opened.manifest.target.name, opened.manifest.code_bytes) == ("numpy", 0)
+    assert not {"code", "bin", "npu"} & {name.split("/")[0] for name in opened.files}
+    result = run_check(options.output, ["native", COMPILED], 1)
+    assert result.equal, result
 
 
 def test_threads_do_not_change_the_bits(bundle: Path) -> None:
@@ -202,10 +217,11 @@ def test_a_moved_bundle_works(bundle: Path, tmp_path: Path) -> None:
     assert steps(Session(moved), 1, 1) == steps(Session(bundle), 1, 1)
 
 
+@pytest.mark.needs_target("llvm")
 def test_threads_are_those_asked_for(bundle: Path) -> None:
     """By default as many as the cores, the caller being one of them."""
     program = (
-        "import os, sys; from gsqc.runtime.executor import default_threads;"
+        "import os, sys; from gsqc.bundle.machine import default_threads;"
         "from gsqc.runtime.session import Session; tasks = lambda: len(os.listdir('/proc/self/task'));"
         "before = tasks(); Session(sys.argv[1], threads=1); assert tasks() == before;"
         "Session(sys.argv[1]); assert tasks() == before + default_threads() - 1;"

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bundle: a directory NAME.gsqc whose manifest names every file with its size and sha256.
 
-manifest.json      target, model, options, and the other files
+manifest.json      model, options, what it has code for, and the other files
 plan.json          what a step runs, in which order, on which memory (plan.py)
 base.safetensors   the frozen weights, as codes
 state.safetensors  the initial training state
 tokenizer.json     if the model has one
-code/              compiled kernels: kernels.so, or kernels.fatbin and launches.json for a GPU
-bin/gsqc-step      the runner without Python, if asked for
 programs/          each function as a TOSA program
-npu/               each function's command stream and constants for an NPU
+code/TARGET/       what was compiled for a target:
+    kernels.so                         a CPU's kernels
+    gsqc-step                          the runner without Python, if asked for
+    kernels.fatbin and launches.json   a GPU's kernels
+    NAME.cop and NAME.constants        each function for an NPU
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from gsqc.errors import BundleError
 
 class Bundle:
     """An opened bundle: its `manifest`, `plan`, `files` (name -> path), and `meaning`, by which runs
-    and states refer to it: bundles of one compilation for different targets have the same.
+    and states refer to it: it does not depend on the targets that a bundle has code for.
     """
 
     def __init__(self, path: Path, manifest: Manifest, plan: Plan, files: dict[str, Path]) -> None:

@@ -36,20 +36,20 @@ from gsqc.runtime.store import BEST, STATE, RunStore
 from gsqc.runtime.token_reader import TokenReader
 from gsqc.targets.interface import Kernels, Target
 from gsqc.targets.programs import program_plan
-from gsqc.targets.registry import NATIVE, find_target, target_of
+from gsqc.targets.registry import NATIVE, best_target, find_target
 
 Array = npt.NDArray[Any]
 
 
 def load_kernels(bundle: Bundle, plan: Plan, target: Target) -> Kernels:
-    """The kernels of a target: one that runs any bundle, or the one that it was compiled for."""
-    entry = bundle.manifest.target
-    if not target.runs_any_bundle and target.name != entry.name:
+    """The kernels of a target: one that runs any bundle, or one that the bundle has code for."""
+    parts = bundle.manifest.targets
+    if not target.runs_any_bundle and target.name not in parts:
         raise TargetError(
-            f"this bundle has code for {entry.name}, not for {target.name}",
-            f"compile the model again with --target {target.name}, or use --on numpy,{entry.name}",
+            f"this bundle has code for {', '.join(parts) or 'no target'}, not for {target.name}",
+            f"add it with gsqc retarget {bundle.path} --target {target.name}",
         )
-    error = target.refusal(entry)
+    error = target.refusal(parts.get(target.name) or target.entry())
     if error is not None:
         raise error
     return target.load(bundle, plan)
@@ -84,9 +84,9 @@ class Session:
         self.plan = self.bundle.plan
         self.optimizer = OPTIMIZERS[manifest.optimizer]
         require_session(self.plan, self.sequence_length, self.optimizer)
-        # "native" is the bundle's own target, as nothing is.
-        own = target is None or target == NATIVE
-        chosen = target_of(manifest.target) if own else find_target(str(target))
+        is_native = target is None or target == NATIVE
+        chosen = best_target(self.bundle) if is_native else find_target(str(target))
+        self.target = chosen.name
         kernels = load_kernels(self.bundle, self.plan, chosen)
         self.threads = default_threads() if threads is None else threads
         kernels.set_threads(self.threads)

@@ -17,7 +17,7 @@ from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, RunError
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import SETTINGS
-from gsqc.targets.registry import require_machine
+from gsqc.targets.registry import best_target
 from gsqc.training.lock import RunLock
 from gsqc.training.options import (
     FIXED_BY_SCHEDULE,
@@ -116,7 +116,7 @@ def open_run(
             "give it with --validation FILE or 10%",
         )
     opened = Bundle.open(bundle)
-    require_machine(opened)  # before the data is read, which can take minutes
+    best_target(opened)  # before the data is read, which can take minutes
     config = run_config(options, opened, reading)
     now = {"bundle": opened.meaning} | {k: v for k, v in config.items() if k.endswith("_sha256")}
     _check_made_with(made_with or {}, now)

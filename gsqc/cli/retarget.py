@@ -25,7 +25,7 @@ def retarget_command(
             example="model.gsqc",
         ),
     ],
-    of_target: Annotated[dict[str, Any], OptionsOf(*TARGET_OPTIONS)],
+    *,
     target: Annotated[
         str, Option("The target to make code for, as gsqc compile takes it.")
     ] = NATIVE,
@@ -42,6 +42,7 @@ def retarget_command(
     ] = False,
     runner: Annotated[bool, Option("Add gsqc-step, which trains without Python.")] = False,
     force: Annotated[bool, Option("Overwrite the bundle that -o names.")] = False,
+    of_target: Annotated[dict[str, Any], OptionsOf(*TARGET_OPTIONS)],
     json: JsonOption = False,
 ) -> None:
     """Add code for another target to BUNDLE, made from its plan.

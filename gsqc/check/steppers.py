@@ -74,7 +74,7 @@ class Settings:
 
 
 def _own_target(bundle: Bundle) -> Target:
-    """The best target of the bundle's own, or else one that an emulator runs. Raises TargetError."""
+    """The best target of the bundle's own, else one that an emulator runs. Raises TargetError."""
     try:
         return best_target(bundle)
     except TargetError:

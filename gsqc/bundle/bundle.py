@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bundle: a directory NAME.gsqc whose manifest names every file with its size and sha256.
 
-manifest.json      target, model, options, and the other files (manifest.py)
+manifest.json      model, options, what it has code for, and the other files
 plan.json          what a step runs, in which order, on which memory (plan.py)
 base.safetensors   the frozen weights, as codes
 state.safetensors  the initial training state
-tokenizer.json     the model's tokenizer, if it has one
-code/              compiled kernels: kernels.so, or kernels.fatbin and launches.json for a GPU
-bin/gsqc-step      the runner without Python, if asked for
+tokenizer.json     if the model has one
 programs/          each function as a TOSA program
-npu/               the command stream and the constants of each function for an NPU
-
-The folders at the end are made for a target. A bundle for numpy has none of them.
+code/TARGET/       what was compiled for a target:
+    kernels.so                         a CPU's kernels
+    gsqc-step                          the runner without Python, if asked for
+    kernels.fatbin and launches.json   a GPU's kernels
+    NAME.cop and NAME.constants        each function for an NPU
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Bundle:
     manifest  what it says of itself
     plan      what a session follows
     files     the path of each of its files by name, the manifest aside
-    meaning   the sha256 by which runs and states refer to it (`files.meaning_of`)
+    meaning   the sha256 by which runs and states refer to it (`files.meaning_of`). It does not
+              depend on the targets that the bundle has code for.
     """
 
     def __init__(self, path: Path, manifest: Manifest, plan: Plan, files: dict[str, Path]) -> None:

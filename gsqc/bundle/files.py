@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import string
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,10 +15,21 @@ from gsqc.errors import BundleError
 
 MANIFEST, PLAN, TOKENIZER = "manifest.json", "plan.json", "tokenizer.json"
 BASE, INITIAL_STATE = "base.safetensors", "state.safetensors"
-KERNELS = "code/kernels.so"
-MADE_FOR_A_TARGET = ("code/", "bin/", "npu/", "programs/")
-"""Folders of what is made from the plan for a target. They are no part of a bundle's meaning."""
+CODE, PROGRAMS = "code/", "programs/"
+KERNELS = "kernels.so"
+RUNNER = "gsqc-step"
+"""Both are in the folder of a CPU target."""
+MADE_FROM_THE_PLAN = (CODE, PROGRAMS)
+"""Folders that are no part of what a bundle means."""
+PLAIN = string.ascii_letters + string.digits + "._+-"
 MAXIMUM_JSON_BYTES = 256 << 20
+
+
+def code_folder(target: str) -> str:
+    """Where a bundle keeps the code for a target: the target's name with "-" for the characters
+    that not every file system takes.
+    """
+    return CODE + "".join(c if c in PLAIN else "-" for c in target) + "/"
 
 
 def file_sha256(path: Path) -> str:
@@ -58,15 +70,14 @@ def check_file(root: Path, name: str, entry: FileEntry) -> Path:
 
 
 def meaning_of(files: Mapping[str, FileEntry]) -> str:
-    """The sha256 of a text that has a line "name sha256" for each file, sorted by name.
+    """sha256 over "name sha256" of all files but those made from the plan, a line each, by name.
 
-    Files made for a target are left out. So bundles of one compilation for different targets have
-    the same meaning: they compute the same bits.
+    It does not depend on the targets that a bundle has code for: all compute the same bits.
     """
     lines = [
         f"{name} {files[name].sha256}\n"
         for name in sorted(files)
-        if not name.startswith(MADE_FOR_A_TARGET)
+        if not name.startswith(MADE_FROM_THE_PLAN)
     ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

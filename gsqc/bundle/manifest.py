@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manifest of a bundle: what it was compiled from and for, and the sha256 of its files."""
+"""The manifest of a bundle: what it was compiled from, what it has code for, and the sha256 of each
+of its files.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,21 @@ BITS = tuple(f"{w}-{a}-{g}" for w in (4, 8) for a in range(5, 9) for g in range(
 
 @dataclass(frozen=True)
 class TargetPart:
-    """What the code runs on.
+    """A target that the bundle has code for.
 
-    name          a target of `gsqc targets`
-    triple        as LLVM writes it
-    cpu_features  names of the CPU's features that the code needs
+    triple        the machine that the code is for
+    cpu_features  what its CPU must have
+    rank          a machine that can run several takes the highest; without a rank, the code is for
+                  an accelerator, which comes before any CPU
+    code_bytes    the size of the code
+    details       what only the target itself reads
     """
 
-    name: str
     triple: str
     cpu_features: tuple[str, ...] = ()
+    rank: Count | None = None
+    code_bytes: Bytes = 0
+    details: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -123,15 +130,14 @@ class FirstSteps:
 class Manifest:
     """What a bundle says of itself.
 
-    bits        W-A-G: bits of frozen weights, activations and gradients
+    targets     what the bundle has code for, by the names of `gsqc targets`
     base_kinds  how each weight of the first block is stored, by its name
     operators   how many operators of each kind the kernels have
     golden      what its first steps gave on the machine that compiled it, if it could step it
-    npu         what only the target of an NPU reads
     files       every other file by its name in the bundle
     """
 
-    target: TargetPart
+    targets: Mapping[str, TargetPart]
     model: ModelPart
     adapter: AdapterPart
     bits: Annotated[str, OneOf(BITS)]
@@ -146,10 +152,8 @@ class Manifest:
     operators: Mapping[str, Count]
     planned_peak_bytes: Bytes
     weights_bytes: Bytes
-    code_bytes: Bytes
     programs: Mapping[str, ProgramEntry] = field(default_factory=dict)
     golden: FirstSteps | None = None
-    npu: Mapping[str, Any] | None = None
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     gsqc_version: str = __version__
 

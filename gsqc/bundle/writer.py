@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,9 +81,10 @@ class BundleWriter:
             path.chmod(mode)
 
     def add_file(self, name: str, source: Path) -> None:
-        """Add a copy of a file."""
+        """Add a copy of a file, executable if it is."""
         with self._writing(name) as path:
             shutil.copyfile(source, path)
+            path.chmod(0o755 if source.stat().st_mode & stat.S_IXUSR else 0o644)
 
     def add_tensors(self, name: str, tensors: dict[str, Array]) -> None:
         """Add a safetensors file of integer tensors."""

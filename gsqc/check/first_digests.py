@@ -16,7 +16,7 @@ from gsqc.check.sequences import random_step
 from gsqc.errors import GsqcError, TargetError
 from gsqc.runtime.session import Session
 from gsqc.targets.checked import open_checked
-from gsqc.targets.registry import NATIVE, find_target, target_of
+from gsqc.targets.registry import NATIVE, best_target, find_target
 
 FIRST_STEPS = 3
 FIRST_SEED = 0
@@ -42,17 +42,14 @@ def take_first_digests(path: Path, *, say: Callable[[str], object]) -> FirstStep
 
 
 def _open_session(bundle: Bundle, folder: Path) -> tuple[str, Session]:
-    """The name of the first target that can run here, and a session on it. Raises TargetError.
-
-    The bundle's own target comes first, then this machine's, then numpy.
-    """
-    own = target_of(bundle.manifest.target)
+    """The name of the first target that can run here, and a session on it. Raises TargetError."""
     reason: GsqcError | None = None
-    if not own.runs_any_bundle:
-        try:
+    try:
+        own = best_target(bundle)
+        if not own.runs_any_bundle:
             return own.name, Session(bundle)
-        except TargetError as error:
-            reason = error
+    except TargetError as error:
+        reason = error
     native = find_target(NATIVE)
     if not native.runs_any_bundle:
         try:

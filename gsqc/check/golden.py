@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.files import BASE, INITIAL_STATE, PLAN
+from gsqc.bundle.files import BASE, CODE, INITIAL_STATE, PLAN
 from gsqc.bundle.manifest import AGAIN
 from gsqc.errors import BundleError
 from gsqc.version import __version__
@@ -21,7 +21,6 @@ from gsqc.version import __version__
 COMPILING_MACHINE = "the compiling machine"
 _SETTINGS = ("bits", "base", "adapter", "optimizer", "sequence_length", "batch", "seed")
 _MODEL = ("architecture", "layers", "hidden", "vocabulary")
-_CODE = ("code/", "bin/")
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def contents_of(bundle: Bundle) -> dict[str, str]:
 def code_of(bundle: Bundle) -> str:
     """The sha256 over the compiled code. It must not decide the bits, so it is a suspect."""
     files = bundle.manifest.files
-    lines = [f"{name} {files[name].sha256}" for name in sorted(files) if name.startswith(_CODE)]
+    lines = [f"{name} {files[name].sha256}" for name in sorted(files) if name.startswith(CODE)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -142,7 +141,7 @@ def _what_changed(golden: Golden, bundle: Bundle, target: str) -> tuple[str, str
     parts = [name for name in now if golden.contents.get(name) != now[name]]
     if parts:
         return "bundle", f"The bundle changed since the file was written: {', '.join(parts)}."
-    if target in ("native", bundle.manifest.target.name) and golden.code != code_of(bundle):
+    if target in ("native", *bundle.manifest.targets) and golden.code != code_of(bundle):
         return "code", "The bundle's compiled code changed since the file was written."
     if golden.version != __version__:
         return "gsqc", f"The file was written by gsqc {golden.version}, this is gsqc {__version__}."

@@ -8,7 +8,7 @@ A golden file is JSON with one fact a line, so that its changes can be reviewed 
     contents   sha256 of frozen weights, initial state and plan
     seed       the seed of the random batches
     steps      the digest after each step
-    written    the versions, machine, target and compiled code that gave the digests
+    written    versions and machine that gave the digests, targets and code of the bundle
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def write_golden(path: Path, bundle: Bundle, seed: int, digests: Sequence[str]) 
             "gsqc": __version__,
             "numpy": np.__version__,
             "machine": platform.machine(),
-            "target": bundle.manifest.target.name,
+            "targets": list(bundle.manifest.targets),
             "code": code_of(bundle),
         },
     }

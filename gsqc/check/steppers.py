@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,10 +12,13 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.files import RUNNER
 from gsqc.check.sequences import CHECK_RATE, random_sequences, random_step
+from gsqc.errors import TargetError
 from gsqc.runtime.session import Session
 from gsqc.targets.checked import open_checked
-from gsqc.targets.registry import NATIVE, find_target, target_of
+from gsqc.targets.interface import Target
+from gsqc.targets.registry import NATIVE, best_target, find_own, find_target
 
 Array = npt.NDArray[Any]
 Progress = Callable[[str], None]
@@ -69,6 +73,18 @@ class Settings:
     threads: int | None
 
 
+def _own_target(bundle: Bundle) -> Target:
+    """The best target of the bundle's own, else one that an emulator runs. Raises TargetError."""
+    try:
+        return best_target(bundle)
+    except TargetError:
+        for target in filter(None, map(find_own, bundle.manifest.targets)):
+            with suppress(TargetError):
+                target.runner_command(bundle.path)
+                return target
+        raise
+
+
 def locate_code(
     target: str, settings: Settings, progress: Progress
 ) -> tuple[Path, list[str] | None]:
@@ -77,12 +93,14 @@ def locate_code(
     Code that the bundle lacks is compiled now. TargetError if the target cannot run here.
     """
     bundle = settings.bundle
-    entry = bundle.manifest.target
-    own = target_of(entry)
-    chosen = own if target == NATIVE else find_target(target)
-    # The bundle's own code runs as it is, even if a compiler would make other code of the plan now.
-    if chosen.runs_any_bundle or (chosen.name == own.name and own.refusal(entry) is None):
+    chosen = _own_target(bundle) if target == NATIVE else find_target(target)
+    part = bundle.manifest.targets.get(chosen.name)
+    # The bundle's own code is run as it stands, whatever a compiler would make of its plan today.
+    if chosen.runs_any_bundle or (part is not None and chosen.refusal(part) is None):
         return bundle.path, None
+    command = chosen.runner_command(bundle.path)
+    if command is not None and chosen.code_file(RUNNER) in bundle.files:
+        return bundle.path, command
     progress(f"compiling for {chosen.name}")
     return open_checked(bundle, chosen, settings.folder)
 
@@ -90,8 +108,7 @@ def locate_code(
 def open_stepper(target: str, path: Path, command: list[str] | None, settings: Settings) -> Stepper:
     """A stepper for the code that `locate_code` found. Raises TargetError."""
     if command is None:
-        name = target if path == settings.bundle.path else "native"
-        return SessionStepper(Session(path, target=name, threads=settings.threads), settings.seed)
+        return SessionStepper(Session(path, target=target, threads=settings.threads), settings.seed)
     from gsqc.check.runner_steps import RunnerStepper
 
     sequences = [

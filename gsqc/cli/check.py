@@ -19,7 +19,7 @@ def check(
     bundle: BundleArgument,
     on: Annotated[
         str,
-        Option("Targets to run, such as numpy,x86-64,aarch64. native is the bundle's own target."),
+        Option("Targets to run, as numpy,x86-64,aarch64. native is the best of the bundle's own."),
     ] = "native",
     steps: Annotated[int, Option("Steps to run on each target.", minimum=1)] = 3,
     seed: Annotated[int, Option("Seed of the random batches.")] = 0,

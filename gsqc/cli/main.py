@@ -26,6 +26,7 @@ from gsqc.cli.inspect import inspect
 from gsqc.cli.output import Output, print_error
 from gsqc.cli.plan import plan_command
 from gsqc.cli.report import report
+from gsqc.cli.retarget import retarget_command
 from gsqc.cli.targets import targets
 from gsqc.cli.tokens import tokens
 from gsqc.cli.train import train
@@ -33,7 +34,12 @@ from gsqc.errors import GsqcError
 from gsqc.version import __version__
 
 COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
-    "Compile": {"plan": plan_command, "compile": compile_command, "init": init},
+    "Compile": {
+        "plan": plan_command,
+        "compile": compile_command,
+        "retarget": retarget_command,
+        "init": init,
+    },
     "Train": {"data": data_command, "train": train, "tokens": tokens, "import": import_command},
     "Use what was learned": {"eval": evaluate, "generate": generate, "export": export},
     "Look at it": {"check": check, "inspect": inspect, "report": report, "compare": compare},

@@ -171,7 +171,7 @@ def _about(bundle: Bundle) -> dict[str, Any]:
     manifest = bundle.manifest
     return {
         "model": manifest.model.name,
-        "target": manifest.target.name,
+        "target": ", ".join(manifest.targets),
         "bits": manifest.bits,
         "base": manifest.base,
         "adapter": adapter_settings(bundle).describe(),

@@ -10,16 +10,18 @@ from gsqc.targets.interface import Kernels, Target
 
 
 def load_kernels(bundle: Bundle, plan: Plan, target: Target) -> Kernels:
-    """The kernels of a target. TargetError if the bundle was compiled for another target and this
-    one cannot run any bundle.
+    """The kernels of a target.
+
+    TargetError unless the target runs any bundle, or the bundle has code for it that this machine
+    can run.
     """
-    entry = bundle.manifest.target
-    if not target.runs_any_bundle and target.name != entry.name:
+    parts = bundle.manifest.targets
+    if not target.runs_any_bundle and target.name not in parts:
         raise TargetError(
-            f"this bundle has code for {entry.name}, not for {target.name}",
-            f"compile the model again with --target {target.name}, or use --on numpy,{entry.name}",
+            f"this bundle has code for {', '.join(parts) or 'no target'}, not for {target.name}",
+            f"add it with gsqc retarget {bundle.path} --target {target.name}",
         )
-    error = target.refusal(entry)
+    error = target.refusal(parts.get(target.name) or target.entry())
     if error is not None:
         raise error
     return target.load(bundle, plan)

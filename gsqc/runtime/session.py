@@ -36,7 +36,7 @@ from gsqc.runtime.results import EvaluationResult, StepResult, mean_loss, mean_n
 from gsqc.runtime.store import BEST, STATE, RunStore
 from gsqc.runtime.token_reader import TokenReader
 from gsqc.targets.programs import program_plan
-from gsqc.targets.registry import NATIVE, find_target, target_of
+from gsqc.targets.registry import NATIVE, best_target, find_target
 
 Array = npt.NDArray[Any]
 
@@ -70,9 +70,9 @@ class Session:
         self.plan = self.bundle.plan
         self.optimizer = OPTIMIZERS[manifest.optimizer]
         require_session(self.plan, self.sequence_length, self.optimizer)
-        # Both "native" and no name at all mean the bundle's own target.
-        own = target is None or target == NATIVE
-        chosen = target_of(manifest.target) if own else find_target(str(target))
+        is_native = target is None or target == NATIVE
+        chosen = best_target(self.bundle) if is_native else find_target(str(target))
+        self.target = chosen.name
         kernels = load_kernels(self.bundle, self.plan, chosen)
         self.threads = default_threads() if threads is None else threads
         kernels.set_threads(self.threads)

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.manifest import Manifest, TargetPart
+from gsqc.bundle.files import code_folder
+from gsqc.bundle.manifest import TargetPart
 from gsqc.bundle.plan import COPY, Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import OptionError, TargetError
@@ -111,6 +112,7 @@ class CodeJob:
     runner        whether gsqc-step was asked for
     sources       the user's source line of each kind of node of the model, for error texts
     progress      is told in a few words what begins
+    smaller       what a user can do if no plan fits
     """
 
     plan: Plan
@@ -119,6 +121,17 @@ class CodeJob:
     runner: bool
     sources: Mapping[str, str]
     progress: Callable[[str], None]
+    smaller: str = "--weights small, a shorter --seq or a smaller rank need less"
+
+
+@dataclass(frozen=True)
+class Code:
+    """What was written: what the manifest says of it, and the value of --recompute whose plan the
+    target took, if it chose.
+    """
+
+    part: TargetPart
+    recompute: str | None = None
 
 
 class Target(ABC):
@@ -134,7 +147,6 @@ class Target(ABC):
     runs_any_bundle  whether it runs a bundle of any target, for it needs no code of its own
     by_function      whether it runs each function as one program, not kernel by kernel
     listed           whether users see it
-    own_parts        folders of a bundle, and manifest fields, that belong to its code alone
 
     The runtime uses `refusal` and `load`; they import neither torch nor a compiler. What is heavy
     is imported inside the methods, so that reading `target.py` costs nothing.
@@ -149,11 +161,14 @@ class Target(ABC):
     runs_any_bundle = False
     by_function = False
     listed = True
-    own_parts: tuple[str, ...] = ("code", "bin")
 
     def named(self, name: str) -> Target | None:
         """The target for a name that a user wrote; None if it is not this one."""
         return self if name == self.name else None
+
+    def code_file(self, name: str) -> str:
+        """The name in a bundle of a file of its code."""
+        return code_folder(self.name) + name
 
     # -------------------------------------------------------------------------------------------
     # compiling
@@ -172,10 +187,8 @@ class Target(ABC):
             )
 
     @abstractmethod
-    def add_code(self, bundle: BundleWriter, job: CodeJob) -> dict[str, Any]:
-        """Add the code to a bundle. Gives the manifest's fields that say so: `target` (`entry`),
-        `code_bytes`, and what of `own_parts` and `recompute` it decides. Raises TargetError.
-        """
+    def add_code(self, bundle: BundleWriter, job: CodeJob) -> Code:
+        """Add the code to a bundle, as files that `code_file` names. Raises TargetError."""
 
     def add_programs(
         self, bundle: BundleWriter, plan: Plan, progress: Callable[[str], None]
@@ -203,13 +216,11 @@ class Target(ABC):
     # running
 
     def entry(self) -> TargetPart:
-        """What a bundle's manifest says of its target: enough to decide where it runs."""
-        return TargetPart(self.name, self.name)
+        """What a bundle's manifest says of the target: enough to decide where its code runs."""
+        return TargetPart(self.name, rank=self.native_rank)
 
     def refusal(self, entry: TargetPart) -> TargetError | None:
-        """What a user is told if this machine cannot step a bundle with this entry; None if it
-        can.
-        """
+        """What a user is told if this machine cannot run code with this entry; None if it can."""
         return None
 
     @abstractmethod
@@ -217,14 +228,14 @@ class Target(ABC):
         """The kernels of a bundle. Raises BundleError, TargetError."""
 
     def runner_command(self, bundle: Path) -> list[str] | None:
-        """The command that runs gsqc-step of a bundle for another kind of machine, in an emulator;
-        None if this process steps it. TargetError if neither can.
+        """The command that runs gsqc-step of the bundle's code for another kind of machine, in an
+        emulator; None if this process runs the code. TargetError if neither can.
         """
         error = self.refusal(self.entry())
         if error is not None:
             raise error
         return None
 
-    def describe(self, manifest: Manifest) -> dict[str, Any]:
+    def describe(self, part: TargetPart) -> dict[str, Any]:
         """What `gsqc inspect` shows of its code, beside what it shows of every bundle."""
         return {}

@@ -18,7 +18,7 @@ from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, RunError
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import SETTINGS
-from gsqc.targets.registry import require_machine
+from gsqc.targets.registry import best_target
 from gsqc.training.lock import RunLock
 from gsqc.training.options import (
     FIXED_BY_SCHEDULE,
@@ -123,7 +123,7 @@ def open_run(
     """
     _check_held_out(reading, options)
     opened = Bundle.open(bundle)
-    require_machine(opened)  # reading the data can take minutes, so this comes first
+    best_target(opened)  # reading the data can take minutes, so this comes first
     config = run_config(options, opened, reading)
     now = {"bundle": opened.meaning} | {k: v for k, v in config.items() if k.endswith("_sha256")}
     _check_made_with(made_with or {}, now)

@@ -16,7 +16,7 @@ from gsqc.bundle.manifest import TargetPart
 from gsqc.bundle.plan import ALIGNMENT, Plan, TensorPlan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import BundleError
-from tests.runtime.small_bundle import STATE, manifest, other_state, small_plan, write_bundle
+from tests.runtime.small_bundle import CODE, STATE, manifest, other_state, small_plan, write_bundle
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def change_manifest(path: Path, change: dict[str, Any]) -> None:
 def test_open_gives_what_was_written(path: Path) -> None:
     bundle = Bundle.open(path)
     assert bundle.manifest.bits == "4-8-8"
-    assert bundle.file("code/kernels.so").read_bytes() == b"code"
+    assert bundle.file(CODE).read_bytes() == b"code"
     tensors = bundle.map_tensors("state.safetensors")
     assert set(tensors) == set(STATE)
     for name, tensor in tensors.items():
@@ -46,15 +46,13 @@ def test_open_gives_what_was_written(path: Path) -> None:
 def test_the_meaning_is_what_is_computed(tmp_path: Path, path: Path) -> None:
     """The meaning does not depend on the machine, the version of gsqc or a person's words."""
     meaning = Bundle.open(path).meaning
-    elsewhere = TargetPart("arm", "aarch64-linux-gnu")
-    same = write_bundle(
-        tmp_path / "same.gsqc", target=elsewhere, code_bytes=4, gsqc_version="0.0.1"
-    )
+    elsewhere = {"arm": TargetPart("aarch64-linux-gnu", code_bytes=4)}
+    same = write_bundle(tmp_path / "same.gsqc", targets=elsewhere, gsqc_version="0.0.1")
     assert Bundle.open(same).meaning == meaning
     with BundleWriter(tmp_path / "code.gsqc") as writer:
         for name in ("state.safetensors", "tokenizer.json"):
             writer.add_file(name, path / name)
-        for name in ("code/other", "bin/gsqc-step", "npu/a.cop", "programs/a.tosa"):
+        for name in ("code/numpy/other", "code/arm-npu/a.cop", "programs/a.tosa"):
             writer.add_bytes(name, b"other")
         writer.finish(manifest(), small_plan())
     assert Bundle.open(tmp_path / "code.gsqc").meaning == meaning
@@ -75,7 +73,7 @@ def test_the_meaning_is_computed_as_docs_say(path: Path) -> None:
     assert Bundle.open(path).meaning == hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-@pytest.mark.parametrize("name", ["state.safetensors", "code/kernels.so", "tokenizer.json"])
+@pytest.mark.parametrize("name", ["state.safetensors", CODE, "tokenizer.json"])
 @pytest.mark.parametrize("change", ["flip", "truncate", "remove"])
 def test_a_changed_file_is_refused(path: Path, name: str, change: str) -> None:
     file = path / name
@@ -111,15 +109,17 @@ def test_links_are_refused(path: Path, name: str) -> None:
     "change",
     [
         {"files": None},
-        {"files": {"code/kernels.so": None}},
-        {"files": {"code/kernels.so": {"bytes": 4}}},
+        {"files": {CODE: None}},
+        {"files": {CODE: {"bytes": 4}}},
         {"sequence_length": 0},
         {"sequence_length": True},
         {"batch": "2"},
         {"optimizer": "lion"},
         {"model": {}},
-        {"target": {}},
-        {"target": {"triple": None, "cpu_features": 3}},
+        {"targets": None},
+        {"targets": {"numpy": {}}},
+        {"targets": {"numpy": {"triple": "numpy", "cpu_features": 3, "code_bytes": 0}}},
+        {"targets": {"numpy": {"triple": "numpy", "cpu_features": [], "code_bytes": -1}}},
     ],
 )
 def test_a_malformed_manifest_is_refused(path: Path, change: dict[str, Any]) -> None:
@@ -165,10 +165,10 @@ def test_paths_that_are_no_bundle(tmp_path: Path) -> None:
 
 
 def test_the_machine_is_not_the_bundles_to_check(tmp_path: Path) -> None:
-    """A bundle of a target that nobody knows can be read. Only a session of it is refused."""
-    target = TargetPart("abacus", "wood", ("warp-drive",))
-    path = write_bundle(tmp_path / "a.gsqc", target=target)
-    assert Bundle.open(path).manifest.target == target
+    """A bundle of a target that nobody knows is read; a session of it is refused."""
+    targets = {"abacus": TargetPart("wood", ("warp-drive",), 7, 12, {"beads": 10})}
+    path = write_bundle(tmp_path / "a.gsqc", targets=targets)
+    assert Bundle.open(path).manifest.targets == targets
 
 
 def test_tensors_that_are_none_are_refused(tmp_path: Path) -> None:

@@ -98,14 +98,15 @@ def test_inspect(capsys: Capture, bundle: Path, tmp_path: Path) -> None:
     code, (line,) = run_json(capsys, "inspect", bundle)
     assert code == 0
     assert line["operators"] == {"add": 3, "matmul": 2}
-    assert (line["weights_bytes"], line["target"]) == (200, "numpy")
+    assert line["weights_bytes"] == 200
+    assert line["targets"]["numpy"]["code_bytes"] == 30
     assert line["adapter"]["linears"] == ["q"]
     _, out, _ = run_text(capsys, "inspect", bundle)
     assert "planned peak bytes" in out
     strange = write_bundle(
         tmp_path / "strange.gsqc",
         base="\x1b[2J[bold]",
-        target=TargetPart("strange", "x-y"),
+        targets={"\x1b[2J[bold]strange": TargetPart("x-y")},
     )
     code, out, _ = run_text(capsys, "inspect", strange)
     assert code == 0

@@ -32,6 +32,12 @@ RATE = [
 STEPS = 10
 
 
+def program_of(bundle: Path) -> str:
+    """The gsqc-step of a bundle that has one."""
+    (program,) = bundle.glob("code/*/gsqc-step")
+    return str(program)
+
+
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-llama")

@@ -28,7 +28,7 @@ from gsqc.targets.llvm.cpu import CPU_TARGETS
 from gsqc.targets.llvm.runner import build_runner
 from gsqc.training.learning_rate import LearningRate
 from gsqc.training.lock import RunLock
-from tests.runner.conftest import RATE, STEPS
+from tests.runner.conftest import RATE, STEPS, program_of
 
 STATE = "state.safetensors"
 
@@ -76,7 +76,7 @@ def expected(
 def test_ten_steps(
     bundle: Path, tokens: Path, tmp_path: Path, expected: tuple[list[str], bytes], threads: str
 ) -> None:
-    command = [str(bundle / "bin" / "gsqc-step")]
+    command = [program_of(bundle)]
     assert run_step(command, bundle, tokens, tmp_path / "run", "--threads", threads) == expected[0]
     assert (tmp_path / "run" / STATE).read_bytes() == expected[1]
 
@@ -85,7 +85,7 @@ def test_python_then_the_runner(
     bundle: Path, tokens: Path, data: Path, tmp_path: Path, expected: tuple[list[str], bytes]
 ) -> None:
     first = run_python(bundle, data, tmp_path, 1, 5, "native")
-    second = run_step([str(bundle / "bin" / "gsqc-step")], bundle, tokens, tmp_path)
+    second = run_step([program_of(bundle)], bundle, tokens, tmp_path)
     assert first + second == expected[0]
     assert (tmp_path / STATE).read_bytes() == expected[1]
 
@@ -94,7 +94,7 @@ def test_the_runner_then_train(
     bundle: Path, tokens: Path, data: Path, tmp_path: Path, expected: tuple[list[str], bytes]
 ) -> None:
     """`gsqc train` takes the run, its config and its log as its own."""
-    run_step([str(bundle / "bin" / "gsqc-step")], bundle, tokens, tmp_path, "--steps", "5")
+    run_step([program_of(bundle)], bundle, tokens, tmp_path, "--steps", "5")
     arguments = [
         "train",
         str(bundle),
@@ -120,7 +120,7 @@ def test_the_runner_takes_a_run_of_train(
     arguments = ["--data", str(data), "--steps", str(STEPS), "--run", str(tmp_path)]
     assert main(["train", str(bundle), *arguments, *RATE]) == 0
     command = [
-        str(bundle / "bin" / "gsqc-step"),
+        program_of(bundle),
         str(bundle),
         "--tokens",
         str(tokens),
@@ -176,7 +176,7 @@ def test_clipping_accumulation_and_cosine(
         ["--data", str(data), "--steps", "4", *EVERYTHING, *options],
     )
     assert main(["tokens", str(bundle), *arguments, "-o", str(file)]) == 0
-    command = [str(bundle / "bin" / "gsqc-step")]
+    command = [program_of(bundle)]
     digests = run_step(command, bundle, file, tmp_path / "c")
     assert main(["train", str(bundle), *arguments, "--run", str(tmp_path / "python")]) == 0
     log = [
@@ -195,7 +195,7 @@ def test_one_process_trains_a_run(
 ) -> None:
     """Each runtime refuses a run that the other holds, and takes it when the holder is gone."""
     command = [
-        str(bundle / "bin" / "gsqc-step"),
+        program_of(bundle),
         str(bundle),
         "--tokens",
         str(tokens),
@@ -255,7 +255,7 @@ def test_a_signal_saves_whole_steps(bundle: Path, data: Path, tmp_path: Path) ->
         == 0
     )
     command = [
-        str(bundle / "bin" / "gsqc-step"),
+        program_of(bundle),
         str(bundle),
         "--tokens",
         str(tokens),
@@ -315,8 +315,8 @@ def test_the_sanitised_build_finds_nothing(
 
 
 def test_the_runner_is_small_and_needs_libc_only(bundle: Path) -> None:
-    program = bundle / "bin" / "gsqc-step"
-    assert "bin/gsqc-step" in Bundle.open(bundle).files
+    program = Path(program_of(bundle))
+    assert str(program.relative_to(bundle)) in Bundle.open(bundle).files
     assert os.access(program, os.X_OK)
     assert program.stat().st_size < 1_000_000
     needed = subprocess.run(
@@ -360,7 +360,7 @@ def test_a_run_moves_to_aarch64_and_back(
         "max",
         "-L",
         "/usr/aarch64-linux-gnu",
-        str(output / "bin" / "gsqc-step"),
+        program_of(output),
     ]
     first = run_python(bundle, data, run, 1, 5, "native")
     assert first + run_step(command, output, tokens, run) == expected[0]

@@ -26,6 +26,7 @@ from gsqc.runtime.store import STATE as STATE_FILE
 
 SEQUENCE, BATCH = 16, 2
 VOCABULARY, END = 257, 256
+CODE = "code/numpy/kernels.so"
 STATE = {
     "layers.0.q_a": np.arange(8, dtype=np.int32),
     "layers.0.q_a.moment.e": np.full(2, -120, np.int32),
@@ -50,7 +51,7 @@ def byte_tokenizer() -> Tokenizer:
 def manifest() -> Manifest:
     """A manifest that lists no files yet."""
     return Manifest(
-        target=TargetPart("numpy", "numpy"),
+        targets={"numpy": TargetPart("numpy", rank=0, code_bytes=30)},
         model=ModelPart("llama", 1, 4, 1, 1, VOCABULARY, name="toy", eos_token_id=END),
         adapter=AdapterPart("lora", {"rank": 4, "alpha": 8}, ("q",), {}),
         bits="4-8-8",
@@ -65,7 +66,6 @@ def manifest() -> Manifest:
         operators={"add": 3, "matmul": 2},
         planned_peak_bytes=1000,
         weights_bytes=200,
-        code_bytes=30,
     )
 
 
@@ -86,7 +86,7 @@ def write_bundle(
     """Write the small bundle. `changes` replaces fields of its manifest."""
     with BundleWriter(path) as bundle:
         bundle.add_tensors("state.safetensors", state)
-        bundle.add_bytes("code/kernels.so", b"code")
+        bundle.add_bytes(CODE, b"code")
         if tokenizer:
             bundle.add_bytes("tokenizer.json", byte_tokenizer().to_str().encode())
         bundle.finish(replace(manifest(), **changes), plan or small_plan())

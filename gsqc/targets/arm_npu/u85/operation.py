@@ -89,6 +89,8 @@ class Accumulator:
 
 @dataclass(frozen=True)
 class Kernel:
+    """The window of a convolution or pool, and its steps."""
+
     height: int
     width: int
     stride_y: int
@@ -142,6 +144,8 @@ class Pool:
 
 @dataclass(frozen=True)
 class Elementwise:
+    """One operation on each element of `ifm`, or of `ifm` and `ifm2`, which are broadcast."""
+
     mode: ElementwiseMode
     ifm: FeatureMap
     ifm2: FeatureMap | None

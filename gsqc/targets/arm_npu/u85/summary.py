@@ -33,6 +33,7 @@ def _kind_of_pool(pool: Pool) -> tuple[str, str]:
         return REDUCTION, pool.mode.name
     if pool.output.lookup != Lookup.NONE:
         return ELEMENTWISE, "TABLE"
+    # A scale of one is what Vela gives a copy.
     scale = pool.output.scale
     if scale.per_channel or (scale.factor, scale.shift) != (1, 0):
         return ELEMENTWISE, "RESCALE"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle with code for a target that it was not compiled for, and how that code runs on this
-machine.
+"""Prepares a check on another target: the bundle gets that target's code, and gsqc finds out how to
+run it on this machine.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a target is to the rest of gsqc: a `Target` that describes it and writes its code, and
-`Kernels` that an executor binds to memory and runs.
+"""What the rest of gsqc knows of a target: a `Target`, which describes it and writes its code, and
+its `Kernels`, which an executor binds to memory and runs.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A kernel, or COPY, of a function on arrays (inputs, then outputs); `frozen_bytes` of them
-    belong to the base.
+    """A kernel of a function, or COPY, on arrays: inputs, then outputs.
+
+    `frozen_bytes` of them belong to the base.
     """
 
     kernel: str
@@ -110,7 +111,7 @@ class CodeJob:
     options       the target's own options that were given, by name
     runner        whether gsqc-step was asked for
     sources       the user's source line of each kind of node of the model, for error texts
-    progress      is told in a few words what begins
+    progress      is called with a few words when a part of the work begins
     """
 
     plan: Plan
@@ -131,13 +132,13 @@ class Target(ABC):
                      takes the highest that runs here; None for other targets
     prefill          whether it has programs that read a prompt in chunks
     prepares_head    whether the head's operands are held in memory, as those of the blocks are
-    runs_any_bundle  whether it runs a bundle of any target, for it needs no code of its own
+    runs_any_bundle  whether it runs a bundle of any target, because it needs no code of its own
     by_function      whether it runs each function as one program, not kernel by kernel
     listed           whether users see it
     own_parts        folders of a bundle, and manifest fields, that belong to its code alone
 
-    The runtime uses `refusal` and `load`; they import neither torch nor a compiler. What is heavy
-    is imported inside the methods, so that reading `target.py` costs nothing.
+    The runtime uses `refusal` and `load`, which import neither torch nor a compiler. Heavy modules
+    are imported inside the methods, so that reading `target.py` costs nothing.
     """
 
     name: str
@@ -165,6 +166,7 @@ class Target(ABC):
         """TargetError unless what makes its code is installed, before any work is done; OptionError
         for a runner where there is none.
         """
+        # Compiling a model takes minutes, so what is missing has to be known before.
         if runner:
             raise OptionError(
                 f"gsqc-step runs CPU code, not {self.name}",
@@ -173,8 +175,10 @@ class Target(ABC):
 
     @abstractmethod
     def add_code(self, bundle: BundleWriter, job: CodeJob) -> dict[str, Any]:
-        """Add the code to a bundle. Gives the manifest's fields that say so: `target` (`entry`),
-        `code_bytes`, and what of `own_parts` and `recompute` it decides. Raises TargetError.
+        """Add the code to a bundle. TargetError if it cannot be made.
+
+        Gives the manifest's fields for it: `target` (from `entry`), `code_bytes`, and what of
+        `own_parts` and `recompute` it decides.
         """
 
     def add_programs(
@@ -184,8 +188,8 @@ class Target(ABC):
         return {}
 
     def program_style(self) -> ProgramStyle | None:
-        """How whole programs must be written for the compiler that will read them, if it has
-        wishes.
+        """How whole programs must be written for the compiler that will read them. None if it takes
+        any form.
         """
         return None
 
@@ -207,18 +211,16 @@ class Target(ABC):
         return TargetPart(self.name, self.name)
 
     def refusal(self, entry: TargetPart) -> TargetError | None:
-        """What a user is told if this machine cannot step a bundle with this entry; None if it
-        can.
-        """
+        """The user's error if this machine cannot step a bundle with this entry, else None."""
         return None
 
     @abstractmethod
     def load(self, bundle: Bundle, plan: Plan) -> Kernels:
-        """The kernels of a bundle. Raises BundleError, TargetError."""
+        """The kernels of a bundle. Raises BundleError or TargetError."""
 
     def runner_command(self, bundle: Path) -> list[str] | None:
-        """The command that runs gsqc-step of a bundle for another kind of machine, in an emulator;
-        None if this process steps it. TargetError if neither can.
+        """The command that runs gsqc-step of a bundle in an emulator of its machine. None if this
+        process steps the bundle itself. TargetError if neither is possible.
         """
         error = self.refusal(self.entry())
         if error is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs in place of kernels: an executor runs a plan in which each function is one call of its
+"""Programs in place of kernels. An executor runs a plan in which each function is one call of its
 program.
 """
 
@@ -24,7 +24,7 @@ RunProgram = Callable[[str, list[Array]], Sequence[Array]]
 
 
 class ProgramKernels(HostMemory):
-    """The programs of a plan, with the interface of `CompiledKernels`; `run` runs one."""
+    """The programs of a plan as `Kernels`. `run` runs one of them."""
 
     def __init__(self, plan: Plan, run: RunProgram) -> None:
         self.plan, self.run = plan, run
@@ -59,6 +59,7 @@ class ProgramKernels(HostMemory):
 class ProgramTarget(Target):
     """A target that runs the functions of any bundle as programs, to compare with."""
 
+    # Programs are made from the plan, so it does not matter which target's code a bundle holds.
     runs_any_bundle = True
     by_function = True
 
@@ -74,7 +75,7 @@ class ProgramTarget(Target):
         )
 
     def add_code(self, bundle: BundleWriter, job: CodeJob) -> dict[str, Any]:
-        """`require` has refused."""
+        """Never called: `require` refuses before."""
         raise AssertionError(self.name)
 
     def load(self, bundle: Bundle, plan: Plan) -> ProgramKernels:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The targets by name. Each is a folder beside this file with a `target.py`, found by looking: a
-folder that was deleted is a target that does not exist.
+"""The targets by name. Each is a folder beside this file that has a `target.py`.
+
+No list names them: the folders that are there are the targets, and one that was deleted is gone.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def _modules() -> dict[str, ModuleType]:
     modules = {
         name: importlib.import_module(f"{__package__}.{name}.target") for name in target_folders()
     }
-    # A folder may build on another (NEEDS): without that one its targets cannot work either.
+    # A folder may build on another (NEEDS). Without the other one, its targets cannot work either.
     return {n: m for n, m in modules.items() if set(getattr(m, "NEEDS", ())) <= set(modules)}
 
 
@@ -52,6 +53,7 @@ def _all_targets() -> list[Target]:
 
 def all_targets() -> list[Target]:
     """The targets that users see."""
+    # The others serve checks of gsqc itself, and would only lengthen the lists of --help.
     return [target for target in _all_targets() if target.listed]
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The code of a bundle from its plan alone, for another target than it was compiled for.
+"""A bundle's code for another target, made from its plan alone.
 
-The plan holds each kernel's op, shapes and attributes, so the same plan, weights and state get code
-for another target, and what that code computes is the same integers.
+The plan holds each kernel's op, shapes and attributes. So the same plan, weights and state can get
+code for another target, and that code computes the same integers.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def retarget(bundle: Bundle, target: Target, output: Path) -> None:
     # The plan was chosen when the bundle was compiled: another would not fit its state's manifest.
     job = CodeJob(plan, lambda: {recompute: plan}, {}, False, {}, lambda _: None)
     with BundleWriter(output) as writer:
+        # The old target's code is left behind: no machine would run it, and it may be large.
         for name, path in bundle.files.items():
             if name.split("/", 1)[0] not in own:
                 writer.add_file(name, path)

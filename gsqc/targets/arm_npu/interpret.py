@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command streams of a bundle, run by the interpreter."""
+"""The command streams of a bundle, which the interpreter runs."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def interpreted_programs(bundle: Bundle, plan: Plan) -> RunProgram:
     compiled: dict[str, Compiled] = {}
 
     def run(name: str, inputs: list[Array]) -> list[Array]:
+        # Vela takes seconds per function, and a step calls some of them once a layer.
         if name not in compiled:
             own = bundle.manifest.npu is not None
             compiled[name] = read_npu_program(bundle, name) if own else _compile_now(plan, name)

@@ -36,6 +36,7 @@ def refused_ops(
     their source lines.
     """
     found: dict[str, None] = {}
+    # An op that was refused once is named once, and a view has no operator that could be refused.
     for kernel in dict.fromkeys(kernel for kernel, _ in plan.functions[name].calls):
         operation = OPS[plan.kernels[kernel].op]
         if operation.kind is Kind.VIEW or any(

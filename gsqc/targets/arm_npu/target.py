@@ -34,7 +34,7 @@ NEEDS = ("tosa",)
 
 
 def _lower_for_vela(operation: Op, case: Case) -> None:
-    # Vela itself takes seconds per program: whether it takes every operator is in docs/arm-npu.md.
+    # Vela takes seconds per program, so it is left out here. docs/arm-npu.md has what it refuses.
     from gsqc.targets.arm_npu.builder import serialise_for_vela
 
     specs = [to_spec(v) for v in case.values]
@@ -90,7 +90,7 @@ class ArmNpu(Target):
         _lower_for_vela(operation, case)
 
     def entry(self) -> TargetPart:
-        """The accelerator stands for the machine."""
+        """The target's full name, with the accelerator in place of a CPU."""
         accelerator = parse_accelerator(self.name)
         return TargetPart(target_name(accelerator), accelerator)
 
@@ -103,7 +103,7 @@ class ArmNpu(Target):
         )
 
     def load(self, bundle: Bundle, plan: Plan) -> Kernels:
-        """Never: `refusal` says why."""
+        """TargetError always: `refusal` says why."""
         raise self._refused(bundle)
 
     def _refused(self, bundle: Bundle) -> TargetError:

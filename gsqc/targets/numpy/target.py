@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The target numpy: the definition of every op, and what the others are compared with."""
+"""The target numpy. It is the definition of every op, and the others are compared with it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class NumpyTarget(Target):
     runs_any_bundle = True
 
     def add_code(self, bundle: BundleWriter, job: CodeJob) -> dict[str, Any]:
-        """Nothing to add."""
+        """The entry alone: the ops' functions are in gsqc itself."""
         return {"target": self.entry(), "code_bytes": 0}
 
     def lower(self, operation: Op, case: Case) -> None:

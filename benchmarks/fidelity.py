@@ -191,17 +191,14 @@ def main() -> None:
     if args.json:
         return
     print(
-        f"{platform.machine()}, torch {torch.__version__}, {args.steps} steps of 1 x {args.seq}, lr {args.lr}"
+        f"{platform.machine()}, torch {torch.__version__}, "
+        f"{args.steps} steps of 1 x {args.seq}, lr {args.lr}"
     )
-    print(
-        "| side | held-out loss before | after | after / float32 | least to most |\n|---|---|---|---|---|"
-    )
+    print("| side | held-out loss before | after | after / float32 | least to most |")
+    print("|---|---|---|---|---|")
+    line = "| {side} | {before:.4f} | {after:.4f} | {ratio:.4f} | {least:.4f} to {most:.4f} |"
     for mean in mean_by_side(records):
-        print(
-            "| {side} | {before:.4f} | {after:.4f} | {ratio:.4f} | {least:.4f} to {most:.4f} |".format(
-                **mean
-            )
-        )
+        print(line.format(**mean))
 
 
 if __name__ == "__main__":

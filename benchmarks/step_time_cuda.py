@@ -129,7 +129,7 @@ def prepare(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Bundles for each batch, the same weights for torch, and the digests of a step in numpy and on
     the GPU.
     """
-    from step_time import MODEL
+    from gsqc_step import MODEL
     from step_time import prepare as prepare_both
 
     from gsqc.check.check import run_check

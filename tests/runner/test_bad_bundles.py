@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gsqc.cli.main import main
-from tests.runner.conftest import RATE, STEPS
+from tests.runner.steps import RATE, STEPS
 
 pytestmark = pytest.mark.needs_target("llvm")
 BASE, CODE, STATE = "base.safetensors", "code/kernels.so", "state.safetensors"

@@ -21,12 +21,13 @@ from gsqc.bundle.files import meaning_of
 from gsqc.bundle.manifest import Manifest
 from gsqc.bundle.tensor_file import MappedTensors
 from gsqc.data import TokenSequence
+from gsqc.decimals import parse_fraction
 from gsqc.errors import GsqcError
 from gsqc.runtime.session import Session
-from gsqc.training.learning_rate import Schedule, parse_fraction
+from gsqc.training.learning_rate import LearningRate
 from gsqc.training.open_run import check_resume
-from tests.runner.conftest import STEPS
 from tests.runner.mutations import mutate
+from tests.runner.steps import STEPS
 
 MANIFEST, PLAN, CONFIG, STATE = "manifest.json", "plan.json", "config.json", "state.safetensors"
 COUNTS = {MANIFEST: 112, PLAN: 160, CONFIG: 56, STATE: 80}
@@ -111,8 +112,8 @@ def python_verdict(place: Place, opened: Bundle | None = None) -> tuple[str | No
         parts = [tensors[name].reshape(-1, length) for name in ("tokens", "labels", "weights")]
         order = tensors["order"].reshape(STEPS, -1)[session.step_count]
         sequences = [TokenSequence(*(part[k] for part in parts)) for k in order]
-        plan = Schedule(parse_fraction("1e-2", "--lr", 1), STEPS, 3, "linear")
-        rate = plan.rate(session.step_count + 1)
+        rates = LearningRate(parse_fraction("1e-2", "--lr", 1), STEPS, 3, "linear")
+        rate = rates.at(session.step_count + 1)
         return session.step(sequences, rate, Fraction(1, 100)).digest, ""
     except GsqcError as error:
         return None, str(error)

@@ -74,25 +74,22 @@ untied      untied  4-8-7  gse4  q+v      sgd        16      1      blocks     s
 """
 
 
-def _configurations() -> dict[str, Configuration]:
-    rows = [line.split() for line in _ROWS.strip().splitlines()[1:]]
-    adapters = {"all": _ALL, "q+v": _QV}
-    return {
-        name: Configuration(
-            name,
-            model,
-            bits,
-            base,
-            adapters[adapter],
-            optimizer,
-            int(tokens),
-            int(batch),
-            recompute,
-            weights,
-            dumped == "dumped",
-        )
-        for name, model, bits, base, adapter, optimizer, tokens, batch, recompute, weights, dumped in rows
-    }
+def _configuration(line: str) -> Configuration:
+    name, model, bits, base, adapter, optimizer, *rest = line.split()
+    tokens, batch, recompute, weights, dumped = rest
+    return Configuration(
+        name,
+        model,
+        bits,
+        base,
+        {"all": _ALL, "q+v": _QV}[adapter],
+        optimizer,
+        int(tokens),
+        int(batch),
+        recompute,
+        weights,
+        dumped == "dumped",
+    )
 
 
-CONFIGURATIONS = _configurations()
+CONFIGURATIONS = {line.split()[0]: _configuration(line) for line in _ROWS.strip().splitlines()[1:]}

@@ -161,16 +161,10 @@ def _run(name: str, program: bytes, options: NpuOptions, seconds: int | None) ->
         folder = Path(directory)
         source = folder / f"{name}.tosa"
         source.write_bytes(program)
-        command = [
-            sys.executable,
-            "-c",
-            _VELA,
-            str(seconds or 0),
-            str(source),
-            *options.arguments(),
-        ]
         # Vela names its files after the program, and many run at once: each has its own folder.
-        command += ["--output-dir", str(folder), "--output-format", "raw", "--verbose-performance"]
+        written = ["--output-dir", str(folder), "--output-format", "raw", "--verbose-performance"]
+        limited = [sys.executable, "-c", _VELA, str(seconds or 0)]
+        command = [*limited, str(source), *options.arguments(), *written]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
         printed = done.stdout + done.stderr
         raw = folder / f"{name}_vela.npz"

@@ -207,9 +207,6 @@ class Writer(TosaFile):
                 return self.emit("CONCAT", "Concat", args, shape, dtype, attributes["axis"])
         return self.gather(*args)
 
-    # -------------------------------------------------------------------------------------------
-    # program
-
     def write(self) -> bytes:
         """Write inputs, operators and outputs, and give the file's bytes."""
         for node in self.trace.inputs:

@@ -161,7 +161,7 @@ def test_the_bundle_is_for_any_cpu(cuda_bundle: Path) -> None:
     assert not [name for name in bundle.files if name.startswith("lib/")]
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # no such GPU
 
 

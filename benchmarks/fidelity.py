@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does the integer step train as well as float? Held-out loss after the same steps on the same base
-codes.
+"""Does the integer step train as well as float? The answer is the held-out loss after the same
+steps on the same base codes.
 
     python benchmarks/fidelity.py --steps 60 --seq 128 --bits 4-8-8,4-6-6,4-5-5 --json
 
-Sides: gsqc at each of --bits, and the same LoRA in float32 (torch autograd, torch's AdamW) on the
-de-quantised base, from the same initial adapter, on the same batches with the same learning rates
-(warm-up, then linear to zero). "before" of the float side is the untouched float32 model. One order
-of the data alone is noise of about 0.3 %: the mean of three orders is reported.
+One side is gsqc at each of --bits. The other is the same LoRA in float32 (torch autograd, torch's
+AdamW) on the de-quantised base. Both begin with the same adapter and take the same batches with the
+same learning rates (warm-up, then linear to zero). "before" of the float side is the untouched
+float32 model. The order of the data alone makes a difference of about 0.3 %, so the report has the
+mean of three orders.
 """
 
 from __future__ import annotations

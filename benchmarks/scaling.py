@@ -88,7 +88,7 @@ def compile_point(point: Point, folder: Path) -> None:
 
 
 def work_of(bundle: Path) -> dict[str, float]:
-    """Of one step: products, bytes that the other kernels read and write, and the plan's peak."""
+    """A step's products, the bytes that the other kernels read and write, and the plan's peak."""
     from gsqc.bundle.bundle import Bundle
     from gsqc.bundle.plan import COPY, ITEM_BYTES
 
@@ -140,7 +140,7 @@ class Bench:
         return result
 
     def measure(self, point: Point) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Of a point, and of the reference in the same minute."""
+        """Results of a point, and of the reference in the same minute."""
         folder = self.reference if point == Point() else self._compile(point)
         measured = self._step(point, folder), self._step(Point(), self.reference)
         if folder != self.reference:
@@ -160,7 +160,7 @@ def predict(result: dict[str, Any], reference: dict[str, Any]) -> tuple[float, f
 
 
 def write_table(rows: list[tuple[str, int, dict[str, Any], float, float]], path: Path) -> None:
-    """Markdown, a line per point."""
+    """Write and print Markdown, a line per point."""
     lines = [
         "| what | value | s / step | predicted | peak RSS, MB | predicted |",
         "|---|---|---|---|---|---|",

@@ -67,7 +67,7 @@ def prepare(folder: Path, args: argparse.Namespace) -> None:
 
 
 def run_python(command: list[str], what: str, **environment: str) -> str:
-    """Run a command and return what it prints; end with its last lines if it fails."""
+    """Run a command and return what it prints. End with its last lines if it fails."""
     done = subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
@@ -133,7 +133,7 @@ def compare(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def print_table(result: dict[str, Any], args: argparse.Namespace) -> None:
-    """For people, and for docs/performance.md."""
+    """Print the result as docs/performance.md shows it."""
     print(
         f"{platform.machine()}, {args.threads} threads, 1 x {args.seq}, {args.bits}, "
         f"target {args.target}"

@@ -69,7 +69,7 @@ class Kernels(Protocol):
         """Calls of kernels, and copies, bound to their arrays."""
 
     def set_threads(self, count: int) -> None:
-        """Use this many threads from now on; the results do not depend on it."""
+        """Use this many threads from now on. The results do not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Functions:
 def bind_each(
     calls: Sequence[Call], bind: Callable[[str, list[Array]], Callable[[], None]]
 ) -> Functions:
-    """A program of calls that `bind` makes of a kernel and its arrays; copies are numpy's."""
+    """A program of calls. `bind` makes one of a kernel and its arrays, and copies are numpy's."""
     return Functions(
         [_copy(*c.arrays) if c.kernel == COPY else bind(c.kernel, c.arrays) for c in calls]
     )
@@ -107,7 +107,7 @@ class CodeJob:
 
     plan          the step's plan
     leaner_plans  gives the plans that would do, by their value of --recompute: the step's own, then
-                  those that recompute more; making them takes time, so it is a function
+                  those that recompute more. Making them takes time, so it is a function
     options       the target's own options that were given, by name
     runner        whether gsqc-step was asked for
     sources       the user's source line of each kind of node of the model, for error texts
@@ -129,7 +129,7 @@ class Target(ABC):
     description      one line for `gsqc targets`
     options          what it adds to `gsqc compile`
     native_rank      its place among the targets for this machine's CPU, of which `--target native`
-                     takes the highest that runs here; None for other targets
+                     takes the highest that runs here. None for other targets
     prefill          whether it has programs that read a prompt in chunks
     prepares_head    whether the head's operands are held in memory, as those of the blocks are
     runs_any_bundle  whether it runs a bundle of any target, because it needs no code of its own
@@ -153,7 +153,7 @@ class Target(ABC):
     own_parts: tuple[str, ...] = ("code", "bin")
 
     def named(self, name: str) -> Target | None:
-        """The target for a name that a user wrote; None if it is not this one."""
+        """The target for a name that a user wrote, None if it is not this one."""
         return self if name == self.name else None
 
     # -------------------------------------------------------------------------------------------
@@ -163,8 +163,8 @@ class Target(ABC):
         """OptionError if an option has a value that the target cannot use."""
 
     def require(self, *, runner: bool = False) -> None:
-        """TargetError unless what makes its code is installed, before any work is done; OptionError
-        for a runner where there is none.
+        """TargetError unless what makes its code is installed. OptionError if a runner is wanted
+        and the target has none.
         """
         # Compiling a model takes minutes, so what is missing has to be known before.
         if runner:
@@ -184,7 +184,7 @@ class Target(ABC):
     def add_programs(
         self, bundle: BundleWriter, plan: Plan, progress: Callable[[str], None]
     ) -> dict[str, Any]:
-        """Add what the target gives to every bundle, whatever its target; the manifest's fields."""
+        """Add what this target gives to bundles of all targets. Gives the manifest's fields."""
         return {}
 
     def program_style(self) -> ProgramStyle | None:

@@ -35,7 +35,7 @@ class ProgramKernels(HostMemory):
 
     def _bound(self, name: str, arrays: Sequence[Array]) -> Callable[[], None]:
         """A program on flat arrays (inputs, then outputs), ready to run."""
-        # Arrays are flat; a program wants the shapes that its function was recorded with.
+        # Arrays are flat, but a program wants the shapes that its function was recorded with.
         read, _ = port_directions(self.plan, name)
         shapes = port_shapes(self.plan, name, read)
 
@@ -53,7 +53,7 @@ class ProgramKernels(HostMemory):
         return run
 
     def set_threads(self, count: int) -> None:
-        """Programs run on one thread; the result does not depend on it."""
+        """Programs run on one thread. The result does not depend on it."""
 
 
 class ProgramTarget(Target):

@@ -91,7 +91,7 @@ def _part(tensor: Tensor, reference: Reference, shape: Sequence[int]) -> Tensor:
     # A reshape moves nothing, and a slice is an operator: take the slice only where it is needed.
     if reference.count == math.prod(tensor.shape):
         return tensor.reshape(*shape)
-    # Slices of whole rows keep the tensor's shape; other parts are cut from the flat tensor.
+    # Slices of whole rows keep the tensor's shape. Other parts are cut from the flat tensor.
     row = math.prod(tensor.shape[1:])
     if reference.offset % row or reference.count % row:
         tensor, row = tensor.reshape(math.prod(tensor.shape)), 1
@@ -181,7 +181,7 @@ def compose_function(
 def _call(
     builder: Builder, kernel: KernelPlan, references: list[Reference], known: dict[str, Tensor]
 ) -> None:
-    """Apply a kernel; its results become known by the names that it writes."""
+    """Apply a kernel. Its results become known by the names that it writes."""
     values, attributes = kernel.call()
     # The references of a call are flat: the tensors of its inputs, then those of its results.
     remaining = iter(references)

@@ -27,13 +27,14 @@ _HERE = Path(__file__).parent
 
 def target_folders() -> list[str]:
     """The names of the folders that hold targets, in alphabetical order."""
+    # A folder without target.py, such as analysis, only serves the others.
     found = [m.name for m in pkgutil.iter_modules([str(_HERE)]) if m.ispkg]
     return sorted(name for name in found if (_HERE / name / "target.py").is_file())
 
 
 @cache
 def _modules() -> dict[str, ModuleType]:
-    """The `target.py` of each folder that can work."""
+    """The `target.py` of each folder whose needs are met."""
     modules = {
         name: importlib.import_module(f"{__package__}.{name}.target") for name in target_folders()
     }
@@ -58,8 +59,8 @@ def all_targets() -> list[Target]:
 
 
 def find_target(name: str) -> Target:
-    """The target of a name; `native` is the best one for this machine's CPU. OptionError for a name
-    that is none.
+    """The target of a name. `native` is the best one for this machine's CPU. OptionError for an
+    unknown name.
     """
     if name == NATIVE:
         return _native()
@@ -97,7 +98,7 @@ def target_of(entry: TargetPart) -> Target:
 
 
 def require_machine(bundle: Bundle) -> None:
-    """TargetError unless this machine can step the bundle; BundleError if no target knows it."""
+    """TargetError unless this machine can step the bundle. BundleError if no target knows it."""
     entry = bundle.manifest.target
     error = target_of(entry).refusal(entry)
     if error is not None:
@@ -117,6 +118,7 @@ def check_target_options(name: str, given: Mapping[str, object]) -> None:
     """OptionError unless the target takes these options with these values."""
     target = find_target(name)
     own = {option.name for option in target.options}
+    # An option of another target most likely means that --target was forgotten.
     other = [(owner, o.shown_name) for owner, o in target_options() if o.name in set(given) - own]
     if other:
         flags, owners = (

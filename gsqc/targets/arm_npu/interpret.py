@@ -22,8 +22,8 @@ def _compile_now(plan: Plan, name: str) -> Compiled:
 
 
 def interpreted_programs(bundle: Bundle, plan: Plan) -> RunProgram:
-    """The bundle's own command streams; for a bundle of another target, those that Vela makes of
-    its plan now.
+    """Runs the bundle's own command streams, or those that Vela now makes of its plan if it is for
+    another target.
     """
     compiled: dict[str, Compiled] = {}
 

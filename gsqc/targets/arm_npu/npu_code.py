@@ -116,7 +116,7 @@ def _step_estimate(
 def _compile_all(
     job: CodeJob, programs: dict[str, SerialisedProgram], options: NpuOptions
 ) -> Iterator[tuple[str, VelaOutput]]:
-    """The outputs in the programs' order; as many Velas run side by side as there are cores."""
+    """The outputs in the programs' order. As many Velas run side by side as there are cores."""
     with ThreadPoolExecutor(default_threads()) as pool:
         done = {
             # Vela is a process of its own, so threads are enough to use all cores.
@@ -140,11 +140,11 @@ def _compile_all(
 
 
 def add_npu_code(bundle: BundleWriter, job: CodeJob, options: NpuOptions) -> dict[str, Any]:
-    """Add the compiled programs; returns the manifest's fields that say so.
+    """Add the compiled programs. Gives the manifest's fields for them.
 
     The field `recompute` names the first of the job's plans that fits --dram-mib. TargetError if
-    none does, or if a program cannot be compiled: it lists the ops that the NPU refuses, with the
-    user's line.
+    none does, or if a program cannot be compiled. The error lists the ops that the NPU refuses,
+    with the user's source lines.
     """
     programs = serialise_functions(job.plan, STYLE)
     entries, code_bytes = {}, 0
@@ -182,8 +182,8 @@ def _dram_bytes(plan: Plan, entries: dict[str, dict[str, Any]]) -> int:
 
 
 def _first_that_fits(needs: dict[str, int], options: NpuOptions) -> str:
-    """The value of --recompute whose step fits --dram-mib; TargetError if none does, with the least
-    that would do.
+    """The first value of --recompute whose step fits --dram-mib. If none does, a TargetError says
+    how much is enough.
     """
     # The plans come with the fastest first: those after it recompute more and keep less.
     for recompute, dram_bytes in needs.items():
@@ -219,8 +219,8 @@ def _port(entry: list[Any]) -> Port:
 
 
 def read_npu_program(bundle: Bundle, name: str) -> Compiled:
-    """A function's compiled program. BundleError if the bundle has none, or it is malformed or for
-    other ports.
+    """A function's compiled program. BundleError if the bundle has none, or if it is malformed or
+    has other ports.
     """
     entry = ((bundle.manifest.npu or {}).get("programs") or {}).get(name)
     if entry is None:

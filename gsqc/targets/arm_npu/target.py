@@ -42,7 +42,7 @@ def _lower_for_vela(operation: Op, case: Case) -> None:
 
 
 class ArmNpu(Target):
-    """An Ethos-U85. A bundle holds its command streams and a plan; a host drives them."""
+    """An Ethos-U85. A host drives it with the command streams and the plan that a bundle holds."""
 
     description = f"Arm Ethos-U85 through TOSA and Vela: {', '.join(map(target_name, TRAINS))}"
     options = options_of(NpuOptions)

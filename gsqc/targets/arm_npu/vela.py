@@ -42,7 +42,7 @@ _TOOLS = {"ethos-u-vela": "ethosu", "tosa-tools": "tosa_serializer"}
 
 
 class RefusedOperatorError(TargetError):
-    """The NPU has no such operator; `operator` is Vela's name for it."""
+    """The NPU has no such operator. `operator` is Vela's name for it."""
 
     def __init__(self, operator: str, accelerator: str) -> None:
         super().__init__(f"{accelerator} has no operator {operator}", "compile for an Ethos-U85")
@@ -50,7 +50,7 @@ class RefusedOperatorError(TargetError):
 
 
 def tools_installed(*modules: str) -> bool:
-    """Whether Python finds these modules; nothing is imported."""
+    """Whether Python finds these modules. Nothing is imported."""
     return all(importlib.util.find_spec(module) is not None for module in modules)
 
 
@@ -78,7 +78,7 @@ class VelaOutput:
     """What Vela made of one program.
 
     payload   the driver's command block ("COP1", then actions), padded to whole words
-    compiled  the same, taken apart: command words, constants, memory regions, inputs and outputs
+    compiled  the same in parts: command words, constants, memory regions, inputs and outputs
     summary   Vela's summary: memory in KiB, cycles and bytes moved, all of them estimates
     layers    its estimates by operation
     cpu_operators, npu_operators   its counts
@@ -143,7 +143,7 @@ def _payload(path: Path) -> bytes:
     # An array of objects would be unpickled, and a pickle runs code.
     with np.load(path, allow_pickle=False) as arrays:
         payload = bytes(arrays["cmd_data"].tobytes())
-    # The driver reads whole words; Vela may end in the middle of one.
+    # The driver reads whole words, and Vela may end in the middle of one.
     return payload + b"\0" * (-len(payload) % 4)
 
 

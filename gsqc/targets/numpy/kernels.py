@@ -60,4 +60,4 @@ class NumpyKernels(HostMemory):
         return run
 
     def set_threads(self, count: int) -> None:
-        """numpy takes its threads from its own library; the result does not depend on them."""
+        """numpy takes its threads from its own library. The result does not depend on them."""

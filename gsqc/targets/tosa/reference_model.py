@@ -66,7 +66,7 @@ def run_reference_model(program: bytes, inputs: Sequence[Array]) -> list[Array]:
             raise TargetError(
                 f"the TOSA reference model refuses the program ({error})", _REPORT
             ) from None
-        # Its status says that a result is undefined; only what it prints says why.
+        # The status says that a result is undefined. Only what the model prints says why.
         printed.seek(0)
         text = printed.read()
     if status != model.GraphStatus.TOSA_VALID:

@@ -152,7 +152,7 @@ class Writer(TosaFile):
         )
 
     def operator(self, node: Operator) -> Tensor:
-        """The operator's result; `layout` has those that move or name elements."""
+        """The operator's result. `layout` has the operators that move or name elements."""
         args = [self.tensors[a.id] for a in node.args]
         shape, dtype, attributes = node.shape, node.dtype, node.attributes
         match node.operator:
@@ -242,8 +242,8 @@ def serialise_with_origins(
 
 
 def serialise(trace: Trace, forms: type[Forms] = Forms) -> bytes:
-    """The program as a TOSA flatbuffer; inputs and outputs in the trace's order. The same trace
-    gives the same bytes.
+    """The program as a TOSA flatbuffer, with inputs and outputs in the trace's order. The same
+    trace gives the same bytes.
 
     TargetError if tosa-tools is not installed.
     """

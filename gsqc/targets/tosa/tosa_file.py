@@ -32,7 +32,7 @@ _BINARY = {
 
 
 def tosa_serializer() -> Any:
-    """The serialisation library of tosa-tools; TargetError if it is not installed."""
+    """The serialisation library of tosa-tools. TargetError if it is not installed."""
     try:
         import tosa_serializer as library
     except ImportError:
@@ -106,9 +106,8 @@ class TosaFile:
                 "ARITHMETIC_RIGHT_SHIFT", "ArithmeticRightShift", [x, y], shape, "int32", rounding
             )
         if operator in ("minimum", "maximum"):
-            propagate = (
-                self.ts.NanPropagationMode.PROPAGATE
-            )  # required by the schema; integers have no NaN
+            # The schema requires an answer, although integers have no NaN.
+            propagate = self.ts.NanPropagationMode.PROPAGATE
             return self.emit(operator.upper(), operator.title(), [x, y], shape, "int32", propagate)
         name, attribute = _BINARY[operator]
         return self.emit(

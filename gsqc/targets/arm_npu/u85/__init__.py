@@ -13,10 +13,10 @@ independent of gsqc's ops.
     summary.py        operations counted by kind
 
 Modelled: CONV of one pixel (weights from a second input, or constant), POOL (MAX, MIN, SUM,
-REDUCE_SUM, NONE), all ELEMENTWISE operations but LRELU, DMA with strides and indices; 8-, 16-, 32-
-and 64-bit maps, row-major or in bricks of 16 channels, in up to four tiles; broadcasts, transposed
-outputs, chaining, the int16 table, global and per-channel scales. Anything else is an error whose
-text names it.
+REDUCE_SUM, NONE), all ELEMENTWISE operations but LRELU, DMA with strides and indices. Maps have 8,
+16, 32 or 64 bits, row-major or in bricks of 16 channels, in up to four tiles. There are broadcasts,
+transposed outputs, chaining, the int16 table, global and per-channel scales. Anything else is an
+error whose text names it.
 
 Time is not modelled. Operations run one after another, so a wait that Vela forgot is not found.
 Where Arm documents no behaviour (an overflow, a rounding that no program of gsqc uses), the

@@ -45,7 +45,7 @@ def fits(x: Array, dtype: str, what: str) -> Array:
 
 
 def scaled(x: Array, factor: Array | int, shift: Array | int, rounding: Rounding) -> Array:
-    """x · factor · 2^-shift, rounded once; the product has to fit 63 bits."""
+    """x · factor · 2^-shift, rounded once. The product has to fit 63 bits."""
     if isinstance(factor, int) and factor == 1:
         return shift_right(x, shift, rounding)
     # numpy's int64 wraps in silence: a product that is too large has to be found before.
@@ -107,7 +107,7 @@ UNARY: dict[ElementwiseMode, Callable[[Array], Array]] = {
 
 
 def elementwise(mode: ElementwiseMode, x: Array, y: Array | None, rounding: Rounding) -> Array:
-    """One element-wise operation; SHR takes its rounding from the output's scale."""
+    """One element-wise operation. SHR takes its rounding from the output's scale."""
     if y is None and mode in UNARY:
         return UNARY[mode](x)
     if y is not None and mode == ElementwiseMode.SHR:

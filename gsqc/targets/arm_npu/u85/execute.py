@@ -191,7 +191,7 @@ class Machine:
         return scaled(values + bias, factor, records[:, 8], scale.rounding)
 
     def _emit(self, values: Array, out: Output) -> None:
-        """Table, zero point, clip, transpose; then to memory or into a chaining buffer."""
+        """Apply table, zero point, clip and transpose, and write to memory or a chaining buffer."""
         if out.lookup == Lookup.S16_S32:
             values = lookup_s16_s32(
                 values, self.memory.bytes_at(LOOKUP_REGION, out.table * LOOKUP_BYTES, LOOKUP_BYTES)

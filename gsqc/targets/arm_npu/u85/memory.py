@@ -2,8 +2,8 @@
 """The NPU's memory: regions of bytes, each byte known to be written or not, and feature maps in
 them.
 
-Memory starts poisoned. A DMA moves bytes together with their state, so that padding may be copied;
-an operation that computes with a byte nobody wrote is an error.
+Memory starts poisoned. A DMA moves bytes together with their state, so that padding may be copied.
+An operation that computes with a byte that nobody wrote is an error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Shape = tuple[int, int, int]
 POISON = 0xA5
 BRICK = 16
 LOOKUP_REGION = -1
-"""Number under which the memory of the lookup tables is kept; the stream's regions are 0 to 7."""
+"""Number of the lookup tables' memory. The stream's own regions are 0 to 7."""
 LOOKUP_BYTES = 2048
 
 

@@ -43,7 +43,7 @@ class RegisterFile:
         self._values: dict[str, int] = {}
 
     def set(self, word: int, payload: int | None) -> None:
-        """Run a command that sets a register; `payload` is its second word, if it has one."""
+        """Run a command that sets a register. `payload` is its second word, if it has one."""
         name = REGISTERS.get(word & 0xFFFF)
         if name is None:
             raise unmodelled(f"register {word & 0xFFFF:#06x}")

@@ -18,7 +18,7 @@ CMD1 = 0x4000
 
 
 class Opcode(IntEnum):
-    """Commands that do something; the others set registers."""
+    """Commands that do something. All others set registers."""
 
     STOP = 0x00
     IRQ = 0x01
@@ -71,8 +71,8 @@ def _numbered(groups: dict[int, str], offset: int) -> dict[int, str]:
 
 
 REGISTERS = _numbered(_CMD0, 0) | _numbered(_CMD1, CMD1)
-"""Opcode word -> name of the register it sets. Those of RESIZE are left out: an operation that gsqc
-has no use for.
+"""Opcode word -> name of the register that it sets. Those of RESIZE are left out, because no
+program of gsqc resizes.
 """
 
 

@@ -52,8 +52,8 @@ class Port:
 
 @dataclass(frozen=True)
 class Compiled:
-    """Vela's output: command words, constants, sizes of scratch memory by region, inputs and
-    outputs in order.
+    """Vela's output: command words, constants, sizes of scratch memory by region, and the inputs
+    and outputs in order.
 
     `macs` is the NPU's number of multipliers, on which the order of constant weights depends.
     """
@@ -103,11 +103,10 @@ def command_words(payload: bytes) -> tuple[int, ...]:
 
 
 def multipliers(payload: bytes) -> int:
-    """The size of the NPU that a payload is made for: the low 4 bits of its configuration are the
-    power of two.
-    """
+    """The number of multipliers of the NPU that a payload is made for."""
     for action, words in _actions(payload):
         if action == _CONFIG and words:
+            # The low 4 bits of the configuration are a power of two.
             return 1 << (words[0] & 0xF)
     raise CommandStreamError("the driver payload holds no configuration", HINT)
 
@@ -123,7 +122,7 @@ def _ports(arrays: Any, side: str) -> tuple[Port, ...]:
 
 
 def read_compiled(path: Path) -> Compiled:
-    """Read what `vela --output-format raw` wrote; CommandStreamError if it is not that."""
+    """Read what `vela --output-format raw` wrote. CommandStreamError if it is something else."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             # Both kinds may be one region: then the larger size holds.
@@ -148,11 +147,12 @@ def read_compiled(path: Path) -> Compiled:
 
 
 def run_command_stream(compiled: Compiled, inputs: Sequence[Array]) -> list[Array]:
-    """Run a program in poisoned memory; inputs and outputs in Vela's order, of the shapes and
-    dtypes of its ports.
+    """Run a program in poisoned memory. Inputs and outputs have Vela's order, and the shapes and
+    dtypes of the program's ports.
 
     Raises CommandStreamError for an operation or register that is not modelled, a read of a byte
-    that nobody wrote, an address outside its region, an overflow; the text says at which operation.
+    that nobody wrote, an address outside its region, or an overflow. The text says at which
+    operation.
     """
     memory = _memory(compiled)
     if len(inputs) != len(compiled.inputs):

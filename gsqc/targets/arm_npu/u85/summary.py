@@ -41,7 +41,7 @@ def _kind_of_pool(pool: Pool) -> tuple[str, str]:
 
 
 def count_operations(compiled: Compiled) -> dict[str, dict[str, int]]:
-    """For each kind, how often each of its operations occurs; kinds and names in a fixed order."""
+    """For each kind, how often each of its operations occurs. The order is fixed."""
     counts = Counter(kind_of(operation) for operation in compiled.operations())
     return {
         kind: {name: n for (k, name), n in sorted(counts.items()) if k == kind} for kind in KINDS

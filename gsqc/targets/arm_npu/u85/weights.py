@@ -2,8 +2,8 @@
 """Constant weights of a 1 × 1 convolution: compressed streams -> the matrix [output channel, input
 channel].
 
-A core reads its own stream. Vela's codec expands it into the numbers in the order in which the
-hardware consumes them; that order was taken from Vela's sources
+A core reads its own stream. Vela's codec expands it into numbers, in the order in which the
+hardware consumes them. That order was taken from Vela's sources
 (regor/architecture/ethosu85/ethos_u85_weight_encoder.cpp, GetNext, and ethos_u85.cpp,
 FindBlockConfig, for the depth of a block of input channels).
 """
@@ -67,7 +67,7 @@ def _blocks(size: int, block: int, *, backwards: bool = False) -> Iterator[tuple
 def _order(
     weights: Weights, core: int, depth: int, ifm_depth: int, bits: int
 ) -> tuple[Array, Array]:
-    """Output and input channel of every number of a core's stream; channels beyond the matrix are
+    """Output and input channel of every number of a core's stream. Channels beyond the matrix are
     padding.
 
     Blocks of input channels are walked forwards and backwards by turns, so that the last one is

@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--lr", default="1e-3")
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument(
-        "--seeds", default="1,2,3", help="orders of the data; their mean is reported"
+        "--seeds", default="1,2,3", help="orders of the data, whose mean is reported"
     )
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

@@ -104,7 +104,7 @@ def run_side(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def start_side(side: str, folder: Path, batch: int, args: argparse.Namespace) -> dict[str, Any]:
-    """A side in a process of its own; why it did not run, if it did not."""
+    """A side in a process of its own. If it did not run, its result says why."""
     command = [
         sys.executable,
         __file__,

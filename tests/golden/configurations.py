@@ -12,7 +12,7 @@ from gsqc.compiler.options import Bits, CompileOptions
 
 @dataclass(frozen=True)
 class Model:
-    """The sizes of a small Llama; `tied` models read tokens and write logits with one table."""
+    """The sizes of a small Llama. `tied` models read tokens and write logits with one table."""
 
     layers: int = 2
     heads: int = 2
@@ -27,7 +27,7 @@ MODELS = {"tied": Model(), "untied": Model(key_value_heads=2, tied=False)}
 
 @dataclass(frozen=True)
 class Configuration:
-    """A row of the table; `dumped` keeps the printed graph after each pass too."""
+    """A row of the table. `dumped` keeps the printed graph after each pass too."""
 
     name: str
     model: str

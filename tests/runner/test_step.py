@@ -122,7 +122,7 @@ def test_clipping_accumulation_and_cosine(
 def test_a_trace_holds_the_calls_of_numpy(
     sanitised: Path, bundle: Path, tokens: Path, data: Path, tmp_path: Path
 ) -> None:
-    """Prepared tensors, then every call of the step with its results; the values of one."""
+    """It has the prepared tensors, every call with its results, and the values of one call."""
     file = tmp_path / "trace"
     traced = ["--steps", "1", "--trace", str(file), "--trace-call", "5"]
     run_step([str(sanitised)], bundle, tokens, tmp_path / "run", *traced)

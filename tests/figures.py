@@ -105,7 +105,7 @@ def _says(comment: str) -> bool:
 
 @dataclass(frozen=True)
 class Figure:
-    """A line of the table. `offenders` are shown below the table."""
+    """One line of the table. `offenders` are shown below it."""
 
     name: str
     value: str

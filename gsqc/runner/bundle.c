@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Opens a bundle. It trusts only that the user chose this bundle: whoever wrote the manifest also
+ * chose the hashes. Each file must have the size and hash that the manifest gives, and must lie
+ * inside the bundle. After that, other files read manifest fields without asking for their type. */
 #include "bundle.h"
 
 #include <errno.h>
@@ -21,7 +24,8 @@ static bool is_directory(const char *path) {
     return !stat(path, &status) && S_ISDIR(status.st_mode);
 }
 
-/* Fails unless a name is relative, without "..", and leads to its file over no link. */
+/* The path of a file in the bundle. Fails unless its name is relative, has no "..", and leads over
+ * no link. */
 static char *safe_path(const char *root, const char *name) {
     bool safe = *name && *name != '/' && !strchr(name, '\\');
     for (const char *c = name; *c; c++) safe = safe && (unsigned char)*c >= ' ';
@@ -35,7 +39,7 @@ static char *safe_path(const char *root, const char *name) {
         struct stat status;
         *c = 0;
         if (!lstat(path, &status) && S_ISLNK(status.st_mode))
-            fail(AGAIN, "%s is a link; a bundle holds plain files", name);
+            fail(AGAIN, "%s is a link, and a bundle holds plain files", name);
         *c = kept;
         if (!kept) return path;
     }
@@ -118,7 +122,7 @@ static mapping map_json(const char *path, const char *what) {
     mapping map;
     if (!map_file(path, &map))
         fail("check its permissions", "cannot read %s: %s", path, strerror(errno));
-    if (map.size > MAXIMUM_JSON_BYTES) fail(AGAIN, "%s is too large to be one", what);
+    if (map.size > MAXIMUM_JSON_BYTES) fail(AGAIN, "%s is larger than any that gsqc writes", what);
     return map;
 }
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gsqc-step: trains a bundle on a token file, without Python. */
+/* gsqc-step: trains a bundle on a token file, without Python. All that it reads is checked before
+ * the first step: the bundle, its plan, the token file and the run directory. It trusts the
+ * bundle's kernels, which are native code and run with the rights of the user. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -35,7 +37,7 @@ typedef struct {
     uint64_t steps, threads, save_every, trace_call;
 } options;
 
-/* What a step needs at hand. */
+/* What a step uses, looked up once. */
 typedef struct {
     executor executor;
     const schedule *train, *gradient, *clip, *update;
@@ -45,8 +47,8 @@ typedef struct {
 
 static volatile sig_atomic_t interrupted;
 
-/* An update that stops half way would leave a state that is neither the old nor the new one; so the
- * step ends first. */
+/* An update that stops half way would leave a state that is neither the old nor the new one. So the
+ * step ends first. A second signal ends the program at once. */
 static void note_signal(int number) {
     if (interrupted) _Exit(SIGNAL_EXIT + number);
     interrupted = number;
@@ -57,7 +59,7 @@ static uint64_t parse_number(const char *name, const char *text, uint64_t limit)
     errno = 0;
     uint64_t value = *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
     if (!value || errno || *end || value > limit)
-        fail("gsqc-step --help", "--%s is '%s', which is no number from 1 to %" PRIu64, name, text,
+        fail("gsqc-step --help", "--%s is '%s', not a number from 1 to %" PRIu64, name, text,
              limit);
     return value;
 }
@@ -107,9 +109,9 @@ static void prepare_trainer(trainer *t, bundle *b, const batches *data) {
     t->loss = buffer_numbers(p, LOSS_OUTPUT);
 }
 
-/* One optimizer step, number `step` from 0; adds to the loss (Q16 times Q14) and its weight (Q14).
- * One sequence is updated block by block inside its backward pass, unless the step clips: a norm
- * needs all gradients. */
+/* One optimizer step, number `step` from 0. Adds to the loss (Q16 times Q14) and its weight (Q14).
+ * A step of one sequence updates block by block inside its backward pass. A step that clips cannot:
+ * the norm needs all gradients. */
 static void take_step(trainer *t, uint64_t step, int64_t *loss, int64_t *weight) {
     const batches *b = t->batches;
     for (int k = 0; k < STEP_INPUTS; k++) *t->inputs[k] = b->inputs[k][step];
@@ -148,6 +150,7 @@ static void train(trainer *t, run *r, uint64_t steps, uint64_t save_every) {
         double start = now();
         take_step(t, r->step, &loss, &weight);
         r->step++;
+        /* The log has the digest of every step, so that another run can be compared with it. */
         state_digest(r, digest);
         double tokens = (double)weight / WEIGHT_ONE, seconds = now() - start;
         log_entry entry = {r->step, peak_bytes(), (double)loss / ((double)weight * LOSS_ONE),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write runner/format.h: what gsqc-step shares with Python, from where Python declares it. Run it
-after such a declaration was changed: python gsqc/runner/write_format.py
+"""Write runner/format.h, which tells gsqc-step what Python declares and both must share.
+
+Run it after such a declaration has changed: python gsqc/runner/write_format.py
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ HEAD = """\
 
 
 def _rules(rule: Rule, path: str) -> Iterator[tuple[str, Rule]]:
-    """Every field with its path, an object before its fields."""
+    """Every field with its path. An object comes before its fields."""
     for name, part in rule.parts.items():
         yield f"{path}{name}", part
         yield from _rules(part, f"{path}{name}.")
@@ -97,7 +98,7 @@ def _row(path: str, rule: Rule) -> str:
 
 
 def _definition(name: str, parts: Iterable[str]) -> str:
-    """A macro on as many lines as it needs; each of `parts` begins a line."""
+    """A macro on as many lines as it needs. Each of `parts` begins a line."""
     wrapped = [
         line
         for part in parts

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a target is to the rest of gsqc: a `Target` that describes it and writes its code, and
-`Kernels` that an executor binds to memory and runs.
+"""What the rest of gsqc knows of a target: a `Target`, which describes it and writes its code, and
+its `Kernels`, which an executor binds to memory and runs.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A kernel, or COPY, of a function on arrays (inputs, then outputs); `frozen_bytes` of them
-    belong to the base.
+    """A kernel of a function, or COPY, on arrays: inputs, then outputs.
+
+    `frozen_bytes` of them belong to the base.
     """
 
     kernel: str
@@ -69,7 +70,7 @@ class Kernels(Protocol):
         """Calls of kernels, and copies, bound to their arrays."""
 
     def set_threads(self, count: int) -> None:
-        """Use this many threads from now on; the results do not depend on it."""
+        """Use this many threads from now on. The results do not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Functions:
 def bind_each(
     calls: Sequence[Call], bind: Callable[[str, list[Array]], Callable[[], None]]
 ) -> Functions:
-    """A program of calls that `bind` makes of a kernel and its arrays; copies are numpy's."""
+    """A program of calls. `bind` makes one of a kernel and its arrays, and copies are numpy's."""
     return Functions(
         [_copy(*c.arrays) if c.kernel == COPY else bind(c.kernel, c.arrays) for c in calls]
     )
@@ -107,7 +108,7 @@ class CodeJob:
 
     plan          the step's plan
     leaner_plans  gives the plans that would do, by their value of --recompute: the step's own, then
-                  those that recompute more; making them takes time, so it is a function
+                  those that recompute more. Making them takes time, so it is a function
     options       the target's own options that were given, by name
     runner        whether gsqc-step was asked for
     sources       the user's source line of each kind of node of the model, for error texts
@@ -141,15 +142,15 @@ class Target(ABC):
     description      one line for `gsqc targets`
     options          what it adds to `gsqc compile`
     native_rank      its place among the targets for this machine's CPU, of which `--target native`
-                     takes the highest that runs here; None for other targets
+                     takes the highest that runs here. None for other targets
     prefill          whether it has programs that read a prompt in chunks
     prepares_head    whether the head's operands are held in memory, as those of the blocks are
-    runs_any_bundle  whether it runs a bundle of any target, for it needs no code of its own
+    runs_any_bundle  whether it runs a bundle of any target, because it needs no code of its own
     by_function      whether it runs each function as one program, not kernel by kernel
     listed           whether users see it
 
-    The runtime uses `refusal` and `load`; they import neither torch nor a compiler. What is heavy
-    is imported inside the methods, so that reading `target.py` costs nothing.
+    The runtime uses `refusal` and `load`, which import neither torch nor a compiler. Heavy modules
+    are imported inside the methods, so that reading `target.py` costs nothing.
     """
 
     name: str
@@ -163,7 +164,7 @@ class Target(ABC):
     listed = True
 
     def named(self, name: str) -> Target | None:
-        """The target for a name that a user wrote; None if it is not this one."""
+        """The target for a name that a user wrote, None if it is not this one."""
         return self if name == self.name else None
 
     def code_file(self, name: str) -> str:
@@ -177,9 +178,10 @@ class Target(ABC):
         """OptionError if an option has a value that the target cannot use."""
 
     def require(self, *, runner: bool = False) -> None:
-        """TargetError unless what makes its code is installed, before any work is done; OptionError
-        for a runner where there is none.
+        """TargetError unless what makes its code is installed. OptionError if a runner is wanted
+        and the target has none.
         """
+        # Compiling a model takes minutes, so what is missing has to be known before.
         if runner:
             raise OptionError(
                 f"gsqc-step runs CPU code, not {self.name}",
@@ -193,12 +195,12 @@ class Target(ABC):
     def add_programs(
         self, bundle: BundleWriter, plan: Plan, progress: Callable[[str], None]
     ) -> dict[str, Any]:
-        """Add what the target gives to every bundle, whatever its target; the manifest's fields."""
+        """Add what this target gives to bundles of all targets. Gives the manifest's fields."""
         return {}
 
     def program_style(self) -> ProgramStyle | None:
-        """How whole programs must be written for the compiler that will read them, if it has
-        wishes.
+        """How whole programs must be written for the compiler that will read them. None if it takes
+        any form.
         """
         return None
 
@@ -225,7 +227,7 @@ class Target(ABC):
 
     @abstractmethod
     def load(self, bundle: Bundle, plan: Plan) -> Kernels:
-        """The kernels of a bundle. Raises BundleError, TargetError."""
+        """The kernels of a bundle. Raises BundleError or TargetError."""
 
     def runner_command(self, bundle: Path) -> list[str] | None:
         """The command that runs gsqc-step of the bundle's code for another kind of machine, in an

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The targets by name. Each is a folder beside this file with a `target.py`, found by looking: a
-folder that was deleted is a target that does not exist.
+"""The targets by name. Each is a folder beside this file that has a `target.py`.
+
+No list names them: the folders that are there are the targets, and one that was deleted is gone.
 """
 
 from __future__ import annotations
@@ -25,17 +26,18 @@ _HERE = Path(__file__).parent
 
 def target_folders() -> list[str]:
     """The names of the folders that hold targets, in alphabetical order."""
+    # A folder without target.py, such as analysis, only serves the others.
     found = [m.name for m in pkgutil.iter_modules([str(_HERE)]) if m.ispkg]
     return sorted(name for name in found if (_HERE / name / "target.py").is_file())
 
 
 @cache
 def _modules() -> dict[str, ModuleType]:
-    """The `target.py` of each folder that can work."""
+    """The `target.py` of each folder whose needs are met."""
     modules = {
         name: importlib.import_module(f"{__package__}.{name}.target") for name in target_folders()
     }
-    # A folder may build on another (NEEDS): without that one its targets cannot work either.
+    # A folder may build on another (NEEDS). Without the other one, its targets cannot work either.
     return {n: m for n, m in modules.items() if set(getattr(m, "NEEDS", ())) <= set(modules)}
 
 
@@ -51,12 +53,13 @@ def _all_targets() -> list[Target]:
 
 def all_targets() -> list[Target]:
     """The targets that users see."""
+    # The others serve checks of gsqc itself, and would only lengthen the lists of --help.
     return [target for target in _all_targets() if target.listed]
 
 
 def find_target(name: str) -> Target:
-    """The target of a name; `native` is the best one for this machine's CPU. OptionError for a name
-    that is none.
+    """The target of a name. `native` is the best one for this machine's CPU. OptionError for an
+    unknown name.
     """
     if name == NATIVE:
         return _native()
@@ -122,6 +125,7 @@ def check_target_options(name: str, given: Mapping[str, object]) -> None:
     """OptionError unless the target takes these options with these values."""
     target = find_target(name)
     own = {option.name for option in target.options}
+    # An option of another target most likely means that --target was forgotten.
     other = [(owner, o.shown_name) for owner, o in target_options() if o.name in set(given) - own]
     if other:
         flags, owners = (

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Code for another target, made from a bundle's plan alone.
 
-The plan holds each kernel's op, shapes and attributes, so the same plan, weights and state get code
-for another target, and what that code computes is the same integers.
+The plan holds each kernel's op, shapes and attributes. So the same plan, weights and state can get
+code for another target, and that code computes the same integers.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gsqc.cli.main import main
-from tests.runner.conftest import RATE, STEPS
+from tests.runner.steps import RATE, STEPS
 
 pytestmark = pytest.mark.needs_target("llvm")
 BASE, CODE, STATE = "base.safetensors", "code/x86-64/kernels.so", "state.safetensors"
@@ -62,9 +62,9 @@ CASES: dict[str, tuple[Change, str]] = {
         header(lambda e: e.update(data_offsets=[2**40, 2**40 + 4])),
         "leaves the file",
     ),
-    "huge shape": (header(lambda e: e.update(shape=[2**62, 2**62])), "no valid number"),
+    "huge shape": (header(lambda e: e.update(shape=[2**62, 2**62])), "not a valid number"),
     "huge product": (header(lambda e: e.update(shape=[2**40, 2**40])), "too large"),
-    "negative shape": (header(lambda e: e.update(shape=[-1, -4])), "no valid number"),
+    "negative shape": (header(lambda e: e.update(shape=[-1, -4])), "not a valid number"),
     "huge tensor": (
         lambda r, m: first(m["plan"]["buffers"]["prepared"]).__setitem__(1, 2**60),
         "malformed",

@@ -13,7 +13,7 @@ import pytest
 
 from gsqc.cli.main import main
 from gsqc.training.options import FIXED_BY_SCHEDULE, FIXED_IF_GIVEN, FIXED_SETTINGS
-from tests.runner.conftest import RATE, STEPS, program_of
+from tests.runner.steps import RATE, STEPS, program_of
 
 CONFIG = "config.json"
 
@@ -84,7 +84,7 @@ def test_both_runtimes_refuse_another_setting(
 def test_the_same_settings_go_on(
     bundle: Path, arguments: list[str], tokens_of_run: Path, begun: Path, tmp_path: Path
 ) -> None:
-    """So that what is refused above is refused for the one setting; held-out data may be left out."""
+    """What is refused above is refused for the one setting. Held-out data may be left out."""
     for name in ("c", "python", "without"):
         shutil.copytree(begun, tmp_path / name)
     assert step(bundle, tokens_of_run, tmp_path / "c") == (0, "")

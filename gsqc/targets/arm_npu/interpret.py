@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command streams of a bundle, run by the interpreter."""
+"""The command streams of a bundle, which the interpreter runs."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def interpreted_programs(bundle: Bundle, plan: Plan) -> RunProgram:
     own = next((t for t in bundle.manifest.targets if t.partition(":")[0] == TARGET), None)
 
     def run(name: str, inputs: list[Array]) -> list[Array]:
+        # Vela takes seconds per function, and a step calls some of them once a layer.
         if name not in compiled:
             compiled[name] = (
                 read_npu_program(bundle, own, name) if own else _compile_now(plan, name)

@@ -39,15 +39,17 @@ from gsqc.targets.interface import CodeJob
 from gsqc.targets.programs import Program, port_directions
 from gsqc.targets.tosa.programs import SerialisedProgram, serialise_functions
 
+# The base addresses that the driver takes.
 _REGIONS = 8
+# More than a board has. Without a bound, a bundle's sizes could take all memory of the host.
 _LARGEST = 1 << 34
 
 
 def compile_program(program: Program, tosa: bytes, options: NpuOptions) -> VelaOutput:
-    """Vela on one function. TargetError unless all of it runs on the NPU and every tensor of it has
-    a place.
+    """Compile one function with Vela. TargetError unless all of it runs on the NPU and every tensor
+    has a place.
     """
-    # For TOSA Vela refuses what it cannot place, so the checks below should never fail.
+    # Vela refuses a TOSA operator that it cannot place, so the checks below should never fail.
     output = run_vela(program.name, tosa, options)
     if output.cpu_operators:
         raise TargetError(
@@ -70,6 +72,7 @@ def compile_program(program: Program, tosa: bytes, options: NpuOptions) -> VelaO
 def _table(
     names: list[str], ports: tuple[Port, ...], shapes: list[tuple[int, ...]]
 ) -> list[list[Any]]:
+    # Vela's ports have the same size, but perhaps other axes. The host knows the plan's shape.
     return [
         [name, list(shape), port.dtype, port.region, port.address]
         for name, port, shape in zip(names, ports, shapes, strict=True)
@@ -98,6 +101,7 @@ def _step_estimate(
 ) -> dict[str, Any]:
     """The step's cycles, and what they would be with plain int8 matmuls."""
     step = step_estimate(plan, entries)
+    # The rest of the step stays as it is, so only the matmuls are exchanged.
     plain = (
         step["cycles"]
         - step["cycles_by_op"].get("gse_matmul", 0)
@@ -113,7 +117,7 @@ def _step_estimate(
 def _compile_all(
     job: CodeJob, programs: dict[str, SerialisedProgram], options: NpuOptions
 ) -> Iterator[tuple[str, VelaOutput]]:
-    """The outputs in the programs' order; as many Velas run side by side as there are cores."""
+    """The outputs in the programs' order. As many Velas run side by side as there are cores."""
     with ThreadPoolExecutor(default_threads()) as pool:
         done = {
             # Vela is a process of its own, so threads are enough to use all cores.
@@ -127,10 +131,11 @@ def _compile_all(
             try:
                 yield name, future.result()
             except RefusedOperatorError as error:
-                # Which op holds the operator: each of the function's is compiled alone now.
+                # Vela names the operator but not the op, so each op is compiled alone to find it.
                 pool.shutdown(cancel_futures=True)
                 raise explain_refusal(error, job.plan, name, options, job.sources) from None
             except TargetError:
+                # One failure is the answer: do not let the other functions run for minutes.
                 pool.shutdown(cancel_futures=True)
                 raise
 
@@ -176,8 +181,9 @@ def add_npu_code(bundle: BundleWriter, folder: str, job: CodeJob, options: NpuOp
 
 def _dram_bytes(plan: Plan, entries: dict[str, dict[str, Any]]) -> int:
     """What a training session keeps in DRAM beside code: every buffer, the activations between
-    programs, and one region for the program that runs. Base weights that only the prepare schedule
-    reads can be dropped after it; they count.
+    programs, and one region for the program that runs.
+
+    Base weights that only the prepare schedule reads count, although a host can drop them after it.
     """
     # One region of the largest program: they run one after the other.
     buffers = plan.buffer_bytes(*plan.buffers)
@@ -190,6 +196,7 @@ def _first_that_fits(needs: dict[str, int], options: NpuOptions, smaller: str) -
     """The value of --recompute whose step fits --dram-mib; TargetError if none does, with the least
     that would do.
     """
+    # The plans come with the fastest first: those after it recompute more and keep less.
     for recompute, dram_bytes in needs.items():
         if options.dram_mib is None or dram_bytes <= options.dram_mib << 20:
             return recompute
@@ -214,7 +221,7 @@ def _machine(options: NpuOptions) -> dict[str, Any]:
 
 def _port(entry: list[Any]) -> Port:
     _, shape, dtype, region, address = entry
-    # A bundle may come from a stranger: an address outside would read memory that is not ours.
+    # A bundle may come from a stranger, and its addresses must stay inside the region.
     port = Port(tuple(shape), dtype, region, address)
     if not (0 <= region < _REGIONS and address >= 0 and address + port.size <= _LARGEST):
         raise ValueError("a tensor of a program leaves its region")
@@ -231,6 +238,7 @@ def read_npu_program(bundle: Bundle, target: str, name: str) -> Compiled:
         raise BundleError(f"the bundle has no NPU program {name}", AGAIN)
     try:
         read, written = port_directions(bundle.plan, name)
+        # The host finds ports by name, the stream by place: another order would change their roles.
         if [e[0] for e in entry["inputs"]] != read or [e[0] for e in entry["outputs"]] != written:
             raise ValueError("its ports are not those of the plan")
         folder = code_folder(target)

@@ -35,7 +35,7 @@ NEEDS = ("tosa",)
 
 
 def _lower_for_vela(operation: Op, case: Case) -> None:
-    # Vela itself takes seconds per program: whether it takes every operator is in docs/arm-npu.md.
+    # Vela takes seconds per program, so it is left out here. docs/arm-npu.md has what it refuses.
     from gsqc.targets.arm_npu.builder import serialise_for_vela
 
     specs = [to_spec(v) for v in case.values]
@@ -43,7 +43,7 @@ def _lower_for_vela(operation: Op, case: Case) -> None:
 
 
 class ArmNpu(Target):
-    """An Ethos-U85. A bundle holds its command streams and a plan; a host drives them."""
+    """An Ethos-U85. A host drives it with the command streams and the plan that a bundle holds."""
 
     description = f"Arm Ethos-U85 through TOSA and Vela: {', '.join(map(target_name, TRAINS))}"
     options = options_of(NpuOptions)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of a bundle that runs on a GPU: the fat binary, and how each of its kernels is started."""
+"""The part of a bundle that runs on a GPU: the fat binary, and how its kernels are launched."""
 
 from __future__ import annotations
 

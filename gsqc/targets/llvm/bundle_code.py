@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of a bundle that runs on a CPU: the kernels, and gsqc-step to call them without Python."""
+"""The part of a bundle that runs on a CPU: the kernels, and gsqc-step, which runs them without
+Python.
+"""
 
 from __future__ import annotations
 

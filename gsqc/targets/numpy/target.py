@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The target numpy: the definition of every op, and what the others are compared with."""
+"""The target numpy. It is the definition of every op, and the others are compared with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NumpyTarget(Target):
     """Kernel by kernel, from the plan alone: a bundle for numpy holds no code."""
 
     name = "numpy"
-    description = "the golden evaluator: every op's own function; slow, for checks"
+    description = "the golden evaluator, which runs every op's own function (slow, for checks)"
     # Where no compiled target fits the CPU, a slow step is better than none.
     native_rank = 0
     runs_any_bundle = True
@@ -42,6 +42,7 @@ class NumpyByFunction(ProgramTarget):
 
     name = BY_FUNCTION
     description = "numpy, function by function"
+    # Its bits are those of numpy, so only a comparison port by port has a use for it.
     listed = False
 
     def lower(self, operation: Op, case: Case) -> None:

@@ -150,13 +150,9 @@ def test_a_model_that_cannot_fit(model_directory: Path, tmp_path: Path) -> None:
     assert not output.exists()
 
 
-@pytest.mark.slow
-def test_blocks_are_recomputed_where_memory_is_short(
-    model_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first value of --recompute that fits --dram-mib, from the one that was asked for on."""
-    deep, target = tmp_path / "deep", "arm-npu:ethos-u85-256"
-    tiny_llama(num_hidden_layers=12).save_pretrained(deep)
+@pytest.fixture
+def vela_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vela compiles equal programs once in a test."""
     compiled: dict[bytes, VelaOutput] = {}
 
     def once(name: str, program: bytes, options: NpuOptions) -> VelaOutput:
@@ -166,28 +162,37 @@ def test_blocks_are_recomputed_where_memory_is_short(
 
     monkeypatch.setattr(npu_code, "run_vela", once)
 
-    def manifest(recompute: str, dram_mib: int | None) -> Manifest:
-        memory = {"sram_kib": 4096} | ({} if dram_mib is None else {"dram_mib": dram_mib})
-        options = CompileOptions(
-            tmp_path / "deep.gsqc",
-            target,
-            adapter=Lora(4, 8, ("q",)),
-            sequence_length=32,
-            recompute=recompute,
-            target_options=memory,
-            force=True,
-        )
-        compile_model(str(deep), options)
-        return Bundle.open(options.output).manifest
 
-    none, blocks = manifest("none", None), manifest("blocks", None)
+def compile_deep(deep: Path, recompute: str, dram_mib: int | None) -> Manifest:
+    """The manifest of a deep model for an NPU with this much DRAM."""
+    memory = {"sram_kib": 4096} | ({} if dram_mib is None else {"dram_mib": dram_mib})
+    options = CompileOptions(
+        deep.with_suffix(".gsqc"),
+        "arm-npu:ethos-u85-256",
+        adapter=Lora(4, 8, ("q",)),
+        sequence_length=32,
+        recompute=recompute,
+        target_options=memory,
+        force=True,
+    )
+    compile_model(str(deep), options)
+    return Bundle.open(options.output).manifest
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("vela_once")
+def test_blocks_are_recomputed_where_memory_is_short(model_directory: Path, tmp_path: Path) -> None:
+    """The first value of --recompute that fits --dram-mib, from the one that was asked for on."""
+    deep = tmp_path / "deep"
+    tiny_llama(num_hidden_layers=12).save_pretrained(deep)
+    none, blocks = compile_deep(deep, "none", None), compile_deep(deep, "blocks", None)
     assert none.npu is not None
     assert blocks.npu is not None
     most, least = none.npu["dram_bytes"], blocks.npu["dram_bytes"]
     enough = -(-least // 2**20)
     assert enough << 20 < most
     assert none.recompute == "none"
-    chosen = manifest("none", enough)
+    chosen = compile_deep(deep, "none", enough)
     assert chosen.recompute in ("auto", "blocks")
     assert chosen.npu is not None
     assert least <= chosen.npu["dram_bytes"] <= enough << 20
@@ -195,7 +200,7 @@ def test_blocks_are_recomputed_where_memory_is_short(
     with pytest.raises(
         TargetError, match=f"needs {enough} MiB of DRAM, 1 more than --dram-mib {enough - 1}"
     ) as error:
-        manifest("none", enough - 1)
+        compile_deep(deep, "none", enough - 1)
     assert f"--dram-mib {enough} is enough" in error.value.hint
 
 

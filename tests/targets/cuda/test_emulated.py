@@ -141,7 +141,7 @@ def cuda_bundle(model_directory: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_a_session_equals_numpy(cuda_bundle: Path) -> None:
-    """Steps of two sequences; managed memory, launches that run late, copies and clears."""
+    """Steps of two sequences, with managed memory, late launches, copies and clears."""
     result = run_check(cuda_bundle, ["numpy", CUDA], 2)
     assert result.equal, result
     assert len(set(result.targets[CUDA])) == 2
@@ -161,7 +161,7 @@ def test_the_bundle_is_for_any_cpu(cuda_bundle: Path) -> None:
     assert not [name for name in bundle.files if name.startswith("lib/")]
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # no such GPU
 
 

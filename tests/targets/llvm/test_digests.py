@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The digest matrix: every target that runs here, emulated ones included, equals numpy; a fault is
+"""The digest matrix: every target that runs here, emulated ones included, equals numpy. A fault is
 found and named.
 """
 

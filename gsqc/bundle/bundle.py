@@ -5,7 +5,7 @@ manifest.json      model, options, what it has code for, and the other files
 plan.json          what a step runs, in which order, on which memory (plan.py)
 base.safetensors   the frozen weights, as codes
 state.safetensors  the initial training state
-tokenizer.json     if the model has one
+tokenizer.json     the model's tokenizer, if it has one
 programs/          each function as a TOSA program
 code/TARGET/       what was compiled for a target:
     kernels.so                         a CPU's kernels

@@ -20,14 +20,16 @@ KERNELS = "kernels.so"
 RUNNER = "gsqc-step"
 """Both are in the folder of a CPU target."""
 MADE_FROM_THE_PLAN = (CODE, PROGRAMS)
-"""Folders that are no part of what a bundle means."""
+"""Folders that are no part of a bundle's meaning."""
 PLAIN = string.ascii_letters + string.digits + "._+-"
+"""Characters that every file system takes in a name."""
 MAXIMUM_JSON_BYTES = 256 << 20
 
 
 def code_folder(target: str) -> str:
-    """Where a bundle keeps the code for a target: the target's name with "-" for the characters
-    that not every file system takes.
+    """The folder of a bundle for the code of a target, which bears the target's name.
+
+    A "-" replaces each character that is not PLAIN.
     """
     return CODE + "".join(c if c in PLAIN else "-" for c in target) + "/"
 
@@ -70,9 +72,10 @@ def check_file(root: Path, name: str, entry: FileEntry) -> Path:
 
 
 def meaning_of(files: Mapping[str, FileEntry]) -> str:
-    """sha256 over "name sha256" of all files but those made from the plan, a line each, by name.
+    """The sha256 of a text that has a line "name sha256" for each file, sorted by name.
 
-    It does not depend on the targets that a bundle has code for: all compute the same bits.
+    Files made from the plan are left out. So the meaning does not depend on the targets that a
+    bundle has code for: all compute the same bits.
     """
     lines = [
         f"{name} {files[name].sha256}\n"

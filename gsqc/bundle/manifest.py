@@ -28,10 +28,10 @@ BITS = tuple(f"{w}-{a}-{g}" for w in (4, 8) for a in range(5, 9) for g in range(
 class TargetPart:
     """A target that the bundle has code for.
 
-    triple        the machine that the code is for
-    cpu_features  what its CPU must have
-    rank          a machine that can run several takes the highest; without a rank, the code is for
-                  an accelerator, which comes before any CPU
+    triple        the machine that the code is for, as LLVM writes it
+    cpu_features  names of the CPU's features that the code needs
+    rank          a machine that can run several takes the highest. Code without a rank is for an
+                  accelerator, which comes before any CPU.
     code_bytes    the size of the code
     details       what only the target itself reads
     """

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +12,25 @@ from gsqc.cli.command import OptionsOf
 from gsqc.cli.compile import TARGET_OPTIONS
 from gsqc.cli.output import Output
 from gsqc.cli.shared import JsonOption
-from gsqc.option import Option
+from gsqc.option import Option, option
 from gsqc.targets.registry import NATIVE, check_target_options, find_target
 from gsqc.targets.retarget import Retargeting, retarget
+
+
+@dataclass(frozen=True)
+class RetargetOptions:
+    """What code is made, and where it goes."""
+
+    target: str = option(NATIVE, help="The target to make code for, as gsqc compile takes it.")
+    output: Path | None = option(
+        None,
+        help="The bundle to write. Without it, BUNDLE itself gets the code.",
+        flag="--output",
+        short="-o",
+    )
+    only: bool = option(False, help="Keep no other code: for a bundle whose author is a stranger.")
+    runner: bool = option(False, help="Add gsqc-step, which trains without Python.")
+    force: bool = option(False, help="Overwrite the bundle that -o names.")
 
 
 def retarget_command(
@@ -25,23 +42,7 @@ def retarget_command(
             example="model.gsqc",
         ),
     ],
-    *,
-    target: Annotated[
-        str, Option("The target to make code for, as gsqc compile takes it.")
-    ] = NATIVE,
-    output: Annotated[
-        Path | None,
-        Option(
-            "The bundle to write. Without it, BUNDLE itself gets the code.",
-            flag="--output",
-            short="-o",
-        ),
-    ] = None,
-    only: Annotated[
-        bool, Option("Keep no other code: for a bundle whose author you do not know.")
-    ] = False,
-    runner: Annotated[bool, Option("Add gsqc-step, which trains without Python.")] = False,
-    force: Annotated[bool, Option("Overwrite the bundle that -o names.")] = False,
+    wanted: RetargetOptions,
     of_target: Annotated[dict[str, Any], OptionsOf(*TARGET_OPTIONS)],
     json: JsonOption = False,
 ) -> None:
@@ -50,20 +51,24 @@ def retarget_command(
     Weights, initial state and digests stay, so runs go on with the code of any target.
     """
     out = Output(json)
-    chosen = find_target(target)
+    chosen = find_target(wanted.target)
     given = {name: value for name, value in of_target.items() if value is not None}
-    check_target_options(target, given)
-    chosen.require(runner=runner)
+    check_target_options(wanted.target, given)
+    chosen.require(runner=wanted.runner)
     opened = Bundle.open(bundle)
     if chosen.name in opened.manifest.targets:
         out.say(f"{bundle} has code for {chosen.name} already: it is made anew")
-    place = output or bundle
+    place = wanted.output or bundle
     with out.console.status("") as status:
         how = Retargeting(
-            only, force or output is None, runner, given, lambda text: status.update(text)
+            only=wanted.only,
+            force=wanted.force or wanted.output is None,
+            runner=wanted.runner,
+            options=given,
+            progress=lambda text: status.update(text),
         )
         retarget(opened, chosen, place, how)
-    kept = [] if only else [name for name in opened.manifest.targets if name != chosen.name]
+    kept = [] if wanted.only else [name for name in opened.manifest.targets if name != chosen.name]
     beside = f" beside {', '.join(kept)}" if kept else ""
     out.say(f"wrote {place} with code for {chosen.name}{beside}")
     out.emit({"bundle": str(place), "target": chosen.name, "kept": kept})

@@ -37,14 +37,7 @@ from gsqc.passes.add_clipping import CLIP_SCALE, squares_name
 from gsqc.passes.add_loss import HEAD
 from gsqc.passes.add_optimizer import update_name
 from gsqc.passes.bindings import ZEROS, Bind, Place, ScheduleBuilder, buffer_name
-from gsqc.passes.modes import (
-    BACKWARD,
-    FORWARD,
-    PREPARE,
-    PREPARE_DECODE,
-    Mode,
-    generation_modes,
-)
+from gsqc.passes.modes import BACKWARD, FORWARD, PREPARE, PREPARE_DECODE, Mode, generation_modes
 from gsqc.passes.outline_blocks import FIRST_KIND
 from gsqc.passes.plan_properties import BUFFERS_LISTED, SCHEDULED
 from gsqc.passes.step import Matrix, Step, graph_pass

@@ -26,7 +26,7 @@ from gsqc.errors import BundleError, TargetError
 from gsqc.runtime.session import Session
 from gsqc.targets.arm_npu import npu_code
 from gsqc.targets.arm_npu.accelerators import NpuOptions
-from gsqc.targets.arm_npu.npu_code import read_npu_program
+from gsqc.targets.arm_npu.read_program import read_npu_program
 from gsqc.targets.arm_npu.vela import VelaOutput, run_vela
 from gsqc.targets.tosa import programs
 from gsqc.targets.tosa.serialise import Writer
@@ -38,9 +38,14 @@ CODE = "code/arm-npu-ethos-u85-512"
 ON = ["numpy", "tosa-reference", "ethos-u85-sim"]
 
 
-def npu_of(bundle: Bundle) -> Any:
+def facts(manifest: Manifest) -> Any:
     """What the manifest says to the NPU's target."""
-    return bundle.manifest.targets[NPU].details
+    return manifest.targets[NPU].details
+
+
+def npu_of(bundle: Bundle) -> Any:
+    """The same of a bundle."""
+    return facts(bundle.manifest)
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +127,10 @@ def test_a_planted_error_of_the_serialiser_is_traced(
 def test_a_malformed_table_is_an_error(npu_bundle: Path, change: Any) -> None:
     bundle = Bundle.open(npu_bundle)
     entry = npu_of(bundle)["programs"]["embed"]
-    assert read_npu_program(bundle, "embed").inputs
+    assert read_npu_program(bundle, NPU, "embed").inputs
     change(entry)
     with pytest.raises(BundleError, match="malformed"):
-        read_npu_program(bundle, "embed")
+        read_npu_program(bundle, NPU, "embed")
 
 
 def test_every_bundle_has_programs(bundle: Path) -> None:
@@ -186,17 +191,14 @@ def test_blocks_are_recomputed_where_memory_is_short(model_directory: Path, tmp_
     deep = tmp_path / "deep"
     tiny_llama(num_hidden_layers=12).save_pretrained(deep)
     none, blocks = compile_deep(deep, "none", None), compile_deep(deep, "blocks", None)
-    assert none.npu is not None
-    assert blocks.npu is not None
-    most, least = none.npu["dram_bytes"], blocks.npu["dram_bytes"]
+    most, least = facts(none)["dram_bytes"], facts(blocks)["dram_bytes"]
     enough = -(-least // 2**20)
     assert enough << 20 < most
     assert none.recompute == "none"
     chosen = compile_deep(deep, "none", enough)
     assert chosen.recompute in ("auto", "blocks")
-    assert chosen.npu is not None
-    assert least <= chosen.npu["dram_bytes"] <= enough << 20
-    assert chosen.npu["step"]["cycles"] > none.npu["step"]["cycles"]
+    assert least <= facts(chosen)["dram_bytes"] <= enough << 20
+    assert facts(chosen)["step"]["cycles"] > facts(none)["step"]["cycles"]
     with pytest.raises(
         TargetError, match=f"needs {enough} MiB of DRAM, 1 more than --dram-mib {enough - 1}"
     ) as error:

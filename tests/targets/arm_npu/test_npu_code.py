@@ -29,12 +29,12 @@ def test_the_first_plan_that_fits_is_taken(deep: Toy) -> None:
         recompute: _dram_bytes(plan, {}) << 8 for recompute, plan in plans.items()
     }  # as if it were a larger model
     assert needs["none"] > needs["auto"] >= needs["blocks"]
-    assert _first_that_fits(needs, NpuOptions()) == "none"
-    assert _first_that_fits(needs, NpuOptions(dram_mib=-(-needs["none"] >> 20))) == "none"
+    assert _first_that_fits(needs, NpuOptions(), "") == "none"
+    assert _first_that_fits(needs, NpuOptions(dram_mib=-(-needs["none"] >> 20)), "") == "none"
     least = -(-needs["blocks"] // 2**20)
-    assert _first_that_fits(needs, NpuOptions(dram_mib=least)) in ("auto", "blocks")
+    assert _first_that_fits(needs, NpuOptions(dram_mib=least), "") in ("auto", "blocks")
     with pytest.raises(TargetError, match=f"needs {least} MiB of DRAM, 3 more") as error:
-        _first_that_fits(needs, NpuOptions(dram_mib=least - 3))
+        _first_that_fits(needs, NpuOptions(dram_mib=least - 3), "")
     assert error.value.hint.startswith(f"--dram-mib {least} is enough")
 
 

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does the integer step train as well as float? Held-out loss after the same steps on the same base
-codes.
+"""Does the integer step train as well as float? The answer is the held-out loss after the same
+steps on the same base codes.
 
     python benchmarks/fidelity.py --steps 60 --seq 128 --bits 4-8-8,4-6-6,4-5-5 --json
 
-Sides: gsqc at each of --bits, and the same LoRA in float32 (torch autograd, torch's AdamW) on the
-de-quantised base, from the same initial adapter, on the same batches with the same learning rates
-(warm-up, then linear to zero). "before" of the float side is the untouched float32 model. One order
-of the data alone is noise of about 0.3 %: the mean of three orders is reported.
+One side is gsqc at each of --bits. The other is the same LoRA in float32 (torch autograd, torch's
+AdamW) on the de-quantised base. Both begin with the same adapter and take the same batches with the
+same learning rates (warm-up, then linear to zero). "before" of the float side is the untouched
+float32 model. The order of the data alone makes a difference of about 0.3 %, so the report has the
+mean of three orders.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def float_adapters(session: Session) -> dict[str, torch.Tensor]:
         if name.endswith(("_a", "_b"))
     }
     state = session.state()
-    rank = session.bundle.manifest.adapter.rank
+    rank = session.bundle.manifest.adapter.settings["rank"]
     sizes = {n: (rank, -1) if n.endswith("_a") else (-1, rank) for n in shapes}
     return {n: torch.from_numpy(state[n].reshape(sizes[n]) / 2.0**24).float() for n in shapes}
 
@@ -177,7 +178,7 @@ def main() -> None:
     parser.add_argument("--lr", default="1e-3")
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument(
-        "--seeds", default="1,2,3", help="orders of the data; their mean is reported"
+        "--seeds", default="1,2,3", help="orders of the data, whose mean is reported"
     )
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -191,17 +192,14 @@ def main() -> None:
     if args.json:
         return
     print(
-        f"{platform.machine()}, torch {torch.__version__}, {args.steps} steps of 1 x {args.seq}, lr {args.lr}"
+        f"{platform.machine()}, torch {torch.__version__}, "
+        f"{args.steps} steps of 1 x {args.seq}, lr {args.lr}"
     )
-    print(
-        "| side | held-out loss before | after | after / float32 | least to most |\n|---|---|---|---|---|"
-    )
+    print("| side | held-out loss before | after | after / float32 | least to most |")
+    print("|---|---|---|---|---|")
+    line = "| {side} | {before:.4f} | {after:.4f} | {ratio:.4f} | {least:.4f} to {most:.4f} |"
     for mean in mean_by_side(records):
-        print(
-            "| {side} | {before:.4f} | {after:.4f} | {ratio:.4f} | {least:.4f} to {most:.4f} |".format(
-                **mean
-            )
-        )
+        print(line.format(**mean))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ SmolLM2-135M, one run.
     python benchmarks/generation.py --tokens 64 --json
 
 Both sides take the same prompt of random tokens and give the same number of new ones, in processes
-of their own. A second figure is the speed at which a long prompt is read: the time to the first
-token after --prompt tokens.
+of their own. A second figure is the speed at which a long prompt is read: --prompt tokens in the
+time to the first new token.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from step_time import peak_rss_bytes, prepare
+from gsqc_step import peak_rss_bytes
+from step_time import prepare
 
 PROMPT = [(7919 * k + 13) % 49152 for k in range(16)]
 Speeds = dict[str, float]
 
 
 def speeds(generate: Callable[[list[int], int], int], tokens: int, prompt: int) -> Speeds:
-    """Tokens per second, the short prompt included in the time; tokens of a long prompt per second,
-    the least of 3.
+    """New tokens per second, where the time includes the short prompt, and tokens of a long prompt
+    per second, the best of 3.
     """
     generate(PROMPT, 2)
     start = time.perf_counter()
@@ -47,7 +48,7 @@ def speeds(generate: Callable[[list[int], int], int], tokens: int, prompt: int) 
 
 
 def gsqc_side(folder: Path, tokens: int, prompt: int, threads: int) -> Speeds:
-    """gsqc."""
+    """gsqc's speeds."""
     from gsqc.runtime.session import Session
 
     session = Session(folder / "model.gsqc", threads=threads)
@@ -58,7 +59,7 @@ def gsqc_side(folder: Path, tokens: int, prompt: int, threads: int) -> Speeds:
 
 
 def torch_side(folder: Path, tokens: int, prompt: int, threads: int) -> Speeds:
-    """transformers."""
+    """The speeds of transformers."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -99,8 +100,8 @@ def run_side(side: str, folder: Path, args: argparse.Namespace) -> dict[str, Any
     return result
 
 
-def main() -> None:
-    """The comparison, or with --side one side of it."""
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -117,12 +118,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--side", choices=("gsqc", "torch"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.side:
-        run = gsqc_side if args.side == "gsqc" else torch_side
-        figures = run(args.folder, args.tokens, args.prompt, args.threads)
-        print(json.dumps({**figures, "peak_rss_bytes": peak_rss_bytes()}))
-        return
+    return parser.parse_args()
+
+
+def compare(args: argparse.Namespace) -> tuple[dict[str, float], dict[str, Speeds]]:
+    """Run all rounds. Gives the medians of their ratios, and each side's medians."""
     with tempfile.TemporaryDirectory(prefix="gsqc-generation-") as name:
         folder = Path(name)
         prepare(folder, args)
@@ -141,6 +141,18 @@ def main() -> None:
             ("prompt_ratio", "prompt_tokens_per_second"),
         )
     }
+    return ratios, result
+
+
+def main() -> None:
+    """The comparison, or with --side one side of it."""
+    args = parse_arguments()
+    if args.side:
+        run = gsqc_side if args.side == "gsqc" else torch_side
+        figures = run(args.folder, args.tokens, args.prompt, args.threads)
+        print(json.dumps({**figures, "peak_rss_bytes": peak_rss_bytes()}))
+        return
+    ratios, result = compare(args)
     if args.json:
         print(json.dumps({**ratios, **result}))
         return
@@ -148,7 +160,8 @@ def main() -> None:
         spoken, read = values["tokens_per_second"], values["prompt_tokens_per_second"]
         memory = values["peak_rss_bytes"] / 1e6
         print(
-            f"{side:6s} {spoken:6.1f} tokens/s   prompt of {args.prompt}: {read:6.0f} tokens/s   RSS {memory:.0f} MB"
+            f"{side:6s} {spoken:6.1f} tokens/s   prompt of {args.prompt}: {read:6.0f} tokens/s   "
+            f"RSS {memory:.0f} MB"
         )
     print(", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
 

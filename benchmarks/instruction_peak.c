@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Multiply-adds per second of the instructions that a matmul kernel can be made of, in registers, one thread.
+// Multiply-adds per second of the instructions that a matmul kernel can be made of. They work on
+// registers, on one thread.
 //
 //     cc -O2 -march=native instruction_peak.c -o instruction_peak && ./instruction_peak
 //
-// Prints "name GMAC/s" for each that this CPU has. Twelve independent accumulators hide the latency.
+// Prints "name GMAC/s" for each instruction that this CPU has. Twelve independent accumulators hide
+// the latency.
 #include <immintrin.h>
 #include <stdio.h>
 #include <time.h>
@@ -16,9 +18,12 @@ static double seconds(void) {
     return t.tv_sec + 1e-9 * t.tv_nsec;
 }
 
-#define EACH(what) what(0) what(1) what(2) what(3) what(4) what(5) what(6) what(7) what(8) what(9) what(10) what(11)
+#define EACH(what)                                          \
+    what(0) what(1) what(2) what(3) what(4) what(5) what(6) \
+    what(7) what(8) what(9) what(10) what(11)
 #define START(k) VECTOR s##k = ZERO;
-#define KEEP(k) __asm__ volatile("" : "+v"(s##k), "+v"(a));  // no product may be taken for a second one
+// The compiler must not use one product for two accumulators.
+#define KEEP(k) __asm__ volatile("" : "+v"(s##k), "+v"(a));
 #define ADD(k) STEP(s##k) KEEP(k)
 
 #define PEAK(name, macs)                                                      \

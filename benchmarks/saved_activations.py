@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What fewer bits in the activations that are saved for the backward pass do to the gradient, on
+"""How much the gradient loses if the activations saved for the backward pass have fewer bits, on
 SmolLM2-135M.
 
     python benchmarks/saved_activations.py
 
-After a few steps of training, the adapters' gradient of some batches is taken with what the blocks
-save as it is, and with parts of it rounded to GSE-b (groups of 32, no window) between the forward
-and the backward pass. Reported is the cosine with the gradient of the float32 model, over all
-matrices as one vector, and with gsqc's own gradient.
+The model first trains for a few steps. Then the adapters' gradient of some batches is taken twice:
+with the saved activations as they are, and with some of them rounded to GSE-b (groups of 32, no
+window) between the forward and the backward pass. The report has the cosine with the gradient of
+the float32 model, over all matrices as one vector, and with gsqc's own gradient.
 
-"x, and its block" rounds what goes from block to block in the forward pass, as saving it in fewer
-bits would have to: what runs again must give the same bits as what ran first.
+"x, and its block" rounds what goes from block to block in the forward pass. Saving it in fewer bits
+would have to do the same, because what runs again must give the same bits as what ran first.
 """
 
 from __future__ import annotations
@@ -44,13 +44,12 @@ KINDS = {
     "attention's result": ("join_rows",),
     "gate, up, and their product": ("add_6", "add_7", "silu_gate"),
 }
-"""What a block saves that is large; the names are those of its graph (gsqc compile --dump)."""
+"""The large tensors that a block saves, by their names in its graph (gsqc compile --dump)."""
 
 
 def round_gse(m: np.ndarray, bits: int) -> None:
-    """Round mantissas to `bits` bits a group, in place, by quantise: a group is a row here, so it
-    has no window.
-    """
+    """Round mantissas to `bits` bits a group, in place."""
+    # Each group is given to quantise as a row of its own, so that it has no window.
     groups = m.reshape(-1, GROUP)
     row = Row(groups, np.zeros((len(groups), 1), np.int32), 16 if m.dtype == np.int16 else 24)
     rounded = evaluate(quantise, [row], {"bits": bits})
@@ -59,7 +58,8 @@ def round_gse(m: np.ndarray, bits: int) -> None:
 
 
 def round_row(m: np.ndarray, bits: int) -> None:
-    """Round mantissas of 24 bits to `bits` bits, in place: a row's largest needs all of them."""
+    """Round mantissas of 24 bits to `bits` bits, in place."""
+    # A row's largest mantissa uses all 24 bits, so one shift serves all.
     shift = 24 - bits
     m[:] = np.clip((m + (1 << (shift - 1))) >> shift, -largest(bits), largest(bits)) << shift
 
@@ -139,12 +139,12 @@ def float_gradient(session: Session, captured: Any, sequence: TokenSequence) -> 
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Of two vectors."""
+    """The cosine of two vectors."""
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
 def settings() -> dict[str, tuple[dict[str, int], int]]:
-    """By what a row of the table is called: bits of saved tensors, and of x."""
+    """For each row of the table, the bits of saved tensors and of x."""
     everything = [name for names in KINDS.values() for name in names]
     rows: dict[str, tuple[dict[str, int], int]] = {"as saved today": ({}, 24)}
     for bits in (8, 6, 5, 4):

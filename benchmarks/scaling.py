@@ -4,11 +4,11 @@ work predicts.
 
     python benchmarks/scaling.py --output build/scaling
 
-Each point is a model compiled and stepped in a process of its own; depth and width are Llamas with
-random weights, the others SmolLM2-135M. The line: products and bytes of the plan's kernels, at the
-two rates of the reference point (SmolLM2, 256 tokens, rank 16), which is stepped again beside each
-point; for memory the plan's peak, and what the reference's process takes beside it. Writes
-scaling.md and scaling.png.
+Each point is a model, compiled and stepped in a process of its own. Depth and width are Llamas with
+random weights, the other axes SmolLM2-135M. The reference point (SmolLM2, 256 tokens, rank 16) is
+stepped again beside each point. The predicted time is the products and bytes of the plan's kernels
+at the reference's two rates. The predicted memory is the plan's peak, and what the reference's
+process takes beside its own. Writes scaling.md and scaling.png.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from step_time import MODEL, gsqc_side
+from gsqc_step import MODEL, gsqc_side
 
 REFERENCE_LAYERS, REFERENCE_HIDDEN = 30, 576
 HEAD = 64
@@ -88,7 +88,7 @@ def compile_point(point: Point, folder: Path) -> None:
 
 
 def work_of(bundle: Path) -> dict[str, float]:
-    """Of one step: products, bytes that the other kernels read and write, and the plan's peak."""
+    """A step's products, the bytes that the other kernels read and write, and the plan's peak."""
     from gsqc.bundle.bundle import Bundle
     from gsqc.bundle.plan import COPY, ITEM_BYTES
 
@@ -140,7 +140,7 @@ class Bench:
         return result
 
     def measure(self, point: Point) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Of a point, and of the reference in the same minute."""
+        """Results of a point, and of the reference in the same minute."""
         folder = self.reference if point == Point() else self._compile(point)
         measured = self._step(point, folder), self._step(Point(), self.reference)
         if folder != self.reference:
@@ -160,20 +160,21 @@ def predict(result: dict[str, Any], reference: dict[str, Any]) -> tuple[float, f
 
 
 def write_table(rows: list[tuple[str, int, dict[str, Any], float, float]], path: Path) -> None:
-    """Markdown, a line per point."""
+    """Write and print Markdown, a line per point."""
     lines = [
         "| what | value | s / step | predicted | peak RSS, MB | predicted |",
         "|---|---|---|---|---|---|",
     ]
     for axis, value, r, seconds, memory in rows:
-        measured = f"{r['seconds']:.3f} | {seconds:.3f} | {r['peak_rss_bytes'] / 1e6:.0f} | {memory / 1e6:.0f}"
-        lines.append(f"| {axis} | {value} | {measured} |")
+        time = f"{r['seconds']:.3f} | {seconds:.3f}"
+        space = f"{r['peak_rss_bytes'] / 1e6:.0f} | {memory / 1e6:.0f}"
+        lines.append(f"| {axis} | {value} | {time} | {space} |")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
 
 def draw(rows: list[tuple[str, int, dict[str, Any], float, float]], path: Path) -> None:
-    """A column of plots per axis: time above, memory below; points are measured, lines predicted."""
+    """A column of plots per axis, time above memory. Points are measured, lines predicted."""
     import matplotlib
 
     matplotlib.use("Agg")

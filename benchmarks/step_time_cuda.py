@@ -5,10 +5,10 @@
     python benchmarks/step_time.py --device cuda --json
 
 The work: rank 16 on all seven linears, 1 x 1024 and 8 x 1024 tokens, loss on all of them, AdamW,
-the same weights. Each side runs in a process of its own; reported are the median seconds of a step,
-the memory that the side takes on the GPU, and the ratios of gsqc to the others. First `gsqc check`
-compares numpy and cuda for a step of 1 x 32, so that what is timed is what is right. Needs an
-NVIDIA GPU, nvcc, peft and bitsandbytes; less than 8 minutes.
+the same weights. Each side runs in a process of its own. The report has the median seconds of a
+step, the memory that the side takes on the GPU, and the ratios of gsqc to the others. First `gsqc
+check` compares numpy and cuda for a step of 1 x 32, so that what is timed is right. The benchmark
+needs an NVIDIA GPU, nvcc, peft and bitsandbytes, and takes less than 8 minutes.
 """
 
 from __future__ import annotations
@@ -43,9 +43,7 @@ def timed(step: Callable[[], Any], count: int) -> float:
 
 
 def gsqc_side(folder: Path, batch: int, steps: int) -> dict[str, Any]:
-    """gsqc's step. All its tensors lie in memory that host and GPU share: the plan says how much
-    that is.
-    """
+    """gsqc's step, and the size of its tensors, which lie in memory that host and GPU share."""
     from gsqc.check.sequences import random_sequences
     from gsqc.runtime.session import Session
 
@@ -106,7 +104,7 @@ def run_side(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def start_side(side: str, folder: Path, batch: int, args: argparse.Namespace) -> dict[str, Any]:
-    """A side in a process of its own; why it did not run, if it did not."""
+    """A side in a process of its own. If it did not run, its result says why."""
     command = [
         sys.executable,
         __file__,
@@ -129,7 +127,7 @@ def prepare(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Bundles for each batch, the same weights for torch, and the digests of a step in numpy and on
     the GPU.
     """
-    from step_time import MODEL
+    from gsqc_step import MODEL
     from step_time import prepare as prepare_both
 
     from gsqc.check.check import run_check

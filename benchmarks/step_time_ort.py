@@ -2,13 +2,15 @@
 """The side of ONNX Runtime training in step_time.py: the same LoRA step as torch's, as training
 artifacts.
 
-`export_forward` runs where torch and peft are; the rest with the Python of --ort-python, an
-environment of its own:
+`export_forward` runs where torch and peft are. The rest runs with the Python of --ort-python, which
+is in an environment of its own:
 
-    python3.11 -m venv ~/ort && ~/ort/bin/pip install onnxruntime-training==1.19.2 "onnx==1.16.2"
-    "numpy<2"
+    python3.11 -m venv ~/ort
+    ~/ort/bin/pip install onnxruntime-training==1.19.2 "onnx==1.16.2" "numpy<2"
 
-    python benchmarks/step_time_ort.py FOLDER      writes the artifacts of FOLDER/forward.onnx beside it
+Run alone, it writes the artifacts of FOLDER/forward.onnx beside that file:
+
+    python benchmarks/step_time_ort.py FOLDER
 """
 
 from __future__ import annotations
@@ -28,8 +30,6 @@ def export_forward(model_folder: Path, folder: Path, seq: int) -> None:
     vocabulary].
     """
     import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
 
     class Forward(torch.nn.Module):
         """Each token's logits of the next one."""
@@ -48,16 +48,9 @@ def export_forward(model_folder: Path, folder: Path, seq: int) -> None:
             return logits[0, :-1]
 
     torch.manual_seed(0)
-    names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    model = AutoModelForCausalLM.from_pretrained(
-        model_folder, dtype=torch.float32, attn_implementation="eager"
-    )
-    model = get_peft_model(
-        model, LoraConfig(r=16, lora_alpha=32, target_modules=names, lora_dropout=0.0)
-    )
     folder.mkdir()
     torch.onnx.export(
-        Forward(model),
+        Forward(lora_model(model_folder)),
         (torch.zeros((1, seq), dtype=torch.long),),
         str(folder / "forward.onnx"),
         input_names=["tokens"],
@@ -69,10 +62,23 @@ def export_forward(model_folder: Path, folder: Path, seq: int) -> None:
     )
 
 
+def lora_model(model_folder: Path) -> Any:
+    """The float model with the adapter that gsqc trains."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    model = AutoModelForCausalLM.from_pretrained(
+        model_folder, dtype=torch.float32, attn_implementation="eager"
+    )
+    return get_peft_model(
+        model, LoraConfig(r=16, lora_alpha=32, target_modules=names, lora_dropout=0.0)
+    )
+
+
 def skip_torch() -> None:
-    """onnxruntime.training imports torch for parts that are not used here; its own parts work
-    without.
-    """
+    """Import onnxruntime.training without torch, which only parts that are not used here need."""
     import onnxruntime
 
     package = types.ModuleType("onnxruntime.training")
@@ -81,8 +87,9 @@ def skip_torch() -> None:
 
 
 def write_artifacts(folder: Path) -> None:
-    """training_model.onnx, optimizer_model.onnx and the checkpoint: only the LoRA matrices are
-    trained.
+    """Write training_model.onnx, optimizer_model.onnx and the checkpoint.
+
+    Only the LoRA matrices are trained.
     """
     import onnx
 

@@ -8,7 +8,8 @@ mkdir -p "$out"
 rm -rf "$out/run"
 
 gsqc compile smollm2-135m --seq 64 --batch 4 -o "$out/notes.gsqc" --force
-gsqc train "$out/notes.gsqc" --data "$here/notes.jsonl" --steps 45 --lr 2e-3 --warmup 5 --run "$out/run"
-gsqc export "$out/notes.gsqc" --run "$out/run" --force --peft "$out/peft" --gguf "$out/notes-lora.gguf" \
-  --merged "$out/notes-merged.gguf"
+gsqc train "$out/notes.gsqc" --data "$here/notes.jsonl" --steps 45 --lr 2e-3 --warmup 5 \
+  --run "$out/run"
+gsqc export "$out/notes.gsqc" --run "$out/run" --force --peft "$out/peft" \
+  --gguf "$out/notes-lora.gguf" --merged "$out/notes-merged.gguf"
 gsqc report "$out/run" --bundle "$out/notes.gsqc" --sample "Where is the spare key?"

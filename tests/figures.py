@@ -50,7 +50,7 @@ def _c_functions(text: str) -> Iterator[tuple[int, int]]:
 
 @cache
 def function_lengths() -> dict[str, int]:
-    """Lines of each function, by where it begins; a nested one counts for itself as well."""
+    """Lines of each function, by where it begins. A nested one counts for itself as well."""
     lengths = {}
     for file in tracked_files(*CODE[:4]):
         text = read(file)
@@ -105,7 +105,7 @@ def _says(comment: str) -> bool:
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table; `offenders` are shown below it."""
+    """One line of the table. `offenders` are shown below it."""
 
     name: str
     value: str
@@ -153,7 +153,7 @@ def figures() -> list[Figure]:
 
 
 def main() -> int:
-    """Print the table, then what is out of bounds; 0 if nothing is."""
+    """Print the table, then what is out of bounds. 0 if nothing is."""
     table = figures()
     for figure in table:
         mark = "" if figure.kept else "  <- out of bounds"

@@ -28,4 +28,4 @@ def missing_imports(module: Path) -> list[str]:
 
 
 COMPILED = "numpy" if missing(["llvm"]) else "x86-64"
-"""The target of small bundles where any will do: numpy's steps are slow, so it is a second choice."""
+"""The target of small bundles where any will do. numpy's steps are slow, so it comes second."""

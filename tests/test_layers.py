@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Imports run downwards: none to a higher layer, none in a circle. docs/architecture.md has the list.
+"""Imports run downwards: none to a higher layer, none in a circle (docs/architecture.md).
 
 Every import counts, inside functions and below TYPE_CHECKING too.
 """

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import gsqc.numerics.ops.all  # noqa: F401  registers every op
 from gsqc.errors import ModelError
 from gsqc.numerics.formats import GROUP, LEAST_EXPONENT
 from gsqc.numerics.ops import dequantise

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What compiled kernels call: parallel loops, workspace and errors. It trusts them, because they
+ * are native code in the same process. Their C names and types are TVM's, and must not change. */
 #include "backend.h"
 
 #include <stdbool.h>
@@ -44,8 +46,8 @@ int parallel_launch(parallel_body body, void *data, int tasks) {
     return run_tasks(run_body, tasks ? tasks : threads > 1 ? threads * SHARE_OF_TASKS : 1, &loop);
 }
 
-/* Memory of a thread's kernels, kept from one call to the next: a fresh one costs page faults each
- * time. */
+/* Memory of a thread's kernels. It is kept from one call to the next, because fresh memory costs
+ * page faults each time. */
 typedef struct {
     void *memory;
     uint64_t bytes;
@@ -62,7 +64,8 @@ static void *fresh(uint64_t bytes) {
                          (bytes / WORKSPACE_ALIGNMENT + 1) * WORKSPACE_ALIGNMENT);
 }
 
-/* The smallest free one that is large enough, else the first free one made larger. */
+/* The smallest free workspace that is large enough, else the smallest free one, to be made
+ * larger. */
 static workspace *choose(uint64_t bytes) {
     workspace *best = NULL, *first = NULL;
     for (workspace *w = workspaces; w < workspaces + WORKSPACES; w++) {

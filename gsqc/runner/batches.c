@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Opens a token file. It trusts nothing in it: every number lies in its range, so that a step never
+ * reads outside the vocabulary or the sequences and never divides by zero. */
 #include "batches.h"
 
 #include <inttypes.h>
@@ -15,7 +17,7 @@ static const int32_t *read_numbers(const tensor_file *file, const char *name, ui
     const int32_t *values = (const int32_t *)(void *)tensor_data(file, name, sizeof *values, count);
     for (uint64_t k = 0; k < count; k++)
         if (values[k] < least || values[k] > greatest)
-            fail(HINT, "%s: %s outside [%d, %d]", file->path, name, least, greatest);
+            fail(HINT, "%s has %s outside [%d, %d]", file->path, name, least, greatest);
     return values;
 }
 
@@ -45,7 +47,7 @@ void open_batches(batches *b, const bundle *owner, const char *path) {
     open_tensors(&file, path, HINT);
     const char *format = tensor_metadata(&file, "format");
     if (!format || strcmp(format, TOKENS_FORMAT))
-        fail(HINT, "%s is no token file of format %s", path, TOKENS_FORMAT);
+        fail(HINT, "%s is not a token file of format %s", path, TOKENS_FORMAT);
     check_text(&file, "tokenizer_sha256", bundle_hash(owner, TOKENIZER_FILE));
     check_text(&file, "optimizer", yyjson_get_str(yyjson_obj_get(owner->manifest, "optimizer")));
     b->settings = tensor_metadata(&file, "settings");
@@ -61,7 +63,7 @@ void open_batches(batches *b, const bundle *owner, const char *path) {
                                    k == 2 ? WEIGHT_ONE : (int32_t)owner->vocabulary - 1);
     uint64_t places = tensor_count(&file, "order", sizeof(int32_t));
     if (!places || places % b->steps || places / b->steps > MAXIMUM_SEQUENCES)
-        fail(HINT, "%s has steps of no or too many sequences", path);
+        fail(HINT, "%s has steps without sequences or with too many", path);
     b->batch = (uint32_t)(places / b->steps);
     b->order = read_numbers(&file, "order", places, 0, (int32_t)b->sequences - 1);
     for (int k = 0; k < STEP_INPUTS; k++)

@@ -24,7 +24,7 @@ typedef struct {
     bool sums;                              /* whether a step sums gradients before its update */
 } batches;
 
-/* Open and check all of it against the bundle; fails if a step could not take it. */
+/* Open the file and check all of it against the bundle. Fails if a step could not take it. */
 void open_batches(batches *b, const bundle *owner, const char *path);
 
 #endif

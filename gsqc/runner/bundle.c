@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Opens a bundle. It trusts only that the user chose this bundle: whoever wrote the manifest also
+ * chose the hashes. Each file must have the size and hash that the manifest gives, and must lie
+ * inside the bundle. After that, other files read manifest fields without asking for their type. */
 #include "bundle.h"
 
 #include <errno.h>
@@ -10,10 +13,10 @@
 
 #include "error.h"
 #include "fields.h"
-#include "machine.h"
 #include "memory.h"
+#include "targets.h"
 
-static const char *const TARGET_FOLDERS[] = {MADE_FOR_A_TARGET};
+static const char *const MADE_FOLDERS[] = {MADE_FROM_THE_PLAN};
 static const json_source SOURCE = {"the bundle's manifest", AGAIN};
 
 static bool is_directory(const char *path) {
@@ -21,7 +24,8 @@ static bool is_directory(const char *path) {
     return !stat(path, &status) && S_ISDIR(status.st_mode);
 }
 
-/* Fails unless a name is relative, without "..", and leads to its file over no link. */
+/* The path of a file in the bundle. Fails unless its name is relative, has no "..", and leads over
+ * no link. */
 static char *safe_path(const char *root, const char *name) {
     bool safe = *name && *name != '/' && !strchr(name, '\\');
     for (const char *c = name; *c; c++) safe = safe && (unsigned char)*c >= ' ';
@@ -35,7 +39,7 @@ static char *safe_path(const char *root, const char *name) {
         struct stat status;
         *c = 0;
         if (!lstat(path, &status) && S_ISLNK(status.st_mode))
-            fail(AGAIN, "%s is a link; a bundle holds plain files", name);
+            fail(AGAIN, "%s is a link, and a bundle holds plain files", name);
         *c = kept;
         if (!kept) return path;
     }
@@ -64,28 +68,9 @@ static void check_files(const bundle *b) {
         check_file(b, json_text(&SOURCE, key, "a file's name"), value);
 }
 
-static void check_machine(yyjson_val *target) {
-    static const char hint[] = "compile the model for this machine";
-    const char *triple =
-        json_text(&SOURCE, yyjson_obj_get(target, "triple"), "the target's triple");
-    size_t length = strcspn(triple, "-"), position, last;
-    if (!triple[length] || length != strlen(machine_architecture) ||
-        strncmp(triple, machine_architecture, length))
-        fail(hint, "this bundle is for %.*s CPUs and this machine is %s", (int)length, triple,
-             machine_architecture);
-    yyjson_val *feature;
-    yyjson_val *features =
-        json_array(&SOURCE, yyjson_obj_get(target, "cpu_features"), "cpu_features");
-    yyjson_arr_foreach(features, position, last, feature) {
-        const char *name = json_text(&SOURCE, feature, "a CPU feature");
-        if (!machine_has(name))
-            fail(hint, "this bundle needs a CPU feature that this machine lacks: %s", name);
-    }
-}
-
-static bool is_made_for_a_target(const char *name) {
-    for (size_t k = 0; k < sizeof TARGET_FOLDERS / sizeof *TARGET_FOLDERS; k++)
-        if (!strncmp(name, TARGET_FOLDERS[k], strlen(TARGET_FOLDERS[k]))) return true;
+static bool is_made_from_the_plan(const char *name) {
+    for (size_t k = 0; k < sizeof MADE_FOLDERS / sizeof *MADE_FOLDERS; k++)
+        if (!strncmp(name, MADE_FOLDERS[k], strlen(MADE_FOLDERS[k]))) return true;
     return false;
 }
 
@@ -97,15 +82,15 @@ static int by_name(const void *a, const void *b) {
     return strcmp(((const line *)a)->name, ((const line *)b)->name);
 }
 
-/* Python computes the same (gsqc/bundle/files.py): bundles of one compilation for different targets
- * have one meaning, so that a run can move from one to the other. */
+/* Python computes the same (gsqc/bundle/files.py): the code is no part of the meaning, so that a run
+ * can move from one target to another. */
 static void find_meaning(bundle *b, yyjson_val *files) {
     line *lines = take(yyjson_obj_size(files), sizeof *lines);
     size_t count = 0, size = 0, position, last;
     char *text = NULL;
     yyjson_val *key, *value;
     yyjson_obj_foreach(files, position, last, key, value)
-        if (!is_made_for_a_target(yyjson_get_str(key)))
+        if (!is_made_from_the_plan(yyjson_get_str(key)))
             lines[count++] =
                 (line){yyjson_get_str(key), yyjson_get_str(yyjson_obj_get(value, "sha256"))};
     if (count) qsort(lines, count, sizeof *lines, by_name);
@@ -137,11 +122,11 @@ static mapping map_json(const char *path, const char *what) {
     mapping map;
     if (!map_file(path, &map))
         fail("check its permissions", "cannot read %s: %s", path, strerror(errno));
-    if (map.size > MAXIMUM_JSON_BYTES) fail(AGAIN, "%s is too large to be one", what);
+    if (map.size > MAXIMUM_JSON_BYTES) fail(AGAIN, "%s is larger than any that gsqc writes", what);
     return map;
 }
 
-void open_bundle(bundle *b, const char *path) {
+void open_bundle(bundle *b, const char *path, const char *target) {
     struct stat status;
     b->path = path;
     const char *file = take_path(path, MANIFEST_FILE);
@@ -154,7 +139,7 @@ void open_bundle(bundle *b, const char *path) {
     read_manifest(b, (const char *)map.data, map.size);
     unmap_file(&map);
     check_files(b);
-    check_machine(yyjson_obj_get(b->manifest, "target"));
+    b->target = choose_target(yyjson_obj_get(b->manifest, "targets"), target);
     map = map_json(bundle_file(b, PLAN_FILE), plan_source.what);
     read_plan(&b->plan, json_read(&plan_source, (const char *)map.data, map.size));
     unmap_file(&map);

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Ends the program with one line. The line may hold names from a stranger's file, so control
+ * characters, which could change a terminal, become question marks. */
 #include "error.h"
 
 #include <stdarg.h>

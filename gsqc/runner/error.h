@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Errors that a user can cause: one line on stderr that says what, and what to do next; exit
- * code 2. */
+/* Errors that a user can cause: one line on stderr that says what happened and what to do next, and
+ * exit code 2. */
 #ifndef GSQC_ERROR_H
 #define GSQC_ERROR_H
 
 #define AGAIN "compile the model again (gsqc compile ... --force)"
 #define NEW_RUN "start a new run with another --run"
 
-/* Called with the complete line in place of exiting; the fuzzer returns to its loop by it. */
+/* Called with the complete line before the program exits. The fuzzer jumps back to its loop from
+ * here. */
 extern void (*on_failure)(const char *line);
 
 /* Print "error: MESSAGE; HINT" and end. Control characters of a stranger's file are replaced. */

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Lays a plan's tensors out in memory and runs its schedules. It trusts the plan: plan.c and
+ * plan_calls.c have checked every reference, so none is checked here. */
 #include "executor.h"
 
 #include <string.h>

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory and order: lays a plan's tensors out in memory and runs its schedules, as
- * gsqc/runtime/executor.py does. */
+/* A plan's tensors in memory, and its schedules in order, as gsqc/runtime/executor.py has them. */
 #ifndef GSQC_EXECUTOR_H
 #define GSQC_EXECUTOR_H
 

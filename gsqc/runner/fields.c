@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Checks the fields of a manifest by the rules in format.h. It trusts that the text was valid JSON
+ * (json.c) and nothing more. */
 #include "fields.h"
 
 #include <stdbool.h>
@@ -33,17 +35,19 @@ static bool is_one_of(yyjson_val *value, const char *const *texts) {
 static bool are_texts(yyjson_val *list) {
     size_t position, last;
     yyjson_val *item;
+    if (!yyjson_is_arr(list)) return false; /* the loop takes no missing value */
     yyjson_arr_foreach(list, position, last, item)
         if (!is_text(item)) return false;
-    return yyjson_is_arr(list);
+    return true;
 }
 
 static bool is_table(yyjson_val *object) {
     size_t position, last;
     yyjson_val *key, *value;
+    if (!yyjson_is_obj(object)) return false;
     yyjson_obj_foreach(object, position, last, key, value)
         if (!is_text(key)) return false;
-    return yyjson_is_obj(object);
+    return true;
 }
 
 static bool fits(const field_rule *rule, yyjson_val *value) {
@@ -64,7 +68,8 @@ static bool fits(const field_rule *rule, yyjson_val *value) {
 static void check_at(const json_source *source, const field_rule *rule, const char *path,
                      yyjson_val *parent);
 
-/* What lies at the end of a path is checked; on the way there the rules of the parents were. */
+/* Only what lies at the end of a path is checked. The objects on the way have rules of their
+ * own. */
 static void follow(const json_source *source, const field_rule *rule, const char *rest,
                    yyjson_val *value) {
     if (!*rest && !fits(rule, value)) json_fail(source, "%s", rule->path);

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Maps, hashes and replaces files. It trusts the file system: if another program shortens a mapped
+ * file, reading it ends this one (SIGBUS). A replaced file is the old one or the new one at any
+ * moment, also after a crash. */
 #include "files.h"
 
 #include <errno.h>

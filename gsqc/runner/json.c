@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Reads JSON. It trusts nothing: a text that is accepted is an object without repeated names, and
+ * is nested no deeper than MAXIMUM_DEPTH, because the check walks it by recursion. */
 #include "json.h"
 
 #include <stdarg.h>
@@ -25,7 +27,7 @@ static void undo_document(void *document, size_t size) {
     yyjson_doc_free(document);
 }
 
-/* Most objects are small: their names are sorted on the stack. */
+/* Most objects are small, so their names are sorted on the stack. */
 enum { FEW_NAMES = 32 };
 
 static int by_text(const void *a, const void *b) {
@@ -35,7 +37,7 @@ static int by_text(const void *a, const void *b) {
     return memcmp(yyjson_get_str(x), yyjson_get_str(y), length);
 }
 
-/* Of two equal names one reader would take the first and another the last. */
+/* With two equal names, one reader would take the first and another the last. */
 static bool has_equal_names(yyjson_val *object) {
     yyjson_val *few[FEW_NAMES], **names = few, *key, *value;
     size_t count = yyjson_obj_size(object), used = 0, position, last;
@@ -71,31 +73,31 @@ yyjson_val *json_read(const json_source *source, const char *text, size_t length
     at_release(undo_document, document, 0);
     yyjson_val *root = yyjson_doc_get_root(document);
     check_nesting(source, root, 1);
-    if (!yyjson_is_obj(root)) json_fail(source, "it is no object");
+    if (!yyjson_is_obj(root)) json_fail(source, "it is not an object");
     return root;
 }
 
 yyjson_val *json_object(const json_source *source, yyjson_val *parent, const char *key) {
     yyjson_val *value = yyjson_obj_get(parent, key);
-    if (!yyjson_is_obj(value)) json_fail(source, "%s is no object", key);
+    if (!yyjson_is_obj(value)) json_fail(source, "%s is not an object", key);
     return value;
 }
 
 yyjson_val *json_array(const json_source *source, yyjson_val *value, const char *what) {
-    if (!yyjson_is_arr(value)) json_fail(source, "%s is no list", what);
+    if (!yyjson_is_arr(value)) json_fail(source, "%s is not a list", what);
     return value;
 }
 
 const char *json_text(const json_source *source, yyjson_val *value, const char *what) {
     const char *text = yyjson_get_str(value);
-    if (!text || strlen(text) != yyjson_get_len(value)) json_fail(source, "%s is no text", what);
+    if (!text || strlen(text) != yyjson_get_len(value)) json_fail(source, "%s is not a text", what);
     return text;
 }
 
 uint64_t json_count(const json_source *source, yyjson_val *value, const char *what,
                     uint64_t limit) {
     if (!yyjson_is_uint(value) || yyjson_get_uint(value) > limit)
-        json_fail(source, "%s is no valid number", what);
+        json_fail(source, "%s is not a valid number", what);
     return yyjson_get_uint(value);
 }
 

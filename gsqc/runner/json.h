@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checked access to JSON: every function fails with the sentence "WHAT is malformed (PROBLEM)". */
+/* Checked access to JSON. A function that finds a fault fails with "WHAT is malformed
+ * (PROBLEM)". */
 #ifndef GSQC_JSON_H
 #define GSQC_JSON_H
 
@@ -13,8 +14,8 @@ typedef struct {
     const char *what, *hint;
 } json_source;
 
-/* The root of a text; freed by release_memory. It must be an object, and no object in it may have
- * two equal names: gsqc/bundle/json_text.py reads by the same rules. */
+/* The root of a text, which release_memory frees. It must be an object, and no object in it may
+ * have two equal names. gsqc/bundle/json_text.py reads by the same rules. */
 yyjson_val *json_read(const json_source *source, const char *text, size_t length);
 
 _Noreturn void json_fail(const json_source *source, const char *format, ...)

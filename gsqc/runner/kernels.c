@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Loads a bundle's kernels and calls them. It trusts the library: its hash was checked, but it is
+ * native code, and nothing here could confine it. The plan's shapes were checked against the calls;
+ * whether the code has the same shapes, the code itself checks. */
 #include "kernels.h"
 
 #include <dlfcn.h>
@@ -10,7 +13,7 @@
 #include "memory.h"
 
 /* The library reaches the runtime through variables of its own, which its loader fills. A library
- * without one has no use for it. */
+ * that lacks a variable does not use it. */
 static void provide(void *library, const char *name, void *target) {
     void **variable = dlsym(library, name);
     if (variable) *variable = target;
@@ -18,7 +21,7 @@ static void provide(void *library, const char *name, void *target) {
 
 void load_kernels(plan *p, const char *path) {
     char symbol[512];
-    /* A name without a slash would be looked for elsewhere. */
+    /* dlopen looks for a name without a slash in the system's folders. */
     const char *place = strchr(path, '/') ? path : take_path(".", path);
     void *library = dlopen(place, RTLD_NOW | RTLD_LOCAL);
     if (!library) fail(AGAIN, "cannot load kernels.so: %s", dlerror());

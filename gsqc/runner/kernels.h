@@ -5,8 +5,8 @@
 
 #include "plan.h"
 
-/* Load the library; its functions become the `code` of the plan's kernels. Fails if one
- * is missing. */
+/* Load the library. Its functions become the `code` of the plan's kernels. Fails if one is
+ * missing. */
 void load_kernels(plan *p, const char *library);
 
 /* A flat array that a kernel takes. */

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Asks the system which CPU this is, and trusts its answer: code for another CPU would end in an
+ * illegal instruction. */
 #define _GNU_SOURCE
 #include "machine.h"
 

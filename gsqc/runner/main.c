@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gsqc-step: trains a bundle on a token file, without Python. */
+/* gsqc-step: trains a bundle on a token file, without Python. All that it reads is checked before
+ * the first step: the bundle, its plan, the token file and the run directory. It trusts the
+ * bundle's kernels, which are native code and run with the rights of the user. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -17,6 +19,7 @@
 #include "machine.h"
 #include "requirements.h"
 #include "run.h"
+#include "targets.h"
 #include "threads.h"
 
 enum { MAXIMUM_THREADS = 1024, SIGNAL_EXIT = 128 };
@@ -25,15 +28,16 @@ static const char USAGE[] =
     "usage: gsqc-step BUNDLE --tokens FILE --run DIR [--steps N] [--threads N] [--save-every N]\n"
     "  FILE is what gsqc tokens wrote. DIR holds the run, and is resumed.\n"
     "  --steps N in all (default: the file's)\n"
+    "  --target NAME runs this target's code (default: the best one for this machine)\n"
     "  --trace FILE writes the sha256 of every call's results.\n"
     "  --trace-call N writes the results of call N too, to FILE.values.\n";
 
 typedef struct {
-    const char *bundle, *tokens, *run, *trace;
+    const char *bundle, *tokens, *run, *trace, *target;
     uint64_t steps, threads, save_every, trace_call;
 } options;
 
-/* What a step needs at hand. */
+/* What a step uses, looked up once. */
 typedef struct {
     executor executor;
     const schedule *train, *gradient, *clip, *update;
@@ -43,8 +47,8 @@ typedef struct {
 
 static volatile sig_atomic_t interrupted;
 
-/* An update that stops half way would leave a state that is neither the old nor the new one; so the
- * step ends first. */
+/* An update that stops half way would leave a state that is neither the old nor the new one. So the
+ * step ends first. A second signal ends the program at once. */
 static void note_signal(int number) {
     if (interrupted) _Exit(SIGNAL_EXIT + number);
     interrupted = number;
@@ -55,7 +59,7 @@ static uint64_t parse_number(const char *name, const char *text, uint64_t limit)
     errno = 0;
     uint64_t value = *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
     if (!value || errno || *end || value > limit)
-        fail("gsqc-step --help", "--%s is '%s', which is no number from 1 to %" PRIu64, name, text,
+        fail("gsqc-step --help", "--%s is '%s', not a number from 1 to %" PRIu64, name, text,
              limit);
     return value;
 }
@@ -67,6 +71,7 @@ static options parse_options(int count, char **arguments) {
         {"steps", required_argument, NULL, 's'},   {"threads", required_argument, NULL, 'j'},
         {"save-every", required_argument, NULL, 'e'}, {"help", no_argument, NULL, 'h'},
         {"trace", required_argument, NULL, 'c'},   {"trace-call", required_argument, NULL, 'n'},
+        {"target", required_argument, NULL, 'm'},
         {NULL, 0, NULL, 0}};
     opterr = 0;
     for (int c, which = 0; (c = getopt_long(count, arguments, "", known, &which)) != -1;) {
@@ -76,6 +81,7 @@ static options parse_options(int count, char **arguments) {
         else if (c == 'j') o.threads = parse_number("threads", optarg, MAXIMUM_THREADS);
         else if (c == 'e') o.save_every = parse_number("save-every", optarg, INT32_MAX);
         else if (c == 'c') o.trace = optarg;
+        else if (c == 'm') o.target = optarg;
         else if (c == 'n') o.trace_call = parse_number("trace-call", optarg, INT64_MAX);
         else if (c == 'h') {
             fputs(USAGE, stdout);
@@ -103,9 +109,9 @@ static void prepare_trainer(trainer *t, bundle *b, const batches *data) {
     t->loss = buffer_numbers(p, LOSS_OUTPUT);
 }
 
-/* One optimizer step, number `step` from 0; adds to the loss (Q16 times Q14) and its weight (Q14).
- * One sequence is updated block by block inside its backward pass, unless the step clips: a norm
- * needs all gradients. */
+/* One optimizer step, number `step` from 0. Adds to the loss (Q16 times Q14) and its weight (Q14).
+ * A step of one sequence updates block by block inside its backward pass. A step that clips cannot:
+ * the norm needs all gradients. */
 static void take_step(trainer *t, uint64_t step, int64_t *loss, int64_t *weight) {
     const batches *b = t->batches;
     for (int k = 0; k < STEP_INPUTS; k++) *t->inputs[k] = b->inputs[k][step];
@@ -144,6 +150,7 @@ static void train(trainer *t, run *r, uint64_t steps, uint64_t save_every) {
         double start = now();
         take_step(t, r->step, &loss, &weight);
         r->step++;
+        /* The log has the digest of every step, so that another run can be compared with it. */
         state_digest(r, digest);
         double tokens = (double)weight / WEIGHT_ONE, seconds = now() - start;
         log_entry entry = {r->step, peak_bytes(), (double)loss / ((double)weight * LOSS_ONE),
@@ -162,7 +169,7 @@ int main(int count, char **arguments) {
     batches data;
     run r;
     trainer t;
-    open_bundle(&b, o.bundle);
+    open_bundle(&b, o.bundle, o.target);
     open_batches(&data, &b, o.tokens);
     if (o.steps > data.steps)
         fail("make a longer one with gsqc tokens --steps", "%s holds %" PRIu64 " steps", o.tokens,
@@ -174,7 +181,7 @@ int main(int count, char **arguments) {
     require_session(&b, data.sums);
     prepare_executor(&t.executor, &b);
     prepare_trainer(&t, &b, &data);
-    load_kernels(&b.plan, bundle_file(&b, KERNELS_FILE));
+    load_kernels(&b.plan, bundle_file(&b, code_file(b.target, KERNELS_FILE)));
     lock_run(o.run);
     open_run(&r, o.run, &b);
     uint64_t steps = o.steps ? o.steps : data.steps;

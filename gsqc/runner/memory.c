@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Memory that lives as long as the program. A size that cannot be had ends the program with a
+ * sentence, so no caller checks for NULL. Nothing here is safe to call from two threads. */
 #include "memory.h"
 
 #include <stdio.h>

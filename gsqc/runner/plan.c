@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Reads the names, tensors and buffers of a plan; plan_calls.c reads the calls. It trusts nothing
+ * in the file: what is accepted has known names, and every part lies inside its tensor. The
+ * executor then follows every reference without a check. */
 #include "plan.h"
 
 #include <stdlib.h>
@@ -119,7 +122,7 @@ static void read_buffers(plan *p, yyjson_val *data) {
     }
 }
 
-/* Names first, then contents: a call may name a function that the file lists later. */
+/* All names are read before any content: a call may name a function that the file lists later. */
 static uint32_t read_names(void **items, size_t size, yyjson_val *data, const char *what) {
     size_t position, last;
     yyjson_val *key, *value;
@@ -145,7 +148,7 @@ void read_plan(plan *p, yyjson_val *data) {
     p->schedule_count =
         read_names((void **)&p->schedules, sizeof *p->schedules, parts[2], "a schedule's name");
     if (find_kernel(p, COPY_NAME) || find_function(p, COPY_NAME))
-        json_fail(&plan_source, "%s is no name of its own", COPY_NAME);
+        json_fail(&plan_source, "it uses the name %s, which means a copy", COPY_NAME);
     read_buffers(p, json_object(&plan_source, data, "buffers"));
     size_t position, last;
     yyjson_val *key, *value;

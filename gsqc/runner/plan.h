@@ -60,7 +60,7 @@ typedef struct {
     uint32_t call_count;
 } function;
 
-/* A call binds each port, by its slot; a copy (no function) binds source and target. */
+/* A call binds each port, by its slot. A copy has no function, and binds source and target. */
 typedef struct {
     const function *function;
     reference *bindings;
@@ -89,10 +89,10 @@ enum { COPY_SOURCE = 0, COPY_TARGET = 1 };
 /* Where an error in a plan happened. */
 extern const json_source plan_source;
 
-/* Read and check a plan; fails unless every name is known and every part lies inside its tensor. */
+/* Read and check a plan. Fails unless every name is known and every part lies inside its tensor. */
 void read_plan(plan *p, yyjson_val *data);
 
-/* A tensor, function, ... by name; NULL if there is none. */
+/* A tensor or schedule by name, NULL if there is none. */
 tensor *find_tensor(const tensor_table *table, const char *name);
 schedule *find_schedule(const plan *p, const char *name);
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Reads what a plan calls: kernels, functions and schedules. It trusts nothing in the file: every
+ * call gives its kernel tensors of the right number, type and size, and binds every port. */
 #include <string.h>
 
 #include "memory.h"
@@ -21,7 +23,7 @@ static shape read_shape(yyjson_val *data) {
 
 /* The tensors of [kind, bits, tensors]. */
 static yyjson_val *input_tensors(yyjson_val *value) {
-    if (yyjson_arr_size(value) != 3) json_fail(&plan_source, "a kernel's input is no list of 3");
+    if (yyjson_arr_size(value) != 3) json_fail(&plan_source, "a kernel's input is not a list of 3");
     const char *kind = json_text(&plan_source, yyjson_arr_get(value, 0), "a kind");
     json_count(&plan_source, yyjson_arr_get(value, 1), "a width", MAXIMUM_BITS);
     yyjson_val *tensors = json_array(&plan_source, yyjson_arr_get(value, 2), "a kernel's input");
@@ -32,8 +34,8 @@ static yyjson_val *input_tensors(yyjson_val *value) {
     json_fail(&plan_source, "a kernel's input is of no known kind");
 }
 
-/* What numpy needs of a kernel, and this runner does not: it is checked all the same, so that both
- * accept the same plans. */
+/* What numpy needs of a kernel and this runner does not. It is checked all the same, so that both
+ * runtimes accept the same plans. */
 static void check_unused(yyjson_val *data) {
     size_t position, last;
     yyjson_val *key, *value;
@@ -45,7 +47,7 @@ static void check_unused(yyjson_val *data) {
     }
 }
 
-/* The inputs are values [kind, bits, tensors]; their tensors in order are the kernel's first
+/* The inputs are values [kind, bits, tensors]. Their tensors, in order, are the kernel's first
  * arguments. */
 void read_kernel(kernel *k, yyjson_val *data) {
     yyjson_val *inputs =
@@ -64,7 +66,7 @@ void read_kernel(kernel *k, yyjson_val *data) {
 }
 
 static void read_kernel_call(plan *p, const function *f, kernel_call *call, yyjson_val *data) {
-    if (yyjson_arr_size(data) != 2) json_fail(&plan_source, "a call is no list of 2");
+    if (yyjson_arr_size(data) != 2) json_fail(&plan_source, "a call is not a list of 2");
     const char *name = json_text(&plan_source, yyjson_arr_get(data, 0), "a call's kernel");
     yyjson_val *references =
         json_array(&plan_source, yyjson_arr_get(data, 1), "a call's arguments");
@@ -110,7 +112,7 @@ void read_function(plan *p, function *f, yyjson_val *data) {
 
 static void read_copy(const plan *p, const schedule *s, function_call *call, yyjson_val *data) {
     if (yyjson_obj_size(data) != 2)
-        json_fail(&plan_source, "a copy has not one source and one target");
+        json_fail(&plan_source, "a copy needs one source and one target");
     call->bindings = take(2, sizeof *call->bindings);
     reference *r = call->bindings;
     r[COPY_SOURCE] = read_reference(yyjson_obj_get(data, "source"), &s->activations, &p->buffers);
@@ -120,7 +122,7 @@ static void read_copy(const plan *p, const schedule *s, function_call *call, yyj
 }
 
 static void read_call(const plan *p, const schedule *s, function_call *call, yyjson_val *data) {
-    if (yyjson_arr_size(data) != 2) json_fail(&plan_source, "a call is no list of 2");
+    if (yyjson_arr_size(data) != 2) json_fail(&plan_source, "a call is not a list of 2");
     const char *name = json_text(&plan_source, yyjson_arr_get(data, 0), "a call's function");
     yyjson_val *bindings = yyjson_arr_get(data, 1), *key, *value;
     if (!yyjson_is_obj(bindings)) json_fail(&plan_source, "a call of %s has no bindings", name);
@@ -140,8 +142,7 @@ static void read_call(const plan *p, const schedule *s, function_call *call, yyj
         reference r = read_reference(value, &s->activations, &p->buffers);
         if (r.count != port->count || r.target->item_bytes != port->item_bytes)
             json_fail(&plan_source, "%s.%s is bound to %s, which has another shape or type", name,
-                      port->name,
-                      r.target->name);
+                      port->name, r.target->name);
         call->bindings[port->slot] = r;
     }
     for (uint32_t k = 0; k < call->function->ports; k++)
@@ -169,6 +170,7 @@ void read_schedule(plan *p, schedule *s, yyjson_val *data) {
         if (call->function && call->function->scratch_bytes > s->scratch_bytes)
             s->scratch_bytes = call->function->scratch_bytes;
     }
+    /* Activations lie behind the scratch memory of the function that needs most. */
     s->scratch_bytes = (s->scratch_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     if (s->scratch_bytes + s->activation_bytes > p->arena_bytes)
         p->arena_bytes = s->scratch_bytes + s->activation_bytes;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between plan.c (names and tensors) and plan_calls.c (what calls what); no one else includes it.
- * */
+/* What plan.c (names and tensors) and plan_calls.c (what calls what) share. No other file includes
+ * it. */
 #ifndef GSQC_PLAN_PARTS_H
 #define GSQC_PLAN_PARTS_H
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Checks that a plan has what training needs, and this machine the memory. It trusts that plan.c
+ * read the plan, so that every size in it is sound. */
 #include "requirements.h"
 
 #include <inttypes.h>
@@ -14,8 +16,7 @@ static const char *const ONES[] = {STEP_INPUT_NAMES, GENERATION_INPUT_NAMES};
 static const char *const CHUNKS[] = {CHUNK_INPUT_NAMES}, *const SUMS[] = {NORM_SUM_NAMES};
 
 static void require_buffers(const plan *p, tensor_kind kind, const char *const *names,
-                            size_t number,
-                            uint64_t count) {
+                            size_t number, uint64_t count) {
     for (size_t k = 0; k < number; k++) {
         const tensor *t = find_tensor(&p->buffers, names[k]);
         if (!t || t->kind != kind || t->item_bytes != sizeof(int32_t) || t->count != count)
@@ -30,7 +31,8 @@ static void require_chunk(const plan *p) {
     if (count < 2) fail(AGAIN, "the bundle's plan reads prompts by %" PRIu64 " tokens", count);
 }
 
-/* The manifest's optimizer decides the numbers of a step; the plan has to use them as it does. */
+/* The token file has the numbers of a step for the manifest's optimizer, so the plan must update by
+ * that one. */
 static void require_optimizer(const plan *p, const char *name) {
     for (uint32_t k = 0; k < p->kernel_count; k++)
         if (!strcmp(p->kernels[k].op, name)) return;

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The state of a run: taken from its directory or the bundle, hashed after each step, and saved. It
+ * trusts no saved file: tensors.c checks its header, and open_run its bundle, tensors and step. Any
+ * integers are a valid state, so the values themselves need no check. */
 #include "run.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The run directory, as gsqc/runtime/store.py keeps it: config.json, state.safetensors, log.jsonl.
- * */
+/* The run directory, as gsqc/runtime/store.py keeps it: config.json, state.safetensors and
+ * log.jsonl. */
 #ifndef GSQC_RUN_H
 #define GSQC_RUN_H
 
@@ -12,7 +12,7 @@ typedef struct {
     const bundle *bundle;
     yyjson_val *config; /* what it began with; NULL for a new run */
     uint64_t step;      /* steps that the state has taken */
-    tensor **state; /* sorted by name */
+    tensor **state;     /* sorted by name */
     uint32_t state_count;
 } run;
 
@@ -22,8 +22,8 @@ typedef struct {
     const char *digest;
 } log_entry;
 
-/* No other process can train the run until this one ends; makes the directory. Python takes the
- * same lock. */
+/* Make the directory and lock it: no other process can train the run until this one ends. Python
+ * takes the same lock. */
 void lock_run(const char *path);
 
 /* Take the run's state, or the bundle's initial one, into the plan's state buffers. */
@@ -32,8 +32,8 @@ void open_run(run *r, const char *path, const bundle *b);
 /* Read the run's config, which a run with a saved state has. Fails unless it is of this bundle. */
 void read_config(run *r, bool is_begun);
 
-/* Fails if the run began with other settings; writes the config; drops log lines after the saved
- * step. */
+/* Write the config, and drop the log lines after the saved step. Fails if the run began with other
+ * settings. */
 void begin_run(run *r, const char *settings);
 
 /* sha256 over the whole training state: the step, then each tensor's name, type, size and own

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How a run begins: whose it is, with which settings, and a log that ends where the state does. */
+/* The begin of a run: the lock, the bundle and the settings that it belongs to, and a log that ends
+ * where the state does. It trusts nothing in the directory, but relies on the lock: no other
+ * process changes the files. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -98,7 +100,8 @@ static void write_config(const run *r, const char *path, yyjson_val *settings) {
     free(text);
 }
 
-/* Steps after the saved one were not saved and will be made again. */
+/* Steps after the saved one will be made again, so their lines go. A line that a crash cut off goes
+ * too. */
 static void drop_log_lines(const run *r, const char *path) {
     mapping map;
     if (!is_file(path)) return;
@@ -138,7 +141,7 @@ static void make_folders(const char *path) {
 void lock_run(const char *path) {
     make_folders(path);
     const char *file = take_path(path, LOCK_FILE);
-    /* open until the program ends */
+    /* The descriptor stays open, and the lock held, until the program ends. */
     int descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (descriptor < 0)
         fail("give another directory with --run", "cannot make %s: %s", file, strerror(errno));
@@ -151,7 +154,8 @@ void lock_run(const char *path) {
         fail("wait for it, or give another --run", "%s is being trained by %s %s", path,
              *holder ? "process" : "another process", holder);
     }
-    /* Who holds it is for people to read; on a full disk the lock holds all the same. */
+    /* The number in the file is for people to read. On a full disk it is missing, and the lock
+     * holds all the same. */
     if (!ftruncate(descriptor, 0)) dprintf(descriptor, "%ld\n", (long)getpid());
 }
 

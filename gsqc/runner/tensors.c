@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Reads and writes safetensors. It trusts nothing in a file's header: a tensor that is accepted has
+ * a known type and lies inside the file. */
 #include "tensors.h"
 
 #include <errno.h>
@@ -105,6 +107,7 @@ unsigned char *tensor_data(const tensor_file *file, const char *name, unsigned i
     if (e.count != count)
         json_fail(&file->source, "%s has %" PRIu64 " elements and should have %" PRIu64, name,
                   e.count, count);
+    /* A stranger's file may put a tensor anywhere, but kernels rely on the alignment. */
     unsigned char *data = file->data + e.start;
     if ((uintptr_t)data % ALIGNMENT == 0) return data;
     unsigned char *copy = take(count, item_bytes);
@@ -112,11 +115,12 @@ unsigned char *tensor_data(const tensor_file *file, const char *name, unsigned i
 }
 
 void release_pages(const tensor_file *file) {
-    /* Advice only: without it the pages leave memory later. */
+    /* If this fails, the pages leave memory later. */
     (void)madvise(file->map.data, file->map.size, MADV_DONTNEED);
 }
 
-/* Tensors whose size allows it begin at a multiple of ALIGNMENT; then by name. */
+/* Tensors whose size is a multiple of ALIGNMENT come first, so that each of them begins at one.
+ * Within both parts the order is by name. */
 static int by_place(const void *a, const void *b) {
     const tensor *x = *(tensor *const *)a, *y = *(tensor *const *)b;
     int ragged =

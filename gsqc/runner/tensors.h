@@ -17,8 +17,7 @@ typedef struct {
     uint64_t size; /* of the data section */
 } tensor_file;
 
-/* Open and check the header; every tensor lies inside the file. `hint` is what to do about a file
- * that is none. */
+/* Open a file and check its header. `hint` says what to do about a malformed file. */
 void open_tensors(tensor_file *file, const char *path, const char *hint);
 
 /* The same for a file that is in memory already. */
@@ -34,7 +33,7 @@ unsigned char *tensor_data(const tensor_file *file, const char *name, unsigned i
 /* The number of elements of a tensor of this type. */
 uint64_t tensor_count(const tensor_file *file, const char *name, unsigned item_bytes);
 
-/* Let the system drop what was read; it is read again when it is needed. */
+/* Let the system drop what was read. It is read again when it is needed. */
 void release_pages(const tensor_file *file);
 
 /* Replace a file by one with these tensors, sorted by name, and two texts of metadata: step and

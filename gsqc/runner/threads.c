@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The pool of threads. Which thread runs which task changes from run to run, and no result depends
+ * on it, because tasks write to separate places. It trusts its callers to give it one job at a
+ * time. */
 #include "threads.h"
 
 #include <errno.h>
@@ -16,9 +19,9 @@ typedef struct {
     int end;
 } share;
 
-/* One job at a time. A worker enters a job that is open; the caller closes the job when no task is
- * left to be taken, and waits for those who entered: never for a worker that the system has not let
- * run. */
+/* One job at a time. A worker enters a job that is open. The caller closes the job when no task is
+ * left to be taken, and waits for the workers inside. So it never waits for a worker that the
+ * system has not let run. */
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -44,8 +47,8 @@ static inline void pause_cpu(void) {
 #endif
 }
 
-/* Each thread begins with its own share, so that the same rows of one kernel after the other meet
- * the same cache. */
+/* Each thread begins with its own share, so that it finds the rows of the kernel before in its
+ * cache. */
 static void take_tasks(int self) {
     for (int k = 0; k < pool.threads; k++) {
         share *s = &pool.shares[(self + k) % pool.threads];
@@ -56,8 +59,8 @@ static void take_tasks(int self) {
     }
 }
 
-/* Whoever waits looks again and again, and soon lets others run in between: on a busy machine the
- * thread that it waits for may be waiting for this core. */
+/* Waiting begins by looking again and again, which is fastest. Soon it lets others run in between:
+ * on a busy machine the thread that it waits for may be waiting for this core. */
 static void wait_briefly(int times) { times < SPINS ? pause_cpu() : (void)sched_yield(); }
 
 /* Kernels follow each other closely, so a worker looks for a while before it sleeps. */

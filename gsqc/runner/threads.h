@@ -5,14 +5,14 @@
 
 typedef int (*thread_task)(int number, int count, void *data);
 
-/* Work with `count` threads in all from now on, the caller being one: 0, or an errno if they cannot
- * be started. */
+/* Work with `count` threads from now on, of which the caller is one. Gives 0, or an errno if they
+ * cannot be started. */
 int use_threads(int count);
 
 int thread_count(void);
 
-/* Run the tasks 0 to count - 1, and return when all are done: 0, or what a failed task returned.
- * One caller at a time, and no task may call it. */
+/* Run the tasks 0 to count - 1, and return when all are done. Gives 0, or what a failed task
+ * returned. There can be one caller at a time, and no task may call it. */
 int run_tasks(thread_task task, int count, void *data);
 
 #endif

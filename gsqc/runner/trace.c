@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Writes the record of a run's calls. It trusts its callers: the arrays are those of the plan. */
 #include "trace.h"
 
 #include <inttypes.h>

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write runner/format.h: what gsqc-step shares with Python, from where Python declares it. Run it
-after such a declaration was changed: python gsqc/runner/write_format.py
+"""Write runner/format.h, which tells gsqc-step what Python declares and both must share.
+
+Run it after such a declaration has changed: python gsqc/runner/write_format.py
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ TEXTS: Mapping[str, str] = {
     "TOKENIZER_FILE": files.TOKENIZER,
     "BASE_FILE": files.BASE,
     "INITIAL_STATE_FILE": files.INITIAL_STATE,
+    "CODE_FOLDER": files.CODE,
     "KERNELS_FILE": files.KERNELS,
+    "PLAIN_CHARACTERS": files.PLAIN,
     "CONFIG_FILE": store.CONFIG,
     "STATE_FILE": store.STATE,
     "LOG_FILE": store.LOG,
@@ -58,7 +61,7 @@ NUMBERS: Mapping[str, int] = {
     "SEQUENCE_PARTS": len(requirements.SEQUENCE_INPUTS),
 }
 LISTS: Mapping[str, Iterable[str]] = {
-    "MADE_FOR_A_TARGET": files.MADE_FOR_A_TARGET,
+    "MADE_FROM_THE_PLAN": files.MADE_FROM_THE_PLAN,
     "BUFFER_KIND_NAMES": plan.BUFFER_KINDS,
     "SCHEDULE_NAMES": requirements.SCHEDULES,
     "SEQUENCE_PART_NAMES": requirements.SEQUENCE_INPUTS,
@@ -80,7 +83,7 @@ HEAD = """\
 
 
 def _rules(rule: Rule, path: str) -> Iterator[tuple[str, Rule]]:
-    """Every field with its path, an object before its fields."""
+    """Every field with its path. An object comes before its fields."""
     for name, part in rule.parts.items():
         yield f"{path}{name}", part
         yield from _rules(part, f"{path}{name}.")
@@ -95,7 +98,7 @@ def _row(path: str, rule: Rule) -> str:
 
 
 def _definition(name: str, parts: Iterable[str]) -> str:
-    """A macro on as many lines as it needs; each of `parts` begins a line."""
+    """A macro on as many lines as it needs. Each of `parts` begins a line."""
     wrapped = [
         line
         for part in parts

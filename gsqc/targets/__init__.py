@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Targets: what turns recorded ops into code, one folder each. A folder can be deleted without
-touching anything else.
+"""Targets turn recorded ops into code. Each is a folder that can be deleted without touching
+anything else.
 """
 
 from gsqc.targets.registry import NATIVE, all_targets, find_target, resolve_target

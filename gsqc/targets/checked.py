@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle with code for a target that it was not compiled for, and how that code runs on this
-machine.
+"""Prepares a check on another target: the bundle gets that target's code, and gsqc finds out how to
+run it on this machine.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from gsqc.targets.retarget import retarget
 def open_checked(bundle: Bundle, target: Target, folder: Path) -> tuple[Path, list[str] | None]:
     """Compile the bundle's plan for `target` into `folder`.
 
-    The new bundle, and the command that runs its gsqc-step; None if a session of this process can
-    run its code. TargetError if the target's code cannot run here, or cannot be made.
+    Gives the new bundle, and the command that runs its gsqc-step, None if a session of this process
+    can run its code. TargetError if the target's code cannot run here, or cannot be made.
     """
     path = folder / f"{target.name}.gsqc"
     # Before anything is compiled: making code for a machine that is not there takes as long.

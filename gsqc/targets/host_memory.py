@@ -15,13 +15,14 @@ Array = npt.NDArray[Any]
 
 def aligned_bytes(size: int) -> Array:
     """Zeroed memory that begins at a multiple of ALIGNMENT."""
+    # numpy promises no such alignment, and kernels are compiled to rely on it.
     memory = np.zeros(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start : start + size]
 
 
 class HostMemory:
-    """The part of `Kernels` (executor.py) that is about memory."""
+    """The part of `Kernels` (interface.py) that is about memory."""
 
     def allocate(self, size: int) -> Array:
         """Zeroed, aligned memory."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a target is to the rest of gsqc: a `Target` that describes it and writes its code, and
-`Kernels` that an executor binds to memory and runs.
+"""What the rest of gsqc knows of a target: a `Target`, which describes it and writes its code, and
+its `Kernels`, which an executor binds to memory and runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.manifest import Manifest, TargetPart
+from gsqc.bundle.files import code_folder
+from gsqc.bundle.manifest import TargetPart
 from gsqc.bundle.plan import COPY, Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import OptionError, TargetError
@@ -30,8 +31,9 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A kernel, or COPY, of a function on arrays (inputs, then outputs); `frozen_bytes` of them
-    belong to the base.
+    """A kernel of a function, or COPY, on arrays: inputs, then outputs.
+
+    `frozen_bytes` of them belong to the base.
     """
 
     kernel: str
@@ -68,7 +70,7 @@ class Kernels(Protocol):
         """Calls of kernels, and copies, bound to their arrays."""
 
     def set_threads(self, count: int) -> None:
-        """Use this many threads from now on; the results do not depend on it."""
+        """Use this many threads from now on. The results do not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Functions:
 def bind_each(
     calls: Sequence[Call], bind: Callable[[str, list[Array]], Callable[[], None]]
 ) -> Functions:
-    """A program of calls that `bind` makes of a kernel and its arrays; copies are numpy's."""
+    """A program of calls. `bind` makes one of a kernel and its arrays, and copies are numpy's."""
     return Functions(
         [_copy(*c.arrays) if c.kernel == COPY else bind(c.kernel, c.arrays) for c in calls]
     )
@@ -106,11 +108,12 @@ class CodeJob:
 
     plan          the step's plan
     leaner_plans  gives the plans that would do, by their value of --recompute: the step's own, then
-                  those that recompute more; making them takes time, so it is a function
+                  those that recompute more. Making them takes time, so it is a function
     options       the target's own options that were given, by name
     runner        whether gsqc-step was asked for
     sources       the user's source line of each kind of node of the model, for error texts
     progress      is told in a few words what begins
+    smaller       what a user can do if no plan fits
     """
 
     plan: Plan
@@ -119,6 +122,17 @@ class CodeJob:
     runner: bool
     sources: Mapping[str, str]
     progress: Callable[[str], None]
+    smaller: str = "--weights small, a shorter --seq or a smaller rank need less"
+
+
+@dataclass(frozen=True)
+class Code:
+    """What was written: what the manifest says of it, and the value of --recompute whose plan the
+    target took, if it chose.
+    """
+
+    part: TargetPart
+    recompute: str | None = None
 
 
 class Target(ABC):
@@ -128,16 +142,15 @@ class Target(ABC):
     description      one line for `gsqc targets`
     options          what it adds to `gsqc compile`
     native_rank      its place among the targets for this machine's CPU, of which `--target native`
-                     takes the highest that runs here; None for other targets
+                     takes the highest that runs here. None for other targets
     prefill          whether it has programs that read a prompt in chunks
     prepares_head    whether the head's operands are held in memory, as those of the blocks are
-    runs_any_bundle  whether it runs a bundle of any target, for it needs no code of its own
+    runs_any_bundle  whether it runs a bundle of any target, because it needs no code of its own
     by_function      whether it runs each function as one program, not kernel by kernel
     listed           whether users see it
-    own_parts        folders of a bundle, and manifest fields, that belong to its code alone
 
-    The runtime uses `refusal` and `load`; they import neither torch nor a compiler. What is heavy
-    is imported inside the methods, so that reading `target.py` costs nothing.
+    The runtime uses `refusal` and `load`, which import neither torch nor a compiler. Heavy modules
+    are imported inside the methods, so that reading `target.py` costs nothing.
     """
 
     name: str
@@ -149,11 +162,14 @@ class Target(ABC):
     runs_any_bundle = False
     by_function = False
     listed = True
-    own_parts: tuple[str, ...] = ("code", "bin")
 
     def named(self, name: str) -> Target | None:
-        """The target for a name that a user wrote; None if it is not this one."""
+        """The target for a name that a user wrote, None if it is not this one."""
         return self if name == self.name else None
+
+    def code_file(self, name: str) -> str:
+        """The name in a bundle of a file of its code."""
+        return code_folder(self.name) + name
 
     # -------------------------------------------------------------------------------------------
     # compiling
@@ -162,9 +178,10 @@ class Target(ABC):
         """OptionError if an option has a value that the target cannot use."""
 
     def require(self, *, runner: bool = False) -> None:
-        """TargetError unless what makes its code is installed, before any work is done; OptionError
-        for a runner where there is none.
+        """TargetError unless what makes its code is installed. OptionError if a runner is wanted
+        and the target has none.
         """
+        # Compiling a model takes minutes, so what is missing has to be known before.
         if runner:
             raise OptionError(
                 f"gsqc-step runs CPU code, not {self.name}",
@@ -172,20 +189,18 @@ class Target(ABC):
             )
 
     @abstractmethod
-    def add_code(self, bundle: BundleWriter, job: CodeJob) -> dict[str, Any]:
-        """Add the code to a bundle. Gives the manifest's fields that say so: `target` (`entry`),
-        `code_bytes`, and what of `own_parts` and `recompute` it decides. Raises TargetError.
-        """
+    def add_code(self, bundle: BundleWriter, job: CodeJob) -> Code:
+        """Add the code to a bundle, as files that `code_file` names. Raises TargetError."""
 
     def add_programs(
         self, bundle: BundleWriter, plan: Plan, progress: Callable[[str], None]
     ) -> dict[str, Any]:
-        """Add what the target gives to every bundle, whatever its target; the manifest's fields."""
+        """Add what this target gives to bundles of all targets. Gives the manifest's fields."""
         return {}
 
     def program_style(self) -> ProgramStyle | None:
-        """How whole programs must be written for the compiler that will read them, if it has
-        wishes.
+        """How whole programs must be written for the compiler that will read them. None if it takes
+        any form.
         """
         return None
 
@@ -203,28 +218,26 @@ class Target(ABC):
     # running
 
     def entry(self) -> TargetPart:
-        """What a bundle's manifest says of its target: enough to decide where it runs."""
-        return TargetPart(self.name, self.name)
+        """What a bundle's manifest says of the target: enough to decide where its code runs."""
+        return TargetPart(self.name, rank=self.native_rank)
 
     def refusal(self, entry: TargetPart) -> TargetError | None:
-        """What a user is told if this machine cannot step a bundle with this entry; None if it
-        can.
-        """
+        """What a user is told if this machine cannot run code with this entry; None if it can."""
         return None
 
     @abstractmethod
     def load(self, bundle: Bundle, plan: Plan) -> Kernels:
-        """The kernels of a bundle. Raises BundleError, TargetError."""
+        """The kernels of a bundle. Raises BundleError or TargetError."""
 
     def runner_command(self, bundle: Path) -> list[str] | None:
-        """The command that runs gsqc-step of a bundle for another kind of machine, in an emulator;
-        None if this process steps it. TargetError if neither can.
+        """The command that runs gsqc-step of the bundle's code for another kind of machine, in an
+        emulator; None if this process runs the code. TargetError if neither can.
         """
         error = self.refusal(self.entry())
         if error is not None:
             raise error
         return None
 
-    def describe(self, manifest: Manifest) -> dict[str, Any]:
+    def describe(self, part: TargetPart) -> dict[str, Any]:
         """What `gsqc inspect` shows of its code, beside what it shows of every bundle."""
         return {}

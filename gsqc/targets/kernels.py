@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernels to be compiled: an op on given shapes, recorded."""
+"""Kernels to be compiled. Each is the record of an op on given shapes."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def kernel_of(
 ) -> tuple[Kernel, Value]:
     """The kernel of an op on values (arrays or specs), and the specs of its results."""
     recorded, results = trace(operation, [to_spec(v) for v in values], attributes)
+    # A trace has no more than dtypes, and the code of a product depends on the mantissas' bits.
     extra: dict[str, Any] = {}
     if operation.kind is Kind.MATMUL:
         x, w = values

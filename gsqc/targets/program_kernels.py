@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs in place of kernels: an executor runs a plan in which each function is one call of its
+"""Programs in place of kernels. An executor runs a plan in which each function is one call of its
 program.
 """
 
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from gsqc.bundle.plan import Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import BundleError, TargetError
 from gsqc.targets.host_memory import HostMemory
-from gsqc.targets.interface import Array, Call, CodeJob, Functions, Target, bind_each
+from gsqc.targets.interface import Array, Call, Code, CodeJob, Functions, Target, bind_each
 from gsqc.targets.programs import port_directions, port_shapes
 
 RunProgram = Callable[[str, list[Array]], Sequence[Array]]
@@ -24,7 +23,7 @@ RunProgram = Callable[[str, list[Array]], Sequence[Array]]
 
 
 class ProgramKernels(HostMemory):
-    """The programs of a plan, with the interface of `CompiledKernels`; `run` runs one."""
+    """The programs of a plan as `Kernels`. `run` runs one of them."""
 
     def __init__(self, plan: Plan, run: RunProgram) -> None:
         self.plan, self.run = plan, run
@@ -35,7 +34,7 @@ class ProgramKernels(HostMemory):
 
     def _bound(self, name: str, arrays: Sequence[Array]) -> Callable[[], None]:
         """A program on flat arrays (inputs, then outputs), ready to run."""
-        # Arrays are flat; a program wants the shapes that its function was recorded with.
+        # Arrays are flat, but a program wants the shapes that its function was recorded with.
         read, _ = port_directions(self.plan, name)
         shapes = port_shapes(self.plan, name, read)
 
@@ -53,12 +52,13 @@ class ProgramKernels(HostMemory):
         return run
 
     def set_threads(self, count: int) -> None:
-        """Programs run on one thread; the result does not depend on it."""
+        """Programs run on one thread. The result does not depend on it."""
 
 
 class ProgramTarget(Target):
     """A target that runs the functions of any bundle as programs, to compare with."""
 
+    # Programs are made from the plan, so it does not matter which target's code a bundle holds.
     runs_any_bundle = True
     by_function = True
 
@@ -73,7 +73,7 @@ class ProgramTarget(Target):
             f"compile for another target, then gsqc check --on numpy,{self.name}",
         )
 
-    def add_code(self, bundle: BundleWriter, job: CodeJob) -> dict[str, Any]:
+    def add_code(self, bundle: BundleWriter, job: CodeJob) -> Code:
         """`require` has refused."""
         raise AssertionError(self.name)
 

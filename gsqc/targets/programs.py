@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole functions of a plan as programs: all kernels of block_forward, one after the other, are one
-trace.
+"""Whole functions of a plan as programs. All kernels of block_forward, for example, become one
+trace, in their order.
 
-The plan holds every kernel's op, shapes and attributes, so a bundle's programs can be made, or made
-again, from its plan alone. A program's tensors are the function's ports in the plan's order: first
-those it reads, then those it writes. A port has the shape in which its first kernel takes it.
+The plan holds every kernel's op, shapes and attributes, so a bundle's programs can be made from its
+plan alone. A program's tensors are the function's ports in the plan's order: first those that it
+reads, then those that it writes. A port has the shape in which its first kernel takes it.
 """
 
 from __future__ import annotations
@@ -71,8 +71,9 @@ def _input_specs(kernel: KernelPlan) -> list[Spec]:
 
 
 def _port_shape(plan: Plan, function: FunctionPlan, port: str) -> tuple[int, ...]:
-    """The shape in which the first kernel that reads a port takes it; a part of rows stands for all
-    rows.
+    """The shape in which the first kernel that reads a port takes it.
+
+    It has all rows, even if that kernel takes a part of them.
     """
     total = function.ports[port].count
     for kernel, references in function.calls:
@@ -87,9 +88,10 @@ def _port_shape(plan: Plan, function: FunctionPlan, port: str) -> tuple[int, ...
 
 def _part(tensor: Tensor, reference: Reference, shape: Sequence[int]) -> Tensor:
     """The elements that a reference names, as a tensor of `shape`."""
+    # A reshape moves nothing, and a slice is an operator: take the slice only where it is needed.
     if reference.count == math.prod(tensor.shape):
         return tensor.reshape(*shape)
-    # Slices of whole rows keep the tensor's shape; other parts are cut from the flat tensor.
+    # Slices of whole rows keep the tensor's shape. Other parts are cut from the flat tensor.
     row = math.prod(tensor.shape[1:])
     if reference.offset % row or reference.count % row:
         tensor, row = tensor.reshape(math.prod(tensor.shape)), 1
@@ -108,8 +110,8 @@ def port_shapes(plan: Plan, name: str, ports: Sequence[str]) -> list[tuple[int, 
 def run_function(
     builder: Builder, plan: Plan, name: str, inputs: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Apply a function's kernels, one after the other, with any builder; every tensor of the
-    function by name.
+    """Apply a function's kernels in order, with any builder. Gives every tensor of the function by
+    name.
     """
     known = dict(inputs)
     for kernel, references in plan.functions[name].calls:
@@ -132,8 +134,9 @@ class MarkingBuilder(TraceBuilder):
 
 
 class Forms:
-    """Which operators of a program a serialiser writes in another form of the same meaning: none.
-    A target whose compiler gets some wrong overrides these.
+    """Which operators of a program a serialiser writes in another form of the same meaning.
+
+    Here none. A target whose compiler gets some forms wrong overrides these methods.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -178,8 +181,9 @@ def compose_function(
 def _call(
     builder: Builder, kernel: KernelPlan, references: list[Reference], known: dict[str, Tensor]
 ) -> None:
-    """Apply a kernel; its results become known by the names that it writes."""
+    """Apply a kernel. Its results become known by the names that it writes."""
     values, attributes = kernel.call()
+    # The references of a call are flat: the tensors of its inputs, then those of its results.
     remaining = iter(references)
 
     def take(spec: Spec) -> Tensor:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The targets by name. Each is a folder beside this file with a `target.py`, found by looking: a
-folder that was deleted is a target that does not exist.
+"""The targets by name. Each is a folder beside this file that has a `target.py`.
+
+No list names them: the folders that are there are the targets, and one that was deleted is gone.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.manifest import TargetPart
-from gsqc.errors import BundleError, OptionError
+from gsqc.errors import OptionError, TargetError
 from gsqc.option import Option
 from gsqc.targets.interface import Target
 from gsqc.targets.programs import ProgramStyle
@@ -26,17 +26,18 @@ _HERE = Path(__file__).parent
 
 def target_folders() -> list[str]:
     """The names of the folders that hold targets, in alphabetical order."""
+    # A folder without target.py, such as analysis, only serves the others.
     found = [m.name for m in pkgutil.iter_modules([str(_HERE)]) if m.ispkg]
     return sorted(name for name in found if (_HERE / name / "target.py").is_file())
 
 
 @cache
 def _modules() -> dict[str, ModuleType]:
-    """The `target.py` of each folder that can work."""
+    """The `target.py` of each folder whose needs are met."""
     modules = {
         name: importlib.import_module(f"{__package__}.{name}.target") for name in target_folders()
     }
-    # A folder may build on another (NEEDS): without that one its targets cannot work either.
+    # A folder may build on another (NEEDS). Without the other one, its targets cannot work either.
     return {n: m for n, m in modules.items() if set(getattr(m, "NEEDS", ())) <= set(modules)}
 
 
@@ -52,12 +53,13 @@ def _all_targets() -> list[Target]:
 
 def all_targets() -> list[Target]:
     """The targets that users see."""
+    # The others serve checks of gsqc itself, and would only lengthen the lists of --help.
     return [target for target in _all_targets() if target.listed]
 
 
 def find_target(name: str) -> Target:
-    """The target of a name; `native` is the best one for this machine's CPU. OptionError for a name
-    that is none.
+    """The target of a name. `native` is the best one for this machine's CPU. OptionError for an
+    unknown name.
     """
     if name == NATIVE:
         return _native()
@@ -81,25 +83,33 @@ def _native() -> Target:
     return max(able, key=lambda target: target.native_rank or 0)
 
 
-def target_of(entry: TargetPart) -> Target:
-    """The target that a bundle has code for, by its manifest's entry. BundleError if this gsqc does
-    not have it.
-    """
+def find_own(name: str) -> Target | None:
+    """The target that a bundle calls by this name; None if this gsqc does not have it."""
     try:
-        return find_target(entry.name)
-    except OptionError as error:
-        raise BundleError(
-            f"this bundle is for {entry.name}, a target that this gsqc does not have",
-            f"compile the model for another: {error.hint}",
-        ) from None
+        target = find_target(name)
+    except (OptionError, TargetError):
+        return None
+    return target if target.name == name else None
 
 
-def require_machine(bundle: Bundle) -> None:
-    """TargetError unless this machine can step the bundle; BundleError if no target knows it."""
-    entry = bundle.manifest.target
-    error = target_of(entry).refusal(entry)
-    if error is not None:
-        raise error
+def best_target(bundle: Bundle) -> Target:
+    """Of the targets that the bundle has code for and this machine can run, the one with the
+    highest rank. TargetError if there is none.
+    """
+    able, reasons = [], []
+    for name, part in bundle.manifest.targets.items():
+        target = find_own(name)
+        error = target.refusal(part) if target else "a target that this gsqc does not have"
+        if target is None or error is not None:
+            reasons.append(f"{name}: {error}")
+        else:
+            able.append((part.rank is None, part.rank or 0, target))
+    if not able:
+        raise TargetError(
+            f"this machine cannot run the bundle's code ({'; '.join(reasons) or 'it has none'})",
+            f"make code for this machine: gsqc retarget {bundle.path} --target {NATIVE}",
+        )
+    return max(able, key=lambda entry: entry[:2])[2]
 
 
 def target_options() -> list[tuple[str, Option]]:
@@ -115,6 +125,7 @@ def check_target_options(name: str, given: Mapping[str, object]) -> None:
     """OptionError unless the target takes these options with these values."""
     target = find_target(name)
     own = {option.name for option in target.options}
+    # An option of another target most likely means that --target was forgotten.
     other = [(owner, o.shown_name) for owner, o in target_options() if o.name in set(given) - own]
     if other:
         flags, owners = (

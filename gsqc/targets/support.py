@@ -20,14 +20,16 @@ _SEED = 20261123
 
 
 def lowering(target: Target, operation: Op, case: Case) -> str:
-    """`exact`, or `missing: ` and the reason. A kernel has no say in the result, so what can be
-    lowered is exact; running every case on every target is the work of other tests.
+    """`exact`, or `missing: ` and the reason.
+
+    A kernel has no say in the result, so an op that can be lowered is exact. Other tests run every
+    case on every target.
     """
     try:
         target.lower(operation, case)
     except Exception as error:
-        # Whatever it is that the code generator stumbles over: a lost entry of a table is a
-        # KeyError, a form that nobody wrote an assertion.
+        # A code generator fails in many ways: a lost entry of a table is a KeyError, a form that
+        # nobody wrote is an assertion.
         return f"missing: {type(error).__name__}: {error}"
     return EXACT
 

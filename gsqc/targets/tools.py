@@ -22,6 +22,7 @@ def run_tool(
     except FileNotFoundError:
         raise TargetError(f"{what} needs {command[0]}, which is not installed", install) from None
     if done.returncode:
+        # Compilers print the cause first, and pages of what follows from it.
         first = (done.stderr.strip().splitlines() or ["no message"])[0]
         raise TargetError(
             f"{what} failed: {first}", "check that the compiler works for this target"

@@ -12,7 +12,7 @@ from gsqc.compiler.options import Bits, CompileOptions
 
 @dataclass(frozen=True)
 class Model:
-    """The sizes of a small Llama; `tied` models read tokens and write logits with one table."""
+    """The sizes of a small Llama. `tied` models read tokens and write logits with one table."""
 
     layers: int = 2
     heads: int = 2
@@ -27,7 +27,7 @@ MODELS = {"tied": Model(), "untied": Model(key_value_heads=2, tied=False)}
 
 @dataclass(frozen=True)
 class Configuration:
-    """A row of the table; `dumped` keeps the printed graph after each pass too."""
+    """A row of the table. `dumped` keeps the printed graph after each pass too."""
 
     name: str
     model: str
@@ -74,25 +74,22 @@ untied      untied  4-8-7  gse4  q+v      sgd        16      1      blocks     s
 """
 
 
-def _configurations() -> dict[str, Configuration]:
-    rows = [line.split() for line in _ROWS.strip().splitlines()[1:]]
-    adapters = {"all": _ALL, "q+v": _QV}
-    return {
-        name: Configuration(
-            name,
-            model,
-            bits,
-            base,
-            adapters[adapter],
-            optimizer,
-            int(tokens),
-            int(batch),
-            recompute,
-            weights,
-            dumped == "dumped",
-        )
-        for name, model, bits, base, adapter, optimizer, tokens, batch, recompute, weights, dumped in rows
-    }
+def _configuration(line: str) -> Configuration:
+    name, model, bits, base, adapter, optimizer, *rest = line.split()
+    tokens, batch, recompute, weights, dumped = rest
+    return Configuration(
+        name,
+        model,
+        bits,
+        base,
+        {"all": _ALL, "q+v": _QV}[adapter],
+        optimizer,
+        int(tokens),
+        int(batch),
+        recompute,
+        weights,
+        dumped == "dumped",
+    )
 
 
-CONFIGURATIONS = _configurations()
+CONFIGURATIONS = {line.split()[0]: _configuration(line) for line in _ROWS.strip().splitlines()[1:]}

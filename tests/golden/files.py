@@ -18,7 +18,7 @@ EXPECTED = Path(__file__).parent / "expected"
 
 
 def expected_files(name: str) -> dict[str, str]:
-    """The golden files of a configuration by name; empty if there are none."""
+    """The golden files of a configuration by name, empty if there are none."""
     paths = [EXPECTED / f"{name}.txt", *sorted((EXPECTED / name).glob("*.txt"))]
     return {
         path.relative_to(EXPECTED).as_posix(): path.read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def expected_files(name: str) -> dict[str, str]:
 
 
 def difference(expected: Mapping[str, str], given: Mapping[str, str]) -> str:
-    """A unified diff of all files that differ; empty if none does."""
+    """A unified diff of all files that differ, empty if none does."""
     parts = []
     for name in sorted({*expected, *given}):
         lines = [files.get(name, "").splitlines() for files in (expected, given)]

@@ -89,7 +89,7 @@ def facts_of_bundle(bundle: Bundle) -> Iterator[str]:
 
 
 def facts_of_programs(bundle: Bundle) -> Iterator[str]:
-    """Its TOSA programs; none where tosa-tools is not installed."""
+    """Its TOSA programs, or none where tosa-tools is not installed."""
     for name, path in sorted(bundle.files.items()):
         if name.endswith(".tosa"):
             yield f"{PROGRAM}{path.stem} {_sha256(path)}"

@@ -45,7 +45,7 @@ def _shapes(model: Model) -> dict[str, tuple[int, ...]]:
 
 
 def _weight(stream: int, shape: tuple[int, ...]) -> Float32:
-    """Uniform numbers: around 1 for a norm, so that a lost one shows; around 0 for a matrix."""
+    """Uniform numbers, around 0 for a matrix, and around 1 for a norm, so that a lost one shows."""
     bits = random_bits(0, stream, np.arange(int(np.prod(shape))))
     centred = bits / 2**30 - 1.0  # exact in float64, and the next line rounds once
     return (

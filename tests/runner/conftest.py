@@ -15,21 +15,8 @@ from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import CompileOptions
 from gsqc.targets.llvm.sources import FOLDER
 from tests.models.capture.tiny import tiny_llama
+from tests.runner.steps import RATE, STATE, STEPS, run_python
 from tests.runtime.small_bundle import END, VOCABULARY, byte_tokenizer
-
-RATE = [
-    "--lr",
-    "1e-2",
-    "--warmup",
-    "3",
-    "--schedule",
-    "linear",
-    "--weight-decay",
-    "0.01",
-    "--seed",
-    "5",
-]
-STEPS = 10
 
 
 @pytest.fixture(scope="session")
@@ -64,23 +51,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tokens(bundle: Path, data: Path) -> Path:
     file = data.with_name("batches.safetensors")
-    assert (
-        main(
-            [
-                "tokens",
-                str(bundle),
-                "--data",
-                str(data),
-                "--steps",
-                str(STEPS),
-                *RATE,
-                "-o",
-                str(file),
-            ]
-        )
-        == 0
-    )
+    settings = ["--data", str(data), "--steps", str(STEPS), *RATE]
+    assert main(["tokens", str(bundle), *settings, "-o", str(file)]) == 0
     return file
+
+
+@pytest.fixture(scope="session")
+def expected(
+    bundle: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[str], bytes]:
+    """Ten steps in numpy: the digests, and the saved state."""
+    run = tmp_path_factory.mktemp("numpy") / "run"
+    digests = run_python(bundle, data, run, 1, STEPS)
+    assert len(set(digests)) == STEPS
+    return digests, (run / STATE).read_bytes()
 
 
 @pytest.fixture(scope="session")

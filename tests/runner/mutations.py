@@ -55,7 +55,7 @@ def _replace(tree: Any, rng: random.Random) -> None:
 
 
 def _nudge(tree: Any, rng: random.Random) -> None:
-    """A number a little off, or of the other sign; other values become texts."""
+    """A number a little off, or of the other sign. Other values become texts."""
     box, key = choose(tree, rng)
     old = box[key]
     number = type(old) is int

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from gsqc.cli.main import main
-from tests.runner.conftest import RATE, STEPS
+from tests.runner.steps import RATE, STEPS
 
 pytestmark = pytest.mark.needs_target("llvm")
-BASE, CODE, STATE = "base.safetensors", "code/kernels.so", "state.safetensors"
+BASE, CODE, STATE = "base.safetensors", "code/x86-64/kernels.so", "state.safetensors"
 PLAN = "plan.json"
 Change = Callable[[Path, dict[str, Any]], None]
 
@@ -62,9 +62,9 @@ CASES: dict[str, tuple[Change, str]] = {
         header(lambda e: e.update(data_offsets=[2**40, 2**40 + 4])),
         "leaves the file",
     ),
-    "huge shape": (header(lambda e: e.update(shape=[2**62, 2**62])), "no valid number"),
+    "huge shape": (header(lambda e: e.update(shape=[2**62, 2**62])), "not a valid number"),
     "huge product": (header(lambda e: e.update(shape=[2**40, 2**40])), "too large"),
-    "negative shape": (header(lambda e: e.update(shape=[-1, -4])), "no valid number"),
+    "negative shape": (header(lambda e: e.update(shape=[-1, -4])), "not a valid number"),
     "huge tensor": (
         lambda r, m: first(m["plan"]["buffers"]["prepared"]).__setitem__(1, 2**60),
         "malformed",
@@ -82,10 +82,13 @@ CASES: dict[str, tuple[Change, str]] = {
     "no loss": (lambda r, m: m["plan"]["buffers"]["output"].pop("loss"), "malformed"),
     "no base": (lambda r, m: m["files"].pop(BASE), f"has no {BASE}"),
     "another architecture": (
-        lambda r, m: m["target"].update(triple="riscv64-linux-gnu"),
+        lambda r, m: first(m["targets"]).update(triple="riscv64-linux-gnu"),
         "riscv64",
     ),
-    "another CPU": (lambda r, m: m["target"].update(cpu_features=["warp-drive"]), "warp-drive"),
+    "another CPU": (
+        lambda r, m: first(m["targets"]).update(cpu_features=["warp-drive"]),
+        "warp-drive",
+    ),
     "kernel of another shape": (
         lambda r, m: first(m["plan"]["kernels"])["inputs"][0][2][0].__setitem__(0, [1]),
         "shape",

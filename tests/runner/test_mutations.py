@@ -26,8 +26,8 @@ from gsqc.errors import GsqcError
 from gsqc.runtime.session import Session
 from gsqc.training.learning_rate import LearningRate
 from gsqc.training.open_run import check_resume
-from tests.runner.conftest import STEPS
 from tests.runner.mutations import mutate
+from tests.runner.steps import STEPS, program_of
 
 MANIFEST, PLAN, CONFIG, STATE = "manifest.json", "plan.json", "config.json", "state.safetensors"
 COUNTS = {MANIFEST: 112, PLAN: 160, CONFIG: 56, STATE: 80}
@@ -75,14 +75,14 @@ def place(bundle: Path, tokens: Path, tmp_path_factory: pytest.TempPathFactory) 
     for name in (MANIFEST, PLAN):  # else the change would reach the shared bundle
         (copy / name).unlink()
         shutil.copyfile(bundle / name, copy / name)
-    command = [str(bundle / "bin" / "gsqc-step"), str(copy), "--tokens", str(tokens)]
+    command = [program_of(bundle), str(copy), "--tokens", str(tokens)]
     subprocess.run([*command, "--run", str(run), "--steps", "1"], check=True, capture_output=True)
     files = [copy / MANIFEST, copy / PLAN, *run.iterdir()]
     return Place(copy, run, tokens, {path: path.read_bytes() for path in files})
 
 
 def runner_verdict(place: Place, program: Path) -> str | None:
-    """The digest after one more step; None if gsqc-step refuses, with a line that says why."""
+    """The digest after one more step, None if gsqc-step refuses, with a line that says why."""
     arguments = [str(place.bundle), "--tokens", str(place.tokens), "--run", str(place.run)]
     done = subprocess.run(
         [str(program), *arguments, "--steps", "2", "--threads", "1"],
@@ -120,7 +120,7 @@ def python_verdict(place: Place, opened: Bundle | None = None) -> tuple[str | No
 
 
 def change_file(place: Place, name: str, seed: int) -> None:
-    """Write a file with a change; what depends on it by a hash follows."""
+    """Write a file with a change, and what depends on it by a hash."""
     if name == PLAN:
         place.replace_plan(mutate(place.whole[place.bundle / PLAN], seed))
         changed = Manifest.from_json(json.loads((place.bundle / MANIFEST).read_bytes()))
@@ -137,7 +137,7 @@ def change_file(place: Place, name: str, seed: int) -> None:
 
 
 def compare(place: Place, program: Path, name: str, seed: int, whole: Bundle) -> str | None:
-    """What differs between the runtimes after a change of one file; None if nothing does.
+    """What differs between the runtimes after a change of one file, None if nothing does.
 
     `whole` is the bundle as it was: it is not read again where the run alone is changed.
     """
@@ -155,7 +155,7 @@ def compare(place: Place, program: Path, name: str, seed: int, whole: Bundle) ->
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_both_runtimes_give_the_same_verdict(place: Place, bundle: Path, name: str) -> None:
-    program = bundle / "bin" / "gsqc-step"
+    program = Path(program_of(bundle))
     accepted = python_verdict(place)[0]
     assert accepted is not None and runner_verdict(place, program) == accepted
     place.restore()

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is linked into kernels.so beside the kernels: the threads that they run on, and a loop over
- * their calls. The Python runtime loads kernels.so alone. (gsqc-step brings its own, and replaces
- * what is provided here.) */
+ * their calls. The Python runtime loads kernels.so alone. gsqc-step brings its own threads, and
+ * replaces what is provided here. It trusts its caller: no argument is checked. */
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
@@ -11,15 +11,15 @@
 
 #define EXPORTED __attribute__((visibility("default")))
 
-/* A call of a kernel; without code, a copy of `count` bytes from the first argument's address to
- * the second's. */
+/* A call of a kernel. Without code it is a copy of `count` bytes from the first argument's address
+ * to the second's. */
 typedef struct {
     packed_function code;
     const any *arguments;
     int64_t count;
 } gsqc_call;
 
-/* Variables of compiled code, there if it has a use for them; null until they are provided. */
+/* Variables of compiled code, which exist if it uses them, and are null until `provide` runs. */
 extern void *__TVMBackendParallelLaunch __attribute__((weak));
 extern void *__TVMBackendAllocWorkspace __attribute__((weak));
 extern void *__TVMBackendFreeWorkspace __attribute__((weak));

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The NPUs by name, and what Vela is told about the machine around one."""
+"""The NPUs by name, and the options that describe the machine around one to Vela."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ LACKING = (
     "REDUCE_MAX i32",
     "SELECT",
 )
-"""What Ethos-U55 and U65 have no operator for (facts of Vela 5.2), of those that every step needs.
+"""What every step needs and Ethos-U55 and U65 have no operator for, as Vela 5.2 says.
+
+docs/arm-npu.md has the whole table.
 """
 
 
@@ -61,7 +63,7 @@ def parse_accelerator(target: str) -> str:
 
 @dataclass(frozen=True)
 class NpuOptions:
-    """The machine that Vela compiles for, with the accelerator, of TRAINS, that the target names."""
+    """The machine that Vela compiles for. The target's name gives the accelerator."""
 
     accelerator: str = DEFAULT
     config: Path | None = option(
@@ -108,6 +110,7 @@ class NpuOptions:
 
     def arguments(self) -> list[str]:
         """Vela's options."""
+        # Vela finds Arm/vela.ini among its own files, wherever it is installed.
         given = [
             "--accelerator-config",
             self.accelerator,
@@ -115,6 +118,7 @@ class NpuOptions:
             str(self.config or "Arm/vela.ini"),
         ]
         given += ["--system-config", self.system_config, "--memory-mode", self.memory_mode]
+        # Without a size Vela takes the memory mode's own.
         return given + (["--arena-cache-size", str(self.sram_kib << 10)] if self.sram_kib else [])
 
 
@@ -132,6 +136,6 @@ def npu_options(target: str, given: Mapping[str, object]) -> NpuOptions:
             f"no such file: {config}", "give Vela's configuration file (.ini) with --npu-config"
         )
     if config is not None:
-        # Vela runs in a folder of its own.
+        # Vela runs in a folder of its own, from which a relative path leads elsewhere.
         chosen["config"] = Path(config).absolute()
     return NpuOptions(parse_accelerator(target), **chosen)

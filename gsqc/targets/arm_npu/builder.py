@@ -13,9 +13,7 @@ from gsqc.targets.tosa.serialise import serialise
 
 
 class VelaBuilder(MarkingBuilder):
-    """Merges transposes, and records a cast beside the operator that works on the int32 tensor, in
-    that one's shape.
-    """
+    """Merges transposes, and records a cast in the shape of the int32 operator beside it."""
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         """A reshape moves to the narrow side of a cast, and before a slice of whole rows."""
@@ -23,6 +21,7 @@ class VelaBuilder(MarkingBuilder):
         # this, the cast ends such a row, and what the pass writes is the narrow tensor.
         if x.data.operator == "cast" and x.dtype == "int32":
             return self.cast(self.reshape(self._tensor(x.data.args[0]), shape), "int32")
+        # The reshape of the whole tensor moves nothing, and all slices of it share that one.
         if (
             x.data.operator == "slice"
             and x.shape[1:] == x.data.args[0].shape[1:]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vela's estimate of a program's cycles, by kind of operator and by op. An estimate: nothing was
-run on silicon.
+"""Vela's estimate of a program's cycles, by kind of operator and by op. Nothing of it was measured
+on silicon.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from gsqc.numerics.operators.trace import Operator
 from gsqc.targets.arm_npu.vela import LayerEstimate, VelaOutput
 from gsqc.targets.programs import Program
 
+# Names of Vela's operations. One that a new version adds counts as element-wise.
 _KINDS = {
     "matmul": ("MatMul", "FullyConnected", "Conv2D", "Rescale"),
     "reduction": ("ReduceMax", "ReduceSum", "MaxPool", "AvgPool"),
@@ -25,9 +26,8 @@ KINDS = (*_KINDS, ELEMENTWISE)
 
 
 def _kind(layer: LayerEstimate, node: Operator | None) -> str:
-    """A reduction's steps are reductions, whatever the NPU does them with: the serialiser halves
-    rows with MAXIMUM.
-    """
+    """The kind that an NPU operation counts for."""
+    # The serialiser halves rows with MAXIMUM, which Vela counts as element-wise.
     if node is not None and node.operator.startswith("reduce"):
         return "reduction"
     return next(
@@ -63,6 +63,7 @@ def cycle_estimate(
 
 def call_counts(plan: Plan) -> Counter[str]:
     """How often each function runs in a step of one sequence, the updates among them."""
+    # The schedule of a step has one sequence, and then the updates.
     return Counter(name for name, _ in plan.schedules["train"].calls)
 
 

@@ -2,10 +2,10 @@
 """The NPU's part of a bundle: for each function a command stream, its constants, and where its
 tensors lie.
 
-npu/NAME.cop        the driver's command block, as `ethosu_invoke` takes it
-npu/NAME.constants  tables and constants, for the region `constant_region`
-manifest            npu.programs.NAME: inputs and outputs as [port, shape, dtype, region,
-                    address], and the sizes of the regions
+NAME.cop        the driver's command block, as `ethosu_invoke` takes it
+NAME.constants  tables and constants, for the region `constant_region`
+manifest        the target's details.programs.NAME: inputs and outputs as [port, shape, dtype,
+                region, address], and the sizes of the regions
 
 The host copies a program's inputs to their addresses, runs the command stream, and copies its
 outputs from theirs.
@@ -17,10 +17,11 @@ import hashlib
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.files import code_folder
 from gsqc.bundle.machine import default_threads
 from gsqc.bundle.manifest import AGAIN
 from gsqc.bundle.plan import ITEM_BYTES, Plan
@@ -38,15 +39,17 @@ from gsqc.targets.interface import CodeJob
 from gsqc.targets.programs import Program, port_directions
 from gsqc.targets.tosa.programs import SerialisedProgram, serialise_functions
 
+# The base addresses that the driver takes.
 _REGIONS = 8
+# More than a board has. Without a bound, a bundle's sizes could take all memory of the host.
 _LARGEST = 1 << 34
 
 
 def compile_program(program: Program, tosa: bytes, options: NpuOptions) -> VelaOutput:
-    """Vela on one function. TargetError unless all of it runs on the NPU and every tensor of it has
-    a place.
+    """Compile one function with Vela. TargetError unless all of it runs on the NPU and every tensor
+    has a place.
     """
-    # For TOSA Vela refuses what it cannot place, so the checks below should never fail.
+    # Vela refuses a TOSA operator that it cannot place, so the checks below should never fail.
     output = run_vela(program.name, tosa, options)
     if output.cpu_operators:
         raise TargetError(
@@ -69,6 +72,7 @@ def compile_program(program: Program, tosa: bytes, options: NpuOptions) -> VelaO
 def _table(
     names: list[str], ports: tuple[Port, ...], shapes: list[tuple[int, ...]]
 ) -> list[list[Any]]:
+    # Vela's ports have the same size, but perhaps other axes. The host knows the plan's shape.
     return [
         [name, list(shape), port.dtype, port.region, port.address]
         for name, port, shape in zip(names, ports, shapes, strict=True)
@@ -97,6 +101,7 @@ def _step_estimate(
 ) -> dict[str, Any]:
     """The step's cycles, and what they would be with plain int8 matmuls."""
     step = step_estimate(plan, entries)
+    # The rest of the step stays as it is, so only the matmuls are exchanged.
     plain = (
         step["cycles"]
         - step["cycles_by_op"].get("gse_matmul", 0)
@@ -112,7 +117,7 @@ def _step_estimate(
 def _compile_all(
     job: CodeJob, programs: dict[str, SerialisedProgram], options: NpuOptions
 ) -> Iterator[tuple[str, VelaOutput]]:
-    """The outputs in the programs' order; as many Velas run side by side as there are cores."""
+    """The outputs in the programs' order. As many Velas run side by side as there are cores."""
     with ThreadPoolExecutor(default_threads()) as pool:
         done = {
             # Vela is a process of its own, so threads are enough to use all cores.
@@ -126,47 +131,59 @@ def _compile_all(
             try:
                 yield name, future.result()
             except RefusedOperatorError as error:
-                # Which op holds the operator: each of the function's is compiled alone now.
+                # Vela names the operator but not the op, so each op is compiled alone to find it.
                 pool.shutdown(cancel_futures=True)
                 raise explain_refusal(error, job.plan, name, options, job.sources) from None
             except TargetError:
+                # One failure is the answer: do not let the other functions run for minutes.
                 pool.shutdown(cancel_futures=True)
                 raise
 
 
-def add_npu_code(bundle: BundleWriter, job: CodeJob, options: NpuOptions) -> dict[str, Any]:
-    """Add the compiled programs; returns the manifest's fields that say so.
+@dataclass(frozen=True)
+class NpuCode:
+    """What was compiled: its size, the target's `details`, and the value of --recompute of the first
+    plan that fits --dram-mib.
+    """
 
-    The field `recompute` names the first of the job's plans that fits --dram-mib. TargetError if
-    none does, or if a program cannot be compiled: it lists the ops that the NPU refuses, with the
-    user's line.
+    code_bytes: int
+    details: dict[str, Any]
+    recompute: str
+
+
+def add_npu_code(bundle: BundleWriter, folder: str, job: CodeJob, options: NpuOptions) -> NpuCode:
+    """Add the compiled programs to a folder of the bundle.
+
+    TargetError if no plan fits --dram-mib, or if a program cannot be compiled: it lists the ops
+    that the NPU refuses, with the user's line.
     """
     programs = serialise_functions(job.plan, STYLE)
     entries, code_bytes = {}, 0
     for name, output in _compile_all(job, programs, options):
         serialised = programs[name]
-        bundle.add_bytes(f"npu/{name}.cop", output.payload)
-        bundle.add_bytes(f"npu/{name}.constants", output.compiled.constants)
+        bundle.add_bytes(f"{folder}{name}.cop", output.payload)
+        bundle.add_bytes(f"{folder}{name}.constants", output.compiled.constants)
         code_bytes += len(output.payload) + len(output.compiled.constants)
         entries[name] = _entry(job.plan, serialised.program, serialised.origins, output)
     # The functions of all plans are the same: only how often they run and what is kept differs.
     plans = job.leaner_plans()
     needs = {recompute: _dram_bytes(p, entries) + code_bytes for recompute, p in plans.items()}
-    recompute = _first_that_fits(needs, options)
+    recompute = _first_that_fits(needs, options, job.smaller)
     job.progress("estimating cycles")
-    npu = {
+    details = {
         **_machine(options),
         "dram_bytes": needs[recompute],
         "step": _step_estimate(plans[recompute], entries, options),
         "programs": entries,
     }
-    return {"code_bytes": code_bytes, "npu": npu, "recompute": recompute}
+    return NpuCode(code_bytes, details, recompute)
 
 
 def _dram_bytes(plan: Plan, entries: dict[str, dict[str, Any]]) -> int:
     """What a training session keeps in DRAM beside code: every buffer, the activations between
-    programs, and one region for the program that runs. Base weights that only the prepare schedule
-    reads can be dropped after it; they count.
+    programs, and one region for the program that runs.
+
+    Base weights that only the prepare schedule reads count, although a host can drop them after it.
     """
     # One region of the largest program: they run one after the other.
     buffers = plan.buffer_bytes(*plan.buffers)
@@ -175,10 +192,11 @@ def _dram_bytes(plan: Plan, entries: dict[str, dict[str, Any]]) -> int:
     return buffers + activations + region
 
 
-def _first_that_fits(needs: dict[str, int], options: NpuOptions) -> str:
+def _first_that_fits(needs: dict[str, int], options: NpuOptions, smaller: str) -> str:
     """The value of --recompute whose step fits --dram-mib; TargetError if none does, with the least
     that would do.
     """
+    # The plans come with the fastest first: those after it recompute more and keep less.
     for recompute, dram_bytes in needs.items():
         if options.dram_mib is None or dram_bytes <= options.dram_mib << 20:
             return recompute
@@ -187,8 +205,7 @@ def _first_that_fits(needs: dict[str, int], options: NpuOptions) -> str:
     raise TargetError(
         f"the step needs {least} MiB of DRAM, {least - options.dram_mib} more than "
         f"--dram-mib {options.dram_mib}",
-        f"--dram-mib {least} is enough; --weights small, a shorter --seq or a smaller rank "
-        "need less",
+        f"--dram-mib {least} is enough; {smaller}",
     )
 
 
@@ -204,29 +221,32 @@ def _machine(options: NpuOptions) -> dict[str, Any]:
 
 def _port(entry: list[Any]) -> Port:
     _, shape, dtype, region, address = entry
-    # A bundle may come from a stranger: an address outside would read memory that is not ours.
+    # A bundle may come from a stranger, and its addresses must stay inside the region.
     port = Port(tuple(shape), dtype, region, address)
     if not (0 <= region < _REGIONS and address >= 0 and address + port.size <= _LARGEST):
         raise ValueError("a tensor of a program leaves its region")
     return port
 
 
-def read_npu_program(bundle: Bundle, name: str) -> Compiled:
-    """A function's compiled program. BundleError if the bundle has none, or it is malformed or for
-    other ports.
+def read_npu_program(bundle: Bundle, target: str, name: str) -> Compiled:
+    """A function's program as it was compiled for a target. BundleError if the bundle has none, or
+    it is malformed or for other ports.
     """
-    entry = ((bundle.manifest.npu or {}).get("programs") or {}).get(name)
+    programs = (bundle.manifest.targets[target].details or {}).get("programs")
+    entry = programs.get(name) if isinstance(programs, dict) else None
     if entry is None:
         raise BundleError(f"the bundle has no NPU program {name}", AGAIN)
     try:
         read, written = port_directions(bundle.plan, name)
+        # The host finds ports by name, the stream by place: another order would change their roles.
         if [e[0] for e in entry["inputs"]] != read or [e[0] for e in entry["outputs"]] != written:
             raise ValueError("its ports are not those of the plan")
-        payload = bundle.file(f"npu/{name}.cop").read_bytes()
+        folder = code_folder(target)
+        payload = bundle.file(f"{folder}{name}.cop").read_bytes()
         return Compiled(
             commands=command_words(payload),
             macs=multipliers(payload),
-            constants=bundle.file(f"npu/{name}.constants").read_bytes(),
+            constants=bundle.file(f"{folder}{name}.constants").read_bytes(),
             constant_region=int(entry["constant_region"]),
             scratch_bytes={
                 int(region): int(size) for region, size in entry["region_bytes"].items()

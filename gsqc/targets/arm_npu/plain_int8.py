@@ -29,6 +29,7 @@ def plain_int8_matmul(sizes: Sizes) -> bytes:
 
     M is the larger of rows and columns, as in the serialiser: Vela moves the second operand.
     """
+    # Nothing is stored, only counted, so the operands may change places without a transpose.
     batch, columns, rows, k = (sizes[0], *sorted(sizes[1:3]), sizes[3])
     writer = TosaFile()
     operands = []

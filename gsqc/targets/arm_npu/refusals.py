@@ -32,10 +32,12 @@ def _source(op: str, sources: Mapping[str, str]) -> str:
 def refused_ops(
     plan: Plan, name: str, options: NpuOptions, sources: Mapping[str, str]
 ) -> list[str]:
-    """The ops of a function that Vela refuses when each is compiled alone, with what it says and
-    their source lines.
+    """The ops of a function that Vela refuses when each is compiled alone.
+
+    Each has the operator that Vela names, and its source line.
     """
     found: dict[str, None] = {}
+    # An op that was refused once is named once, and a view has no operator that could be refused.
     for kernel in dict.fromkeys(kernel for kernel, _ in plan.functions[name].calls):
         operation = OPS[plan.kernels[kernel].op]
         if operation.kind is Kind.VIEW or any(

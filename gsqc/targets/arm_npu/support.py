@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which operator becomes what in TOSA, and which NPU runs it: asked of the serialiser and Vela, for
-docs/arm-npu.md.
+"""The table of docs/arm-npu.md: what each operator becomes in TOSA, and which NPU runs it. The
+serialiser and Vela give the answers.
 """
 
 from __future__ import annotations

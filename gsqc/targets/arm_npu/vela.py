@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vela, Arm's compiler for Ethos-U: a TOSA program becomes a command stream. It runs as a process
+"""Vela, Arm's compiler for Ethos-U, makes a command stream of a TOSA program. It runs as a process
 of its own.
 
 Vela has no CPU fallback for TOSA: an operator that the NPU cannot run is an error. Its raw output
-is an .npz archive of which only plain arrays are read.
+is an .npz archive, of which only plain arrays are read.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.u85.run import Compiled, read_compiled
 
 SEARCH_SECONDS = 30
-"""How long Vela may look for places in SRAM, in seconds of a processor, before it is told of less.
-"""
+"""Seconds of a processor that Vela may look for places in SRAM, before it gets less SRAM."""
 
 _VELA = """
 import resource, sys
@@ -43,7 +42,7 @@ _TOOLS = {"ethos-u-vela": "ethosu", "tosa-tools": "tosa_serializer"}
 
 
 class RefusedOperatorError(TargetError):
-    """The NPU has no such operator; `operator` is Vela's name for it."""
+    """The NPU has no such operator. `operator` is Vela's name for it."""
 
     def __init__(self, operator: str, accelerator: str) -> None:
         super().__init__(f"{accelerator} has no operator {operator}", "compile for an Ethos-U85")
@@ -51,7 +50,7 @@ class RefusedOperatorError(TargetError):
 
 
 def tools_installed(*modules: str) -> bool:
-    """Whether Python finds these modules; nothing is imported."""
+    """Whether Python finds these modules. Nothing is imported."""
     return all(importlib.util.find_spec(module) is not None for module in modules)
 
 
@@ -79,7 +78,7 @@ class VelaOutput:
     """What Vela made of one program.
 
     payload   the driver's command block ("COP1", then actions), padded to whole words
-    compiled  the same, taken apart: command words, constants, memory regions, inputs and outputs
+    compiled  the same in parts: command words, constants, memory regions, inputs and outputs
     summary   Vela's summary: memory in KiB, cycles and bytes moved, all of them estimates
     layers    its estimates by operation
     cpu_operators, npu_operators   its counts
@@ -94,6 +93,7 @@ class VelaOutput:
 
 
 def _cycle(text: str) -> int:
+    # Vela leaves the field empty for what costs nothing, and prints whole numbers as floats.
     return int(float(text or 0))
 
 
@@ -113,6 +113,7 @@ def _read_layers(path: Path) -> list[LayerEstimate]:
 def _read_summary(path: Path) -> dict[str, float]:
     with path.open(newline="", encoding="utf-8") as file:
         row = next(csv.DictReader(file))
+    # Names and paths stand between the numbers.
     numbers: dict[str, float] = {}
     for name, text in row.items():
         if re.fullmatch(r"-?[0-9.]+(e[+-]?[0-9]+)?", text):
@@ -121,6 +122,7 @@ def _read_summary(path: Path) -> dict[str, float]:
 
 
 def _count(kind: str, printed: str) -> int:
+    # -1 and not 0 where the line is missing: no count must not look like no operator on the CPU.
     found = re.search(rf"^{kind} operators = (\d+)", printed, re.MULTILINE)
     return int(found.group(1)) if found else -1
 
@@ -138,16 +140,15 @@ def _refusal(printed: str) -> str:
 
 
 def _payload(path: Path) -> bytes:
+    # An array of objects would be unpickled, and a pickle runs code.
     with np.load(path, allow_pickle=False) as arrays:
         payload = bytes(arrays["cmd_data"].tobytes())
-    # The driver reads whole words; Vela may end in the middle of one.
+    # The driver reads whole words, and Vela may end in the middle of one.
     return payload + b"\0" * (-len(payload) % 4)
 
 
 class _NoPlacementError(Exception):
-    """Vela found no places in SRAM for what it wants there, or was not done in time; `sram` in
-    bytes if known.
-    """
+    """Vela found no places in SRAM, or not in time. `sram` is its size in bytes, if known."""
 
     def __init__(self, sram: int | None) -> None:
         super().__init__()
@@ -160,20 +161,15 @@ def _run(name: str, program: bytes, options: NpuOptions, seconds: int | None) ->
         folder = Path(directory)
         source = folder / f"{name}.tosa"
         source.write_bytes(program)
-        command = [
-            sys.executable,
-            "-c",
-            _VELA,
-            str(seconds or 0),
-            str(source),
-            *options.arguments(),
-        ]
         # Vela names its files after the program, and many run at once: each has its own folder.
-        command += ["--output-dir", str(folder), "--output-format", "raw", "--verbose-performance"]
+        written = ["--output-dir", str(folder), "--output-format", "raw", "--verbose-performance"]
+        limited = [sys.executable, "-c", _VELA, str(seconds or 0)]
+        command = [*limited, str(source), *options.arguments(), *written]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
         printed = done.stdout + done.stderr
         raw = folder / f"{name}_vela.npz"
         # Vela's exit code is the same for all of its errors: only its text tells them apart.
+        # A missing operator is the user's concern, an SRAM that is too small only run_vela's.
         refused = re.search(r"operation \((\w+)\) could not run on NPU", printed)
         if refused:
             raise RefusedOperatorError(refused.group(1), options.accelerator)
@@ -200,9 +196,9 @@ def run_vela(name: str, program: bytes, options: NpuOptions) -> VelaOutput:
     """Compile one TOSA program. TargetError if Vela is not installed or cannot place the whole
     program on the NPU.
 
-    Which tensors lie in SRAM is a search that a program slightly too large for it can keep busy for
-    minutes, or defeat: then Vela is told of less SRAM, an eighth less each time. More of the
-    program lies in DRAM then; its results are the same.
+    Vela searches for tensors that fit in SRAM together. A program slightly too large can keep this
+    search busy for minutes, or defeat it. Then Vela is given less SRAM, an eighth less each time.
+    More of the program then lies in DRAM, and its results are the same.
     """
     require_tools()
     # None leaves the memory mode's own size, which only Vela knows until it fails.

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three forms that Vela 5.2.0 compiles to wrong code for Ethos-U85; the serialiser writes them in
+"""Three forms that Vela 5.2.0 compiles to wrong code for Ethos-U85. The serialiser writes them in
 another way.
 
-select      one of its values is also reshaped: Vela takes the other shape. Written with bitwise
-            operators.
-reduce_max  of a slice, over the last axis: Vela reads the whole tensor. MAXIMUM with -2^31 stands
-            in between.
-gather      a result of the program that is also transposed: Vela leaves it out. IDENTITY makes it
-            another tensor.
+select      One of its values is also reshaped: Vela takes the other shape. The serialiser writes
+            bitwise operators instead.
+reduce_max  It takes a slice, over the last axis: Vela reads the whole tensor. The serialiser writes
+            MAXIMUM with -2^31 in between.
+gather      A result of the program is also transposed: Vela leaves it out. The serialiser makes it
+            another tensor with IDENTITY.
 
-tests/targets/arm_npu/test_vela_faults.py shows each of them; it fails when a version of Vela is
+tests/targets/arm_npu/test_vela_faults.py shows each of them. It fails when a version of Vela is
 right.
 """
 
@@ -32,6 +32,7 @@ class VelaFaults(Forms):
     """Which operators of a program have one of the forms."""
 
     def __init__(self, trace: Trace) -> None:
+        # Dead operators are not written, so Vela never sees their forms.
         nodes = trace.live_nodes()
         self._reshaped = {
             _origin(a).id for n in nodes if n.operator in (*_SAME_BYTES, "gather") for a in n.args

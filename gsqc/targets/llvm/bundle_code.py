@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of a bundle that runs on a CPU: the kernels, and gsqc-step to call them without Python."""
+"""The part of a bundle that runs on a CPU: the kernels, and gsqc-step, which runs them without
+Python.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,10 @@ from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.runner import build_runner
 
 
-def add_kernels(bundle: BundleWriter, plan: Plan, cpu: CpuTarget) -> int:
+def add_kernels(bundle: BundleWriter, name: str, plan: Plan, cpu: CpuTarget) -> int:
     """Add the kernels' library, and return the size of its code."""
     code = compile_kernels(plan_kernels(plan), cpu)
-    bundle.add_bytes("code/kernels.so", code.library)
+    bundle.add_bytes(name, code.library)
     return code.code_bytes
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The golden executor: runs each kernel of a plan as its op's function on numpy arrays."""
+"""The golden executor. It runs each kernel of a plan as its op's function on numpy arrays."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ Array = npt.NDArray[Any]
 
 
 class NumpyKernels(HostMemory):
-    """Kernels by name, with the interface of `CompiledKernels`."""
+    """The kernels of a plan by name, as `Kernels`."""
 
     def __init__(self, plans: dict[str, KernelPlan]) -> None:
+        # A newer gsqc may have written the bundle. All unknown ops are named before the first step.
         unknown = sorted({p.op for p in plans.values()} - set(OPS))
         if unknown:
             raise BundleError(
@@ -46,7 +47,9 @@ class NumpyKernels(HostMemory):
             remaining = iter(arrays)
             values = [map_tensors(v, lambda s: next(remaining).reshape(s.shape)) for v in specs]
             results = flatten(evaluate(operation, values, attributes))
+            # The inputs were taken from the front, so what remains is the outputs.
             targets = list(remaining)
+            # copyto would broadcast a result that is too small into its target.
             if [(t.size, t.dtype) for t in targets] != [(r.size, r.dtype) for r in results]:
                 raise BundleError(
                     f"the kernel {name} does not fit the plan", "compile the model again"
@@ -57,4 +60,4 @@ class NumpyKernels(HostMemory):
         return run
 
     def set_threads(self, count: int) -> None:
-        """numpy takes its threads from its own library; the result does not depend on them."""
+        """numpy takes its threads from its own library. The result does not depend on them."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""numpy function by function: what a program's results are compared with, port by port."""
+"""numpy, function by function. A program's results are compared with its results, port by port."""
 
 from __future__ import annotations
 

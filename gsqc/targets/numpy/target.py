@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The target numpy: the definition of every op, and what the others are compared with."""
+"""The target numpy. It is the definition of every op, and the others are compared with it."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.numerics.ops.registry import Case, Op, evaluate
-from gsqc.targets.interface import CodeJob, Kernels, Target
+from gsqc.targets.interface import Code, CodeJob, Kernels, Target
 from gsqc.targets.program_kernels import ProgramTarget, RunProgram
 
 BY_FUNCTION = "numpy-programs"
@@ -19,14 +17,14 @@ class NumpyTarget(Target):
     """Kernel by kernel, from the plan alone: a bundle for numpy holds no code."""
 
     name = "numpy"
-    description = "the golden evaluator: every op's own function; slow, for checks"
+    description = "the golden evaluator, which runs every op's own function (slow, for checks)"
     # Where no compiled target fits the CPU, a slow step is better than none.
     native_rank = 0
     runs_any_bundle = True
 
-    def add_code(self, bundle: BundleWriter, job: CodeJob) -> dict[str, Any]:
+    def add_code(self, bundle: BundleWriter, job: CodeJob) -> Code:
         """Nothing to add."""
-        return {"target": self.entry(), "code_bytes": 0}
+        return Code(self.entry())
 
     def lower(self, operation: Op, case: Case) -> None:
         """Evaluate the case: overflow is an error."""
@@ -44,6 +42,7 @@ class NumpyByFunction(ProgramTarget):
 
     name = BY_FUNCTION
     description = "numpy, function by function"
+    # Its bits are those of numpy, so only a comparison port by port has a use for it.
     listed = False
 
     def lower(self, operation: Op, case: Case) -> None:

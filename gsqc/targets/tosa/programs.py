@@ -15,13 +15,14 @@ from gsqc.targets.programs import Program, ProgramStyle, compose_function
 from gsqc.targets.tosa.serialise import serialise, serialise_with_origins
 
 PLAIN = ProgramStyle()
-"""As the functions are, for readers without wishes."""
+"""The functions as they are, for readers that take any form."""
 
 
 @dataclass
 class SerialisedProgram:
-    """A program with its TOSA file, and the recorded operator that each tensor in it comes from, by
-    name.
+    """A program with its TOSA file.
+
+    `origins` gives, for the name of each tensor in the file, the operator that it comes from.
     """
 
     program: Program
@@ -44,8 +45,8 @@ def program_file(name: str) -> str:
 
 
 def add_programs(bundle: BundleWriter, programs: dict[str, SerialisedProgram]) -> dict[str, Any]:
-    """Add the TOSA files; returns the manifest's table of their inputs and outputs, in the
-    programs' order.
+    """Add the TOSA files. Gives the manifest's table of their inputs and outputs, in the programs'
+    order.
     """
     for name, serialised in programs.items():
         bundle.add_bytes(program_file(name), serialised.tosa)
@@ -58,7 +59,7 @@ def add_programs(bundle: BundleWriter, programs: dict[str, SerialisedProgram]) -
 
 def program_bytes(bundle: Bundle, plan: Plan, name: str, style: ProgramStyle) -> bytes:
     """A function's TOSA program: the bundle's own, or made from its plan where it has none."""
-    # The bundle's own is what its hash was checked for, whoever wrote it.
+    # The bundle's own file is what its maker published, and its hash was checked.
     path = bundle.files.get(program_file(name))
     if path is not None:
         return path.read_bytes()

@@ -21,12 +21,11 @@ _REPORT = "this is an error in gsqc: please report it"
 
 @contextmanager
 def _captured_output() -> Iterator[BinaryIO]:
-    """What the model prints goes to a file: it writes to the process's own stdout, where `--json`
-    may stand.
-    """
+    """A file that takes what the model prints, which would else stand in the output of `--json`."""
+    # What Python holds back must go out before its descriptors point elsewhere.
     sys.stdout.flush()
     sys.stderr.flush()
-    # The model is C++ and knows nothing of sys.stdout: the file descriptors themselves are turned.
+    # The model is C++ and knows nothing of sys.stdout, so the file descriptors themselves change.
     kept = {number: os.dup(number) for number in (1, 2)}
     with tempfile.TemporaryFile() as file:
         try:
@@ -59,6 +58,7 @@ def run_reference_model(program: bytes, inputs: Sequence[Array]) -> list[Array]:
         raise TargetError("tosa-tools is not installed", "pip install 'gsqc[npu]'") from None
     with _captured_output() as printed:
         try:
+            # The level bounds ranks and sizes, so a program that passes runs on any TOSA device.
             outputs, status = model.run(
                 program, [np.ascontiguousarray(a) for a in inputs], tosa_level="EIGHTK"
             )
@@ -66,7 +66,7 @@ def run_reference_model(program: bytes, inputs: Sequence[Array]) -> list[Array]:
             raise TargetError(
                 f"the TOSA reference model refuses the program ({error})", _REPORT
             ) from None
-        # Its status says that a result is undefined; only what it prints says why.
+        # The status says that a result is undefined. Only what the model prints says why.
         printed.seek(0)
         text = printed.read()
     if status != model.GraphStatus.TOSA_VALID:

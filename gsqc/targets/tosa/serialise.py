@@ -11,9 +11,8 @@ Every operator of the builder is the TOSA operator of that name, apart from
     iota           a constant
 
 What reads a program may get some forms wrong. `Forms` says which operators are therefore written in
-another form of the same meaning. A CAST to a narrower type is written as it is: the builder's
-contract is that the value fits, which numpy asserts. Needs the package tosa-tools (the extra
-`npu`).
+another form of the same meaning. A CAST to a narrower type is written as it is: the value fits by
+the builder's contract, which numpy asserts. The package tosa-tools (the extra `npu`) is needed.
 """
 
 from __future__ import annotations
@@ -64,9 +63,11 @@ class Writer(TosaFile):
         """(x·y + 2^29) >> 30, from the halves of both."""
         x_high, x_low = self.halves(x)
         y_high, y_low = self.halves(y)
+        # No sum of these can overflow: by the builder's contract |x| and |y| are at most 2^30.
         cross = self.binary(
             "add", self.binary("mul", x_high, y_low), self.binary("mul", x_low, y_high)
         )
+        # Cutting the lowest 15 bits first changes nothing: a floor of a floor is one floor.
         low = self.binary("mul", x_low, y_low)
         low = self.binary("arithmetic_right_shift", low, self.scalar(15, low))
         return self.binary(
@@ -79,20 +80,21 @@ class Writer(TosaFile):
         return self.emit("TRANSPOSE", "Transpose", [x], (batch, columns, rows), x[2], [0, 2, 1])
 
     def matmul(self, x: Tensor, w: Tensor, shift: int) -> Tensor:
-        """x · wᵀ; where x has fewer rows than w, (w · xᵀ)ᵀ: of the operands, the NPU moves the
-        second one twice, and the result at no cost.
-        """
+        """x · wᵀ, or (w · xᵀ)ᵀ where x has fewer rows than w."""
+        # The NPU moves the second operand twice, so that is the smaller one. It can write the
+        # result transposed at no cost.
         if x[1][1] < w[1][1]:
             return self.turned(self.matmul(w, x, shift))
         zero = self.constant([0], (1,), "int16")
         wide = self.emit(
             "MATMUL", "MatMul", [x, self.turned(w), zero, zero], (*x[1][:2], w[1][1]), "int48"
         )
+        # A multiplier of 2^14 and 14 more bits of shift: RESCALE's shift must not be less than 2.
         return self.rescale(wide, 1 << 14, 14 + shift)
 
     def masked(self, condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """SELECT without SELECT: y ^ ((x ^ y) & mask), the mask being all ones where the condition
-        holds.
+        """SELECT in bitwise operators: y ^ ((x ^ y) & mask), where the mask is all ones if the
+        condition holds.
         """
         # 0 - 1 is the pattern of all ones, 0 - 0 that of none.
         ones = self.emit("CAST", "Cast", [condition], condition[1], "int32")
@@ -112,22 +114,25 @@ class Writer(TosaFile):
         )
 
     def reduce_max(self, x: Tensor, axis: int) -> Tensor:
-        """Over the last axis in halves, which are elementwise maxima, as long as they have
-        LEAST_HALF elements; then it changes places with the axis before it that has elements: the
-        NPU reduces a middle axis 8 times faster, and what made x can often write it that way at no
-        cost.
+        """The maximum over an axis, in the form that is fastest on the NPU.
+
+        The last axis is halved with MAXIMUM down to LEAST_HALF elements. What is left changes
+        places with the axis before it.
         """
         reduced = tuple(1 if k == axis else n for k, n in enumerate(x[1]))
         if axis == len(reduced) - 1 and _halves(x[1][axis]):
+            # The NPU's maps have three axes.
             x = self.reshape(x, (math.prod(x[1][:-2]), *x[1][-2:])) if len(reduced) > 3 else x
             while _halves(x[1][-1]):
                 x = self.larger_half(x)
             return self.reshape(self.reduce_max(x, len(x[1]) - 1), reduced)
-        # Nothing to change places with: the axis is reduced where it is.
+        # With nothing to change places with, the axis is reduced where it is.
         rows = [k for k, n in enumerate(x[1][:axis]) if n > 1]
         propagate = self.ts.NanPropagationMode.PROPAGATE
         if axis < len(reduced) - 1 or not rows or x[1][axis] == 1:
             return self.emit("REDUCE_MAX", "ReduceMax", [x], reduced, x[2], axis, propagate)
+        # The NPU reduces a middle axis 8 times faster than the last one. What made x can often
+        # write it transposed at no cost.
         order = list(range(len(reduced)))
         order[rows[-1]], order[axis] = axis, rows[-1]
         turned = [x[1][k] for k in order]
@@ -138,7 +143,8 @@ class Writer(TosaFile):
         )
 
     def gather(self, values: Tensor, indices: Tensor) -> Tensor:
-        """Rows of `values` by their numbers: TOSA's GATHER has a batch axis."""
+        """Rows of `values` by their numbers."""
+        # TOSA's GATHER wants a batch axis, which has one element here.
         count, width = indices[1][0], values[1][1]
         batched = [self.reshape(values, (1, *values[1])), self.reshape(indices, (1, count))]
         return self.reshape(
@@ -146,7 +152,7 @@ class Writer(TosaFile):
         )
 
     def operator(self, node: Operator) -> Tensor:
-        """The operator's result; `layout` has those that move or name elements."""
+        """The operator's result. `layout` has the operators that move or name elements."""
         args = [self.tensors[a.id] for a in node.args]
         shape, dtype, attributes = node.shape, node.dtype, node.attributes
         match node.operator:
@@ -201,9 +207,6 @@ class Writer(TosaFile):
                 return self.emit("CONCAT", "Concat", args, shape, dtype, attributes["axis"])
         return self.gather(*args)
 
-    # -------------------------------------------------------------------------------------------
-    # program
-
     def write(self) -> bytes:
         """Write inputs, operators and outputs, and give the file's bytes."""
         for node in self.trace.inputs:
@@ -214,6 +217,7 @@ class Writer(TosaFile):
             self.tensors[node.id] = (name, node.shape, node.dtype)
         for node in self.trace.live_nodes():
             if node.operator != "input":
+                # `emit` notes it as the origin of every tensor that the operator becomes.
                 self.node = node
                 self.tensors[node.id] = self.operator(node)
         # An output must be a tensor of its own: not an input, a constant, or one given twice.
@@ -230,16 +234,16 @@ class Writer(TosaFile):
 def serialise_with_origins(
     trace: Trace, forms: type[Forms] = Forms
 ) -> tuple[bytes, dict[str, Operator]]:
-    """The program as `serialise` gives it, and the recorded operator that each of its tensors comes
-    from, by name.
+    """The program as `serialise` gives it, and for the name of each of its tensors the recorded
+    operator that it comes from.
     """
     writer = Writer(trace, forms)
     return writer.write(), writer.origins
 
 
 def serialise(trace: Trace, forms: type[Forms] = Forms) -> bytes:
-    """The program as a TOSA flatbuffer; inputs and outputs in the trace's order. The same trace
-    gives the same bytes.
+    """The program as a TOSA flatbuffer, with inputs and outputs in the trace's order. The same
+    trace gives the same bytes.
 
     TargetError if tosa-tools is not installed.
     """

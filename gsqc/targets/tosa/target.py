@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The target tosa-reference: Arm's TOSA reference model runs each function's program. It also gives
-every bundle its TOSA programs.
+"""The target tosa-reference, in which Arm's TOSA reference model runs each function's program. It
+also gives every bundle its TOSA programs.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ class TosaReference(ProgramTarget):
     def add_programs(
         self, bundle: BundleWriter, plan: Plan, progress: Callable[[str], None]
     ) -> dict[str, Any]:
-        """The programs of all functions, if tosa-tools is installed: whoever holds the bundle can
-        then run them in another implementation of TOSA.
+        """Add the programs of all functions, if tosa-tools is installed.
+
+        Whoever holds the bundle can then run them in another implementation of TOSA.
         """
         # The programs are a by-product: a compilation does not fail for want of a serialiser.
         if importlib.util.find_spec("tosa_serializer") is None:
@@ -50,11 +51,11 @@ class TosaReference(ProgramTarget):
         serialise(trace(operation, [to_spec(v) for v in case.values], case.attributes)[0])
 
     def refusal(self, entry: TargetPart) -> TargetError | None:
-        """The reference model is a Python module."""
+        """Any machine will do, if the reference model is installed."""
         return MISSING if importlib.util.find_spec("tosa_reference_model") is None else None
 
     def run_programs(self, bundle: Bundle, plan: Plan) -> RunProgram:
-        """Each program is read or made once."""
+        """Runs each function's program, which is read or made once."""
         from gsqc.targets.registry import program_style
         from gsqc.targets.tosa.programs import program_bytes
         from gsqc.targets.tosa.reference_model import run_reference_model

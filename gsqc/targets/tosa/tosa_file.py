@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A TOSA flatbuffer under construction: tensors, constants, and the simple operators."""
+"""A TOSA flatbuffer while it is written: tensors, constants, and the simple operators."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VERSION = (1, 0)
 """The TOSA version that is written."""
 
 Tensor = tuple[str, tuple[int, ...], str]
-"""A serialised tensor: name, shape, dtype; `int48` and `shape` beside the builder's types."""
+"""A serialised tensor: name, shape and dtype, which can also be `int48` or `shape`."""
 
 _BINARY = {
     "add": ("ADD", "Add"),
@@ -32,7 +32,7 @@ _BINARY = {
 
 
 def tosa_serializer() -> Any:
-    """The serialisation library of tosa-tools; TargetError if it is not installed."""
+    """The serialisation library of tosa-tools. TargetError if it is not installed."""
     try:
         import tosa_serializer as library
     except ImportError:
@@ -41,13 +41,14 @@ def tosa_serializer() -> Any:
 
 
 class TosaFile:
-    """Writes one program; `emit` is the one place that adds an operator.
+    """Writes one program. `emit` is the one place that adds an operator.
 
-    `origins` gives the recorded operator that was being written, `node`, when a tensor was made.
+    `origins` gives, for each tensor, the recorded operator that was written when it was made.
     """
 
     def __init__(self) -> None:
         self.ts = tosa_serializer()
+        # EMBED keeps the constants in the flatbuffer: a program must be one file.
         self.file = self.ts.TosaSerializer("", self.ts.ConstMode.EMBED, *VERSION, 0, False)
         self.constants: dict[tuple[Any, ...], Tensor] = {}
         self.origins: dict[str, Operator] = {}
@@ -66,7 +67,7 @@ class TosaFile:
         dtype: str,
         *values: Any,
     ) -> Tensor:
-        """Append an operator; `values` are those of its attribute, in the schema's order."""
+        """Append an operator. `values` are those of its attribute, in the schema's order."""
         result = self.file.addIntermediate(list(shape), self.dtype(dtype))
         attributes = self.ts.TosaSerializerAttribute()
         getattr(attributes, f"{attribute}Attribute")(*values)
@@ -77,7 +78,7 @@ class TosaFile:
         return result.name, tuple(shape), dtype
 
     def constant(self, values: Sequence[int], shape: Sequence[int], dtype: str) -> Tensor:
-        """A constant tensor; equal constants are written once."""
+        """A constant tensor. Equal constants are written once."""
         key = (tuple(values), tuple(shape), dtype)
         if key not in self.constants:
             name = f"c{len(self.constants)}"
@@ -95,6 +96,7 @@ class TosaFile:
     def binary(self, operator: str, x: Tensor, y: Tensor) -> Tensor:
         """An element-wise operator on two operands, which are broadcast."""
         shape = np.broadcast_shapes(x[1], y[1])
+        # Vela's rounding of a MUL with a shift could not be verified, so the shift is always 0.
         if operator == "mul":
             return self.emit("MUL", "Mul", [x, y, self.constant([0], (1,), "int8")], shape, "int32")
         # The two right shifts of ours are one operator of TOSA with an attribute.
@@ -104,9 +106,8 @@ class TosaFile:
                 "ARITHMETIC_RIGHT_SHIFT", "ArithmeticRightShift", [x, y], shape, "int32", rounding
             )
         if operator in ("minimum", "maximum"):
-            propagate = (
-                self.ts.NanPropagationMode.PROPAGATE
-            )  # required by the schema; integers have no NaN
+            # The schema requires an answer, although integers have no NaN.
+            propagate = self.ts.NanPropagationMode.PROPAGATE
             return self.emit(operator.upper(), operator.title(), [x, y], shape, "int32", propagate)
         name, attribute = _BINARY[operator]
         return self.emit(
@@ -114,14 +115,14 @@ class TosaFile:
         )
 
     def rescale(self, x: Tensor, multiplier: int, shift: int) -> Tensor:
-        """(x · multiplier + 2^(shift-1)) >> shift as int32: a 32-bit multiplier for int32, a 16-bit
-        one for int48.
-        """
+        """(x · multiplier + 2^(shift-1)) >> shift as int32."""
         # The 48-bit sum of a matmul only takes a 16-bit multiplier: the specification's rule.
         scale32 = x[2] == "int32"
         factor = self.constant([multiplier], (1,), "int32" if scale32 else "int16")
+        # gsqc's formats have no zero points, but the operator takes one for each side.
         zeros = [self.constant([0], (1,), x[2]), self.constant([0], (1,), "int32")]
         args = [x, factor, self.constant([shift], (1,), "int8"), *zeros]
+        # DOUBLE_ROUND would round twice where the shift is large.
         single = self.ts.RoundingMode.SINGLE_ROUND
         return self.emit(
             "RESCALE", "Rescale", args, x[1], "int32", scale32, single, False, False, False
@@ -132,5 +133,5 @@ class TosaFile:
         return self.constant(sizes, (len(sizes),), "shape")
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        """RESHAPE."""
+        """The same elements in another shape."""
         return self.emit("RESHAPE", "Reshape", [x, self.shape_constant(shape)], shape, x[2])

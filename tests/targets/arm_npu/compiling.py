@@ -33,7 +33,7 @@ needs_npu = pytest.mark.skipif(
 
 @lru_cache(maxsize=256)
 def compile_with_vela(program: bytes, accelerator: str) -> Compiled:
-    """What Vela makes of a TOSA program; AssertionError with Vela's text if it refuses it."""
+    """What Vela makes of a TOSA program. An AssertionError has Vela's text if it refuses."""
     from ethosu.vela import vela
 
     with (
@@ -64,7 +64,7 @@ def run_compiled(program: bytes, inputs: Sequence[Array], accelerator: str) -> l
 
 
 def assert_same(expected: Sequence[Array], got: Sequence[Array]) -> None:
-    """Equal numbers; Vela's shapes have six axes, and its booleans are bytes."""
+    """Equal numbers. Vela's shapes have six axes, and its booleans are bytes."""
     assert len(expected) == len(got)
     for e, g in zip(expected, got, strict=True):
         np.testing.assert_array_equal(g.astype(np.int64).reshape(e.shape), e.astype(np.int64))

@@ -26,8 +26,8 @@ emulated_source = partial(cuda_source, instructions=HERE / "emulation.h")
 
 
 def build_kernels(source: CudaSource, folder: Path) -> bytes:
-    """The kernels as a library of the host; what the emulated driver takes for a fat binary: its
-    path.
+    """The kernels as a library of the host. Its path is what the emulated driver takes for a fat
+    binary.
     """
     code, library = folder / "kernels.cpp", folder / "kernels.so"
     heads = re.findall(r'extern "C" __global__ [^\n]*\n(\w+)\(([^)]*)\)', source.text)
@@ -74,13 +74,13 @@ def emulate(patch: Callable[..., None], folder: Path) -> None:
 
 @pytest.fixture
 def emulated_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder; sessions of cuda bundles run in the emulation."""
+    """A folder. Sessions of cuda bundles run in the emulation."""
     emulate(monkeypatch.setattr, tmp_path)
     return tmp_path
 
 
 def load_source(source: CudaSource, folder: Path) -> CudaKernels:
-    """The kernels of a source, in the emulation; the driver must be the emulated one."""
+    """The kernels of a source, in the emulation. The driver must be the emulated one."""
     binary, launches = folder / "kernels.fatbin", folder / "launches.json"
     binary.write_bytes(build_kernels(source, folder))
     launches.write_text(

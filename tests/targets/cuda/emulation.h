@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// An emulation of a GPU on the host, in place of gsqc/targets/cuda/device/instructions.cuh: the threads of a block are
-// fibers of one host thread, which yield at barriers, shuffles and tensor-core instructions; blocks run one by one.
+// An emulation of a GPU on the host, in place of gsqc/targets/cuda/device/instructions.cuh. The
+// threads of a block are fibers of one host thread. They yield at barriers, shuffles and
+// tensor-core instructions. Blocks run one by one.
 #include <csetjmp>
 #include <cstdint>
 #include <cstdio>
@@ -66,7 +67,8 @@ inline void begin() {
 
 inline void resume(int k);
 
-// Threads that have returned count as arrived, as on a GPU since Volta only for warps: a block barrier wants all.
+// Threads that have returned count as arrived, as on a GPU since Volta only for warps: a block
+// barrier wants all.
 inline bool arrived(int first, int last, Waiting at) {
     for (int k = first; k < last; ++k)
         if (fibers[k].waiting != at) return false;
@@ -136,13 +138,15 @@ inline void __syncthreads() { emulation::yield(emulation::FOR_BLOCK); }
 
 template <typename T> T __shfl_xor_sync(unsigned lanes, T x, int distance) {
     if (lanes != 0xffffffffu) emulation::fail("a shuffle of part of a warp");
-    return emulation::exchange(x, [=](int) { return (T)emulation::fibers[emulation::current ^ distance].shown; });
+    return emulation::exchange(
+        x, [=](int) { return (T)emulation::fibers[emulation::current ^ distance].shown; });
 }
 
 inline int __reduce_add_sync(unsigned, int x) {
     return emulation::exchange(x, [](int first) {
         unsigned total = 0;
-        for (int k = 0; k < emulation::WARP; ++k) total += (unsigned)emulation::fibers[first + k].shown;
+        for (int k = 0; k < emulation::WARP; ++k)
+            total += (unsigned)emulation::fibers[first + k].shown;
         return (int)total;
     });
 }
@@ -150,7 +154,8 @@ inline int __reduce_add_sync(unsigned, int x) {
 inline int __reduce_max_sync(unsigned, int x) {
     return emulation::exchange(x, [](int first) {
         int most = INT32_MIN;
-        for (int k = 0; k < emulation::WARP; ++k) most = max(most, (int)emulation::fibers[first + k].shown);
+        for (int k = 0; k < emulation::WARP; ++k)
+            most = max(most, (int)emulation::fibers[first + k].shown);
         return most;
     });
 }
@@ -182,7 +187,8 @@ inline void mma_s8(int (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) 
     const int lane = emulation::current % 32, first = emulation::current - lane;
     for (int e = 0; e < 4; ++e)
         for (int k = 0; k < 32; ++k)
-            c[e] += element_of_a(first, lane / 4 + e / 2 * 8, k) * element_of_b(first, k, lane % 4 * 2 + e % 2);
+            c[e] += element_of_a(first, lane / 4 + e / 2 * 8, k) *
+                    element_of_b(first, k, lane % 4 * 2 + e % 2);
     emulation::yield(emulation::FOR_WARP);
 }
 
@@ -196,7 +202,8 @@ inline std::vector<PendingCopy> pending[emulation::MOST_THREADS];
 inline int batches[emulation::MOST_THREADS];
 
 inline void copy_async16(void *shared, const void *global) {
-    if ((uintptr_t)shared % 16 || (uintptr_t)global % 16) emulation::fail("a copy of 16 bytes that is not aligned");
+    if ((uintptr_t)shared % 16 || (uintptr_t)global % 16)
+        emulation::fail("a copy of 16 bytes that is not aligned");
     pending[emulation::current].push_back({shared, global, batches[emulation::current]});
 }
 inline void copies_issued() { ++batches[emulation::current]; }
@@ -210,22 +217,24 @@ template <int PENDING> void copies_arrived() {
     pending[emulation::current].swap(later);
 }
 
-// The launch: fills shared memory of the last block on purpose with nothing; kernels may not count on zeros.
-typedef void Kernel24(void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *,
-                      void *, void *, void *, void *, void *, void *, void *, void *, void *, void *, void *);
+// The launch. Shared memory keeps what the last block left there: kernels must not count on zeros.
+typedef void Kernel24(void *, void *, void *, void *, void *, void *, void *, void *, void *,
+                      void *, void *, void *, void *, void *, void *, void *, void *, void *,
+                      void *, void *, void *, void *, void *, void *);
 inline Kernel24 *launched;
 inline void *arguments[24];
 
-extern "C" __attribute__((visibility("default"))) void emulated_launch(void *kernel, unsigned blocks, unsigned threads,
-                                                                         void **values, int value_count) {
-    if (threads > emulation::MOST_THREADS || threads % 32 || value_count > 24) emulation::fail("an impossible launch");
+extern "C" __attribute__((visibility("default"))) void emulated_launch(
+    void *kernel, unsigned blocks, unsigned threads, void **values, int value_count) {
+    if (threads > emulation::MOST_THREADS || threads % 32 || value_count > 24)
+        emulation::fail("an impossible launch");
     memcpy(arguments, values, sizeof(void *) * (size_t)value_count);
     launched = (Kernel24 *)kernel;
     emulation::count = (int)threads;
     emulation::body = [] {
         void **v = arguments;
-        launched(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12], v[13], v[14], v[15], v[16],
-                 v[17], v[18], v[19], v[20], v[21], v[22], v[23]);
+        launched(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12],
+                 v[13], v[14], v[15], v[16], v[17], v[18], v[19], v[20], v[21], v[22], v[23]);
     };
     gridDim.x = blocks;
     blockDim.x = threads;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The functions of the CUDA driver that gsqc calls, for an emulated GPU. A "fat binary" is the path of a library that
- * was built with emulation.h. What is started runs as late as it may, at cuCtxSynchronize; a kernel that is given memory
- * of the host's alone is an error, as on a GPU. */
+/* The functions of the CUDA driver that gsqc calls, for an emulated GPU. A "fat binary" is the path
+ * of a library that was built with emulation.h. What is started runs as late as it may, at
+ * cuCtxSynchronize. As on a GPU, a kernel must not be given memory that only the host has. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -10,7 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, INVALID_IMAGE = 200, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700 };
+enum {
+    OK = 0,
+    INVALID_VALUE = 1,
+    OUT_OF_MEMORY = 2,
+    INVALID_IMAGE = 200,
+    INVALID_CONTEXT = 201,
+    NOT_FOUND = 500,
+    ILLEGAL_ADDRESS = 700,
+};
 enum { MOST_ARGUMENTS = 24, MOST_RANGES = 1 << 16 };
 
 typedef void launcher(void *kernel, unsigned blocks, unsigned threads, void **arguments, int count);
@@ -54,7 +62,10 @@ static int is_managed(const char *p, size_t size) {
 }
 
 int cuInit(unsigned flags) { return flags ? INVALID_VALUE : OK; }
-int cuDeviceGetCount(int *count) { return *count = getenv("EMULATED_GPUS") ? atoi(getenv("EMULATED_GPUS")) : 1, OK; }
+int cuDeviceGetCount(int *count) {
+    const char *gpus = getenv("EMULATED_GPUS");
+    return *count = gpus ? atoi(gpus) : 1, OK;
+}
 int cuDeviceGet(int *device, int ordinal) { return *device = ordinal, OK; }
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
     (void)device;
@@ -62,7 +73,9 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
     *value = attribute == 75 ? major : 0;
     return attribute == 75 || attribute == 76 ? OK : INVALID_VALUE;
 }
-int cuDevicePrimaryCtxRetain(void **context, int device) { return *context = &queue, device ? INVALID_VALUE : OK; }
+int cuDevicePrimaryCtxRetain(void **context, int device) {
+    return *context = &queue, device ? INVALID_VALUE : OK;
+}
 int cuCtxSetCurrent(void *context) { return is_current = context == &queue, OK; }
 int cuGetErrorString(int code, const char **text) {
     *text = code == ILLEGAL_ADDRESS ? "an illegal memory access was encountered" : "emulated error";
@@ -72,7 +85,8 @@ int cuGetErrorString(int code, const char **text) {
 int cuMemAllocManaged(void **address, size_t size, unsigned flags) {
     if (!is_current) return INVALID_CONTEXT;
     if (flags != 1 || !size) return INVALID_VALUE;
-    if (range_count == MOST_RANGES || !(*address = aligned_alloc(256, (size + 255) / 256 * 256))) return OUT_OF_MEMORY;
+    if (range_count == MOST_RANGES) return OUT_OF_MEMORY;
+    if (!(*address = aligned_alloc(256, (size + 255) / 256 * 256))) return OUT_OF_MEMORY;
     memset(*address, 0x55, size);
     ranges[range_count++] = (range){*address, size};
     return OK;
@@ -125,8 +139,9 @@ int cuModuleGetFunction(void **found, void *module, const char *name) {
     *found = f;
     return OK;
 }
-int cuLaunchKernel(const function *f, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned ty, unsigned tz,
-                   unsigned shared, void *stream, void **parameters, void **extra) {
+int cuLaunchKernel(const function *f, unsigned x, unsigned y, unsigned z, unsigned threads,
+                   unsigned ty, unsigned tz, unsigned shared, void *stream, void **parameters,
+                   void **extra) {
     if (!is_current) return INVALID_CONTEXT;
     if (y != 1 || z != 1 || ty != 1 || tz != 1 || shared || stream || extra) return INVALID_VALUE;
     work *w = add();
@@ -144,7 +159,8 @@ int cuCtxSynchronize(void) {
         if (w->f) {
             for (int n = 0; n < w->f->arguments; n++)
                 if (!is_managed(w->arguments[n], 1)) result = ILLEGAL_ADDRESS;
-            if (result == OK) w->f->launch(w->f->kernel, w->blocks, w->threads, w->arguments, w->f->arguments);
+            if (result == OK)
+                w->f->launch(w->f->kernel, w->blocks, w->threads, w->arguments, w->f->arguments);
         } else if (w->arguments[1]) {
             memcpy(w->arguments[0], w->arguments[1], w->size);
         } else {

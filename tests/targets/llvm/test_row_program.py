@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The walk over a row program on a CPU: each of its features, in vectors and for single elements."""
+"""The walk over a row program on a CPU: each feature, in vectors and for single elements."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import numpy as np
 from gsqc.numerics.operators.builder import Builder, Tensor, where
 
 Choice = tuple[int, int, int, int]
-"""An operator, two operands and a parameter; each is taken modulo what there is to choose from."""
+"""An operator, two operands and a parameter. Each is taken modulo what there is to choose from."""
 
 TOP = 2**30
 
@@ -71,7 +71,7 @@ def _gather(x: Tensor, y: Tensor, n: int) -> Tensor:
 
 
 def _matmul(x: Tensor, y: Tensor, n: int) -> Tensor:
-    """x · xᵀ or x · yᵀ of int16; the shift keeps the result below 2^31."""
+    """x · xᵀ or x · yᵀ of int16. The shift keeps the result below 2^31."""
     x, y = (t.clamp(-(2**15) + 1, 2**15 - 1).cast("int16") for t in (x, y))
     k = x.shape[-1]
     rows = (1, int(np.prod(x.shape)) // k, k)
@@ -127,7 +127,7 @@ def _broadcasts(x: Tensor, y: Tensor) -> bool:
 
 
 def follow(builder: Builder, inputs: Sequence[Tensor], choices: Sequence[Choice]) -> list[Tensor]:
-    """The tensors that the choices lead to; all of them are results."""
+    """The tensors that the choices lead to. All of them are results."""
     known = list(inputs)
     for operator, first, second, parameter in choices:
         x = known[first % len(known)]

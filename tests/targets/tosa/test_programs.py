@@ -55,7 +55,7 @@ def test_an_operator_knows_its_kernel(toy: Toy) -> None:
 def test_a_plan_of_programs_calls_each_function_once(toy: Toy) -> None:
     plan = program_plan(toy.step.plan)
     read, written = port_directions(toy.step.plan, "embed")
-    assert read == ["table.d", "table.e", "table.m", "tokens"]
+    assert read == ["embed_tokens.d", "embed_tokens.e", "embed_tokens.m", "tokens"]
     assert written == ["x.e", "x.m"]
     function = plan.functions["embed"]
     assert function.calls == [

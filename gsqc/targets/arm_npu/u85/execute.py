@@ -54,18 +54,19 @@ _SCALE_RECORD = 10
 
 
 class Machine:
-    """The memory, and the chaining buffers through which an operation hands its output to the next."""
+    """The memory, and the chaining buffers that hand an operation's output to the next one."""
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
         self._chains: dict[int, Array] = {}
 
     def run(self, operation: Operation) -> None:
-        """Run one operation; refuses an output larger than all memory before it is computed."""
+        """Run one operation."""
         if isinstance(operation, Dma):
             self.memory.copy(operation)
             return
         out = operation.output
+        # A damaged stream may ask for any size: refuse it before memory is taken for it.
         if out.height * out.width * out.depth > self.memory.largest:
             raise CommandStreamError(
                 f"an output of {(out.height, out.width, out.depth)} fits no region", HINT
@@ -78,11 +79,12 @@ class Machine:
             self._convolution(operation)
 
     def _input(self, fm: FeatureMap, shape: Shape) -> Array:
-        """[height, width, depth] int64, an axis that is broadcast having size 1."""
+        """The elements [height, width, depth] as int64. An axis that is broadcast has size 1."""
         if fm.storage == Storage.NONE:
             return np.full((1, 1, 1), fm.scalar, np.int64)
         if fm.storage == Storage.CHAINED:
             return self._chained(fm, shape)
+        # Bit 3 broadcasts all axes. Elements beyond the first may be poison, so none is read.
         sizes = [1 if fm.broadcast & 8 or fm.broadcast >> k & 1 else n for k, n in enumerate(shape)]
         return self.memory.read(fm, (sizes[0], sizes[1], sizes[2])).astype(np.int64) - fm.zero_point
 
@@ -92,6 +94,7 @@ class Machine:
                 f"chaining buffer {fm.region} is read before it is written", HINT
             )
         values = self._chains[fm.region]
+        # A chain never was in memory, so it has no strides that could broadcast or move it.
         if values.shape != shape or fm.broadcast or fm.zero_point:
             raise unmodelled(f"a chained input of {values.shape} in an operation of {shape}")
         return fits(values, fm.dtype, "a chained input")
@@ -102,6 +105,7 @@ class Machine:
         x = self._input(op.ifm, shape)
         y = None if op.ifm2 is None else self._input(op.ifm2, shape)
         values = elementwise(op.mode, x, y, out.scale.rounding)
+        # OFM_SCALE gives SHR its rounding. What a factor beside it would do is not documented.
         if op.mode in (
             ElementwiseMode.SHR,
             ElementwiseMode.SHL,
@@ -116,6 +120,7 @@ class Machine:
 
     def _pool(self, op: Pool) -> None:
         out, kernel = op.output, op.kernel
+        # NONE starts the accumulator from IFM2 and adds nothing: a copy that may scale or look up.
         if op.mode == PoolMode.NONE:
             if op.ifm2 is None:
                 raise unmodelled("a pool of mode NONE that does not read IFM2")
@@ -129,6 +134,7 @@ class Machine:
                 2, keepdims=True
             )
         elif op.mode in _REDUCTIONS:
+            # There is no padding, so the windows cover exactly these rows and columns.
             height = (out.height - 1) * kernel.stride_y + kernel.height
             width = (out.width - 1) * kernel.stride_x + kernel.width
             x = self._input(op.ifm, (height, width, out.depth))
@@ -147,6 +153,7 @@ class Machine:
         if op.accumulator.source != AccumulatorInput.RESET:
             raise unmodelled(f"a convolution that starts from {op.accumulator.source.name}")
         x = self._input(op.ifm, (out.height, out.width, op.ifm_depth))
+        # A matmul's second operand is a tensor, IFM2. Only constants come as compressed weights.
         if isinstance(op.weights, Weights):
             bits = 8 * np.dtype(op.ifm.dtype).itemsize
             w = read_weights(self.memory, op.weights, out.depth, op.ifm_depth, bits)
@@ -157,6 +164,7 @@ class Machine:
     def _accumulated(self, values: Array, accumulator: Accumulator, out: Output) -> Array:
         if not accumulator.output:
             raise unmodelled("an accumulator that is not written out")
+        # Sums of integers have no order, so only the last value has to fit.
         limit = 1 << (accumulator.bits - 1)
         if values.size and (values.min() < -limit or values.max() >= limit):
             raise CommandStreamError(
@@ -165,23 +173,25 @@ class Machine:
         return self._scaled(values, out.scale, accumulator.bits)
 
     def _scaled(self, values: Array, scale: Scale, bits: int) -> Array:
-        """The output's scale; per channel: 10 bytes, a bias of 32 or 48 bits, a factor of 31 or 15,
-        a shift of 6.
-        """
+        """The values times the output's scale, which is one for all channels or one per channel."""
         if not scale.per_channel:
             return scaled(values, scale.factor, scale.shift, scale.rounding)
+        # A record per channel: a bias of the accumulator's width, a factor in what is left of the
+        # first 8 bytes, a shift in the ninth. A bias of 48 bits leaves a factor of 15, one of 32
+        # a factor of 31.
         depth = values.shape[2]
         raw = self.memory.bytes_at(scale.region, scale.address, _SCALE_RECORD * depth)
         records = np.frombuffer(raw, np.uint8).reshape(depth, _SCALE_RECORD).astype(np.int64)
         wide = bits // 8
         powers = 1 << (8 * np.arange(8, dtype=np.int64))
         bias = records[:, :wide] @ powers[:wide]
+        # The bytes were read as an unsigned number: give the sign bit its weight.
         bias -= (bias >> (bits - 1)) << bits
         factor = records[:, wide:8] @ powers[: 8 - wide]
         return scaled(values + bias, factor, records[:, 8], scale.rounding)
 
     def _emit(self, values: Array, out: Output) -> None:
-        """Table, zero point, clip, transpose; then to memory or into a chaining buffer."""
+        """Apply table, zero point, clip and transpose, and write to memory or a chaining buffer."""
         if out.lookup == Lookup.S16_S32:
             values = lookup_s16_s32(
                 values, self.memory.bytes_at(LOOKUP_REGION, out.table * LOOKUP_BYTES, LOOKUP_BYTES)
@@ -191,10 +201,12 @@ class Machine:
         values = values + out.map.zero_point
         if out.clip is not None:
             values = np.clip(values, *out.clip)
+        # Whether the hardware saturates or wraps here is not documented.
         fits(values, out.map.dtype, "an output")
         if out.map.storage == Storage.CHAINED:
             self._chains[out.map.region] = values
         elif out.map.storage == Storage.TILE2X2:
+            # The zero point is in the values already.
             self.memory.write(
                 replace(out.map, zero_point=0), values.transpose(_AXES[out.transpose])
             )

@@ -2,8 +2,8 @@
 """The NPU's memory: regions of bytes, each byte known to be written or not, and feature maps in
 them.
 
-Memory starts poisoned. A DMA moves bytes together with their state, so that padding may be copied;
-an operation that computes with a byte nobody wrote is an error.
+Memory starts poisoned. A DMA moves bytes together with their state, so that padding may be copied.
+An operation that computes with a byte that nobody wrote is an error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Shape = tuple[int, int, int]
 POISON = 0xA5
 BRICK = 16
 LOOKUP_REGION = -1
-"""Number under which the memory of the lookup tables is kept; the stream's regions are 0 to 7."""
+"""Number of the lookup tables' memory. The stream's own regions are 0 to 7."""
 LOOKUP_BYTES = 2048
 
 
@@ -31,6 +31,7 @@ class Region:
     """Bytes, whether each was written, and whether the program may write them."""
 
     def __init__(self, size: int, contents: bytes | None = None) -> None:
+        # Poison is no value of a usual tensor, so a wrong read shows even where no check sees it.
         self.data = np.full(size, POISON, np.uint8)
         self.written = np.zeros(size, np.bool_)
         self.constant = contents is not None
@@ -51,9 +52,11 @@ class Memory:
         return max(region.data.size for region in self._regions.values())
 
     def region(self, number: int, *, write: bool = False) -> Region:
+        """A region that exists and, for a write, may be written."""
         if number not in self._regions:
             raise CommandStreamError(f"region {number} does not exist", HINT)
         region = self._regions[number]
+        # The program's next run reads the same constants.
         if write and region.constant:
             raise CommandStreamError(f"region {number} holds constants, and is written", HINT)
         return region
@@ -76,6 +79,7 @@ class Memory:
         """The elements [height, width, depth] of a feature map, in its own dtype."""
         region = self.region(fm.region)
         values = np.empty(_checked(shape, fm, region), fm.dtype)
+        # The state of all bytes of an element is read as one unsigned number of its size.
         state = f"u{values.itemsize}"
         for tile, corner in _tiles(fm, shape):
             part = values[tile]
@@ -103,10 +107,12 @@ class Memory:
         src_region = LOOKUP_REGION if dma.src_lookup else dma.src_region
         dst_region = LOOKUP_REGION if dma.dst_lookup else dma.dst_region
         source, target = self.region(src_region), self.region(dst_region, write=True)
+        # Rows of no bytes would let a damaged stream loop for hours, so they count as one byte.
         if dma.sizes[0] * dma.sizes[1] * max(dma.length, 1) > target.data.size:
             raise CommandStreamError(
                 f"a DMA of {dma.sizes} rows of {dma.length} bytes does not fit its region", HINT
             )
+        # A gather replaces the source's inner counter by an index, a scatter the target's.
         rows = list(range(dma.sizes[1]))
         picked = self._indices(dma) if dma.indexed else rows
         for outer in range(dma.sizes[0]):
@@ -123,6 +129,7 @@ class Memory:
         indices: Array = np.frombuffer(
             self.bytes_at(dma.index_region, dma.index, 4 * dma.sizes[1]), "<i4"
         )
+        # What the hardware does beyond the last index is not documented.
         if indices.min() < 0 or indices.max() > dma.index_max:
             raise CommandStreamError(f"a DMA's index lies outside [0, {dma.index_max}]", HINT)
         return [int(index) for index in indices]
@@ -145,9 +152,8 @@ def _check_written(number: int, state: Array) -> None:
 
 
 def _checked(shape: Shape, fm: FeatureMap, region: Region) -> Shape:
-    """A map has no more elements than its region: refuses absurd sizes before memory is taken for
-    them.
-    """
+    """The shape, if its elements fit the region of the map."""
+    # As Python integers, which cannot overflow. Absurd sizes are refused before memory is taken.
     if int(np.prod(shape, dtype=object)) * np.dtype(fm.dtype).itemsize > region.data.size:
         raise CommandStreamError(f"a feature map of {shape} does not fit region {fm.region}", HINT)
     return shape
@@ -155,6 +161,7 @@ def _checked(shape: Shape, fm: FeatureMap, region: Region) -> Shape:
 
 def _tiles(fm: FeatureMap, shape: Shape) -> Iterator[tuple[tuple[slice, slice], int]]:
     """The used tiles: which part of the map, and the address of its corner."""
+    # Tiles 0 and 2 are the left column, 1 and 3 the right one. Each column has its own split.
     height, width, _ = shape
     columns = ((0, min(fm.width0, width), fm.height0, 0), (fm.width0, width, fm.height1, 1))
     for left, right, split, k in columns:
@@ -179,6 +186,8 @@ def _views(
             raise unmodelled(f"a channel stride of {fm.stride_c} bytes for elements of {size}")
         yield slice(0, depth), _view(data, fm, base, dtype, shape, (fm.stride_y, fm.stride_x, size))
         return
+    # One strided view cannot describe a last brick that is not full, so that one has a view of its
+    # own.
     full, rest = divmod(depth, BRICK)
     strides = (fm.stride_y, BRICK * size, fm.stride_c, size)
     if full:
@@ -202,6 +211,7 @@ def _view(
     shape: tuple[int, ...],
     strides: tuple[int, ...],
 ) -> Array:
+    # A view must not leave the region: the byte after it belongs to another tensor.
     end = (
         base
         + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))

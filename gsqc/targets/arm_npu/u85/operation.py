@@ -50,8 +50,9 @@ class FeatureMap:
 
 @dataclass(frozen=True)
 class Scale:
-    """value · factor, shifted right by `shift` with this rounding; per channel: factor, shift and
-    bias from memory.
+    """value · factor, shifted right by `shift` with this rounding.
+
+    Per channel, factor, shift and a bias come from memory.
     """
 
     factor: int
@@ -89,6 +90,8 @@ class Accumulator:
 
 @dataclass(frozen=True)
 class Kernel:
+    """The window of a convolution or pool, and its steps."""
+
     height: int
     width: int
     stride_y: int
@@ -114,7 +117,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Convolution:
-    """OFM[y, x, n] = Σ_k IFM[y, x, k] · W[n, k]; W is IFM2 (width n, channel k), or constant
+    """OFM[y, x, n] = Σ_k IFM[y, x, k] · W[n, k], where W is IFM2 (width n, channel k) or constant
     weights.
     """
 
@@ -142,6 +145,8 @@ class Pool:
 
 @dataclass(frozen=True)
 class Elementwise:
+    """One operation on each element of `ifm`, or of `ifm` and `ifm2`, which are broadcast."""
+
     mode: ElementwiseMode
     ifm: FeatureMap
     ifm2: FeatureMap | None
@@ -150,9 +155,10 @@ class Elementwise:
 
 @dataclass(frozen=True)
 class Dma:
-    """size1 × size0 copies of `length` bytes; `indexed` names the side whose inner counter is
-    replaced by int32 indices that lie in memory ("source": gather, "destination": scatter).
+    """size1 × size0 copies of `length` bytes.
 
+    `indexed` names the side whose inner counter is replaced by int32 indices that lie in memory
+    ("source": gather, "destination": scatter).
     `src_lookup` and `dst_lookup` say that the address is in the memory of the lookup tables.
     """
 

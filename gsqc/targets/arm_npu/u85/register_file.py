@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The registers while a command stream is decoded, and the errors that name what is not modelled."""
+"""The registers while a command stream is decoded, and the errors for what is not modelled."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def signed(value: int, bits: int) -> int:
 
 
 def member(kind: type[Kind], value: int) -> Kind:
-    """The member of an enumeration; an error that names enumeration and value if there is none."""
+    """The member of an enumeration. If there is none, the error names enumeration and value."""
     try:
         return kind(value)
     except ValueError:
@@ -33,8 +33,7 @@ def member(kind: type[Kind], value: int) -> Kind:
 
 
 class RegisterFile:
-    """The register file: `[name]` is the last value set, parameter in bits 32..47, payload in bits
-    0..31.
+    """The register file. `[name]` is the value that was set last.
 
     `macs` is the number of multipliers of the NPU that the stream was made for.
     """
@@ -44,13 +43,16 @@ class RegisterFile:
         self._values: dict[str, int] = {}
 
     def set(self, word: int, payload: int | None) -> None:
+        """Run a command that sets a register. `payload` is its second word, if it has one."""
         name = REGISTERS.get(word & 0xFFFF)
         if name is None:
             raise unmodelled(f"register {word & 0xFFFF:#06x}")
+        # Addresses and scales have more than 32 bits: the upper 16 stand in the command word.
         parameter = word >> 16
         self._values[name] = parameter if payload is None else parameter << 32 | payload
 
     def __getitem__(self, name: str) -> int:
+        # A reset says nothing of the registers, so a stream must set those that it uses.
         if name not in self._values:
             raise CommandStreamError(f"an operation starts before register {name} was set", HINT)
         return self._values[name]
@@ -65,4 +67,5 @@ class RegisterFile:
             raise unmodelled(f"{name} = {self[name]:#x}")
 
     def field(self, name: str, low: int, bits: int) -> int:
+        """The number in `bits` bits of a register, counted from bit `low`."""
         return self[name] >> low & ((1 << bits) - 1)

@@ -18,7 +18,7 @@ CMD1 = 0x4000
 
 
 class Opcode(IntEnum):
-    """Commands that do something; the others set registers."""
+    """Commands that do something. All others set registers."""
 
     STOP = 0x00
     IRQ = 0x01
@@ -33,6 +33,7 @@ class Opcode(IntEnum):
     PMU_MASK = 0x13
 
 
+# Registers in a row have numbers in a row, so each line gives the first number and the names.
 _CMD0 = {
     0x100: "IFM_PAD_TOP IFM_PAD_LEFT IFM_PAD_RIGHT IFM_PAD_BOTTOM IFM_DEPTH_M1 IFM_PRECISION",
     0x107: "IFM_UPSCALE IFM_BROADCAST IFM_ZERO_POINT IFM_WIDTH0_M1 IFM_HEIGHT0_M1 IFM_HEIGHT1_M1",
@@ -42,7 +43,8 @@ _CMD0 = {
     0x11A: "OFM_WIDTH0_M1 OFM_HEIGHT0_M1 OFM_HEIGHT1_M1",
     0x11F: "OFM_REGION KERNEL_WIDTH_M1 KERNEL_HEIGHT_M1 KERNEL_STRIDE",
     0x124: "ACC_FORMAT ACTIVATION ACTIVATION_MIN ACTIVATION_MAX WEIGHT_REGION SCALE_REGION",
-    0x12E: "WEIGHT_FORMAT BLOCKDEP DMA0_SRC_REGION DMA0_DST_REGION DMA0_SIZE0 DMA0_SIZE1 DMA0_IDX_REGION",
+    0x12E: "WEIGHT_FORMAT BLOCKDEP DMA0_SRC_REGION DMA0_DST_REGION",
+    0x132: "DMA0_SIZE0 DMA0_SIZE1 DMA0_IDX_REGION",
     0x180: "IFM2_BROADCAST",
     0x185: "IFM2_PRECISION",
     0x189: "IFM2_ZERO_POINT IFM2_WIDTH0_M1 IFM2_HEIGHT0_M1 IFM2_HEIGHT1_M1",
@@ -51,9 +53,10 @@ _CMD0 = {
 _CMD1 = {
     0x00: "IFM_BASE0 IFM_BASE1 IFM_BASE2 IFM_BASE3 IFM_STRIDE_X IFM_STRIDE_Y IFM_STRIDE_C",
     0x10: "OFM_BASE0 OFM_BASE1 OFM_BASE2 OFM_BASE3 OFM_STRIDE_X OFM_STRIDE_Y OFM_STRIDE_C",
-    0x20: "WEIGHT_BASE WEIGHT_LENGTH SCALE_BASE SCALE_LENGTH OFM_SCALE IFM_SCALE IFM2_SCALE OP_SCALAR",
-    0x30: "DMA0_SRC DMA0_DST DMA0_LEN DMA0_SRC_STRIDE0 DMA0_SRC_STRIDE1 DMA0_DST_STRIDE0 DMA0_DST_STRIDE1",
-    0x37: "DMA0_IDX DMA0_IDX_MAX DMA0_IDX_SKIP1",
+    0x20: "WEIGHT_BASE WEIGHT_LENGTH SCALE_BASE SCALE_LENGTH",
+    0x24: "OFM_SCALE IFM_SCALE IFM2_SCALE OP_SCALAR",
+    0x30: "DMA0_SRC DMA0_DST DMA0_LEN DMA0_SRC_STRIDE0 DMA0_SRC_STRIDE1",
+    0x35: "DMA0_DST_STRIDE0 DMA0_DST_STRIDE1 DMA0_IDX DMA0_IDX_MAX DMA0_IDX_SKIP1",
     0x80: "IFM2_BASE0 IFM2_BASE1 IFM2_BASE2 IFM2_BASE3 IFM2_STRIDE_X IFM2_STRIDE_Y IFM2_STRIDE_C",
     0x90: "WEIGHT1_BASE WEIGHT1_LENGTH WEIGHT2_BASE WEIGHT2_LENGTH WEIGHT3_BASE WEIGHT3_LENGTH",
 }
@@ -68,8 +71,8 @@ def _numbered(groups: dict[int, str], offset: int) -> dict[int, str]:
 
 
 REGISTERS = _numbered(_CMD0, 0) | _numbered(_CMD1, CMD1)
-"""Opcode word -> name of the register it sets. Those of RESIZE are left out: an operation that gsqc
-has no use for.
+"""Opcode word -> name of the register that it sets. Those of RESIZE are left out, because no
+program of gsqc resizes.
 """
 
 
@@ -129,6 +132,8 @@ class Lookup(IntEnum):
 
 
 class PoolMode(IntEnum):
+    """What a pool does with the elements of its window."""
+
     MAX = 0
     AVERAGE = 1
     REDUCE_SUM = 2
@@ -140,6 +145,8 @@ class PoolMode(IntEnum):
 
 
 class ElementwiseMode(IntEnum):
+    """What an element-wise operation computes."""
+
     MUL = 0
     ADD = 1
     SUB = 2

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs what Vela wrote for one program: `read_compiled` its raw output, `run_command_stream` it on
-arrays.
+"""Runs what Vela wrote for one program: `read_compiled` reads its raw output, and
+`run_command_stream` runs it on arrays.
 
-An independent checker: it knows the operations of the hardware, and nothing of gsqc's ops or of
-TOSA.
+This checker is independent: it knows the operations of the hardware, and nothing of gsqc's ops or
+of TOSA.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ Array = npt.NDArray[Any]
 _MAGIC = b"COP1"
 _CONFIG, _COMMANDS, _NOP = 1, 2, 5
 _DTYPES = {1: "int8", 2: "int16", 4: "int32"}
+# A bundle may come from a stranger: its sizes must not take the machine's memory.
 _MOST_BYTES = 1 << 34
 _UNREADABLE = (OSError, EOFError, KeyError, ValueError, TypeError, zlib.error, zipfile.BadZipFile)
 
@@ -44,13 +45,15 @@ class Port:
 
     @property
     def size(self) -> int:
+        """Bytes."""
+        # In Python's integers: a shape from a file must not overflow into a small size.
         return int(np.prod(self.shape, dtype=object)) * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """Vela's output: command words, constants, sizes of scratch memory by region, inputs and
-    outputs in order.
+    """Vela's output: command words, constants, sizes of scratch memory by region, and the inputs
+    and outputs in order.
 
     `macs` is the NPU's number of multipliers, on which the order of constant weights depends.
     """
@@ -81,8 +84,10 @@ def _actions(payload: bytes) -> Iterator[tuple[int, list[int]]]:
     at = 1
     while at < len(words):
         action = words[at] & 0xFF
+        # An unknown action has an unknown length: what follows could not be found.
         if action not in (_CONFIG, _COMMANDS, _NOP):
             raise CommandStreamError(f"driver action {action} is unknown", HINT)
+        # The stream's length has 24 bits: the upper 8 stand below the lower 16.
         long = words[at] >> 16 | (words[at] >> 8 & 0xFF) << 16
         count = {_CONFIG: 2, _COMMANDS: long, _NOP: 0}[action]
         yield action, words[at + 1 : at + 1 + count]
@@ -98,11 +103,10 @@ def command_words(payload: bytes) -> tuple[int, ...]:
 
 
 def multipliers(payload: bytes) -> int:
-    """The size of the NPU that a payload is made for: the low 4 bits of its configuration are the
-    power of two.
-    """
+    """The number of multipliers of the NPU that a payload is made for."""
     for action, words in _actions(payload):
         if action == _CONFIG and words:
+            # The low 4 bits of the configuration are a power of two.
             return 1 << (words[0] & 0xF)
     raise CommandStreamError("the driver payload holds no configuration", HINT)
 
@@ -118,9 +122,10 @@ def _ports(arrays: Any, side: str) -> tuple[Port, ...]:
 
 
 def read_compiled(path: Path) -> Compiled:
-    """Read what `vela --output-format raw` wrote; CommandStreamError if it is not that."""
+    """Read what `vela --output-format raw` wrote. CommandStreamError if it is something else."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            # Both kinds may be one region: then the larger size holds.
             scratch: dict[int, int] = {}
             for kind in ("scratch", "scratch_fast"):
                 region, size = int(arrays[f"{kind}_region"]), int(arrays[f"{kind}_size"])
@@ -142,11 +147,12 @@ def read_compiled(path: Path) -> Compiled:
 
 
 def run_command_stream(compiled: Compiled, inputs: Sequence[Array]) -> list[Array]:
-    """Run a program in poisoned memory; inputs and outputs in Vela's order, of the shapes and
-    dtypes of its ports.
+    """Run a program in poisoned memory. Inputs and outputs have Vela's order, and the shapes and
+    dtypes of the program's ports.
 
     Raises CommandStreamError for an operation or register that is not modelled, a read of a byte
-    that nobody wrote, an address outside its region, an overflow; the text says at which operation.
+    that nobody wrote, an address outside its region, or an overflow. The text says at which
+    operation.
     """
     memory = _memory(compiled)
     if len(inputs) != len(compiled.inputs):
@@ -154,6 +160,7 @@ def run_command_stream(compiled: Compiled, inputs: Sequence[Array]) -> list[Arra
             f"the program has {len(compiled.inputs)} inputs, not {len(inputs)}", HINT
         )
     for port, array in zip(compiled.inputs, inputs, strict=True):
+        # The NPU is little-endian, whatever the host is.
         data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
         if len(data) != port.size:
             raise CommandStreamError(
@@ -178,6 +185,7 @@ def run_command_stream(compiled: Compiled, inputs: Sequence[Array]) -> list[Arra
 def _memory(compiled: Compiled) -> Memory:
     if not all(0 <= size <= _MOST_BYTES for size in compiled.scratch_bytes.values()):
         raise CommandStreamError(f"scratch memory of {compiled.scratch_bytes} bytes", HINT)
+    # All but the constants starts poisoned, as a board's memory may hold anything.
     regions = {number: Region(size) for number, size in compiled.scratch_bytes.items()}
     regions[compiled.constant_region] = Region(len(compiled.constants), compiled.constants)
     return Memory(regions)

@@ -33,6 +33,7 @@ def _kind_of_pool(pool: Pool) -> tuple[str, str]:
         return REDUCTION, pool.mode.name
     if pool.output.lookup != Lookup.NONE:
         return ELEMENTWISE, "TABLE"
+    # A scale of one is what Vela gives a copy.
     scale = pool.output.scale
     if scale.per_channel or (scale.factor, scale.shift) != (1, 0):
         return ELEMENTWISE, "RESCALE"
@@ -40,7 +41,7 @@ def _kind_of_pool(pool: Pool) -> tuple[str, str]:
 
 
 def count_operations(compiled: Compiled) -> dict[str, dict[str, int]]:
-    """For each kind, how often each of its operations occurs; kinds and names in a fixed order."""
+    """For each kind, how often each of its operations occurs. The order is fixed."""
     counts = Counter(kind_of(operation) for operation in compiled.operations())
     return {
         kind: {name: n for (k, name), n in sorted(counts.items()) if k == kind} for kind in KINDS

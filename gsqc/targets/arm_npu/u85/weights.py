@@ -2,8 +2,8 @@
 """Constant weights of a 1 × 1 convolution: compressed streams -> the matrix [output channel, input
 channel].
 
-A core reads its own stream. Vela's codec expands it into the numbers in the order in which the
-hardware consumes them; that order was taken from Vela's sources
+A core reads its own stream. Vela's codec expands it into numbers, in the order in which the
+hardware consumes them. That order was taken from Vela's sources
 (regor/architecture/ethosu85/ethos_u85_weight_encoder.cpp, GetNext, and ethos_u85.cpp,
 FindBlockConfig, for the depth of a block of input channels).
 """
@@ -41,7 +41,8 @@ _INTERLEAVE = 4
 
 
 def _expand(streams: list[bytes]) -> list[Array]:
-    """In a process of its own, since the codec ends its process at a damaged stream."""
+    """The numbers of each stream."""
+    # The codec ends its process at a damaged stream, so it gets a process of its own.
     if importlib.util.find_spec("ethosu") is None:
         raise TargetError("ethos-u-vela is not installed", "pip install 'gsqc[npu]'")
     command = [sys.executable, "-c", _CODEC, *(str(len(stream)) for stream in streams)]
@@ -66,12 +67,13 @@ def _blocks(size: int, block: int, *, backwards: bool = False) -> Iterator[tuple
 def _order(
     weights: Weights, core: int, depth: int, ifm_depth: int, bits: int
 ) -> tuple[Array, Array]:
-    """Output and input channel of every number of a core's stream; channels beyond the matrix are
+    """Output and input channel of every number of a core's stream. Channels beyond the matrix are
     padding.
 
     Blocks of input channels are walked forwards and backwards by turns, so that the last one is
     used twice.
     """
+    # The sizes of Vela's FindBlockConfig and GetNext: a fact of its sources, not a choice.
     cores = len(weights.streams)
     micro = weights.macs // (_DOT * _MICROBLOCK_AREA[weights.microblock])
     short = weights.macs <= 256 and micro == 16
@@ -79,12 +81,14 @@ def _order(
     ifm_micro, rounds = ifm_block, 1
     if weights.part_kernel_first:
         ifm_micro, rounds = (8, 10) if bits == 16 else (ifm_block, 5)
+    # Output channels go round the cores in fours, so a core's own lie `cores` fours apart.
     own = np.arange(core * _INTERLEAVE, micro, cores * _INTERLEAVE)
     tile = np.broadcast_arrays(
         (own[:, None] + np.arange(_INTERLEAVE)).reshape(1, -1, 1),
         np.arange(ifm_micro).reshape(-1, 1, _DOT),
     )
     outs, ins = (t.reshape(-1) for t in tile)
+    # Weights of a larger kernel would fill all rounds. One of 1 × 1 has the first round alone.
     padding = np.full((rounds - 1) * outs.size, -1)
     result: list[tuple[Array, Array]] = []
     for turn, (out, out_size) in enumerate(_blocks(depth, weights.ofm_block)):
@@ -96,7 +100,8 @@ def _order(
 
 
 def read_weights(memory: Memory, weights: Weights, depth: int, ifm_depth: int, bits: int) -> Array:
-    """The matrix [depth, ifm_depth]; `bits` is the width of the input that it is multiplied with."""
+    """The matrix [depth, ifm_depth]. `bits` is the width of the input that it multiplies."""
+    # No program of gsqc has it, so no test could show that its order is read right.
     if weights.fast:
         raise unmodelled("weights in the fast format")
     matrix = np.zeros((depth, ifm_depth), np.int64)
@@ -109,6 +114,7 @@ def read_weights(memory: Memory, weights: Weights, depth: int, ifm_depth: int, b
             raise CommandStreamError(
                 f"a weight stream holds {len(numbers)} numbers of {len(out)}", HINT
             )
+        # Blocks at the edge hold numbers for channels that the matrix does not have.
         inside = (out >= 0) & (out < depth) & (inp < ifm_depth)
         matrix[out[inside], inp[inside]] = numbers[: len(out)][inside]
     return matrix

@@ -15,9 +15,7 @@ OUTPUT_32_GLOBAL = 0x105
 
 
 def setting(name: str, value: int) -> tuple[int, ...]:
-    """The words that set a register; the parameter of a register with a payload stands in bits
-    32..47.
-    """
+    """The words that set a register. If it has a payload, its parameter stands in bits 32..47."""
     number = _NUMBERS[name]
     if number & CMD1:
         return number | (value >> 32) << 16, value & 0xFFFFFFFF

@@ -94,7 +94,7 @@ def test_nothing_is_found_without_an_error() -> None:
     assert _failures() == 0
 
 
-# ----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # wrong streams
 
 
@@ -109,7 +109,7 @@ def _program() -> tuple[Compiled, list[Array]]:
 
 
 def _altered(words: tuple[int, ...], change: Callable[[str, int], int]) -> list[tuple[int, ...]]:
-    """The streams in which one register setting has another value: its parameter, or its payload."""
+    """The streams in which one register's parameter, or its payload, has another value."""
     streams, at = [], 0
     while at < len(words):
         name, value = (

@@ -26,7 +26,7 @@ _ACCUMULATOR = {"int8": "int32", "int16": "int48"}
 def _program(
     shape: tuple[int, int, int], dtype: str, weight_dtype: str, rng: np.random.Generator
 ) -> bytes:
-    """x [rows, k] · w [n, k] + bias, int32; w and bias are constants."""
+    """x [rows, k] · w [n, k] + bias, int32, where w and bias are constants."""
     rows, k, n = shape
     writer = Writer(Trace())
     writer.file.addInputTensor(

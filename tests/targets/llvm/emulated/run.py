@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs kernels of a library for another kind of machine: one process of the emulator for all calls."""
+"""Runs kernels of a library for another kind of machine. One emulator process makes all calls."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* run_kernels LIBRARY < calls > results: runs kernels on tensors, through gsqc-step's own loader.
  *
- * A call: the name (64 bytes, zero-filled), int64 arguments, and for each int64 item bytes, int64 count, the elements.
+ * A call: the name (64 bytes, zero-filled), int64 arguments, and for each argument int64 item
+ * bytes, int64 count, the elements.
  * A result: the elements of every argument after the call. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -200,12 +200,13 @@ def test_the_command(path: Path, tmp_path: Path, capsys: Capture) -> None:
         (["--target", "sundial"], "unknown target sundial"),
         (["--target", "numpy", "--runner"], "gsqc-step runs CPU code, not numpy"),
         (["--target", "numpy-programs"], "is for checks"),
-        (["--target", "numpy", "-o", "."], "exists"),
+        (["--target", "numpy", "-o", "{folder}"], "exists"),
     ],
 )
 def test_wrong_options(path: Path, capsys: Capture, arguments: list[str], said: str) -> None:
     before = everything(path)
-    assert main(["retarget", str(path), *arguments]) == 2
+    given = [argument.format(folder=path.parent) for argument in arguments]
+    assert main(["retarget", str(path), *given]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert everything(path) == before

@@ -47,7 +47,7 @@ def gsqc_side(bundle: Path, steps: int, threads: int) -> dict[str, Any]:
     session = Session(bundle, threads=threads)
     batch = random_sequences(session.bundle, 1, 0)
     result = timed(lambda: session.step(batch, Fraction(1, 1000)) and None, steps)
-    return {**result, **op_times(session), "target": session.bundle.manifest.target.name}
+    return {**result, **op_times(session), "target": session.target}
 
 
 def instruction_peak(target: str, bits: str, threads: int) -> float:

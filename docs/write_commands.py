@@ -26,6 +26,8 @@ NOTES = {
     "compile": "`--bits`, `--base` and `--adapter`: [number-format.md](../number-format.md). "
     "`--target`: [add-a-target.md](../add-a-target.md), `gsqc targets`.",
     "train": "More: [training.md](../training.md), [data.md](../data.md), [runs.md](../runs.md).",
+    "retarget": "More: [bundles.md](../bundles.md).",
+    "inspect": "More: [bundles.md](../bundles.md).",
     "data": "More: [data.md](../data.md).",
     "tokens": "More: [runner.md](../runner.md).",
     "init": "More: [config.md](../config.md).",

@@ -7,7 +7,7 @@
     result = gsqc.train("smol.gsqc", "notes.jsonl", run="runs/notes", steps=200, lr=1e-3)
     print(gsqc.generate("smol.gsqc", "Define LIBERTY", run="runs/notes"))
 
-`import gsqc` loads nothing else; each name loads what it needs when it is first used, and training
+`import gsqc` loads nothing else. Each name loads what it needs when it is first used. Training
 never loads torch.
 """
 

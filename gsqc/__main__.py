@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python -m gsqc."""
+"""The command line, as `python -m gsqc`."""
 
 from gsqc.cli.main import run
 

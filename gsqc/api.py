@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands as functions, as short as the command line; see `import gsqc`."""
+"""The commands as functions. `import gsqc` gives them to users."""
 
 from __future__ import annotations
 
@@ -37,12 +37,14 @@ def compile(
     progress: Callable[[str], None] = _none,
     **options: Any,
 ) -> Path:
-    """Compile a model (a name, a directory, a .gguf file, or a Hugging Face model object) into a
-    bundle; its path.
+    """Compile a model into a bundle, and give the bundle's path.
 
-    Options are those of `gsqc compile`; `options` are further fields of CompileOptions, such as
-    batch, seed and force. Without `output` the bundle is NAME.gsqc here. Raises OptionError,
-    ModelError, UnsupportedOperatorError, TargetError, BundleError.
+    model     a name of gsqc's, a directory, a .gguf file, or a Hugging Face model object
+    output    NAME.gsqc in the working directory if it is left out
+    progress  called with a line of text at each stage
+    options   further options of `gsqc compile`, such as batch, seed and force
+
+    Raises OptionError, ModelError, UnsupportedOperatorError, TargetError, BundleError.
     """
     from gsqc.check.first_digests import take_first_digests
     from gsqc.models.catalogue import KNOWN_MODELS
@@ -50,17 +52,9 @@ def compile(
 
     name = model if isinstance(model, str | Path) else getattr(model, "name_or_path", "") or "model"
     place = Path(output) if output is not None else Path(f"{Path(name).stem}.gsqc")
-    parsed = parse_compile_options(
-        str(name),
-        bits=bits,
-        base=base,
-        adapter=adapter,
-        known_models=KNOWN_MODELS,
-        output=place,
-        target=resolve_target(target),
-        sequence_length=sequence_length,
-        **options,
-    )
+    options |= {"bits": bits, "base": base, "adapter": adapter, "sequence_length": sequence_length}
+    options |= {"target": resolve_target(target), "known_models": KNOWN_MODELS, "output": place}
+    parsed = parse_compile_options(str(name), **options)
     with needs_compiler():
         from gsqc.compiler.compile import compile_model
     source = str(model) if isinstance(model, Path) else model
@@ -85,29 +79,27 @@ def train(
     on_save: Callable[[int], object] = _none,
     **options: Any,
 ) -> TrainResult:
-    """Fine-tune a bundle's adapter on files, or go on with what `run` holds; `validation` is a file
-    or a share.
+    """Fine-tune a bundle's adapter on files, or go on with what `run` holds.
 
-    Options are those of `gsqc train`; `options` are further fields of TrainOptions, such as clip
-    and patience. on_step and on_evaluate get a line of the log (docs/runs.md) and may raise
-    StopTraining; on_save gets the step. Ctrl-C saves and returns. Raises OptionError, DataError,
-    BundleError, RunError, TargetError.
+    validation   a file, or the share of the records that is held out
+    on_step      called with a line of the log (docs/runs.md), as on_evaluate is. Both may raise
+                 StopTraining.
+    on_save      called with the number of the step
+    options      further options of `gsqc train`, such as clip and patience
+
+    Ctrl-C saves and returns. Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
     from gsqc.training.callbacks import Callbacks
     from gsqc.training.open_run import open_run
 
     chosen = TrainOptions(steps=steps, lr=lr, **options)
     reading = _reading(data, mask_prompt, packing, validation)
-    places = {"bundle": Path(bundle), "run": Path(run)}
-    settings = {**places, **vars(reading), **vars(chosen), "threads": threads}
-    with open_run(
-        Path(bundle), reading, Path(run), chosen, threads=threads, settings=settings
-    ) as trainer:
+    bundle, run = Path(bundle), Path(run)
+    settings = {"bundle": bundle, "run": run, **vars(reading), **vars(chosen), "threads": threads}
+    with open_run(bundle, reading, run, chosen, threads=threads, settings=settings) as trainer:
         trainer.callbacks = Callbacks(on_step=on_step, on_evaluate=on_evaluate, on_save=on_save)
         end = trainer.end or (_show(trainer) if progress else trainer.run())
-        return TrainResult(
-            Path(run), str(end), trainer.step, trainer.session.digest(), trainer.entries
-        )
+        return TrainResult(run, str(end), trainer.step, trainer.session.digest(), trainer.entries)
 
 
 def _show(trainer: Trainer) -> End:
@@ -151,8 +143,12 @@ def evaluate(
     mask_prompt: bool = True,
     threads: int | None = None,
 ) -> Any:
-    """Loss, perplexity and tokens of a bundle, or of what a run made of it, on files: an
-    EvaluationResult.
+    """Loss, perplexity and tokens of a bundle on files: an EvaluationResult.
+
+    run   the run whose adapter is used. Without it, the bundle's initial one.
+    best  whether the run's best state is used in place of its last
+
+    Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
     session = _open(bundle, run, best, threads)
     reading = _reading(data, mask_prompt, False, None)
@@ -173,8 +169,14 @@ def generate(
     seed: int = 0,
     threads: int | None = None,
 ) -> str:
-    """Text after a prompt, by a bundle or by what a run made of it; `chat` puts it into the model's
-    template.
+    """The text that a bundle's model writes after a prompt.
+
+    prompt       a text, or token ids
+    run, best    as in `evaluate`
+    chat         whether the prompt, and `system` if given, are put into the model's chat template
+    temperature  0 takes the likeliest token at each place
+
+    Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
     session = _open(bundle, run, best, threads)
     tokenizer = Tokenizer(session.bundle)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers that decide bits: decimal texts taken as exact fractions, each in one spelling."""
+"""Numbers that decide bits. Decimal texts are taken as exact fractions, and have one spelling."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ _LARGEST_EXPONENT = 30
 
 
 def plain_number(value: str | float) -> str:
-    """A number as a text of one spelling, so that 1e-3 and 0.001 are one setting. Any other text
-    stays as it is.
+    """The one spelling of a number: 1e-3 and 0.001 are the same setting.
+
+    A text that is no number stays as it is.
     """
     try:
         number = Decimal(str(value)).normalize()
@@ -29,7 +30,7 @@ def plain_number(value: str | float) -> str:
 
 
 def exact_fraction(text: str, maximum: int) -> Fraction | None:
-    """A decimal text ("1e-3") as an exact fraction in [0, maximum]; None if it is none."""
+    """A decimal text such as "1e-3" as an exact fraction in [0, maximum]. None for any other."""
     try:
         value = Decimal(text)
     except InvalidOperation:
@@ -42,7 +43,7 @@ def exact_fraction(text: str, maximum: int) -> Fraction | None:
 
 
 def parse_fraction(text: str, name: str, maximum: int) -> Fraction:
-    """As `exact_fraction`. Raises OptionError, which names the option, for any other text."""
+    """As `exact_fraction`, for the option `name`. Raises OptionError for any other text."""
     value = exact_fraction(text, maximum)
     if value is None:
         raise OptionError(

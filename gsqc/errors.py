@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error that a user can cause. The text says what and where; the hint says what to do next."""
+"""Every error that a user can cause. Its text says what is wrong and where, its hint what to do."""
 
 from __future__ import annotations
 
 
 class GsqcError(Exception):
-    """Base of all errors that gsqc reports to its user, in one line and without a traceback."""
+    """The base of all errors that gsqc shows to its user, in a line and without a traceback.
+
+    hint  what to do next
+    """
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -21,11 +24,11 @@ class ModelError(GsqcError):
 
 
 class UnsupportedOperatorError(GsqcError):
-    """The model uses operators that have no integer form; the text names the user's source lines."""
+    """The model uses operators that have no integer form. The text names the source lines."""
 
 
 class DataError(GsqcError):
-    """A training or evaluation file is missing, malformed or empty; the text names file and line."""
+    """A file of data is missing, malformed or empty. The text names file and line."""
 
 
 class BundleError(GsqcError):
@@ -33,7 +36,7 @@ class BundleError(GsqcError):
 
 
 class GoldenError(GsqcError):
-    """A file of golden digests is missing, malformed, or does not fit the check that was asked for."""
+    """A file of golden digests is missing, malformed, or does not fit the check."""
 
 
 class RunError(GsqcError):
@@ -45,16 +48,15 @@ class TargetError(GsqcError):
 
 
 class ExportError(GsqcError):
-    """An adapter or model cannot be written, or an adapter of another program does not fit a
-    bundle.
-    """
+    """An adapter or model cannot be written, or another program's adapter does not fit."""
 
 
 class ConfigError(GsqcError):
-    """A settings file is missing or malformed; the text names file and line."""
+    """A settings file is missing or malformed. The text names file and line."""
 
 
 class CommandStreamError(GsqcError):
-    """An NPU command stream is damaged, reads what was never written, or holds what the interpreter
-    does not model.
+    """An NPU's command stream is damaged or reads what was never written.
+
+    Also: it holds a command that the interpreter does not model.
     """

@@ -5,9 +5,13 @@
     class TrainOptions:
         seed: int = option(0, help="Seed of the data order.", minimum=0, decides_bits=True)
 
-The field gives the name, the type and the default. From this come the command line and its help
-(gsqc/cli/command.py), the checks (`check_options`), the file of `gsqc init`, what a run records and
-holds on to (gsqc/training/options.py), and the pages in docs/commands.
+The field gives the name, the type and the default. These are made from the declaration:
+
+* the command line and its help (gsqc/cli/command.py)
+* the checks (`check_options`)
+* the file of `gsqc init`
+* what a run records, and which options it holds on to (gsqc/training/options.py)
+* the pages in docs/commands
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from gsqc.errors import OptionError
 LARGEST = 2**31 - 1
 """The upper bound of a whole number that declares none."""
 NO_DEFAULT: Any = inspect.Parameter.empty
+"""A default that is none: the option must be given."""
 HINT = "gsqc COMMAND --help lists what each option takes"
 
 _NAMES = {bool: "", int: "integer", float: "number", Path: "path"}
@@ -35,12 +40,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Option:
-    """What is declared of an option, beside what its field tells.
+    """What is declared of an option, and what its field says.
 
     help             a sentence or two for --help, the file of gsqc init and the docs
     flag             its name on the command line, if that is not its field's
     short            a short name, such as -o
-    opposite         the name that switches it off; a truth value without one is only switched on
+    opposite         the name that switches it off. A truth value without one can only be set
     group            the heading that it stands under in --help
     minimum          least value of a number
     maximum          greatest value of a number
@@ -48,11 +53,13 @@ class Option:
     example          a value for the file of gsqc init, where there is no default
     command_default  the default on the command line, if the field's is for Python alone
     decides_bits     whether another value gives other bits
-    recorded         its names in a run's config.json, if not its own; a run goes on only with these
+    recorded         its names in a run's config.json, if not its own. A run goes on only with these
     may_change       a run may go on with another value, if the learning rate does not depend on it
-    is_argument      given by its place on the command line
+    is_argument      whether its place on the command line gives it, and not a flag
     parse            reads its text, if its type has no `parse` of its own
     callback         called with the value before other options are read
+
+    The field gives `field`, its name, and `kind`, `is_list` and `default` (see `of`).
     """
 
     help: str
@@ -72,7 +79,7 @@ class Option:
     parse: Callable[[str], Any] | None = None
     callback: Callable[..., Any] | None = None
 
-    # What the field or the parameter tells:
+    # The field or the parameter gives these:
     field: str = ""
     kind: type = str
     is_list: bool = False
@@ -80,19 +87,19 @@ class Option:
 
     @property
     def name(self) -> str:
-        """Its name as a parameter and in a settings file."""
+        """The option's name as a parameter and in a settings file."""
         return self.flag.lstrip("-").replace("-", "_") or self.field
 
     @property
     def shown_name(self) -> str:
-        """Its name as a user writes it."""
+        """The option's name as a user writes it on the command line."""
         if self.is_argument:
             return self.name.upper()
         return self.flag or f"--{self.field.replace('_', '-')}"
 
     @property
     def is_needed(self) -> bool:
-        """Whether it has no default."""
+        """Whether the option has no default."""
         return self.default is NO_DEFAULT
 
     @property
@@ -102,7 +109,7 @@ class Option:
 
     @property
     def takes(self) -> str:
-        """What its value looks like, in a word or two; empty for a truth value."""
+        """What a value looks like, in a word or two. Empty for a truth value."""
         if self.choices:
             return "|".join(self.choices)
         text = _NAMES.get(self.kind, "text")
@@ -118,7 +125,10 @@ class Option:
         return LARGEST if self.maximum is None else self.maximum
 
     def of(self, name: str, annotation: Any, default: Any) -> Option:
-        """The declaration with what a field or parameter tells of it."""
+        """The declaration, with the name, the type and the default of a field or parameter.
+
+        Of a type such as `str | float | None`, `kind` is float. Of `tuple[Path, ...]` it is Path.
+        """
         kinds = [t for t in get_args(annotation) if t is not NoneType]
         is_optional = NoneType in get_args(annotation)
         inner = kinds[0] if is_optional and len(kinds) == 1 else annotation
@@ -128,7 +138,7 @@ class Option:
         return dataclasses.replace(self, field=name, kind=kind, is_list=is_list, default=default)
 
     def problem(self, value: Any) -> str | None:
-        """What is wrong with a value, in a sentence; None if nothing is."""
+        """What is wrong with a value, in a sentence. None if nothing is."""
         if value is None and self.default is None:
             return None
         if self.choices:
@@ -146,13 +156,13 @@ class Option:
 
 
 def option(default: Any = MISSING, **declared: Any) -> Any:
-    """A field of a dataclass that is an option. `declared` are the fields of Option."""
+    """A field of a dataclass that is an option. `declared` sets fields of Option."""
     return dataclasses.field(default=default, metadata={"option": Option(**declared)})
 
 
 @cache
 def options_of(cls: type) -> tuple[Option, ...]:
-    """The options that a dataclass declares, in order."""
+    """The options that a dataclass declares, in the order of its fields."""
     hints = get_type_hints(cls)
     return tuple(
         field.metadata["option"].of(field.name, hints[field.name], field.default)
@@ -162,23 +172,26 @@ def options_of(cls: type) -> tuple[Option, ...]:
 
 
 def problems_of(cls: type, values: Mapping[str, Any]) -> list[str]:
-    """What is wrong with values by field name, each looked at alone."""
+    """What is wrong with values by field name, a sentence each. Each is looked at alone."""
     found = (o.problem(values[o.field]) for o in options_of(cls) if o.field in values)
     return [problem for problem in found if problem is not None]
 
 
 def check_options(instance: Any, further: list[str] | None = None) -> None:
-    """OptionError with every value of a dataclass that is out of range, and `further` problems."""
+    """Raise OptionError if values of a dataclass are out of range, or with `further` problems.
+
+    The error names all of them.
+    """
     problems = problems_of(type(instance), vars(instance)) + (further or [])
     if problems:
         raise OptionError("; ".join(problems), HINT)
 
 
 def parse_options(cls: type[_T], given: Mapping[str, Any]) -> _T:
-    """An instance from values by field name, some of them texts that their type parses.
+    """An instance from values by field name. Texts are read by their type, if it has a `parse`.
 
-    Raises one OptionError with every problem. While a text cannot be read, the others are looked at
-    each alone.
+    Raises one OptionError with every problem. If a text cannot be read, the checks that need
+    several values are left out.
     """
     values, errors = dict(given), []
     for known in options_of(cast(type, cls)):

@@ -10,7 +10,7 @@ In a test:
     def test_bits(gsqc_golden):
         gsqc_golden("smol.gsqc", "golden/smol.json")
 
-pytest --gsqc-update-golden writes the files. gsqc itself does not need pytest.
+`pytest --gsqc-update-golden` writes the files. gsqc itself does not need pytest.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def gsqc_golden(request: pytest.FixtureRequest) -> Callable[..., CheckResult]:
         seed: int = 0,
         threads: int | None = None,
     ) -> CheckResult:
-        """Step `bundle` on each target of `on` and compare with the file `golden`.
+        """Step `bundle` on each target of `on`, and compare the digests with the file `golden`.
 
-        The digests that the bundle carries are compared too. A target that cannot run fails the
-        test.
+        The digests that the bundle carries are compared too. The test fails if one differs,
+        and if a target cannot run.
         """
         try:
             result = run_check(
@@ -80,7 +80,7 @@ def _hint(error: GsqcError) -> str:
 
 
 def _problems(result: CheckResult) -> list[str]:
-    """Each reason why a check did not pass, in a line."""
+    """A line for each reason why a check did not pass."""
     lines = [f"{target} did not run: {reason}" for target, reason in result.not_run.items()]
     found = result.first_difference
     if found is not None:

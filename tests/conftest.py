@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of a target whose folder was deleted are skipped; a two-layer Llama and its bundle."""
+"""Skips tests of a target whose folder was deleted. Provides a two-layer Llama and its bundle."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `save_pretrained` leaves it. 257 tokens: bytes and the end, so the last chunk of the head
-    is ragged.
+    """A model as `save_pretrained` leaves it. Its 257 tokens are the bytes and the end of text, so
+    the last chunk of the head is ragged.
     """
     # Imported here: most tests need no torch.
     from tests.models.capture.tiny import tiny_llama
@@ -57,7 +57,7 @@ def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(model_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """4-8-8, NF4, 24 tokens, two sequences a step; it carries the digests of its first steps."""
+    """The bundle of the model: 4-8-8, NF4, 24 tokens, two sequences a step, with first digests."""
     from gsqc.adapters.lora import Lora
     from gsqc.check.first_digests import take_first_digests
     from gsqc.compiler.compile import compile_model

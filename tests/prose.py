@@ -16,7 +16,7 @@ CODE = (".py", ".c", ".h", ".cuh", ".sh")
 
 @cache
 def tracked_files(*suffixes: str) -> list[Path]:
-    """The repository's own files with these endings, in order; vendored sources are left out."""
+    """The repository's own files with these endings, in order. Vendored sources are left out."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     files = [ROOT / name for name in sorted(set(names.splitlines())) if "third_party" not in name]
@@ -38,7 +38,7 @@ def is_code_or_table(block: str) -> bool:
 
 
 def blocks(text: str) -> Iterator[tuple[int, str]]:
-    """The blocks of a Markdown page, each with its first line; a list item is a block."""
+    """The blocks of a Markdown page, each with its first line. A list item is a block."""
     block: list[str] = []
     first, fenced = 1, False
     for number, line in enumerate([*text.splitlines(), ""], 1):
@@ -77,7 +77,7 @@ def sentences(text: str) -> Iterator[tuple[int, str]]:
 
 
 def words(sentence: str) -> int:
-    """How many words a sentence has; `code` is one, a lone sign is none."""
+    """How many words a sentence has. `code` is one, a lone sign is none."""
     return sum(bool(re.search(r"\w", word)) for word in sentence.split())
 
 
@@ -93,7 +93,7 @@ def all_sentences() -> list[tuple[int, str, str]]:
 
 
 def wide_lines() -> list[str]:
-    """Lines over 100 columns, of code and of pages; tables and code in pages are left out."""
+    """Lines over 100 columns, of code and of pages. Tables and code in pages are left out."""
     wide = []
     for file in tracked_files(*CODE, ".md"):
         parts = [(1, read(file))] if file.suffix != ".md" else list(blocks(read(file)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands as functions; what `import gsqc` and the runtime load."""
+"""The commands as functions, and what `import gsqc` and the runtime load."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def run_python(program: str) -> str:
 def test_import_loads_nothing_else() -> None:
     heavy = "('numpy', 'torch', 'tvm', 'tvm_ffi', 'typer', 'rich', 'matplotlib')"
     run_python(
-        f"import sys, gsqc; found = set({heavy}) & set(sys.modules); assert not found, found; dir(gsqc)"
+        f"import sys, gsqc; found = set({heavy}) & set(sys.modules);"
+        "assert not found, found; dir(gsqc)"
     )
 
 
@@ -140,11 +141,11 @@ def test_a_notebook_gets_one_output_that_is_replaced(
 ) -> None:
     shown: list[str] = []
     handle = SimpleNamespace(update=shown.append)
-    display = ModuleType("IPython.display")
-    display.HTML = lambda text: text  # type: ignore[attr-defined]
-    display.display = lambda text, display_id: shown.append(text) or handle  # type: ignore[attr-defined, func-returns-value]
-    package = ModuleType("IPython")
-    package.get_ipython = lambda: SimpleNamespace(kernel=None)  # type: ignore[attr-defined]
+    display, package = ModuleType("IPython.display"), ModuleType("IPython")
+    vars(display).update(
+        HTML=lambda text: text, display=lambda text, display_id: (shown.append(text), handle)[1]
+    )
+    vars(package).update(get_ipython=lambda: SimpleNamespace(kernel=None))
     assert not in_notebook()
     monkeypatch.setitem(sys.modules, "IPython", package)
     monkeypatch.setitem(sys.modules, "IPython.display", display)

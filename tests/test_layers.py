@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Imports run downwards: none to a higher layer, none in a circle. docs/architecture.md has the list.
+"""Imports run downwards: none to a higher layer, none in a circle (docs/architecture.md).
 
 Every import counts, inside functions and below TYPE_CHECKING too.
 """
@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1]
 # fmt: off
 LAYERS = [
     "version", "errors", "printable", "decimals", "option", "numerics", "bundle", "graph", "models",
-    "adapters", "data", "targets", "passes", "compiler", "runtime", "training", "check", "export",
-    "report", "cli", "api", "testing", "__init__", "__main__",
+    "adapters", "data", "targets", "passes", "compiler", "runtime", "training", "runner", "check",
+    "export", "report", "cli", "api", "testing", "__init__", "__main__",
 ]
 # fmt: on
 """From the bottom to the top. `__init__` is the package's own file: it names what users import."""

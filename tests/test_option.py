@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An option is declared once: what its field tells, what it takes, and what is wrong with a
-value.
-"""
+"""An option is declared once: its name and type, what it takes, and what is wrong with a value."""
 
 from __future__ import annotations
 
@@ -32,6 +30,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class Oven:
+    """An option of each kind."""
+
     degrees: int = option(180, help="Heat.", minimum=50, maximum=250, decides_bits=True)
     share: str | float | None = option(None, help="Share.", maximum=1)
     mode: str = option("air", help="Mode.", choices=("air", "grill"))

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A two-layer Llama-like decoder as a captured graph, built by hand: passes are tested without
-torch.export.
-"""
+"""A two-layer Llama-like decoder as a captured graph. It is built by hand, without torch.export."""
 
 from __future__ import annotations
 
@@ -48,7 +46,7 @@ class Sizes:
     kinds: int = 1
 
     def weights(self, layer: int = 0) -> dict[str, tuple[int, ...]]:
-        """Shapes in a layer. With several kinds of blocks, each has another width of its gated layer."""
+        """Shapes in a layer. Several kinds of blocks differ in the width of their gated layer."""
         h, q, kv = self.hidden, self.heads * self.head_dim, self.kv_heads * self.head_dim
         f = self.ffn + 32 * (layer % self.kinds)
         shapes = {
@@ -95,7 +93,10 @@ class _Graph:
             self.placeholder(f"rope_{t}", (s.tokens, s.head_dim // 2), constant=f"rope_{t}")
             for t in ("cos", "sin")
         ]
-        linear = lambda y, short: self.call(mo.linear, i, y, w[f"{MODULES[short]}.weight"])  # noqa: E731
+
+        def linear(y: torch.fx.Node, short: str) -> torch.fx.Node:
+            return self.call(mo.linear, i, y, w[f"{MODULES[short]}.weight"])
+
         h = self.call(mo.rms_norm, i, x, w["input_layernorm.weight"], eps=1e-5)
         q, k, v = (
             self.call(mo.split_heads, i, linear(h, n), heads=c)

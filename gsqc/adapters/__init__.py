@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adapters: one file per kind, found by its name. `parse_adapter` reads what `--adapter` takes."""
+"""Adapters: a file of this folder for each kind. `parse_adapter` reads what `--adapter` takes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -13,11 +13,11 @@ from gsqc.adapters.linears import LINEARS
 from gsqc.errors import OptionError
 
 _SHARED = ("adapter", "linears")
-"""Modules of this folder that are no kinds."""
+"""Modules of this folder that define no kind."""
 
 
 def adapter_kinds() -> dict[str, type[Adapter]]:
-    """The kinds of adapters by name: every other module of this folder defines one."""
+    """The class of each kind by its name. Every other module of this folder defines one."""
     names = sorted(m.name for m in iter_modules(__path__) if m.name not in _SHARED)
     modules = [import_module(f"{__name__}.{name}") for name in names]
     classes = [value for module in modules for value in vars(module).values()]
@@ -28,7 +28,11 @@ def adapter_kinds() -> dict[str, type[Adapter]]:
 
 
 def parse_adapter(text: str) -> Adapter:
-    """Read "lora:rank=16,alpha=32[,linears=q+v]". Raises OptionError with every problem."""
+    """The adapter of a text such as "lora:rank=16,alpha=32,linears=q+v".
+
+    Settings that are left out have their defaults, and `linears` is all of them. Raises
+    OptionError, which names every problem.
+    """
     kinds = adapter_kinds()
     kind, _, rest = text.partition(":")
     given = dict(part.partition("=")[::2] for part in rest.split(",") if part)
@@ -56,17 +60,19 @@ def parse_adapter(text: str) -> Adapter:
             f"--adapter {text}: {', '.join(problems)}",
             f"write it like {kinds[kind]()}",
         )
-    return kinds[kind](**values, linears=tuple(n for n in LINEARS if n in chosen))  # type: ignore[call-arg]
+    made: Callable[..., Adapter] = kinds[kind]
+    return made(**values, linears=tuple(name for name in LINEARS if name in chosen))
 
 
 def make_adapter(kind: str, settings: Mapping[str, int], linears: Sequence[str]) -> Adapter:
-    """An adapter from what a manifest says of it. ValueError if it says nothing that gsqc knows."""
+    """The adapter that a manifest names. ValueError if gsqc does not know it, or if it is wrong."""
     kinds = adapter_kinds()
     if kind not in kinds:
         raise ValueError(f"unknown kind of adapter {kind!r}")
     if set(settings) != {option.name for option in kinds[kind].settings()}:
         raise ValueError(f"the settings of {kind} are not {', '.join(settings)}")
-    adapter = kinds[kind](**settings, linears=tuple(linears))  # type: ignore[call-arg]
+    made: Callable[..., Adapter] = kinds[kind]
+    adapter = made(**settings, linears=tuple(linears))
     if problems := adapter.problems():
         raise ValueError("; ".join(problems))
     return adapter

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an adapter is: settings, trainable matrices, what they add to a linear, and how they merge
-into its weight.
+"""What an adapter is: settings, trainable matrices, what they do to a linear, and how they merge.
 
 A kind of adapter is one file of this folder. Its gradients come from the rules of the ops that it
 calls.
@@ -18,9 +17,10 @@ from gsqc.option import Option, options_of, problems_of
 
 @dataclass(frozen=True)
 class Parameter:
-    """A trainable matrix, int32 with 24 fraction bits.
+    """A trainable matrix, stored as int32 with 24 fraction bits.
 
-    fan_in  its initial values are uniform in ±1/√fan_in; 0 stands for zeros
+    shape   (rows, columns)
+    fan_in  its initial values are uniform in ±1/√fan_in, or zeros if it is 0
     """
 
     shape: tuple[int, int]
@@ -28,9 +28,10 @@ class Parameter:
 
 
 class Site(Protocol):
-    """A linear y = W·x that an adapter changes: what its `forward` is written against.
+    """A linear y = W·x that an adapter changes. An adapter's `forward` is written against it.
 
-    x, w  the linear's operands in the graph       bits  the width of its result
+    x, w  the operands of the linear in the graph: Rows [T, columns] and [rows, columns]
+    bits  the bits of its result, a Row [T, rows]
     """
 
     x: Any
@@ -38,35 +39,35 @@ class Site(Protocol):
     bits: int
 
     def base(self) -> Any:
-        """W·x, 24 bits wide."""
+        """W·x as a Row-24."""
 
     def trainable(self, name: str) -> Any:
-        """The matrix of that name in `parameters`, as rows."""
+        """The matrix of that name in `parameters`, as a Row-24."""
 
     def linear(self, x: Any, w: Any, bits: int) -> Any:
-        """A product with the widths of this linear's operands."""
+        """x · wᵀ as a Row-bits. The operands get the bits that this linear's operands get."""
 
     def call(self, operation: Any, *values: Any, **attributes: Any) -> Any:
-        """Any op."""
+        """A call of any op: its result, or a tuple of them."""
 
 
 class Adapter(ABC):
-    """The settings of one kind of adapter: a frozen dataclass of options and of `linears`.
+    """The settings of a kind of adapter. A kind is a frozen dataclass of options and `linears`.
 
-    linears  the short names of the linears that it changes, of LINEARS
+    linears  the short names (of LINEARS) of the linears that it changes
     """
 
     kind: ClassVar[str]
-    """As `--adapter` names it."""
+    """The name of the kind in `--adapter`."""
     linears: tuple[str, ...]
 
     @classmethod
     def settings(cls) -> tuple[Option, ...]:
-        """What `--adapter` takes beside the linears: whole numbers."""
+        """The options that `--adapter` takes beside the linears. They are whole numbers."""
         return options_of(cls)
 
     def problems(self) -> list[str]:
-        """What is out of range, a sentence each."""
+        """A sentence for each setting that is out of range."""
         problems = problems_of(type(self), vars(self))
         if not self.linears or not set(self.linears) <= set(LINEARS):
             problems.append(f"linears are not of {'+'.join(LINEARS)}")
@@ -82,20 +83,21 @@ class Adapter(ABC):
 
     @abstractmethod
     def forward(self, site: Site) -> Any:
-        """What takes the place of y: a Row of `site.bits`, from `site.base()` and ops."""
+        """What takes the place of y: a Row-bits of `site.bits`, made of `site.base()` and ops."""
 
     @abstractmethod
     def merge(self, matrices: dict[str, Any]) -> Any:
-        """What training has added to W, as float64 [rows, columns], from the matrices as float64."""
+        """What training has added to W, float64 [rows, columns], from float64 matrices by name."""
 
     def as_lora(self, matrices: dict[str, Any]) -> tuple[Any, Any] | None:
-        """(A, B) such that alpha / rank · B·A is exactly what was added to W; None if there are none.
+        """A and B such that alpha / rank · B·A is exactly what was added to W, or None.
 
-        Adapters that have them are exported to PEFT and llama.cpp. Their settings have `rank` and `alpha`.
+        gsqc exports adapters that have them to PEFT and llama.cpp. Their settings have `rank` and
+        `alpha`.
         """
         return None
 
     def describe(self) -> str:
-        """In a sentence, for people."""
+        """The settings in a sentence, for people."""
         numbers = ", ".join(f"{o.name} {getattr(self, o.name)}" for o in self.settings())
         return f"{self.kind}, {numbers}, {'+'.join(self.linears)}"

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The linears of a decoder block by their short names, and what Hugging Face and llama.cpp call
-them.
-"""
+"""The linears of a decoder block: their short names, and those of Hugging Face and llama.cpp."""
 
 from __future__ import annotations
 
@@ -10,7 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LinearNames:
-    """The last part of a linear's name in Hugging Face's models, and its name in a GGUF file."""
+    """What others call a linear.
+
+    module  the last part of its name in Hugging Face's models
+    gguf    its name in a GGUF file
+    """
 
     module: str
     gguf: str
@@ -25,7 +27,7 @@ LINEARS = {
     "up": LinearNames("up_proj", "ffn_up"),
     "down": LinearNames("down_proj", "ffn_down"),
 }
-"""By the names that `--adapter …,linears=q+v` takes, in the order in which a block uses them."""
+"""The linears by the names that `--adapter …,linears=q+v` takes, in the order of their use."""
 
 SHORT_NAMES = {names.module: short for short, names in LINEARS.items()}
-"""From the last part of a module's name to the short name."""
+"""The short name of each linear by the last part of its module's name."""

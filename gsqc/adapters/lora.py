@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""lora: y = W·x + alpha / rank · B·A·x. Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large
-Language Models".
+"""lora: y = W·x + alpha / rank · B·A·x.
 
-A [rank, k] begins uniform in ±1/√k, as in PEFT, and B [n, rank] with zeros: the first step's output
-is the base's.
+Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", section 4.1. A [rank, k]
+begins uniform in ±1/√k, as in PEFT, and B [n, rank] with zeros. So the output of the first step is
+that of the base.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ class Lora(Adapter):
         }
 
     def forward(self, site: Site) -> Any:
-        """W·x + (alpha / rank · A·x)·Bᵀ. The branch keeps 16 bits between A and B, 24 where it
-        joins.
+        """W·x + B·(alpha / rank · A·x).
+
+        The branch is a Row-16 between A and B, and a Row-24 where it joins W·x.
         """
         base = site.base()
         u = site.linear(site.x, site.trainable("a"), 16)
@@ -45,13 +46,13 @@ class Lora(Adapter):
         return site.call(add, base, branch, bits=site.bits)
 
     def merge(self, matrices: dict[str, Any]) -> Any:
-        """alpha / rank · B·A."""
+        """alpha / rank · B·A, float64 [rows, columns]."""
         return matrices["b"] @ matrices["a"] * (self.alpha / self.rank)
 
     def as_lora(self, matrices: dict[str, Any]) -> tuple[Any, Any]:
-        """A and B themselves."""
+        """A [rank, columns] and B [rows, rank] themselves."""
         return matrices["a"], matrices["b"]
 
     def describe(self) -> str:
-        """In a sentence, for people."""
+        """The settings in a sentence, for people."""
         return f"LoRA, rank {self.rank}, alpha {self.alpha}, {'+'.join(self.linears)}"

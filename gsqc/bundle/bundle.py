@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bundle: a directory NAME.gsqc whose manifest names every file with its size and sha256.
 
-manifest.json      target, model, options, and the other files
+manifest.json      model, options, what it has code for, and the other files
 plan.json          what a step runs, in which order, on which memory (plan.py)
 base.safetensors   the frozen weights, as codes
 state.safetensors  the initial training state
 tokenizer.json     if the model has one
-code/              compiled kernels: kernels.so, or kernels.fatbin and launches.json for a GPU
-bin/gsqc-step      the runner without Python, if asked for
 programs/          each function as a TOSA program
-npu/               each function's command stream and constants for an NPU
+code/TARGET/       what was compiled for a target:
+    kernels.so                         a CPU's kernels
+    gsqc-step                          the runner without Python, if asked for
+    kernels.fatbin and launches.json   a GPU's kernels
+    NAME.cop and NAME.constants        each function for an NPU
 """
 
 from __future__ import annotations
@@ -33,8 +35,14 @@ from gsqc.errors import BundleError
 
 
 class Bundle:
-    """An opened bundle: its `manifest`, `plan`, `files` (name -> path), and `meaning`, by which runs
-    and states refer to it: bundles of one compilation for different targets have the same.
+    """An opened bundle.
+
+    path      its directory
+    manifest  what it says of itself
+    plan      what a session follows
+    files     the path of each of its files by name, the manifest aside
+    meaning   the sha256 by which runs and states refer to it (`files.meaning_of`). It does not
+              depend on the targets that the bundle has code for.
     """
 
     def __init__(self, path: Path, manifest: Manifest, plan: Plan, files: dict[str, Path]) -> None:
@@ -43,8 +51,9 @@ class Bundle:
 
     @staticmethod
     def open(path: Path) -> Bundle:
-        """Read the manifest and check every file's size and hash. Whether this machine can run the
-        code is the target's to say. Raises BundleError.
+        """Read the manifest and the plan, and check the size and the hash of every file.
+
+        Whether this machine can run the code is for the target to say. Raises BundleError.
         """
         try:
             manifest = Manifest.from_json(read_manifest_data(path))
@@ -59,7 +68,7 @@ class Bundle:
         return Bundle(path, manifest, plan, files)
 
     def file(self, name: str) -> Path:
-        """The path of one of its files; BundleError if the manifest does not list it."""
+        """The path of a file of the bundle. BundleError if the manifest does not list it."""
         if name not in self.files:
             raise BundleError(f"the bundle has no {name}", AGAIN)
         return self.files[name]
@@ -67,8 +76,9 @@ class Bundle:
     def map_tensors(
         self, name: str, expected: Mapping[str, TensorPlan] = MappingProxyType({})
     ) -> MappedTensors:
-        """The tensors of a safetensors file, flat and in place; BundleError unless it is one with
-        those expected.
+        """The tensors of a safetensors file, flat and in place.
+
+        Raises BundleError if it is no such file, or if a tensor of `expected` is not as planned.
         """
         try:
             tensors = MappedTensors(self.file(name))

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON from strangers as frozen dataclasses: the types of a class's fields say what is accepted.
+"""JSON from strangers as frozen dataclasses. The types of the fields say what is accepted.
 
-str              a text without zero bytes; `Annotated[str, OneOf(…)]` is one of a few
-int              `Annotated[int, Range(…)]`: a whole number from least to most
-tuple[str, ...]  a list of texts
-Mapping[str, X]  an object whose values are all X
-a dataclass      an object with the fields of the class; further names are ignored
-Any              any value, or none
-X | None         X, null, or no such name
+str                        a text without zero bytes
+Annotated[str, OneOf(…)]   one of a few texts
+Annotated[int, Range(…)]   a whole number from least to most
+tuple[str, ...]            a list of texts
+Mapping[str, X]            an object whose values are all X
+a dataclass                an object with the fields of the class. Further names are ignored.
+Any                        any value, or none
+X | None                   X, null, or no such name
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from gsqc.errors import BundleError
 
 T = TypeVar("T")
 SHOWN = 12
-"""Wrong fields that an error names; it counts the others."""
+"""Wrong fields that an error names. It counts the others."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """A whole number's least and greatest value."""
+    """The least and the greatest value of a whole number."""
 
     least: int
     most: int
@@ -41,7 +42,7 @@ class OneOf:
 
 
 class Kind(Enum):
-    """What a JSON value has to be."""
+    """The kinds of JSON values. A TABLE is an object with any names, and TEXTS a list of texts."""
 
     ANY = "any"
     OBJECT = "object"
@@ -53,7 +54,13 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value has to be. `parts` holds an object's fields by name, or a table's values as "*"."""
+    """What a value has to be.
+
+    limits  of a NUMBER
+    texts   that a TEXT may be, or () for any
+    parts   the rules of an OBJECT's fields by name, or that of a TABLE's values as "*"
+    made    the class of an OBJECT
+    """
 
     kind: Kind
     is_optional: bool = False
@@ -64,7 +71,7 @@ class Rule:
 
 
 def rule_of(hint: Any) -> Rule:
-    """The rule that a type stands for."""
+    """The rule that the type of a field stands for."""
     if is_dataclass(hint):
         hints = get_type_hints(hint, include_extras=True)
         parts = {f.name: rule_of(hints[f.name]) for f in fields(hint)}
@@ -85,7 +92,10 @@ def rule_of(hint: Any) -> Rule:
 
 
 def read_fields(cls: type[T], data: Any, what: str, hint: str) -> T:
-    """An object of `cls` from JSON data. BundleError that names every wrong field of `what`."""
+    """An object of `cls` from JSON data. Raises BundleError, which names wrong fields of `what`.
+
+    hint  what the error tells the user to do
+    """
     problems: list[str] = []
     made = _read(rule_of(cls), data, "", problems)
     if problems:
@@ -100,7 +110,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _fits(rule: Rule, value: Any) -> bool:
-    """Whether a value is of the rule's kind; its parts are another matter."""
+    """Whether a value is of the rule's kind. Its parts are not looked at."""
     match rule.kind:
         case Kind.TEXT:
             return _is_text(value) and (not rule.texts or value in rule.texts)
@@ -116,7 +126,7 @@ def _fits(rule: Rule, value: Any) -> bool:
 
 
 def _read(rule: Rule, value: Any, where: str, problems: list[str]) -> Any:
-    """The value as its class wants it; notes `where` if it does not fit."""
+    """The value as its class wants it. Adds `where` to the problems if it does not fit."""
     if value is None and rule.is_optional:
         return None
     if not _fits(rule, value):

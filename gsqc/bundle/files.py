@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of a bundle: where they lie, and that they are what was written."""
+"""The files of a bundle: where they lie, and whether they are what was written."""
 
 from __future__ import annotations
 
 import hashlib
+import string
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,10 +15,21 @@ from gsqc.errors import BundleError
 
 MANIFEST, PLAN, TOKENIZER = "manifest.json", "plan.json", "tokenizer.json"
 BASE, INITIAL_STATE = "base.safetensors", "state.safetensors"
-KERNELS = "code/kernels.so"
-MADE_FOR_A_TARGET = ("code/", "bin/", "npu/", "programs/")
-"""Folders of what is made from the plan; it is no part of what a bundle means."""
+CODE, PROGRAMS = "code/", "programs/"
+KERNELS = "kernels.so"
+RUNNER = "gsqc-step"
+"""Both are in the folder of a CPU target."""
+MADE_FROM_THE_PLAN = (CODE, PROGRAMS)
+"""Folders that are no part of what a bundle means."""
+PLAIN = string.ascii_letters + string.digits + "._+-"
 MAXIMUM_JSON_BYTES = 256 << 20
+
+
+def code_folder(target: str) -> str:
+    """Where a bundle keeps the code for a target: the target's name with "-" for the characters
+    that not every file system takes.
+    """
+    return CODE + "".join(c if c in PLAIN else "-" for c in target) + "/"
 
 
 def file_sha256(path: Path) -> str:
@@ -27,7 +39,11 @@ def file_sha256(path: Path) -> str:
 
 
 def safe_path(root: Path, name: str) -> Path:
-    """The file of a relative name without `..`, links or absolute parts; BundleError otherwise."""
+    """The path of a file of the bundle `root`.
+
+    Raises BundleError if the name is absolute, if it leaves the bundle, or if a part of it is a
+    link.
+    """
     pure = PurePosixPath(name)
     odd = "\\" in name or any(c < " " for c in name)
     if not name or pure.is_absolute() or ".." in pure.parts or odd:
@@ -42,7 +58,7 @@ def safe_path(root: Path, name: str) -> Path:
 
 
 def check_file(root: Path, name: str, entry: FileEntry) -> Path:
-    """The path of a listed file; BundleError unless it is there as it was written."""
+    """The path of a listed file. BundleError if it is missing or was changed."""
     file = safe_path(root, name)
     if not file.is_file():
         raise BundleError(f"the bundle lacks its file {name}", AGAIN)
@@ -54,20 +70,20 @@ def check_file(root: Path, name: str, entry: FileEntry) -> Path:
 
 
 def meaning_of(files: Mapping[str, FileEntry]) -> str:
-    """sha256 over "name sha256" of all files but those made for a target, a line each, by name.
+    """sha256 over "name sha256" of all files but those made from the plan, a line each, by name.
 
-    Bundles of one compilation for different targets have the same: they compute the same bits.
+    It does not depend on the targets that a bundle has code for: all compute the same bits.
     """
     lines = [
         f"{name} {files[name].sha256}\n"
         for name in sorted(files)
-        if not name.startswith(MADE_FOR_A_TARGET)
+        if not name.startswith(MADE_FROM_THE_PLAN)
     ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def read_bundle_json(path: Path, what: str) -> Any:
-    """The value of a bundle's JSON file; BundleError if it is none."""
+    """The value of a JSON file of a bundle. BundleError, which calls it `what`, if it is none."""
     if path.stat().st_size > MAXIMUM_JSON_BYTES:
         raise BundleError(f"{what} is too large to be one", AGAIN)
     try:
@@ -77,7 +93,7 @@ def read_bundle_json(path: Path, what: str) -> Any:
 
 
 def read_manifest_data(root: Path) -> Any:
-    """The JSON of a bundle's manifest."""
+    """The JSON of a bundle's manifest. BundleError if there is no bundle or no manifest."""
     path = root / MANIFEST
     if not root.exists():
         raise BundleError(

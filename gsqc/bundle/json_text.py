@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON from strangers, read by the letter: both runtimes accept the same texts (runner/json.c).
+"""JSON from strangers, read by the letter. Both runtimes accept the same texts (runner/json.c).
 
-Python's reader alone would take the last of two equal names, NaN, and halves of surrogate pairs.
+Python's reader alone would take the last of two equal names, NaN, and half of a surrogate pair.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ _ODD_INTEGERS = re.compile(rb"-0(?![.0-9eE])|[0-9]{300}")
 
 
 def read_json(content: bytes) -> Any:
-    """The value of a JSON text. ValueError unless it is JSON, with each name of an object once."""
+    """The value of a JSON text in UTF-8.
+
+    Raises ValueError if it is not JSON, if an object has a name twice, or if it is nested too
+    deeply.
+    """
     try:
         text = content.decode()
-        # Python counts -0 as 0 and reads integers of any length; few texts hold such a thing.
+        # Python takes -0 for 0 and reads integers of any length. Few texts hold such a thing.
         integers = _integer if _ODD_INTEGERS.search(content) else None
         value = json.loads(
             text,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def machine_cpu_flags() -> set[str]:
-    """The CPU features that the kernel reports; empty where it reports none."""
+    """The names of the CPU's features, as Linux reports them. Empty where it reports none."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -18,10 +18,10 @@ def machine_cpu_flags() -> set[str]:
 
 
 def default_threads() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def physical_memory() -> int:
-    """What this machine has, in bytes."""
+    """The memory of this machine, in bytes."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

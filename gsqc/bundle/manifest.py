@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manifest of a bundle: what it was compiled from and for, and the sha256 of each of its files."""
+"""The manifest of a bundle: what it was compiled from, what it has code for, and the sha256 of each
+of its files.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.version import __version__
 
 FORMAT_VERSION = 2
+"""The format of the manifest and the plan. gsqc reads this one only."""
 AGAIN = "compile the model again (gsqc compile … --force)"
 
 Count = Annotated[int, Range(0, 2**31 - 1)]
@@ -23,18 +26,29 @@ BITS = tuple(f"{w}-{a}-{g}" for w in (4, 8) for a in range(5, 9) for g in range(
 
 @dataclass(frozen=True)
 class TargetPart:
-    """What the code runs on: a name of `gsqc targets`, the triple, and the CPU features it needs."""
+    """A target that the bundle has code for.
 
-    name: str
+    triple        the machine that the code is for
+    cpu_features  what its CPU must have
+    rank          a machine that can run several takes the highest; without a rank, the code is for
+                  an accelerator, which comes before any CPU
+    code_bytes    the size of the code
+    details       what only the target itself reads
+    """
+
     triple: str
     cpu_features: tuple[str, ...] = ()
+    rank: Count | None = None
+    code_bytes: Bytes = 0
+    details: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class ModelPart:
     """The model. `eos_token_id`, `bos_token_id` and `chat_template` are as its files have them.
 
-    architecture  Hugging Face's model type      known_name  the name that gsqc knows it by, if any
+    architecture  Hugging Face's model type
+    known_name    the name by which gsqc knows it, if any
     """
 
     architecture: str
@@ -64,7 +78,8 @@ class MatrixEntry:
 class AdapterPart:
     """The adapter.
 
-    kind      a file of gsqc/adapters      settings  its whole numbers by name: rank and alpha of a LoRA
+    kind      a file of gsqc/adapters
+    settings  its whole numbers by name, such as rank and alpha
     linears   the short names of the linears that have one
     matrices  its trainable matrices by their names in the state
     """
@@ -75,14 +90,14 @@ class AdapterPart:
     matrices: Mapping[str, MatrixEntry]
 
     def __str__(self) -> str:
-        """As `--adapter` takes it."""
+        """The adapter as `--adapter` takes it."""
         settings = ",".join(f"{name}={value}" for name, value in self.settings.items())
         return f"{self.kind}:{settings},linears={'+'.join(self.linears)}"
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file of the bundle as it was written."""
+    """The sha256 and the size of a file of the bundle, as it was written."""
 
     sha256: str
     bytes: Bytes
@@ -90,7 +105,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class ProgramEntry:
-    """A TOSA program: the ports that it reads and writes, in order, and its operators."""
+    """A TOSA program: the ports that it reads and writes, in order, and its number of operators."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -99,7 +114,12 @@ class ProgramEntry:
 
 @dataclass(frozen=True)
 class FirstSteps:
-    """The digests after the first steps on random batches of a seed, and the target that gave them."""
+    """What the first steps gave on random batches.
+
+    seed    of the batches
+    steps   the digest after each step
+    target  on which the steps ran
+    """
 
     seed: Bytes
     steps: tuple[str, ...]
@@ -110,14 +130,14 @@ class FirstSteps:
 class Manifest:
     """What a bundle says of itself.
 
+    targets     what the bundle has code for, by the names of `gsqc targets`
     base_kinds  how each weight of the first block is stored, by its name
     operators   how many operators of each kind the kernels have
     golden      what its first steps gave on the machine that compiled it, if it could step it
-    npu         what only an NPU's target reads
     files       every other file by its name in the bundle
     """
 
-    target: TargetPart
+    targets: Mapping[str, TargetPart]
     model: ModelPart
     adapter: AdapterPart
     bits: Annotated[str, OneOf(BITS)]
@@ -130,23 +150,23 @@ class Manifest:
     recompute: str
     weights: str
     operators: Mapping[str, Count]
-    float_operators: Count
     planned_peak_bytes: Bytes
     weights_bytes: Bytes
-    code_bytes: Bytes
     programs: Mapping[str, ProgramEntry] = field(default_factory=dict)
     golden: FirstSteps | None = None
-    npu: Mapping[str, Any] | None = None
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     gsqc_version: str = __version__
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON data."""
+        """The manifest as JSON data."""
         return {"format_version": FORMAT_VERSION, **asdict(self)}
 
     @staticmethod
     def from_json(data: Any) -> Manifest:
-        """The inverse, for data from a stranger. BundleError that names every wrong field."""
+        """The manifest of a stranger's JSON data.
+
+        Raises BundleError if it has another format, or if fields are wrong. The error names them.
+        """
         version = data.get("format_version") if isinstance(data, dict) else None
         if type(version) is not int or version != FORMAT_VERSION:
             raise BundleError(

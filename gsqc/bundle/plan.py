@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan of a step: which kernels run in which order on which memory. The compiler writes it, the
-runtime follows it.
+"""The plan of a step: which kernels run in which order on which memory. The compiler writes it, and
+the runtime follows it.
 
-Levels: a *kernel* is one op on given shapes. A *function* is a list of kernel calls on its ports
-and its scratch memory (block_forward, head_backward, …). A *schedule* is a list of function calls
-that binds ports to buffers; it calls one function once per layer. Tensors are flat; a reference is
-a name, or a part of a named tensor.
+kernel     one op on given shapes
+function   kernel calls on its ports and its scratch memory (block_forward, head_backward, …)
+schedule   function calls that bind ports to buffers. It calls the function of a block once a layer.
+reference  a part of a named tensor. Tensors are flat.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from typing import Any
 from gsqc.numerics.formats import Gse, Row, Spec, Value, field_names, flatten
 
 COPY = "@copy"
-"""A schedule entry that copies tensor `source` to `target`; no kernel."""
+"""An entry of a schedule that copies the tensor `source` to `target`. It is no function."""
 
 ALIGNMENT = 64
+"""Of every tensor in memory, in bytes."""
 ITEM_BYTES = {"int8": 1, "int16": 2, "int32": 4}
 BUFFER_KINDS = ("base", "prepared", "state", "gradient", "cache", "input", "output")
 VALUE_TENSORS = {"tensor": 1, "row": 2, "gse": 3}
-"""Tensors of a kernel's input by its kind."""
+"""How many tensors a kernel's input has, by its kind."""
 MAXIMUM_BITS = 64
 MAXIMUM_ARGUMENTS = 64
-"""Tensors that a kernel takes and gives."""
+"""How many tensors a kernel takes and gives."""
 MAXIMUM_COUNT = 2**40
-"""Elements of a tensor, or bytes of a region: beyond any machine, and sums stay far below 2^64."""
+"""Elements of a tensor, or bytes of a region. No machine has as many, and sums stay below 2^64."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`count` elements of the named tensor from element `offset` on."""
+    """The elements [offset, offset + count) of the named tensor."""
 
     name: str
     offset: int
@@ -41,7 +42,12 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class TensorPlan:
-    """A flat tensor: dtype, number of elements, and its byte offset in its region (-1 for a port)."""
+    """A flat tensor.
+
+    dtype   a name of ITEM_BYTES
+    count   its number of elements
+    offset  in bytes in its region, or -1 for what has no region: a port or a buffer
+    """
 
     dtype: str
     count: int
@@ -49,13 +55,17 @@ class TensorPlan:
 
     @property
     def size_bytes(self) -> int:
+        """What the tensor takes in memory, in bytes."""
         return self.count * ITEM_BYTES[self.dtype]
 
 
 @dataclass(frozen=True)
 class KernelPlan:
-    """An op on given shapes: enough to run the op's function in numpy, and the symbol of the
-    compiled code.
+    """An op on given shapes: what it takes to run the op's function in numpy.
+
+    attributes  of the op, as JSON data
+    inputs      its values as `encode_value` writes them
+    operators   how many operators of each kind its program has
     """
 
     op: str
@@ -64,8 +74,9 @@ class KernelPlan:
     operators: dict[str, int]
 
     def call(self) -> tuple[list[Value], dict[str, Any]]:
-        """The specs of the op's values, and its attributes with the tuples that JSON turned into
-        lists.
+        """The specs of the op's values, and its attributes.
+
+        JSON makes lists of tuples. Here they are tuples again.
         """
         return [decode_value(v) for v in self.inputs], {
             k: _freeze(v) for k, v in self.attributes.items()
@@ -78,8 +89,11 @@ def _freeze(value: Any) -> Any:
 
 @dataclass
 class FunctionPlan:
-    """Kernel calls over ports (bound by the schedule) and scratch tensors (at fixed offsets of the
-    scratch region).
+    """Kernel calls on ports and scratch tensors.
+
+    ports    tensors that a schedule binds
+    scratch  tensors at fixed offsets of the scratch region, which has `scratch_bytes`
+    calls    (kernel, its arguments), in order
     """
 
     ports: dict[str, TensorPlan] = field(default_factory=dict)
@@ -90,8 +104,10 @@ class FunctionPlan:
 
 @dataclass
 class SchedulePlan:
-    """Function calls with their bindings, and the activations that live between them, at offsets of
-    their region.
+    """Function calls, and the activations that live between them.
+
+    activations  tensors at fixed offsets of a region of `activation_bytes`
+    calls        (function, what each of its ports is bound to), in order
     """
 
     activations: dict[str, TensorPlan] = field(default_factory=dict)
@@ -103,9 +119,15 @@ class SchedulePlan:
 class Plan:
     """Everything that a runtime follows.
 
-    `buffers` are the tensors outside the arena by kind: base (frozen codes, from base.safetensors),
-    prepared (computed from them when a session starts), state (trained, saved), gradient (sums of a
-    step of several sequences or with clipping, zeroed before it), input, output.
+    buffers  the tensors outside the arena, by the kinds of BUFFER_KINDS:
+
+    base      frozen codes, from base.safetensors
+    prepared  what is computed from them when a session starts
+    state     what is trained and saved
+    gradient  sums of a step of several sequences or with clipping, zeroed before the step
+    cache     keys and values of earlier tokens, in generation
+    input     what each step is given
+    output    what each step gives
     """
 
     kernels: dict[str, KernelPlan] = field(default_factory=dict)
@@ -114,33 +136,35 @@ class Plan:
     buffers: dict[str, dict[str, TensorPlan]] = field(default_factory=dict)
 
     def scratch_bytes(self, schedule: str) -> int:
-        """Scratch of the largest function that a schedule calls; its activations lie behind it in
-        the arena.
+        """The scratch memory of the largest function that a schedule calls, in bytes.
+
+        It lies at the start of the arena, and the schedule's activations lie behind it.
         """
         called = {name for name, _ in self.schedules[schedule].calls if name != COPY}
         return align(max((self.functions[name].scratch_bytes for name in called), default=0))
 
     @property
     def arena_bytes(self) -> int:
-        """The memory that the schedules share."""
+        """The memory that the schedules share, in bytes."""
         return max(
             (self.scratch_bytes(name) + s.activation_bytes for name, s in self.schedules.items()),
             default=0,
         )
 
     def buffer_bytes(self, *kinds: str) -> int:
-        """Storage of all buffers of these kinds."""
+        """The memory of all buffers of these kinds, in bytes."""
         return sum(t.size_bytes for kind in kinds for t in self.buffers.get(kind, {}).values())
 
     @property
     def peak_bytes(self) -> int:
-        """What a session holds: arena, prepared operands, state, inputs, outputs; without the sums
-        of "gradient".
+        """What a session holds: arena, prepared operands, state, inputs and outputs, in bytes.
+
+        The sums of "gradient" are left out.
         """
         return self.arena_bytes + self.buffer_bytes("prepared", "state", "input", "output")
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON data; references are [name, offset, count]."""
+        """The plan as JSON data. References are [name, offset, count]."""
         return {
             "kernels": {k: asdict(v) for k, v in self.kernels.items()},
             "functions": {
@@ -170,7 +194,7 @@ class Plan:
 
 
 def align(size: int) -> int:
-    """Round up to the alignment of every tensor."""
+    """A size in bytes, rounded up to a multiple of ALIGNMENT."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
@@ -179,7 +203,7 @@ def _tensors_to_json(tensors: dict[str, TensorPlan]) -> dict[str, list[Any]]:
 
 
 def element_count(shape: list[Any]) -> int:
-    """Elements of a stranger's shape; ValueError if a size or a product of sizes is out of range."""
+    """The number of elements of a stranger's shape. ValueError if it is no shape, or too large."""
     count = 1
     for size in shape:
         if type(size) is not int or not 0 <= size <= MAXIMUM_COUNT:
@@ -190,7 +214,7 @@ def element_count(shape: list[Any]) -> int:
     return count
 
 
-# -------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # values
 
 
@@ -202,7 +226,7 @@ def encode_value(value: Value) -> list[Any]:
 
 
 def decode_value(data: list[Any]) -> Value:
-    """The inverse of `encode_value`."""
+    """The value of Spec that `encode_value` wrote."""
     kind, bits, tensors = data
     specs = [Spec(tuple(shape), dtype) for shape, dtype in tensors]
     if kind == "row":

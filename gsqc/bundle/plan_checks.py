@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a plan must keep to before a runtime follows it: every name is known, every part lies inside
-its tensor, and every call fits its kernel. runner/plan.c checks the same.
+"""What a plan must keep to before a runtime follows it. runner/plan.c checks the same.
+
+Every name is known, every part lies inside its tensor, and every call fits its kernel.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from gsqc.errors import BundleError
 
 
 def check_plan(plan: Plan) -> None:
-    """BundleError unless a session can follow the plan."""
+    """Raise BundleError unless a session can follow the plan."""
     try:
         if COPY in plan.kernels or COPY in plan.functions:
             raise ValueError(f"{COPY} is no name of its own")
@@ -65,7 +66,7 @@ def _check_references(references: Iterable[Reference], known: Mapping[str, Tenso
 
 
 def _input_shapes(kernel: KernelPlan) -> list[tuple[int, str]]:
-    """Elements and type of each tensor of a kernel's input values: its first arguments."""
+    """Elements and type of each tensor of a kernel's inputs, which are its first arguments."""
     return [
         (element_count(shape), dtype) for _, _, tensors in kernel.inputs for shape, dtype in tensors
     ]
@@ -83,7 +84,7 @@ def _check_kernel_calls(plan: Plan, function: FunctionPlan) -> None:
         inputs = shapes[name]
         if not len(inputs) <= len(references) <= MAXIMUM_ARGUMENTS:
             raise ValueError(f"{name} is called with too few or too many tensors")
-        # Outputs follow the inputs; the compiled code checks them.
+        # Outputs follow the inputs. The compiled code checks them.
         for reference, (count, dtype) in zip(references, inputs, strict=False):
             if reference.count != count or known[reference.name].dtype != dtype:
                 raise ValueError(

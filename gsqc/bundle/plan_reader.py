@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan from the JSON of a stranger: every value is of its type. runner/plan.c reads by the same rules."""
+"""A plan from a stranger's JSON: each value must be of its type. runner/plan.c reads the same."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ from gsqc.errors import BundleError
 
 
 def read_plan(data: Any) -> Plan:
-    """A plan that a session can follow; BundleError if it is malformed or a reference leaves its
-    tensor.
-    """
+    """The plan of JSON data. Raises BundleError if a session cannot follow it."""
     try:
         buffers = _object(_object(data, "plan").get("buffers"), "buffers")
         if set(buffers) != set(BUFFER_KINDS):
@@ -77,7 +75,7 @@ def _dtype(data: Any) -> str:
 
 
 def _tensors(data: Any, *, placed: bool) -> dict[str, TensorPlan]:
-    """Tensors by name: [dtype, count, offset], where only one that is `placed` has an offset."""
+    """Tensors by name, each [dtype, count, offset]. The offset is -1 unless they are `placed`."""
     tensors = {}
     for name, entry in _object(data, "a table of tensors").items():
         dtype, count, offset = _list(entry, name, 3)

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Safetensors files without copies: written piece by piece, and read in place as views of the
-mapped file.
+"""Safetensors files without copies: written piece by piece, and read as views of the mapped file.
 
-The safetensors library copies on both ways, which would hold the base twice while a session starts
+The safetensors library copies on both ways. A session would hold the base twice while it starts,
 and the state twice while it is saved. The files are the same.
 """
 
@@ -30,8 +29,9 @@ MAXIMUM_HEADER_BYTES = 100_000_000
 def tensor_file(
     tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None
 ) -> Iterator[bytes | memoryview]:
-    """The content of a safetensors file in pieces. Tensors whose size allows it begin at a multiple
-    of ALIGNMENT.
+    """The content of a safetensors file, in pieces.
+
+    Tensors whose size is a multiple of ALIGNMENT come first, so each of them begins at one.
     """
     names = sorted(tensors, key=lambda name: (tensors[name].nbytes % ALIGNMENT != 0, name))
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
@@ -53,10 +53,12 @@ def tensor_file(
 
 
 class MappedTensors(Mapping[str, Array]):
-    """The tensors of a safetensors file by name, flat; copied only where the file does not align
-    them. `metadata` are the texts of its header.
+    """The tensors of a safetensors file by name, flat. Those that it does not align are copied.
 
-    Raises ValueError if the file is no safetensors file of integers, OSError if it cannot be read.
+    metadata  the texts of its header by name
+
+    Raises ValueError if it is no safetensors file of integers, and OSError if it cannot be read.
+    Writing to a tensor does not change the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,25 +84,26 @@ class MappedTensors(Mapping[str, Array]):
         return len(self._tensors)
 
     def release_pages(self) -> None:
-        """Let the system drop what was read; it is read again when it is needed."""
+        """Let the system drop the pages that were read. It reads them again when needed."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._memory.madvise(mmap.MADV_DONTNEED)
 
 
 def check_tensors(tensors: Mapping[str, Array], expected: Mapping[str, TensorPlan]) -> None:
-    """ValueError unless each expected tensor is there, with its type and number of elements."""
+    """Raise ValueError unless each expected tensor is there, with its type and size."""
     for name, plan in expected.items():
         if name not in tensors:
             raise ValueError(f"it has no tensor {name}")
         tensor = tensors[name]
         if tensor.dtype != np.dtype(plan.dtype) or tensor.size != plan.count:
             raise ValueError(
-                f"{name} has {tensor.size} elements of {tensor.dtype} and should have {plan.count} of {plan.dtype}"
+                f"{name} has {tensor.size} elements of {tensor.dtype} "
+                f"and should have {plan.count} of {plan.dtype}"
             )
 
 
 def _metadata(data: Any) -> dict[str, str]:
-    """The header's texts by name."""
+    """The texts of the header by name."""
     texts = [*data, *data.values()] if isinstance(data, dict) else [None]
     if not all(isinstance(text, str) and "\0" not in text for text in texts):
         raise ValueError("its metadata are no texts")
@@ -108,7 +111,7 @@ def _metadata(data: Any) -> dict[str, str]:
 
 
 def _tensor(data: Array, entry: Any) -> Array:
-    """One tensor of the data section, by its header entry."""
+    """A tensor of the data section, by its entry in the header."""
     if not isinstance(entry, dict):
         raise ValueError("a tensor is no object")
     name, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))

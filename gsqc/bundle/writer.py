@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BundleWriter: writes a bundle beside its final place, and puts it there when it is complete."""
+"""BundleWriter: writes a bundle beside its place, and moves it there when it is complete."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,11 +26,10 @@ Array = npt.NDArray[Any]
 
 
 class BundleWriter:
-    """Writes a bundle beside its final place and renames it at the end; a failure leaves what was
-    there.
+    """Writes a bundle beside its place and renames it at the end. A failure leaves what was there.
 
-    Use as a context manager; `finish` completes the bundle. Raises BundleError if `path` exists and
-    `force` is not set.
+    Use it as a context manager. `finish` completes the bundle. Raises BundleError if `path` exists
+    and `force` is not set, if it is no bundle, or if a file cannot be written.
     """
 
     def __init__(self, path: Path, *, force: bool = False) -> None:
@@ -62,9 +62,7 @@ class BundleWriter:
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[Path]:
-        """Gives the place of a file and records the file afterwards; a failure becomes a
-        BundleError.
-        """
+        """Gives the place of a file, and records the file. OSError becomes BundleError."""
         path = safe_path(self.root, name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,24 +75,26 @@ class BundleWriter:
             ) from None
 
     def add_bytes(self, name: str, content: bytes, mode: int = 0o644) -> None:
-        """Add a file."""
+        """Add a file with this content and these permissions."""
         with self._writing(name) as path:
             path.write_bytes(content)
             path.chmod(mode)
 
     def add_file(self, name: str, source: Path) -> None:
-        """Add a copy of a file."""
+        """Add a copy of a file, executable if it is."""
         with self._writing(name) as path:
             shutil.copyfile(source, path)
+            path.chmod(0o755 if source.stat().st_mode & stat.S_IXUSR else 0o644)
 
     def add_tensors(self, name: str, tensors: dict[str, Array]) -> None:
-        """Add a safetensors file."""
+        """Add a safetensors file of integer tensors."""
         with self._writing(name) as path, path.open("wb") as file:
             file.writelines(tensor_file(tensors))
 
     def add_manifest(self, manifest: Manifest, plan: Plan) -> Path:
-        """Write the plan, and the manifest with all files, or write them again. The bundle can be
-        opened at the path returned.
+        """Write the plan, and the manifest with all files, for the first time or again.
+
+        Gives the path at which the bundle can be opened before it is in its place.
         """
         self.add_bytes(PLAN, _json(plan.to_json()))
         self.add_bytes(MANIFEST, _json(replace(manifest, files=self.files).to_json()))

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks that targets compute the same bits, and finds the first operator that does not."""
+"""Checks that targets compute the same bits, or finds the first operator that differs."""

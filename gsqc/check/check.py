@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""check: run the same steps on targets and compare the digests of the state, step by step.
+"""run_check: runs the same steps on targets and compares the digests of the state after each step.
 
 The targets are compared with each other, with the digests that the bundle carries, and with those
 of a golden file.
@@ -63,20 +63,14 @@ def run_check(
     update: bool = False,
     progress: Progress = lambda _: None,
 ) -> CheckResult:
-    """Run `steps` steps on random batches on each target, side by side, and stop at the first
-    difference.
+    """Run `steps` steps on random batches on each target, and stop at the first difference.
 
-    Code that the bundle lacks is compiled from its plan; code for another kind of machine runs in
-    gsqc-step under an emulator. A target that cannot run here is in `not_run` and never counted as
+    Code that the bundle lacks is compiled from its plan. Code for another kind of machine runs in
+    gsqc-step under an emulator. A target that cannot run here is in `not_run` and never counts as
     equal. With `update` the digests are written to `golden` if all targets ran and none differs.
     Raises BundleError, GoldenError, OptionError.
     """
-    if not targets or not all(targets) or len(set(targets)) < len(targets) or steps < 1:
-        raise OptionError(
-            "check needs different targets and a step", "as in --on numpy,x86-64 --steps 3"
-        )
-    if update and golden is None:
-        raise OptionError("--update needs a file to write", "name it with --golden FILE")
+    _check_request(targets, steps, golden, update=update)
     result = CheckResult()
     opened = Bundle.open(bundle)
     known = _known_digests(opened, seed, steps, None if update else golden)
@@ -96,8 +90,18 @@ def run_check(
     return result
 
 
+def _check_request(targets: list[str], steps: int, golden: Path | None, *, update: bool) -> None:
+    if not targets or not all(targets) or len(set(targets)) < len(targets) or steps < 1:
+        raise OptionError(
+            "check needs different targets and at least one step",
+            "as in --on numpy,x86-64 --steps 3",
+        )
+    if update and golden is None:
+        raise OptionError("--update needs a file to write", "name it with --golden FILE")
+
+
 def _known_digests(bundle: Bundle, seed: int, steps: int, file: Path | None) -> list[Golden]:
-    """What the bundle and the file say of these steps. Raises BundleError, GoldenError."""
+    """The digests of these steps in the bundle and in the file. Raises BundleError, GoldenError."""
     own = own_golden(bundle)
     known = [own] if own is not None and own.seed == seed else []
     return known if file is None else [*known, read_golden(file, bundle, seed, steps)]
@@ -106,7 +110,10 @@ def _known_digests(bundle: Bundle, seed: int, steps: int, file: Path | None) -> 
 def _open_steppers(
     targets: list[str], settings: Settings, result: CheckResult, progress: Progress
 ) -> dict[str, Stepper]:
-    """Compile first: what cannot run is known before the first session is prepared."""
+    """Compile for every target, then prepare every session.
+
+    So a target that cannot run is known before the first session is prepared.
+    """
     places, steppers = {}, {}
     for target in targets:
         try:
@@ -126,7 +133,7 @@ def _open_steppers(
 def _step(
     result: CheckResult, steppers: dict[str, Stepper], steps: int, progress: Progress
 ) -> None:
-    """Step every target, up to the first step after which two differ."""
+    """Step every target, up to the first step after which two targets differ."""
     for step in range(1, steps + 1):
         for target, stepper in steppers.items():
             progress(f"step {step} on {target}")

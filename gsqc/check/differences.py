@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first tensor that differs between two targets, and the operator that began it."""
+"""Finds the first tensor that differs between two targets, and the operator that caused it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def first_difference(step: int, steppers: dict[str, Stepper]) -> Difference:
             pair = {name: steppers[name] for name in (names[0], other)}
             operator = _first_operator(step, pair)
             return {"step": step, "tensor": tensor, **found, "operator": operator}
-    raise AssertionError("digests differ, so a tensor does")
+    raise AssertionError("the digests differ, so a tensor must differ")
 
 
 def _first_operator(step: int, pair: dict[str, Stepper]) -> Difference | None:
@@ -58,12 +58,12 @@ def _first_operator(step: int, pair: dict[str, Stepper]) -> Difference | None:
 
 
 def _is_by_function(name: str) -> bool:
-    """Whether a target runs whole functions; a bundle's own code never does."""
+    """Whether a target runs whole functions. A bundle's own code never does."""
     return name != NATIVE and find_target(name).by_function
 
 
 def _by_program(session: Session) -> Session:
-    """A session in the same state that runs numpy function by function."""
+    """A session in the same state that runs in numpy, function by function."""
     other = Session(session.bundle, target=BY_FUNCTION)
     for name, tensor in session.state().items():
         np.copyto(other.state()[name], tensor)

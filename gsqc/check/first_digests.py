@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The digests of a new bundle's first steps, which it carries from then on.
+"""Takes the digests of a new bundle's first steps, which the bundle then carries.
 
-`gsqc check BUNDLE` compares with them, on whatever machine the bundle is by then.
+`gsqc check BUNDLE` compares with them on any machine that the bundle gets to.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from gsqc.check.sequences import random_step
 from gsqc.errors import GsqcError, TargetError
 from gsqc.runtime.session import Session
 from gsqc.targets.checked import open_checked
-from gsqc.targets.registry import NATIVE, find_target, target_of
+from gsqc.targets.registry import NATIVE, best_target, find_target
 
 FIRST_STEPS = 3
 FIRST_SEED = 0
 NUMPY_LIMIT = 1 << 26
-"""numpy is taken up to this product of weights' bytes and tokens a step: some seconds."""
+"""The largest product of the base's bytes and a step's tokens that numpy steps in some seconds."""
 
 
 def take_first_digests(path: Path, *, say: Callable[[str], object]) -> FirstSteps | None:
-    """Step the bundle at `path`: what its manifest then says of them. If nothing here can step it, say why and
-    return None.
+    """Step the bundle at `path`, and give the digests as its manifest holds them.
+
+    If this machine cannot step the bundle, say why and return None.
     """
     bundle = Bundle.open(path)
     try:
@@ -42,13 +43,13 @@ def take_first_digests(path: Path, *, say: Callable[[str], object]) -> FirstStep
 
 def _open_session(bundle: Bundle, folder: Path) -> tuple[str, Session]:
     """The name of the first target that can run here, and a session on it. Raises TargetError."""
-    own = target_of(bundle.manifest.target)
     reason: GsqcError | None = None
-    if not own.runs_any_bundle:
-        try:
+    try:
+        own = best_target(bundle)
+        if not own.runs_any_bundle:
             return own.name, Session(bundle)
-        except TargetError as error:
-            reason = error
+    except TargetError as error:
+        reason = error
     native = find_target(NATIVE)
     if not native.runs_any_bundle:
         try:
@@ -60,11 +61,11 @@ def _open_session(bundle: Bundle, folder: Path) -> tuple[str, Session]:
 
 
 def _numpy(bundle: Bundle, reason: GsqcError | None) -> Session:
-    """A session on numpy; TargetError for a bundle that would take it minutes."""
+    """A session in numpy. TargetError for a bundle with which numpy would take minutes."""
     tokens = bundle.manifest.sequence_length * bundle.manifest.batch
     if bundle.plan.buffer_bytes("base") * tokens > NUMPY_LIMIT:
         raise TargetError(
-            f"this machine cannot run its code, and it is too large for numpy ({reason})",
-            "write them elsewhere with gsqc check BUNDLE --golden FILE --update",
+            f"this machine cannot run its code, and the model is too large for numpy ({reason})",
+            "take the digests elsewhere with gsqc check BUNDLE --golden FILE --update",
         )
     return Session(bundle, target="numpy")

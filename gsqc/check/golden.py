@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Golden digests: what the first steps of a bundle must give, and what they gave.
+"""Golden digests: compares the digests of a bundle's first steps with those they must have.
 
-They come from the bundle itself, where the compiling machine left them, or from a file.
+These come from the bundle, where the compiling machine left them, or from a file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.files import BASE, INITIAL_STATE, PLAN
+from gsqc.bundle.files import BASE, CODE, INITIAL_STATE, PLAN
 from gsqc.bundle.manifest import AGAIN
 from gsqc.errors import BundleError
 from gsqc.version import __version__
@@ -21,19 +21,18 @@ from gsqc.version import __version__
 COMPILING_MACHINE = "the compiling machine"
 _SETTINGS = ("bits", "base", "adapter", "optimizer", "sequence_length", "batch", "seed")
 _MODEL = ("architecture", "layers", "hidden", "vocabulary")
-_CODE = ("code/", "bin/")
 
 
 @dataclass(frozen=True)
 class Golden:
     """The digests that steps must give.
 
-    source    who says so: COMPILING_MACHINE, or the name of a file
-    seed      of the random batches
+    source    where the digests come from: COMPILING_MACHINE, or the name of a file
+    seed      the seed of the random batches
     steps     the digest after each step, from the first
-    contents  sha256 of each part of the bundle that they were taken from, if a file says so
-    code      sha256 of the compiled code that gave them, if a file says so
-    version   the gsqc that gave them, if a file says so
+    contents  sha256 of each part of the bundle that gave the digests, if a file names it
+    code      sha256 of the compiled code that gave the digests, if a file names it
+    version   the gsqc that gave the digests, if a file names it
     """
 
     source: str
@@ -46,7 +45,7 @@ class Golden:
 
 @dataclass(frozen=True)
 class DigestDifference:
-    """The first digest that is not the golden one, and a sentence on what changed since."""
+    """The first digest that differs from the golden one, and a sentence on what has changed."""
 
     step: int
     target: str
@@ -56,7 +55,7 @@ class DigestDifference:
     sentence: str
 
     def text(self, source: str) -> str:
-        """The difference from what `source` says, in a line."""
+        """The difference from the digests of `source`, in one line."""
         return (
             f"step {self.step} on {self.target}: {self.digest[:16]}, and {source} says"
             f" {self.golden[:16]}. {self.sentence}"
@@ -65,7 +64,7 @@ class DigestDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How many steps were compared with the digests of a source, and their first difference."""
+    """How many steps were compared with the digests of a source, and the first difference."""
 
     source: str
     steps: int
@@ -73,32 +72,32 @@ class Comparison:
 
 
 # -------------------------------------------------------------------------------------------------
-# what a bundle says of itself
+# what a bundle holds
 
 
 def settings_of(bundle: Bundle) -> dict[str, Any]:
-    """What was asked for when the bundle was compiled: equal for two compilations of one thing."""
+    """The settings that a bundle was compiled with, by which a golden file knows its bundle."""
     data = bundle.manifest.to_json() | {"adapter": str(bundle.manifest.adapter)}
     model = {name: data["model"][name] for name in _MODEL}
     return {"model": model, **{name: data[name] for name in _SETTINGS}}
 
 
 def contents_of(bundle: Bundle) -> dict[str, str]:
-    """sha256 of the parts that decide the bits: frozen weights, initial state and plan."""
+    """The sha256 of each part that decides the bits: frozen weights, initial state and plan."""
     parts = {"base": BASE, "state": INITIAL_STATE, "plan": PLAN}
     files = bundle.manifest.files
     return {part: files[name].sha256 for part, name in parts.items() if name in files}
 
 
 def code_of(bundle: Bundle) -> str:
-    """sha256 over the compiled code, which must not decide the bits: a suspect if they differ."""
+    """The sha256 over the compiled code. It must not decide the bits, so it is a suspect."""
     files = bundle.manifest.files
-    lines = [f"{name} {files[name].sha256}" for name in sorted(files) if name.startswith(_CODE)]
+    lines = [f"{name} {files[name].sha256}" for name in sorted(files) if name.startswith(CODE)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def are_digests(value: object) -> bool:
-    """Whether a value out of a JSON file is a list of sha256 with at least one."""
+    """Whether a value from a JSON file is a list of one sha256 or more."""
     return (
         isinstance(value, list)
         and bool(value)
@@ -121,7 +120,7 @@ def own_golden(bundle: Bundle) -> Golden | None:
 
 
 def compare(golden: Golden, bundle: Bundle, targets: Mapping[str, Sequence[str]]) -> Comparison:
-    """Compare the digests of each target with the golden ones, as far as there are both."""
+    """Compare each target's digests with the golden ones, for the steps that both have."""
     steps = min(len(golden.steps), max((len(d) for d in targets.values()), default=0))
     for step in range(steps):
         for target, digests in targets.items():
@@ -135,14 +134,14 @@ def compare(golden: Golden, bundle: Bundle, targets: Mapping[str, Sequence[str]]
 
 
 def _what_changed(golden: Golden, bundle: Bundle, target: str) -> tuple[str, str]:
-    """The nearest suspect of a difference: bundle, code, gsqc or machine; and a sentence."""
+    """The likeliest cause of a difference (bundle, code, gsqc or machine), and a sentence."""
     if golden.source == COMPILING_MACHINE:
         return "machine", "This machine computes other bits than the one that compiled the bundle."
     now = contents_of(bundle)
     parts = [name for name in now if golden.contents.get(name) != now[name]]
     if parts:
         return "bundle", f"The bundle changed since the file was written: {', '.join(parts)}."
-    if target in ("native", bundle.manifest.target.name) and golden.code != code_of(bundle):
+    if target in ("native", *bundle.manifest.targets) and golden.code != code_of(bundle):
         return "code", "The bundle's compiled code changed since the file was written."
     if golden.version != __version__:
         return "gsqc", f"The file was written by gsqc {golden.version}, this is gsqc {__version__}."

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of golden digests, which `gsqc check --golden FILE` compares with and `--update` writes.
+"""Golden files: `gsqc check --golden FILE` compares with their digests and `--update` writes them.
 
-JSON, with one fact a line, so that a change of the file is reviewed like a change of code:
+A golden file is JSON with one fact a line, so that its changes can be reviewed like those of code:
 
-    format     the version of this form
+    format     the version of the format
     bundle     what the bundle was compiled from: model, bits, adapter, lengths, seed
     contents   sha256 of frozen weights, initial state and plan
-    seed       of the random batches
+    seed       the seed of the random batches
     steps      the digest after each step
-    written    versions, machine, target and compiled code that gave the digests
+    written    versions and machine that gave the digests, targets and code of the bundle
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def write_golden(path: Path, bundle: Bundle, seed: int, digests: Sequence[str]) 
             "gsqc": __version__,
             "numpy": np.__version__,
             "machine": platform.machine(),
-            "target": bundle.manifest.target.name,
+            "targets": list(bundle.manifest.targets),
             "code": code_of(bundle),
         },
     }
@@ -60,7 +60,10 @@ def write_golden(path: Path, bundle: Bundle, seed: int, digests: Sequence[str]) 
 
 
 def read_golden(path: Path, bundle: Bundle, seed: int, steps: int) -> Golden:
-    """The digests in a file; GoldenError unless they are of this bundle, this seed, and enough."""
+    """The digests in a file.
+
+    GoldenError unless they are of this bundle and this seed, and of at least `steps` steps.
+    """
     content = _read(path)
     ours, theirs = settings_of(bundle), content["bundle"]
     other = [name for name, value in ours.items() if theirs.get(name) != value]
@@ -93,7 +96,7 @@ def read_golden(path: Path, bundle: Bundle, seed: int, steps: int) -> Golden:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The file's content, with every field of its type. Raises GoldenError."""
+    """The content of the file, with every field checked for its type. Raises GoldenError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -103,11 +106,11 @@ def _read(path: Path) -> dict[str, Any]:
             f"cannot read {path}: {error.strerror}", "check its permissions"
         ) from None
     except (ValueError, RecursionError):
-        raise GoldenError(f"{path} is no file of golden digests: it is not JSON", _AGAIN) from None
+        raise GoldenError(f"{path} is not a golden file: it is not JSON", _AGAIN) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         version = content.get("format") if isinstance(content, dict) else None
         raise GoldenError(
-            f"{path} is no file of golden digests: its format is {version}, not {FORMAT}", _AGAIN
+            f"{path} is not a golden file: its format is {version}, not {FORMAT}", _AGAIN
         )
     tables = [name for name in ("bundle", "contents", "written") if type(content.get(name)) is dict]
     if (
@@ -115,5 +118,5 @@ def _read(path: Path) -> dict[str, Any]:
         or type(content.get("seed")) is not int
         or not are_digests(content.get("steps"))
     ):
-        raise GoldenError(f"{path} is a damaged file of golden digests", _AGAIN)
+        raise GoldenError(f"{path} is a damaged golden file", _AGAIN)
     return content

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two sessions of one plan, call by call: the first kernel whose results differ."""
+"""Runs two sessions of one plan call by call, up to the first kernel whose results differ."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Difference = dict[str, Any]
 
 
 class _Found(Exception):
-    """The sessions have parted."""
+    """A call gave different results."""
 
 
 def first_different_element(arrays: dict[str, Array]) -> Difference | None:
-    """The index and the values where two arrays of equal size first differ."""
+    """The index and the values at which two arrays of equal size first differ, or None."""
     (a, first), (b, second) = arrays.items()
     different = np.flatnonzero(first != second)
     if not different.size:
@@ -39,7 +39,7 @@ def first_different_element(arrays: dict[str, Array]) -> Difference | None:
 
 
 def _tensor_of(plan: Plan, call: Call, position: int) -> Difference:
-    """What a call's argument is to its op: input or result, type and shape."""
+    """What a call's argument is to its op: input or result, with its type and shape."""
     if call.kernel == COPY:
         return {"op": "copy", "tensor": "result", "shape": [call.arrays[position].size]}
     if call.kernel == call.function:
@@ -69,8 +69,9 @@ def _port_of(plan: Plan, name: str, position: int) -> Difference:
 
 
 def differing_result(plan: Plan, number: int, calls: dict[str, Call]) -> Difference | None:
-    """Where the same call, the one of this number, first differs between two targets; None if it
-    does not.
+    """The first difference between two targets in the same call, or None.
+
+    `number` is the call's number, which the difference names.
     """
     first = next(iter(calls.values()))
     for position in range(len(first.arrays)):
@@ -96,49 +97,55 @@ def _prepared_difference(sessions: dict[str, Session]) -> Difference | None:
     return None
 
 
-def first_different_call(
-    sessions: dict[str, Session], step: Callable[[Session], object]
-) -> Difference | None:
-    """Run `step` on two sessions with equal state, one call of each at a time, up to the first call
-    that differs.
+class _Lockstep:
+    """Lets each session make a call, and compares the results before the next one."""
 
-    Gives the operator, its kernel and function, and the tensor, index and values; None if no call
-    differs. The state of the sessions is of no use afterwards.
-    """
-    found = _prepared_difference(sessions)
-    if found is not None:
-        return found
-    plan = next(iter(sessions.values())).plan
-    calls: dict[str, Call] = {}
-    differences: list[Difference] = []
-    counts = dict.fromkeys(sessions, 0)
+    def __init__(self, sessions: dict[str, Session]) -> None:
+        self.plan = next(iter(sessions.values())).plan
+        self.calls: dict[str, Call] = {}
+        self.counts = dict.fromkeys(sessions, 0)
+        self.difference: Difference | None = None
+        self.barrier = threading.Barrier(len(sessions), action=self._compare)
 
-    def compare() -> None:
-        difference = differing_result(plan, max(counts.values()), calls)
-        if difference is not None:
-            differences.append(difference)
+    def _compare(self) -> None:
+        """Compare the calls that all sessions have just made."""
+        self.difference = differing_result(self.plan, max(self.counts.values()), self.calls)
+        if self.difference is not None:
             raise _Found
 
-    barrier = threading.Barrier(len(sessions), action=compare)
+    def _watch(self, target: str, call: Call) -> None:
+        self.calls[target] = call
+        self.counts[target] += 1
+        self.barrier.wait()
 
-    def watch(target: str, call: Call) -> None:
-        calls[target] = call
-        counts[target] += 1
-        barrier.wait()
-
-    def run(target: str, session: Session) -> None:
-        session.executor.watch = partial(watch, target)
+    def run(self, target: str, session: Session, step: Callable[[Session], object]) -> None:
+        """Run `step` on a session in this thread, up to the first difference."""
+        session.executor.watch = partial(self._watch, target)
         try:
             step(session)
         except (_Found, threading.BrokenBarrierError):
             pass
         except BaseException:
-            barrier.abort()
+            self.barrier.abort()
             raise
         finally:
             session.executor.watch = None
 
+
+def first_different_call(
+    sessions: dict[str, Session], step: Callable[[Session], object]
+) -> Difference | None:
+    """Run `step` on two sessions with equal state, up to the first call that differs.
+
+    Each session makes one call at a time. Gives the operator, its kernel and function, and the
+    tensor, index and values, or None if no call differs. The state of the sessions is of no use
+    afterwards.
+    """
+    found = _prepared_difference(sessions)
+    if found is not None:
+        return found
+    lockstep = _Lockstep(sessions)
     with ThreadPoolExecutor(len(sessions)) as pool:
-        for future in [pool.submit(run, *item) for item in sessions.items()]:
+        for future in [pool.submit(lockstep.run, *item, step) for item in sessions.items()]:
             future.result()
-    return differences[0] if differences else None
+    return lockstep.difference

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps in gsqc-step, the runner without Python: for targets that are not this machine."""
+"""RunnerStepper: steps in gsqc-step, the runner without Python, for targets of other machines."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Array = npt.NDArray[Any]
 
 
 class RunnerStepper:
-    """All steps in one process of gsqc-step, started when the first digest is asked for.
+    """Takes all steps in one process of gsqc-step, which starts when a digest is first asked for.
 
-    `command` runs the program, `batches` holds the sequences of each step, `folder` takes the token
+    `command` runs the program. `batches` holds the sequences of each step. `folder` takes the token
     file and the runs.
     """
 
@@ -37,7 +37,7 @@ class RunnerStepper:
         rate: str,
         folder: Path,
     ) -> None:
-        """Write the token file; nothing runs yet."""
+        """Write the token file. Nothing runs yet."""
         self.bundle, self.command, self.folder, self.steps = bundle, command, folder, len(batches)
         self.digests: list[str] = []
         folder.mkdir()
@@ -50,7 +50,7 @@ class RunnerStepper:
         write_token_file(self.tokens, opened, sequences, order, options, options.settings(size))
 
     def _run(self, steps: int, run: Path | None = None, *options: str) -> tuple[Path, list[str]]:
-        """Up to so many steps, in a run of its own or in `run`: the run, and the digests."""
+        """Run until `run`, or a run of its own, has so many steps: the run and the digests."""
         run = run or self.folder / f"steps-{steps}"
         arguments = [
             str(self.bundle),
@@ -84,7 +84,7 @@ class RunnerStepper:
         return dict(MappedTensors(run / "state.safetensors"))
 
     def _step_traced(self, step: int, *options: str) -> Path:
-        """A step once more, from the state before it, with a trace: its file."""
+        """Take a step once more from the state before it: the file of its trace."""
         run, file = self.folder / f"traced-{step}", self.folder / f"trace-{step}"
         shutil.rmtree(run, ignore_errors=True)
         if step > 1:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The random batches that a check steps on, the same on every machine."""
+"""Makes the random batches that a check steps on, the same ones on every machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHECK_RATE = "0.001"
 
 
 def random_sequences(bundle: Bundle, step: int, seed: int) -> list[TokenSequence]:
-    """The batch of a step: random tokens, every eighth of weight 0."""
+    """The batch of a step: random tokens, of which every eighth has weight 0."""
     length, batch = bundle.manifest.sequence_length, bundle.manifest.batch
     sequences = []
     for k in range(batch):
@@ -29,5 +29,5 @@ def random_sequences(bundle: Bundle, step: int, seed: int) -> list[TokenSequence
 
 
 def random_step(session: Session, step: int, seed: int) -> str:
-    """Take a check's step, counted from 1: the digest after it."""
+    """Take a step of a check, counted from 1, and return the digest after it."""
     return session.step(random_sequences(session.bundle, step, seed), Fraction(CHECK_RATE)).digest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A session against gsqc-step's trace of the same step: the first kernel whose results differ."""
+"""Compares a session with gsqc-step's trace of a step, up to the first kernel that differs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class StepRecord:
-    """sha256 of each prepared tensor by name, and of each call's results: (kernel or COPY, hashes),
-    in order.
+    """The sha256 of each prepared tensor by name, and of each call's results.
+
+    A call is (kernel or COPY, hashes). The calls are in order.
     """
 
     prepared: dict[str, str]
@@ -32,7 +33,7 @@ class StepRecord:
 
     @staticmethod
     def read(file: Path) -> StepRecord:
-        """What gsqc-step --trace wrote."""
+        """Read a file that gsqc-step --trace wrote."""
         lines = [line.split(" ") for line in file.read_text().splitlines()]
         prepared = {words[1]: words[2] for words in lines if words[0] == "prepared"}
         return StepRecord(
@@ -47,11 +48,11 @@ class Traced(Protocol):
         """The calls of a step."""
 
     def call_values(self, step: int, call: int) -> bytes:
-        """The results of a call (from 1) of a step, one after the other."""
+        """The results of a call of a step, one after the other. Calls count from 1."""
 
 
 class _Found(Exception):
-    """A call differs; its number from 1, and the call with the session's results."""
+    """A call differs. It holds the call's number from 1, and the call as the session made it."""
 
     def __init__(self, number: int, call: Call) -> None:
         super().__init__(number)
@@ -77,8 +78,7 @@ def first_different_traced_call(
     step: int,
     again: Callable[[Session], object],
 ) -> Difference | None:
-    """`again` runs the step on the session, up to the first call whose results are not those of the
-    trace.
+    """Run `again`, which takes the step on the session, up to the first call that differs.
 
     `own` and `other` name the two targets. The state of the session is of no use afterwards.
     """
@@ -106,7 +106,7 @@ def first_different_traced_call(
 
 
 def _located(own: str, session: Session, other: str, values: bytes, found: _Found) -> Difference:
-    """The element that differs; TargetError if gsqc-step called something else."""
+    """The element that differs. TargetError if gsqc-step called something else."""
     results = results_of(session.plan, found.call)
     if len(values) != sum(r.nbytes for r in results):
         raise TargetError(
@@ -119,5 +119,5 @@ def _located(own: str, session: Session, other: str, values: bytes, found: _Foun
     before = found.call.arrays[: len(found.call.arrays) - len(results)]
     other_call = Call(found.call.kernel, found.call.function, [*before, *theirs])
     difference = differing_result(session.plan, found.number, {own: found.call, other: other_call})
-    assert difference is not None, "hashes differ, so an element does"
+    assert difference is not None, "the hashes differ, so an element must differ"
     return difference

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: one file per command, which parses and prints."""
+"""The command line. Each command has a file that parses its options and prints its results."""

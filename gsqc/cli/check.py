@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc check: the same digests on every target, or the first operator and tensor that differ."""
+"""gsqc check: compares digests between targets, and names the first operator that differs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from gsqc.option import Option
 def check(
     bundle: BundleArgument,
     on: Annotated[
-        str, Option("Targets to run, as numpy,x86-64,aarch64. native is the bundle's own target.")
+        str,
+        Option("Targets to run, as numpy,x86-64,aarch64. native is the best of the bundle's own."),
     ] = "native",
     steps: Annotated[int, Option("Steps to run on each target.", minimum=1)] = 3,
     seed: Annotated[int, Option("Seed of the random batches.")] = 0,
@@ -32,8 +33,8 @@ def check(
     """Run the first steps and compare their digests with those of the compiling machine.
 
     Several targets are compared with each other too, and --golden FILE compares with a file. The
-    exit code is 0 if all targets ran and every digest is equal, 1 if not, 2 for a wrong option or
-    file.
+    exit code is 0 if all targets ran and every digest is equal. It is 1 if not, and 2 for a wrong
+    option or file.
     """
     out = Output(json)
     with out.console.status("") as status:
@@ -94,7 +95,7 @@ def _print_difference(difference: Difference, out: Output) -> None:
 def _print_comparison(comparison: Comparison, out: Output) -> None:
     difference = comparison.difference
     if difference is None:
-        out.say(f"as {comparison.source} says, after each of {comparison.steps} steps")
+        out.say(f"equal to {comparison.source} after each of {comparison.steps} steps")
         return
     out.say(difference.text(comparison.source))
     if difference.changed in ("machine", "code"):

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a function to a command: each declared option becomes a parameter of Typer's.
+"""Turns a function into a command: each declared option becomes a parameter of Typer's.
 
     def train(training: TrainOptions, run: Annotated[Path, Option("The run.")]) -> int:
 
-A parameter whose type is a dataclass of options (gsqc/option.py) stands for all of them: the
-function gets an instance, checked. `Annotated[…, OptionsOf(…)]` takes some of them, or those of
-several classes as a dict, unchecked.
+A parameter whose type is a dataclass of options (gsqc/option.py) stands for all of its options, and
+the function gets a checked instance. `Annotated[…, OptionsOf(…)]` stands for some of the options
+or for those of several classes, which the function gets as an unchecked dict.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ NEEDED = "(needed)"
 
 
 class OptionsOf:
-    """A parameter that stands for the options of classes, and for single ones that have a name,
-    such as those of a target. `has` says which of them.
+    """A parameter that stands for the options of classes, and for single options such as those of
+    a target. `has` chooses among them.
     """
 
     def __init__(
         self, *sources: type | Option, has: Callable[[Option], bool] = lambda _: True
     ) -> None:
-        """Take what the sources declare."""
+        """Collect the options that the sources declare."""
         found = ((s,) if isinstance(s, Option) else options_of(s) for s in sources)
         self.options = tuple(o for options in found for o in options if has(o))
 
 
 @dataclass(frozen=True)
 class _Parameter:
-    """A parameter of a function: one option, or several that make an object or a dict."""
+    """A parameter of a function: one option, or several that become an object or a dict."""
 
     name: str
     options: tuple[Option, ...]
     makes: type | None = None
 
     def value(self, given: dict[str, Any]) -> Any:
-        """What the function gets. Raises OptionError."""
+        """The value that the function gets. Raises OptionError."""
         if self.makes is None:
             (single,) = self.options
             problem = single.problem(given[single.name])
@@ -64,12 +64,12 @@ class _Parameter:
 
 
 def _is_options(annotation: Any) -> bool:
-    """Whether an annotation is a dataclass, whose fields are options."""
+    """Whether an annotation is a dataclass, whose fields are then options."""
     return isinstance(annotation, type) and is_dataclass(annotation)
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> _Parameter | None:
-    """What a function's parameter stands for; None for what is not declared as an option."""
+    """What a function's parameter stands for, or None if it is not declared as an option."""
     is_marked = get_origin(annotation) is Annotated
     inner: Any
     inner, *marks = get_args(annotation) if is_marked else (annotation,)
@@ -119,7 +119,7 @@ def _check_needed(name: str, options: tuple[Option, ...], given: dict[str, Any])
 
 
 def _values(parameters: list[_Parameter], given: dict[str, Any]) -> dict[str, Any]:
-    """What the function gets for its parameters. Raises one OptionError with every problem."""
+    """The values that the function gets. Raises one OptionError with every problem."""
     values, errors = {}, []
     for parameter in parameters:
         try:
@@ -133,15 +133,15 @@ def _values(parameters: list[_Parameter], given: dict[str, Any]) -> dict[str, An
 
 
 def _paragraphs(text: str) -> str:
-    """A docstring with a paragraph in a line, for the help breaks lines by the terminal's width."""
+    """A docstring with each paragraph in one line. The help wraps it to the terminal's width."""
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(text))
 
 
 def as_command(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as Typer takes it. Its `options` are what it takes, in order.
+    """The function as Typer takes it. Its `options` are the command's options in order.
 
-    If one of them reads a settings file, the command itself looks for what is needed and missing:
-    Typer would call it required in the help.
+    If one of them reads a settings file, the command itself checks that every needed option was
+    given. Typer would call these options required in the help, though the file may give them.
     """
     hints = get_type_hints(function, include_extras=True)
     signature = inspect.signature(function).parameters

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc compare: several runs side by side."""
+"""gsqc compare: shows several runs side by side."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def compare(
     out = Output(json)
     if len(runs) < 2:
         raise OptionError(
-            "gsqc compare needs two runs or more", "name another one, or use gsqc report RUN"
+            "gsqc compare needs two runs or more", "name another run, or use gsqc report RUN"
         )
     if output is not None:
         check_place(output, force=force, option="-o", directory=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc compile: a model becomes a bundle."""
+"""gsqc compile: compiles a model into a bundle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.targets.registry import resolve_target, target_options
 
 TARGET_OPTIONS = [option for _, option in target_options()]
-"""What targets add, each by its own folder."""
+"""The options that targets add. Each target declares its own."""
 
 
 def compile_command(
@@ -30,7 +30,7 @@ def compile_command(
 ) -> None:
     """Compile MODEL into an integer-only fine-tuning step, a bundle.
 
-    What is marked (needed) can also come from --config.
+    Options marked (needed) can also come from --config.
     """
     out = Output(json)
     target = resolve_target(chosen.pop("target"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--config FILE takes a command's options from a settings file. The command line wins."""
+"""--config and --resume: take a command's options from a settings file. The command line wins."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WANTED: dict[type, tuple[tuple[type, ...], str]] = {
     str: ((str, int, Decimal), "a text or a number"),
     Path: ((str,), "a path in quotes"),
 }
-"""What a file may give for an option of each type, and what that is called."""
+"""For an option of each type: the TOML types that a file may give, and how an error calls them."""
 
 
 def settings_of(command: Any) -> dict[str, Option]:
@@ -38,7 +38,7 @@ def settings_of(command: Any) -> dict[str, Option]:
 
 
 def _checked(file: SettingsFile, table: str, key: str, declared: Option) -> Any:
-    """The value of a key, as the command takes it."""
+    """The value of a key, checked and converted for the command. Raises ConfigError."""
     kind = declared.kind
     types, wanted = _WANTED[kind if kind in _WANTED else str]
     value = file.tables[table][key]
@@ -55,12 +55,12 @@ def _checked(file: SettingsFile, table: str, key: str, declared: Option) -> Any:
 
 
 def _load(context: typer.Context, path: Path) -> None:
-    """Take the defaults of the options that are read later from the file."""
+    """Make the file's values the defaults of the options that Typer reads later."""
     file, table = read_settings(path, COMMANDS), str(context.info_name)
     known = settings_of(context.command)
     if table not in file.tables:
         raise file.error(
-            f"there is no table [{table}]",
+            f"the file has no table [{table}]",
             f"put the options of gsqc {table} below [{table}]",
             table,
         )
@@ -88,32 +88,33 @@ def _load_run(context: typer.Context, run: Path | None) -> Path | None:
             )
         _load(context, run / SETTINGS)
         assert isinstance(context.default_map, dict)
-        context.default_map["run"] = str(run)  # it may have been moved
+        context.default_map["run"] = str(run)  # the run may have been moved
     return run
 
 
 ConfigOption = Annotated[
     Path | None,
     Option(
-        "A settings file (gsqc init). Options given here win.",
+        "Settings file, as gsqc init writes it. Options on the command line win.",
         group=PRINTING,
         callback=_load_config,
     ),
 ]
 ResumeOption = Annotated[
     Path | None,
-    Option("Go on with this run, with its own settings.", group=PRINTING, callback=_load_run),
+    Option("Go on with this run and its own settings.", group=PRINTING, callback=_load_run),
 ]
 
 
 def resolved(context: typer.Context) -> dict[str, Any]:
-    """Every setting of a command as it runs: from the command line, the file, or its default."""
+    """Every setting that a command runs with, from the command line, the file, or a default."""
     return {name: context.params[name] for name in settings_of(context.command)}
 
 
 def recorded(context: typer.Context, option: str, name: str) -> list[Any]:
-    """What the run that wrote the file was made with under a name, if `option` comes from that
-    file. Else nothing.
+    """What the settings file records under `name`, if `option` comes from that file.
+
+    The list has one value or none.
     """
     file: SettingsFile | None = context.meta.get(_FILE)
     source = context.get_parameter_source(option)

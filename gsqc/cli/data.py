@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc data: what a data set becomes for a model, before it is trained on."""
+"""gsqc data: shows what a data set becomes in training, before a model is trained on it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ from gsqc.printable import printable
 _BAR = 30
 _SEQUENCE = 128
 HOW_TO_READ = OptionsOf(DataOptions, has=lambda o: o.field != "data")
+LengthOption = Annotated[
+    int | None,
+    Option(
+        "Tokens in a sequence, for a model. A bundle has its own.",
+        minimum=1,
+        maximum=MAXIMUM_SEQUENCE,
+    ),
+]
 
 
 def data_command(
@@ -35,10 +43,7 @@ def data_command(
         str, Option("A bundle, or a model: a known name, a directory or a .gguf file.")
     ],
     reading: Annotated[dict[str, Any], HOW_TO_READ],
-    seq: Annotated[
-        int | None,
-        Option("Tokens of a sequence. A bundle has its own.", minimum=1, maximum=MAXIMUM_SEQUENCE),
-    ] = None,
+    seq: LengthOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show what DATA becomes in training: counts, token lengths and three examples."""
@@ -68,7 +73,7 @@ def data_command(
 
 
 def _tokenizer(name: str, seq: int | None) -> tuple[Tokenizer, int]:
-    """The tokenizer and the sequence length of a bundle, or of a model that is not compiled yet.
+    """The tokenizer and the sequence length of a bundle, or of a model that is not compiled.
 
     Raises BundleError, ModelError, OptionError.
     """
@@ -136,7 +141,10 @@ def _legend(out: Output) -> str:
 
 
 def _show_example(out: Output, parts: list[tuple[str, bool]]) -> None:
-    """Dimmed where there is no loss; in lines of their own without a terminal, which cannot dim."""
+    """Print an example with its tokens without a loss dimmed.
+
+    Output that is no terminal cannot dim, so there each part has lines of its own.
+    """
     if out.console.is_terminal:
         text = Text()
         for part, trained in parts:

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How train shows a run: a display that stays in place on a terminal, plain lines elsewhere, JSON
-lines if asked.
-"""
+"""Shows a run while it trains: in place on a terminal, else as plain lines or JSON lines."""
 
 from __future__ import annotations
 
@@ -20,12 +18,12 @@ from gsqc.training.trainer import Trainer
 from gsqc.training.view import RunView, duration
 
 LINES_EVERY = 5
-"""Steps between plain lines."""
+"""How many steps have one plain line."""
 REFRESHES_PER_SECOND = 4
 
 
 def panel(view: RunView) -> Group:
-    """The display: how far, and the view's rows."""
+    """The display: a progress bar above the rows of the view."""
     left = view.seconds_left
     head = Table.grid(padding=(0, 1))
     head.add_row(
@@ -44,8 +42,9 @@ def panel(view: RunView) -> Group:
 
 
 class _Lines:
-    """JSON lines, and plain lines where no display stays in place. An evaluation is in its step's
-    line.
+    """Prints JSON lines, and plain lines if no display stays in place.
+
+    The line of a step holds its evaluation.
     """
 
     def __init__(self, view: RunView, out: Output, *, is_plain: bool) -> None:
@@ -68,7 +67,7 @@ class _Lines:
             self._say(entry)
 
     def _on_evaluate(self, entry: dict[str, Any]) -> None:
-        if "loss" not in entry:  # before the first step
+        if "loss" not in entry:  # the evaluation before the first step
             self.out.emit(entry)
             self._say(entry)
 
@@ -78,7 +77,7 @@ class _Lines:
 
 
 def show(trainer: Trainer, out: Output) -> End:
-    """Run to the end, and show it; the trainer's own callbacks come after the display's."""
+    """Run to the end and show it. The trainer's own callbacks come after those of the display."""
     view = RunView(trainer.options.steps, trainer.entries)
     is_plain = out.as_json or not out.console.is_terminal
     trainer.callbacks = view.callbacks.then(_Lines(view, out, is_plain=is_plain).callbacks).then(

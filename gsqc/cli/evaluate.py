@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc eval: loss and perplexity on a file."""
+"""gsqc eval: measures loss and perplexity on files."""
 
 from __future__ import annotations
 

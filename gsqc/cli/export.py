@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc export: the trained adapter, or the model with it, for other programs."""
+"""gsqc export: writes the trained adapter, or the merged model, for other programs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLACES, MERGED = "What to write", "Merged models"
 
 
 def base_name_of(bundle: Bundle) -> str:
-    """What others know the bundle's model by."""
+    """The name of the bundle's model on the hub, or else in its files."""
     model = bundle.manifest.model
     known = KNOWN_MODELS.get(model.known_name or "")
     return known.hub_name if known else model.name or ""
@@ -36,7 +36,7 @@ def base_name_of(bundle: Bundle) -> str:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What is written, and how. Raises OptionError with what does not fit."""
+    """What to write, and how. Raises OptionError if options do not fit together."""
 
     peft: Path | None = option(None, help="Write the adapter as a PEFT directory.", group=PLACES)
     gguf: Path | None = option(
@@ -52,12 +52,12 @@ class ExportOptions:
     )
     model: str | None = option(
         None,
-        help="What the bundle was compiled from: a name, a directory or a .gguf file.",
+        help="The model that was compiled: a known name, a directory or a .gguf file.",
         group=MERGED,
     )
     base: str = option(
         "trained",
-        help="Weights to merge with: as trained, or the model's original ones.",
+        help="Weights to merge with: those of the training, or the model's original ones.",
         group=MERGED,
         choices=BASES,
     )
@@ -73,7 +73,7 @@ class ExportOptions:
     force: bool = option(False, help="Overwrite what an earlier export wrote.")
 
     def __post_init__(self) -> None:
-        """Check everything that can be wrong before a file is read."""
+        """Check all that can be checked before a file is read."""
         check_options(self)
         if all(place is None for place in (self.peft, self.gguf, self.merged, self.onnx)):
             raise OptionError(
@@ -81,12 +81,14 @@ class ExportOptions:
                 "say what to write: --peft DIR, --gguf FILE, --merged DIR or --onnx FILE",
             )
         if self.dtype is not None and self.merged is None:
-            raise OptionError("--dtype is for a merged model", "add --merged DIR, or leave it out")
+            raise OptionError(
+                "--dtype is for a merged model", "add --merged DIR, or leave --dtype out"
+            )
         known = tuple(GGUF_TYPES) if self.is_gguf else tuple(FLOAT_TYPES)
         if self.number_type not in known:
             place = "a .gguf file" if self.is_gguf else "a directory"
             raise OptionError(
-                f"--dtype {self.dtype} is not for {place}", f"it takes one of {', '.join(known)}"
+                f"--dtype {self.dtype} is not for {place}", f"{place} takes {' or '.join(known)}"
             )
 
     @property
@@ -96,7 +98,7 @@ class ExportOptions:
 
     @property
     def number_type(self) -> str:
-        """The type of the merged weights."""
+        """The number type of the merged weights."""
         return self.dtype or ("f16" if self.is_gguf else "f32")
 
     def check_places(self) -> None:
@@ -134,7 +136,7 @@ def export(
 
 @dataclass(frozen=True)
 class _Exporter:
-    """Writes what was chosen, and says so. `name` is what others know the model by."""
+    """Writes the chosen files and says so. `name` is the base model's name for others."""
 
     out: Output
     bundle: Bundle

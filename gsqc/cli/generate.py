@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc generate: text from a prompt."""
+"""gsqc generate: continues a prompt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gsqc.runtime.store import BEST, STATE, require_state
 
 def generate(
     bundle: BundleArgument,
-    prompt: Annotated[str, Option("Text to go on from, as a prompt of the training data.")],
+    prompt: Annotated[str, Option("Text to continue, in the form of the training data's prompts.")],
     max_tokens: Annotated[int, Option("Most tokens to generate.", minimum=1)] = 64,
     chat: Annotated[bool, Option("Put the prompt into the model's chat template.")] = False,
     system: Annotated[str | None, Option("System message before the prompt, with --chat.")] = None,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc import: a run that begins with another program's adapter."""
+"""gsqc import: begins a run with an adapter that another program trained."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gsqc.option import Option
 from gsqc.runtime.store import STATE, RunStore, write_atomically
 
 RECORD = "import.json"
-"""In the run directory: where its first weights came from."""
+"""The file in a run directory that says where its first weights came from."""
 
 
 def import_command(
@@ -40,7 +40,7 @@ def import_command(
     store = RunStore(run, opened)
     if (run / STATE).exists():
         raise RunError(
-            f"{run} holds a state already, which would be lost",
+            f"{run} already holds a state, which would be lost",
             "name a new directory with --run",
         )
     names = {base_name_of(opened), opened.manifest.model.name or ""} - {""}
@@ -62,5 +62,5 @@ def import_command(
         out.say(f"note: {note}")
     exact = "each exactly" if taken.rounded == 0 else f"{taken.rounded:,} rounded to 2^-24"
     count = sum(t.size for t in taken.tensors.values())
-    out.say(f"wrote {run}: {count:,} numbers of {peft}, {exact}; the optimizer starts afresh")
+    out.say(f"wrote {run}: {count:,} numbers of {peft}, {exact}; the optimizer starts anew")
     out.emit({"run": str(run), **record})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc info: what a bug report needs to say about this machine and what is installed on it."""
+"""gsqc info: shows what a bug report needs about this machine and its installed packages."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ PACKAGES = (
     *("numpy", "safetensors", "tokenizers", "torch", "transformers", "gguf"),
     *("apache-tvm", "apache-tvm-ffi", "ethos-u-vela", "tosa-tools", "onnx"),
 )
-"""Packages whose versions can matter."""
+"""Packages whose versions may matter for a bug."""
 
 VECTOR_FEATURES = re.compile(r"s?sse|avx|amx|fma|popcnt|asimd|sve|sme\d?$|i8mm")
-"""The features of a processor that are worth a line; --json has all."""
+"""The processor features that people read. --json lists all features."""
 
 _NVIDIA = Path("/proc/driver/nvidia/version")
 
@@ -44,7 +44,7 @@ def _installed() -> dict[str, str | None]:
 
 
 def _processor() -> str:
-    """The processor's name as the kernel reports it, else what Python knows of it."""
+    """The processor's name as the kernel reports it, or else as Python does."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -54,7 +54,7 @@ def _processor() -> str:
 
 
 def _gpu_driver() -> str | None:
-    """The version line of NVIDIA's kernel driver; None where there is none."""
+    """The version line of NVIDIA's kernel driver, or None without that driver."""
     try:
         return _NVIDIA.read_text(encoding="utf-8", errors="replace").splitlines()[0]
     except (OSError, IndexError):
@@ -62,7 +62,7 @@ def _gpu_driver() -> str | None:
 
 
 def machine_record() -> dict[str, Any]:
-    """All of it, as --json prints it."""
+    """The whole record, as --json prints it."""
     return {
         "gsqc": __version__,
         "python": platform.python_version(),
@@ -80,7 +80,7 @@ def machine_record() -> dict[str, Any]:
 
 
 def _rows(record: dict[str, Any]) -> dict[str, str]:
-    """What people read: the same, shorter."""
+    """The record in a shorter form for people."""
     targets = record["targets"]
     features = (f for f in record["cpu_features"] if VECTOR_FEATURES.match(f))
     return {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc init: a settings file with every option of compile and train, explained."""
+"""gsqc init: writes a settings file that explains every option of compile and train."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEAD = (
 
 
 def _lines(key: str, declared: Option) -> list[str]:
-    """A setting below what it means. One that need not be given is a comment."""
+    """A setting below its explanation. A setting that is not needed is commented out."""
     choices = f" One of {', '.join(declared.choices)}." if declared.choices else ""
     default = declared.given_default
     is_example = declared.is_needed or default is None
@@ -36,7 +36,7 @@ def _lines(key: str, declared: Option) -> list[str]:
 
 
 def settings_text(commands: dict[str, Any]) -> str:
-    """The file: a table for each command, with all its settings below headings."""
+    """The text of the file: a table for each command, with its settings below headings."""
     lines = [HEAD]
     for name in COMMANDS:
         lines += ["", f"[{name}]"]
@@ -57,11 +57,12 @@ def init(
     force: Annotated[bool, Option("Overwrite the file.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write a file with every setting of compile and train, explained, to edit and to use with
-    --config.
+    """Write a file that explains every setting of compile and train.
+
+    Edit it, and give it to both commands with --config.
     """
     if file.exists() and not force:
-        raise ConfigError(f"{file} exists", "give another name, or --force")
+        raise ConfigError(f"{file} exists", "give another name, or overwrite it with --force")
     assert context.parent is not None
     commands = context.parent.command.commands  # type: ignore[attr-defined]
     write_atomically(file, [settings_text(commands).encode()])

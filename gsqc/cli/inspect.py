@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc inspect: what a bundle holds."""
+"""gsqc inspect: shows what a bundle holds."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.manifest import TargetPart
 from gsqc.cli.output import Output
 from gsqc.cli.shared import BundleArgument, JsonOption
-from gsqc.errors import BundleError
 from gsqc.printable import printable
-from gsqc.targets.registry import target_of
+from gsqc.targets.registry import find_own
 
 KEYS = (
     "bits",
@@ -22,10 +22,8 @@ KEYS = (
     "optimizer",
     "sequence_length",
     "batch",
-    "float_operators",
     "planned_peak_bytes",
     "weights_bytes",
-    "code_bytes",
     "operators",
 )
 
@@ -42,6 +40,13 @@ def _text(value: Any) -> str:
     )
 
 
+def _code(name: str, part: TargetPart) -> dict[str, Any]:
+    """What a bundle's manifest and the target say of the code for it."""
+    shown = {key: getattr(part, key) for key in ("triple", "cpu_features", "rank", "code_bytes")}
+    target = find_own(name)
+    return shown | (target.describe(part) if target else {"unknown": "no target of this gsqc"})
+
+
 def inspect(
     bundle: BundleArgument,
     json: JsonOption = False,
@@ -51,17 +56,16 @@ def inspect(
     opened = Bundle.open(bundle)
     manifest = opened.manifest
     data = manifest.to_json()
-    record = {"target": manifest.target.name, **{k: data[k] for k in KEYS}}
+    record = {k: data[k] for k in KEYS}
     record["programs"] = (
         len(manifest.programs) or "none: tosa-tools was not installed when the bundle was compiled"
     )
-    try:
-        record |= target_of(manifest.target).describe(manifest)
-    except BundleError as error:
-        record["code"] = str(error)
     record["model"] = {k: data["model"][k] for k in ("name", "layers", "hidden", "vocabulary")}
     table = Table(show_header=False)
-    for key, value in record.items():
-        table.add_row(key.replace("_", " "), Text(printable(_text(value))))
+    targets = {name: _code(name, part) for name, part in manifest.targets.items()}
+    rows = [(key.replace("_", " "), value) for key, value in record.items()]
+    rows += [(f"code for {name}", code) for name, code in targets.items()]
+    for key, value in rows:
+        table.add_row(Text(printable(key)), Text(printable(_text(value))))
     out.console.print(table)
-    out.emit(record)
+    out.emit(record | {"targets": targets})

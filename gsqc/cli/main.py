@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program `gsqc`."""
+"""The program `gsqc`: its list of commands, and how it reports errors."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from gsqc.cli.inspect import inspect
 from gsqc.cli.output import Output, print_error
 from gsqc.cli.plan import plan_command
 from gsqc.cli.report import report
+from gsqc.cli.retarget import retarget_command
 from gsqc.cli.targets import targets
 from gsqc.cli.tokens import tokens
 from gsqc.cli.train import train
@@ -33,13 +34,18 @@ from gsqc.errors import GsqcError
 from gsqc.version import __version__
 
 COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
-    "Compile": {"plan": plan_command, "compile": compile_command, "init": init},
+    "Compile": {
+        "plan": plan_command,
+        "compile": compile_command,
+        "retarget": retarget_command,
+        "init": init,
+    },
     "Train": {"data": data_command, "train": train, "tokens": tokens, "import": import_command},
     "Use what was learned": {"eval": evaluate, "generate": generate, "export": export},
     "Look at it": {"check": check, "inspect": inspect, "report": report, "compare": compare},
     "This machine": {"targets": targets, "info": info},
 }
-"""Every command, below the heading that it has in gsqc --help."""
+"""Every command, below its heading in gsqc --help."""
 
 app = typer.Typer(name="gsqc", add_completion=False, pretty_exceptions_enable=False)
 for _heading, _group in COMMANDS.items():
@@ -71,8 +77,9 @@ gsqc init writes a file with all settings. gsqc --help lists the commands."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 1 if a check finds a difference, 2 for a user's
-    error, 130 for Ctrl-C.
+    """Run a command and return its exit code.
+
+    It is 0 for success, 1 if a check fails, 2 for a user's error, and 130 for Ctrl-C.
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in argv

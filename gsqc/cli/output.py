@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What commands print: for people with Rich, or JSON lines only."""
+"""Output: prints for people with Rich, or JSON lines only."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ class Output:
     """Prints for people, or with `json` one JSON object per line and nothing else."""
 
     def __init__(self, as_json: bool) -> None:
-        """For scripts, or for people."""
+        """Print for scripts if `as_json`, else for people."""
         self.as_json = as_json
         self.console = Console(quiet=as_json, highlight=False)
 
     def say(self, text: str) -> None:
-        """A line for people."""
+        """Print a line for people."""
         self.console.print(printable(text), markup=False, soft_wrap=True)
 
     def emit(self, record: dict[str, Any]) -> None:
-        """A line for scripts."""
+        """Print a JSON line for scripts."""
         if self.as_json:
             sys.stdout.write(json.dumps(record) + "\n")
             sys.stdout.flush()
 
 
 def print_error(message: str, hint: str, *, as_json: bool) -> None:
-    """An error and what to do, in one line on stderr; with JSON in one object on stdout."""
+    """Print an error and its hint in one line on stderr, or in one JSON object on stdout."""
     message, hint = (printable(" ".join(text.split())) for text in (message, hint))
     if as_json:
         sys.stdout.write(json.dumps({"error": message, "hint": hint}) + "\n")

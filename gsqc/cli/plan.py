@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc plan: memory, disk and time of a fine-tune, without compiling."""
+"""gsqc plan: estimates memory, disk and time of a fine-tune without compiling it."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ def plan_command(
     model: ModelArgument,
     chosen: Annotated[dict[str, Any], OptionsOf(CompileOptions, has=lambda o: o.field in PLANNED)],
     memory_mib: Annotated[
-        int | None, Option("Say which settings fit into this much memory, in MiB.", minimum=1)
+        int | None, Option("Show which settings fit into this much memory, in MiB.", minimum=1)
     ] = None,
     probe: Annotated[
         bool,
         Option(
-            "Measure kernels on this machine for the time of a step.",
+            "Measure kernels on this machine to estimate the time of a step.",
             flag="--probe",
             opposite="--no-probe",
         ),
     ] = True,
     json: JsonOption = False,
 ) -> None:
-    """Say what fine-tuning MODEL needs: memory, disk and time, before anything is compiled."""
+    """Estimate the memory, disk and time that fine-tuning MODEL needs, before compiling it."""
     out = Output(json)
     options = parse_compile_options(
         model,
@@ -80,8 +80,9 @@ def plan_command(
 def _others(
     estimator: Estimator, options: CompileOptions, memory_mib: int | None
 ) -> list[Estimate]:
-    """What the same training needs with other settings. If none fits into the memory asked for,
-    smaller trainings too.
+    """Estimates of the same training with other settings.
+
+    If none of them fits into the given memory, estimates of smaller steps follow.
     """
     from gsqc.compiler.estimate.estimator import other_settings, shorter_settings
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc report: a run as one HTML page.
+"""gsqc report: writes a run as one HTML page.
 
-A run directory may be a stranger's, and so may the bundle that its config.json names: that bundle
-is read, but its compiled code runs only if the user named it with --bundle.
+A run directory may be a stranger's, and so may the bundle that its config.json names. gsqc reads
+that bundle, but runs its compiled code only if the user named it with --bundle.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ PAGE = "report.html"
 
 @dataclass(frozen=True)
 class Measurements:
-    """What is measured for the page, beside what the run's files hold."""
+    """What to measure for the page, beside what the run's files hold."""
 
     prompts: tuple[str, ...] = option(
         (),
-        help="A prompt to answer before and after training. It needs --bundle.",
+        help="Prompt to answer before and after training. It needs --bundle.",
         flag="--sample",
     )
     max_tokens: int = option(48, help="Most tokens of an answer.", minimum=1)
@@ -84,8 +84,8 @@ def report(
     chosen = bundle or (Path(recorded) if isinstance(recorded, str) else None)
     if wanted.prompts and bundle is None:
         raise OptionError(
-            "--sample runs the bundle's code, which needs your word",
-            f"name the bundle: --bundle {chosen or 'BUNDLE'}",
+            "--sample runs the bundle's code, so you must name the bundle",
+            f"if you trust it, add --bundle {chosen or 'BUNDLE'}",
         )
     with out.console.status("measuring"):
         measured = _measured(files, chosen, wanted, trusted=bundle is not None)
@@ -100,8 +100,9 @@ def report(
 def _measured(
     files: RunFiles, path: Path | None, wanted: Measurements, *, trusted: bool
 ) -> Measured:
-    """What bundle and state tell. If they cannot be read, the page goes without, unless the user
-    named the bundle.
+    """What the bundle and the run's state hold.
+
+    If they cannot be read, the page is made without them, unless the user named the bundle.
     """
     try:
         if path is None:
@@ -130,7 +131,7 @@ def _measured(
 def _from_code(
     bundle: Bundle, files: RunFiles, wanted: Measurements, *, trusted: bool
 ) -> tuple[dict[str, Any], list[str]]:
-    """What only the bundle's code can tell, and notes of what is left out."""
+    """What needs the bundle's code, and notes on what is left out."""
     if not trusted:
         note = (
             "the time by op is not measured, because that runs the bundle's code "
@@ -148,8 +149,9 @@ def _from_code(
 
 
 def _run_session(bundle: Bundle, files: RunFiles, wanted: Measurements) -> dict[str, Any]:
-    """Samples before and after, and the time by op. The session is a new one, so that the run's
-    files stay as they are.
+    """Answers before and after training, and the time by op.
+
+    The session has no run directory, so the run's files stay as they are.
     """
     tokenizer = Tokenizer(bundle) if wanted.prompts else None
     session = Session(bundle)
@@ -169,7 +171,7 @@ def _about(bundle: Bundle) -> dict[str, Any]:
     manifest = bundle.manifest
     return {
         "model": manifest.model.name,
-        "target": manifest.target.name,
+        "target": ", ".join(manifest.targets),
         "bits": manifest.bits,
         "base": manifest.base,
         "adapter": adapter_settings(bundle).describe(),

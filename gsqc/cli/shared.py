@@ -17,7 +17,7 @@ JsonOption = Annotated[bool, Option("Print JSON lines only.", group=PRINTING)]
 BundleArgument = Annotated[
     Path,
     Option(
-        "A bundle that gsqc compile wrote.",
+        "Bundle that gsqc compile wrote.",
         is_argument=True,
         example="model.gsqc",
         decides_bits=True,
@@ -26,7 +26,7 @@ BundleArgument = Annotated[
 ModelArgument = Annotated[
     str,
     Option(
-        "A known name (smollm2-135m), a model directory, or a .gguf file.",
+        "Known name (smollm2-135m), model directory, or .gguf file.",
         is_argument=True,
         example="smollm2-135m",
         decides_bits=True,
@@ -39,11 +39,11 @@ BestOption = Annotated[bool, Option("Take the run's state with the lowest held-o
 ThreadsOption = Annotated[
     int | None,
     Option(
-        "Threads to compute with. The bits do not depend on it.",
+        "Threads to compute with. The bits do not depend on their number.",
         group=MACHINE,
         minimum=1,
         example=2,
     ),
 ]
 DATA_ALONE = OptionsOf(DataOptions, has=lambda o: o.field in ("data", "mask_prompt"))
-"""How data is read where nothing is trained."""
+"""The options for reading data in commands that do not train."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc targets: where a step can run."""
+"""gsqc targets: lists the targets that a step can run on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def target_records() -> list[dict[str, Any]]:
         }
         for target, error in refusals.items()
     ]
-    # What runs here comes first.
+    # Targets that this machine can run come first.
     return sorted(records, key=lambda record: not record["runs_here"])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc tokens: the token file that gsqc-step trains on."""
+"""gsqc tokens: writes the token file that gsqc-step trains on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gsqc.training.options import TrainOptions
 from gsqc.training.token_file import write_token_file
 
 BITS_ONLY = OptionsOf(TrainOptions, has=lambda o: o.decides_bits)
-"""gsqc-step has options of its own for all that does not decide bits."""
+"""The options that decide bits. gsqc-step has its own options for all else."""
 
 
 def tokens(
@@ -31,7 +31,7 @@ def tokens(
     ],
     json: JsonOption = False,
 ) -> None:
-    """Write what gsqc train with the same options would feed to BUNDLE, for gsqc-step."""
+    """Write the data that gsqc train would feed to BUNDLE with these options, for gsqc-step."""
     out = Output(json)
     opened = Bundle.open(bundle)
     count = training.sequences_per_step(opened.manifest.batch)

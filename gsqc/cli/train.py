@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc train: fine-tune a bundle's adapter on files."""
+"""gsqc train: fine-tunes a bundle's adapter on files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RunOption = Annotated[
     ),
 ]
 MADE_WITH = {"bundle": "bundle", "data": "data_sha256", "validation": "validation_sha256"}
-"""Options, and what a settings file records of the run that wrote it."""
+"""For some options, the name under which a settings file records what its run was made with."""
 
 
 def train(
@@ -43,10 +43,10 @@ def train(
     resume: ResumeOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Fine-tune BUNDLE's adapter. A run that was stopped goes on where it was saved.
+    """Fine-tune BUNDLE's adapter. A run that was stopped goes on from its last save.
 
-    Ctrl-C ends the step, saves and stops. What is marked (needed) can also come from --config or
-    --resume.
+    Ctrl-C finishes the step, saves and stops. Options marked (needed) can also come from --config
+    or --resume.
     """
     out = Output(json)
     made_with = {
@@ -54,7 +54,8 @@ def train(
         for option, name in MADE_WITH.items()
         for value in recorded(context, option, name)
     }
-    settings = {**resolved(context), **vars(training)}  # numbers in their one spelling
+    # TrainOptions spells each number in one way, so its values replace those given.
+    settings = {**resolved(context), **vars(training)}
     with open_run(
         bundle, reading, run, training, threads=threads, settings=settings, made_with=made_with
     ) as trainer:

@@ -59,10 +59,9 @@ def build_manifest(
     base: dict[str, Array],
     kinds: dict[str, str],
 ) -> Manifest:
-    """The manifest. `code` holds the fields that the target knows, among them the choice of
-    `recompute` if it made one. `kinds` are the codes of each weight, by its name.
+    """The manifest. `code` holds the fields that the targets know. `kinds` are the codes of each
+    weight, by its name.
     """
-    made: dict[str, Any] = {"recompute": step.options.recompute, **code}
     sums = step.plan.buffer_bytes("gradient") if options.batch > 1 else 0
     return Manifest(
         model=_model(captured, known_name),
@@ -76,12 +75,8 @@ def build_manifest(
         seed=options.seed,
         weights=options.weights,
         operators=_operator_counts(step),
-        float_operators=sum(t.dtype.startswith("float") for t in _all_operators(step)),
         planned_peak_bytes=step.plan.peak_bytes + sums,
         weights_bytes=sum(a.nbytes for a in base.values()),
-        **made,
+        recompute=step.options.recompute,
+        **code,
     )
-
-
-def _all_operators(step: Step) -> list[Any]:
-    return [operator for trace in step.kernels.traces.values() for operator in trace.nodes]

@@ -67,7 +67,8 @@ def compile_model(
     `options.output`.
 
     `first_digests` steps the new bundle before it is put in its place, and what it returns goes
-    into the manifest. Raises ModelError, UnsupportedOperatorError, TargetError, OptionError, BundleError.
+    into the manifest. Raises ModelError, UnsupportedOperatorError, TargetError, OptionError and
+    BundleError.
     """
     target = find_target(options.target)
     target.require(runner=options.runner)
@@ -124,8 +125,8 @@ def _add_code(
         sources,
         progress,
     )
-    fields |= target.add_code(bundle, job)
-    if "recompute" in fields:  # the target took a plan that needs less memory
-        step.options = replace(step.options, recompute=fields["recompute"])
-        step.plan = replan(step, fields["recompute"])
-    return fields
+    code = target.add_code(bundle, job)
+    if code.recompute is not None:  # the target may have taken a plan that needs less memory
+        step.options = replace(step.options, recompute=code.recompute)
+        step.plan = replan(step, code.recompute)
+    return fields | {"targets": {target.name: code.part}}

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gsqc.models import FLOAT_KIND, WeightSource
-from gsqc.models.codes import Codes, base_codes, norm_codes
+from gsqc.models.codes import Codes, encode_row16
+from gsqc.models.gguf_codes import base_codes
 from gsqc.numerics.formats import Gse, Row
 from gsqc.numerics.ops.quantise import quantise
 from gsqc.numerics.ops.registry import OPS, evaluate
@@ -41,7 +42,7 @@ def _table_arrays(name: str, weight: Array) -> dict[str, Array]:
 
 def _row_arrays(name: str, weight: Array) -> dict[str, Array]:
     """A vector as Row-16."""
-    codes = norm_codes(weight)
+    codes = encode_row16(weight)
     row = evaluate(OPS[codes.dequantise_op], list(codes.arrays.values()), codes.attributes)
     return {f"{name}.m": row.m, f"{name}.e": row.e}
 
@@ -56,7 +57,7 @@ class FrozenWeights:
 
     def _codes(self, name: str, kind: str) -> Codes:
         if kind == "row16":
-            return norm_codes(self.weights.float32(name))
+            return encode_row16(self.weights.float32(name))
         return base_codes(self.weights, name, kind)
 
     def kind_of(self, parameter: Parameter, names: Sequence[str]) -> str:
@@ -75,7 +76,7 @@ class FrozenWeights:
         return self._codes(names[0], self.kind_of(parameter, names))
 
     def code_kinds(self, outline: Outline) -> dict[str, str]:
-        """The kind of codes of each weight, by its name in the first layer of each kind of block."""
+        """The kind of codes of each weight, by its name in the first layer of its kind of block."""
         return {
             names[0]: self.kind_of(parameter, names) for parameter, names in _by_weight(outline)
         }

@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 
 
 def initial_state(step: Step, seed: int) -> dict[str, Array]:
-    """Adapter matrices as their kind begins them, the optimizer's state zero at the least exponent."""
+    """Adapter matrices as their kind begins them; the optimizer's state is zero."""
     optimizer = OPTIMIZERS[step.options.optimizer]
     state: dict[str, Array] = {}
     for stream, (name, matrix) in enumerate(sorted(step.adapters.items())):

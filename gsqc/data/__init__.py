@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training data: files of many forms become padded token sequences with a weight for each token.
 
-records  files, json_reader, saved_dataset, text_reader → records: what a file holds
-tokens   chat, encode → sequences: tokens, and which of them count
-sets     packing, load: sequences to train on, and sequences held out
+from files to records      files, json_reader, saved_dataset, text_reader, records
+from records to tokens     tokenizer, chat, encode, sequences
+from tokens to data sets   packing, load: sequences to train on, and sequences held out
 """
 
 from gsqc.data.encode import chat_prompt

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chats as text by a model's own template, in a process of its own with limits of time and memory."""
+"""Chats as text by a model's own template. It runs in a process with limits of time and memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,19 +22,20 @@ _PROGRAM = Path(__file__).with_name("chat_process.py")
 
 @dataclass(frozen=True)
 class RenderedChat:
-    """A chat as text, and the character ranges of it that count."""
+    """A chat as text, and the ranges [start, end) of its characters that have a loss."""
 
     text: str
     spans: list[tuple[int, int]]
 
 
 class ChatRenderer:
-    """Renders chats with a template; use as a context manager. The process starts with the first
-    chat.
+    """Renders chats with a template. Use it as a context manager: leaving it ends the process.
 
-    `variables` are what a template knows besides the chat: bos_token and eos_token. Raises
-    DataError: no template, a malformed one, jinja2 missing, more than the process's limits of time
-    and memory.
+    template   the model's own, a Jinja text, or None
+    variables  what a template knows besides the chat: bos_token and eos_token
+
+    The process starts with the first chat. Raises DataError if there is no template, if it is
+    malformed, if jinja2 is missing, or if the template exceeds its limits of time and memory.
     """
 
     def __init__(self, template: str | None, variables: dict[str, str]) -> None:
@@ -54,8 +56,9 @@ class ChatRenderer:
             self._process.communicate()
 
     def render(self, chat: Chat, *, mask_prompt: bool) -> RenderedChat:
-        """The text of a chat; the assistant's turns count, without `mask_prompt` all of it.
-        ValueError if refused.
+        """The text of a chat. The assistant's turns count, or all of it without `mask_prompt`.
+
+        Raises ValueError if the template refuses the chat, and DataError.
         """
         answer = self._ask(chat, "assistant" if mask_prompt else "all")
         return RenderedChat(
@@ -63,8 +66,9 @@ class ChatRenderer:
         )
 
     def prompt(self, chat: Chat) -> str:
-        """The text that the assistant's next turn follows. ValueError if the template refuses the
-        chat.
+        """The text that the assistant's next turn follows.
+
+        Raises ValueError if the template refuses the chat, and DataError.
         """
         return str(self._ask(chat, "prompt")["text"])
 
@@ -80,15 +84,21 @@ class ChatRenderer:
         if self.template is None:
             raise DataError(
                 "the bundle's model has no chat template, so chats cannot be read",
-                "give records of prompt and completion, or compile a model that has one (an instruction-tuned one)",
+                "give records of prompt and completion, "
+                "or compile a model that has one (an instruction-tuned one)",
+            )
+        if find_spec("jinja2") is None:
+            raise DataError(
+                "chats need the package jinja2, which is not installed",
+                "pip install 'jinja2>=3.1.6'",
             )
         if len(self.template) > MAXIMUM_TEMPLATE:
             raise DataError(
                 "the model's chat template is too large to be one",
                 "give records of prompt and completion",
             )
-        # -P: the directory of the program is no place to import from. -B: it could write no
-        # bytecode. The seed fixes the order of sets.
+        # -P keeps the program from importing modules of its own directory. -B: it may write no
+        # files, so no bytecode either. The seed fixes the order of sets.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-B", str(_PROGRAM)],
             stdin=subprocess.PIPE,
@@ -97,11 +107,6 @@ class ChatRenderer:
             env={**os.environ, "PYTHONHASHSEED": "0"},
         )
         answer = self._exchange({"template": self.template, "variables": self.variables})
-        if "missing" in answer:
-            raise DataError(
-                "chats need the package jinja2, which is not installed",
-                "pip install 'jinja2>=3.1.6'",
-            )
         if "error" in answer:
             raise DataError(
                 answer["error"], "give records of prompt and completion, or another model"
@@ -121,7 +126,8 @@ class ChatRenderer:
         except (OSError, ValueError):
             raise DataError(
                 "the model's chat template took more than its limits of time and memory",
-                "give records of prompt and completion, or another model: this template is not to be trusted",
+                "give records of prompt and completion, "
+                "or another model: this template is not to be trusted",
             ) from None
         assert isinstance(answer, dict)
         return answer

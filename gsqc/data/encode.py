@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Examples become tokens, with the ones that the loss counts.
+"""Examples become tokens, and some of the tokens have a loss: they count.
 
-prompt, completion   beginning + tokens(prompt + newline) + tokens(completion) + end of text; the completion counts
-chat                 tokens of what the model's template makes of it; the assistant's turns count
-document             beginning + tokens(text) + end of text, cut into pieces without a gap; all counts
+prompt, completion
+    beginning + tokens(prompt + newline) + tokens(completion) + end of text
+    The completion and the end count.
+chat
+    the tokens of the text that the model's template makes of it
+    The turns of the assistant count.
+document
+    beginning + tokens(text) + end of text, cut into pieces without a gap
+    All tokens count.
 
-The beginning is the token that the model's own tokenizer puts there (BOS), nothing for many models.
-A template writes its own.
+The beginning is what the model's own tokenizer puts before a text (BOS). For many models it is
+nothing. A template writes its own.
 """
 
 from __future__ import annotations
@@ -23,14 +29,13 @@ from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import DataError
 
 _TEXT_PART = 1 << 20
-"""Characters that are tokenised at once. A longer text is cut at line ends, which bounds the memory
-this takes.
-"""
+"""Characters that are tokenised at once, to bound the memory. A longer text is cut at line ends."""
 
 
 class Encoder:
-    """Turns examples into pieces of at most `length` + 1 tokens. Without `mask_prompt` every token
-    counts.
+    """Turns examples into pieces of at most `length` + 1 tokens.
+
+    Without `mask_prompt` every token counts.
     """
 
     def __init__(
@@ -44,15 +49,19 @@ class Encoder:
         )
 
     def encode(self, example: Example) -> Piece:
-        """All tokens of an example, which may be too many for a piece. ValueError if the chat
-        template refuses it.
+        """All tokens of an example, which may be too many for a sequence.
+
+        Raises ValueError if the chat template refuses it.
         """
         if isinstance(example, Prompted):
             return self._prompted(example)
         return self._chat(example) if isinstance(example, Chat) else self._document(example)
 
     def cut(self, example: Example, whole: Piece) -> Iterator[Piece]:
-        """The pieces that fit: a document's are all of it, of other examples the beginning is kept."""
+        """The pieces of an example's tokens that fit into a sequence and have a loss.
+
+        A document is cut into several. Of other examples the beginning is kept.
+        """
         step = self.length if isinstance(example, Document) else max(len(whole.tokens), 1)
         for start in range(0, max(len(whole.tokens) - 1, 0), step):
             part = slice(start, start + self.length + 1)
@@ -80,19 +89,19 @@ class Encoder:
     def _chat(self, example: Chat) -> Piece:
         rendered = self.renderer.render(example, mask_prompt=self.mask_prompt)
         tokens, starts = self.tokenizer.encode_with_starts(rendered.text)
-        # A token belongs to the turn that its first character lies in: one that begins in the
-        # prompt is the prompt's.
+        # A token belongs to the turn in which its first character lies. A token that begins in the
+        # prompt belongs to the prompt.
         bounds = [(_first(starts, a), _first(starts, b)) for a, b in rendered.spans]
         return _piece(tokens, bounds)
 
 
 def _first(starts: npt.NDArray[np.int64], character: int) -> int:
-    """The first token that begins at a character or after it."""
+    """The number of the first token that begins at a character or after it."""
     return int(np.searchsorted(starts, character))
 
 
 def _piece(tokens: list[int], bounds: list[tuple[int, int]]) -> Piece:
-    """All tokens, of which those within the bounds count; never the first."""
+    """The tokens as a Piece. Those within the bounds count, but never the first."""
     counted = np.zeros(len(tokens), np.bool_)
     for start, end in bounds:
         counted[start:end] = True
@@ -112,7 +121,8 @@ def _text_parts(text: str) -> Iterator[str]:
 
 def chat_prompt(tokenizer: Tokenizer, text: str, system: str | None = None) -> list[int]:
     """The tokens that the assistant's answer to `text` follows, by the model's chat template.
-    Raises DataError.
+
+    Raises DataError if there is no template, or if it refuses the messages.
     """
     messages = [{"role": "system", "content": system}] if system is not None else []
     chat = Chat([*messages, {"role": "user", "content": text}])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of a data set: which they are, their digest, and their text within limits of size."""
+"""The files of a data set: which they are, their digest, and their text. Sizes have limits."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 from gsqc.errors import DataError
 
 MAXIMUM_DATA_BYTES = 512 << 20
-"""Of all files together: more than a CPU trains on in days, and what fits the memory as tokens."""
+"""Of all files together. It is more than a CPU trains on in days, and fits the memory as tokens."""
 MAXIMUM_LINE_BYTES = 4 << 20
+"""Of a record in a .jsonl file."""
 MAXIMUM_ARRAY_BYTES = 64 << 20
-"""Of a .json file, which is read as a whole."""
+"""Of a .json file, which gsqc reads as a whole."""
 
 RECORD_SUFFIXES = (".jsonl", ".json")
 TEXT_SUFFIXES = (".txt", ".md", ".markdown")
@@ -22,15 +23,15 @@ CHECK_PATH = "check the path given with --data"
 
 
 def is_saved_dataset(path: Path) -> bool:
-    """Whether a directory is what `datasets` writes with save_to_disk."""
+    """Whether a directory is one that `datasets` wrote with save_to_disk."""
     return (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:
-    """The files, and directories of `datasets`, of a data set in a fixed order; directories of
-    notes are walked.
+    """The files of a data set in a fixed order, and its directories that `datasets` wrote.
 
-    Raises DataError: missing, of an unknown kind, a directory without files, too large.
+    Other directories stand for the files below them. Raises DataError if a path is missing or of an
+    unknown kind, if a directory has no files, or if they are too large.
     """
     found = [file for path in paths for file in _expand(path)]
     sizes = [_size(file) for file in found]
@@ -63,8 +64,9 @@ def _expand(path: Path) -> list[Path]:
 
 
 def _walk(folder: Path) -> list[Path]:
-    """Text files below a directory, or else its JSONL files, by their relative path; hidden ones
-    and links are not.
+    """The text files below a directory, or else its JSONL files, in the order of relative paths.
+
+    Hidden files and links are left out.
     """
     files: list[Path] = []
     try:
@@ -97,7 +99,7 @@ def _raise(error: OSError) -> None:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file, or of a `datasets` directory."""
+    """The bytes of a file, or of a directory that `datasets` wrote."""
     try:
         files = [path] if path.is_file() else [p for p in path.rglob("*.arrow") if p.is_file()]
         return sum(file.stat().st_size for file in files)
@@ -110,7 +112,8 @@ def _unreadable(path: Path, error: OSError) -> DataError:
 
 
 def data_digest(paths: Sequence[Path]) -> str:
-    """sha256 of a file; of several files, or a directory's, over their names and own digests.
+    """The sha256 of a file. For several files, it is taken over their names and their own digests.
+
     Raises DataError.
     """
     files = find_files(paths)
@@ -133,7 +136,7 @@ def _sha256(path: Path) -> str:
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """The lines that are not blank, each with its place as name:number. Raises DataError."""
+    """The lines that are not blank, each behind its place as name:number. Raises DataError."""
     try:
         with path.open("rb") as file:
             number = 0
@@ -153,9 +156,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_text(path: Path) -> str:
-    """A whole file as text, without a byte order mark, its lines ended by a newline. Raises
-    DataError.
-    """
+    """A whole file as text, without a byte order mark, lines ended by \\n. Raises DataError."""
     try:
         text = _decode(path.read_bytes().removeprefix(b"\xef\xbb\xbf"), path.name)
         return text.replace("\r\n", "\n").replace("\r", "\n")

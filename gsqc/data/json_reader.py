@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records of .jsonl files, one on each line, and of .json files, which hold one array of them."""
+"""Records of .jsonl files, one on each line, and of .json files, which hold an array of them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from gsqc.errors import DataError
 
 
 def read_jsonl(path: Path, problems: Problems) -> Iterator[tuple[str, Example]]:
-    """Each record with its place, file:line; what is wrong is added to `problems`. Raises DataError
-    for the file.
+    """Each record behind its place, file:line. Malformed records are added to `problems`.
+
+    Raises DataError if the file cannot be read.
     """
     reader = RecordReader()
     for where, line in read_lines(path):
@@ -26,13 +27,12 @@ def read_jsonl(path: Path, problems: Problems) -> Iterator[tuple[str, Example]]:
 
 
 def read_array(path: Path, problems: Problems) -> Iterator[tuple[str, Example]]:
-    """As `read_jsonl`, for a file that is one JSON array of records; the place is the number of the
-    record.
-    """
+    """As `read_jsonl`, for a file that is one JSON array of records. The place is a number."""
     size = path.stat().st_size
     if size > MAXIMUM_ARRAY_BYTES:
         raise DataError(
-            f"{path.name} has {size >> 20} MiB, a .json file is read up to {MAXIMUM_ARRAY_BYTES >> 20}",
+            f"{path.name} has {size >> 20} MiB, "
+            f"a .json file is read up to {MAXIMUM_ARRAY_BYTES >> 20}",
             f"make it JSONL: jq -c '.[]' {path.name} > {path.stem}.jsonl",
         )
     try:

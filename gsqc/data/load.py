@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""load_data and load_split: from files to the sequences that are trained on and the ones that are
-held out.
-"""
+"""load_data and load_split: from files to sequences to train on, and sequences held out."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from gsqc.data.json_reader import read_array, read_jsonl
 from gsqc.data.options import DataOptions, validation_share
 from gsqc.data.packing import pack_pieces
 from gsqc.data.problems import Problems
-from gsqc.data.records import Chat, Document, Example
+from gsqc.data.records import Chat, Document, Example, Prompted
 from gsqc.data.saved_dataset import read_saved_dataset
 from gsqc.data.sequences import Dataset, PaddedSequences, Piece
 from gsqc.data.text_reader import read_document
@@ -25,9 +23,10 @@ from gsqc.errors import DataError
 from gsqc.numerics.random import permutation
 
 HELD_OUT_SEED = 1
-"""The split does not follow --seed: runs with other seeds are measured on the same records."""
+"""The split does not depend on --seed: runs with other seeds are measured on the same records."""
 
 Reader = Callable[[Path, Problems], Iterator[tuple[str, Example]]]
+_KINDS = {Chat: "chat", Document: "document", Prompted: "prompt"}
 
 
 @dataclass
@@ -41,13 +40,7 @@ class _Corpus:
         """Encode a record. ValueError if the chat template refuses it."""
         whole, statistics = encoder.encode(example), self.statistics
         found = list(encoder.cut(example, whole))
-        kind = (
-            "chat"
-            if isinstance(example, Chat)
-            else "document"
-            if isinstance(example, Document)
-            else "prompt"
-        )
+        kind = _KINDS[type(example)]
         statistics.record_lengths.append(len(whole.tokens))
         statistics.shapes[kind] = statistics.shapes.get(kind, 0) + 1
         self.pieces += found
@@ -63,13 +56,9 @@ def _reader(path: Path) -> Reader:
     if path.is_dir():
         return read_saved_dataset
     suffix = path.suffix.lower()
-    return (
-        read_document
-        if suffix in TEXT_SUFFIXES
-        else read_array
-        if suffix == ".json"
-        else read_jsonl
-    )
+    if suffix in TEXT_SUFFIXES:
+        return read_document
+    return read_array if suffix == ".json" else read_jsonl
 
 
 def _load_corpus(
@@ -89,9 +78,10 @@ def _load_corpus(
     if not corpus.pieces:
         names = ", ".join(path.name for path in paths)
         if corpus.statistics.skipped_records:
-            what = f"nothing that counts fits into {length} tokens: every prompt alone fills the sequence length"
             raise DataError(
-                f"{names}: {what}", "compile with a longer --seq, or shorten the prompts"
+                f"{names}: nothing that counts fits into {length} tokens: "
+                "every prompt alone fills the sequence length",
+                "compile with a longer --seq, or shorten the prompts",
             )
         raise DataError(f"{names}: the data set is empty", "give a file with records or text")
     return corpus
@@ -102,7 +92,8 @@ def _dataset(
 ) -> Dataset:
     if packing and tokenizer.eos is None and not tokenizer.beginning:
         raise DataError(
-            "the model has neither an end-of-text nor a beginning token to stand between packed records",
+            "the model has neither an end-of-text nor a beginning token "
+            "to stand between packed records",
             "train without --packing",
         )
     kept = pack_pieces(pieces, length) if packing else pieces
@@ -117,7 +108,11 @@ def load_data(
     mask_prompt: bool = True,
     packing: bool = False,
 ) -> Dataset:
-    """Read files into sequences of `length` tokens: JSONL, JSON, text, Markdown, directories.
+    """The sequences of `length` tokens of some files: JSONL, JSON, text, Markdown, directories.
+
+    mask_prompt  whether only completions and turns of the assistant have a loss
+    packing      whether short records share a sequence
+
     Raises DataError.
     """
     paths = [data] if isinstance(data, Path) else list(data)
@@ -128,11 +123,11 @@ def load_data(
 def load_split(
     options: DataOptions, tokenizer: Tokenizer, length: int
 ) -> tuple[Dataset, Dataset | None]:
-    """What is trained on, and what is held out. The latter is never packed: its loss is that of a
-    record alone.
+    """What is trained on, and what is held out, in sequences of `length` tokens.
 
-    A share is drawn by gsqc's own generator from the records (of documents, the pieces): the same
-    on every machine, and whatever --seed is. Raises DataError, OptionError.
+    gsqc's own generator draws a share from the records, and from the pieces of documents. It is the
+    same on every machine, whatever --seed is. What is held out is never packed, so its loss is that
+    of a record alone. Raises DataError, OptionError.
     """
     share = validation_share(options.validation)
     corpus = _load_corpus(options.data, tokenizer, length, mask_prompt=options.mask_prompt)

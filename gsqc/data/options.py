@@ -53,8 +53,9 @@ class DataOptions:
 
 
 def validation_share(text: str | None) -> Fraction | None:
-    """The share that --validation asks for, in (0, 1); None if it names a file, or nothing. Raises
-    OptionError.
+    """The share in (0, 1) that --validation asks for. None if it names a file, or nothing.
+
+    Raises OptionError.
     """
     if text is None or os.path.exists(text):
         return None

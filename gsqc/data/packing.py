@@ -4,9 +4,9 @@
 before:  [a a a e · · · ·] [b b e · · · · ·] [c c c c c e · ·]
 after:   [a a a e b b e ·] [c c c c c e · ·]
 
-Pieces are never cut for it. The first token of a piece that follows another has no loss: it could
-not be predicted. A step's causal mask knows nothing of pieces, so the tokens of b see those of a
-before them; see docs/data.md.
+Pieces are never cut for it. The first token of a piece that follows another has no loss, because
+nothing could predict it. The causal mask of a step knows nothing of pieces. So the tokens of b see
+those of a before them (docs/data.md).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from gsqc.data.sequences import Piece
 
 
 def pack_pieces(pieces: Sequence[Piece], length: int) -> list[Piece]:
-    """Pieces of at most `length` + 1 tokens, joined best fit, longest first; ties go by the order
-    of the file.
+    """Pieces joined into fewer of at most `length` + 1 tokens, in the order of their first ones.
 
-    The sequences come in the order of their first pieces. Johnson et al. 1974, best fit decreasing:
-    at most 11/9 of the least number of sequences.
+    The longest piece comes first, and goes where it leaves the least room. Pieces of equal length
+    keep the order of the file. This is best fit decreasing (Johnson et al. 1974). It takes at most
+    11/9 of the least number of sequences, plus a few.
     """
-    rooms: list[tuple[int, int]] = []  # (room left, sequence), sorted
+    rooms: list[tuple[int, int]] = []  # (tokens that still fit, sequence), sorted
     chosen: list[list[int]] = []
     for number in sorted(range(len(pieces)), key=lambda k: (-len(pieces[k].tokens), k)):
         size = len(pieces[number].tokens)
@@ -42,7 +42,7 @@ def pack_pieces(pieces: Sequence[Piece], length: int) -> list[Piece]:
 
 
 def _join(pieces: list[Piece]) -> Piece:
-    """One piece of them all. Each has counted[0] false, so no loss crosses a border."""
+    """All pieces as one. The first token of each has no loss, so no loss crosses a border."""
     if len(pieces) == 1:
         return pieces[0]
     return Piece(

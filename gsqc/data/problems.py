@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with a data file, collected so that one error names the first lines and counts the
-rest.
-"""
+"""What is wrong with a file of data. One error names the first places and counts the others."""
 
 from __future__ import annotations
 
 from gsqc.errors import DataError
 
 SHOWN = 3
+"""Problems that an error names."""
 SHAPES_HINT = (
     'each record is one JSON object: {"prompt": "…", "completion": "…"}, {"messages": […]}, '
     '{"instruction": "…", "input": "…", "output": "…"} or {"text": "…"} (docs/data.md)'
@@ -15,7 +14,7 @@ SHAPES_HINT = (
 
 
 class Problems:
-    """The problems of one file: the first are kept, all are counted."""
+    """The problems of one file. The first are kept, and all are counted."""
 
     def __init__(self) -> None:
         self.first: list[str] = []
@@ -28,7 +27,7 @@ class Problems:
             self.first.append(f"{where}: {reason}")
 
     def raise_any(self) -> None:
-        """DataError if there was a problem."""
+        """Raise DataError if there was a problem."""
         if self.count:
             more = f" (and {self.count - SHOWN} more lines)" if self.count > SHOWN else ""
             raise DataError("; ".join(self.first) + more, SHAPES_HINT)

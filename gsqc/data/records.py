@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records of a data file: which shape they have, and what is in them.
+"""Records of a file of data: which shape they have, and what is in them.
 
+messages [, tools]              a chat
+conversations                   a chat in ShareGPT's form, whose turns have `from` and `value`
 prompt, completion              a prompt and what the model is to answer
-messages [, tools]              a chat; conversations (from, value), ShareGPT's form of it, is read as one
-instruction [, input], output   Alpaca's, put into Alpaca's prompt (https://github.com/tatsu-lab/stanford_alpaca)
+instruction [, input], output   Alpaca's, put into Alpaca's prompt
 text                            a document
 
-A record may have other keys too; they are ignored. Where it fits several shapes the first of this
-list wins, messages before all.
+Other keys of a record are ignored. Where a record fits several shapes, the first of this list wins.
+Alpaca's prompt is that of https://github.com/tatsu-lab/stanford_alpaca.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SHAPES = {
     "instruction + output": ("instruction", "output"),
     "text": ("text",),
 }
-"""Each shape with the keys that a record must have; any of them shows the shape."""
+"""Each shape with the keys that a record must have. Any of them shows the shape."""
 
 KEYS = (
     "messages",
@@ -47,7 +48,8 @@ _SHAREGPT = {
 }
 _ALPACA = (
     "Below is an instruction that describes a task{}. "
-    "Write a response that appropriately completes the request.\n\n### Instruction:\n{}{}\n\n### Response:"
+    "Write a response that appropriately completes the request."
+    "\n\n### Instruction:\n{}{}\n\n### Response:"
 )
 
 
@@ -61,7 +63,7 @@ class Prompted:
 
 @dataclass(frozen=True)
 class Chat:
-    """Messages of role and content, and the tools that the template may show the model."""
+    """Messages with role and content, and the tools that the template may show the model."""
 
     messages: list[dict[str, Any]]
     tools: list[Any] | None = None
@@ -69,7 +71,7 @@ class Chat:
 
 @dataclass(frozen=True)
 class Document:
-    """A text whose every token is trained on."""
+    """A text. The model is trained on every token of it."""
 
     text: str
 
@@ -79,14 +81,12 @@ Example = Prompted | Chat | Document
 
 @dataclass
 class RecordReader:
-    """Turns the records of one file into examples. All have the shape of the first; ValueError says
-    what is wrong.
-    """
+    """Turns the records of one file into examples. All must have the shape of the first."""
 
     shape: str | None = field(default=None)
 
     def read(self, record: Any) -> Example:
-        """One record. Raises ValueError."""
+        """The example that a record is. Raises ValueError, which says what is wrong with it."""
         if not isinstance(record, dict):
             array = (
                 " but an array (a file that is one array of records is named .json)"
@@ -123,10 +123,8 @@ def _prompted(record: dict[str, Any]) -> Prompted:
 
 
 def _alpaca(record: dict[str, Any]) -> Prompted:
-    instruction, output = (
-        _text(record, "instruction", empty=False),
-        _text(record, "output", empty=False),
-    )
+    instruction = _text(record, "instruction", empty=False)
+    output = _text(record, "output", empty=False)
     given = _text({"input": "", **record}, "input")
     further = ", paired with an input that provides further context" if given.strip() else ""
     shown = f"\n\n### Input:\n{given}" if given.strip() else ""
@@ -195,7 +193,7 @@ def _message(message: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def _joined(parts: list[Any], number: int) -> str:
-    """The text of content in parts, as the OpenAI format writes it."""
+    """The text of content in parts, as the OpenAI format has it."""
     texts = [
         part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
         for part in parts

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records of a directory that Hugging Face `datasets` wrote with save_to_disk."""
+"""Records of a directory that `datasets` of Hugging Face wrote with save_to_disk."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ _TRAIN = "train"
 
 
 def read_saved_dataset(path: Path, problems: Problems) -> Iterator[tuple[str, Example]]:
-    """Each row with its number; of several splits the one named train. Raises DataError, also
-    without the package.
+    """Each row of a data set behind its place. Of several splits, those of "train".
+
+    Malformed rows are added to `problems`. Raises DataError if the directory cannot be read, and if
+    the package `datasets` is missing.
     """
     rows = _open(path)
     columns = [name for name in rows.column_names if name in KEYS]
@@ -39,7 +41,8 @@ def _open(path: Path) -> Any:
         from datasets import DatasetDict, load_from_disk
     except ImportError as error:
         raise DataError(
-            f"{path.name} is a data set of the package datasets, which is not installed ({error.name})",
+            f"{path.name} is a data set of the package datasets, "
+            f"which is not installed ({error.name})",
             "pip install datasets, or export it: dataset.to_json('data.jsonl')",
         ) from None
     try:
@@ -60,7 +63,7 @@ def _open(path: Path) -> Any:
 
 
 def _without_none(value: Any) -> Any:
-    """Arrow fills keys that a record lacks with None."""
+    """The value without keys that are None. Arrow fills keys that a record lacks with None."""
     if isinstance(value, dict):
         return {key: _without_none(part) for key, part in value.items() if part is not None}
     return [_without_none(part) for part in value] if isinstance(value, list) else value

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Token sequences as a session takes them, and the data set that orders them into batches."""
+"""Token sequences as a session takes them, and the data set that makes batches of them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ import numpy.typing as npt
 from gsqc.numerics.random import permutation
 
 WEIGHT_ONE = 1 << 14
-"""A token weight of 1: weights are in Q14."""
+"""A token weight of 1. Weights are in Q14."""
 
 Int32 = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """One padded sequence, int32 [T] each: the model reads `tokens` and is to say `labels`.
+    """A padded sequence, int32 [T] each.
 
-    `weights` in Q14 masks prompt and padding with 0.
+    tokens   what the model reads
+    labels   what it is to say: the token that follows each
+    weights  how much the loss of each label counts, in Q14. It is 0 for prompts and padding.
     """
 
     tokens: Int32
@@ -31,23 +33,26 @@ class TokenSequence:
 
     @property
     def weighted_tokens(self) -> int:
-        """How many tokens count."""
+        """How many tokens have a weight above 0."""
         return int((self.weights > 0).sum())
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Tokens of a record that fit into a sequence: int32 [n], 2 ≤ n ≤ T + 1.
+    """Tokens of a record that fit into a sequence of T tokens.
 
-    `counted` [n] says which of them have a loss when they are predicted; the first has nothing
-    before it and never has.
+    tokens   int32 [n], 2 ≤ n ≤ T + 1
+    counted  bool [n]: which tokens have a loss. The first never has: nothing stands before it.
     """
 
     tokens: Int32
     counted: npt.NDArray[np.bool_]
 
     def pad(self, length: int) -> TokenSequence:
-        """Inputs tokens[:-1] and labels tokens[1:], padded with token 0."""
+        """The piece as a sequence of `length` tokens: inputs tokens[:-1], labels tokens[1:].
+
+        The padding is token 0.
+        """
         count = len(self.tokens) - 1
         arrays = [np.zeros(length, np.int32) for _ in range(3)]
         arrays[0][:count], arrays[1][:count] = self.tokens[:-1], self.tokens[1:]
@@ -56,8 +61,9 @@ class Piece:
 
 
 class PaddedSequences(Sequence[TokenSequence]):
-    """Pieces as sequences of `length` tokens, padded when they are asked for: padding takes no
-    memory.
+    """Pieces as sequences of `length` tokens.
+
+    They are padded when they are asked for, so the padding takes no memory.
     """
 
     def __init__(self, pieces: Sequence[Piece], length: int) -> None:
@@ -82,8 +88,11 @@ class PaddedSequences(Sequence[TokenSequence]):
 class Dataset:
     """The sequences of a data set, and what did not fit.
 
-    `record_lengths` are the tokens of each record before anything was cut; `shapes` counts the
-    records of each shape.
+    truncated_records  records that were cut to the length of a sequence
+    truncated_tokens   tokens that were lost by it
+    skipped_records    records of which nothing that counts was left
+    record_lengths     the tokens of each record before it was cut
+    shapes             how many records there are of each shape
     """
 
     sequences: Sequence[TokenSequence] = field(default_factory=list)
@@ -94,18 +103,21 @@ class Dataset:
     shapes: dict[str, int] = field(default_factory=dict)
 
     def report(self) -> str | None:
-        """What was cut, in a sentence; None if nothing was."""
+        """What was cut, for people. None if nothing was."""
         if not self.truncated_records and not self.skipped_records:
             return None
-        text = f"{self.truncated_records} records were cut to the sequence length ({self.truncated_tokens} tokens lost)"
+        text = (
+            f"{self.truncated_records} records were cut to the sequence length "
+            f"({self.truncated_tokens} tokens lost)"
+        )
         if self.skipped_records:
             text += f"; {self.skipped_records} records whose prompt alone fills it were left out"
         return text
 
     def order(self, batch: int, seed: int, start: int = 0) -> Iterator[list[int]]:
-        """Numbers of the sequences of each batch without end, from batch number `start` on.
+        """The numbers of the sequences of each batch, without end, from batch number `start` on.
 
-        Each epoch has a random order of its own, by seed alone.
+        Each epoch has a random order of its own, which depends on the seed alone.
         """
         position, count = start * batch, len(self.sequences)
         orders: dict[int, list[int]] = {}
@@ -123,6 +135,6 @@ class Dataset:
             yield chosen
 
     def batches(self, batch: int, seed: int, start: int = 0) -> Iterator[list[TokenSequence]]:
-        """The sequences in that order."""
+        """The sequences of each batch, in that order."""
         for chosen in self.order(batch, seed, start):
             yield [self.sequences[k] for k in chosen]

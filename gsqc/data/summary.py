@@ -24,7 +24,7 @@ class Bin:
 
 
 def length_histogram(lengths: list[int], bins: int = BINS) -> list[Bin]:
-    """The lengths in at most `bins` bins of equal, round width."""
+    """How many lengths lie in each bin. There are at most `bins`, of equal and round width."""
     if not lengths:
         return []
     low, high = min(lengths), max(lengths)
@@ -39,7 +39,7 @@ def length_histogram(lengths: list[int], bins: int = BINS) -> list[Bin]:
 
 
 def _round_up(width: int) -> int:
-    """The next of 1, 2, 5, 10, 20, 50, …"""
+    """The width, or the next of 1, 2, 5, 10, 20, 50, …"""
     step = 1
     while True:
         for factor in (1, 2, 5):
@@ -49,7 +49,7 @@ def _round_up(width: int) -> int:
 
 
 def counts(dataset: Dataset, length: int) -> dict[str, Any]:
-    """Records, sequences, tokens and what was cut, as JSON values."""
+    """Counts of records, sequences, tokens and what was cut, as JSON data by name."""
     sequences, lengths = dataset.sequences, sorted(dataset.record_lengths)
     pairs = [(sequence.weighted_tokens, _used(sequence)) for sequence in sequences]
     return {
@@ -70,15 +70,16 @@ def counts(dataset: Dataset, length: int) -> dict[str, Any]:
 
 
 def _used(sequence: TokenSequence) -> int:
-    """How many inputs are no padding: no sequence ends with inputs whose labels and tokens are
-    token 0 by itself.
+    """How many inputs are no padding.
+
+    Inputs at the end are taken for padding if their tokens, labels and weights are all 0.
     """
     ends = (array.nonzero()[0] for array in (sequence.tokens, sequence.labels, sequence.weights))
     return max((int(end[-1]) + 1 for end in ends if len(end)), default=0)
 
 
 def example_parts(sequence: TokenSequence, tokenizer: Tokenizer) -> list[tuple[str, bool]]:
-    """The text of a sequence in parts, each with whether the loss counts it."""
+    """The text of a sequence in parts. The flag of a part says whether it has a loss."""
     used = _used(sequence)
     tokens = [int(sequence.tokens[0]), *sequence.labels[:used].tolist()]
     counted = [False, *(sequence.weights[:used] > 0).tolist()]
@@ -90,6 +91,6 @@ def example_parts(sequence: TokenSequence, tokenizer: Tokenizer) -> list[tuple[s
 
 
 def example_numbers(count: int, examples: int = EXAMPLES) -> list[int]:
-    """The first, the last and what lies evenly between."""
+    """Numbers of sequences to show: the first, the last, and some evenly between."""
     shown = min(count, examples)
     return [k * (count - 1) // max(shown - 1, 1) for k in range(shown)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain text and Markdown files: each is one document."""
+"""Plain text and Markdown: a file is a document."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gsqc.data.records import Document, Example
 
 
 def read_document(path: Path, problems: Problems) -> Iterator[tuple[str, Example]]:
-    """The file's text, unless there is none. Raises DataError."""
-    del problems  # a text has no form that could be wrong
+    """The text of a file behind the file's name, unless it is blank. Raises DataError."""
+    del problems  # a text cannot be malformed
     text = read_text(path)
     if text.strip():
         yield path.name, Document(text)

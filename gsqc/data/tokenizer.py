@@ -18,16 +18,19 @@ from gsqc.errors import BundleError
 class Tokenizer:
     """Text to tokens and back.
 
-    eos            the end-of-text token, of several the first; or None
+    eos            the end-of-text token, the first of several, or None
     beginning      the tokens that the model's tokenizer puts before a text: BOS, or nothing
     chat_template  the model's own, a Jinja text, or None
+
+    Raises BundleError if the bundle has no tokenizer, or one that cannot be read.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         if "tokenizer.json" not in bundle.files:
             raise BundleError(
                 "this bundle has no tokenizer, so it cannot read text",
-                "compile a model directory that has a tokenizer.json, or give token ids through gsqc.runtime.Session",
+                "compile a model directory that has a tokenizer.json, "
+                "or give token ids through gsqc.runtime.Session",
             )
         self._read(
             bundle.file("tokenizer.json").read_text(encoding="utf-8"), asdict(bundle.manifest.model)
@@ -35,7 +38,10 @@ class Tokenizer:
 
     @classmethod
     def of_model(cls, tokenizer_json: str, metadata: dict[str, Any]) -> Tokenizer:
-        """The tokenizer that a bundle of a model would have, from what the model's reader gives.
+        """The tokenizer that a bundle of a model would have.
+
+        metadata  what the reader of the model gives: the fields of `manifest.ModelPart`
+
         Raises BundleError.
         """
         tokenizer = cls.__new__(cls)
@@ -55,7 +61,7 @@ class Tokenizer:
         self.beginning: tuple[int, ...] = tuple(self._beginning())
 
     def _beginning(self) -> list[int]:
-        """What stands before the tokens of a text where the tokenizer adds its special tokens."""
+        """What the tokenizer puts before the tokens of a text when it adds special tokens."""
         bare, added = (
             self._tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True)
         )
@@ -64,7 +70,7 @@ class Tokenizer:
 
     @property
     def template_variables(self) -> dict[str, str]:
-        """bos_token and eos_token as a chat template knows them."""
+        """The texts of bos_token and eos_token, as a chat template knows them."""
         ids = {"bos_token": self._bos, "eos_token": self.eos}
         texts = {
             name: self._tokenizer.id_to_token(token)
@@ -74,37 +80,37 @@ class Tokenizer:
         return {name: text for name, text in texts.items() if text is not None}
 
     def encode(self, text: str) -> list[int]:
-        """Token ids, without added special tokens."""
+        """The token ids of a text, without added special tokens."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """A prompt as training and generation see it: the beginning, the text and a newline.
 
-        Where both beginning and text are nothing the end of text stands before what follows.
+        If both are empty, the end of text stands before what follows.
         """
         if prompt:
             return [*self.beginning, *self.encode(prompt + "\n")]
         return list(self.beginning) or ([] if self.eos is None else [self.eos])
 
     def encode_with_starts(self, text: str) -> tuple[list[int], npt.NDArray[np.int64]]:
-        """Token ids, and for each the character of the text that it begins with."""
+        """The token ids of a text, and the character of the text at which each begins."""
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         starts = np.array([start for start, _ in encoding.offsets], np.int64)
         return list(encoding.ids), starts
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
-        """Text of tokens, special ones left out unless `special` is set."""
+        """The text of tokens. Special tokens are left out unless `special` is set."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=not special))
 
 
 def _token_id(value: Any) -> int | None:
-    """A token, of a list of them the first."""
+    """A token id, the first of a list. None if it is none."""
     first = value[0] if isinstance(value, list) and value else value
     return first if type(first) is int and 0 <= first < 2**31 else None
 
 
 def _template(value: Any) -> str | None:
-    """The chat template; of several named ones the default, as transformers picks it."""
+    """The chat template. Of several named ones, transformers takes the one named default."""
     if isinstance(value, list):
         named = {t.get("name"): t.get("template") for t in value if isinstance(t, dict)}
         value = named.get("default")

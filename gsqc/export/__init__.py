@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What other programs read of a run, and what a run takes from them.
+"""What a run gives to other programs, and what it takes from them.
 
-adapter.py      the adapter of a run: its int32 matrices by the name of the linear they belong to
-place.py        where results go: complete, or not at all
-peft.py         the adapter as a PEFT directory         import_peft.py  and back
-llama_cpp.py    the adapter as a GGUF file
-merge.py        base + adapter as weights               hf_model.py, gguf_model.py, onnx_model.py  as files of a model
+adapter.py      reads the adapter of a run: int32 matrices by the name of their linear
+place.py        puts a result in its place: complete, or not at all
+peft.py         writes the adapter as a PEFT directory
+import_peft.py  reads a PEFT directory into a run
+llama_cpp.py    writes the adapter as a GGUF file
+merge.py        adds the adapter to the base
+hf_model.py     writes the merged model as a Hugging Face directory
+gguf_model.py   writes the merged model as a GGUF file
+onnx_model.py   writes the merged model as ONNX
 """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The adapter of a run, and what its fixed-point numbers are in float32.
+"""Reads the adapter of a run, and converts its fixed-point numbers to float32 and back.
 
 The value of an int32 is p / 2^24 (docs/number-format.md). A float32 holds 24 significant bits, so
-every number up to 1 in magnitude is exact; a larger one (less than 64) is rounded to the nearest
-float32, half to even: a relative error of 2^-24 at most.
+every number up to 1 in magnitude is exact. A larger one, up to 64, is rounded to the nearest
+float32, half to even, with a relative error of 2^-24 at most.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class LinearAdapter:
     """What was trained for one linear.
 
     module    the linear's name in Hugging Face's model: model.layers.0.self_attn.q_proj
-    layer     index of its decoder block          linear  its short name, of LINEARS
+    layer     the index of its decoder block
+    linear    its short name in LINEARS
     matrices  int32 with 24 fraction bits, by the names that the adapter's kind gives them
     """
 
@@ -46,30 +47,30 @@ class LinearAdapter:
 
 @dataclass(frozen=True)
 class TrainedAdapter:
-    """All that was trained in a run, its settings, and the number of steps."""
+    """All that a run has trained, the adapter's settings, and the number of steps."""
 
     settings: Adapter
     linears: tuple[LinearAdapter, ...]
     steps: int
 
     def numbers(self) -> list[Int32]:
-        """Every matrix."""
+        """Every matrix of every linear."""
         return [p for linear in self.linears for p in linear.matrices.values()]
 
     @property
     def rounded(self) -> int:
-        """How many numbers no float32 holds exactly."""
+        """How many numbers float32 does not hold exactly."""
         return sum(int((to_int32(to_float32(p))[0] != p).sum()) for p in self.numbers())
 
     def as_lora(self) -> list[tuple[LinearAdapter, Float32, Float32]]:
-        """A and B of each linear in float32, for formats of LoRA. ExportError if the kind has none."""
+        """A and B of each linear in float32. ExportError unless the adapter is of LoRA's form."""
         pairs = []
         for linear in self.linears:
             floats = {name: to_float32(p) for name, p in linear.matrices.items()}
             pair = self.settings.as_lora(floats)
             if pair is None:
                 raise ExportError(
-                    f"an adapter of the kind {self.settings.kind} is no LoRA",
+                    f"an adapter of the kind {self.settings.kind} does not have the form of LoRA",
                     "export the merged model with --merged",
                 )
             pairs.append((linear, *pair))
@@ -77,18 +78,18 @@ class TrainedAdapter:
 
 
 def to_float32(p: Int32) -> Float32:
-    """int32 with 24 fraction bits -> float32; exact up to 1 in magnitude, else rounded to nearest,
-    half to even.
+    """int32 with 24 fraction bits -> float32.
+
+    It is exact up to 1 in magnitude, and else rounded to nearest, half to even.
     """
     return np.ldexp(p.astype(np.float64), -FRACTION_BITS).astype(np.float32)
 
 
 def to_int32(values: npt.NDArray[Any]) -> tuple[Int32, int]:
-    """Finite floats -> int32 with 24 fraction bits, and how many were rounded (half to even) or
-    clamped below 64.
+    """Finite floats -> int32 with 24 fraction bits, and how many of them changed.
 
-    A float32 of 2^-1 or more has no bits below 2^-24, and none is lost; a smaller one is off by
-    2^-25 at most.
+    They are rounded half to even and clamped below 64. A float32 of 1/2 or more has no bits below
+    2^-24, so it is exact. A smaller one is off by 2^-25 at most.
     """
     exact = np.ldexp(values.astype(np.float64), FRACTION_BITS)
     limit = 2.0**30 - 1
@@ -106,16 +107,14 @@ def adapter_settings(bundle: Bundle) -> Adapter:
 
 
 def linear_modules(bundle: Bundle) -> dict[str, str]:
-    """The short name of each linear with an adapter -> its module in layer 0, in the bundle's
-    order.
-    """
+    """The module in layer 0 of each linear with an adapter, by its short name, in bundle order."""
     found: dict[str, str] = {}
     for short in adapter_settings(bundle).linears:
         suffix = f".{LINEARS[short].module}.weight"
         names = [name for name in bundle.manifest.base_kinds if name.endswith(suffix)]
         if len(names) != 1:
             raise BundleError(
-                f"the bundle's manifest does not tell which weight {short} adapts", AGAIN
+                f"the bundle's manifest does not say which weight {short} adapts", AGAIN
             )
         found[short] = names[0].removesuffix(".weight")
     return found
@@ -128,7 +127,7 @@ def in_layer(module: str, layer: int) -> str:
 
 @dataclass(frozen=True)
 class Slot:
-    """A linear that has an adapter: its module, layer and short name, and its matrices' shapes by name."""
+    """A linear that has an adapter: its module, layer, short name, and matrix shapes by name."""
 
     module: str
     layer: int
@@ -141,7 +140,7 @@ class Slot:
 
 
 def adapter_slots(bundle: Bundle) -> list[Slot]:
-    """The linears of a bundle that have an adapter. BundleError if its state lacks their matrices."""
+    """The linears of a bundle that have an adapter. BundleError if the state lacks a matrix."""
     matrices, state = bundle.manifest.adapter.matrices, bundle.plan.buffers.get("state", {})
     slots = []
     for layer in range(bundle.manifest.model.layers):
@@ -159,8 +158,9 @@ def adapter_slots(bundle: Bundle) -> list[Slot]:
 
 
 def read_adapter(bundle: Bundle, run: Path, name: str = STATE) -> TrainedAdapter:
-    """The adapter that a run of this bundle has saved, as STATE or BEST. Raises RunError,
-    BundleError.
+    """The adapter that a run of this bundle has saved as STATE or BEST.
+
+    Raises RunError, BundleError.
     """
     require_state(run, name)
     saved = RunStore(run, bundle).load_state(bundle.plan.buffers.get("state", {}), name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Float formats of exported weights, and a safetensors file of them written one tensor at a time."""
+"""Encodes exported weights as floats, and writes a safetensors file one tensor at a time."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ FLOAT_TYPES = {
     "f16": ("F16", "float16", 2),
     "bf16": ("BF16", "bfloat16", 2),
 }
-"""By the name that --dtype takes: safetensors' name, torch's name, bytes of a number."""
+"""safetensors' name, torch's name and bytes of each number type, by the name in --dtype."""
 _ALIGNMENT = 64
 
 
 def encode_floats(values: Float32, dtype: str) -> npt.NDArray[Any]:
     """float32 -> the bits of `dtype` (bf16 as uint16), rounded to nearest, half to even.
+
     ExportError on overflow.
     """
     if dtype == "f32":
@@ -39,14 +40,14 @@ def encode_floats(values: Float32, dtype: str) -> npt.NDArray[Any]:
     with np.errstate(over="ignore"):
         half = values.astype(np.float16)
     if not np.isfinite(half).all():
-        raise ExportError("a weight is larger than float16 holds", "choose --dtype bf16 or f32")
+        raise ExportError("a weight is too large for float16", "choose --dtype bf16 or f32")
     return half
 
 
 def write_float_tensors(
     path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str, read: Callable[[str], Float32]
 ) -> None:
-    """A safetensors file with the tensors of `shapes`, each read, encoded and written in turn."""
+    """Write a safetensors file with the tensors of `shapes`, one after the other."""
     kind, _, size = FLOAT_TYPES[dtype]
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0

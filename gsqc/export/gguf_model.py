@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""write_gguf_model: a merged model as GGUF, for a base that was one.
+"""write_gguf_model: writes a merged model as GGUF if its base came from a GGUF file.
 
 Metadata is copied, and so is every tensor that training left alone, byte for byte. Merged tensors
-get a type of their own: the 4-bit blocks of the base cannot hold what an adapter adds.
+get another type, because the 4-bit blocks of the base cannot hold what an adapter adds.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from gsqc.models.readers.gguf_file import Block
 
 GGUF_TYPES = {"f32": "F32", "f16": "F16", "bf16": "BF16", "q8_0": "Q8_0"}
-"""By the name that --dtype takes: ggml's name."""
+"""ggml's name of each number type, by the name in --dtype."""
 _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}
 
 
 def write_gguf_model(weights: MergedWeights, source: Path, path: Path, dtype: str = "f16") -> None:
-    """Write the file `path` after the GGUF file `source`. Raises ExportError; then `path` is as it
-    was.
+    """Write the file `path` after the GGUF file `source`.
+
+    Raises ExportError, and then `path` is as it was.
     """
     from gsqc.models.readers.gguf import GgufWeights
     from gsqc.models.readers.gguf_file import read_gguf
@@ -37,10 +38,11 @@ def write_gguf_model(weights: MergedWeights, source: Path, path: Path, dtype: st
     loaded = weights.loaded.weights
     if not isinstance(loaded, GgufWeights):
         raise ExportError(
-            f"{source.name} is no GGUF file, so there is no metadata to take over",
+            f"{source.name} is not a GGUF file, so there is no metadata to copy",
             "write a directory with --merged DIR, and use llama.cpp's convert_hf_to_gguf.py",
         )
-    file = read_gguf(source)  # every length is checked here, before gguf's own reader follows them
+    # This checks every length in the file, before gguf's own reader trusts them.
+    file = read_gguf(source)
     merged = {ggml: name for name, ggml in loaded.stored_names.items() if weights.changed(name)}
     kind = gguf.GGMLQuantizationType[GGUF_TYPES[dtype]]
     with new_file(path) as work:
@@ -71,16 +73,16 @@ def _announce(gguf: Any, writer: Any, name: str, block: Block, kind: Any) -> Non
 
 
 def _encoded(gguf: Any, rows: npt.NDArray[Any], kind: Any) -> npt.NDArray[Any]:
-    """Weights in a ggml type; ExportError if float16 cannot hold one."""
+    """Weights in a ggml type. ExportError if float16 cannot hold one of them."""
     with np.errstate(over="ignore"):
         data: npt.NDArray[Any] = gguf.quants.quantize(rows, kind)
     if kind == gguf.GGMLQuantizationType.F16 and not np.isfinite(data).all():
-        raise ExportError("a weight is larger than float16 holds", "choose --dtype bf16 or f32")
+        raise ExportError("a weight is too large for float16", "choose --dtype bf16 or f32")
     return data
 
 
 def _copy_metadata(gguf: Any, writer: Any, source: Path, file_type: str) -> None:
-    """All keys with their types; the architecture is the writer's own, the file type is new."""
+    """Copy all keys with their types. The writer sets the architecture, the file type is new."""
     for field in gguf.GGUFReader(source).fields.values():
         if field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith("GGUF."):
             continue

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""write_hf_model: a merged model as a directory that transformers loads: config, tokenizer and
-safetensors.
+"""write_hf_model: writes a merged model as a directory that transformers loads.
+
+It holds the configuration, the tokenizer and the weights as safetensors.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ TOKENIZER_FILES = (
 
 
 def write_hf_model(weights: MergedWeights, source: Path, path: Path, dtype: str = "f32") -> None:
-    """Write the directory `path`; `source` is the base's path. Raises ExportError; then `path` is
-    as it was.
+    """Write the directory `path`. `source` is the path of the base model.
+
+    Raises ExportError, and then `path` is as it was.
     """
     config = model_config(weights.loaded, source, dtype)
     with new_directory(path) as work:
@@ -47,15 +49,17 @@ def write_hf_model(weights: MergedWeights, source: Path, path: Path, dtype: str 
 
 
 def model_config(loaded: LoadedModel, source: Path, dtype: str) -> Any:
-    """transformers' configuration of the merged model. ExportError if it cannot say what a GGUF
-    file says.
+    """transformers' configuration of the merged model.
+
+    ExportError if it cannot express what a GGUF file holds.
     """
     if source.is_file():
         from gsqc.models.readers.gguf_file import read_gguf
 
         if "rope_freqs.weight" in read_gguf(source).tensors:
             raise ExportError(
-                f"{source.name} scales its rotary frequencies one by one, which config.json cannot say",
+                f"{source.name} scales each rotary frequency on its own, "
+                "which config.json cannot express",
                 "write the merged model as GGUF: --merged FILE.gguf",
             )
     module: Any = loaded.module
@@ -69,7 +73,7 @@ def model_config(loaded: LoadedModel, source: Path, dtype: str) -> Any:
 
 
 def _write_tokenizer(loaded: LoadedModel, work: Path) -> None:
-    """The tokenizer that a GGUF file's metadata describes, as transformers' files."""
+    """Write the tokenizer that a GGUF file's metadata describes, as transformers' files."""
     if loaded.tokenizer_json is None:
         return
     (work / "tokenizer.json").write_text(loaded.tokenizer_json, encoding="utf-8")

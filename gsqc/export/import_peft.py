@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""read_peft: a PEFT directory as the adapter of a bundle. Needs neither torch nor peft; the files
-may be a stranger's.
+"""read_peft: reads a PEFT directory as the adapter of a bundle. It needs neither torch nor peft.
 
-Floats become int32 with 24 fraction bits, rounded to nearest, half to even: what gsqc exported
-comes back bit for bit.
+The files may be a stranger's, so every field is checked. Floats become int32 with 24 fraction bits,
+rounded to nearest, half to even. So an adapter that gsqc exported comes back bit for bit.
 """
 
 from __future__ import annotations
@@ -48,17 +47,20 @@ _TELLING_NOTHING = {
     ),
     *("megatron_core", "qalora_group_size", "eva_config"),
 }
-"""Settings of adapter_config.json that leave y = W·x + alpha / r · B·A·x as it is, or are checked
-by themselves.
+"""Settings in adapter_config.json that do not change y = W·x + alpha / r · B·A·x.
+
+r, lora_alpha and some others are here because they are checked on their own.
 """
 _PLAIN_BASE = (True, False, None, "gaussian", "eva", "orthogonal")
-"""Initial values that leave the base's weights alone."""
+"""Values of init_lora_weights that leave the base's weights alone."""
 
 
 @dataclass(frozen=True)
 class TakenAdapter:
-    """State tensors by name, the base model it names, how many numbers were rounded, and things to
-    know.
+    """An adapter as state tensors by name.
+
+    `base_name` is the base model that the adapter names, `rounded` says how many numbers were
+    rounded, and `notes` are sentences for the user.
     """
 
     tensors: dict[str, Int32]
@@ -68,10 +70,10 @@ class TakenAdapter:
 
 
 def read_peft(bundle: Bundle, path: Path, accepted_names: frozenset[str] | None) -> TakenAdapter:
-    """The adapter in `path` for `bundle`; its base model's name is of `accepted_names`, or any if
-    None.
+    """The adapter in `path` for `bundle`.
 
-    Raises ExportError with every problem of the settings, or the first of the weights.
+    Its base model must have one of `accepted_names`, or any name if that is None. Raises
+    ExportError with every problem of the settings, or with the first problem of the weights.
     """
     config = _config(path)
     slots = adapter_slots(bundle)
@@ -97,7 +99,9 @@ def read_peft(bundle: Bundle, path: Path, accepted_names: frozenset[str] | None)
         tensors[state], lost = _fixed_point(name, stored[name], shape)
         rounded += lost
     notes = (
-        ("it was trained with dropout; gsqc trains without",) if config.get("lora_dropout") else ()
+        ("it was trained with dropout, and gsqc trains without",)
+        if config.get("lora_dropout")
+        else ()
     )
     return TakenAdapter(tensors, base_name, rounded, notes)
 
@@ -135,7 +139,7 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _setting_problems(config: dict[str, Any], bundle: Bundle) -> list[str]:
-    """What the settings say that a bundle's adapter cannot be."""
+    """The settings that do not fit the bundle's adapter."""
     adapter = adapter_settings(bundle)
     if not isinstance(adapter, Lora):
         return [f"the bundle's adapter is {adapter.describe()}, not LoRA"]
@@ -174,7 +178,7 @@ def _hint(config: dict[str, Any], problems: list[str]) -> str:
 
 
 def _check_names(stored: set[str], wanted: set[str], path: Path) -> None:
-    """ExportError unless the file holds the tensors of the bundle's linears, no more and no fewer."""
+    """ExportError unless the file holds exactly the tensors of the bundle's linears."""
     if stored == wanted:
         return
     parts = {
@@ -189,7 +193,8 @@ def _check_names(stored: set[str], wanted: set[str], path: Path) -> None:
     what += f"{len(more)} are unknown (first {more[0][:120]})" if more else ""
     raise ExportError(
         f"the tensors of {path / WEIGHTS} are not those of the bundle's linears: {what}",
-        f"compile the same model with the adapter's linears: --adapter lora:…,linears={linears or 'q+v'}",
+        "compile the same model with the adapter's linears: "
+        f"--adapter lora:…,linears={linears or 'q+v'}",
     )
 
 
@@ -199,7 +204,7 @@ def _floats(file: Path, most_bytes: int) -> dict[str, npt.NDArray[Any]]:
         if file.stat().st_size > most_bytes + _MAXIMUM_HEADER:
             raise ExportError(
                 f"{file} is larger than any adapter of the bundle",
-                "see rank and linears of the bundle",
+                "gsqc inspect BUNDLE shows the rank and linears that it must have",
             )
         entries = deserialize(  # type: ignore[no-untyped-call]
             file.read_bytes()
@@ -219,7 +224,7 @@ def _array(file: Path, name: str, entry: Mapping[str, Any]) -> npt.NDArray[Any]:
         array = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
     else:
         raise ExportError(
-            f"{name} of {file} is of type {kind}",
+            f"{name} of {file} has the type {kind}",
             "save the adapter in float32, float16 or bfloat16",
         )
     return array.reshape(entry["shape"])
@@ -233,7 +238,8 @@ def _fixed_point(name: str, values: npt.NDArray[Any], shape: tuple[int, int]) ->
         )
     if not np.isfinite(values).all():
         raise ExportError(
-            f"{name} holds infinities or NaN", "the adapter was saved after its training diverged"
+            f"{name} holds infinities or NaN",
+            "its training diverged: take a checkpoint from before that",
         )
     if np.abs(values).max(initial=0) >= _LIMIT:
         raise ExportError(

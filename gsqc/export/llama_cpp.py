@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""write_gguf_adapter: the adapter as the GGUF file that llama.cpp takes with --lora.
+"""write_gguf_adapter: writes the adapter as the GGUF file that llama.cpp takes with --lora.
 
-blk.N.attn_q.weight.lora_a [rank, k] and lora_b [n, rank], float32; adapter.lora.alpha, which
-llama.cpp divides by rank. Layout: llama.cpp's convert_lora_to_gguf.py and src/llama-adapter.cpp.
+blk.N.attn_q.weight.lora_a  float32 [rank, k], and so for each linear
+blk.N.attn_q.weight.lora_b  float32 [n, rank]
+adapter.lora.alpha          llama.cpp divides it by the rank
+
+The layout is that of convert_lora_to_gguf.py and src/llama-adapter.cpp of llama.cpp.
 """
 
 from __future__ import annotations
@@ -23,13 +26,11 @@ ARCHITECTURES = {
     "qwen2": ("qwen2", False),
     "qwen3": ("qwen3", False),
 }
-"""Hugging Face's model type -> ggml's architecture, and whether its rotary pairs are neighbours
-there.
-"""
+"""ggml's architecture by Hugging Face's model type, and whether its rotary pairs are neighbours."""
 
 
 def import_gguf() -> Any:
-    """The gguf package; OptionError if it is not installed."""
+    """The gguf package. OptionError if it is not installed."""
     try:
         import gguf
     except ModuleNotFoundError:
@@ -40,8 +41,9 @@ def import_gguf() -> Any:
 
 
 def write_gguf_adapter(bundle: Bundle, adapter: TrainedAdapter, base_name: str, path: Path) -> None:
-    """Write the file `path`. Raises ExportError (then `path` is as it was), OptionError,
-    BundleError.
+    """Write the file `path`.
+
+    Raises OptionError, BundleError or ExportError, and then `path` is as it was.
     """
     gguf = import_gguf()
     architecture, neighbours, heads = _architecture(bundle)

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base + adapter as one set of weights: W + what the adapter adds to it, in float64, rounded
-once to float32.
+"""MergedWeights: adds the adapter to the base, in float64, and rounds once to float32.
 
-`base` says which W. "trained": the value of the codes that the adapter was trained on, so that the
-merged model is the one that was trained. "original": the weights as the model's files have them;
-with a base of NF4 or GSE codes these are other numbers, and the adapter has learned to undo some of
-that difference. For a GGUF file whose own codes were kept they are the same. Tables of embeddings
-are always the original ones.
+There are two bases to merge with:
+
+trained   The values of the codes that the adapter was trained on. The merged model is the one that
+          was trained.
+original  The weights in the model's files. With a base of NF4 or GSE codes these are other numbers,
+          and the adapter has learned to undo some of the difference. If the codes of a GGUF file
+          were kept, both bases are the same.
+
+Embedding tables are always the original ones.
 """
 
 from __future__ import annotations
@@ -22,16 +25,17 @@ from gsqc.errors import ExportError, GsqcError, OptionError
 from gsqc.export.adapter import FRACTION_BITS, Float32, TrainedAdapter
 from gsqc.models import LoadedModel
 from gsqc.models.catalogue import KNOWN_MODELS, find_model
-from gsqc.models.codes import GGUF_READERS, Codes, base_codes
+from gsqc.models.codes import Codes
+from gsqc.models.gguf_codes import GGUF_READERS, base_codes
 
 BASES = ("trained", "original")
 
 
 def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
-    """The model that a bundle was compiled from, checked against its codes, and its path.
+    """The model that a bundle was compiled from, and its path.
 
-    Raises OptionError (not told which, or no compiler installed), ModelError, ExportError (another
-    model).
+    Raises OptionError if no model is named or the compiler is not installed, ModelError, and
+    ExportError if the bundle was compiled from another model.
     """
     known = bundle.manifest.model.known_name
     chosen = model or (known if known in KNOWN_MODELS else None)
@@ -56,7 +60,7 @@ def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
 
 
 def _require_same(bundle: Bundle, loaded: LoadedModel, chosen: str) -> None:
-    """ExportError unless the weights of the first and the last block give the codes in the bundle."""
+    """ExportError unless the first and the last block give the codes that the bundle holds."""
     base = bundle.map_tensors("base.safetensors")
     last = f".{bundle.manifest.model.layers - 1}."
     for first, kind in bundle.manifest.base_kinds.items():
@@ -77,7 +81,7 @@ def _require_same(bundle: Bundle, loaded: LoadedModel, chosen: str) -> None:
 
 
 class MergedWeights:
-    """The merged weights by Hugging Face's names, one at a time."""
+    """The merged weights by Hugging Face's names, made one at a time."""
 
     def __init__(
         self, bundle: Bundle, loaded: LoadedModel, adapter: TrainedAdapter, base: str = "trained"
@@ -88,11 +92,11 @@ class MergedWeights:
         self._linears = {f"{x.module}.weight": x for x in adapter.linears}
 
     def changed(self, name: str) -> bool:
-        """Whether the weight differs from the one in the model's files."""
+        """Whether a weight differs from the one in the model's files."""
         return name in self._linears or self._coded(name) is not None
 
     def float32(self, name: str) -> Float32:
-        """The weight, in its own shape."""
+        """A merged weight in its own shape."""
         codes = self._coded(name)
         base = self.loaded.weights.float32(name) if codes is None else codes.float32()
         if name not in self._linears:
@@ -103,15 +107,13 @@ class MergedWeights:
         return np.asarray(merged.astype(np.float32))
 
     def _coded(self, name: str) -> Codes | None:
-        """The codes that stand for the weight in training, if they are other numbers than the
-        file's.
-        """
+        """The codes that training uses for a weight, or None if they hold the file's numbers."""
         kind = self._kinds.get(re.sub(r"\.\d+\.", ".0.", name, count=1))
         if self.base != "trained" or kind is None or kind in GGUF_READERS or kind == "row16":
             return None
         return base_codes(self.loaded.weights, name, kind)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each parameter; tied ones have one name."""
+        """The shape of each parameter. Tied parameters have one name."""
         module: Any = self.loaded.module
         return {name: tuple(p.shape) for name, p in module.named_parameters()}

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""write_onnx_model: a merged model as ONNX, input_ids int64 [batch, tokens] -> logits float32
-[batch, tokens, V].
+"""write_onnx_model: writes a merged model as ONNX.
 
-The whole sequence is computed at each call: no key/value cache is among the inputs. An ONNX file
-holds 2 GB at most, so the weights lie beside it, in NAME.onnx.data.
+It takes input_ids int64 [batch, tokens] and gives logits float32 [batch, tokens, V]. Each call
+computes the whole sequence, because no key/value cache is among the inputs. An ONNX file holds 2 GB
+at most, so the weights are in a second file, NAME.onnx.data.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from gsqc.export.merge import MergedWeights
 from gsqc.export.place import workspace
 
 PROBE = (2, 8)
-"""Batch and tokens of the export; both are free in the file."""
+"""Batch and tokens of the tensor that the model is traced with. Both are free in the file."""
 
 
 def data_of(path: Path) -> Path:
-    """Where the weights of the graph `path` lie."""
+    """The file with the weights of the graph `path`."""
     return path.with_name(f"{path.name}.data")
 
 
 def write_onnx_model(weights: MergedWeights, path: Path) -> None:
-    """Write `path` and `path`.data, both or none. Raises OptionError (no exporter installed),
-    ExportError.
+    """Write `path` and `path`.data, both or neither.
+
+    Raises OptionError if the exporter is not installed, and ExportError.
     """
     import torch
 
@@ -59,18 +60,19 @@ def write_onnx_model(weights: MergedWeights, path: Path) -> None:
                 )
         except OSError:
             raise
-        except Exception as error:  # torch and its exporter raise many kinds
+        except Exception as error:  # torch and its exporter raise errors of many types
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ExportError(
                 f"torch cannot write this model as ONNX: {reason}", "export it with --merged"
             ) from error
-        for name in (data_of(path).name, path.name):  # the graph last: it is what one opens
+        # The graph comes last. Whoever finds it finds its weights too.
+        for name in (data_of(path).name, path.name):
             (work / name).replace(path.parent / name)
 
 
 @contextlib.contextmanager
 def _quiet() -> Any:
-    """Without the exporter's progress on stdout and its warnings about torch's own code."""
+    """Hide the exporter's progress on stdout and its warnings about torch's own code."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)

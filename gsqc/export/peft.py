@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""write_peft: the adapter as the directory that Hugging Face's PEFT loads. Needs neither torch nor
-peft.
+"""write_peft: writes the adapter as the directory that Hugging Face's PEFT loads.
 
-adapter_config.json          rank, alpha, the linears by the last part of their names, the base model's name
-adapter_model.safetensors    float32, base_model.model.<module>.lora_A.weight [rank, k] and lora_B.weight [n, rank]
+It needs neither torch nor peft.
 
-The rows of q and k are in Hugging Face's order in a bundle, whatever file the base came from:
-nothing moves here.
+adapter_config.json        rank, alpha, the last part of each linear's name, the base model's name
+adapter_model.safetensors  float32 matrices of each linear, which has n outputs and k inputs:
+                           base_model.model.<module>.lora_A.weight [rank, k]
+                           base_model.model.<module>.lora_B.weight [n, rank]
+
+A bundle holds the rows of q and k in Hugging Face's order, whatever file the base came from.
+So no row moves here.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ def peft_tensors(adapter: TrainedAdapter) -> dict[str, Float32]:
 
 
 def peft_config(adapter: TrainedAdapter, base_name: str) -> dict[str, Any]:
-    """adapter_config.json of a plain LoRA adapter; fields that are left out have PEFT's defaults."""
+    """adapter_config.json of a plain LoRA adapter. PEFT has defaults for all other fields."""
     settings: Any = adapter.settings
     return {
         "peft_type": "LORA",
@@ -58,7 +61,7 @@ def peft_config(adapter: TrainedAdapter, base_name: str) -> dict[str, Any]:
 
 
 def write_peft(adapter: TrainedAdapter, base_name: str, path: Path) -> None:
-    """Write the directory `path`. Raises ExportError; then `path` is as it was."""
+    """Write the directory `path`. Raises ExportError, and then `path` is as it was."""
     tensors = peft_tensors(adapter)
     with new_directory(path) as work:
         (work / WEIGHTS).write_bytes(save(tensors, {"format": "pt"}))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where results go: a file or a directory that is complete, or was not written at all."""
+"""Puts a result in its place: a file or a directory that is complete, or not written at all."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from gsqc.errors import ExportError
 
 
 def check_place(path: Path, *, force: bool, option: str, directory: bool) -> None:
-    """ExportError if something is in the way. `force` replaces a file, or a directory that holds
-    nothing but files.
+    """ExportError if something is in the way.
+
+    `force` allows to replace a file, or a directory that holds nothing but files.
     """
     if not path.exists() and not path.is_symlink():
         return
@@ -30,15 +31,16 @@ def check_place(path: Path, *, force: bool, option: str, directory: bool) -> Non
         raise ExportError(what, f"choose another place with {option}, or overwrite it with --force")
     if path.is_dir() and any(entry.is_dir() for entry in path.iterdir()):
         raise ExportError(
-            f"{path} holds directories, so it is no earlier export",
+            f"{path} holds directories, so it is not an earlier export",
             f"choose another place with {option}",
         )
 
 
 @contextmanager
 def workspace(path: Path) -> Iterator[Path]:
-    """A directory beside `path` to write in, which goes away at the end. What cannot be written is
-    an ExportError.
+    """A directory beside `path` to write in, which goes away at the end.
+
+    An OSError becomes an ExportError.
     """
     with _errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,8 +53,9 @@ def workspace(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
-    """A directory to write in; it takes the place of `path` at the end, and a failure leaves what
-    was there.
+    """A directory to write in. At the end it takes the place of `path`.
+
+    If something fails, `path` is as it was.
     """
     with workspace(path) as outer:
         work, old = outer / "new", outer / "old"
@@ -70,8 +73,9 @@ def new_directory(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write; it takes its place at the end, and a failure leaves what was
-    there.
+    """A file beside `path` to write. At the end it takes the place of `path`.
+
+    If something fails, `path` is as it was.
     """
     with _errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +94,6 @@ def _errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ExportError(
-            f"cannot write {path}: {error.strerror or error}; nothing half-written is left",
+            f"cannot write {path}: {error.strerror or error}; no partial file is left",
             "choose another place, or free some disk space",
         ) from None

@@ -53,7 +53,7 @@ class Role:
 
     A result with the role of a placeholder is that placeholder's next value.
 
-    name      which one of its kind: the parameter, the input, the adapter's matrix, the part of the stream
+    name      which of its kind: a parameter, an input, an adapter's matrix, a part of the stream
     position  of a block's weight: its place among the block's parameters; None outside of blocks
     array     of a weight that is stored as codes: which array of them
     """

@@ -1,4 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What integers mean: formats, operators, ops, optimizers, random numbers. Imports nothing above
-it.
-"""
+"""What integers mean: formats, operators, ops, optimizers, random numbers."""

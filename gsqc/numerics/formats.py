@@ -2,10 +2,10 @@
 """Number formats: what the integers of a tensor mean.
 
 A value is a small structure of integer tensors. The same classes hold numpy arrays, recorded
-tensors, and shapes alone (`Spec`), so that one op function serves evaluation, lowering and type
-inference.
+tensors, and shapes alone (`Spec`). So one function of an op serves evaluation, lowering and type
+inference. docs/number-format.md says why the formats are as they are.
 
-GSQ-Tuning (arXiv 2502.12913, section 3.1) calls GSE "Group-Shared Exponents Integer".
+GSE is the "Group-Shared Exponents Integer" of GSQ-Tuning (arXiv 2502.12913, section 3.1).
 """
 
 from __future__ import annotations
@@ -17,19 +17,24 @@ from typing import Any
 from gsqc.numerics.operators.builder import Tensor
 
 GROUP = 32
+"""Numbers of a GSE row that share an exponent."""
 LEAST_EXPONENT = -120
-"""The exponent of a zero row; a value underflows gradually below it."""
+"""The exponent of a zero row. Mantissas of smaller numbers lose bits, as floats do below normal."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """Shape and dtype of a tensor that has no data yet."""
+    """Shape and dtype of a tensor that has no data yet.
+
+    dtype  "int8", "int16", "int32" or "bool"
+    """
 
     shape: tuple[int, ...]
     dtype: str
 
     @property
     def size_bytes(self) -> int:
+        """What the tensor takes in memory, in bytes."""
         count = 1
         for n in self.shape:
             count *= n
@@ -38,10 +43,12 @@ class Spec:
 
 @dataclass(frozen=True)
 class Row:
-    """Row-w: w-bit mantissas with a shared exponent per row; value = m · 2^e.
+    """Row-w: mantissas of w bits that share an exponent per row. The value is m · 2^e.
 
-    m  [..., n]  |m| ≤ 2^(bits-1) - 1, int16 if bits ≤ 16, else int32
-    e  int32, broadcasts against m: [..., 1] for one exponent per row, [..., 1, n] after a transpose
+    m     [..., n]  |m| ≤ 2^(bits-1) - 1, int16 if bits ≤ 16, else int32
+    e     int32, broadcasts against m: [..., 1] for one exponent per row, [..., 1, n] after a
+          transpose
+    bits  w, with the sign: 16 to 30, and 31 for a scalar in [2^29, 2^30)
     """
 
     m: Any
@@ -50,21 +57,25 @@ class Row:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape of the mantissas."""
         return tuple(self.m.shape)
 
     @property
     def mantissa(self) -> Tensor:
-        """The mantissa in the working type."""
+        """The mantissas as int32, the type that operators work on."""
         return self.m.cast("int32")  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
 class Gse:
-    """GSE-b: b-bit mantissas, 32 of which share an exponent; value = m · 2^(e - d).
+    """GSE-b: mantissas of b bits, 32 of which share an exponent. The value is m · 2^(e - d).
 
-    m  int8 [..., n]     |m| ≤ 2^(b-1) - 1, no implicit leading one; n is a multiple of 32
-    d  int8 [..., n/32]  distance of the group's exponent below the row's, 0 ≤ d ≤ 16 - b
-    e  int32 [..., 1]    the row's exponent, the largest of its groups
+    m     int8 [..., n]     |m| ≤ 2^(b-1) - 1, no implicit leading one, n a multiple of 32
+    d     int8 [..., n/32]  distance of the group's exponent below the row's, 0 ≤ d ≤ 16 - b
+    e     int32 [..., 1]    the row's exponent, the largest of its groups
+    bits  b, with the sign: 5 to 8, and 4 for codes of frozen weights
+
+    The aligned mantissa m << (16 - b - d), at the exponent e - (16 - b), always fits int16.
     """
 
     m: Any
@@ -74,22 +85,21 @@ class Gse:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape of the mantissas."""
         return tuple(self.m.shape)
 
 
 Value = Any
-"""A Row, a Gse, a bare tensor, or a Codes (gsqc.numerics.ops.dequantise): anything that `flatten`
-takes.
-"""
+"""A Row, a Gse, a bare tensor, or a tuple of them: anything that `flatten` takes."""
 
 
 def largest(bits: int) -> int:
-    """The largest mantissa of `bits` bits."""
+    """The largest mantissa of `bits` bits: 2^(bits-1) - 1."""
     return int((1 << (bits - 1)) - 1)
 
 
 def row_dtype(bits: int) -> str:
-    """Storage type of a Row's mantissas."""
+    """The type in which a Row of `bits` bits stores its mantissas."""
     return "int16" if bits <= 16 else "int32"
 
 
@@ -105,7 +115,7 @@ def flatten(value: Value) -> list[Any]:
 
 
 def map_tensors(value: Value, function: Callable[[Any], Any]) -> Value:
-    """The same structure with `function` applied to each tensor."""
+    """The value with `function` applied to each tensor. Lists become tuples."""
     if isinstance(value, tuple | list):
         return tuple(map_tensors(v, function) for v in value)
     fields = _FIELDS.get(type(value))
@@ -115,17 +125,17 @@ def map_tensors(value: Value, function: Callable[[Any], Any]) -> Value:
 
 
 def field_names(value: Value) -> tuple[str, ...]:
-    """Suffixes that name the tensors of a value: ("m", "e") for a Row, ("",) for a bare tensor."""
+    """Suffixes of the tensors' names: ("m", "e") for a Row, ("",) for a bare tensor."""
     return _FIELDS.get(type(value), ("",))
 
 
 def to_spec(value: Value) -> Value:
-    """The same structure with shapes and dtypes only."""
+    """The value with a Spec in place of each tensor."""
     return map_tensors(value, lambda t: Spec(tuple(t.shape), str(t.dtype)))
 
 
 def describe(value: Value) -> str:
-    """The value's type in graph notation: gse8[256,576], row16[256,576], int32[256]."""
+    """The value's type in the notation of graphs: gse8[256,576], row16[256,576], int32[256]."""
     if isinstance(value, tuple | list):
         return "(" + ", ".join(describe(v) for v in value) + ")"
     kind = {Row: "row", Gse: "gse"}.get(type(value))

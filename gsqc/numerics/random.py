@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random choices of the host: data order and sampled tokens, from the generator of
-`gsqc.numerics.ops.noise`, by seed alone.
+"""Random choices of the host: the order of the data, and sampled tokens.
+
+They come from the generator of `gsqc.numerics.ops.noise`, so a seed gives the same on every
+machine.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ _MASK31 = 2**31 - 1
 
 
 def random_bits(seed: int, stream: int, indices: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """31 random bits for each index in [0, 2^31); seed and stream name an independent sequence."""
+    """31 random bits for each index in [0, 2^31), as int64 of the shape of `indices`.
+
+    Seed and stream are non-negative. Each pair of them names an independent sequence.
+    """
     b = NumpyBuilder()
     key = b.const(0, 1)
     for part in (seed & _MASK31, seed >> 31 & _MASK31, stream & _MASK31):
@@ -30,8 +35,9 @@ def random_bits(seed: int, stream: int, indices: npt.NDArray[Any]) -> npt.NDArra
 
 
 def uniform_below(limit: int, seed: int, stream: int) -> int:
-    """A uniform integer in [0, limit), for any size of limit: 31-bit digits, rejected while they
-    reach the limit.
+    """A uniform integer in [0, limit), for a limit of any size.
+
+    Its digits have 31 random bits. A number that reaches the limit is rejected and drawn again.
     """
     digits = -(-limit.bit_length() // 31)
     excess = digits * 31 - limit.bit_length()
@@ -46,7 +52,7 @@ def uniform_below(limit: int, seed: int, stream: int) -> int:
 
 
 def permutation(count: int, seed: int, stream: int) -> list[int]:
-    """A random order of range(count): sorted by 62 random bits each, ties by index."""
+    """A random order of range(count): sorted by 62 random bits each, and by index where equal."""
     index = np.arange(count)
     first, second = random_bits(seed, 2 * stream, index), random_bits(seed, 2 * stream + 1, index)
     return sorted(range(count), key=lambda k: (int(first[k]), int(second[k]), k))

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graph passes: one file each, one public function `verb_noun`. `gsqc.compiler.pipeline` shows
-their order.
+"""Graph passes. A pass is one file with one function `verb_noun` from a step to a step.
+
+`gsqc.compiler.pipeline` lists them in order. docs/add-a-pass.md shows how to write one.
 """

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""add_adapters: every selected linear gets what the adapter adds to it, in training and in
-generation.
+"""add_adapters: the adapter replaces every selected linear, in training and in generation.
 
 before:  y = linear(x, w)
-after:   y = what the adapter's `forward` makes of x, w and its trainable matrices; for LoRA
-         u = linear(x, a)   y = linear(x, w) + linear(alpha / rank · u, b)        a [rank, k]   b [n, rank], zero
+after:   y = what the adapter's `forward` makes of x, w and its trainable matrices. For LoRA:
+         u = linear(x, a)   y = linear(x, w) + linear(alpha / rank · u, b)
+
+Here a is [rank, k] and b [n, rank]. The matrices of all layers are listed in `step.adapters`, which
+says what is trained. Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models".
 """
 
 from __future__ import annotations
@@ -44,10 +46,12 @@ class LinearSite:
         self.parameters = {
             f"{short}_{name}": p for name, p in adapter.parameters(rows, columns).items()
         }
+        # All products of the site round their operands as the model's own linear does.
         self._widths = {key: node.kwargs[key] for key in ("x_bits", "w_bits")}
 
     def base(self) -> Node:
         """W·x, 24 bits wide."""
+        # Wider than the linear's own result: the branch is added to it, and rounds the sum once.
         return self.linear(self.x, self.w, 24)
 
     def trainable(self, name: str) -> Node:
@@ -61,6 +65,8 @@ class LinearSite:
     def linear(self, x: Node, w: Node, bits: int) -> Node:
         """A product with the widths of this linear."""
         y: Node = self.call(linear, x, w, **self._widths, bits=bits)
+        # Only the width of gradients is passed on. With the linear's name too, adapt_function would
+        # adapt the adapter.
         y.meta["notes"] = Notes(gradient_bits=notes_of(self.node).gradient_bits)
         return y
 
@@ -74,6 +80,7 @@ def adapt_function(function: Function, adapter: Adapter) -> dict[str, Parameter]
     """Adapt the linears of one function; the trainable matrices by name."""
     wanted = {LINEARS[short].module for short in adapter.linears}
     parameters: dict[str, Parameter] = {}
+    # A copy of the list, because the walk adds calls to the graph.
     for node in list(function.calls()):
         name = notes_of(node).linear
         if is_call(node, linear) and name in wanted:
@@ -91,7 +98,9 @@ def add_adapters(step: Step) -> Step:
     by_kind: dict[str, dict[str, Parameter]] = {}
     for function in step.functions.values():
         if function.block_kind is not None:
+            # Training and generation have the same linears, so the last function speaks for all.
             by_kind[function.block_kind] = adapt_function(function, adapter)
+    # A kind of block may lack a chosen linear. That no kind has it would train less than was asked.
     found = {name.rsplit("_", 1)[0] for matrices in by_kind.values() for name in matrices}
     missing = [short for short in adapter.linears if short not in found]
     if missing:

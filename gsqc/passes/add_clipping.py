@@ -2,9 +2,11 @@
 """add_clipping: the norm of the whole gradient, matrix by matrix, and the scale that limits it.
 
 before:  grad_high, grad_low (a matrix's summed gradient, on its grid)
-after:   squares_16x576(grad_high, grad_low, total) -> total        clip_scale(total, 1 / tokens, clip) -> 1 / tokens
+after:   squares_16x576(grad_high, grad_low, total) -> total
+         clip_scale(total, 1 / tokens, clip) -> 1 / tokens
 
-The update takes the scale in place of 1 / tokens.
+The update takes the scale in place of 1 / tokens, so it is the same function with clipping and
+without. Pascanu et al. 2013, arXiv 1211.5063.
 """
 
 from __future__ import annotations
@@ -46,8 +48,11 @@ def _squares(shape: tuple[int, int]) -> Function:
     ]
     total = _total(function)
     squares = add_call(graph, row_squares, *limbs)
+    # A column of one number a row. Seen as one row, with an exponent each, it can be summed.
     row = (1, shape[0])
     as_row = add_call(graph, view, squares, shape=row, exponent_shape=row)
+    # The result has the role of the input. So it is written over the same buffer, and the calls of
+    # several matrices add up.
     sum_ = add_call(graph, add_squares, as_row, total)
     function.set_outputs({f"{TOTAL}_out": (sum_, _TOTAL_ROLE)})
     return function
@@ -60,6 +65,7 @@ def _scale() -> Function:
         role = Role(Kind.INPUT, name)
         inputs.append(add_placeholder(function.graph, name, _SCALAR, role))
     results = add_call(function.graph, clip_scale, *inputs)
+    # The scale is written over 1 / tokens: the update does not know whether it was clipped.
     named = zip(SCALE_INPUTS, results, strict=True)
     function.set_outputs({f"{n}_out": (node, Role(Kind.INPUT, n)) for n, node in named})
     return function

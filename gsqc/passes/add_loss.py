@@ -3,6 +3,8 @@
 
 before:  head(x, …) -> logits_0 … = vocabulary_logits(h, table)
 after:   head(x, labels, …) -> loss = vocabulary_loss(h, table, labels)
+
+Only the head of training changes. Those of generation keep their logits.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ def add_loss(step: Step) -> Step:
     """Give the head of training its labels and its loss."""
     function = step.functions[HEAD]
     logits = call_of(next(iter(function.results.values())))
+    # Logits of the whole vocabulary never exist: the op takes what the logits took, and works in
+    # chunks.
     operands: Any = logits.args
     h, table = operands
     column = Spec((shape_of(h)[0], 1), "int32")

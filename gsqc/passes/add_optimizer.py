@@ -4,7 +4,8 @@
 before:  grad_high, grad_low (the batch's summed gradient, on its grid)
 after:   update_16x576(p, moment, root, grad_high, grad_low, learning rate, …) -> p, moment, root
 
-Learning rate, decay and token count are integer inputs of the step.
+Learning rate, decay and token count are integer inputs of the step, so a schedule of learning
+rates needs no other code.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def update_function(optimizer: OptimizerSpec, shape: Shape) -> Function:
     """The update of one matrix of this shape. Its roles say "the matrix", not which one."""
     function = Function(update_name(shape))
     graph, matrix = function.graph, Spec(shape, "int32")
+    # No role names a matrix: build_schedules binds one call for each matrix of the shape.
     parameter = Role(Kind.TRAINABLE, "")
     states = state_values(optimizer, shape)
     roles = [parameter, *(Role(Kind.STATE, name) for name in states)]
@@ -51,6 +53,7 @@ def update_function(optimizer: OptimizerSpec, shape: Shape) -> Function:
         add_placeholder(graph, name, _SCALAR, Role(Kind.INPUT, name)) for name in optimizer.inputs
     ]
     results = add_call(graph, optimizer.op, *inputs, **optimizer.attributes)
+    # A result with the role of an input is its next value: the schedule copies it over the old one.
     named = zip(("p", *states), results, roles, strict=True)
     function.set_outputs({f"{name}_out": (node, role) for name, node, role in named})
     return function

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How build_schedules writes a schedule: ports bound to buffers by role, and activations with a
-place.
+"""How build_schedules writes a schedule: each port of a call is bound to a buffer, by its role.
+
+A buffer that list_buffers has not listed is an activation: it lives within one run of the schedule,
+and plan_memory gives it a place in the arena.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from gsqc.graph.function import Function, role_of, value_of
 from gsqc.graph.roles import Kind, Role
 from gsqc.numerics.formats import Value
 from gsqc.passes.outline import Outline
-from gsqc.passes.plan_memory import Lifetime, plan_memory
+from gsqc.passes.plan_memory import lifetimes, plan_memory
 
 ZEROS = "zeros"
 """The buffer of the zeros that a sum begins with; as large as the largest adapter matrix."""
@@ -44,14 +46,18 @@ class Place:
 
 
 def buffer_name(outline: Outline, role: Role, place: Place) -> str:
-    """The buffer of a role at a place. The stream's and what a schedule binds in its own way aside."""
+    """The buffer of a role at a place. The stream is not here: schedules count its values."""
     match role.kind:
         case Kind.WEIGHT if role.position is not None:
+            # The layers of a kind share a function, whose role names the first layer's weight.
+            # Here is the one place where another layer's takes its place.
             assert place.layer is not None
             name = outline.names[place.layer][role.position]
             return f"{name}.{role.array}" if role.array else name
         case Kind.WEIGHT | Kind.CONSTANT | Kind.INPUT | Kind.OUTPUT | Kind.NORM:
+            # One buffer for the whole step: a table, an input of the host, the running norm.
             return role.name
+        # An update is shared by the matrices of a shape, so the place says which it works on.
         case Kind.TRAINABLE if place.matrix:
             return place.matrix
         case Kind.STATE:
@@ -90,6 +96,8 @@ class ScheduleBuilder:
         replaced = function.next_values()
         for port, node in function.results.items():
             buffer = target = bind(function.roles[port], True)
+            # The buffers are compared and not the roles alone: the sums of a single sequence begin
+            # at ZEROS and end elsewhere, and zeros must stay zeros.
             if port in replaced and buffer == bind(function.roles[port], False):
                 target = f"{buffer}_out"
                 names = (tensor_names(n, value_of(node)) for n in (target, buffer))
@@ -109,11 +117,13 @@ class ScheduleBuilder:
         *,
         written: bool = False,
     ) -> None:
-        """Bind the tensors of one port. What is written for the first time becomes an activation."""
+        """Bind the tensors of one port. What is written first becomes an activation."""
         names = zip(tensor_names(port, value), tensor_names(buffer, value), strict=True)
         for own, name in names:
             tensor = self.plans[function].ports[own]
             if name not in self.outside:
+                # The arena keeps what an earlier call left there. A read before the first write
+                # would give numbers that depend on the layout.
                 assert written or name in self.activations, (
                     f"{function} reads {name}, which nothing writes"
                 )
@@ -127,15 +137,8 @@ class ScheduleBuilder:
 
     def build(self) -> SchedulePlan:
         """The schedule with its activations placed."""
-        first: dict[str, int] = {}
-        last: dict[str, int] = {}
-        for k, (_, bindings) in enumerate(self.calls):
-            for reference in bindings.values():
-                first.setdefault(reference.name, k)
-                last[reference.name] = k
-        lifetimes = [
-            Lifetime(n, t.size_bytes, first[n], last[n]) for n, t in self.activations.items()
-        ]
-        offsets, size = plan_memory(lifetimes)
+        sizes = {n: t.size_bytes for n, t in self.activations.items()}
+        bound = ([r.name for r in bindings.values()] for _, bindings in self.calls)
+        offsets, size = plan_memory(lifetimes(sizes, bound))
         placed = {n: TensorPlan(t.dtype, t.count, offsets[n]) for n, t in self.activations.items()}
         return SchedulePlan(placed, size, self.calls)

@@ -2,21 +2,29 @@
 """build_schedules: the order in which the functions run, and what each of their ports is bound to.
 
 before:  functions embed, block_forward, block_backward, head_forward, …
-after:   prepare:  block_prepare × L, head_prepare if there is one          once, when a session starts
-                   With small weights a block makes its operands each time it runs, and generation
-                   makes those of all blocks when it starts: then block_prepare stands in
-                   prepare_decode.
-         train:    embed, block_forward × L, head_forward, head_backward, (block_backward, update) × L   one sequence
-         gradient: train without the updates        a sequence of a step of several, or of a step that clips
-         clip:     squares of each adapter matrix, clip_scale                once a step that clips
-         update:   update of each adapter matrix                            once a step
-         evaluate: embed, block_forward × L, head_forward
-         prepare_decode: block_prepare_decode × L, the adapter's operands   once, when a generation starts
-         decode:   embed_decode, block_decode × L, head_decode              one token
-         prefill:  embed_prefill, block_prefill × L, head_prefill           a chunk of a prompt
+after:   schedules, lists of calls that the runtime follows:
 
-What a block's forward saves has a place of its own, or one that it shares with others. Those run
-forward again before their backward: choose_recompute says which.
+         prepare         when a session starts
+                         block_prepare × L, head_prepare
+         train           a step of one sequence
+                         embed, block_forward × L, head_forward,
+                         head_backward, (block_backward, update) × L
+         gradient        a sequence of a step of several, or of a step that clips
+                         as train, without the updates
+         clip            once in a step that clips
+                         the squares of each adapter matrix, clip_scale
+         update          once in a step of several sequences, or that clips
+                         the update of each adapter matrix
+         evaluate        embed, block_forward × L, head_forward
+         prepare_decode  when a generation starts: block_prepare_decode × L
+         decode          one token: embed_decode, block_decode × L, head_decode
+         prefill         a chunk of a prompt: embed_prefill, block_prefill × L, head_prefill
+
+With small weights a block makes its operands each time it runs. Generation alone has them prepared:
+then block_prepare stands in prepare_decode.
+
+What a block's forward saves has a place of its own, or one that it shares with others. A block that
+shares runs forward again before its backward: choose_recompute says which.
 """
 
 from __future__ import annotations
@@ -37,7 +45,8 @@ from gsqc.passes.modes import (
     Mode,
     generation_modes,
 )
-from gsqc.passes.properties import BUFFERS_LISTED, SCHEDULED
+from gsqc.passes.outline_blocks import FIRST_KIND
+from gsqc.passes.plan_properties import BUFFERS_LISTED, SCHEDULED
 from gsqc.passes.step import Matrix, Step, graph_pass
 
 AGAIN = "x_out_again"
@@ -72,6 +81,12 @@ class _Schedules:
         """Whether a layer's forward runs again before its backward."""
         return self.kept is not None and layer < len(self.layers) - 1 - self.kept
 
+    def shared_prefix(self, layer: int) -> str:
+        """What the names of activations begin with that the layers of a kind share."""
+        # Kinds do not share them: a saved value may have another size or type in each.
+        kind = self.kind(layer)
+        return "" if kind == FIRST_KIND else f"{kind}."
+
     def has_own_place(self, layer: int) -> bool:
         """Whether what a layer saves has a place of its own. The last layer's is used at once: it
         may share.
@@ -90,6 +105,8 @@ class _Schedules:
         from zeros to activations, which the update takes at once.
         """
         place, outline = Place(layer), self.step.parts
+        # Each value of the stream has a buffer of its own in the schedule. It is all that a block
+        # needs to run forward again.
         streams = {
             STREAM_IN: f"x.{stream}",
             STREAM_OUT: AGAIN if again else f"x.{stream + 1}",
@@ -100,10 +117,11 @@ class _Schedules:
         def bind(role: Role, is_result: bool) -> str:
             if role in streams:
                 return streams[role]
+            # One name for all layers that share: what one saved is used up before the next saves.
             if role.kind is Kind.SAVED and layer is not None and not self.has_own_place(layer):
-                return role.name
-            if role.kind is Kind.SUM and not sums:
-                return role.name if is_result else ZEROS
+                return f"{self.shared_prefix(layer)}{role.name}"
+            if role.kind is Kind.SUM and layer is not None and not sums:
+                return f"{self.shared_prefix(layer)}{role.name}" if is_result else ZEROS
             return buffer_name(outline, role, place)
 
         return bind
@@ -116,7 +134,7 @@ class _Schedules:
 
         def bind(role: Role, is_result: bool) -> str:
             if role.kind is Kind.SUM and not sums:
-                return f"{matrix.name}_{role.name}"
+                return f"{self.shared_prefix(matrix.layer)}{matrix.name}_{role.name}"
             return buffer_name(outline, role, place)
 
         return bind
@@ -130,6 +148,7 @@ class _Schedules:
         weights = session if self.step.options.keep_operands else generation
         for k in self.layers:
             weights.call(f"{self.kind(k)}_{PREPARE}", self.at(k, k))
+            # A kind of block without an adapted linear has no operands of the adapter.
             adapter = f"{self.kind(k)}_{PREPARE_DECODE}"
             if self.step.functions[adapter].outputs:
                 generation.call(adapter, self.at(k, k))
@@ -161,6 +180,8 @@ class _Schedules:
             if self.recomputes(k):
                 schedule.call(f"{kind}_{FORWARD}", self.at(k, k, again=True))
             schedule.call(f"{kind}_{BACKWARD}", self.at(k, k, sums=not update_inside))
+            # A layer is updated as soon as its gradients are there, so those of one layer alone
+            # need memory. No later call of the step reads its matrices.
             if update_inside:
                 for matrix in self._matrices(k):
                     self._update(schedule, matrix, sums=False)
@@ -183,14 +204,18 @@ class _Schedules:
     def clip(self) -> SchedulePlan:
         """The norm over all matrices, then the scale, which takes the place of 1 / tokens."""
         schedule = self.new()
+        # From the last matrix to the first, as the backward pass makes their gradients. Each sum is
+        # rounded, so another order is another norm, and other bits.
         for k in reversed(self.layers):
-            for matrix in self._matrices(k):
+            for matrix in reversed(self._matrices(k)):
                 schedule.call(squares_name(matrix.shape), self.on(matrix))
+        # It has inputs of the step alone, whose buffers are the same everywhere.
         schedule.call(CLIP_SCALE, self.at(None, 0))
         return schedule.build()
 
     def generate(self, mode: Mode) -> SchedulePlan:
         """The next tokens through the model; new caches are copied over the old ones."""
+        # The embedding comes before the blocks: it gives value 0 of the stream, so it takes -1.
         schedule = self.new()
         schedule.call(mode.function("embed"), self.at(None, -1))
         for k in self.layers:

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """choose_recompute: for how many blocks the forward pass runs again, and for how many it is kept.
 
-before:  schedules for any number of blocks that keep what their backward needs
-after:   none: all keep it      blocks: none does      auto: as many of the last blocks as fit in a tenth more memory
+before:  schedules in which every block keeps what its backward needs
+after:   --recompute none     the same
+         --recompute blocks   the last block keeps it, all others run forward again
+         --recompute auto     as many of the last blocks keep it as fit in a tenth more memory
 
-A block that is kept costs memory from its forward to its backward, and saves one forward pass; the
-last blocks are as good as any others. The bits are the same. Chen et al. 2016, arXiv 1604.06174.
+A block that keeps it costs memory from its forward to its backward, and saves one forward pass. The
+last blocks are as good as any others. The bits are the same. Chen et al. 2016, "Training Deep Nets
+with Sublinear Memory Cost", arXiv 1604.06174.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from dataclasses import replace
 
 from gsqc.bundle.plan import Plan, SchedulePlan
 from gsqc.passes.build_schedules import schedules_of
-from gsqc.passes.properties import RECOMPUTE_CHOSEN, SCHEDULED, SLACK
+from gsqc.passes.plan_properties import RECOMPUTE_CHOSEN, SCHEDULED, SLACK
 from gsqc.passes.step import Step, graph_pass
 
 
@@ -33,11 +36,15 @@ def keep_blocks(
     best = replace(plan, schedules=schedules(0))
     if recompute == "blocks":
         return best
+    # The limit is a share of the least that is possible, so it grows with the model by itself.
     limit = best.peak_bytes * SLACK
+    # Asked first, because then no block shares a place, not even the last.
     everything = replace(plan, schedules=schedules(None))
     if everything.peak_bytes <= limit:
         return everything
-    low, high = 0, layers - 1  # `low` blocks fit, `high` do not or are too many
+    # Each kept block adds memory, so the most that fit are found by halving. At any time `low`
+    # blocks fit, and `high` do not or are too many.
+    low, high = 0, layers - 1
     while high - low > 1:
         middle = (low + high) // 2
         found = replace(plan, schedules=schedules(middle))

@@ -6,14 +6,17 @@ after:   block_forward(x, weights, a, b) -> x_out, saved…
          block_backward(dx_out, saved…, weights, a, b, sums) -> dx, sums
          head_forward(x, labels, …) -> loss, saved…      head_backward(weights, saved…, …) -> dx
 
-What backward needs is saved by forward, or made again where it comes from weights alone, is a view
-or a transpose, or is noted `recompute`. The seed of the head's backward are the tokens' weights:
-the gradient of their weighted sum.
+The walk asks each op for its gradient rule, which stands beside the op (`define_gradient`). What a
+rule needs of forward is saved by it, or made again: if it comes from weights alone, is a view or a
+transpose, or is noted `recompute`.
+
+The head's backward begins with the weights of the tokens: the gradient of the weighted sum of their
+losses. Gradients of adapter matrices end in running sums on a fixed grid, so that the order of a
+batch cannot change a bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +33,7 @@ from gsqc.graph.function import (
     shape_of,
     value_of,
 )
+from gsqc.graph.reach import nodes_from, nodes_reached
 from gsqc.graph.roles import GRADIENT_IN, GRADIENT_OUT, STREAM_IN, STREAM_OUT, Kind, Notes, Role
 from gsqc.numerics.formats import Spec
 from gsqc.numerics.ops.accumulate import linear_accumulate
@@ -87,26 +91,29 @@ class _ReverseWalk:
         self.gradients: dict[Node, Node] = {}
         self.sums: dict[str, tuple[Node, Role]] = {}
         self.current = Notes()
-        self.from_weights = _nodes_from(forward, lambda r: r.is_frozen or r.kind is Kind.TRAINABLE)
-        self.trainable = _depends_on(forward, lambda r: r == STREAM_IN or r.kind is Kind.TRAINABLE)
+        learnt = Kind.TRAINABLE
+        self.from_weights = set(nodes_from(forward, lambda r: r.is_frozen or r.kind is learnt))
+        # The stream too: its gradient is what trains the layers below.
+        self.trainable = nodes_reached(forward, lambda r: r == STREAM_IN or r.kind is learnt)
 
     # ---- what gradient rules call
 
     def call(self, operation: Op, *args: Node, **attributes: Any) -> Any:
         """Append a call; a transpose of a transpose is what it was."""
+        # The rule of a linear transposes its operands, and attention's values are transposed
+        # already. Both would copy a matrix.
         if operation is transpose and is_call(args[0], transpose):
             inner = args[0].kwargs["permutation"]
             if all(inner[p] == k for k, p in enumerate(attributes["permutation"])):  # type: ignore[index]
                 return args[0].args[0]
-        result = add_call(self.graph, operation, *args, **attributes)
-        if operation is linear:
-            result.meta["notes"] = Notes(gradient_bits=self.current.gradient_bits)
-        return result
+        return add_call(self.graph, operation, *args, **attributes)
 
     def shape(self, node: Node) -> tuple[int, ...]:
+        """The shape of a value."""
         return shape_of(node)
 
     def is_call(self, node: Node, operation: Op) -> bool:
+        """Whether a value comes from this op."""
         return is_call(node, operation)
 
     def gradient_bits(self, call: _Call) -> int:
@@ -118,12 +125,14 @@ class _ReverseWalk:
     # ---- the walk
 
     def forward_value(self, node: Node) -> Node:
-        """The backward graph's node for a forward value: made again, a weight, or a saved tensor."""
+        """The backward graph's node for a forward value: a weight, made again, or saved."""
         if node in self.copies:
             return self.copies[node]
         is_view = isinstance(node.target, Op) and node.target.kind is OpKind.VIEW
         if node.op == "placeholder":
             copy = self._placeholder(node.name, value_of(node), role_of(node))
+        # What comes from weights is the same at every step: hoist_constants takes it out of here
+        # too. A view is free, and a transpose cheaper to make than to keep.
         elif (
             node in self.from_weights
             or is_view
@@ -143,6 +152,7 @@ class _ReverseWalk:
         return insert_first(self.graph, name, value, role)
 
     def add_gradient(self, node: Node, gradient: Node) -> None:
+        """Add to the gradient of a value: it has one part from each of its uses."""
         known = self.gradients.get(node)
         self.gradients[node] = (
             gradient if known is None else self.call(add, known, gradient, bits=24)
@@ -152,10 +162,13 @@ class _ReverseWalk:
         """Apply the op's rule: from the gradients of its results to those of its arguments."""
         results = results_of(node)
         incoming = [self.gradients.get(r) if r is not None else None for r in results]
+        # Nobody wants the gradient of what depends on neither the stream nor a trainable matrix.
+        # And if none comes in, the loss does not depend on the call.
         if node not in self.trainable or all(gradient is None for gradient in incoming):
             return
         assert isinstance(node.target, Op)
         arguments: list[Node] = list(node.args)  # type: ignore[arg-type]
+        # The argument is the matrix itself, in fixed point: its gradient is no Row but joins a sum.
         if is_call(node, master_row):
             assert incoming[0] is not None
             self._accumulate(arguments[0], incoming[0])
@@ -182,34 +195,11 @@ class _ReverseWalk:
         roles = [Role(Kind.SUM, name) for name in names]
         limbs = [self._placeholder(n, spec, r) for n, r in zip(names, roles, strict=True)]
         bits = {k: gradient.kwargs[k] for k in ("x_bits", "w_bits")}
+        # The product that would give the gradient is not rounded to a Row first: one rounding, from
+        # the exact product onto the grid.
         made = self.call(linear_accumulate, *gradient.args, *limbs, **bits)  # type: ignore[arg-type]
         for name, node, role in zip(names, made, roles, strict=True):
             self.sums[f"{name}_out"] = (node, role)
-
-
-RoleTest = Callable[[Role], bool]
-
-
-def _nodes_from(function: Function, is_source: RoleTest) -> set[Node]:
-    """Calls all of whose arguments lead back to sources alone."""
-    found: set[Node] = set()
-    for node in function.graph.nodes:
-        if node.op == "placeholder":
-            if is_source(role_of(node)):
-                found.add(node)
-        elif node.op == "call_function" and all(a in found for a in node.all_input_nodes):
-            found.add(node)
-    return found
-
-
-def _depends_on(function: Function, is_source: RoleTest) -> set[Node]:
-    """Nodes that a source reaches."""
-    found: set[Node] = set()
-    for node in function.graph.nodes:
-        is_found = node.op == "placeholder" and is_source(role_of(node))
-        if is_found or any(a in found for a in node.all_input_nodes):
-            found.add(node)
-    return found
 
 
 def differentiate_function(function: Function) -> tuple[Function, Function]:
@@ -227,9 +217,12 @@ def differentiate_function(function: Function) -> tuple[Function, Function]:
     walk.gradients[out] = add_placeholder(walk.graph, seed[0], value_of(out), seed[1])
     for node in reversed(list(function.calls())):
         walk.visit(node)
+    # The gradient of the stream is always given. Nobody reads that of the first layer, but the
+    # layers of a kind share the function.
     stream = next(n for n in function.placeholders.values() if role_of(n) == STREAM_IN)
     walk.backward.set_outputs({"dx": (walk.gradients[stream], GRADIENT_OUT), **walk.sums})
     walk.backward.remove_dead()
+    # Rules ask for more than they use, so forward saves only what is left after the dead calls.
     used = set(walk.backward.placeholders)
     saved = {n: (node, Role(Kind.SAVED, n)) for n, node in walk.saved.items() if n in used}
     function.set_outputs({name: (out, role), **saved})

@@ -2,9 +2,12 @@
 """expand_composites: ops that are compositions become the ops that they are made of.
 
 before:  y = linear(x, w, x_bits=8, w_bits=8, bits=16)
-after:   xq = quantise(x, bits=8)   wq = quantise(w, bits=8)   c = gse_matmul(xq, wq)   y = to_row(c, e(xq), e(wq)ᵀ)
+after:   xq = quantise(x, bits=8)   wq = quantise(w, bits=8)
+         c = gse_matmul(xq, wq)     y = to_row(c, row_exponents(xq), column_exponents(wq))
 
-The composition is the op's own definition, run on the graph: nothing is written twice.
+The composition is the op's own definition, run on the graph: nothing is written twice. The passes
+before this one see a product as one call. The passes after it see what share_repeated and
+hoist_constants can take out of the product: the operands.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ def _expand(function: Function, node: Node, operation: Op) -> None:
     assert operation.composition is not None
     with function.graph.inserting_before(node):
         made = operation.composition(GraphCalls(function.graph), *node.args, **node.kwargs)
+    # The old call stays, without users: remove_dead drops all of them in one walk.
     results = made if isinstance(made, tuple) else (made,)
     for old, new in zip(results_of(node), results, strict=True):
         if old is not None:
@@ -27,6 +31,7 @@ def _expand(function: Function, node: Node, operation: Op) -> None:
 
 def expand_function(function: Function) -> None:
     """Expand every composite of a function, those inside other composites too."""
+    # A composite may be made of composites, as the loss is of linears: so look again.
     while True:
         found = [n for n in function.calls() if n.target.kind is Kind.GRAPH]  # type: ignore[union-attr]
         if not found:

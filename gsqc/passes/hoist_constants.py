@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hoist_constants: what depends on frozen values alone is computed once: when a session or a
+"""hoist_constants: what depends on frozen values alone is computed once, when a session or a
 generation starts.
 
-before:  wq = quantise(dequantise_q4_1(codes, …), bits=8)   c = gse_matmul(xq, wq)
-after:   block_prepare(codes, …) -> wq      block_forward(x, wq): c = gse_matmul(xq, wq)
+before:  block_forward(x, codes, …):  wq = quantise(dequantise_q4_1(codes, …), bits=8)
+                                      c = gse_matmul(xq, wq)
+after:   block_prepare(codes, …) -> wq
+         block_forward(x, wq):        c = gse_matmul(xq, wq)
 
-block_prepare runs once a session. block_prepare_decode runs once a generation, in which the adapter
-does not change: its operands are made there. With small weights only generation has prepared
-operands. The head's operands are made chunk by chunk at each use: that costs 0.3 % of a step on a
-CPU, and holding them 29 MB. On an NPU it would be three quarters of the head's backward, so there
-they are held.
+* block_prepare runs once a session. With small weights only generation has prepared operands.
+* block_prepare_decode runs once a generation, in which the adapter does not change: the adapter's
+  operands are made there.
+* head_prepare is made for targets that ask for it. A CPU makes the head's operands chunk by chunk
+  at each use: that costs 0.3 % of a step, and holding them 29 MB. On an NPU it would be three
+  quarters of the head's backward.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from gsqc.graph.function import (
     role_of,
     value_of,
 )
+from gsqc.graph.reach import nodes_from
 from gsqc.graph.roles import FROZEN, Kind, Role
 from gsqc.numerics.ops.registry import Kind as OpKind
 from gsqc.numerics.ops.registry import Op
@@ -35,20 +39,14 @@ from gsqc.passes.step import Step, graph_pass
 
 
 def _constant_calls(function: Function, constant: Collection[Kind]) -> tuple[list[Node], set[Node]]:
-    """The calls that depend on frozen placeholders alone, and those of them that leave the
+    """The calls that depend on `constant` placeholders alone, and those of them that leave the
     function.
-
-    A view costs nothing: one that is needed outside stays in the function, and what it looks at is
-    handed over.
     """
-    found: dict[Node, None] = {}
-    for node in function.graph.nodes:
-        if (node.op == "placeholder" and role_of(node).kind in constant) or (
-            node.op == "call_function" and all(a in found for a in node.all_input_nodes)
-        ):
-            found[node] = None
-    leaving = {n for n in found if n.op == "call_function"}
-    order = [n for n in found if n in leaving]
+    found = nodes_from(function, lambda role: role.kind in constant)
+    order = [n for n in found if n.op == "call_function"]
+    leaving = set(order)
+    # A view costs nothing. One that the function still needs stays, and what it looks at is handed
+    # over: so two views of one operand need one buffer. Backwards, for views of views.
     for node in reversed(order):
         is_view = isinstance(node.target, Op) and node.target.kind is OpKind.VIEW
         if is_view and any(u not in leaving for u in node.users):
@@ -58,9 +56,34 @@ def _constant_calls(function: Function, constant: Collection[Kind]) -> tuple[lis
 
 def _key(node: Node, names: dict[Node, str]) -> str:
     """A name that is equal for equal computations on equal placeholders."""
+    # Functions are different graphs: their nodes can be compared by what they compute alone.
     parts = [names.get(a, str(a)) if isinstance(a, Node) else str(a) for a in node.args]
     target = node.target.name if isinstance(node.target, Op) else "getitem"
     return f"{target}({', '.join(parts)}, {sorted(node.kwargs.items())})"
+
+
+def _copy_once(
+    function: Function, calls: list[Node], prepare: Function, copied: dict[str, Node]
+) -> dict[Node, Node]:
+    """Copy calls into `prepare`, those aside that another function has brought: their copies.
+
+    `copied` holds what `prepare` computes, by what it is; forward and backward share operands.
+    """
+    names: dict[Node, str] = {n: n.name for n in function.placeholders.values()}
+    copies: dict[Node, Node] = {}
+    for node in calls:
+        for arg in node.all_input_nodes:
+            if arg.op == "placeholder" and arg not in copies:
+                known = prepare.placeholders.get(arg.name)
+                copies[arg] = known or insert_last(
+                    prepare.graph, arg.name, value_of(arg), role_of(arg)
+                )
+        names[node] = _key(node, names)
+        if names[node] not in copied:
+            copy_nodes([node], prepare.graph, copies)
+            copied[names[node]] = copies[node]
+        copies[node] = copied[names[node]]
+    return copies
 
 
 def hoist_from(
@@ -76,25 +99,13 @@ def hoist_from(
     copied: dict[str, Node] = {}
     for function in functions:
         found, leaving = _constant_calls(function, constant)
-        names: dict[Node, str] = {n: n.name for n in function.placeholders.values()}
-        mapping: dict[Node, Node] = {}
+        copies = _copy_once(function, found, prepare, copied)
         for node in found:
-            for arg in node.all_input_nodes:
-                if arg.op == "placeholder" and arg not in mapping:
-                    known = prepare.placeholders.get(arg.name)
-                    mapping[arg] = known or insert_last(
-                        prepare.graph, arg.name, value_of(arg), role_of(arg)
-                    )
-            names[node] = _key(node, names)
-            if names[node] not in copied:
-                copy_nodes([node], prepare.graph, mapping)
-                copied[names[node]] = mapping[node]
-            mapping[node] = copied[names[node]]
-        for node in found:
+            # What only the leaving calls use is a value inside of `prepare`.
             if node not in leaving or all(u in leaving for u in node.users):
                 continue
-            result = f"{prefix}_{mapping[node].name}"
-            results[result] = mapping[node]
+            result = f"{prefix}_{copies[node].name}"
+            results[result] = copies[node]
             role = Role(Kind.PREPARED, result)
             placeholder = insert_first(function.graph, result, value_of(node), role)
             node.replace_all_uses_with(
@@ -102,6 +113,7 @@ def hoist_from(
                 delete_user_cb=lambda u, leaving=leaving: u not in leaving,  # type: ignore[misc]
             )
         function.remove_dead()
+    # The same role on both sides: by it list_buffers and build_schedules find the one buffer.
     prepare.set_outputs({n: (node, Role(Kind.PREPARED, n)) for n, node in results.items()})
     prepare.remove_dead()
     return prepare
@@ -117,6 +129,8 @@ def hoist_constants(step: Step) -> Step:
     for kind in step.parts.kinds:
         generation = [functions[mode.function(kind)] for mode in modes]
         training = [functions[f"{kind}_{part}"] for part in (FORWARD, BACKWARD)]
+        # With small weights a step makes its operands each time, from codes that take a quarter of
+        # the memory. A generation reads every weight for every token: there it does not pay.
         kept = [*training, *generation] if options.keep_operands else generation
         step.add(hoist_from(f"{kind}_{PREPARE}", kept, FROZEN))
         trainable = {Kind.TRAINABLE}

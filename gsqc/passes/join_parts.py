@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""join_parts: many parts of a tensor become one, by a few at a time: kernels take a limited number
-of arguments.
+"""join_parts: the parts that split_attention and the attention of a chunk make become one tensor.
+
+before:  o0, o1, … o15
+after:   a = join_leading(o0 … o7)   b = join_leading(o8 … o15)   o = join_leading(a, b)
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from gsqc.graph.function import Node, add_call
 from gsqc.numerics.ops.layout import join_leading
 
 MOST_PARTS = 8
+"""Of one call. Kernels take a limited number of arguments, and each part has a few tensors."""
 
 
 def join_parts(graph: torch.fx.Graph, parts: Sequence[Node]) -> Node:

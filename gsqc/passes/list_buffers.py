@@ -2,14 +2,24 @@
 """list_buffers: every tensor of a step that lives outside the arena, by kind.
 
 before:  functions whose placeholders have roles: codes of layer 3's q_proj, a table, a cache, …
-after:   base, prepared, state, gradient, cache, input, output: names, types and sizes
+after:   names, types and sizes by kind:
+
+         base      frozen weights and tables, read from the bundle
+         prepared  operands that a session makes of them when it starts
+         state     adapter and optimizer: what a run saves
+         gradient  sums over the sequences of a step
+         cache     keys and values of a generation
+         input     what the host writes before a step
+         output    what it reads after it
+
+The kind says how long a buffer lives and who fills it, so the runtime need not know its name.
 """
 
 from __future__ import annotations
 
 import math
 
-from gsqc.bundle.plan import TensorPlan, tensor_names
+from gsqc.bundle.plan import BUFFER_KINDS, TensorPlan, tensor_names
 from gsqc.graph.function import Function, role_of, value_of
 from gsqc.graph.roles import Kind, Role
 from gsqc.numerics.formats import Spec, Value, flatten
@@ -17,10 +27,8 @@ from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.passes.add_optimizer import state_values
 from gsqc.passes.bindings import ZEROS, Place, buffer_name
 from gsqc.passes.differentiate import LIMBS
-from gsqc.passes.properties import BUFFERS_LISTED, LOWERED
+from gsqc.passes.plan_properties import BUFFERS_LISTED, LOWERED
 from gsqc.passes.step import Step, graph_pass
-
-BUFFER_KINDS = ("base", "prepared", "state", "gradient", "cache", "input", "output")
 
 _KIND_OF_ROLE = {
     Kind.WEIGHT: "base",
@@ -43,6 +51,7 @@ class _Buffers:
     def put(self, kind: str, name: str, value: Value) -> None:
         """Add the tensors of a value under its name."""
         for tensor, spec in zip(tensor_names(name, value), flatten(value), strict=True):
+            # Many functions have a port of the same buffer: it is listed once.
             self.by_kind[kind][tensor] = TensorPlan(spec.dtype, math.prod(spec.shape))
 
 
@@ -58,6 +67,7 @@ def _list_function(step: Step, function: Function, buffers: _Buffers) -> None:
         # Only generation has prepared operands then: they come and go as its cache does.
         kinds[Kind.PREPARED] = "cache"
     outline = step.parts
+    # A block's function runs for each layer of its kind, each time on buffers of that layer.
     layers = [None] if function.block_kind is None else outline.layers_of(function.block_kind)
     for layer in layers:
         for role, value in _ports(function):
@@ -76,6 +86,8 @@ def _list_matrices(step: Step, buffers: _Buffers) -> None:
             buffers.put("state", f"{name}.{state}", value)
         for limb in LIMBS:
             buffers.put("gradient", f"{name}_grad_{limb}", matrix)
+    # Every sum of a single sequence begins at zeros. One buffer serves matrices of all sizes, for
+    # nothing writes to it.
     largest = max((p.shape for p in step.adapters.values()), key=math.prod)
     buffers.put("input", ZEROS, Spec(largest, "int32"))
 

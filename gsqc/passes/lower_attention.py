@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """How lower_model writes attention: in training, for one token with a cache, and for several tokens
 that join one.
+
+before:  o = attention(q, k, v, scale)
+after:   s = linear(q, k)   p = softmax(s, scale)   o = linear(p, transpose(v))            training
+         keys = put_row(keys, k, position)   s = linear(q, keys)   p = softmax_at(s) …    one token
+
+lower_chunk_attention has the third. Query heads that share a key-value head: Ainslie et al. 2023,
+"GQA", arXiv 2305.13245.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gsqc.graph.function import Node, shape_of, value_of
 from gsqc.graph.roles import Kind, Notes, Role
@@ -15,10 +22,8 @@ from gsqc.numerics.ops.layout import reshape, transpose, view
 from gsqc.numerics.ops.linear import linear
 from gsqc.numerics.ops.softmax import softmax, softmax_at
 from gsqc.passes.lower_chunk_attention import lower_chunk_attention
+from gsqc.passes.lowering import Lowering
 from gsqc.passes.scores import is_large
-
-if TYPE_CHECKING:
-    from gsqc.passes.lower_model import Lowering
 
 ATTENTION_BITS = 8
 """Attention keeps 8 bits whatever `--bits` says: its products are a few percent of the work."""
@@ -28,6 +33,7 @@ def _cache(lowering: Lowering, name: str, new: Node) -> Node:
     """The placeholder of a cache of what `new` holds for its tokens."""
     heads, _, width = shape_of(new)
     assert lowering.mode.cached is not None
+    # As many rows as the longest sequence: shapes are static, and softmax_at leaves out the rest.
     shape, bits = (heads, lowering.mode.cached, width), value_of(new).bits
     dtype = "int16" if bits <= 16 else "int32"
     value = Row(Spec(shape, dtype), Spec((*shape[:-1], 1), "int32"), bits)
@@ -58,10 +64,7 @@ def _chunk(lowering: Lowering, q: Node, k: Node, v: Node, scale: float) -> Node:
 
 
 def lower_attention(lowering: Lowering, q: Node, k: Node, v: Node, *, scale: float) -> Node:
-    """q [H, T, D], k and v [G, T, D] Row-16 -> [H, T, D] Row-16.
-
-    Heads that share a key-value head are rows of one product, so that nothing is repeated.
-    """
+    """q [H, T, D], k and v [G, T, D] Row-16 -> [H, T, D] Row-16."""
     heads, tokens, width = shape_of(q)
     generates = lowering.mode.generates
     if generates and tokens > 1:
@@ -78,9 +81,13 @@ def lower_attention(lowering: Lowering, q: Node, k: Node, v: Node, *, scale: flo
         y.meta["notes"] = Notes(gradient_bits=ATTENTION_BITS, recompute=recompute)
         return y
 
+    # Heads that share keys become rows of one product, as a view: k and v are not repeated.
     q = call(view, q, shape=(*rows, width), exponent_shape=(*rows, 1))
+    # Large scores are not kept for backward. Forward does not hold them for all heads either:
+    # split_attention sees to that.
     large = is_large((*rows, columns))
     scores = product(q, k, 24, recompute=large)
+    # softmax tells a row's place by the axis before the last, so heads and tokens part again.
     scores = call(view, scores, shape=(*split, columns), exponent_shape=(*split, 1))
     if generates:
         place = call(reshape, lowering.position, shape=(1, 1, 1, 1))
@@ -89,6 +96,7 @@ def lower_attention(lowering: Lowering, q: Node, k: Node, v: Node, *, scale: flo
         p = call(softmax, scores, scale=scale)
     p.meta["notes"] = Notes(recompute=large)
     p = call(view, p, shape=(*rows, columns), exponent_shape=(*rows, 1))
+    # A product reduces over the last axis of both sides: for v that is the tokens.
     o = product(p, call(transpose, v, permutation=(0, 2, 1)), 16)
     out: Node = call(view, o, shape=(heads, tokens, width), exponent_shape=(heads, tokens, 1))
     return out

@@ -2,9 +2,11 @@
 """lower_functions: a graph of one-kernel calls becomes kernel calls on planned memory.
 
 before:  xq: gse8[128,576] = quantise(x, bits=8)
-after:   kernel quantise_3(x.m, x.e, xq.m, xq.d, xq.e) with xq.m at byte 4096 of the scratch region
+after:   kernel quantise_3(x.m, x.e, xq.m, xq.d, xq.e), with xq.m at byte 4096 of the scratch region
 
-No data moves for a view. Equal ops on equal shapes are one kernel, whatever function calls them.
+Values end here: from now on there are tensors, a mantissa and an exponent each with a place of its
+own. No data moves for a view. Equal ops on equal shapes are one kernel, whatever function calls
+them.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from gsqc.graph.function import Function, Node, results_of, value_of
 from gsqc.numerics.formats import flatten, to_spec
 from gsqc.numerics.operators.trace import Operator
 from gsqc.numerics.ops.registry import Kind, Op, trace
-from gsqc.passes.plan_memory import Lifetime, plan_memory
-from gsqc.passes.properties import CLIPPING_ADDED, HOISTED, LOWERED, UPDATES_ADDED
+from gsqc.passes.plan_memory import lifetimes, plan_memory
+from gsqc.passes.plan_properties import LOWERED
+from gsqc.passes.properties import CLIPPING_ADDED, HOISTED, UPDATES_ADDED
 from gsqc.passes.step import KernelTable, Step, graph_pass
 
 
@@ -42,6 +45,8 @@ class _Kernels:
         assert isinstance(operation, Op)
         values = [to_spec(value_of(a)) for a in node.args]  # type: ignore[arg-type]
         inputs = [encode_value(v) for v in values]
+        # A kernel is known by what it computes. So blocks, forward and backward share code, and its
+        # size does not grow with the number of calls.
         key = repr((operation.name, sorted(attributes.items()), inputs))
         if key not in self._names:
             name = f"{operation.name}_{len(self.table.plans)}"
@@ -55,11 +60,13 @@ class _Kernels:
 
 def _origin(operator: Operator) -> tuple[int, int]:
     """The input that a view's result is part of, and the element at which it begins."""
+    # The recorded operators say what a view does, so no list of the ops that are views is needed.
     offset = 0
     while operator.operator != "input":
         source = operator.args[0]
         if operator.operator == "slice":
             start = operator.attributes["start"]
+            # Whole leading rows only: anything else would not be one run of memory.
             assert not any(start[1:]) and operator.shape[1:] == source.shape[1:], (
                 "a view is contiguous"
             )
@@ -103,6 +110,7 @@ class _FunctionLowering:
         values = value_of(node) if isinstance(value_of(node), tuple) else (value_of(node),)
         for k, (part, value) in enumerate(zip(results_of(node), values, strict=True)):
             if part is None:
+                # A kernel writes all its results, so one that nobody reads needs a place as well.
                 names = tensor_names(f"{node.name}_unused{k}", value)
                 for name, spec in zip(names, flatten(value), strict=True):
                     self.specs[name] = TensorPlan(spec.dtype, math.prod(spec.shape))
@@ -115,6 +123,7 @@ class _FunctionLowering:
     def run(self) -> FunctionPlan:
         for node in self.function.placeholders.values():
             self._define(node, node.name)
+        # Defined so far are the inputs. The caller places them, and no call writes to them.
         ports = set(self.specs)
         for node in self.function.calls():
             assert isinstance(node.target, Op)
@@ -128,6 +137,7 @@ class _FunctionLowering:
 
     def _name_outputs(self, ports: set[str]) -> dict[str, str]:
         """Results are written straight to the function's output ports."""
+        # No copy at the end. In return a result must be a whole tensor that a call writes.
         renamed: dict[str, str] = {}
         for name, node in self.function.results.items():
             for port, reference in zip(
@@ -151,20 +161,14 @@ class _FunctionLowering:
             )
             for kernel, references in self.plan.calls
         ]
-        first: dict[str, int] = {}
-        last: dict[str, int] = {}
-        for k, (_, references) in enumerate(calls):
-            for r in references:
-                first.setdefault(r.name, k)
-                last[r.name] = k
-        inner = [n for n in first if n not in ports]
-        offsets, self.plan.scratch_bytes = plan_memory(
-            [Lifetime(n, specs[n].size_bytes, first[n], last[n]) for n in inner]
-        )
+        sizes = {n: s.size_bytes for n, s in specs.items() if n not in ports}
+        inner = lifetimes(sizes, ([r.name for r in references] for _, references in calls))
+        offsets, self.plan.scratch_bytes = plan_memory(inner)
         self.plan.calls = calls
         self.plan.ports = {n: specs[n] for n in sorted(ports)}
         self.plan.scratch = {
-            n: TensorPlan(specs[n].dtype, specs[n].count, offsets[n]) for n in inner
+            t.name: TensorPlan(specs[t.name].dtype, specs[t.name].count, offsets[t.name])
+            for t in inner
         }
 
 

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""lower_model: the float nodes of each part of the model become integer ops on typed values, for
-each mode.
+"""lower_model: the float nodes of each part of the model become integer ops on typed values.
 
 before:  y = linear(x, w)   p = attention(q, k, v)
-after:   block(x, …) -> x_out:   y: row16[T,n] = linear(x, w, x_bits=8, …)   s = linear(q, k, …)   p = softmax(s) …
-         embed(tokens, table) -> x      head(x, …) -> logits
-         the same parts for generation, with keys and values in caches
+after:   embed(tokens, table) -> x      head(x, …) -> logits
+         block(x, …) -> x_out:   y: row16[T,n] = linear(x, w, x_bits=8, w_bits=8, bits=16)
+                                 s = linear(q, k, …)   p = softmax(s)   …
+         block_decode, embed_decode, head_decode: one token, with keys and values in caches
+         block_prefill, …: several tokens of a prompt, if the target reads them at once
 
 A model op without a rule here becomes the op of its name, with the same operands and attributes.
+docs/number-format.md has the table of the widths.
 """
 
 from __future__ import annotations
@@ -17,12 +19,11 @@ from typing import Any
 
 import gsqc.numerics.ops.all  # noqa: F401  registers every op
 from gsqc.errors import ModelError
-from gsqc.graph.function import Function, Node, add_call, insert_last
+from gsqc.graph.function import Function, Node
 from gsqc.graph.roles import STREAM_IN, STREAM_OUT, Kind, Notes, Role
 from gsqc.models import model_ops
-from gsqc.numerics.formats import Gse, Row, Spec, Value
+from gsqc.numerics.formats import Spec
 from gsqc.numerics.ops.add import add
-from gsqc.numerics.ops.cache import take_position
 from gsqc.numerics.ops.embedding import embedding
 from gsqc.numerics.ops.layout import join_rows, take_leading, transpose
 from gsqc.numerics.ops.linear import linear
@@ -30,31 +31,11 @@ from gsqc.numerics.ops.registry import OPS
 from gsqc.numerics.ops.rope import rope
 from gsqc.numerics.ops.vocabulary import vocabulary_logits
 from gsqc.passes.lower_attention import lower_attention
+from gsqc.passes.lowering import ACTIVATION_BITS, STREAM_BITS, Lowering, row_type
 from gsqc.passes.modes import Mode, generation_modes, training_mode
-from gsqc.passes.outline import Parameter, Part, Storage
+from gsqc.passes.outline import Part, Storage
 from gsqc.passes.properties import OUTLINED, TYPED
 from gsqc.passes.step import Step, StepOptions, graph_pass
-
-STREAM_BITS, ACTIVATION_BITS, WEIGHT_BITS, VECTOR_BITS = 24, 16, 30, 16
-"""Row widths: the residual stream, what lies between two ops of a block, a de-quantised matrix, a
-vector.
-"""
-
-
-def row_type(shape: tuple[int, ...], bits: int) -> Row:
-    """The type of a Row with an exponent per row."""
-    dtype = "int16" if bits <= 16 else "int32"
-    return Row(Spec(shape, dtype), Spec((*shape[:-1], 1), "int32"), bits)
-
-
-def parameter_type(parameter: Parameter) -> Value:
-    """The type in which ops take a frozen parameter."""
-    shape = parameter.shape if len(parameter.shape) > 1 else (1, *parameter.shape)
-    if parameter.storage is Storage.TABLE:
-        rows, padded = shape[0], -(-shape[1] // 32) * 32
-        m, d = Spec((rows, padded), "int8"), Spec((rows, padded // 32), "int8")
-        return Gse(m, d, Spec((rows, 1), "int32"), 8)
-    return row_type(shape, WEIGHT_BITS if parameter.storage is Storage.CODES else VECTOR_BITS)
 
 
 def last_part(parameter: str) -> str:
@@ -62,79 +43,8 @@ def last_part(parameter: str) -> str:
     return parameter.removesuffix(".weight").rsplit(".", 1)[-1]
 
 
-def placeholder_names(parameters: list[Parameter]) -> list[str]:
-    """The shortest endings of the parameters' names that are unique, as identifiers."""
-    paths = [p.name.removesuffix(".weight").split(".") for p in parameters]
-    depth = 1
-    while len({tuple(path[-depth:]) for path in paths}) < len(paths):
-        depth += 1
-    return ["_".join(path[-depth:]) for path in paths]
-
-
-class Lowering:
-    """One part of the model in one mode, on its way into a Function."""
-
-    def __init__(self, part: Part, mode: Mode, options: StepOptions, name: str, kind: str | None):
-        self.part, self.mode, self.options = part, mode, options
-        self.function = Function(mode.function(name), kind)
-        self.graph = self.function.graph
-        self.nodes: dict[Node, Node] = {}
-        self.storage: dict[Node, Storage] = {}
-        self.next_caches: dict[str, tuple[Node, Role]] = {}
-        self._position: Node | None = None
-
-    def call(self, operation: Any, *args: Node, **attributes: Any) -> Any:
-        """Append a call."""
-        return add_call(self.graph, operation, *args, **attributes)
-
-    def args(self, node: Node) -> list[Node]:
-        """The lowered operands of a captured node."""
-        return [self.nodes[a] for a in node.all_input_nodes]
-
-    def input(self, name: str, value: Value, role: Role) -> Node:
-        """A placeholder behind the others."""
-        return insert_last(self.graph, name, value, role)
-
-    @property
-    def position(self) -> Node:
-        """The positions of the tokens that are read, int32 [tokens]."""
-        if self._position is None:
-            role = Role(Kind.INPUT, self.mode.inputs[1])
-            self._position = self.input("position", Spec((self.mode.tokens,), "int32"), role)
-        return self._position
-
-    def add_parameters(self, *, in_block: bool) -> None:
-        """A placeholder for each frozen parameter of the part."""
-        names = placeholder_names(self.part.parameters)
-        for k, (name, parameter) in enumerate(zip(names, self.part.parameters, strict=True)):
-            role = Role(Kind.WEIGHT, parameter.name, k if in_block else None)
-            self.nodes[parameter.node] = self.input(name, parameter_type(parameter), role)
-            self.storage[parameter.node] = parameter.storage
-
-    def lower(self) -> Node:
-        """Lower the part's nodes in order; the last one's value."""
-        for node in self.part.nodes:
-            for arg in node.all_input_nodes:
-                if arg not in self.nodes and "constant" in arg.meta:
-                    self.nodes[arg] = _constant(self, arg)
-            self.nodes[node] = _RULES.get(node.target, _same_op)(self, node)
-        return self.nodes[self.part.nodes[-1]]
-
-
 # ------------------------------------------------------------------------------------------------
 # rules
-
-
-def _constant(lowering: Lowering, node: Node) -> Node:
-    """A table with an entry per position; in generation, its entries at the tokens' positions."""
-    name = node.meta["constant"]
-    rows = lowering.mode.cached or lowering.mode.tokens
-    value = Spec((1, rows, node.meta["shape"][-1]), "int32")
-    table = lowering.input(name, value, Role(Kind.CONSTANT, name))
-    if not lowering.mode.generates:
-        return table
-    entries: Node = lowering.call(take_position, table, lowering.position)
-    return entries
 
 
 def _same_op(lowering: Lowering, node: Node) -> Node:
@@ -157,6 +67,8 @@ def _linear(lowering: Lowering, node: Node) -> Node:
     weight: Any = node.args[1]
     if lowering.storage[weight] is Storage.TABLE:
         return lowering.call(vocabulary_logits, x, w)  # type: ignore[no-any-return]
+    # What goes straight into the residual stream keeps the stream's width: a sum of many layers
+    # would otherwise collect a rounding from each.
     into_stream = all(u.target is model_ops.add for u in node.users)
     bits = STREAM_BITS if into_stream else ACTIVATION_BITS
     width = lowering.options.activation_bits
@@ -196,16 +108,27 @@ _RULES: dict[Any, Callable[[Lowering, Node], Any]] = {
 }
 
 
+def _lower_nodes(lowering: Lowering) -> Any:
+    """Lower the part's nodes in order; the last one's value."""
+    nodes = lowering.part.nodes
+    for node in nodes:
+        for arg in node.all_input_nodes:
+            if arg not in lowering.nodes and "constant" in arg.meta:
+                lowering.add_constant(arg)
+        lowering.nodes[node] = _RULES.get(node.target, _same_op)(lowering, node)
+    return lowering.nodes[nodes[-1]]
+
+
 # ------------------------------------------------------------------------------------------------
 # parts
 
 
 def _embed(part: Part, mode: Mode, options: StepOptions) -> Function:
-    lowering = Lowering(part, mode, options, "embed", None)
+    lowering = Lowering(part, mode, options, "embed")
     tokens = Role(Kind.INPUT, mode.inputs[0])
     lowering.nodes[part.input] = lowering.input("tokens", Spec((mode.tokens,), "int32"), tokens)
     lowering.add_parameters(in_block=False)
-    lowering.function.set_outputs({"x": (lowering.lower(), STREAM_OUT)})
+    lowering.function.set_outputs({"x": (_lower_nodes(lowering), STREAM_OUT)})
     return lowering.function
 
 
@@ -214,22 +137,26 @@ def _block(part: Part, mode: Mode, options: StepOptions, kind: str, hidden: int)
     x = lowering.input("x", row_type((mode.tokens, hidden), STREAM_BITS), STREAM_IN)
     lowering.nodes[part.input] = x
     if mode.generates:
-        assert lowering.position is not None  # it stands before the weights
+        # Asking makes the placeholder: here, so that it stands before the weights.
+        assert lowering.position is not None
     lowering.add_parameters(in_block=True)
-    out = lowering.lower()
+    out = _lower_nodes(lowering)
     lowering.function.set_outputs({"x_out": (out, STREAM_OUT), **lowering.next_caches})
     return lowering.function
 
 
 def _head(part: Part, mode: Mode, options: StepOptions, hidden: int) -> Function:
     """From the stream to logits: of every token in training, of the last one in generation."""
-    lowering = Lowering(part, mode, options, "head", None)
+    lowering = Lowering(part, mode, options, "head")
     x = lowering.input("x", row_type((mode.tokens, hidden), STREAM_BITS), STREAM_IN)
     lowering.add_parameters(in_block=False)
+    # Of a chunk of a prompt only the last token's logits are used, and the table is the largest
+    # product of all.
     if mode.generates and mode.tokens > 1:
         x = lowering.call(take_leading, x, start=mode.tokens - 1, count=1)
     lowering.nodes[part.input] = x
-    logits: Any = lowering.lower()
+    logits: Any = _lower_nodes(lowering)
+    # vocabulary_logits alone gives several results, one for each chunk of the vocabulary.
     if not isinstance(logits, tuple):
         raise ModelError(
             "the model's result is no product with a table of the vocabulary",
@@ -247,6 +174,7 @@ def lower_model(step: Step) -> Step:
     generation.
     """
     outline, options = step.parts, step.options
+    # The stream is as wide as the embedding.
     table = next(p for p in outline.embed.parameters if p.storage is Storage.TABLE)
     hidden = table.shape[1]
     for mode in (training_mode(options), *generation_modes(options)):

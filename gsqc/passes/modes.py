@@ -43,6 +43,7 @@ def training_mode(options: StepOptions) -> Mode:
 
 def generation_modes(options: StepOptions) -> list[Mode]:
     """The next token; and several tokens of a prompt, where the target reads them at once."""
+    # Caches are as long as a training sequence: the tables of the rotary embedding end there.
     modes = [Mode("decode", 1, options.tokens, ("token", "position"))]
     if options.prompt_chunk > 1:
         inputs = ("chunk", "chunk_positions")

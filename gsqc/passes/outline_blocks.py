@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""outline_blocks: the decoder blocks of a model graph become kinds, each called once per layer of
-it.
+"""outline_blocks: the decoder blocks of a model graph become kinds, each called once per layer.
 
-before:  x = embedding(tokens, table)   x = add(x, linear(…, layers.0…))   …   logits = linear(rms_norm(x), table)
+before:  x = embedding(tokens, table)
+         x = add(x, linear(…, layers.0…))   …   x = add(x, linear(…, layers.29…))
+         logits = linear(rms_norm(x), table)
 after:   embed: [embedding]   kinds: {block: [nodes of layer 0]}   head: [rms_norm, linear]
-         for each layer its kind and its parameters
+         for each layer its kind and the names of its parameters
 
-Blocks are of one kind if they have the same operators on the same shapes, so compile time and code
-size do not grow with depth. Raises ModelError for a graph that is not embedding, blocks in a row
-and head.
+Blocks are of one kind if they have the same operators on the same shapes. Each kind is compiled
+once, so compile time and code size do not grow with depth. Raises ModelError for a graph that is
+not embedding, blocks in a row and head.
 """
 
 from __future__ import annotations
@@ -39,8 +40,10 @@ def _inputs(nodes: list[Node]) -> list[Node]:
     return list(dict.fromkeys(a for n in nodes for a in n.all_input_nodes if a not in inside))
 
 
-def _canonical(nodes: list[Node]) -> list[Any]:
+def _canonical(nodes: list[Node]) -> tuple[Any, ...]:
     """The structure without names: equal for blocks of one kind."""
+    # Nodes and parameters are replaced by their places. A constant keeps its name: all layers read
+    # the same table.
     index = {n: ("node", k) for k, n in enumerate(nodes)}
     parameters = [n for n in _inputs(nodes) if _is_parameter(n)]
 
@@ -53,7 +56,7 @@ def _canonical(nodes: list[Node]) -> list[Any]:
             return "parameter", parameters.index(arg), tuple(arg.meta["shape"])
         return ("constant", arg.meta["constant"]) if "constant" in arg.meta else "input"
 
-    return [
+    return tuple(
         (
             n.target,
             tuple(code(a) for a in n.args),
@@ -61,11 +64,12 @@ def _canonical(nodes: list[Node]) -> list[Any]:
             tuple(n.meta.get("shape", ())),
         )
         for n in nodes
-    ]
+    )
 
 
 def _storage(node: Node, users: list[Node], *, in_block: bool) -> Storage:
-    """A matrix outside of the blocks is a table: rows are fetched from it, or multiplied to logits."""
+    """How a bundle stores a parameter, by its rank in a block and by its use outside of blocks."""
+    # A table is not coded in 4 bits: both uses, rows and logits, read GSE-8 as it is.
     if in_block:
         return Storage.CODES if len(node.meta["shape"]) == 2 else Storage.CODES_ROW
     reads_rows = (model_ops.embedding, model_ops.linear)
@@ -92,6 +96,8 @@ def _check_chain(parts: list[tuple[str, list[Node]]], output: Node) -> None:
     """ModelError unless each part takes the last value of the one before it, and the last one's is
     the result.
     """
+    # A block is called with the stream alone. A value that goes around a block, or out of it by
+    # another way, would be lost without a word.
     for (before, nodes), (name, following) in pairwise(parts):
         leaving = {n for n in nodes if any(u not in nodes for u in n.users)}
         taken = {a for n in following for a in n.all_input_nodes}
@@ -113,6 +119,7 @@ def outline_blocks(step: Step) -> Step:
         if block is not None:
             blocks.setdefault(block, []).append(node)
         else:
+            # What belongs to no layer stands before the first block or after the last.
             (head if blocks else embed).append(node)
     if not blocks or not embed or not head:
         raise ModelError("the model lacks an embedding, decoder layers or a head", _HINT)
@@ -122,15 +129,14 @@ def outline_blocks(step: Step) -> Step:
     ]
     results: Any = step.graph.output_node().args[0]
     _check_chain([("the embedding", embed), *numbered, ("the head", head)], results[0])
-    known: list[list[Any]] = []
+    known: dict[Any, str] = {}
     kinds: dict[str, Part] = {}
     layer_kinds = []
     for (what, nodes), form in zip(numbered, map(_canonical, layers), strict=True):
         if form not in known:
-            known.append(form)
-            name = FIRST_KIND if len(known) == 1 else f"{FIRST_KIND}_{len(known) - 1}"
-            kinds[name] = _part(nodes, what, in_block=True)
-        layer_kinds.append(list(kinds)[known.index(form)])
+            known[form] = f"{FIRST_KIND}_{len(known)}" if known else FIRST_KIND
+            kinds[known[form]] = _part(nodes, what, in_block=True)
+        layer_kinds.append(known[form])
     names = [[n.meta["parameter"] for n in _inputs(nodes) if _is_parameter(n)] for nodes in layers]
     first, last = (
         _part(nodes, what, in_block=False)

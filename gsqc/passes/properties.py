@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds of a step after each pass, as assertions. Passes name them in `requires` and
-`ensures`.
+"""What holds of the graphs of a step after each pass, as assertions. Passes name them in `requires`
+and `ensures`. plan_properties has those of the plan.
 
 They run in every compilation, before and after each pass. So a pass that does nothing, or runs too
-early, is an error at once and not a wrong bundle.
+early, is an error at once and not a wrong bundle. They look at what a pass has to bring about, and
+never at how: a check that repeats the pass would repeat its faults.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from fractions import Fraction
 
-from gsqc.bundle.plan import tensor_names
 from gsqc.graph.function import Function, Node, notes_of, role_of, shape_of, value_of
 from gsqc.graph.roles import FROZEN, STREAM_IN, STREAM_OUT, Kind
 from gsqc.numerics.formats import Gse
@@ -21,15 +19,7 @@ from gsqc.numerics.ops.registry import Kind as OpKind
 from gsqc.numerics.ops.registry import Op
 from gsqc.numerics.ops.softmax import softmax, softmax_grad
 from gsqc.passes.scores import is_large
-from gsqc.passes.step import Check, Property, Step
-
-SLACK = Fraction(11, 10)
-"""What --recompute auto may need of what blocks needs."""
-
-
-def _property(name: str) -> Callable[[Check], Property]:
-    """Decorator: a check becomes a property of that name."""
-    return lambda check: Property(name, check)
+from gsqc.passes.step import Step, step_property
 
 
 def _op(node: Node) -> Op:
@@ -51,7 +41,7 @@ def _trainable(function: Function) -> set[str]:
     return {role.name for role in roles if role.kind is Kind.TRAINABLE}
 
 
-@_property("the model is split into parts")
+@step_property("the model is split into parts")
 def OUTLINED(step: Step) -> None:
     """Every layer is of a known kind and names as many parameters as it."""
     outline = step.parts
@@ -61,7 +51,7 @@ def OUTLINED(step: Step) -> None:
         assert len(names) == expected, f"layer {layer} has {len(names)} parameters, not {expected}"
 
 
-@_property("every node has a type and every placeholder a role")
+@step_property("every node has a type and every placeholder a role")
 def TYPED(step: Step) -> None:
     """Each part of the model is a function of ops; each has all that later passes ask for."""
     for name in ("embed", "head", *step.parts.kinds):
@@ -85,7 +75,7 @@ def _check_block(function: Function, *, trains: bool) -> None:
         assert known or not trains, f"{function.name}: {node.name} has no width of gradients"
 
 
-@_property("no weight of a block is a float")
+@step_property("no weight of a block is a float")
 def CODED(step: Step) -> None:
     """The weights of blocks are arrays of codes."""
     for function in _block_functions(step):
@@ -95,7 +85,7 @@ def CODED(step: Step) -> None:
             assert not is_float, f"{function.name}: {name} is no array of codes"
 
 
-@_property("the chosen linears have their adapters")
+@step_property("the chosen linears have their adapters")
 def ADAPTED(step: Step) -> None:
     """Each matrix is in the functions of its layer's block, for training and for generation."""
     assert step.adapters, "there is no adapter"
@@ -110,7 +100,7 @@ def _is_prepared(function: Function) -> bool:
     return any(role_of(n).kind is Kind.PREPARED for n in function.placeholders.values())
 
 
-@_property("the head of training gives the loss")
+@step_property("the head of training gives the loss")
 def LOSS_ADDED(step: Step) -> None:
     """It takes labels and gives no logits."""
     head = step.functions["head"]
@@ -118,7 +108,7 @@ def LOSS_ADDED(step: Step) -> None:
     assert list(head.outputs) == ["loss"] and "labels" in inputs, f"{head.outputs}, {inputs}"
 
 
-@_property("every training function has a backward")
+@step_property("every training function has a backward")
 def DIFFERENTIATED(step: Step) -> None:
     """Backward takes no more than forward saves, and gives the sums of each matrix."""
     for name in (*step.parts.kinds, "head"):
@@ -131,7 +121,7 @@ def DIFFERENTIATED(step: Step) -> None:
         assert sums == wanted, f"{backward.name} gives {sums}, not {wanted}"
 
 
-@_property("no function holds large scores of all heads")
+@step_property("no function holds large scores of all heads")
 def SCORES_FIT(step: Step) -> None:
     """A softmax, or its gradient, is of a few heads where all would take much memory."""
     for function in step.functions.values():
@@ -143,7 +133,7 @@ def SCORES_FIT(step: Step) -> None:
             )
 
 
-@_property("every call is one kernel")
+@step_property("every call is one kernel")
 def ONE_KERNEL_A_CALL(step: Step) -> None:
     """No composite is left."""
     for function in step.functions.values():
@@ -151,7 +141,7 @@ def ONE_KERNEL_A_CALL(step: Step) -> None:
             assert _op(node).kind is not OpKind.GRAPH, f"{function.name}: {node.name}"
 
 
-@_property("no two calls of a function are equal")
+@step_property("no two calls of a function are equal")
 def NO_EQUAL_CALLS(step: Step) -> None:
     """What is computed once is not computed again."""
     for function in step.functions.values():
@@ -175,7 +165,7 @@ def _constant_operands(function: Function, constant: frozenset[Kind]) -> list[st
     return [n.name for n in made if isinstance(value_of(n), Gse) and _op(n).kind is not OpKind.VIEW]
 
 
-@_property("operands of frozen weights are prepared")
+@step_property("operands of frozen weights are prepared")
 def HOISTED(step: Step) -> None:
     """No block makes an operand at each use that could be made once."""
     for kind in step.parts.kinds:
@@ -190,7 +180,7 @@ def HOISTED(step: Step) -> None:
             assert not left, f"{name} makes {', '.join(left)}"
 
 
-@_property("every shape of adapter matrix has an update")
+@step_property("every shape of adapter matrix has an update")
 def UPDATES_ADDED(step: Step) -> None:
     """The update gives the next values of the matrix and of its state."""
     for rows, columns in {m.parameter.shape for m in step.adapters.values()}:
@@ -199,58 +189,9 @@ def UPDATES_ADDED(step: Step) -> None:
         assert replaced == set(update.outputs), f"{update.name}: {update.outputs}"
 
 
-@_property("the gradient's norm can be limited")
+@step_property("the gradient's norm can be limited")
 def CLIPPING_ADDED(step: Step) -> None:
-    """Each shape of adapter matrix has a function for its squares, and there is one for the scale."""
+    """Each shape of adapter matrix has a function for its squares; one function gives the scale."""
     for rows, columns in {m.parameter.shape for m in step.adapters.values()}:
         _function(step, f"squares_{rows}x{columns}")
     _function(step, "clip_scale")
-
-
-@_property("every function is planned")
-def LOWERED(step: Step) -> None:
-    """Kernel calls on planned memory, whose kernels are recorded."""
-    assert set(step.plan.functions) == set(step.functions)
-    for name, plan in step.plan.functions.items():
-        function = step.functions[name]
-        ports = [*function.placeholders.values(), *function.results.values()]
-        names = [*function.placeholders, *function.results]
-        wanted = {
-            t for n, node in zip(names, ports, strict=True) for t in tensor_names(n, value_of(node))
-        }
-        assert set(plan.ports) == wanted, f"{name}: {set(plan.ports) ^ wanted}"
-        missing = {kernel for kernel, _ in plan.calls} - set(step.kernels.traces)
-        assert not missing, f"{name} calls {missing}"
-
-
-@_property("every tensor outside the arena is listed")
-def BUFFERS_LISTED(step: Step) -> None:
-    """Codes, state and what the host reads and writes."""
-    buffers = step.plan.buffers
-    for kind in ("base", "state", "gradient", "input", "output", "cache"):
-        assert buffers.get(kind), f"no {kind} buffers"
-    missing = set(step.adapters) - set(buffers["state"])
-    assert not missing, f"no state of {missing}"
-
-
-@_property("every function is called")
-def SCHEDULED(step: Step) -> None:
-    """Each function that does anything stands in a schedule, and every schedule of training is
-    there.
-    """
-    called = {name for s in step.plan.schedules.values() for name, _ in s.calls}
-    idle = {name for name, f in step.functions.items() if f.outputs} - called
-    assert not idle, f"nothing calls {idle}"
-    for name in ("prepare", "train", "gradient", "clip", "update", "evaluate", "decode"):
-        assert name in step.plan.schedules, f"no schedule {name}"
-
-
-@_property("forward runs again where --recompute says")
-def RECOMPUTE_CHOSEN(step: Step) -> None:
-    """none: no block runs twice; blocks: all but the last do; auto: as many as needed."""
-    calls = Counter(name for name, _ in step.plan.schedules["train"].calls)
-    forwards = sum(calls[f"{kind}_forward"] for kind in step.parts.kinds)
-    again, most = forwards - step.parts.layers, step.parts.layers - 1
-    expected = {"none": (0, 0), "blocks": (most, most), "auto": (0, most)}
-    least, largest = expected[step.options.recompute]
-    assert least <= again <= largest, f"{again} blocks run again"

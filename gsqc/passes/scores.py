@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the scores of attention are too large to be held for all heads at once."""
+"""When the scores of attention are too large to be held for all heads at once.
+
+lower_attention asks, to have them made again in backward, and split_attention, to make them for a
+few heads at a time.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ import math
 from collections.abc import Sequence
 
 SCORES_BYTES = 4 << 20
-"""Scores of all heads up to this are not split. A part's are not larger where it has several heads.
-Measured: docs/performance.md.
+"""Scores of all heads up to this are not split. Nor are those of a part larger, unless one head's
+are. docs/performance.md has what that saves.
 """
 
 
@@ -19,6 +23,7 @@ def is_large(scores: Sequence[int]) -> bool:
 
 def heads_of_part(scores: Sequence[int]) -> int:
     """The most heads whose scores fit, of the numbers that divide the heads."""
+    # Equal parts: parts of two sizes would be two sets of kernels.
     heads = scores[0]
     fits = [
         n

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""share_repeated: identical calls on identical operands are made once (q, k and v quantise the same
-activations).
+"""share_repeated: identical calls on identical operands are made once.
 
-before:  a = quantise(h, bits=8)   …   c = quantise(h, bits=8)
-after:   a = quantise(h, bits=8)   …   (c is a)
+before:  a = quantise(h, bits=8)   …   c = quantise(h, bits=8)   y = gse_matmul(c, w)
+after:   a = quantise(h, bits=8)   …   y = gse_matmul(a, w)
+
+The products of q, k and v, for one, all quantise the same activations. Ops have no side effects, so
+this cannot change a bit.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from gsqc.passes.step import Step, graph_pass
 
 def share_in_function(function: Function) -> None:
     """Merge the equal calls of one function."""
+    # One walk is enough: users come later and are compared with the operands that were merged.
     seen: dict[object, object] = {}
     for node in list(function.graph.nodes):
         if node.op != "call_function":

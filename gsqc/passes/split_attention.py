@@ -3,14 +3,16 @@
 much memory.
 
 before:  s = linear(q, k) [3,1536,512]   p = softmax(s)   o = linear(p, v)
-after:   q0 = take_leading(q, 0, 1)   s0 = linear(q0, k0) [1,1536,512]   p0 = softmax(s0)   o0 = linear(p0, v0)
-         q1 = …                     o = join_leading(o0, o1, o2)
+after:   q0 = take_leading(q, 0, 1)      s0 = linear(q0, k0) [1,1536,512]
+         p0 = softmax(s0)                o0 = linear(p0, v0)
+         q1 = …                          o = join_leading(o0, o1, o2)
 
 What is split is what leads to a softmax or its gradient and away from it, up to the linears around
 it: their other operands and their results are narrow. A head's scores are made, used and gone
-before the next one's. Heads do not mix, so the bits are the same. Dao et al. 2022,
-"FlashAttention", also makes the scores again in the backward pass, as the nodes that lower_model
-notes `recompute` are.
+before the next one's. Heads do not mix, so the bits are the same.
+
+Dao et al. 2022, "FlashAttention", arXiv 2205.14135, also makes the scores again in the backward
+pass. Here that is the note `recompute` of lower_attention.
 """
 
 from __future__ import annotations
@@ -52,6 +54,8 @@ def _in_order(calls: list[Node]) -> list[Node]:
     """The calls in another order, in which less is held: a result that needs few of them comes
     first.
     """
+    # Backward gives the gradients of q, k and v. One that needs few of the calls is made first, so
+    # that what it alone used is gone when the others begin.
     inside = set(calls)
     needs: dict[Node, set[Node]] = {}
     for call in calls:
@@ -75,6 +79,7 @@ class _Split:
             for arg in call.all_input_nodes:
                 if arg not in made:
                     made[arg] = add_call(self.graph, take_leading, arg, start=start, count=count)
+            # A view names its whole shape, in which the leading axis is the heads.
             attributes = dict(call.kwargs)
             for name in {"shape", "exponent_shape"} & set(attributes):
                 attributes[name] = (count, *attributes[name][1:])  # type: ignore[misc, index]
@@ -89,6 +94,7 @@ class _Split:
         with self.graph.inserting_before(self.place):
             parts = [self._part(start, count) for start in range(0, self.heads, count)]
             for call in self.calls:
+                # Only what leaves is joined: the scores themselves never exist for all heads.
                 if any(user not in inside for user in call.users):
                     joined = join_parts(self.graph, [part[call] for part in parts])
                     call.replace_all_uses_with(
@@ -109,6 +115,8 @@ def split_function(function: Function) -> None:
     nodes = list(function.graph.nodes)
     calls = [n for n in nodes if n in inside]
     first, last = nodes.index(calls[0]), nodes.index(calls[-1])
+    # Calls between those of the attention that need its results move behind it, so that the parts
+    # can stand together in one place.
     place, waiting = nodes[last + 1], set(inside)
     for node in nodes[first : last + 1]:
         if node not in inside and any(a in waiting for a in node.all_input_nodes):
@@ -117,6 +125,7 @@ def split_function(function: Function) -> None:
             )
             waiting.add(node)
             place.prepend(node)
+    # A softmax and its gradient in one function have the same heads: they are of one attention.
     scores = shape_of(centres[0])
     before = next((n for n in nodes[first : last + 1] if n in waiting - inside), place)
     _Split(function, _in_order(calls), before, scores[0]).run(heads_of_part(scores))

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The step under compilation, which every pass takes and returns, and what makes a function a pass."""
+"""The step under compilation, which every pass takes and returns; and what makes a function a pass.
+
+A pass declares what it requires and ensures as data (`graph_pass`). The checks run in every
+compilation, so a pass that does nothing or runs too early is an error at once.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +53,10 @@ class StepOptions:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A trainable matrix of an adapter in one layer; `name` is that in the functions of its block."""
+    """A trainable matrix of an adapter in one layer.
+
+    name  in the functions of its block, which the layers of a kind share
+    """
 
     layer: int
     name: str
@@ -83,7 +90,7 @@ class Step:
     codes_of   gives the codes of the weights
     outline    embedding, kinds of blocks and head, from outline_blocks on
     functions  what the step consists of, by name, from lower_model on
-    adapters   the trainable matrices of all layers, by their names in the state, from add_adapters on
+    adapters   the trainable matrices of all layers, by name in the state, from add_adapters on
     kernels    the compiled ops, from lower_functions on
     plan       what the runtime follows, from lower_functions on
     """
@@ -111,16 +118,20 @@ class Step:
 
 
 Check = Callable[[Step], None]
+"""An assertion about a step. Its message says where it does not hold."""
 
 
 @dataclass(frozen=True)
 class Property:
-    """Something that holds of a step after some pass. `check` is an assertion that says where it
-    does not.
-    """
+    """Something that holds of a step after some pass."""
 
     name: str
     check: Check
+
+
+def step_property(name: str) -> Callable[[Check], Property]:
+    """Decorator: a check becomes a property of that name."""
+    return lambda check: Property(name, check)
 
 
 @dataclass(frozen=True)
@@ -138,6 +149,8 @@ class Pass:
 
     def __call__(self, step: Step) -> Step:
         """Run it; an AssertionError names the property that does not hold."""
+        # Required properties are checked again, though an earlier pass ensured them: a pass in
+        # between may have broken them.
         for needed in self.requires:
             _check(step, needed, f"before {self.name}")
         step = self.function(step)

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs as pages: one HTML file each, without scripts and without anything from elsewhere.
+"""Runs as pages: one HTML file each, with no scripts and nothing loaded from elsewhere.
 
-run_files.py   what a run directory holds      measure.py   memory, time by op, exponents: from bundle and state
-charts.py      numbers as SVG                  html.py      text as HTML: the one place where it is escaped
-run_page.py    one run                         compare.py   several runs over one another
+run_files.py   reads a run directory
+measure.py     measures memory, time by op and exponents from the bundle and its state
+charts.py      draws numbers as SVG
+html.py        writes text as HTML, and is the one place that escapes it
+run_page.py    makes the page of one run
+compare.py     makes the page of several runs
 """

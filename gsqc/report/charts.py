@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Charts as inline SVG. Colours are the page's --s0 to --s7; text goes through `escape`."""
+"""Draws charts as inline SVG. Colours are the page's --s0 to --s7, and `escape` takes all text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _MOST_POINTS = 500
 
 @dataclass(frozen=True)
 class Line:
-    """A series: `faint` draws it thin and pale, and cuts its outliers; `dots` marks each value."""
+    """A series of values over steps.
+
+    `faint` draws it thin and pale and cuts its outliers. `dots` marks each value.
+    """
 
     name: str
     steps: Sequence[float]
@@ -29,7 +32,7 @@ class Line:
 
 
 def smooth(values: Sequence[float], half_life: float) -> list[float]:
-    """Exponential moving average whose first values are not drawn towards zero."""
+    """The exponential moving average, corrected so that its first values are not near zero."""
     decay = 0.5 ** (1 / max(half_life, 0.5))
     result: list[float] = []
     total = weight = 0.0
@@ -40,7 +43,7 @@ def smooth(values: Sequence[float], half_life: float) -> list[float]:
 
 
 def thin(line: Line) -> Line:
-    """At most 500 points: means of neighbours."""
+    """The line with at most 500 points. Each is a mean of neighbours."""
     size = math.ceil(len(line.values) / _MOST_POINTS)
     if size <= 1:
         return line
@@ -62,7 +65,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def number(value: float) -> str:
-    """Short text of a tick or a value."""
+    """A number as a short text, for ticks and values."""
     if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e6):
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
@@ -70,7 +73,7 @@ def number(value: float) -> str:
 
 
 def legend(lines: Sequence[Line]) -> str:
-    """The names with their colours."""
+    """The legend: each line's name with its colour."""
     styles = (
         f"background:var(--s{n.colour % COLOURS});opacity:{0.45 if n.faint else 1}" for n in lines
     )
@@ -84,11 +87,10 @@ def legend(lines: Sequence[Line]) -> str:
 def line_chart(
     lines: Sequence[Line], label: str, *, from_zero: bool = False, wide: bool = False
 ) -> str:
-    """Lines over steps, with a legend if there are several. `label` says what it shows, for those
-    who cannot see it.
+    """Lines over steps, with a legend if there are several.
 
-    A wide chart comes in two sizes, of which the page shows one, so that its text can be read on a
-    phone too.
+    `label` describes the chart to those who cannot see it. A wide chart comes in two sizes, of
+    which the page shows one, so that its text can be read on a phone too.
     """
     lines = [thin(line) for line in lines if line.values]
     if not lines:
@@ -102,7 +104,7 @@ def line_chart(
 
 
 def _span(lines: Sequence[Line]) -> tuple[float, float]:
-    """Least and largest value; of faint lines the outermost hundredths do not count."""
+    """The least and the largest value, without the outer 2 % at each end of faint lines."""
     ends = []
     for line in lines:
         values = sorted(line.values)
@@ -139,7 +141,12 @@ def _chart(lines: Sequence[Line], label: str, from_zero: bool, width: int, heigh
     parts += [
         _drawn(n, [(x(s), y(v)) for s, v in zip(n.steps, n.values, strict=True)]) for n in lines
     ]
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+    return _svg(width, height, label, parts)
+
+
+def _svg(width: int, height: float, label: str, parts: Sequence[str]) -> str:
+    head = f'<svg viewBox="0 0 {width} {height:.0f}" role="img" aria-label="{escape(label)}">'
+    return f"{head}{''.join(parts)}</svg>"
 
 
 def _drawn(line: Line, points: Sequence[tuple[float, float]]) -> str:
@@ -147,8 +154,8 @@ def _drawn(line: Line, points: Sequence[tuple[float, float]]) -> str:
     width, opacity = (1, 0.45) if line.faint else (2.2, 1)
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     drawn = (
-        f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}" opacity="{opacity}" '
-        'stroke-linejoin="round" stroke-linecap="round"/>'
+        f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}" '
+        f'opacity="{opacity}" stroke-linejoin="round" stroke-linecap="round"/>'
     )
     if line.dots or len(points) == 1:
         for (x, y), step, value in zip(points, line.steps, line.values, strict=True):
@@ -160,7 +167,7 @@ def _drawn(line: Line, points: Sequence[tuple[float, float]]) -> str:
 def heat_map(
     rows: Sequence[dict[int, float]], column_name: str, label: str, colour: int = 0
 ) -> str:
-    """Shares in [0, 1] by row (a layer each) and integer column, darker for more."""
+    """Shares in [0, 1]: a row for each layer, a column for each integer, darker for more."""
     keys = [key for row in rows for key in row]
     if not keys:
         return '<p class="note">Nothing to show.</p>'
@@ -175,21 +182,24 @@ def heat_map(
             left, top = _LEFT + width * (key - first), _TOP + height * k
             title = f"<title>layer {k}, {escape(column_name)} {key}: {100 * share:.1f} %</title>"
             parts.append(
-                f'<rect x="{left:.1f}" y="{top:.1f}" width="{width - 1:.1f}" height="{height - 1:.1f}" rx="1.5" '
-                f'fill="var(--s{colour})" opacity="{max(share / most, 0.04):.3f}">{title}</rect>'
+                f'<rect x="{left:.1f}" y="{top:.1f}" width="{width - 1:.1f}" '
+                f'height="{height - 1:.1f}" rx="1.5" fill="var(--s{colour})" '
+                f'opacity="{max(share / most, 0.04):.3f}">{title}</rect>'
             )
     every = max(1, math.ceil(len(rows) * 15 / (height * len(rows))), len(rows) // 8 or 1)
     parts += [
-        f'<text x="{_LEFT - 8}" y="{_TOP + height * (k + 0.5) + 4:.1f}" text-anchor="end">{k}</text>'
+        f'<text x="{_LEFT - 8}" y="{_TOP + height * (k + 0.5) + 4:.1f}" '
+        f'text-anchor="end">{k}</text>'
         for k in range(0, len(rows), every)
     ]
     skip = max(1, math.ceil(34 / width))
     parts += [
-        f'<text x="{_LEFT + width * (key - first + 0.5):.1f}" y="{bottom + 16:.1f}" text-anchor="middle">{key}</text>'
+        f'<text x="{_LEFT + width * (key - first + 0.5):.1f}" y="{bottom + 16:.1f}" '
+        f'text-anchor="middle">{key}</text>'
         for key in range(first, last + 1, skip)
     ]
     parts.append(
-        f'<text x="{WIDTH - _RIGHT}" y="{bottom + 32:.1f}" text-anchor="end">{escape(column_name)}</text>'
+        f'<text x="{WIDTH - _RIGHT}" y="{bottom + 32:.1f}" '
+        f'text-anchor="end">{escape(column_name)}</text>'
     )
-    head = f'<svg viewBox="0 0 {WIDTH} {bottom + 36:.0f}" role="img" aria-label="{escape(label)}">'
-    return f"{head}{''.join(parts)}</svg>"
+    return _svg(WIDTH, bottom + 36, label, parts)

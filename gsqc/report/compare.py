@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several runs over one another: the rows of a table, the settings that differ, and a page."""
+"""Compares several runs: rows of a table, the settings that differ, and a page."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gsqc.report.run_page import duration, size
 
 HEAD = ("run", "steps", "training loss", "held-out", "tokens/s", "time", "peak memory", "digest")
 _TELLING_NOTHING = ("data", "bundle_path", "run")
-"""Settings that name a place."""
+"""Settings that name a place. They may differ between equal runs."""
 
 
 def run_names(runs: Sequence[RunFiles]) -> list[str]:
-    """Names that tell the runs apart: the directory's, with its parent's where two are alike."""
+    """A name for each run: that of its directory, with that of its parent if two are the same."""
     plain = [run.name for run in runs]
     return [
         name if plain.count(name) == 1 else f"{run.path.resolve().parent.name}/{name}"
@@ -26,7 +26,7 @@ def run_names(runs: Sequence[RunFiles]) -> list[str]:
 
 
 def summary(run: RunFiles) -> dict[str, Any]:
-    """The numbers that runs are compared by; None where the log does not tell."""
+    """The numbers that runs are compared by. None stands for what the log does not hold."""
     losses = run.series("loss")[1]
     tail = losses[-max(1, len(losses) // 10) :]
     held, speeds = run.series("validation_loss")[1], run.series("tokens_per_second")[1]
@@ -42,7 +42,7 @@ def summary(run: RunFiles) -> dict[str, Any]:
 
 
 def summary_row(name: str, run: RunFiles) -> list[str]:
-    """The same as texts, in the order of HEAD."""
+    """The summary as texts, in the order of HEAD."""
     s = summary(run)
 
     def text(key: str, form: Any) -> str:
@@ -61,7 +61,7 @@ def summary_row(name: str, run: RunFiles) -> list[str]:
 
 
 def differences(runs: Sequence[RunFiles]) -> list[list[str]]:
-    """Settings that are not the same in all runs: name, then each run's value."""
+    """The settings that are not the same in all runs: name, then the value in each run."""
     keys = dict.fromkeys(key for run in runs for key in run.config)
     rows = [
         [key, *(str(run.config.get(key, "")) for run in runs)]
@@ -72,7 +72,7 @@ def differences(runs: Sequence[RunFiles]) -> list[list[str]]:
 
 
 def compare_page(runs: Sequence[RunFiles]) -> str:
-    """The HTML of several runs."""
+    """The page of several runs, as HTML."""
     names = run_names(runs)
     coloured = [
         (name, run, k % COLOURS) for k, (name, run) in enumerate(zip(names, runs, strict=True))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers for a page that are not in a run's log: memory by part, time by op, exponents and bits by
-layer, samples.
+"""Measures what a page shows and a run's log does not hold.
+
+That is memory by part, time by op, exponents and bits by layer, and answers to prompts.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ _PARTS = {
 
 
 def memory_parts(bundle: Bundle) -> list[tuple[str, int]]:
-    """What a session holds by part, in bytes; the base's file is mapped and comes on top as far as
-    it is in use.
+    """What a session holds in memory by part, in bytes.
+
+    The base's file is mapped, so it takes memory only as far as it is in use.
     """
     plan = bundle.plan
     parts = [("activations and scratch", plan.arena_bytes)]
@@ -48,17 +50,18 @@ def memory_parts(bundle: Bundle) -> list[tuple[str, int]]:
 
 
 def load_adapter(session: Session, state: Mapping[str, Array]) -> None:
-    """Give an open session another state."""
+    """Give an open session the state `state`."""
     for name, tensor in session.state().items():
         np.copyto(tensor, state[name].reshape(-1), casting="no")
 
 
 def time_by_op(session: Session) -> list[tuple[str, float]]:
-    """Seconds of one step on a random sequence by op, the longest first. It changes the session's
-    state.
+    """The seconds by op of one step on a random sequence, the longest first.
+
+    It changes the session's state.
     """
     sequences = random_sequences(session.bundle, 1, 0)[:1]
-    session.step(sequences, Fraction(1, 10**6))  # the first step touches memory for the first time
+    session.step(sequences, Fraction(1, 10**6))  # a first step is slower: its memory is new
     total: dict[str, float] = {}
     for part in session.executor.bound("train"):
         for k, kernel in enumerate(part.kernels):
@@ -71,13 +74,13 @@ def time_by_op(session: Session) -> list[tuple[str, float]]:
 
 
 def _shares(values: Array) -> Histogram:
-    """Integer values -> the share of each."""
+    """The share of each integer among values."""
     keys, counts = np.unique(values, return_counts=True)
     return {int(k): float(c) / max(values.size, 1) for k, c in zip(keys, counts, strict=True)}
 
 
 def base_exponents(bundle: Bundle) -> list[Histogram]:
-    """For each layer: how often a group of the base's linears has a scale of 2^e to 2^(e+1)."""
+    """For each layer, the share of groups of the base's linears with a scale of 2^e to 2^(e+1)."""
     tensors = bundle.map_tensors("base.safetensors")
     layers: dict[int, list[Array]] = {}
     for first, kind in bundle.manifest.base_kinds.items():
@@ -91,7 +94,7 @@ def base_exponents(bundle: Bundle) -> list[Histogram]:
 
 
 def _scale_exponents(tensors: Mapping[str, Array], name: str) -> Array:
-    """⌊log2⌋ of the scales of a weight's groups; zero scales are left out."""
+    """⌊log2⌋ of the scales of a weight's groups, without scales that are zero."""
     if f"{name}.exponents" in tensors:
         return np.asarray(tensors[f"{name}.exponents"].astype(np.int32))
     m, e = (tensors[f"{name}.scale_{part}"].astype(np.int32) for part in "me")
@@ -100,9 +103,7 @@ def _scale_exponents(tensors: Mapping[str, Array], name: str) -> Array:
 
 
 def stored_as(bundle: Bundle) -> list[tuple[str, str, str]]:
-    """Each weight of a layer: its name, its format, and the bits that are stored for a number,
-    scales included.
-    """
+    """Each weight of a layer: its name, its format, and its stored bits per number with scales."""
     base = bundle.plan.buffers.get("base", {})
     rows = []
     for name, kind in bundle.manifest.base_kinds.items():
@@ -118,8 +119,10 @@ def stored_as(bundle: Bundle) -> list[tuple[str, str, str]]:
 
 
 def adapter_operands(adapter: TrainedAdapter, bits: int) -> tuple[list[Histogram], list[Histogram]]:
-    """For each layer, of the adapter as the matmuls take it, GSE-`bits`: shared exponents of its
-    groups, and the bits that the magnitudes of its mantissas use."""
+    """Shared exponents and used mantissa bits of the adapter, for each layer.
+
+    The adapter is taken in the form that matmuls read, GSE-`bits`.
+    """
     exponents: dict[int, list[Array]] = {}
     lengths: dict[int, list[Array]] = {}
     for linear in adapter.linears:
@@ -138,6 +141,6 @@ def _by_layer(values: Mapping[int, list[Array]]) -> list[Histogram]:
 
 
 def sample(session: Session, tokenizer: Tokenizer, prompt: str, max_tokens: int) -> str:
-    """What the session answers to a prompt, greedily."""
+    """What the session answers to a prompt, without sampling."""
     tokens: Iterable[int] = session.generate(tokenizer.encode(f"{prompt}\n"), max_tokens)
     return tokenizer.decode(list(tokens))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run directory tells (docs/runs.md). The files may be a stranger's: fields are checked
-before use.
+"""read_run: reads a run directory (docs/runs.md) for a report.
+
+The files may be a stranger's, so every field is checked before it is used.
 """
 
 from __future__ import annotations
@@ -34,7 +35,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A run directory: `entries` by step, `config` as it was written, `skipped` unreadable lines."""
+    """What a run directory holds.
+
+    entries  lines of the log that could be read, by step
+    config   config.json as it was written
+    skipped  how many lines could not be read
+    """
 
     path: Path
     entries: list[Entry]
@@ -47,7 +53,7 @@ class RunFiles:
         return self.path.resolve().name
 
     def series(self, name: str) -> tuple[list[int], list[float]]:
-        """Steps and values of a field, where it is there."""
+        """The steps and the values of a field, from the lines that have it."""
         chosen = [(e.step, e.numbers[name]) for e in self.entries if name in e.numbers]
         return [s for s, _ in chosen], [v for _, v in chosen]
 
@@ -57,6 +63,7 @@ class RunFiles:
 
     @property
     def steps(self) -> int:
+        """The last step of the log."""
         return max((e.step for e in self.entries), default=0)
 
     @property
@@ -66,13 +73,13 @@ class RunFiles:
 
     @property
     def tokens(self) -> float | None:
-        """Weighted tokens of all steps, where the log tells them."""
+        """The weighted tokens of all steps, or None if the log does not hold them."""
         values = self.series("tokens")[1]
         return sum(values) if values else None
 
     @property
     def seconds(self) -> float | None:
-        """Time in steps, where the log tells tokens and speed."""
+        """The time spent in steps, or None if the log does not hold tokens and speed."""
         pairs = [
             (e.numbers.get("tokens"), e.numbers.get("tokens_per_second")) for e in self.entries
         ]
@@ -81,7 +88,7 @@ class RunFiles:
 
 
 def read_run(path: Path) -> RunFiles:
-    """Read a run directory. RunError if there is none, or if no line of its log can be read."""
+    """Read a run directory. RunError if it does not exist or no line of its log can be read."""
     if not path.is_dir():
         raise RunError(
             f"there is no run directory {path}", "give the directory of gsqc train --run"
@@ -111,14 +118,15 @@ def read_run(path: Path) -> RunFiles:
         raise RunError(f"cannot read {path}: {error.strerror}", "check its permissions") from None
     if not entries:
         raise RunError(
-            f"no line of {log} is a step's", f"train it again: gsqc train BUNDLE --run {path} …"
+            f"no line of {log} can be read as a step",
+            f"train it again: gsqc train BUNDLE --run {path} …",
         )
     ordered = [entries[step] for step in sorted(entries)]
     return RunFiles(path, ordered, config if isinstance(config, dict) else {}, skipped)
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Lines that are no longer than any of ours."""
+    """The lines of a log. One that is too long to be gsqc's comes in pieces."""
     with path.open(encoding="utf-8", errors="replace") as file:
         while line := file.readline(_MAXIMUM_LINE):
             if line.strip():
@@ -126,7 +134,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _entry(line: str) -> Entry | None:
-    """A step's line, or None if it is not one."""
+    """A line as an entry, or None if it is not a step's."""
     try:
         data = json.loads(line)
     except (ValueError, RecursionError):
@@ -140,5 +148,8 @@ def _entry(line: str) -> Entry | None:
 
 
 def _is_number(value: Any) -> bool:
-    """Finite and of a size that can be drawn; an integer may be too long for a float."""
+    """Whether a value is a finite number that can be drawn.
+
+    The size is checked first, because an integer may be too large for a float.
+    """
     return type(value) in (int, float) and abs(value) < 1e15 and math.isfinite(value)

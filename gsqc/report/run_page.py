@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""run_page: one run as a page."""
+"""run_page: makes the page of one run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ _SHOWN_DIGESTS = 200
 
 @dataclass(frozen=True)
 class Measured:
-    """What a page shows beside the log; an empty field leaves its card out.
+    """What a page shows beside the log. An empty field leaves its card out.
 
-    memory      bytes by part                      op_seconds     of one step by op
-    base        scale exponents by layer           stored         name, format, bits per number of a layer's weights
-    exponents   shared exponents of the adapter    mantissa_bits  bits that its mantissas use, both by layer
-    samples     prompt, answer before, after       notes          what could not be measured, and why
+    memory         bytes by part
+    op_seconds     seconds of one step, by op
+    base           scale exponents of the base, by layer
+    stored         name, format and bits per number of each weight of a layer
+    exponents      shared exponents of the adapter, by layer
+    mantissa_bits  bits that the adapter's mantissas use, by layer
+    samples        prompt, answer before training, answer after it
+    bundle         settings of the bundle
+    notes          what could not be measured, and why
     """
 
     memory: Sequence[tuple[str, int]] = ()
@@ -37,7 +42,7 @@ class Measured:
 
 
 def run_page(run: RunFiles, measured: Measured) -> str:
-    """The HTML of a run."""
+    """The page of a run, as HTML."""
     model = measured.bundle.get("model", "")
     told = [
         f"{model}" if model else "",
@@ -85,7 +90,7 @@ def _tiles(run: RunFiles) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """As people say it."""
+    """Seconds in the unit that people would use."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -153,7 +158,10 @@ def _time(measured: Measured) -> list[str]:
     rest = total - sum(s for _, s in shown)
     rows = [*shown, ("others", rest)] if rest > 0 else shown
     labelled = [(name, s, f"{1000 * s:.1f} ms {100 * s / total:3.0f} %") for name, s in rows]
-    note = f"One sequence forward and backward, and one update: {total:.2f} s, measured when this page was made."
+    note = (
+        f"One sequence forward and backward, and one update: {total:.2f} s. "
+        "Measured when this page was made."
+    )
     return [card("Time by op", bars(labelled), note)]
 
 
@@ -161,12 +169,18 @@ def _numbers(measured: Measured) -> list[str]:
     cards = []
     if measured.exponents:
         body = heat_map(measured.exponents, "exponent", "shared exponents of the adapter by layer")
-        note = "Each row is a layer, each column a power of two; darker: more groups of 32 share that exponent."
+        note = (
+            "Each row is a layer and each column a power of two. "
+            "The darker a field, the more groups of 32 share that exponent."
+        )
         cards.append(card("Adapter: shared exponents", body, note))
         body = heat_map(
             measured.mantissa_bits, "bits", "bits of the adapter's mantissas by layer", 2
         )
-        note = "How many bits the magnitude of a mantissa needs: few mean that a neighbour in its group is larger."
+        note = (
+            "How many bits the magnitude of a mantissa needs. "
+            "Few bits mean that a neighbour in its group is larger."
+        )
         cards.append(card("Adapter: bits of its mantissas", body, note))
     if measured.base:
         body = heat_map(measured.base, "exponent", "scale exponents of the base by layer", 3)
@@ -185,7 +199,8 @@ def _samples(measured: Measured) -> list[str]:
     if not measured.samples:
         return []
     parts = [
-        f'<div class="sample"><h3>{escape(prompt)}</h3><p><small>before</small>{escape(before.strip())}</p>'
+        f'<div class="sample"><h3>{escape(prompt)}</h3>'
+        f"<p><small>before</small>{escape(before.strip())}</p>"
         f"<p><small>after</small>{escape(after.strip())}</p></div>"
         for prompt, before, after in measured.samples
     ]
@@ -215,6 +230,10 @@ def _digests(run: RunFiles) -> str:
     size_of_step = -(-len(digests) // _SHOWN_DIGESTS)
     shown = digests[::size_of_step]
     every = "each step" if size_of_step == 1 else f"every {size_of_step}th step"
-    more = f"<details><summary>{every}</summary>{table(shown, ('step', 'digest'), code=True)}</details>"
-    note = "sha256 over the training state. The same bundle, data and settings give the same digests on any machine."
+    steps = table(shown, ("step", "digest"), code=True)
+    more = f"<details><summary>{every}</summary>{steps}</details>"
+    note = (
+        "sha256 over the training state. "
+        "The same bundle, data and settings give the same digests on any machine."
+    )
     return card("Digests", table([(f"step {step}", last)], code=True) + more, note, wide=True)

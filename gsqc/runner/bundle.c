@@ -13,10 +13,10 @@
 
 #include "error.h"
 #include "fields.h"
-#include "machine.h"
 #include "memory.h"
+#include "targets.h"
 
-static const char *const TARGET_FOLDERS[] = {MADE_FOR_A_TARGET};
+static const char *const MADE_FOLDERS[] = {MADE_FROM_THE_PLAN};
 static const json_source SOURCE = {"the bundle's manifest", AGAIN};
 
 static bool is_directory(const char *path) {
@@ -68,28 +68,9 @@ static void check_files(const bundle *b) {
         check_file(b, json_text(&SOURCE, key, "a file's name"), value);
 }
 
-static void check_machine(yyjson_val *target) {
-    static const char hint[] = "compile the model for this machine";
-    const char *triple =
-        json_text(&SOURCE, yyjson_obj_get(target, "triple"), "the target's triple");
-    size_t length = strcspn(triple, "-"), position, last;
-    if (!triple[length] || length != strlen(machine_architecture) ||
-        strncmp(triple, machine_architecture, length))
-        fail(hint, "this bundle is for %.*s CPUs and this machine is %s", (int)length, triple,
-             machine_architecture);
-    yyjson_val *feature;
-    yyjson_val *features =
-        json_array(&SOURCE, yyjson_obj_get(target, "cpu_features"), "cpu_features");
-    yyjson_arr_foreach(features, position, last, feature) {
-        const char *name = json_text(&SOURCE, feature, "a CPU feature");
-        if (!machine_has(name))
-            fail(hint, "this bundle needs a CPU feature that this machine lacks: %s", name);
-    }
-}
-
-static bool is_made_for_a_target(const char *name) {
-    for (size_t k = 0; k < sizeof TARGET_FOLDERS / sizeof *TARGET_FOLDERS; k++)
-        if (!strncmp(name, TARGET_FOLDERS[k], strlen(TARGET_FOLDERS[k]))) return true;
+static bool is_made_from_the_plan(const char *name) {
+    for (size_t k = 0; k < sizeof MADE_FOLDERS / sizeof *MADE_FOLDERS; k++)
+        if (!strncmp(name, MADE_FOLDERS[k], strlen(MADE_FOLDERS[k]))) return true;
     return false;
 }
 
@@ -101,15 +82,15 @@ static int by_name(const void *a, const void *b) {
     return strcmp(((const line *)a)->name, ((const line *)b)->name);
 }
 
-/* Python computes the same (gsqc/bundle/files.py). Bundles of one compilation for different targets
- * have one meaning, so a run can move from one to the other. */
+/* Python computes the same (gsqc/bundle/files.py). The code is no part of the meaning, so a run can
+ * move from one target to another. */
 static void find_meaning(bundle *b, yyjson_val *files) {
     line *lines = take(yyjson_obj_size(files), sizeof *lines);
     size_t count = 0, size = 0, position, last;
     char *text = NULL;
     yyjson_val *key, *value;
     yyjson_obj_foreach(files, position, last, key, value)
-        if (!is_made_for_a_target(yyjson_get_str(key)))
+        if (!is_made_from_the_plan(yyjson_get_str(key)))
             lines[count++] =
                 (line){yyjson_get_str(key), yyjson_get_str(yyjson_obj_get(value, "sha256"))};
     if (count) qsort(lines, count, sizeof *lines, by_name);
@@ -145,7 +126,7 @@ static mapping map_json(const char *path, const char *what) {
     return map;
 }
 
-void open_bundle(bundle *b, const char *path) {
+void open_bundle(bundle *b, const char *path, const char *target) {
     struct stat status;
     b->path = path;
     const char *file = take_path(path, MANIFEST_FILE);
@@ -158,7 +139,7 @@ void open_bundle(bundle *b, const char *path) {
     read_manifest(b, (const char *)map.data, map.size);
     unmap_file(&map);
     check_files(b);
-    check_machine(yyjson_obj_get(b->manifest, "target"));
+    b->target = choose_target(yyjson_obj_get(b->manifest, "targets"), target);
     map = map_json(bundle_file(b, PLAN_FILE), plan_source.what);
     read_plan(&b->plan, json_read(&plan_source, (const char *)map.data, map.size));
     unmap_file(&map);

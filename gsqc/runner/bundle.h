@@ -10,12 +10,14 @@
 typedef struct {
     const char *path;
     yyjson_val *manifest;
+    const char *target;      /* the one whose code runs */
     char meaning[HASH_TEXT]; /* by which runs and states refer to it */
     uint32_t sequence_length, vocabulary;
     plan plan;
 } bundle;
 
-void open_bundle(bundle *b, const char *path);
+/* `target` is the one whose code is wanted, or NULL for the best one. */
+void open_bundle(bundle *b, const char *path, const char *target);
 
 /* Read a manifest that is in memory, without its files. */
 void read_manifest(bundle *b, const char *text, size_t length);

@@ -35,17 +35,19 @@ static bool is_one_of(yyjson_val *value, const char *const *texts) {
 static bool are_texts(yyjson_val *list) {
     size_t position, last;
     yyjson_val *item;
+    if (!yyjson_is_arr(list)) return false; /* the loop takes no missing value */
     yyjson_arr_foreach(list, position, last, item)
         if (!is_text(item)) return false;
-    return yyjson_is_arr(list);
+    return true;
 }
 
 static bool is_table(yyjson_val *object) {
     size_t position, last;
     yyjson_val *key, *value;
+    if (!yyjson_is_obj(object)) return false;
     yyjson_obj_foreach(object, position, last, key, value)
         if (!is_text(key)) return false;
-    return yyjson_is_obj(object);
+    return true;
 }
 
 static bool fits(const field_rule *rule, yyjson_val *value) {

@@ -9,7 +9,9 @@
 #define TOKENIZER_FILE "tokenizer.json"
 #define BASE_FILE "base.safetensors"
 #define INITIAL_STATE_FILE "state.safetensors"
-#define KERNELS_FILE "code/kernels.so"
+#define CODE_FOLDER "code/"
+#define KERNELS_FILE "kernels.so"
+#define PLAIN_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-"
 #define CONFIG_FILE "config.json"
 #define STATE_FILE "state.safetensors"
 #define LOG_FILE "log.jsonl"
@@ -38,8 +40,8 @@
 #define CLIP_MANTISSA 6
 #define SEQUENCE_PARTS 3
 
-#define MADE_FOR_A_TARGET \
-    "code/", "bin/", "npu/", "programs/"
+#define MADE_FROM_THE_PLAN \
+    "code/", "programs/"
 #define BUFFER_KIND_NAMES \
     "base", "prepared", "state", "gradient", "cache", "input", "output"
 #define SCHEDULE_NAMES \
@@ -79,10 +81,14 @@
 /* The fields of a manifest: path, kind, whether it may be missing, limits, texts. */
 
 #define MANIFEST_RULES \
-    {"target", FIELD_OBJECT, false, 0, 0, NULL}, \
-    {"target.name", FIELD_TEXT, false, 0, 0, NULL}, \
-    {"target.triple", FIELD_TEXT, false, 0, 0, NULL}, \
-    {"target.cpu_features", FIELD_TEXTS, false, 0, 0, NULL}, \
+    {"targets", FIELD_TABLE, false, 0, 0, NULL}, \
+    {"targets.*", FIELD_OBJECT, false, 0, 0, NULL}, \
+    {"targets.*.triple", FIELD_TEXT, false, 0, 0, NULL}, \
+    {"targets.*.cpu_features", FIELD_TEXTS, false, 0, 0, NULL}, \
+    {"targets.*.rank", FIELD_NUMBER, true, 0, 2147483647, NULL}, \
+    {"targets.*.code_bytes", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
+    {"targets.*.details", FIELD_TABLE, true, 0, 0, NULL}, \
+    {"targets.*.details.*", FIELD_ANY, true, 0, 0, NULL}, \
     {"model", FIELD_OBJECT, false, 0, 0, NULL}, \
     {"model.architecture", FIELD_TEXT, false, 0, 0, NULL}, \
     {"model.layers", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
@@ -121,10 +127,8 @@
     {"weights", FIELD_TEXT, false, 0, 0, NULL}, \
     {"operators", FIELD_TABLE, false, 0, 0, NULL}, \
     {"operators.*", FIELD_NUMBER, false, 0, 2147483647, NULL}, \
-    {"float_operators", FIELD_NUMBER, false, 0, 2147483647, NULL}, \
     {"planned_peak_bytes", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
     {"weights_bytes", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
-    {"code_bytes", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
     {"programs", FIELD_TABLE, false, 0, 0, NULL}, \
     {"programs.*", FIELD_OBJECT, false, 0, 0, NULL}, \
     {"programs.*.inputs", FIELD_TEXTS, false, 0, 0, NULL}, \
@@ -134,8 +138,6 @@
     {"golden.seed", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
     {"golden.steps", FIELD_TEXTS, false, 0, 0, NULL}, \
     {"golden.target", FIELD_TEXT, false, 0, 0, NULL}, \
-    {"npu", FIELD_TABLE, true, 0, 0, NULL}, \
-    {"npu.*", FIELD_ANY, true, 0, 0, NULL}, \
     {"files", FIELD_TABLE, false, 0, 0, NULL}, \
     {"files.*", FIELD_OBJECT, false, 0, 0, NULL}, \
     {"files.*.sha256", FIELD_TEXT, false, 0, 0, NULL}, \

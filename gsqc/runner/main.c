@@ -19,6 +19,7 @@
 #include "machine.h"
 #include "requirements.h"
 #include "run.h"
+#include "targets.h"
 #include "threads.h"
 
 enum { MAXIMUM_THREADS = 1024, SIGNAL_EXIT = 128 };
@@ -27,11 +28,12 @@ static const char USAGE[] =
     "usage: gsqc-step BUNDLE --tokens FILE --run DIR [--steps N] [--threads N] [--save-every N]\n"
     "  FILE is what gsqc tokens wrote. DIR holds the run, and is resumed.\n"
     "  --steps N in all (default: the file's)\n"
+    "  --target NAME runs this target's code (default: the best one for this machine)\n"
     "  --trace FILE writes the sha256 of every call's results.\n"
     "  --trace-call N writes the results of call N too, to FILE.values.\n";
 
 typedef struct {
-    const char *bundle, *tokens, *run, *trace;
+    const char *bundle, *tokens, *run, *trace, *target;
     uint64_t steps, threads, save_every, trace_call;
 } options;
 
@@ -69,6 +71,7 @@ static options parse_options(int count, char **arguments) {
         {"steps", required_argument, NULL, 's'},   {"threads", required_argument, NULL, 'j'},
         {"save-every", required_argument, NULL, 'e'}, {"help", no_argument, NULL, 'h'},
         {"trace", required_argument, NULL, 'c'},   {"trace-call", required_argument, NULL, 'n'},
+        {"target", required_argument, NULL, 'm'},
         {NULL, 0, NULL, 0}};
     opterr = 0;
     for (int c, which = 0; (c = getopt_long(count, arguments, "", known, &which)) != -1;) {
@@ -78,6 +81,7 @@ static options parse_options(int count, char **arguments) {
         else if (c == 'j') o.threads = parse_number("threads", optarg, MAXIMUM_THREADS);
         else if (c == 'e') o.save_every = parse_number("save-every", optarg, INT32_MAX);
         else if (c == 'c') o.trace = optarg;
+        else if (c == 'm') o.target = optarg;
         else if (c == 'n') o.trace_call = parse_number("trace-call", optarg, INT64_MAX);
         else if (c == 'h') {
             fputs(USAGE, stdout);
@@ -165,7 +169,7 @@ int main(int count, char **arguments) {
     batches data;
     run r;
     trainer t;
-    open_bundle(&b, o.bundle);
+    open_bundle(&b, o.bundle, o.target);
     open_batches(&data, &b, o.tokens);
     if (o.steps > data.steps)
         fail("make a longer one with gsqc tokens --steps", "%s holds %" PRIu64 " steps", o.tokens,
@@ -177,7 +181,7 @@ int main(int count, char **arguments) {
     require_session(&b, data.sums);
     prepare_executor(&t.executor, &b);
     prepare_trainer(&t, &b, &data);
-    load_kernels(&b.plan, bundle_file(&b, KERNELS_FILE));
+    load_kernels(&b.plan, bundle_file(&b, code_file(b.target, KERNELS_FILE)));
     lock_run(o.run);
     open_run(&r, o.run, &b);
     uint64_t steps = o.steps ? o.steps : data.steps;

@@ -28,7 +28,9 @@ TEXTS: Mapping[str, str] = {
     "TOKENIZER_FILE": files.TOKENIZER,
     "BASE_FILE": files.BASE,
     "INITIAL_STATE_FILE": files.INITIAL_STATE,
+    "CODE_FOLDER": files.CODE,
     "KERNELS_FILE": files.KERNELS,
+    "PLAIN_CHARACTERS": files.PLAIN,
     "CONFIG_FILE": store.CONFIG,
     "STATE_FILE": store.STATE,
     "LOG_FILE": store.LOG,
@@ -59,7 +61,7 @@ NUMBERS: Mapping[str, int] = {
     "SEQUENCE_PARTS": len(requirements.SEQUENCE_INPUTS),
 }
 LISTS: Mapping[str, Iterable[str]] = {
-    "MADE_FOR_A_TARGET": files.MADE_FOR_A_TARGET,
+    "MADE_FROM_THE_PLAN": files.MADE_FROM_THE_PLAN,
     "BUFFER_KIND_NAMES": plan.BUFFER_KINDS,
     "SCHEDULE_NAMES": requirements.SCHEDULES,
     "SEQUENCE_PART_NAMES": requirements.SEQUENCE_INPUTS,

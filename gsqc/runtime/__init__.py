@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runtime: steps a bundle on the machine that it was compiled for. It imports neither torch nor
-the compiler.
+"""The runtime: steps a bundle on the machine that it was compiled for.
+
+It imports neither torch nor the compiler.
 """
 
 from gsqc.data import TokenSequence

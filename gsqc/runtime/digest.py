@@ -18,7 +18,9 @@ def _tensor_digests(tensors: list[tuple[str, Array]]) -> list[tuple[str, str]]:
 
 
 def state_digest(tensors: Mapping[str, Array], step: int, workers: int) -> str:
-    """sha256 over the step, then each tensor's name, type, size and own sha256, in the order given."""
+    """The sha256 over the step and then, in the given order, each tensor's name, type, size and
+    own sha256. `workers` threads hash the tensors.
+    """
     state = list(tensors.items())
     with ThreadPoolExecutor(workers) as pool:
         parts = pool.map(_tensor_digests, (state[k::workers] for k in range(workers)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory and order: an `Executor` lays a plan's tensors out in memory and runs its schedules."""
+"""Executor: lays a plan's tensors out in memory and runs the plan's schedules."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from gsqc.bundle.plan import COPY, Plan, Reference, TensorPlan, align
 from gsqc.targets.interface import Array, Call, Kernels, Program
 
 RELEASE_BYTES = 1 << 20
-"""When kernels have read this much of the base its pages are released: others are read next."""
+"""Once kernels have read this many bytes of the base, its pages are released."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A part of a schedule: its calls' kernels, and the program; `releases` if the base's pages may
-    go after it.
+    """A part of a schedule: the kernels that it calls, and the program that calls them.
+
+    `releases` says whether the pages of the base may leave memory after it.
     """
 
     kernels: list[str]
@@ -31,9 +32,9 @@ def _typed(region: Array, tensor: TensorPlan) -> Array:
 class Executor:
     """Runs the schedules of a plan with one target's kernels.
 
-    `tensors` holds every buffer outside the arena by name: flat arrays that callers read and write.
-    `release` is called after kernels that read much of the base in place: what was read may leave
-    memory. `watch`, if set, is called after each call.
+    `tensors` holds every buffer outside the arena by name, as flat arrays that callers read and
+    write. `release` lets pages of the base leave memory, and is called after kernels that read
+    much of it in place. `watch`, if set, is called after each call.
     """
 
     def __init__(
@@ -58,8 +59,8 @@ class Executor:
             if kind != "base"
             for n, t in buffers.items()
         }
-        # One piece, from the system rather than from the heap: what a run never touches takes no
-        # memory.
+        # All buffers are one piece that comes from the system rather than from the heap. So pages
+        # that a run never touches take no memory.
         memory = kernels.allocate(sum(align(t.size_bytes) for t in own.values()))
         place = 0
         for name, tensor in own.items():
@@ -70,7 +71,7 @@ class Executor:
         self._cache: dict[tuple[int, str, int], Array] = {}
 
     def _slice(self, array: Array, reference: Reference) -> Array:
-        """The part of an array that a reference names; the same object for the same memory."""
+        """The part of an array that a reference names. The same part is the same object."""
         key = (array.ctypes.data, str(array.dtype), reference.offset * 2**32 + reference.count)
         if key not in self._cache:
             self._cache[key] = array[reference.offset : reference.offset + reference.count]
@@ -119,8 +120,8 @@ class Executor:
         return parts
 
     def bound(self, schedule: str) -> list[Bound]:
-        """The calls of a schedule, bound to their memory, in parts between which pages of the base
-        are let go.
+        """The calls of a schedule on their memory, in parts. Pages of the base may leave memory
+        between two parts.
         """
         if schedule not in self._bound:
             self._bound[schedule] = self._bind(schedule)
@@ -145,7 +146,7 @@ class Executor:
             watch(call)
 
     def finish(self, schedule: str) -> None:
-        """Run a schedule for the last time, and free what no other one reads."""
+        """Run a schedule for the last time, and free what no other schedule reads."""
         self.run(schedule)
         del self._bound[schedule]
         self._cache.clear()
@@ -156,6 +157,6 @@ class Executor:
                 del self.tensors[name]
 
     def clear_gradients(self) -> None:
-        """Zero the sums of the batch."""
+        """Set the gradient sums of the batch to zero."""
         for name in self.plan.buffers.get("gradient", {}):
             self.kernels.clear(self.tensors[name])

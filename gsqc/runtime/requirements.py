@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a session needs of a bundle's plan before it takes memory for it, and of a sequence before
-it runs it.
+"""What a session requires of a bundle's plan before it takes memory, and of a sequence before it
+runs it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from gsqc.numerics.optim import CLIP_INPUTS, OptimizerSpec
 
 SCHEDULES = ("prepare", "train", "gradient", "clip", "update", "evaluate", "decode")
 PREFILL = "prefill"
-"""A schedule that a bundle may have: it reads a prompt by `chunk` tokens."""
+"""A schedule that a bundle may have. It reads a prompt `chunk` tokens at a time."""
 SEQUENCE_INPUTS = ("tokens", "labels", "weights")
 GENERATION_INPUTS = ("token", "position")
 CHUNK_INPUTS = ("chunk", "chunk_positions")
@@ -23,8 +23,8 @@ AGAIN = "compile the model again"
 
 
 def require_session(plan: Plan, sequence_length: int, optimizer: OptimizerSpec) -> None:
-    """BundleError unless the plan has the schedules and buffers of a training session, and fits
-    this machine. gsqc-step requires the same (runner/requirements.c).
+    """BundleError unless the plan has the schedules and buffers of a training session and fits
+    into this machine. gsqc-step requires the same (runner/requirements.c).
     """
     for schedule in SCHEDULES:
         if schedule not in plan.schedules:
@@ -48,12 +48,12 @@ def require_session(plan: Plan, sequence_length: int, optimizer: OptimizerSpec) 
 
 
 def _held_bytes(plan: Plan) -> int:
-    """What every session holds: all but the base, which is mapped, and the sums of gradients."""
+    """What every session holds in memory. The base is mapped, and gradient sums come later."""
     return plan.peak_bytes + plan.buffer_bytes("cache")
 
 
 def require_gradients(plan: Plan) -> None:
-    """BundleError unless the sums that a step of several sequences keeps fit this machine too."""
+    """BundleError unless the gradient sums of a step of several sequences fit in memory too."""
     needed = _held_bytes(plan) + plan.buffer_bytes("gradient")
     _require_memory(
         "a step of several sequences", needed, "take steps of one sequence without --clip"
@@ -77,13 +77,13 @@ def _require(plan: Plan, kind: str, counts: dict[str, int]) -> None:
 
 
 def require_sequence(sequence: TokenSequence, length: int, vocabulary: int) -> None:
-    """DataError unless a bundle of sequences of this length and vocabulary can take it."""
+    """DataError unless a bundle of this sequence length and vocabulary can take the sequence."""
     for name in ("tokens", "labels", "weights"):
         values = getattr(sequence, name)
         if values.shape != (length,):
             raise DataError(
-                f"a sequence of {values.size} {name} for a bundle of {length}",
-                "pad it to the bundle's",
+                f"a sequence has {values.size} {name}, and the bundle takes {length}",
+                "pad it to the bundle's sequence length",
             )
         limit = WEIGHT_ONE if name == "weights" else vocabulary - 1
         if values.min() < 0 or values.max() > limit:

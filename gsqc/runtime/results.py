@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a step and an evaluation give. Losses are exact integers until they become a number for
-people here.
+"""The results of a step and of an evaluation.
+
+Losses are exact integers up to here, where they become numbers for people to read.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ LOSS_ONE = 1 << 16
 
 @dataclass(frozen=True)
 class StepResult:
-    """One optimizer step: mean loss in nats over `tokens` weighted tokens, and the digest of the
-    state after it.
+    """What one optimizer step gives.
 
-    `gradient_norm` is the norm of the mean gradient before clipping, in steps that clip.
+    loss           mean loss in nats over `tokens` weighted tokens
+    digest         the digest of the state after the step
+    gradient_norm  norm of the mean gradient before clipping, in steps that clip
     """
 
     step: int
@@ -40,12 +42,12 @@ class EvaluationResult:
 
 
 def mean_loss(loss: int, weight: int) -> float:
-    """Loss in Q16·Q14 over weight in Q14, for people to read: the state never sees it."""
+    """A loss in Q16·Q14 over a weight in Q14. It is for people to read: no state depends on it."""
     return float(Fraction(loss, weight * LOSS_ONE))
 
 
 def mean_norm(mantissa: int, exponent: int, weight: int) -> float:
-    """The norm of the mean gradient, from the sum's square and the weight in Q14; for people to
-    read.
+    """The norm of the mean gradient, from the square of the summed gradient's norm,
+    mantissa · 2^exponent, and the weight in Q14. It is for people to read.
     """
     return math.sqrt(math.ldexp(mantissa, exponent)) * WEIGHT_ONE / weight

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choosing the next token from integer logits, with integers only: the same token on every machine."""
+"""Picks the next token from integer logits with integers only: the same on every machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOG2_E = Fraction(6196328018, 2**32)
 
 
 def end_tokens(value: Any) -> frozenset[int]:
-    """The tokens that end a text, from a model's `eos_token_id`: one, several, or none."""
+    """The tokens that end a text. A model's `eos_token_id` is a token, a list of them, or None."""
     return frozenset(t for t in (value if isinstance(value, list) else [value]) if type(t) is int)
 
 
@@ -37,7 +37,7 @@ def _fixed_point(chunks: list[Chunk], factor: Fraction) -> list[int]:
 
 
 def _greedy(chunks: list[Chunk]) -> int:
-    """The token with the largest logit; the first of equals."""
+    """The token with the largest logit, the first of equals."""
     best: tuple[Fraction, int] | None = None
     start = 0
     for mantissas, exponent in chunks:
@@ -51,8 +51,9 @@ def _greedy(chunks: list[Chunk]) -> int:
 
 
 def _exp2_table() -> list[int]:
-    """2^(-k / 2^16) for k = 2^0 … 2^15 in Q62: by repeated integer square roots, so every machine
-    has the same.
+    """2^(-k / 2^16) for k = 2^0 … 2^15 in Q62.
+
+    Repeated integer square roots give the same table on every machine.
     """
     from math import isqrt
 
@@ -76,11 +77,10 @@ def exp2_negative(x: int) -> int:
 
 
 def pick_token(chunks: list[Chunk], temperature: Fraction, seed: int, position: int) -> int:
-    """The next token: the largest logit at temperature 0, else drawn with weight 2^(logit · log2(e)
-    / temperature).
+    """The next token: that of the largest logit at temperature 0, else a drawn one.
 
-    Tokens more than 30 octaves below the largest have no chance. The draw depends on seed and
-    position alone.
+    A token is drawn with the weight 2^(logit · log2(e) / temperature). Tokens 30 octaves or more
+    below the likeliest are never drawn. The draw depends on seed and position alone.
     """
     if temperature == 0:
         return _greedy(chunks)

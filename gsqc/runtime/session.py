@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Session: load a bundle, step it, evaluate it, generate with it, save and resume. No torch, no
-compiler.
+"""Session: loads a bundle, steps it, evaluates it, generates with it, saves and resumes.
+
+It needs neither torch nor the compiler.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import numpy.typing as npt
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.files import BASE, INITIAL_STATE
 from gsqc.bundle.machine import default_threads
-from gsqc.bundle.plan import Plan
 from gsqc.data import WEIGHT_ONE, TokenSequence
-from gsqc.errors import BundleError, DataError, OptionError, TargetError
+from gsqc.errors import BundleError, DataError, OptionError
 from gsqc.numerics.ops.accumulate import MAXIMUM_SEQUENCES
 from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.runtime.digest import state_digest
 from gsqc.runtime.executor import Executor
+from gsqc.runtime.generation import generate_tokens
+from gsqc.runtime.load_kernels import load_kernels
 from gsqc.runtime.requirements import (
     SEQUENCE_INPUTS,
     require_gradients,
@@ -31,37 +33,21 @@ from gsqc.runtime.requirements import (
     require_session,
 )
 from gsqc.runtime.results import EvaluationResult, StepResult, mean_loss, mean_norm
-from gsqc.runtime.sampling import end_tokens, pick_token
 from gsqc.runtime.store import BEST, STATE, RunStore
 from gsqc.runtime.token_reader import TokenReader
-from gsqc.targets.interface import Kernels, Target
 from gsqc.targets.programs import program_plan
-from gsqc.targets.registry import NATIVE, find_target, target_of
+from gsqc.targets.registry import NATIVE, best_target, find_target
 
 Array = npt.NDArray[Any]
-
-
-def load_kernels(bundle: Bundle, plan: Plan, target: Target) -> Kernels:
-    """The kernels of a target: one that runs any bundle, or the one that it was compiled for."""
-    entry = bundle.manifest.target
-    if not target.runs_any_bundle and target.name != entry.name:
-        raise TargetError(
-            f"this bundle has code for {entry.name}, not for {target.name}",
-            f"compile the model again with --target {target.name}, or use --on numpy,{entry.name}",
-        )
-    error = target.refusal(entry)
-    if error is not None:
-        raise error
-    return target.load(bundle, plan)
 
 
 class Session:
     """A training session over a bundle.
 
-    Opens `bundle` (a path is checked against its hashes and this machine), takes the state of the
-    run directory `run` if it holds one (`best`: the one of the lowest held-out loss, to use, not to
-    train on), else the bundle's initial state, and prepares the frozen operands. Raises
-    BundleError, RunError, TargetError.
+    A path is opened as a bundle, and its files are checked against their hashes. The session takes
+    the state that the run directory `run` holds, or else the bundle's initial state. `best` takes
+    the state of the run's lowest held-out loss: it can be used, but not trained on. Then the
+    frozen operands are prepared. Raises BundleError, RunError, OptionError, TargetError.
     """
 
     def __init__(
@@ -76,7 +62,7 @@ class Session:
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(Path(bundle))
         if best and run is None:
-            raise OptionError("the best state is that of a run", "name the run (--run DIR)")
+            raise OptionError("only a run has a best state", "name the run (--run DIR)")
         self.bundle = bundle
         manifest = self.bundle.manifest
         self.sequence_length: int = manifest.sequence_length
@@ -84,9 +70,9 @@ class Session:
         self.plan = self.bundle.plan
         self.optimizer = OPTIMIZERS[manifest.optimizer]
         require_session(self.plan, self.sequence_length, self.optimizer)
-        # "native" is the bundle's own target, as nothing is.
-        own = target is None or target == NATIVE
-        chosen = target_of(manifest.target) if own else find_target(str(target))
+        is_native = target is None or target == NATIVE
+        chosen = best_target(self.bundle) if is_native else find_target(str(target))
+        self.target = chosen.name
         kernels = load_kernels(self.bundle, self.plan, chosen)
         self.threads = default_threads() if threads is None else threads
         kernels.set_threads(self.threads)
@@ -104,7 +90,7 @@ class Session:
         self._load_state()
         self.executor.finish("prepare")
 
-    # ----------------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------
     # state
 
     def _load_state(self) -> None:
@@ -120,42 +106,39 @@ class Session:
             tensors = self.bundle.map_tensors(INITIAL_STATE, self.plan.buffers["state"])
         for name, tensor in self.state().items():
             np.copyto(tensor, tensors[name], casting="no")
-            tensors.release_pages()  # else the file would be in memory beside the state
+            tensors.release_pages()  # or the file would stay in memory beside the state
 
     def state(self) -> dict[str, Array]:
-        """The trained tensors by name, flat: adapter matrices and the optimizer's state. Views, not
-        copies.
+        """The trained tensors by name: the adapter's matrices and the optimizer's state.
+
+        They are flat views of the session's memory, not copies.
         """
         return {name: self.executor.tensors[name] for name in sorted(self.plan.buffers["state"])}
 
     def digest(self) -> str:
-        """sha256 over the whole training state: the step, then each tensor's name, type, size and
-        own sha256.
-        """
+        """The sha256 over the whole training state, as `state_digest` defines it."""
         return state_digest(self.state(), self.step_count, self.threads)
 
     def save(self) -> None:
-        """Write the state to the run directory; the old state survives a failure."""
+        """Write the state to the run directory. If that fails, the old state is still there."""
         if self.store is None:
             raise OptionError(
                 "this session has no run directory", "open it with run=DIR (--run DIR)"
             )
         if self.is_best:
             raise OptionError(
-                "the best state is not one to go on from", "open the run without best=True"
+                "a run cannot go on from its best state", "open the run without best=True"
             )
         self.store.save_state(self.state(), self.step_count)
 
-    # -------------------------------------------------------------------------------------------------------
-    # training
+    # ----------------------------------------------------------------------------
+    # training and evaluation
 
     def _check_sequence(self, sequence: TokenSequence) -> None:
         require_sequence(sequence, self.sequence_length, self.bundle.manifest.model.vocabulary)
 
     def _run_sequence(self, schedule: str, sequence: TokenSequence) -> tuple[int, int]:
-        """Run train or evaluate on one sequence: the weighted loss (Q16 · Q14) and the weight
-        (Q14).
-        """
+        """Run a schedule on one sequence: its weighted loss (Q16 · Q14) and its weight (Q14)."""
         for name in SEQUENCE_INPUTS:
             np.copyto(self.executor.tensors[name], getattr(sequence, name), casting="no")
         self.executor.run(schedule)
@@ -170,15 +153,14 @@ class Session:
         decay: Fraction = Fraction(0),
         clip: Fraction | None = None,
     ) -> StepResult:
-        """One optimizer step on 1 to 64 sequences: gradients of the summed token losses, divided by
-        the tokens.
+        """Take one optimizer step on 1 to 64 sequences, by the mean gradient of their tokens.
 
-        Sequences run one after another and their gradients are summed exactly, so any grouping into
-        micro-batches gives the same bits. `clip` is the largest norm of the mean gradient.
+        Sequences run one after another, and the sum of their gradients is exact. So any grouping
+        into micro-batches gives the same bits. `clip` is the largest norm of the mean gradient.
         """
         if not 1 <= len(sequences) <= MAXIMUM_SEQUENCES:
             raise DataError(
-                f"{len(sequences)} sequences in a step", f"give 1 to {MAXIMUM_SEQUENCES}"
+                f"a step cannot take {len(sequences)} sequences", f"give 1 to {MAXIMUM_SEQUENCES}"
             )
         weight = sum(int(s.weights.astype(np.int64).sum()) for s in sequences)
         if weight == 0:
@@ -203,7 +185,7 @@ class Session:
     def _step_on_sums(
         self, sequences: Sequence[TokenSequence], weight: int, clip: bool
     ) -> tuple[int, float | None]:
-        """A step whose gradients are summed before the update: the loss, and the norm if it clips."""
+        """Sum the gradients of all sequences, then update: the loss, and the norm if it clips."""
         require_gradients(self.plan)
         self.executor.clear_gradients()
         loss = sum(self._run_sequence("gradient", sequence)[0] for sequence in sequences)
@@ -218,8 +200,9 @@ class Session:
     def evaluate(
         self, sequences: Sequence[TokenSequence], watch: Callable[[int], object] = lambda done: None
     ) -> EvaluationResult:
-        """Mean loss per weighted token; the state does not change. `watch` is told how many
-        sequences are done.
+        """The mean loss per weighted token. The state does not change.
+
+        `watch` is called after each sequence with the number of sequences done.
         """
         for sequence in sequences:
             self._check_sequence(sequence)
@@ -243,33 +226,17 @@ class Session:
         temperature: Fraction = Fraction(0),
         seed: int = 0,
     ) -> Iterator[int]:
-        """Tokens after `prompt`, greedy (temperature 0) or sampled; ends after `max_tokens` or an
-        end-of-text token.
+        """The tokens after `prompt`: the likeliest ones at temperature 0, else sampled ones.
 
-        Keys and values of earlier tokens are kept. When prompt and completion outgrow the sequence
-        length, the first half of the window is dropped and the rest is read again. Do not step the
-        session in between.
+        It ends after `max_tokens` tokens or before an end-of-text token. Keys and values of earlier
+        tokens are kept. When prompt and completion outgrow the sequence length, the first half of
+        the window is dropped and the rest is read again. Do not step the session in between.
         """
-        vocabulary = self.bundle.manifest.model.vocabulary
-        if not prompt:
-            raise DataError("the prompt is empty", "give at least one token")
-        if not all(0 <= t < vocabulary for t in prompt):
-            raise DataError(
-                f"tokens outside [0, {vocabulary - 1}]", "use the tokenizer of the bundle's model"
-            )
-        ends = end_tokens(self.bundle.manifest.model.eos_token_id)
-        reader = TokenReader(self.executor, self.plan)
-        waiting = [int(t) for t in prompt[-self.sequence_length :]]
-        seen: list[int] = []
-        reader.start()
-        for number in range(max_tokens):
-            logits = reader.read(waiting)
-            seen += waiting
-            token = pick_token(logits, temperature, seed, number)
-            if token in ends:
-                return
-            yield token
-            waiting = [token]
-            if reader.position == self.sequence_length:
-                waiting = [*seen[-(self.sequence_length // 2) :], token]
-                reader.start()
+        return generate_tokens(
+            TokenReader(self.executor, self.plan),
+            self.bundle.manifest,
+            prompt,
+            max_tokens,
+            temperature=temperature,
+            seed=seed,
+        )

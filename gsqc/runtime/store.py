@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The run directory: config.json, state.safetensors, best.safetensors, and log.jsonl with a line
-per step.
+"""RunStore: reads and writes a run directory.
+
+config.json        settings of the run, and the bundle that it belongs to
+config.toml        the same settings as a file for gsqc train --config
+state.safetensors  the state after the last save
+best.safetensors   the state of the lowest held-out loss
+log.jsonl          a line per step
 """
 
 from __future__ import annotations
@@ -26,14 +31,15 @@ Array = npt.NDArray[Any]
 CONFIG, STATE, BEST, LOG = "config.json", "state.safetensors", "best.safetensors", "log.jsonl"
 SETTINGS = "config.toml"
 RUN_FORMAT = 2
-"""What config.json names as its `format_version`: since 2 a run belongs to a bundle's meaning."""
+"""The `format_version` in config.json. Since 2, a run belongs to a bundle's meaning."""
 MAXIMUM_STEP = 2**63 - 1
 NEW_RUN = "start a new run with another --run"
 
 
 def write_atomically(path: Path, content: Iterable[bytes | memoryview]) -> None:
-    """Replace a file by a new one that is complete on disk first; RunError leaves the old file
-    whole.
+    """Replace a file by a new one, once the new one is complete on disk.
+
+    Raises RunError, and then the old file is still there.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -66,13 +72,15 @@ def _write_error(path: Path, error: OSError) -> RunError:
 
 
 def require_state(path: Path | None, name: str = STATE) -> None:
-    """RunError if a run is named that has no saved state: its bundle's initial state would pass for
-    a trained one.
+    """RunError if a run is named and has no saved state.
+
+    Without this check the bundle's initial state would pass for a trained one.
     """
     if path is not None and not (path / name).is_file():
         if name == BEST and (path / STATE).is_file():
             raise RunError(
-                f"{path} has no best state", "it was trained without --validation; leave --best out"
+                f"{path} has no best state, because it was trained without --validation",
+                "leave --best out",
             )
         raise RunError(
             f"{path} holds no saved state", f"train first: gsqc train BUNDLE --run {path} …"
@@ -80,7 +88,7 @@ def require_state(path: Path | None, name: str = STATE) -> None:
 
 
 class RunStore:
-    """A run directory of one bundle. Opening it checks that it is this bundle's; RunError if not."""
+    """The directory of a run of one bundle. RunError if the run is of another bundle."""
 
     def __init__(self, path: Path, bundle: Bundle) -> None:
         self.path, self.bundle = path, bundle
@@ -90,14 +98,14 @@ class RunStore:
         self._check_owner()
 
     def _check_owner(self) -> None:
-        """RunError if the config is of another bundle's run, or of an older gsqc's."""
+        """RunError if the run belongs to another bundle or has the format of another gsqc."""
         if not self.config:
             return
         version = self.config.get("format_version", 1)
         if type(version) is not int or version != RUN_FORMAT:
             raise RunError(
-                f"the run directory {self.path} has format {version}, this gsqc goes on with format"
-                f" {RUN_FORMAT}",
+                f"the run directory {self.path} has format {version}, and this gsqc goes on with "
+                f"format {RUN_FORMAT}",
                 "use the gsqc and the bundle that began it, or start a new run with another --run",
             )
         if self.config.get("bundle") != self.bundle.meaning:
@@ -122,8 +130,9 @@ class RunStore:
         return config
 
     def begin(self, config: dict[str, Any], settings: str | None = None) -> None:
-        """Create the directory and write its config, which names the bundle; `settings` is the text
-        of config.toml.
+        """Create the directory and write its config, which names the bundle.
+
+        `settings` is the text of config.toml.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -138,8 +147,9 @@ class RunStore:
             write_atomically(self.path / SETTINGS, [settings.encode()])
 
     def save_state(self, tensors: dict[str, Array], step: int, name: str = STATE) -> None:
-        """Replace the saved state, or with BEST the best one. Raises RunError, and then the old one
-        is whole.
+        """Replace the saved state, or the best state if `name` is BEST.
+
+        Raises RunError, and then the old state is still there.
         """
         if not self.config:
             self.begin({})
@@ -151,8 +161,9 @@ class RunStore:
     def load_state(
         self, expected: dict[str, TensorPlan], name: str = STATE
     ) -> tuple[MappedTensors, int] | None:
-        """The saved tensors, with the names, types and sizes expected, and the step; None if there
-        are none.
+        """The saved tensors and their step, or None if nothing was saved.
+
+        RunError unless the tensors have the expected names, types and sizes.
         """
         file = self.path / name
         if not file.exists():
@@ -170,10 +181,9 @@ class RunStore:
         return tensors, step
 
     def resume_log(self, step: int) -> list[dict[str, Any]]:
-        """Drop log lines of steps after the saved one, which will be made again; the lines that
-        stay.
+        """Drop the log lines after the saved step, and return those that stay.
 
-        A run without a saved step begins anew.
+        The dropped steps will be run again. A run without a saved step begins anew.
         """
         file = self.path / LOG
         if not file.exists():
@@ -189,11 +199,11 @@ class RunStore:
         return kept
 
     def write_log(self, entries: list[dict[str, Any]]) -> None:
-        """Replace the log."""
+        """Replace the log by these lines."""
         write_atomically(self.path / LOG, [_lines(entries)])
 
     def append_log(self, entries: list[dict[str, Any]]) -> None:
-        """A JSON line each; all or none of them are in the log afterwards. RunError for none."""
+        """Add a JSON line for each entry, or none at all. RunError if none could be added."""
         file = self.path / LOG
         before = file.stat().st_size if file.exists() else 0
         try:
@@ -210,7 +220,7 @@ def _lines(entries: list[dict[str, Any]]) -> bytes:
 
 
 def _step(text: str | None) -> int:
-    """The step that a state's metadata name."""
+    """The step in a state's metadata."""
     if text is None or not re.fullmatch("[0-9]{1,19}", text) or int(text) > MAXIMUM_STEP:
         raise ValueError("it does not say its step")
     return int(text)

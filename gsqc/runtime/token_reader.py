@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model as a reader of tokens: their keys and values join a cache, and the last one's logits
-come out.
+"""TokenReader: reads tokens one by one or in chunks and gives the logits after the last of them.
+
+Their keys and values join a cache.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ from gsqc.runtime.sampling import Chunk
 
 ONE = ("decode", "token", "position")
 SEVERAL = ("prefill", "chunk", "chunk_positions")
-"""A schedule and its inputs: tokens, and where they stand."""
+"""A schedule and its two inputs: the tokens and their positions."""
 
 
 class TokenReader:
-    """Reads tokens with the schedules of a session's executor; `position` is where the next one
-    stands.
+    """Reads tokens with the schedules of a session's executor.
 
-    Where the plan has a prefill, several tokens are read at once: the bits are those of one after
-    the other.
+    `position` is the position of the next token. If the plan has a prefill, several tokens are read
+    at once, with the same bits as one after the other.
     """
 
     def __init__(self, executor: Executor, plan: Plan) -> None:
@@ -40,10 +40,10 @@ class TokenReader:
             self.executor.run("prepare_decode")
 
     def read(self, tokens: Sequence[int]) -> list[Chunk]:
-        """The logits after these tokens, one at least: for each chunk of the vocabulary mantissas
-        and their exponent.
+        """The logits after these tokens, of which there is at least one.
 
-        They are valid until the next call.
+        Each chunk of the vocabulary has its mantissas and their exponent. The arrays are valid
+        until the next call.
         """
         for start in range(0, len(tokens), self.most):
             self._read_part(tokens[start : start + self.most])
@@ -53,8 +53,9 @@ class TokenReader:
         ]
 
     def _read_part(self, tokens: Sequence[int]) -> None:
-        """A chunk is filled up with its last token: at the same place it joins the cache again, as
-        the same.
+        """Read at most one chunk. A short chunk is filled with copies of its last token.
+
+        The copies have that token's position, so they write the same keys and values once more.
         """
         count = len(tokens)
         schedule, *names = ONE if count == 1 else SEVERAL

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.manifest import Manifest, TargetPart
+from gsqc.bundle.files import code_folder
+from gsqc.bundle.manifest import TargetPart
 from gsqc.bundle.plan import COPY, Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import OptionError, TargetError
@@ -112,6 +113,7 @@ class CodeJob:
     runner        whether gsqc-step was asked for
     sources       the user's source line of each kind of node of the model, for error texts
     progress      is called with a few words when a part of the work begins
+    smaller       what a user can do if no plan fits
     """
 
     plan: Plan
@@ -120,6 +122,17 @@ class CodeJob:
     runner: bool
     sources: Mapping[str, str]
     progress: Callable[[str], None]
+    smaller: str = "--weights small, a shorter --seq or a smaller rank need less"
+
+
+@dataclass(frozen=True)
+class Code:
+    """What was written: what the manifest says of it, and the value of --recompute whose plan the
+    target took, if it chose.
+    """
+
+    part: TargetPart
+    recompute: str | None = None
 
 
 class Target(ABC):
@@ -135,7 +148,6 @@ class Target(ABC):
     runs_any_bundle  whether it runs a bundle of any target, because it needs no code of its own
     by_function      whether it runs each function as one program, not kernel by kernel
     listed           whether users see it
-    own_parts        folders of a bundle, and manifest fields, that belong to its code alone
 
     The runtime uses `refusal` and `load`, which import neither torch nor a compiler. Heavy modules
     are imported inside the methods, so that reading `target.py` costs nothing.
@@ -150,11 +162,14 @@ class Target(ABC):
     runs_any_bundle = False
     by_function = False
     listed = True
-    own_parts: tuple[str, ...] = ("code", "bin")
 
     def named(self, name: str) -> Target | None:
         """The target for a name that a user wrote, None if it is not this one."""
         return self if name == self.name else None
+
+    def code_file(self, name: str) -> str:
+        """The name in a bundle of a file of its code."""
+        return code_folder(self.name) + name
 
     # -------------------------------------------------------------------------------------------
     # compiling
@@ -174,12 +189,8 @@ class Target(ABC):
             )
 
     @abstractmethod
-    def add_code(self, bundle: BundleWriter, job: CodeJob) -> dict[str, Any]:
-        """Add the code to a bundle. TargetError if it cannot be made.
-
-        Gives the manifest's fields for it: `target` (from `entry`), `code_bytes`, and what of
-        `own_parts` and `recompute` it decides.
-        """
+    def add_code(self, bundle: BundleWriter, job: CodeJob) -> Code:
+        """Add the code to a bundle, as files that `code_file` names. Raises TargetError."""
 
     def add_programs(
         self, bundle: BundleWriter, plan: Plan, progress: Callable[[str], None]
@@ -207,11 +218,11 @@ class Target(ABC):
     # running
 
     def entry(self) -> TargetPart:
-        """What a bundle's manifest says of its target: enough to decide where it runs."""
-        return TargetPart(self.name, self.name)
+        """What a bundle's manifest says of the target: enough to decide where its code runs."""
+        return TargetPart(self.name, rank=self.native_rank)
 
     def refusal(self, entry: TargetPart) -> TargetError | None:
-        """The user's error if this machine cannot step a bundle with this entry, else None."""
+        """The user's error if this machine cannot run code with this entry, else None."""
         return None
 
     @abstractmethod
@@ -219,14 +230,14 @@ class Target(ABC):
         """The kernels of a bundle. Raises BundleError or TargetError."""
 
     def runner_command(self, bundle: Path) -> list[str] | None:
-        """The command that runs gsqc-step of a bundle in an emulator of its machine. None if this
-        process steps the bundle itself. TargetError if neither is possible.
+        """The command that runs the code's gsqc-step in an emulator of its machine. None if this
+        process runs the code itself. TargetError if neither is possible.
         """
         error = self.refusal(self.entry())
         if error is not None:
             raise error
         return None
 
-    def describe(self, manifest: Manifest) -> dict[str, Any]:
+    def describe(self, part: TargetPart) -> dict[str, Any]:
         """What `gsqc inspect` shows of its code, beside what it shows of every bundle."""
         return {}

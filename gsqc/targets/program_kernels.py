@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from gsqc.bundle.plan import Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import BundleError, TargetError
 from gsqc.targets.host_memory import HostMemory
-from gsqc.targets.interface import Array, Call, CodeJob, Functions, Target, bind_each
+from gsqc.targets.interface import Array, Call, Code, CodeJob, Functions, Target, bind_each
 from gsqc.targets.programs import port_directions, port_shapes
 
 RunProgram = Callable[[str, list[Array]], Sequence[Array]]
@@ -74,7 +73,7 @@ class ProgramTarget(Target):
             f"compile for another target, then gsqc check --on numpy,{self.name}",
         )
 
-    def add_code(self, bundle: BundleWriter, job: CodeJob) -> dict[str, Any]:
+    def add_code(self, bundle: BundleWriter, job: CodeJob) -> Code:
         """Never called: `require` refuses before."""
         raise AssertionError(self.name)
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.manifest import TargetPart
-from gsqc.errors import BundleError, OptionError
+from gsqc.errors import OptionError, TargetError
 from gsqc.option import Option
 from gsqc.targets.interface import Target
 from gsqc.targets.programs import ProgramStyle
@@ -84,25 +83,33 @@ def _native() -> Target:
     return max(able, key=lambda target: target.native_rank or 0)
 
 
-def target_of(entry: TargetPart) -> Target:
-    """The target that a bundle has code for, by its manifest's entry. BundleError if this gsqc does
-    not have it.
-    """
+def find_own(name: str) -> Target | None:
+    """The target that a bundle calls by this name; None if this gsqc does not have it."""
     try:
-        return find_target(entry.name)
-    except OptionError as error:
-        raise BundleError(
-            f"this bundle is for {entry.name}, a target that this gsqc does not have",
-            f"compile the model for another: {error.hint}",
-        ) from None
+        target = find_target(name)
+    except (OptionError, TargetError):
+        return None
+    return target if target.name == name else None
 
 
-def require_machine(bundle: Bundle) -> None:
-    """TargetError unless this machine can step the bundle. BundleError if no target knows it."""
-    entry = bundle.manifest.target
-    error = target_of(entry).refusal(entry)
-    if error is not None:
-        raise error
+def best_target(bundle: Bundle) -> Target:
+    """Of the targets that the bundle has code for and this machine can run, the one with the
+    highest rank. TargetError if there is none.
+    """
+    able, reasons = [], []
+    for name, part in bundle.manifest.targets.items():
+        target = find_own(name)
+        error = target.refusal(part) if target else "a target that this gsqc does not have"
+        if target is None or error is not None:
+            reasons.append(f"{name}: {error}")
+        else:
+            able.append((part.rank is None, part.rank or 0, target))
+    if not able:
+        raise TargetError(
+            f"this machine cannot run the bundle's code ({'; '.join(reasons) or 'it has none'})",
+            f"make code for this machine: gsqc retarget {bundle.path} --target {NATIVE}",
+        )
+    return max(able, key=lambda entry: entry[:2])[2]
 
 
 def target_options() -> list[tuple[str, Option]]:

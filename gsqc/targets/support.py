@@ -14,9 +14,8 @@ from gsqc.targets.interface import Target
 EXACT = "exact"
 EXPANDED = "expanded by a pass"
 VIEW = "no code: a view"
-GRAPH_LEVEL = ("linear", "linear_accumulate")
-"""Ops that a pass replaces before code is generated."""
-
+_WITHOUT_CODE = {Kind.GRAPH: EXPANDED, Kind.VIEW: VIEW}
+"""Kinds of ops that no code is generated for."""
 _SEED = 20261123
 
 
@@ -39,7 +38,7 @@ def op_support(targets: Sequence[Target]) -> dict[str, dict[str, str]]:
     """For each op, how each of the targets runs it."""
     support = {}
     for name, operation in sorted(OPS.items()):
-        fixed = EXPANDED if name in GRAPH_LEVEL else VIEW if operation.kind is Kind.VIEW else None
+        fixed = _WITHOUT_CODE.get(operation.kind)
         # The first case alone: later ones differ in sizes and extreme values, not in operators.
         case = None if fixed else next(iter(CASES[name](np.random.default_rng(_SEED))))
         support[name] = {

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs: the trainer, its options, what a run directory holds, and how a run is shown."""
+"""Training runs: the trainer, its options, its data for gsqc-step, and how a run is shown."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run reports while it goes on, and why it ended."""
+"""Callbacks: what a run reports while it trains, and why it ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Entry = dict[str, Any]
 
 
 class StopTraining(Exception):
-    """A callback raises it to end the run after this step; the state is saved."""
+    """A callback raises this to end the run after the present step. The state is then saved."""
 
 
 class End(StrEnum):
@@ -27,11 +27,13 @@ class End(StrEnum):
 
 @dataclass
 class Callbacks:
-    """What a run reports. Each takes a line of the log (docs/runs.md), but `on_warning` takes a
-    text and `on_save` a step.
+    """The functions that a run calls as it trains.
 
-    `on_evaluate` comes after `on_step` of the same step. `on_evaluating` says how many of how many
-    sequences are evaluated.
+    on_step        takes the step's line of the log (docs/runs.md)
+    on_evaluate    takes the same line with its held-out loss, after on_step of the same step
+    on_evaluating  takes how many sequences are evaluated, and of how many
+    on_save        takes the step that was saved
+    on_warning     takes a text
     """
 
     on_step: Callable[[Entry], object] = lambda entry: None
@@ -41,7 +43,7 @@ class Callbacks:
     on_warning: Callable[[str], object] = lambda text: None
 
     def then(self, other: Callbacks) -> Callbacks:
-        """Both, these first."""
+        """Callbacks that call these first and then the others."""
 
         def pair(name: str) -> Callable[..., object]:
             first, second = getattr(self, name), getattr(other, name)

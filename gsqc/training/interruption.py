@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stop a training run between two steps."""
+"""Interruption: stops a training run between two steps."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """While it is open, the first Ctrl-C or SIGTERM is noted in `number` and the second raises
-    KeyboardInterrupt.
+    """Notes the first Ctrl-C or SIGTERM in `number`. The second one raises KeyboardInterrupt.
 
-    An update that stops half way would leave a state that is neither the old nor the new one; so
-    the step ends first. Outside the main thread, where Python handles no signals, it does nothing.
+    An update that stops half way would leave a state that is neither the old nor the new one, so
+    the step ends first. Outside the main thread it does nothing, for Python handles no signals
+    there.
     """
 
     def __init__(self) -> None:
-        """Without a signal so far."""
+        """Start with no signal noted."""
         self.number: int | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     @property
     def exit_code(self) -> int:
-        """As a shell reports a process that the signal ended; 0 without a signal."""
+        """The code by which a shell reports a process that the signal ended, or 0."""
         return 0 if self.number is None else 128 + self.number
 
     def __enter__(self) -> Interruption:

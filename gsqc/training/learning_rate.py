@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learning-rate schedules in exact fractions: the same rate on every machine."""
+"""LearningRate: schedules in exact fractions, which give the same rate on every machine."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _COSINE_BITS = 62
 def half_cosine(t: Fraction) -> Fraction:
     """(1 + cos πt) / 2 for t in [0, 1], rounded to 62 bits.
 
-    cos by its power series on 96-bit integers, each term rounded down: off by less than 2^-88
-    before the one rounding. The C library's cos differs between machines; this does not.
+    The C library's cosine differs between machines, so this sums its power series on 96-bit
+    integers. Each term is rounded down, and the sum is off by less than 2^-88 before its rounding.
     """
     assert 0 <= t <= 1
     x = _PI * t.numerator // t.denominator
@@ -38,10 +38,10 @@ def half_cosine(t: Fraction) -> Fraction:
 
 @dataclass(frozen=True)
 class LearningRate:
-    """Linear warm-up over `warmup` steps to `peak`; then constant, or towards `least` after step
-    `steps`.
+    """The learning rate of each step.
 
-    The way down is linear, or half a period of the cosine (Loshchilov & Hutter 2017, arXiv
+    It rises linearly over `warmup` steps to `peak`. Then it stays there, or falls towards `least`
+    after step `steps`: linearly, or by half a period of the cosine (Loshchilov & Hutter 2017, arXiv
     1608.03983). Raises OptionError for a warm-up longer than the run, or a least rate above the
     peak.
     """
@@ -57,7 +57,7 @@ class LearningRate:
         assert self.kind in SCHEDULES
         if self.warmup > self.steps:
             raise OptionError(
-                f"a warm-up of {self.warmup} steps in {self.steps}",
+                f"a warm-up of {self.warmup} steps is longer than the run of {self.steps}",
                 "take a --warmup of at most --steps",
             )
         if self.least > self.peak:

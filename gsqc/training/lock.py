@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One process trains a run at a time. The system frees the lock when its holder ends, however that
-happens.
+"""RunLock: makes sure that one process at a time trains a run.
+
+The system frees the lock when its holder ends, however that happens.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ LOCK = "lock"
 
 
 class RunLock:
-    """An exclusive lock on a run directory, which is made if need be. gsqc-step takes the same one.
+    """An exclusive lock on a run directory. gsqc-step takes the same lock.
 
-    The file holds the process id of who took it last; what counts is the system's lock on it.
-    Raises RunError if another process holds it.
+    The directory is made if it does not exist. The lock file holds the id of the last process that
+    took the lock, for the error text. What counts is the system's lock on that file. Raises
+    RunError if another process holds it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,12 +50,12 @@ class RunLock:
             raise RunError(
                 f"cannot lock {path}: {error.strerror}", "put --run on a local disk"
             ) from None
-        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+        with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
             os.ftruncate(self._file, 0)
             os.write(self._file, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
-        """Let go. A directory that was made for nothing but the lock is removed."""
+        """Free the lock. A directory that was made for it and holds nothing else goes away."""
         if self._file < 0:
             return
         if self.is_new and os.listdir(self.path) == [LOCK]:

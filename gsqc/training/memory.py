@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much memory this process has held."""
+"""Measures how much memory this process has held."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ def peak_rss_bytes() -> int:
     """The largest resident memory of this process so far."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        # ru_maxrss also counts what the process that started this one held, so it is the second
-        # choice.
+        # ru_maxrss comes second, because it also counts the process that started this one.
         return 1024 * next(
             int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")
         )

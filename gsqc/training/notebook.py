@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The display of a run in a notebook: one cell output that stays in place."""
+"""Shows a run in a notebook, in one cell output that stays in place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gsqc.training.trainer import Trainer
 from gsqc.training.view import RunView, duration
 
 SECONDS_BETWEEN = 0.5
-"""A notebook keeps every update that it gets."""
+"""Least time between updates, because a notebook keeps every update that it gets."""
 
 
 def in_notebook() -> bool:
@@ -47,8 +47,9 @@ class _Cell:
 
 
 def show_in_notebook(trainer: Trainer) -> End:
-    """Run to the end, and show it in the running cell; the trainer's own callbacks come after the
-    display's.
+    """Run to the end and show it in the running cell.
+
+    The trainer's own callbacks come after those of the display.
     """
     view = RunView(trainer.options.steps, trainer.entries)
     cell = _Cell(view)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""open_run: from the options of a run to a trainer that holds its lock; a run goes on with its own
-settings only.
+"""open_run: makes a trainer that holds the run's lock from the options of a run.
+
+A run that has steps goes on only with the settings that it began with.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, RunError
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import SETTINGS
-from gsqc.targets.registry import require_machine
+from gsqc.targets.registry import best_target
 from gsqc.training.lock import RunLock
 from gsqc.training.options import (
     FIXED_BY_SCHEDULE,
@@ -31,7 +32,7 @@ from gsqc.version import __version__
 
 
 def run_config(options: TrainOptions, bundle: Bundle, reading: DataOptions) -> dict[str, Any]:
-    """What a run directory remembers of how its bits came about. Raises OptionError, DataError."""
+    """The settings that decide a run's bits, for config.json. Raises OptionError, DataError."""
     share = validation_share(reading.validation)
     config = {
         **options.settings(bundle.manifest.batch),
@@ -48,7 +49,10 @@ def run_config(options: TrainOptions, bundle: Bundle, reading: DataOptions) -> d
 
 
 def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The fixed settings that differ. Both come from `run_config`, where a number has one spelling."""
+    """The fixed settings that differ between two results of `run_config`.
+
+    Numbers can be compared as texts, because `run_config` spells each in one way.
+    """
     names = [name for name in FIXED_SETTINGS if name in old]
     names += [name for name in FIXED_IF_GIVEN if name in old and name in new]
     if new.get("schedule") != "constant":
@@ -57,7 +61,7 @@ def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
 
 
 def check_resume(session: Session, config: dict[str, Any]) -> None:
-    """RunError if a run with saved steps would go on with other settings."""
+    """RunError if a run that has saved steps would go on with other settings."""
     assert session.store is not None
     old = session.store.config
     changed = changed_settings(old, config)
@@ -77,9 +81,8 @@ def _check_made_with(before: Mapping[str, Any], now: dict[str, str]) -> None:
     ):
         if name in before and name in now and before[name] != now[name]:
             raise RunError(
-                f"the {what} is not the one that the settings' run was made with "
-                "(its sha256 differs)",
-                f"bring it back, or name another {what} on the command line",
+                f"the {what} changed since the run that wrote the settings (its sha256 differs)",
+                "bring it back, or name the new one on the command line",
             )
 
 
@@ -91,6 +94,14 @@ def _settings_text(run: Path, settings: Mapping[str, Any], now: dict[str, str]) 
         f"# Run the same once more: gsqc train --config {file} --run ANOTHER\n\n"
     )
     return head + write_table("train", settings) + "\n" + write_table(RECORDED, now)
+
+
+def _check_held_out(reading: DataOptions, options: TrainOptions) -> None:
+    if reading.validation is None and (options.patience or options.eval_every):
+        raise OptionError(
+            "--patience and --eval-every need held-out data",
+            "give it with --validation FILE or 10%",
+        )
 
 
 @contextmanager
@@ -106,17 +117,13 @@ def open_run(
 ) -> Iterator[Trainer]:
     """A trainer for the run, which no other process can open until it is closed.
 
-    `settings` is what config.toml gets, `made_with` what it was written with before (bundle,
-    data_sha256), which must not have changed. Raises OptionError, DataError, BundleError, RunError,
-    TargetError.
+    `settings` goes into config.toml. `made_with` is what a settings file records of the run that
+    wrote it (bundle, data_sha256), which must not have changed. Raises OptionError, DataError,
+    BundleError, RunError, TargetError.
     """
-    if reading.validation is None and (options.patience or options.eval_every):
-        raise OptionError(
-            "--patience and --eval-every need held-out data",
-            "give it with --validation FILE or 10%",
-        )
+    _check_held_out(reading, options)
     opened = Bundle.open(bundle)
-    require_machine(opened)  # before the data is read, which can take minutes
+    best_target(opened)  # reading the data can take minutes, so this comes first
     config = run_config(options, opened, reading)
     now = {"bundle": opened.meaning} | {k: v for k, v in config.items() if k.endswith("_sha256")}
     _check_made_with(made_with or {}, now)

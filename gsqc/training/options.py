@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of a training run, and which of its settings a run holds on to."""
+"""TrainOptions, and which settings a run must keep when it goes on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gsqc.training.learning_rate import SCHEDULES, LearningRate
 
 MAXIMUM_CLIP = 10**6
 LEARNING_RATE = "0.001"
-"""What suits LoRA with AdamW (docs/training.md)."""
+"""A rate that suits LoRA with AdamW (docs/training.md)."""
 
 STEPS, RATE, SAVING = "Steps and batches", "Learning rate", "Saving and evaluation"
 PER_STEP = "sequences_per_step"
@@ -25,10 +25,10 @@ PER_STEP = "sequences_per_step"
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What a run is asked for. Numbers that reach the bits are decimal texts (a float is taken by
-    its shortest text).
+    """The options of a training run.
 
-    Raises OptionError for values out of range.
+    Numbers that decide the bits are decimal texts. A float stands for its shortest text. Raises
+    OptionError for values out of range.
     """
 
     steps: int = option(
@@ -48,7 +48,7 @@ class TrainOptions:
     )
     schedule: str = option(
         "constant",
-        help="How the learning rate goes on after the warm-up.",
+        help="Course of the learning rate after the warm-up.",
         group=RATE,
         choices=SCHEDULES,
         decides_bits=True,
@@ -61,7 +61,7 @@ class TrainOptions:
     )
     min_lr: str | float = option(
         "0",
-        help="Learning rate that linear and cosine end with.",
+        help="Learning rate at the end of a linear or cosine schedule.",
         group=RATE,
         maximum=1,
         decides_bits=True,
@@ -75,7 +75,7 @@ class TrainOptions:
     )
     clip: str | float | None = option(
         None,
-        help="Largest norm of a step's gradient. 1 is usual. Without it nothing is clipped.",
+        help="Largest norm of a step's gradient. 1 is usual. Without it, nothing is clipped.",
         group=RATE,
         maximum=MAXIMUM_CLIP,
         example="1",
@@ -83,7 +83,7 @@ class TrainOptions:
     )
     batch: int | None = option(
         None,
-        help="Sequences of a micro-batch. Without it, as many as the bundle was compiled for.",
+        help="Sequences in a micro-batch. Without it, as many as the bundle was compiled for.",
         group=STEPS,
         minimum=1,
         example=1,
@@ -92,7 +92,7 @@ class TrainOptions:
     )
     accumulate: int = option(
         1,
-        help="Micro-batches of a step. 4 of 2 sequences give the bits of 8 of 1.",
+        help="Micro-batches in a step. 4 of 2 sequences give the same bits as 8 of 1.",
         group=STEPS,
         minimum=1,
         decides_bits=True,
@@ -116,7 +116,7 @@ class TrainOptions:
     )
 
     def __post_init__(self) -> None:
-        """Check all values, and give numbers their one spelling."""
+        """Check all values, and spell each number in its one way."""
         check_options(self)
         for declared in options_of(TrainOptions):
             value = getattr(self, declared.field)
@@ -132,12 +132,12 @@ class TrainOptions:
 
     @property
     def decay(self) -> Fraction:
-        """What --weight-decay asks for."""
+        """The weight decay as an exact fraction."""
         return self._exact("weight_decay")
 
     @property
     def largest_norm(self) -> Fraction | None:
-        """What --clip asks for."""
+        """The largest norm of the mean gradient as an exact fraction, or None."""
         if self.clip is None:
             return None
         norm = self._exact("clip")
@@ -154,7 +154,7 @@ class TrainOptions:
         return parse_fraction(str(getattr(self, field)), declared.shown_name, declared.maximum)
 
     def sequences_per_step(self, bundle_batch: int) -> int:
-        """Batch times accumulate; OptionError if a step cannot sum that many."""
+        """`batch` times `accumulate`. OptionError if a step cannot sum that many."""
         batch = self.batch or bundle_batch
         count = batch * self.accumulate
         if count > MAXIMUM_SEQUENCES:
@@ -165,7 +165,7 @@ class TrainOptions:
         return count
 
     def settings(self, bundle_batch: int) -> dict[str, Any]:
-        """What decides the bits, as config.json holds it."""
+        """The settings that decide the bits, as config.json holds them."""
         return {
             name: self.sequences_per_step(bundle_batch)
             if name == PER_STEP
@@ -187,10 +187,11 @@ def _settings(may_change: bool) -> tuple[str, ...]:
 
 
 FIXED_IF_GIVEN = ("validation_sha256",)
-"""The setting that counts only where the run began with a held-out file and goes on with one."""
+"""The setting that counts only if the run began with a held-out file and goes on with one."""
 FIXED_SETTINGS = tuple(s for s in _settings(may_change=False) if s not in FIXED_IF_GIVEN)
-"""The settings of config.json that a resumed run must share with its beginning, to be the same run.
+"""The settings of config.json that must not change when a run goes on.
+
 gsqc-step gets these lists through gsqc/runner/format.h.
 """
 FIXED_BY_SCHEDULE = _settings(may_change=True)
-"""Those that it must share too, if the learning rate depends on them: if it is not constant."""
+"""More settings that must not change if the learning rate is not constant: it depends on them."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the lines of a log say about a run: its best evaluation, and the trend of its loss."""
+"""The best evaluation of a run and the trend of its loss, from the lines of its log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Best:
 
 
 def best_of(entries: Sequence[dict[str, Any]]) -> Best | None:
-    """The first of the lowest held-out losses; None if there was no evaluation."""
+    """The evaluation with the lowest held-out loss, the first of equals. None without any."""
     evaluated = [e for e in entries if "validation_loss" in e]
     if not evaluated:
         return None
@@ -28,8 +28,9 @@ def best_of(entries: Sequence[dict[str, Any]]) -> Best | None:
 
 
 def trend(losses: Sequence[float]) -> float:
-    """Slope of the least-squares line through losses at 0, 1, 2, …: nats a step; 0 for fewer than
-    two.
+    """The slope in nats a step of the least-squares line through losses at 0, 1, 2, …
+
+    It is 0 for fewer than two losses.
     """
     count = len(losses)
     if count < 2:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings files: TOML with one table for each command, read with the line of what is wrong, and
-written.
+"""Settings files: reads and writes TOML with one table for each command.
+
+Every error names the file and the line.
 """
 
 from __future__ import annotations
@@ -18,25 +19,25 @@ from typing import Any
 from gsqc.errors import ConfigError
 
 RECORDED = "recorded"
-"""The table of what a run was made with: gsqc train writes and compares it."""
+"""The table that says what a run was made with. gsqc train writes it and compares with it."""
 
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """A file's tables, and where each name stands."""
+    """The tables of a file, and the line of each name."""
 
     path: Path
     text: str
     tables: dict[str, dict[str, Any]]
 
     def line(self, table: str, key: str | None = None) -> int:
-        """The line of a table's header, or of a key in it; the first line if it is written in
-        another way.
+        """The line of a table's header, or of a key in the table.
+
+        It is the first line if the name is written in a way that is not looked for.
         """
         current, header = "", 1
-        wanted = (
-            (table, key) if key is not None else ("", table)
-        )  # a name without a table stands before the first
+        # A name that is not in a table stands before the first table.
+        wanted = (table, key) if key is not None else ("", table)
         for number, line in enumerate(self.text.splitlines(), 1):
             if found := re.match(r"\s*\[\s*([\w\"'.-]+)\s*\]", line):
                 current = found[1].strip("\"'")
@@ -52,20 +53,21 @@ class SettingsFile:
         return ConfigError(f"{self.path}:{self.line(table, key)}: {message}", hint)
 
     def recorded(self) -> dict[str, Any]:
-        """What the run that wrote the file was made with; empty for a file by hand."""
+        """What the run that wrote the file was made with. Empty if no run wrote it."""
         return self.tables.get(RECORDED, {})
 
 
 def read_settings(path: Path, commands: Iterable[str]) -> SettingsFile:
-    """Read a file whose tables are of `commands`. Numbers with a fraction become Decimal. Raises
-    ConfigError.
+    """Read a file that has tables for `commands`. Raises ConfigError.
+
+    Numbers with a fraction become Decimal.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
         tables = tomllib.loads(text, parse_float=Decimal)
     except FileNotFoundError:
         raise ConfigError(
-            f"no such settings file: {path}", f"write one: gsqc init {path}"
+            f"there is no settings file {path}", f"write one: gsqc init {path}"
         ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(
@@ -86,7 +88,7 @@ def read_settings(path: Path, commands: Iterable[str]) -> SettingsFile:
     file = SettingsFile(path, text, tables)
     for name, table in tables.items():
         if not isinstance(table, dict):
-            hint = f"settings stand in a table: [{known[0]}] above them"
+            hint = f"write the table's name above it, such as [{known[0]}]"
             raise file.error(f"{name} stands outside of a table", hint, name)
         if name not in known:
             raise file.error(
@@ -96,15 +98,16 @@ def read_settings(path: Path, commands: Iterable[str]) -> SettingsFile:
 
 
 def closest(name: str, names: Iterable[str]) -> str:
-    """A hint for a name that is not known."""
+    """A hint for a name that is unknown: the name that was probably meant, or all names."""
     names = list(names)
     found = difflib.get_close_matches(name.replace("-", "_"), names, 1)
     return f"did you mean {found[0]}?" if found else f"it takes {', '.join(names)}"
 
 
 def toml_value(value: Any) -> str:
-    """A value as TOML writes it: truth values, whole numbers, texts (a decimal text as a number),
-    paths, lists.
+    """A truth value, whole number, text, path or list as TOML writes it.
+
+    A decimal text becomes a number.
     """
     if isinstance(value, bool | int):
         return json.dumps(value)
@@ -118,6 +121,6 @@ def toml_value(value: Any) -> str:
 
 
 def write_table(name: str, values: Mapping[str, Any]) -> str:
-    """A table with the values that are set."""
+    """A table as TOML text. Values that are None are left out."""
     lines = [f"{key} = {toml_value(value)}" for key, value in values.items() if value is not None]
     return "\n".join([f"[{name}]", *lines, ""])

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The token file: all that `gsqc train` takes from its data and options, for a runner without
-Python.
+"""The token file: the data and options of a run for gsqc-step, which has no Python.
 
-A safetensors file of int32 tensors:
+It is a safetensors file of int32 tensors:
 
-tokens, labels, weights   [sequences, length]   the data set as the session would see it
-order                     [steps, batch]        the sequences of each step, by number; batch 1 to 64
-learning_rate_m, …        [steps]               the integer inputs of each step: those of the
-                                                optimizer, and the largest norm
+tokens, labels, weights  [sequences, length]  the data set as a session would see it
+order                    [steps, batch]       the sequences of each step by number, 1 to 64 a step
+learning_rate_m, …       [steps]              integer inputs of each step: those of the optimizer,
+                                              and the largest norm
 
-and metadata: format, optimizer, tokenizer_sha256 (what a bundle must have), settings (the run's
-config, as JSON).
+Its metadata are format, optimizer, tokenizer_sha256 and settings. A bundle must have that optimizer
+and that tokenizer. `settings` is the run's config as JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from gsqc.training.options import TrainOptions
 
 FORMAT = "gsqc-tokens-2"
 EXPONENT_END = 4096
-"""Exponents of a step's numbers lie below it; gsqc-step refuses others."""
+"""gsqc-step refuses exponents of a step's numbers that are not below this."""
 
 
 def token_tensors(
@@ -70,10 +69,9 @@ def write_token_file(
     options: TrainOptions,
     settings: dict[str, Any],
 ) -> None:
-    """Write the file for a run; `order` holds each step's sequences by number, `settings` is what
-    config.json gets.
+    """Write the token file of a run. Raises DataError, RunError.
 
-    Raises DataError, RunError.
+    `order` holds the numbers of each step's sequences. `settings` goes into config.json.
     """
     metadata = {
         "format": FORMAT,

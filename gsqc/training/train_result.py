@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TrainResult: what a run came to, and its loss as a plot."""
+"""TrainResult: the outcome of a run, and its loss as a plot."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from gsqc.training.progress import Best, best_of
 class TrainResult:
     """A run after `train`.
 
-    run     its directory: gsqc.Session(bundle, run) goes on from it
+    run     its directory, from which gsqc.Session(bundle, run) goes on
     end     why it ended: "done", "stopped early", "stopped" (Ctrl-C), "stopped by a callback"
-    step    steps it has; `digest` is the sha256 over its state
-    log     its lines (docs/runs.md)
+    step    the number of its steps
+    digest  the sha256 over its state
+    log     the lines of its log (docs/runs.md)
     """
 
     run: Path
@@ -34,12 +35,13 @@ class TrainResult:
 
     @property
     def best(self) -> Best | None:
-        """The lowest held-out loss and its step; None without held-out data."""
+        """The lowest held-out loss and its step, or None without held-out data."""
         return best_of(self.log)
 
     def plot(self, axes: Any = None) -> Any:
-        """Draw loss and held-out loss over the steps with matplotlib; the axes. OptionError if it
-        is not installed.
+        """Draw loss and held-out loss over the steps with matplotlib, and return the axes.
+
+        OptionError if matplotlib is not installed.
         """
         try:
             from matplotlib import pyplot

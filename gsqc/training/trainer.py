@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trainer: steps a run to its end, evaluates, keeps the best state, and saves so that nothing is
-lost.
-"""
+"""Trainer: steps a run to its end, evaluates it, keeps the best state and saves."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from gsqc.training.options import TrainOptions
 from gsqc.training.progress import Best, best_of
 
 EVALUATIONS = 10
-"""Evaluations of a run that does not say how often."""
+"""How often a run is evaluated if --eval-every is not given."""
 
 
 class _Interrupted(Exception):
@@ -31,10 +29,9 @@ class _Interrupted(Exception):
 
 @dataclass
 class Trainer:
-    """A run that is open: what it steps, with which data. `store` is locked and its config is
-    written.
+    """An open run: a session, a locked store with its config written, data and options.
 
-    `entries` are the log's lines so far.
+    `entries` are the lines of the log so far.
     """
 
     session: Session
@@ -52,26 +49,26 @@ class Trainer:
     _best: tuple[dict[str, Any], int] | None = None
 
     # ----------------------------------------------------------------------------
-    # where it is
+    # progress
 
     @property
     def step(self) -> int:
-        """Steps that the state has."""
+        """The number of steps that the state has taken."""
         return self.session.step_count
 
     @property
     def report(self) -> str | None:
-        """A sentence on what of the data did not fit; None if all did."""
+        """A sentence on the data that did not fit, or None if all of it did."""
         return self.dataset.report()
 
     @property
     def best(self) -> Best | None:
-        """The lowest held-out loss so far; None before the first evaluation."""
+        """The lowest held-out loss so far, or None before the first evaluation."""
         return best_of(self.entries)
 
     @property
     def end(self) -> End | None:
-        """Why the run is over, as far as its log says; None if it goes on."""
+        """Why the run is over according to its log, or None if it is not."""
         if self._is_evaluation_missing():
             return None
         if self.step >= self.options.steps:
@@ -89,10 +86,9 @@ class Trainer:
     # training
 
     def run(self) -> End:
-        """Step until the run's end, a signal, or a callback's StopTraining; what was stepped is
-        saved.
+        """Step until the run's end, a signal or a callback's StopTraining, then save.
 
-        Raises what a callback or a refused batch raises, after saving, and RunError if the last
+        An error of a callback or of a refused batch is raised after saving. RunError if the last
         save fails.
         """
         self._saved = self.step
@@ -126,7 +122,7 @@ class Trainer:
         self.entries.append(entry)
         is_due = self._is_evaluation_due()
         if is_due:
-            with suppress(_Interrupted):  # made up for when the run goes on
+            with suppress(_Interrupted):  # `_catch_up` evaluates when the run goes on
                 self._evaluate(entry)
         self._unlogged.append(entry)
         self._attempt(self._write_log)
@@ -143,7 +139,7 @@ class Trainer:
         try:
             result = self.session.step(sequences, rate, options.decay, options.largest_norm)
         except GsqcError:
-            self._is_whole = True  # a batch is refused before it changes the state
+            self._is_whole = True  # a refused batch has not changed the state
             raise
         self._is_whole = True
         seconds = time.monotonic() - start
@@ -161,8 +157,9 @@ class Trainer:
     # evaluation
 
     def _is_evaluation_missing(self) -> bool:
-        """Whether that of the step that the run goes on from was cut short; before training, the
-        first one.
+        """Whether the evaluation that is due after the present step was cut short.
+
+        Before the first step it is missing if there is held-out data and no line of the log.
         """
         if self.step == 0:
             return bool(self.validation) and not self.entries
@@ -184,8 +181,9 @@ class Trainer:
         self.callbacks.on_evaluate(entry)
 
     def _evaluate(self, entry: Entry) -> None:
-        """Adds the held-out loss to a line; keeps the state if it is the best. The best is written
-        before the log.
+        """Add the held-out loss to a line of the log, and keep the state if it is the best.
+
+        The best state is written before the log, so that the log never names one that is missing.
         """
 
         def watch(done: int) -> None:
@@ -199,7 +197,8 @@ class Trainer:
         entry["best"] = known is None or result.loss < known.loss
         if entry["best"]:
             self._best = (self.session.state(), self.step)
-            if not self._attempt(self._save_best):  # the state moves on
+            if not self._attempt(self._save_best):
+                # The next step changes the state, so a copy waits for the next save.
                 self._best = (
                     {name: tensor.copy() for name, tensor in self.session.state().items()},
                     self.step,
@@ -218,7 +217,7 @@ class Trainer:
         return True
 
     def _write_log(self) -> None:
-        """What the log lacks; all of it if a line that it has was changed."""
+        """Write the lines that the log lacks, or the whole log if a line of it was changed."""
         if self._is_log_stale:
             self.store.write_log(self.entries)
         elif self._unlogged:

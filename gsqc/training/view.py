@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RunView: what a run looks like at a moment, as texts; the terminal, a notebook and plain lines
-show the same.
-"""
+"""RunView: a run at a moment as texts, for the terminal, a notebook and plain lines alike."""
 
 from __future__ import annotations
 
@@ -15,14 +13,15 @@ from gsqc.training.callbacks import Callbacks
 from gsqc.training.progress import best_of, trend
 
 RECENT = 20
-"""Steps that trend, speed and time left are taken from."""
+"""How many of the last steps give the trend and the time left."""
 BARS = "▁▂▃▄▅▆▇█"
 CURVE_WIDTH = 40
 
 
 def curve(losses: Sequence[float], width: int = CURVE_WIDTH) -> str:
-    """Losses as a line of bars, highest loss highest; means of equal stretches if there are more
-    than `width`.
+    """Losses as a line of bars: the higher the loss, the higher the bar.
+
+    Each bar is the mean of an equal stretch if there are more than `width` losses.
     """
     if not losses:
         return ""
@@ -35,7 +34,7 @@ def curve(losses: Sequence[float], width: int = CURVE_WIDTH) -> str:
 
 
 def duration(seconds: float) -> str:
-    """4:07, or 1:04:07."""
+    """Seconds as 4:07 or 1:04:07."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
@@ -43,9 +42,7 @@ def duration(seconds: float) -> str:
 
 @dataclass
 class RunView:
-    """Takes a run's log lines as they come. `steps` is the run's total; `entries` are those before
-    this start.
-    """
+    """Follows a run of `steps` steps by its callbacks. `entries` are the trainer's log lines."""
 
     steps: int
     entries: list[dict[str, Any]]
@@ -55,7 +52,7 @@ class RunView:
 
     @property
     def callbacks(self) -> Callbacks:
-        """What keeps the view up to date; `entries` is the trainer's list, which is so already."""
+        """Callbacks that keep the view up to date, except `entries`, to which the trainer adds."""
         return Callbacks(
             self._on_step, self._on_evaluate, self._on_evaluating, self._on_save, self._on_warning
         )
@@ -83,14 +80,14 @@ class RunView:
 
     @property
     def seconds_left(self) -> float | None:
-        """From the steps of this start, evaluations included; None before the second one."""
+        """The time left by the last steps, evaluations included. None before the second step."""
         if len(self._times) < 3:
             return None
         each = (self._times[-1] - self._times[0]) / (len(self._times) - 1)
         return each * (self.steps - self.step)
 
     def rows(self) -> list[tuple[str, str]]:
-        """Name and text of each line of the display."""
+        """The name and the text of each line of the display."""
         stepped = [e for e in self.entries if "loss" in e]
         rows = []
         if stepped:
@@ -120,7 +117,7 @@ class RunView:
         return rows
 
     def line(self, entry: dict[str, Any]) -> str:
-        """A step in one line, for where there is no terminal."""
+        """A step in one line, for output that is no terminal."""
         held_out = (
             f"  held-out {entry['validation_loss']:.4f}" if "validation_loss" in entry else ""
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON becomes a class only if every field is what its type says; the error names all that are not."""
+"""JSON becomes a class only if each field is what its type says. The error names what is not."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ from tests.runtime.small_bundle import manifest
 
 @dataclass(frozen=True)
 class Wheel:
+    """A number in a range."""
+
     spokes: Annotated[int, Range(3, 99)]
 
 
 @dataclass(frozen=True)
 class Bicycle:
+    """A field of each kind."""
+
     name: str
     kind: Annotated[str, OneOf(("road", "city"))]
     gears: tuple[str, ...]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernels that compute wrong bits, for tests of what finds them."""
+"""Kernels that compute wrong bits, for tests of the code that finds them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FAULT = 1 << 12
 
 
 class Faulty:
-    """Kernels of which one writes one element wrong."""
+    """A target's kernels, one of which writes one wrong element."""
 
     def __init__(self, kernels: Any, faulty: str) -> None:
         self.kernels, self.faulty = kernels, faulty

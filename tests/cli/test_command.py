@@ -28,6 +28,8 @@ Capture = pytest.CaptureFixture[str]
 
 @dataclass(frozen=True)
 class Oven:
+    """Options of a command."""
+
     dishes: tuple[Path, ...] = option(help="What to bake.", flag="--dish", group="Food")
     degrees: int = option(180, help="Heat.", minimum=50, maximum=250, group="Heat")
     fan: bool = option(True, help="Move the air.", flag="--fan", opposite="--no-fan")
@@ -39,7 +41,7 @@ SINGLE = OptionsOf(Option("Wood, in kg.", field="wood_kg", kind=int, default=Non
 
 
 def call(function: Any, *arguments: str) -> Any:
-    """What the function returns, called with a command line."""
+    """The function's result, when it is called with a command line."""
     program = typer.Typer()
     program.command()(as_command("bake", function))
     return typer.main.get_command(program).main(list(arguments), standalone_mode=False)
@@ -74,7 +76,7 @@ def test_some_of_the_options() -> None:
 
 
 def test_a_single_option_may_come_from_elsewhere() -> None:
-    """As those that a target adds."""
+    """Single options are like those that a target adds."""
 
     def burn(chosen: Annotated[dict[str, Any], SINGLE]) -> dict[str, Any]:
         return chosen
@@ -92,7 +94,7 @@ def test_help_has_all_that_is_declared(capsys: Capture) -> None:
 
 
 def test_an_option_that_a_file_may_give_is_not_required(capsys: Capture) -> None:
-    """By Typer: gsqc itself says what is missing, all at once."""
+    """Typer requires none, because gsqc itself names all missing options at once."""
     assert main(["train"]) == 2
     error = capsys.readouterr().err
     assert "gsqc train needs BUNDLE, --data, --steps, --run; give it here" in error
@@ -106,7 +108,7 @@ def test_an_option_that_a_file_may_give_is_not_required(capsys: Capture) -> None
 
 @pytest.mark.parametrize("cls", [TrainOptions, DataOptions, CompileOptions])
 def test_defaults_of_the_command_line_are_those_of_the_class(cls: type) -> None:
-    """But for those whose default depends on the machine or the model."""
+    """Only those need none whose default depends on the machine or the model."""
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     name = "compile" if cls is CompileOptions else "train"
     defaults = {p.name: p.default for p in commands[name].params}
@@ -119,7 +121,7 @@ def test_defaults_of_the_command_line_are_those_of_the_class(cls: type) -> None:
 
 @pytest.mark.parametrize("name", WITH_FILE)
 def test_each_setting_without_a_default_has_an_example(name: str) -> None:
-    """For the file of gsqc init."""
+    """The file of gsqc init shows it."""
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     for key, declared in settings_of(commands[name]).items():
         assert declared.example is not None or not (

@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every command but train: what it prints, its JSON lines, its errors and exit codes."""
+"""Commands that have no test file of their own: what they print, and their exit codes."""
 
 from __future__ import annotations
 
 import json
 import platform
-import re
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy
 import pytest
@@ -20,9 +17,9 @@ import gsqc.cli.evaluate
 import gsqc.cli.generate
 from gsqc.bundle.machine import machine_cpu_flags
 from gsqc.bundle.manifest import TargetPart
-from gsqc.cli.main import COMMANDS, main
 from gsqc.compiler.options import CompileOptions
 from gsqc.version import __version__
+from tests.cli.run_command import Capture, run_json, run_text
 from tests.runtime.small_bundle import FakeSession, write_bundle
 
 
@@ -42,23 +39,6 @@ def data(tmp_path: Path) -> Path:
     path = tmp_path / "data.jsonl"
     path.write_text('{"prompt": "ab", "completion": "xyz"}\n' * 3)
     return path
-
-
-Capture = pytest.CaptureFixture[str]
-
-
-def run_json(capsys: Capture, *arguments: object) -> tuple[int, list[dict[str, Any]]]:
-    """Exit code and JSON lines; with --json nothing else is printed."""
-    code = main([*map(str, arguments), "--json"])
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    return code, [json.loads(line) for line in captured.out.splitlines()]
-
-
-def run_text(capsys: Capture, *arguments: object) -> tuple[int, str, str]:
-    code = main([*map(str, arguments)])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_eval(capsys: Capture, bundle: Path, data: Path) -> None:
@@ -118,14 +98,15 @@ def test_inspect(capsys: Capture, bundle: Path, tmp_path: Path) -> None:
     code, (line,) = run_json(capsys, "inspect", bundle)
     assert code == 0
     assert line["operators"] == {"add": 3, "matmul": 2}
-    assert (line["float_operators"], line["weights_bytes"], line["target"]) == (0, 200, "numpy")
+    assert line["weights_bytes"] == 200
+    assert line["targets"]["numpy"]["code_bytes"] == 30
     assert line["adapter"]["linears"] == ["q"]
     _, out, _ = run_text(capsys, "inspect", bundle)
     assert "planned peak bytes" in out
     strange = write_bundle(
         tmp_path / "strange.gsqc",
         base="\x1b[2J[bold]",
-        target=TargetPart("strange", "x-y"),
+        targets={"\x1b[2J[bold]strange": TargetPart("x-y")},
     )
     code, out, _ = run_text(capsys, "inspect", strange)
     assert code == 0
@@ -156,31 +137,20 @@ def test_compile_passes_its_options_on(
     compiler = SimpleNamespace(
         compile_model=lambda model, options, *hooks: seen.append((model, options))
     )
-    monkeypatch.setitem(
-        sys.modules, "gsqc.compiler.compile", compiler
-    )  # the real one takes seconds to import
+    # The real one takes seconds to import.
+    monkeypatch.setitem(sys.modules, "gsqc.compiler.compile", compiler)
     output = tmp_path / "a.gsqc"
-    arguments = [
-        "--bits",
-        "4-7-6",
-        "--adapter",
-        "lora:rank=4,alpha=8,linears=q+v",
-        "--optimizer",
-        "sgd",
-    ]
-    arguments += [
-        "--seq",
-        "64",
-        "--batch",
-        "3",
-        "--seed",
-        "5",
-        "--force",
-        "--base",
-        "nf4",
-        "--target",
-        "numpy",
-    ]
+    given = {
+        "bits": "4-7-6",
+        "base": "nf4",
+        "adapter": "lora:rank=4,alpha=8,linears=q+v",
+        "optimizer": "sgd",
+        "seq": 64,
+        "batch": 3,
+        "seed": 5,
+        "target": "numpy",
+    }
+    arguments = [*(f"--{name}={value}" for name, value in given.items()), "--force"]
     code, (line,) = run_json(capsys, "compile", "dir", *arguments, "-o", output)
     assert (code, line["bundle"]) == (0, str(output))
     (model, options) = seen[0]
@@ -197,43 +167,6 @@ def test_compile_tells_every_problem(capsys: Capture) -> None:
     assert "--seq 0" in err
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["inspect", "absent.gsqc"],
-        ["inspect"],
-        ["inspect", "a", "b"],
-        ["inspect", "a", "--unknown"],
-        ["check", "absent.gsqc", "--steps", "0"],
-        ["check", "absent.gsqc", "--steps", "x"],
-        ["generate", "absent.gsqc", "--prompt", "a", "--temperature", "hot"],
-        ["frobnicate"],
-    ],
-)
-def test_an_error_is_one_line(capsys: Capture, arguments: list[str]) -> None:
-    code, out, err = run_text(capsys, *arguments)
-    assert (code, out) == (2, "")
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    code, (line,) = run_json(capsys, *arguments)
-    assert code == 2
-    assert set(line) == {"error", "hint"}
-
-
-def test_help_lists_the_commands_below_headings(capsys: Capture) -> None:
-    code, text, _ = run_text(capsys, "--help")
-    assert code == 0
-    for heading, commands in COMMANDS.items():
-        assert f" {heading} " in text
-        for name in commands:
-            assert re.search(rf"^│ {name} ", text, re.MULTILINE), name
-    assert "--bits" in run_text(capsys, "compile", "--help")[1]
-
-
-def test_version(capsys: Capture) -> None:
-    assert run_text(capsys, "--version") == (0, f"gsqc {__version__}\n", "")
-
-
 def test_info_says_what_a_bug_report_needs(capsys: Capture) -> None:
     code, (line,) = run_json(capsys, "info")
     assert (code, line["gsqc"], line["python"]) == (0, __version__, platform.python_version())
@@ -243,30 +176,3 @@ def test_info_says_what_a_bug_report_needs(capsys: Capture) -> None:
     assert set(line["cpu_features"]) == machine_cpu_flags()
     text = run_text(capsys, "info")[1]
     assert line["processor"].split()[0] in text and numpy.__version__ in text
-
-
-def test_a_runtime_command_does_not_import_torch() -> None:
-    """Where torch is installed; importing it afterwards still works."""
-    pytest.importorskip("torch")
-    program = (
-        "import sys; from gsqc.cli.main import main; assert main(['eval', 'absent.gsqc', '--data', 'x']) == 2;"
-        "assert not {'torch', 'tvm', 'tvm_ffi'} & set(sys.modules);"
-        "import importlib.util; assert importlib.util.find_spec('torch')"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True)
-
-
-def test_the_runtime_needs_neither_torch_nor_the_compiler() -> None:
-    """A fresh process in which they cannot be imported."""
-    program = (
-        "import sys; sys.modules |= dict.fromkeys(('torch', 'tvm', 'transformers', 'gguf'));"
-        "import gsqc.runtime, gsqc.targets.numpy.kernels; from gsqc.cli.main import main;"
-        "assert main(['targets', '--ops']) == 0; assert main(['train', '--help']) == 0;"
-        "sys.exit(main(['compile', 'x', '-o', 'x.gsqc']))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2, done.stderr
-    assert "the compiler is not installed" in done.stderr
-    assert "Traceback" not in done.stderr

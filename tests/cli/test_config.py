@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings files: what is wrong is named with its line, the command line wins, and a run's own file
-makes it again.
-"""
+"""Settings files: errors name the line, the command line wins, and a run's file repeats the run."""
 
 from __future__ import annotations
 
@@ -58,7 +56,7 @@ def test_the_file_of_init_runs_as_it_is(place: Path, capsys: Capture) -> None:
 
 
 def test_every_line_of_init_is_a_setting(place: Path) -> None:
-    """Uncommented, each has a type that its command takes."""
+    """Each setting has a type that its command takes, once it is no comment."""
     assert main(["init"]) == 0
     text = re.sub(r"^#(?=[a-z_]+ = )", "", (place / "gsqc.toml").read_text(), flags=re.MULTILINE)
     (place / "full.toml").write_text(text)
@@ -127,7 +125,7 @@ def test_a_run_is_not_made_again_with_other_data(place: Path, capsys: Capture) -
     (place / "notes.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
     again = ["train", "--config", "runs/a/config.toml", "--run", "runs/b"]
     assert main(again) == 2
-    assert "the data is not the one" in capsys.readouterr().err
+    assert "the data changed since the run" in capsys.readouterr().err
     assert main([*again, "--data", "notes.jsonl"]) == 0
 
 
@@ -149,7 +147,7 @@ BAD = {
     ),
     "list": (SETTINGS.replace("1e-3", "[1, 2]"), "s.toml:6: lr is [1, 2]"),
     "table": (SETTINGS.replace("[train]", "[training]"), "s.toml:2: unknown table [training]"),
-    "no table": ("[compile]\nmodel = 'm'\n", "s.toml:1: there is no table [train]"),
+    "no table": ("[compile]\nmodel = 'm'\n", "s.toml:1: the file has no table [train]"),
     "outside": ("x = 1\nsteps = 3\n" + SETTINGS, "s.toml:1: x stands outside of a table"),
     "not TOML": (SETTINGS.replace('"model.gsqc"', "model.gsqc"), "s.toml:3: not TOML"),
     "twice": (SETTINGS + "steps = 4\n", "s.toml:8: not TOML"),

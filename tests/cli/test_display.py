@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""On a terminal the display stays in place; the run's end is told below it."""
+"""On a terminal the display stays in place, and the end of the run is printed below it."""
 
 from __future__ import annotations
 

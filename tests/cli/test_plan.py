@@ -10,17 +10,20 @@ import pytest
 
 from gsqc.cli.main import main
 from gsqc.training.options import TrainOptions
+from tests.cli.run_command import Capture
 from tests.compiler.estimate.conftest import deep_model  # noqa: F401
 
-Capture = pytest.CaptureFixture[str]
 SMALL = ["--seq", "32", "--adapter", "lora:rank=2,alpha=4", "--no-probe"]
 
 
-def test_text_and_json(capsys: Capture, deep_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_text_and_json(
+    capsys: Capture,
+    deep_model: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     settings = pytest.importorskip("gsqc.compiler.estimate.estimator")
-    monkeypatch.setattr(
-        settings, "other_settings", lambda options: [options]
-    )  # each takes a second or two
+    # Each of the other settings takes a second or two.
+    monkeypatch.setattr(settings, "other_settings", lambda options: [options])
     assert main(["plan", str(deep_model), *SMALL, "--memory-mib", "10", "--json"]) == 0
     (record,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert record["fits"] is False

@@ -219,7 +219,7 @@ def test_dump_writes_each_pass(tmp_path) -> None:
 
 
 def test_blocks_of_two_kinds() -> None:
-    """Layers 0 and 2 are of one kind, layer 1 has a wider gated layer: each kind is compiled once."""
+    """Layers 0 and 2 are of one kind, layer 1 has a wider gated layer: two blocks are compiled."""
     toy = build_toy(sizes=Sizes(layers=3, kinds=2))
     assert toy.step.parts.layer_kinds == ["block", "block_1", "block"]
     assert {f.block_kind for f in toy.functions.values()} == {None, "block", "block_1"}

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chats by models' own templates: the text is transformers' text, the spans are the assistant's
-turns, limits hold.
-"""
+"""Chats by models' own templates: transformers' text, the assistant's turns, and their limits."""
 
 from __future__ import annotations
 
@@ -124,12 +122,15 @@ def test_tools_reach_the_template() -> None:
         (templates.SWALLOWING, TWO_TURNS, "does not show where message 2"),
         (templates.ALTERNATING, chat("a", "b", system="s"), "refuses it: roles must alternate"),
         ("{{ messages.nothing.at_all }}", TWO_TURNS, "refuses it"),
-        ("{% for m in messages %}{% generation %}{% generation %}{% endgeneration %}{% endgeneration %}{% endfor %}",
-         TWO_TURNS, "nested"),
+        ("{% generation %}" * 2 + "{% endgeneration %}" * 2, TWO_TURNS, "nested"),
         ("{% generation %}{{ 'x' * 17000000 }}{% endgeneration %}", TWO_TURNS, "16 million"),
-        ("{% if false %}{% generation %}{% endgeneration %}{% endif %}", TWO_TURNS, "marks no turn"),
+        (
+            "{% if false %}{% generation %}{% endgeneration %}{% endif %}",
+            TWO_TURNS,
+            "no turn of the",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_chat_that_a_template_refuses(template: str, given: Chat, reason: str) -> None:
     with ChatRenderer(template, VARIABLES) as renderer, pytest.raises(ValueError, match=reason):
         renderer.render(given, mask_prompt=True)
@@ -194,3 +195,13 @@ def test_the_same_text_every_time() -> None:
         ) as renderer:
             made.add(renderer.render(TWO_TURNS, mask_prompt=False).text)
     assert made == {json.dumps(TWO_TURNS.messages[0]) + "False"}
+
+
+def test_a_missing_jinja_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gsqc.data.chat.find_spec", lambda name: None)
+    with (
+        ChatRenderer(templates.CHATML, VARIABLES) as renderer,
+        pytest.raises(DataError, match="package jinja2") as error,
+    ):
+        renderer.prompt(TWO_TURNS)
+    assert error.value.hint == "pip install 'jinja2>=3.1.6'"

@@ -1,68 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every form of data becomes tokens with the right ones counted; --validation, --packing and
---mask-prompt.
-"""
+"""Chats, documents, directories and saved data sets become tokens, with the right ones counted."""
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, replace
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import processors
 
-from gsqc.bundle.bundle import Bundle
-from gsqc.data import (
-    DataOptions,
-    TokenSequence,
-    chat_prompt,
-    load_data,
-    load_split,
-    validation_share,
-)
+from gsqc.data import chat_prompt, load_data
 from gsqc.data.tokenizer import Tokenizer
-from gsqc.errors import DataError, OptionError
+from gsqc.errors import DataError
+from tests.data.small_data import counted, inputs, jsonl, make_tokenizer
 from tests.data.templates import ALTERNATING, CHATML, SWALLOWING
-from tests.runtime.small_bundle import END, byte_tokenizer, manifest, write_bundle
 
 LENGTH = 160
-BOS = 65  # "A" of the byte tokenizer stands for a BOS
-
-
-def make_tokenizer(*, bos: bool = False, **model: Any) -> Tokenizer:
-    tokenizer = byte_tokenizer()
-    if bos:
-        tokenizer.post_processor = processors.TemplateProcessing(
-            "A $A", None, [("A", tokenizer.token_to_id("A"))]
-        )
-    return Tokenizer.of_model(tokenizer.to_str(), {**asdict(manifest().model), **model})
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
     return make_tokenizer(chat_template=CHATML.replace("<|im_end|>", "<end>"))
-
-
-def jsonl(path: Path, *records: object) -> Path:
-    path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
-    return path
-
-
-def inputs(tokenizer: Tokenizer, sequence: TokenSequence) -> str:
-    """All tokens of a sequence, without its padding."""
-    used = int(sequence.weights.nonzero()[0][-1]) + 1
-    return tokenizer.decode(
-        [int(sequence.tokens[0]), *sequence.labels[:used].tolist()], special=True
-    )
-
-
-def counted(tokenizer: Tokenizer, sequence: TokenSequence) -> str:
-    return tokenizer.decode(sequence.labels[sequence.weights > 0].tolist(), special=True)
 
 
 CHAT = {
@@ -215,123 +174,3 @@ def test_a_dataset_on_disk_without_the_package(
     with pytest.raises(DataError, match="package datasets, which is not installed") as error:
         load_data(tmp_path, tokenizer, LENGTH)
     assert "pip install datasets" in error.value.hint
-
-
-# --------------------------------------------------------------------------------------------------
-# packing and split
-
-
-def numbered(path: Path, count: int) -> Path:
-    return jsonl(path, *({"prompt": f"p{k}", "completion": f"c{k}"} for k in range(count)))
-
-
-def test_packed_records_are_whole_and_their_prompts_have_no_loss(
-    tmp_path: Path, tokenizer: Tokenizer
-) -> None:
-    data = load_data(numbered(tmp_path / "a.jsonl", 7), tokenizer, 16, packing=True)
-    assert [inputs(tokenizer, s) for s in data.sequences] == [
-        "p0\nc0<end>p1\nc1<end>",
-        "p2\nc2<end>p3\nc3<end>",
-        "p4\nc4<end>p5\nc5<end>",
-        "p6\nc6<end>",
-    ]
-    assert counted(tokenizer, data.sequences[0]) == "c0<end>c1<end>"
-    with pytest.raises(DataError, match="stand between packed records"):
-        load_data(tmp_path / "a.jsonl", make_tokenizer(eos_token_id=None), 16, packing=True)
-
-
-def test_a_share_is_held_out_the_same_everywhere(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    path = numbered(tmp_path / "a.jsonl", 20)
-    train, held = load_split(DataOptions((path,), validation="0.2", packing=True), tokenizer, 16)
-    assert held is not None
-    names = [inputs(tokenizer, s).split("\n")[0] for s in held.sequences]
-    assert names == ["p1", "p2", "p11", "p17"]
-    kept = "".join(inputs(tokenizer, s) for s in train.sequences)
-    assert all((f"p{k}\n" in kept) == (f"p{k}" not in names) for k in range(20))
-    again = load_split(DataOptions((path,), validation="20%"), tokenizer, 16)[1]
-    assert again is not None
-    assert [inputs(tokenizer, s).split("\n")[0] for s in again.sequences] == names
-    assert train.record_lengths == [6] * 10 + [8] * 10
-
-
-def test_a_file_is_held_out(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    train, held = load_split(
-        DataOptions(
-            (numbered(tmp_path / "a.jsonl", 3),), validation=str(numbered(tmp_path / "b.jsonl", 2))
-        ),
-        tokenizer,
-        16,
-    )
-    assert held is not None
-    assert (len(train.sequences), len(held.sequences)) == (3, 2)
-    assert load_split(DataOptions((tmp_path / "a.jsonl",)), tokenizer, 16)[1] is None
-
-
-def test_a_share_of_one_record(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    with pytest.raises(DataError, match="one record"):
-        load_split(
-            DataOptions((numbered(tmp_path / "a.jsonl", 1),), validation="0.5"), tokenizer, 16
-        )
-    train, held = load_split(
-        DataOptions((numbered(tmp_path / "b.jsonl", 2),), validation="0.99"), tokenizer, 16
-    )
-    assert held is not None
-    assert (len(train.sequences), len(held.sequences)) == (1, 1)
-
-
-@pytest.mark.parametrize(
-    "text", ["0", "1", "1.5", "-0.1", "100%", "nan", "inf", "absent.jsonl", "", "1e-999999999"]
-)
-def test_what_is_neither_a_share_nor_a_file(text: str) -> None:
-    with pytest.raises(OptionError, match="neither a file nor a share"):
-        validation_share(text)
-
-
-def test_shares() -> None:
-    assert validation_share("0.05") == validation_share("5%") == Fraction(1, 20)
-    assert validation_share(None) is None
-
-
-# ------------------------------------------------------------------------------------------------------
-# the tokenizer
-
-
-@pytest.mark.parametrize(
-    ("model", "eos", "template"),
-    [
-        ({"eos_token_id": [END, 3]}, END, None),
-        ({"eos_token_id": None}, None, None),
-        ({"eos_token_id": "x", "chat_template": 3}, None, None),
-        (
-            {
-                "chat_template": [
-                    {"name": "tool_use", "template": "t"},
-                    {"name": "default", "template": "d"},
-                ]
-            },
-            END,
-            "d",
-        ),
-        ({"chat_template": [{"name": "tool_use", "template": "t"}]}, END, None),
-    ],
-)
-def test_what_a_model_says_of_its_tokens(
-    model: dict[str, Any], eos: int | None, template: str | None
-) -> None:
-    made = make_tokenizer(**model)
-    assert (made.eos, made.chat_template, made.beginning) == (eos, template, ())
-
-
-def test_the_variables_of_a_template() -> None:
-    assert make_tokenizer(bos_token_id=BOS, eos_token_id=END).template_variables == {
-        "bos_token": byte_tokenizer().id_to_token(BOS),
-        "eos_token": "<end>",
-    }
-
-
-def test_a_bundle_carries_its_template(tmp_path: Path) -> None:
-    model = replace(manifest().model, chat_template=CHATML)
-    assert (
-        Tokenizer(Bundle.open(write_bundle(tmp_path / "a.gsqc", model=model))).chat_template
-        == CHATML
-    )

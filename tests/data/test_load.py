@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records and plain text become padded sequences; everything that is malformed is named by file and
-line.
-"""
+"""Records and texts become padded sequences. Errors name what is malformed by file and line."""
 
 from __future__ import annotations
 
@@ -56,7 +54,7 @@ def test_loss_counts_on_the_completion_and_the_end(tmp_path: Path, tokenizer: To
 
 
 def test_truncation_is_counted_and_reported(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    """Of 17 tokens all fit (16 inputs and their labels); of more the last are lost."""
+    """17 tokens fit: 16 inputs and their labels. Of more, the last are lost."""
     path = jsonl(
         tmp_path,
         record("abc", "0123456789xy"),

@@ -41,20 +41,20 @@ def test_shapes(record: dict[str, Any], example: Example) -> None:
 
 
 def test_alpaca_is_put_into_alpacas_prompt() -> None:
-    """The two texts of stanford_alpaca/train.py, which end before the newline that follows every
-    prompt.
-    """
+    """The two texts of stanford_alpaca/train.py, without the newline that follows every prompt."""
     without = RecordReader().read({"instruction": "Add", "input": "", "output": "3", "text": "x"})
     assert without == Prompted(
-        "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+        "Below is an instruction that describes a task. "
+        "Write a response that appropriately completes the request."
         "\n\n### Instruction:\nAdd\n\n### Response:",
         "3",
     )
     given = RecordReader().read({"instruction": "Add {}", "input": "1 2", "output": "3"})
     assert given == Prompted(
-        "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
-        "response that appropriately completes the request.\n\n### Instruction:\nAdd {}\n\n### Input:\n1 2\n\n"
-        "### Response:",
+        "Below is an instruction that describes a task, "
+        "paired with an input that provides further context. "
+        "Write a response that appropriately completes the request."
+        "\n\n### Instruction:\nAdd {}\n\n### Input:\n1 2\n\n### Response:",
         "3",
     )
     assert RecordReader().read({"instruction": "Add", "output": "3"}) == without

@@ -7,6 +7,10 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.targets_here import KNOWN
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -18,6 +22,7 @@ def load_writer() -> Any:
     return module
 
 
+@pytest.mark.needs_target(*KNOWN)  # their options stand in the pages
 def test_pages_are_current() -> None:
     """If not: python docs/write_commands.py."""
     pages = load_writer().pages()

@@ -31,7 +31,7 @@ def run_workflow(folder: Path, job: dict[str, Any], row: dict[str, str]) -> list
         **variables,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        "PIP_NO_INDEX": "1",  # gsqc is there already, and a test fetches nothing
+        "PIP_NO_INDEX": "1",  # gsqc is installed already, and a test downloads nothing
     }
     return [
         subprocess.run(step["run"], shell=True, cwd=folder, env=environment, check=False).returncode

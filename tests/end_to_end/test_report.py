@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a real run: what is measured on it is there, and the run is as it was."""
+"""The page of a real run shows what was measured, and leaves the run unchanged."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_code_of_a_bundle_that_only_a_run_names_does_not_run(
     text = check_page((run / "report.html").read_text()).text
     assert "Adapter: shared exponents" in text
     assert "Time by op" not in text
-    assert "needs the bundle's code" in capsys.readouterr().out
+    assert "runs the bundle's code" in capsys.readouterr().out
     assert main(["report", str(run), "--sample", "ab"]) == 2
     assert "--bundle" in capsys.readouterr().err
 

@@ -40,7 +40,7 @@ def test_numpy_and_compiled_code_agree(smollm2: Path) -> None:
 
 
 def test_memory_settings_do_not_change_the_bits(smollm2: Path, tmp_path: Path) -> None:
-    """Small weights, with some blocks recomputed and some kept."""
+    """With --weights small, some blocks are recomputed and some are kept."""
     options = CompileOptions(tmp_path / "s.gsqc", base="gguf", adapter=Lora(16, 32), seed=1)
     compile_model("smollm2-135m", replace(options, weights="small", recompute="auto"))
     sessions = Session(smollm2), Session(options.output)
@@ -60,7 +60,7 @@ def test_memory_settings_do_not_change_the_bits(smollm2: Path, tmp_path: Path) -
     not shutil.which("qemu-aarch64"), reason="needs apt-get install qemu-user gcc-aarch64-linux-gnu"
 )
 def test_three_steps_on_another_architecture(tmp_path: Path) -> None:
-    """Short sequences: an emulator is slow. In processes of their own, as a user starts them."""
+    """Sequences are short, because an emulator is slow. Processes start as a user starts them."""
     gsqc = [sys.executable, "-m", "gsqc"]
     bundle = str(tmp_path / "smol.gsqc")
     subprocess.run(

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """SmolLM2-135M fine-tuned, in peft, transformers, llama.cpp and onnxruntime.
 
-AGREEMENT: each of 60 branches into the residual stream (30 blocks of two) is about 1 % off, from
-rounding operands to 8 bits (see test_export.py), and √60 · 1 % = 8 % of the logits. Without the
-adapter it is 30 % and more.
+AGREEMENT bounds the rounding of operands to 8 bits (see test_export.py). The 30 blocks have 60
+branches into the residual stream, each about 1 % off, which makes √60 · 1 % = 8 % of the logits.
+Without the adapter the logits are 30 % off or more.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ AGREEMENT = 0.12
 
 
 class Run:
+    """A bundle of SmolLM2 and a run of it."""
+
     def __init__(self, folder: Path) -> None:
         self.folder, self.bundle, self.run = folder, folder / "smol.gsqc", folder / "run"
         options = CompileOptions(
@@ -102,7 +104,7 @@ def llama_cpp(model: Path, adapter: Path | None = None) -> dict[int, float]:
 
 
 def test_llama_cpp_computes_what_the_session_computes(run: Run) -> None:
-    """With --lora, and from the merged file."""
+    """llama.cpp reads the adapter with --lora, and the merged file."""
     adapter, merged = run.folder / "lora.gguf", run.folder / "merged.gguf"
     run.export("--gguf", str(adapter), "--merged", str(merged), "--dtype", "f16")
     last = run.logits[len(Tokenizer(Session(run.bundle).bundle).encode(PROMPT)) - 1]
@@ -110,9 +112,7 @@ def test_llama_cpp_computes_what_the_session_computes(run: Run) -> None:
     base = find_model("smollm2-135m")
 
     def away(theirs: dict[int, float]) -> float:
-        """RMS of the differences of the ten likeliest tokens' log probabilities, over the RMS of
-        all logits.
-        """
+        """How far llama.cpp is off: RMS over ten tokens, as a share of the logits' deviation."""
         return float(
             np.sqrt(np.mean([(ours[token] - p) ** 2 for token, p in theirs.items()])) / last.std()
         )

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of the real step: micro-batches, clipping, and any number of interruptions give the bits of
-one plain run.
-"""
+"""Runs of the real step give the same bits with micro-batches, clipping and any interruptions."""
 
 from __future__ import annotations
 
@@ -41,7 +39,7 @@ def train(bundle: Path, data: Path, run: Path, *options: str) -> list[dict[str, 
 def test_any_split_into_micro_batches_gives_the_same_bits(
     bundle: Path, data: Path, tmp_path: Path, clip: list[str]
 ) -> None:
-    """1 × 8, 2 × 4, 4 × 2 and 8 × 1."""
+    """The splits are 1 × 8, 2 × 4, 4 × 2 and 8 × 1."""
     digests = {}
     for batch in (1, 2, 4, 8):
         split = ["--batch", str(batch), "--accumulate", str(8 // batch)]
@@ -71,12 +69,13 @@ OPTIONS = TrainOptions(
 
 
 class Killed(BaseException):
-    """The process ends in the middle of a step: nothing is saved."""
+    """The process ends in the middle of a step, so nothing is saved."""
 
 
 def run_until(bundle: Path, data: Path, path: Path, stop: int, how: str) -> list[dict[str, Any]]:
-    """Train until a step, or the end (stop 0): by a signal, a signal in the next evaluation, or a
-    kill; the log.
+    """Train to the end (stop 0) or up to a step, and return the log.
+
+    A signal, a signal during the next evaluation, or a kill stops the run there.
     """
     with open_run(bundle, DataOptions((data,), validation=str(data)), path, OPTIONS) as trainer:
 
@@ -107,7 +106,7 @@ def run_until(bundle: Path, data: Path, path: Path, stop: int, how: str) -> list
 
 
 def stripped(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without what depends on the machine's speed."""
+    """The log without the fields that depend on the machine's speed."""
     return [
         {k: v for k, v in e.items() if k not in ("tokens_per_second", "peak_rss_bytes")}
         for e in entries
@@ -115,7 +114,7 @@ def stripped(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_interrupted_five_times_is_uninterrupted(bundle: Path, data: Path, tmp_path: Path) -> None:
-    """At random steps; the state, the best state and the log end the same."""
+    """The interruptions are at random steps. State, best state and log end the same."""
     rng = random.Random(20261124)
     expected = run_until(bundle, data, tmp_path / "whole", 0, "signal")
     assert sum("validation_loss" in e for e in expected) == 4, (

@@ -16,7 +16,7 @@ from gsqc.runtime.token_reader import TokenReader
 
 
 def session_logits(session: Session, tokens: Sequence[int]) -> np.ndarray:
-    """Float64 [T, V]: what the session's decoder says after each token."""
+    """The logits [T, V] of the session's decoder after each token, in float64."""
     reader = TokenReader(session.executor, session.plan)
     reader.start()
     rows = []
@@ -27,7 +27,7 @@ def session_logits(session: Session, tokens: Sequence[int]) -> np.ndarray:
 
 
 def model_logits(model: Any, tokens: Sequence[int]) -> np.ndarray:
-    """Float64 [T, V] of a transformers or PEFT model."""
+    """The logits [T, V] of a transformers or PEFT model, in float64."""
     with torch.no_grad():
         result = model(input_ids=torch.tensor([list(tokens)]), use_cache=False).logits[0]
     return np.asarray(result.double().numpy())
@@ -39,8 +39,9 @@ def with_adapter(model: Any, directory: Path) -> Any:
 
 
 def distance(ours: np.ndarray, other: np.ndarray) -> float:
-    """RMS of the difference, over the RMS of the logits around each token's mean (softmax ignores
-    the mean).
+    """The RMS of the difference, over the RMS of the logits.
+
+    Each token's mean is taken off first, because softmax ignores it.
     """
     centred = other - other.mean(-1, keepdims=True)
     difference = (ours - ours.mean(-1, keepdims=True)) - centred

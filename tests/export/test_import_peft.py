@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PEFT directories as a run's beginning: what comes back bit for bit, and what is refused, each
-with its reason.
-"""
+"""A run begins with a PEFT directory: exports come back bit for bit, and refusals give a reason."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ CONFIG = {
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
-    """One linear, 6 inputs, 6 outputs, rank 4."""
+    """A bundle with one linear of 6 inputs and 6 outputs, at rank 4."""
     names = ("layers.0.q_a", "layers.0.q_b")
     plan = Plan(buffers={"state": {name: TensorPlan("int32", 24) for name in names}})
     tensors = {name: np.zeros(24, np.int32) for name in names}
@@ -66,7 +64,7 @@ def take(bundle: Bundle, path: Path, run: Path, *more: str) -> int:
 
 
 def test_float_to_fixed_point_and_back() -> None:
-    """Every number up to 1 is exact in float32; ties go to even."""
+    """Every number up to 1 is exact in float32, and ties go to even."""
     rng = np.random.default_rng(0)
     p = np.r_[rng.integers(-(2**24), 2**24 + 1, 10_000), 2**24, -(2**24), 1, 0].astype(np.int32)
     back, lost = to_int32(to_float32(p))
@@ -95,7 +93,7 @@ def test_a_run_begins_with_the_adapter(bundle: Bundle, tmp_path: Path, dtype: An
 
 
 def test_bfloat16(bundle: Bundle, tmp_path: Path) -> None:
-    """0x3F80 is 1, 0xC020 is -2.5."""
+    """In bfloat16, 0x3F80 is 1 and 0xC020 is -2.5."""
     path = write(tmp_path / "peft", matrices())
     patterns = np.resize(np.array([0x3F80, 0xC020], np.uint16), 48)
     header: dict[str, Any] = {
@@ -170,7 +168,7 @@ BAD_TENSORS: dict[str, tuple[Any, str]] = {
     "shape": (lambda m: {**m, A: m[A].T.copy()}, "has shape [6, 4]"),
     "NaN": (lambda m: {**m, B: m[B] * np.float32(np.nan)}, "infinities or NaN"),
     "too large": (lambda m: {**m, B: m[B] + np.float32(100)}, "64 or more"),
-    "integers": (lambda m: {**m, B: m[B].astype(np.int32)}, "of type I32"),
+    "integers": (lambda m: {**m, B: m[B].astype(np.int32)}, "has the type I32"),
 }
 
 
@@ -209,5 +207,5 @@ def test_a_run_with_a_state_is_not_overwritten(
     assert take(bundle, path, tmp_path / "run") == 0
     before = (tmp_path / "run" / "state.safetensors").read_bytes()
     assert take(bundle, path, tmp_path / "run") == 2
-    assert "holds a state already" in capsys.readouterr().err
+    assert "already holds a state" in capsys.readouterr().err
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == before

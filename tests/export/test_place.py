@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exports are complete or not there, and nothing of the user's is overwritten without being asked."""
+"""An export is complete or absent, and overwrites nothing that the user did not name for it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_may_be_overwritten(tmp_path: Path) -> None:
 
 @contextmanager
 def no_file_above(size: int) -> Iterator[None]:
-    """As on a full disk: a write beyond fails."""
+    """Writes beyond the limit fail as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -63,7 +63,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     file.write_text("old")
     with (
         no_file_above(100),
-        pytest.raises(ExportError, match="nothing half-written"),
+        pytest.raises(ExportError, match="no partial file is left"),
         new_directory(folder) as work,
     ):
         (work / "a").write_bytes(bytes(1000))

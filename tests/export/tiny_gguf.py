@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tiny Llama as a GGUF file whose linears are Q4_1, with a byte tokenizer, as llama.cpp's
-converter lays it out.
-"""
+"""The tiny Llama as a GGUF file with Q4_1 linears, laid out as llama.cpp's converter does."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gguf
+import numpy.typing as npt
 from gguf import GGMLQuantizationType as Kind
 
 from gsqc.models.readers.rope_order import pair_order
@@ -25,12 +25,29 @@ NAMES = {
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
 }
+OUTER_NAMES = {
+    "model.embed_tokens.weight": "token_embd.weight",
+    "model.norm.weight": "output_norm.weight",
+}
+Array = npt.NDArray[Any]
 
 
 def write_tiny_gguf(path: Path) -> Path:
+    """Write the model to `path`, and return `path`."""
     model = tiny_llama(vocab_size=VOCABULARY, eos_token_id=END)
-    config = model.config
     writer = gguf.GGUFWriter(path, "llama")
+    _add_settings(writer, model.config)
+    _add_tokenizer(writer)
+    for name, parameter in model.named_parameters():
+        _add_tensor(writer, model.config, name, parameter.detach().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_settings(writer: gguf.GGUFWriter, config: Any) -> None:
     writer.add_name("tiny")
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(64)
@@ -40,6 +57,9 @@ def write_tiny_gguf(path: Path) -> Path:
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_1)
+
+
+def _add_tokenizer(writer: gguf.GGUFWriter) -> None:
     vocabulary = byte_tokenizer().get_vocab()
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
@@ -47,27 +67,24 @@ def write_tiny_gguf(path: Path) -> Path:
     writer.add_token_types([gguf.TokenType.NORMAL] * END + [gguf.TokenType.CONTROL])
     writer.add_token_merges([])
     writer.add_eos_token_id(END)
-    for name, parameter in model.named_parameters():
-        data, parts = parameter.detach().numpy(), name.split(".")
-        if name == "model.embed_tokens.weight":
-            writer.add_tensor("token_embd.weight", data)
-        elif name == "model.norm.weight":
-            writer.add_tensor("output_norm.weight", data)
-        else:
-            short = NAMES[".".join(parts[3:-1])]
-            heads = {
-                "attn_q": config.num_attention_heads,
-                "attn_k": config.num_key_value_heads,
-            }.get(short)
-            data = data if heads is None else pair_order(data, heads)
-            packed = gguf.quants.quantize(data, Kind.Q4_1) if data.ndim == 2 else data
-            writer.add_tensor(
-                f"blk.{parts[2]}.{short}.weight",
-                packed,
-                raw_dtype=Kind.Q4_1 if data.ndim == 2 else None,
-            )
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+
+
+def _add_tensor(writer: gguf.GGUFWriter, config: Any, name: str, data: Array) -> None:
+    """Add a parameter under ggml's name. Linears become Q4_1."""
+    if name in OUTER_NAMES:
+        writer.add_tensor(OUTER_NAMES[name], data)
+        return
+    parts = name.split(".")
+    short = NAMES[".".join(parts[3:-1])]
+    heads = {
+        "attn_q": config.num_attention_heads,
+        "attn_k": config.num_key_value_heads,
+    }
+    if short in heads:
+        data = pair_order(data, heads[short])
+    stored = f"blk.{parts[2]}.{short}.weight"
+    if data.ndim == 2:
+        packed = gguf.quants.quantize(data, Kind.Q4_1)
+        writer.add_tensor(stored, packed, raw_dtype=Kind.Q4_1)
+    else:
+        writer.add_tensor(stored, data)

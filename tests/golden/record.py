@@ -106,5 +106,6 @@ def _dumped(folder: Path) -> dict[str, str]:
             unchanged = before.get(name) == function.rstrip()
             kept.append(f"{name}: unchanged\n" if unchanged else f"{function.rstrip()}\n")
             before[name] = function.rstrip()
-        texts[path.name] = "\n".join(kept)
+        # By the pass alone: a new pass then renames no file.
+        texts[path.name.partition("_")[2]] = "\n".join(kept)
     return texts

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from gsqc.errors import ModelError, OptionError
-from gsqc.models.codes import ENCODERS, GGUF_READERS, Codes, base_codes, norm_codes
+from gsqc.models.codes import ENCODERS, Codes, encode_row16
+from gsqc.models.gguf_codes import GGUF_READERS, base_codes
 from gsqc.numerics.ops.dequantise import NF4_LEVELS
 from gsqc.numerics.ops.registry import OPS, evaluate
 
@@ -56,7 +57,7 @@ def test_gse_rounds_to_the_group(kind: str, bits: int, columns: int) -> None:
 
 def test_norm_weights_keep_16_bits() -> None:
     w = np.random.default_rng(3).uniform(0.1, 3, 37).astype(np.float32)
-    codes = norm_codes(w)
+    codes = encode_row16(w)
     assert codes.shape == (1, 37)
     assert np.abs(codes.float32()[0] - w).max() <= 3 * 2**-15
 
@@ -72,7 +73,7 @@ def test_gguf_codes_are_the_files_own(name: str, exact: bool) -> None:
 
 
 def test_q4_1_of_any_scales() -> None:
-    """Random fp16 bits, not only what a quantiser makes: within 2^-28 of the row's largest number."""
+    """Random fp16 bits, not only what a quantiser makes: within 2^-28 of a row's largest."""
     rng = np.random.default_rng(5)
     raw = rng.integers(0, 256, (40, 3, 20), dtype=np.uint8)
     raw[..., 1] &= 0xBF  # |scale| and |offset| below 2

@@ -38,9 +38,7 @@ def test_random_bits_equal_plain_integers() -> None:
 
 
 def test_a_permutation_is_one_and_is_pinned() -> None:
-    """A change of the generator changes every run's data order: this text must then change
-    knowingly.
-    """
+    """Another generator would change the order of the data in every run. Change this knowingly."""
     order = permutation(10, seed=1, stream=0)
     assert sorted(order) == list(range(10))
     assert order == permutation(10, seed=1, stream=0)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from gsqc.bundle.plan import Plan, SchedulePlan, TensorPlan
 from gsqc.passes.choose_recompute import keep_blocks
-from gsqc.passes.properties import SLACK
+from gsqc.passes.plan_properties import SLACK
 
 LAYERS = 8
 OTHER = 4000

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""differentiate: what its walk must not lose or guess. Its numbers are held against autograd in tests/compiler."""
+"""differentiate: what its walk must not lose or guess.
+
+Its numbers are held against autograd in tests/compiler.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from gsqc.numerics.ops.linear import linear
 from gsqc.numerics.ops.rms_norm import rms_norm
 from gsqc.numerics.ops.softmax import softmax_at
 from gsqc.passes.differentiate import differentiate_function
-from gsqc.passes.lower_model import row_type
+from gsqc.passes.lowering import row_type
 
 
 def block() -> tuple[Function, object]:

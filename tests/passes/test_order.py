@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a pass requires and ensures is checked: a pass that is missing, early or idle is an error."""
+"""What a pass requires and ensures is checked: a missing, early or idle pass is an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""plan_memory: what lives at the same time does not overlap. What is dead gives its place up."""
+
 from __future__ import annotations
 
 from hypothesis import given

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages of runs: what they show, and that nothing in a run's files becomes markup."""
+"""Pages show what runs hold, and nothing in a run's files becomes markup."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_run(path: Path, lines: list[Any], config: Any = None) -> Path:
 
 
 class Tags(HTMLParser):
-    """Tags and attributes, and that those which must be closed are."""
+    """Collects tags and attributes, and checks that tags are closed."""
 
     VOID = ("meta", "line", "polyline", "circle", "rect")
 
@@ -73,7 +73,7 @@ class Tags(HTMLParser):
 
 
 def check_page(html: str) -> Tags:
-    """No script, no request, no handler."""
+    """It has no script, no request and no handler."""
     tags = Tags(html)
     assert not {"script", "img", "link", "iframe", "a", "object", "embed"} & set(tags.names)
     assert not {

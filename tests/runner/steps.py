@@ -18,10 +18,15 @@ STEPS = 10
 STATE = "state.safetensors"
 
 
+def program_of(bundle: Path) -> str:
+    """The gsqc-step of a bundle that has one."""
+    (program,) = bundle.glob("code/*/gsqc-step")
+    return str(program)
+
+
 def runner_command(bundle: Path, tokens: Path, run: Path) -> list[str]:
     """A bundle's own gsqc-step on a token file."""
-    program = bundle / "bin" / "gsqc-step"
-    return [str(program), str(bundle), "--tokens", str(tokens), "--run", str(run)]
+    return [program_of(bundle), str(bundle), "--tokens", str(tokens), "--run", str(run)]
 
 
 def train_arguments(bundle: Path, data: Path, run: Path) -> list[str]:

@@ -17,7 +17,7 @@ from gsqc.cli.main import main
 from tests.runner.steps import RATE, STEPS
 
 pytestmark = pytest.mark.needs_target("llvm")
-BASE, CODE, STATE = "base.safetensors", "code/kernels.so", "state.safetensors"
+BASE, CODE, STATE = "base.safetensors", "code/x86-64/kernels.so", "state.safetensors"
 PLAN = "plan.json"
 Change = Callable[[Path, dict[str, Any]], None]
 
@@ -82,10 +82,13 @@ CASES: dict[str, tuple[Change, str]] = {
     "no loss": (lambda r, m: m["plan"]["buffers"]["output"].pop("loss"), "malformed"),
     "no base": (lambda r, m: m["files"].pop(BASE), f"has no {BASE}"),
     "another architecture": (
-        lambda r, m: m["target"].update(triple="riscv64-linux-gnu"),
+        lambda r, m: first(m["targets"]).update(triple="riscv64-linux-gnu"),
         "riscv64",
     ),
-    "another CPU": (lambda r, m: m["target"].update(cpu_features=["warp-drive"]), "warp-drive"),
+    "another CPU": (
+        lambda r, m: first(m["targets"]).update(cpu_features=["warp-drive"]),
+        "warp-drive",
+    ),
     "kernel of another shape": (
         lambda r, m: first(m["plan"]["kernels"])["inputs"][0][2][0].__setitem__(0, [1]),
         "shape",

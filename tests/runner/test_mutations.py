@@ -27,7 +27,7 @@ from gsqc.runtime.session import Session
 from gsqc.training.learning_rate import LearningRate
 from gsqc.training.open_run import check_resume
 from tests.runner.mutations import mutate
-from tests.runner.steps import STEPS
+from tests.runner.steps import STEPS, program_of
 
 MANIFEST, PLAN, CONFIG, STATE = "manifest.json", "plan.json", "config.json", "state.safetensors"
 COUNTS = {MANIFEST: 112, PLAN: 160, CONFIG: 56, STATE: 80}
@@ -75,7 +75,7 @@ def place(bundle: Path, tokens: Path, tmp_path_factory: pytest.TempPathFactory) 
     for name in (MANIFEST, PLAN):  # else the change would reach the shared bundle
         (copy / name).unlink()
         shutil.copyfile(bundle / name, copy / name)
-    command = [str(bundle / "bin" / "gsqc-step"), str(copy), "--tokens", str(tokens)]
+    command = [program_of(bundle), str(copy), "--tokens", str(tokens)]
     subprocess.run([*command, "--run", str(run), "--steps", "1"], check=True, capture_output=True)
     files = [copy / MANIFEST, copy / PLAN, *run.iterdir()]
     return Place(copy, run, tokens, {path: path.read_bytes() for path in files})
@@ -155,7 +155,7 @@ def compare(place: Place, program: Path, name: str, seed: int, whole: Bundle) ->
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_both_runtimes_give_the_same_verdict(place: Place, bundle: Path, name: str) -> None:
-    program = bundle / "bin" / "gsqc-step"
+    program = Path(program_of(bundle))
     accepted = python_verdict(place)[0]
     assert accepted is not None and runner_verdict(place, program) == accepted
     place.restore()

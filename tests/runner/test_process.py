@@ -18,7 +18,7 @@ from gsqc.runtime.session import Session
 from gsqc.targets.llvm.cpu import CPU_TARGETS
 from gsqc.targets.llvm.runner import build_runner
 from gsqc.training.lock import RunLock
-from tests.runner.steps import RATE, runner_command, train_arguments
+from tests.runner.steps import RATE, program_of, runner_command, train_arguments
 
 
 def is_locked(file: Path) -> bool:
@@ -67,8 +67,8 @@ def test_a_signal_saves_whole_steps(bundle: Path, data: Path, tmp_path: Path) ->
 
 
 def test_the_runner_is_small_and_needs_libc_only(bundle: Path) -> None:
-    program = bundle / "bin" / "gsqc-step"
-    assert "bin/gsqc-step" in Bundle.open(bundle).files
+    program = Path(program_of(bundle))
+    assert str(program.relative_to(bundle)) in Bundle.open(bundle).files
     assert os.access(program, os.X_OK)
     assert program.stat().st_size < 1_000_000
     needed = subprocess.run(

@@ -13,7 +13,7 @@ import pytest
 
 from gsqc.cli.main import main
 from gsqc.training.options import FIXED_BY_SCHEDULE, FIXED_IF_GIVEN, FIXED_SETTINGS
-from tests.runner.steps import RATE, STEPS
+from tests.runner.steps import RATE, STEPS, program_of
 
 CONFIG = "config.json"
 
@@ -36,7 +36,7 @@ def tokens_of_run(bundle: Path, arguments: list[str], tmp_path_factory: Any) -> 
 
 def step(bundle: Path, tokens: Path, run: Path, *options: str) -> tuple[int, str]:
     """The exit code and the errors of gsqc-step."""
-    command = [str(bundle / "bin" / "gsqc-step"), str(bundle), "--tokens", str(tokens)]
+    command = [program_of(bundle), str(bundle), "--tokens", str(tokens)]
     arguments = [*command, "--run", str(run), *options]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     return done.returncode, done.stderr

@@ -26,6 +26,7 @@ from tests.runner.steps import (
     RATE,
     STATE,
     STEPS,
+    program_of,
     run_python,
     run_step,
     runner_command,
@@ -37,7 +38,7 @@ from tests.runner.steps import (
 def test_ten_steps(
     bundle: Path, tokens: Path, tmp_path: Path, expected: tuple[list[str], bytes], threads: str
 ) -> None:
-    command = [str(bundle / "bin" / "gsqc-step")]
+    command = [program_of(bundle)]
     assert run_step(command, bundle, tokens, tmp_path / "run", "--threads", threads) == expected[0]
     assert (tmp_path / "run" / STATE).read_bytes() == expected[1]
 
@@ -46,7 +47,7 @@ def test_python_then_the_runner(
     bundle: Path, tokens: Path, data: Path, tmp_path: Path, expected: tuple[list[str], bytes]
 ) -> None:
     first = run_python(bundle, data, tmp_path, 1, 5, "native")
-    second = run_step([str(bundle / "bin" / "gsqc-step")], bundle, tokens, tmp_path)
+    second = run_step([program_of(bundle)], bundle, tokens, tmp_path)
     assert first + second == expected[0]
     assert (tmp_path / STATE).read_bytes() == expected[1]
 
@@ -55,7 +56,7 @@ def test_the_runner_then_train(
     bundle: Path, tokens: Path, data: Path, tmp_path: Path, expected: tuple[list[str], bytes]
 ) -> None:
     """`gsqc train` takes the run, its config and its log as its own."""
-    run_step([str(bundle / "bin" / "gsqc-step")], bundle, tokens, tmp_path, "--steps", "5")
+    run_step([program_of(bundle)], bundle, tokens, tmp_path, "--steps", "5")
     assert main(train_arguments(bundle, data, tmp_path)) == 0
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [entry["digest"] for entry in log] == expected[0]
@@ -106,7 +107,7 @@ def test_clipping_accumulation_and_cosine(
     file = tmp_path / "t.safetensors"
     arguments = ["--data", str(data), "--steps", "4", *EVERYTHING, *options]
     assert main(["tokens", str(bundle), *arguments, "-o", str(file)]) == 0
-    command = [str(bundle / "bin" / "gsqc-step")]
+    command = [program_of(bundle)]
     digests = run_step(command, bundle, file, tmp_path / "c")
     assert main(["train", str(bundle), *arguments, "--run", str(tmp_path / "python")]) == 0
     lines = (tmp_path / "python" / "log.jsonl").read_text().splitlines()
@@ -172,7 +173,7 @@ def test_a_run_moves_to_aarch64_and_back(
     )
     compile_model(str(model), options)
     emulator = ["qemu-aarch64", "-cpu", "max", "-L", "/usr/aarch64-linux-gnu"]
-    command = [*emulator, str(output / "bin" / "gsqc-step")]
+    command = [*emulator, program_of(output)]
     first = run_python(bundle, data, run, 1, 5, "native")
     assert first + run_step(command, output, tokens, run) == expected[0]
     assert (run / STATE).read_bytes() == expected[1]

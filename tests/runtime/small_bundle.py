@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle without compiled code, and a session that steps it: what runs above the kernels is
-tested with them.
-"""
+"""A bundle without compiled code and a session that steps it, to test all that is above kernels."""
 
 from __future__ import annotations
 
@@ -28,6 +26,7 @@ from gsqc.runtime.store import STATE as STATE_FILE
 
 SEQUENCE, BATCH = 16, 2
 VOCABULARY, END = 257, 256
+CODE = "code/numpy/kernels.so"
 STATE = {
     "layers.0.q_a": np.arange(8, dtype=np.int32),
     "layers.0.q_a.moment.e": np.full(2, -120, np.int32),
@@ -35,12 +34,12 @@ STATE = {
 
 
 def other_state() -> dict[str, Any]:
-    """Another initial state: that of a bundle with another meaning."""
+    """Another initial state, which gives a bundle another meaning."""
     return {name: tensor + 1 for name, tensor in STATE.items()}
 
 
 def byte_tokenizer() -> Tokenizer:
-    """Each UTF-8 byte is a token; <end> is 256."""
+    """A tokenizer with a token for each UTF-8 byte. <end> is 256."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={c: k for k, c in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -52,7 +51,7 @@ def byte_tokenizer() -> Tokenizer:
 def manifest() -> Manifest:
     """A manifest that lists no files yet."""
     return Manifest(
-        target=TargetPart("numpy", "numpy"),
+        targets={"numpy": TargetPart("numpy", rank=0, code_bytes=30)},
         model=ModelPart("llama", 1, 4, 1, 1, VOCABULARY, name="toy", eos_token_id=END),
         adapter=AdapterPart("lora", {"rank": 4, "alpha": 8}, ("q",), {}),
         bits="4-8-8",
@@ -65,10 +64,8 @@ def manifest() -> Manifest:
         recompute="blocks",
         weights="fast",
         operators={"add": 3, "matmul": 2},
-        float_operators=0,
         planned_peak_bytes=1000,
         weights_bytes=200,
-        code_bytes=30,
     )
 
 
@@ -86,10 +83,10 @@ def write_bundle(
     plan: Plan | None = None,
     **changes: Any,
 ) -> Path:
-    """Write the small bundle; `changes` replaces fields of its manifest."""
+    """Write the small bundle. `changes` replaces fields of its manifest."""
     with BundleWriter(path) as bundle:
         bundle.add_tensors("state.safetensors", state)
-        bundle.add_bytes("code/kernels.so", b"code")
+        bundle.add_bytes(CODE, b"code")
         if tokenizer:
             bundle.add_bytes("tokenizer.json", byte_tokenizer().to_str().encode())
         bundle.finish(replace(manifest(), **changes), plan or small_plan())
@@ -97,9 +94,7 @@ def write_bundle(
 
 
 class FakeSession:
-    """The interface of Session. A step adds to the state what its batch and learning rate are,
-    exactly.
-    """
+    """It has the interface of Session. A step adds its batch and learning rate to the state."""
 
     wrong_target: str | None = None
     """This target adds one to an element at its second step."""
@@ -162,7 +157,7 @@ class FakeSession:
     def evaluate(
         self, sequences: Sequence[TokenSequence], watch: Callable[[int], object] = lambda done: None
     ) -> EvaluationResult:
-        """Falls to step 6, then rises."""
+        """The loss falls up to step 6, then rises."""
         for k in range(len(sequences)):
             watch(k + 1)
         loss = 1.5 + abs(self.step_count - 6) / 8

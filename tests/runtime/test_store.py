@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run directories: a save is whole or did not happen, and a state is of its bundle."""
+"""Run directories: a save is complete or did not happen, and a state belongs to its bundle."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_state_that_is_none_is_refused(store: RunStore, content: bytes) -> Non
 def test_a_state_of_a_type_that_numpy_lacks_is_refused(store: RunStore, bundle: Bundle) -> None:
     header = {"__metadata__": {"step": "1", "bundle": bundle.meaning}}
     for k, name in enumerate(STATE):
-        header[name] = {"dtype": "BF16", "shape": [1], "data_offsets": [2 * k, 2 * k + 2]}  # type: ignore[dict-item]
+        header[name] = {"dtype": "BF16", "shape": [1], "data_offsets": [2 * k, 2 * k + 2]}
     text = json.dumps(header).encode()
     (store.path / "state.safetensors").write_bytes(
         len(text).to_bytes(8, "little") + text + bytes(4)
@@ -129,7 +129,7 @@ def test_a_file_is_no_run_directory(tmp_path: Path, bundle: Bundle) -> None:
 
 
 def test_a_full_disk_leaves_the_old_state_whole(store: RunStore, bundle: Bundle) -> None:
-    """The kernel itself refuses to write on: files may not grow beyond 256 bytes."""
+    """The system itself refuses to write, because files may not grow beyond 256 bytes."""
     store.save_state(STATE, 3)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (256, before[1]))

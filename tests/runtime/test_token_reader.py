@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A prompt read by chunks: caches and logits are those of one token after the other."""
+"""A prompt read in chunks gives the same caches and logits as one token after the other."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ CHUNK, TOKENS = 5, 40
 
 @pytest.fixture(scope="module")
 def toy() -> Toy:
-    """40 tokens, so that values have two groups of 32, the second ragged; chunks of 5 cross from
-    one to the other.
+    """A bundle of 40 tokens, so that values have a group of 32 and a ragged one.
+
+    Chunks of 5 cross from one group to the other.
     """
     return build_toy(sizes=Sizes(tokens=TOKENS, layers=1), prompt_chunk=CHUNK)
 
 
 def read(toy: Toy, parts: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
-    """Caches and logits after the parts of a text."""
+    """The caches and logits after a text that is read in parts."""
     executor, _ = open_executor(toy)
     reader = TokenReader(executor, toy.step.plan)
     assert reader.most == CHUNK
@@ -45,7 +46,7 @@ TEXT = [int(t) for t in np.random.default_rng(5).integers(0, 300, TOKENS)]
 
 @pytest.mark.parametrize("count", [2, 5, 34, 40])
 def test_chunks_are_tokens_one_after_the_other(toy: Toy, count: int) -> None:
-    """Less than a chunk, one, across the border of a group and filled up, the whole window."""
+    """Less than a chunk, one chunk, a length across a group's border, and the whole window."""
     expected = read(toy, [[t] for t in TEXT[:count]])
     for name, got in read(toy, [TEXT[:count]]).items():
         np.testing.assert_array_equal(got, expected[name], err_msg=name)

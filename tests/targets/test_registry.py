@@ -14,13 +14,12 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import TargetPart
 from gsqc.cli.main import main
 from gsqc.compiler.options import CompileOptions
-from gsqc.errors import BundleError, OptionError
-from gsqc.runtime.session import Session
+from gsqc.errors import OptionError, TargetError
 from gsqc.targets import NATIVE, all_targets, find_target, registry, resolve_target
 from tests.runtime.small_bundle import write_bundle
 
 TOY = """
-from gsqc.errors import OptionError
+from gsqc.errors import OptionError, TargetError
 from gsqc.option import Option
 from gsqc.targets.numpy.target import NumpyTarget
 
@@ -106,12 +105,10 @@ def test_a_name_that_is_none_is_told_those_that_are(capsys: pytest.CaptureFixtur
 
 
 def test_a_bundle_for_a_target_that_is_not_here(tmp_path: Path) -> None:
-    target = TargetPart("sundial", "stone")
-    path = write_bundle(tmp_path / "a.gsqc", target=target)
-    with pytest.raises(BundleError, match="sundial, a target that this gsqc does not have"):
-        registry.require_machine(Bundle.open(path))
-    with pytest.raises(BundleError):
-        Session(path)
+    path = write_bundle(tmp_path / "a.gsqc", targets={"sundial": TargetPart("stone")})
+    with pytest.raises(TargetError, match="sundial: a target that this gsqc does not have") as said:
+        registry.best_target(Bundle.open(path))
+    assert said.value.hint == f"make code for this machine: gsqc retarget {path} --target native"
 
 
 def test_a_target_for_checks_has_no_bundles(capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,4 +138,4 @@ def test_every_target_describes_itself() -> None:
     for target in all_targets():
         entry = target.entry()
         assert target.description and target.named(target.name) is not None
-        assert find_target(entry.name).entry() == entry
+        assert find_target(target.name).entry() == entry

@@ -46,7 +46,7 @@ def test_a_schedule_that_makes_no_sense_is_refused() -> None:
 
 
 def test_half_cosine() -> None:
-    """Exact where it can be; else as a double, whose own error is 2^-53."""
+    """It is exact where it can be, and else agrees with a double, whose error is 2^-53."""
     assert [half_cosine(Fraction(k, 2)) for k in range(3)] == [1, Fraction(1, 2), 0]
     for k in range(101):
         assert (
@@ -58,7 +58,7 @@ def test_half_cosine() -> None:
 
 
 def test_half_cosine_is_the_same_integer_everywhere() -> None:
-    """Its numerators over 2^62, from 60-digit arithmetic (decimal's own series)."""
+    """The numerators over 2^62 come from 60-digit decimal arithmetic."""
     assert [int(half_cosine(Fraction(k, 7)) * 2**62) for k in (1, 2, 3, 5)] == SEVENTHS
 
 

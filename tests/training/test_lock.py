@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One process trains a run; its lock does not outlive it."""
+"""One process trains a run, and its lock ends with it."""
 
 from __future__ import annotations
 

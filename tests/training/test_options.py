@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of a run: one spelling for a number, and a sentence for what is out of range."""
+"""Options of a run: a number has one spelling, and a sentence says what is out of range."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_step_has_at_most_64_sequences() -> None:
 
 
 def test_what_a_run_holds_on_to() -> None:
-    """Spelled out here once: a run of an older gsqc goes on by these names."""
+    """The names are written out here, because runs of older versions depend on them."""
     assert {*FIXED_SETTINGS, *FIXED_IF_GIVEN} == {
         *("data_sha256", "mask_prompt", "packing", "held_out_share", "validation_sha256"),
         *("lr", "schedule", "warmup", "min_lr", "weight_decay", "clip"),

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation, the best state, early stopping, and saving, on a session that is made of arithmetic
-alone.
-"""
+"""Evaluation, the best state, early stopping and saving, with a session of plain arithmetic."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ from tests.runtime.small_bundle import FakeSession, write_bundle
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory with a bundle and data; the held-out loss falls to step 6 and rises."""
+    """A directory with a bundle and data. The held-out loss falls up to step 6, then rises."""
     monkeypatch.setattr(gsqc.training.open_run, "Session", FakeSession)
     write_bundle(tmp_path / "small.gsqc")
     records = [{"prompt": f"p{k}", "completion": f"c{k}"} for k in range(5)]
@@ -69,7 +67,7 @@ def test_the_best_state_is_kept(place: Path) -> None:
 
 @pytest.mark.parametrize("stop", [None, 8, 9])
 def test_early_stopping_counts_on_over_a_pause(place: Path, stop: int | None) -> None:
-    """Evaluated at 2, 4, 6, 8, 10: two without a lower loss after step 6."""
+    """Evaluations are at 2, 4, 6, 8 and 10. The two after step 6 bring no lower loss."""
     options: dict[str, Any] = {"eval_every": 2, "patience": 2, "save_every": 1}
     if stop is not None:
         with open_at(place, **options) as trainer:
@@ -106,7 +104,7 @@ def interrupt(trainer: Any, step: int) -> None:
 
 def test_an_error_of_a_callback_loses_no_step(place: Path) -> None:
     with open_at(place, validation=False) as trainer:
-        trainer.callbacks.on_step = lambda entry: {}[entry["step"]] if entry["step"] == 7 else None  # type: ignore
+        trainer.callbacks.on_step = lambda entry: {}[entry["step"]] if entry["step"] == 7 else None
         with pytest.raises(KeyError):
             trainer.run()
     with open_at(place, validation=False) as trainer:
@@ -115,7 +113,7 @@ def test_an_error_of_a_callback_loses_no_step(place: Path) -> None:
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
-    """While `full` is set nothing can be written to a run."""
+    """While `full` is set, nothing can be written to a run."""
     disk = {"full": False}
     for name in ("save_state", "append_log", "write_log"):
         write = getattr(RunStore, name)
@@ -132,9 +130,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
 def test_a_disk_that_is_full_for_a_while_loses_nothing(
     place: Path, full_disk: dict[str, bool]
 ) -> None:
-    """The run goes on, and writes what it could not: the log's lines, the state, the best state of
-    step 6.
-    """
+    """The run goes on, and later writes the log, the state, and the best state of step 6."""
     whole = train(place, "whole", eval_every=2, save_every=2)[1]
     warnings: list[str] = []
     with open_at(place, eval_every=2, save_every=2) as trainer:
@@ -153,7 +149,7 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(
 def test_a_disk_that_is_full_at_the_beginning_loses_nothing(
     place: Path, full_disk: dict[str, bool]
 ) -> None:
-    """The line of the first evaluation and the state that it found best are written later."""
+    """The first evaluation's line and best state are written later."""
     with open_at(place, eval_every=12) as trainer:
         full_disk["full"] = True
         trainer.callbacks.on_step = lambda entry: full_disk.update(full=entry["step"] < 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run looks like, as texts."""
+"""RunView shows a run as texts."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def _heaviest(step: Step, work: dict[str, Work], calls: Counter[str]) -> list[st
 def _rate(
     kind: Kind, seconds: dict[str, float], work: dict[str, Work], calls: Counter[str]
 ) -> float:
-    """Of a kind, weighted by what the step calls; of a kind that it does not call, the reference's."""
+    """The rate of a kind, weighted by what the step calls. Without such calls, the reference's."""
     names = [name for name in seconds if work[name].kind is kind]
     if not names:
         return REFERENCE_RATES[kind] * default_threads()

@@ -5,7 +5,7 @@ and without weights.
 All decoder blocks are one function that is called once per layer, so two layers show all there is
 to capture, and the rest are names. The weights of one layer are read, for the form of their codes.
 Passes, memory planning and schedules are the compiler's own: the plan is equal to that of the
-compiled bundle (tests/estimate).
+compiled bundle (tests/compiler/estimate).
 """
 
 from __future__ import annotations

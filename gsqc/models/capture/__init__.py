@@ -2,10 +2,10 @@
 """Capture: from a model to a graph of `gsqc.models.model_ops` calls, its weights by name and its
 rope tables.
 
-models/      read the model and its weights
-export.py    torch.export, with norms, rotary embedding and attention as single operators
-convert.py   the exported graph becomes model_ops; what has no entry is reported with the user's source lines
-float_run.py runs the graph in float: the reference
+export.py     torch.export, with norms, rotary embedding and attention as single operators
+convert.py    the exported graph becomes model_ops by `rules`; what has no rule is reported with the
+              user's source lines
+float_run.py  runs the graph in float: the reference
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def capture_model(model: Any, sequence_length: int) -> CapturedModel:
     """Capture `model` for sequences of `sequence_length` tokens; the model itself is left as it
     was.
 
-    model  a Hugging Face module, a directory with config.json and safetensors, a .gguf file, or a known name
+    model  a Hugging Face module, a directory with config.json and safetensors, a .gguf file, or a
+           known name
 
     Raises ModelError, UnsupportedOperatorError (all operators at once), OptionError (fewer than 2
     tokens).

@@ -70,15 +70,17 @@ class ModelConfig:
 class CapturedModel:
     """A model as a graph of `gsqc.models.model_ops` calls, without a batch dimension.
 
-    graph           placeholders: first `tokens` [T]; then one per parameter used (`meta["parameter"]`, its Hugging Face
-                    name; tied parameters are one placeholder) and per rope table used
-                    (`meta["constant"]`). Output: (logits [T, V],). Every node has `meta["shape"]`;
-                    calls have `meta["block"]` (index of the decoder layer, or None),
-                    `meta["module"]` and `meta["source"]` ("file.py:12: code").
+    graph           the calls; its output is (logits [T, V],)
     constants       rope_cos and rope_sin, float64 [T, head_dim / 2]
     weights         the parameters' numbers by name
     tokenizer_json  text of a tokenizer.json, or None if the model came without one
-    metadata        name, license, eos_token_id, bos_token_id, chat_template, tokenizer; None where unknown
+    metadata        name, license, eos_token_id, bos_token_id, chat_template, tokenizer; None where
+                    unknown
+
+    The graph's placeholders are first `tokens` [T], then one for each parameter that is used
+    (`meta["parameter"]` is its Hugging Face name; tied parameters share one) and one for each rope
+    table (`meta["constant"]`). Every node has `meta["shape"]`. Calls have `meta["block"]` (the
+    decoder layer's index, or None), `meta["module"]` and `meta["source"]` ("file.py:12: code").
     """
 
     graph: torch.fx.Graph

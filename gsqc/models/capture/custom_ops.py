@@ -5,9 +5,12 @@ They have shapes only, for export runs on shapes: the meaning is that of their n
 `gsqc.models.model_ops`.
 
     rms_norm(x [..., K], weight [K], eps)
-    rope(x [1, H, T, D], cos [1, T, D], sin [1, T, D])          Hugging Face's tables: both halves are the same
-    attention(q [1, H, T, D], k, v, scale) -> [1, T, H, D]      Hugging Face's order of a result
+    rope(x [1, H, T, D], cos [1, T, D], sin [1, T, D])
+    attention(q [1, H, T, D], k, v, scale) -> [1, T, H, D]
     rope_table(x, tokens, width, sine) -> [1, T, D]
+
+Layouts are those of Hugging Face: both halves of a rope table are the same, and attention's result
+has the tokens first.
 """
 
 from __future__ import annotations

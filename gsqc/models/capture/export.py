@@ -36,7 +36,7 @@ _ROPE_FUNCTION = "apply_rotary_pos_emb"
 class Exported:
     """An exported program at the training IR.
 
-    parameters  placeholder name -> Hugging Face's parameter name; tied parameters share the first one's
+    parameters  placeholder name -> Hugging Face's parameter name; tied ones share the first's
     constants   rope_cos and rope_sin, float64 [T, D/2]; empty if no rotary embedding was recognised
     """
 
@@ -87,7 +87,8 @@ def export_model(model: nn.Module, tokens: int) -> Exported:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
             f"torch.export of {type(model).__name__} failed at {raising_line(error)}\n  {reason}",
-            "gsqc needs a decoder (…ForCausalLM) whose forward does not depend on the values of tensors",
+            "gsqc needs a decoder (…ForCausalLM) whose forward does not depend on the values "
+            "of tensors",
         ) from error
     return Exported(program.graph, _parameter_names(model, program.graph_signature), constants)
 
@@ -101,7 +102,7 @@ def _parameter_names(model: nn.Module, signature: Any) -> dict[str, str]:
     return {p: canonical[n.removeprefix(prefix)] for p, n in signature.inputs_to_parameters.items()}
 
 
-# ---------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 # replacing
 
 
@@ -169,7 +170,7 @@ def _modelling_namespaces(model: nn.Module) -> list[dict[str, Any]]:
 
 @contextmanager
 def _own_attention(model: nn.Module) -> Iterator[None]:
-    """Hugging Face's attention layers call `_attention` instead of an implementation of their own."""
+    """Hugging Face's attention layers call `_attention` and no implementation of their own."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(_ATTENTION, _attention)

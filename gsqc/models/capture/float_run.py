@@ -47,7 +47,7 @@ class FloatRun(torch.fx.Interpreter):
     """Interprets a captured graph; subclass it, or give replacements.
 
     overrides     tensors by parameter or constant name, in place of the model's own
-    replacements  by function of `gsqc.models.model_ops`: called as replacement(node, *args, **kwargs)
+    replacements  by function of `gsqc.models.model_ops`, called with (node, *args, **kwargs)
     """
 
     def __init__(

@@ -7,12 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
 
 import torch.fx
-
-if TYPE_CHECKING:
-    from gsqc.models.capture.convert import Converter
 
 Node = torch.fx.Node
 Shape = tuple[int, ...]
@@ -62,20 +58,3 @@ def without_batch(shape: Shape, rank: int) -> Shape | None:
     if len(shape) == rank + 1 and shape[0] == 1:
         return shape[1:]
     return shape if len(shape) == rank else None
-
-
-def value_of(c: Converter, arg: Any, *forms: Form) -> ExportedValue:
-    """The argument's value, which must have one of the forms."""
-    if not isinstance(arg, Node):
-        raise Unsupported(f" of the number {arg}")
-    value = c.values[arg]
-    if value.form not in forms:
-        raise Unsupported(f" of {value.form.value}")
-    return value
-
-
-def node_of(c: Converter, arg: Any, form: Form) -> Node:
-    """Our node of an argument that must have the form."""
-    node = value_of(c, arg, form).node
-    assert node is not None
-    return node

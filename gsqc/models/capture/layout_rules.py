@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules for operators that move numbers: most of them only change a value's form, and make no call."""
+"""Rules for operators that move numbers. Most change a value's form only, and make no call."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gsqc.models import model_ops
 from gsqc.models.capture.forms import (
@@ -13,15 +13,12 @@ from gsqc.models.capture.forms import (
     Node,
     Unsupported,
     shape_of,
-    value_of,
     without_batch,
 )
-
-if TYPE_CHECKING:
-    from gsqc.models.capture.convert import Converter
+from gsqc.models.capture.graph_builder import GraphBuilder
 
 
-def same(c: Converter, node: Node) -> ExportedValue:
+def same(c: GraphBuilder, node: Node) -> ExportedValue:
     """An operator that may change nothing: a copy, a slice of everything, a cast between float
     types.
     """
@@ -35,7 +32,7 @@ def same(c: Converter, node: Node) -> ExportedValue:
     return c.values[source]
 
 
-def dropout(c: Converter, node: Node) -> ExportedValue:
+def dropout(c: GraphBuilder, node: Node) -> ExportedValue:
     """aten.dropout(x, probability, training)."""
     _, probability, training = node.args
     if training and probability:
@@ -43,7 +40,7 @@ def dropout(c: Converter, node: Node) -> ExportedValue:
     return same(c, node)
 
 
-def reshape(c: Converter, node: Node) -> ExportedValue:
+def reshape(c: GraphBuilder, node: Node) -> ExportedValue:
     """Splitting the last axis into heads, merging heads, or adding and removing the batch
     dimension.
     """
@@ -74,12 +71,12 @@ def reshape(c: Converter, node: Node) -> ExportedValue:
     raise Unsupported(f" of {value.form.value} to {list(shape)}")
 
 
-def _swap(c: Converter, node: Node, axes: set[int]) -> ExportedValue:
+def _swap(c: GraphBuilder, node: Node, axes: set[int]) -> ExportedValue:
     """Tokens and heads change places."""
     source = node.args[0]
     assert isinstance(source, Node)
     rank = len(shape_of(source))
-    value = value_of(c, source, Form.SPLIT, Form.HEADS, Form.JOINED)
+    value = c.value_of(source, Form.SPLIT, Form.HEADS, Form.JOINED)
     if axes != {rank - 3, rank - 2}:
         raise Unsupported(f" of axes {sorted(axes)} of {value.form.value}")
     if value.form is not Form.SPLIT:
@@ -92,14 +89,14 @@ def _swap(c: Converter, node: Node, axes: set[int]) -> ExportedValue:
     )
 
 
-def transpose(c: Converter, node: Node) -> ExportedValue:
+def transpose(c: GraphBuilder, node: Node) -> ExportedValue:
     """aten.transpose.int(x, axis, axis)."""
     rank = len(shape_of(node))
     axes: tuple[Any, ...] = node.args[1:]
     return _swap(c, node, {axis % rank for axis in axes})
 
 
-def permute(c: Converter, node: Node) -> ExportedValue:
+def permute(c: GraphBuilder, node: Node) -> ExportedValue:
     """aten.permute(x, order)."""
     order: Any = node.args[1]
     moved = {k for k, axis in enumerate(order) if axis % len(order) != k}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -16,32 +16,28 @@ from gsqc.models.capture.forms import (
     Form,
     Node,
     Unsupported,
-    node_of,
     shape_of,
-    value_of,
 )
+from gsqc.models.capture.graph_builder import GraphBuilder
 from gsqc.models.capture.layout_rules import dropout, permute, reshape, same, transpose
 
-if TYPE_CHECKING:
-    from gsqc.models.capture.convert import Converter
-
 aten = torch.ops.aten
-Rule = Callable[["Converter", Node], ExportedValue]
+Rule = Callable[[GraphBuilder, Node], ExportedValue]
 
 
-def _parameter(c: Converter, arg: Any) -> Node:
+def _parameter(c: GraphBuilder, arg: Any) -> Node:
     return c.placeholder(
-        name := value_of(c, arg, Form.PARAMETER).name, shape_of(arg), parameter=name
+        name := c.value_of(arg, Form.PARAMETER).name, shape_of(arg), parameter=name
     )
 
 
-def _table(c: Converter, arg: Any) -> Node:
-    name = value_of(c, arg, Form.TABLE).name
+def _table(c: GraphBuilder, arg: Any) -> Node:
+    name = c.value_of(arg, Form.TABLE).name
     return c.placeholder(name, c.exported.constants[name].shape, constant=name)
 
 
-def _embedding(c: Converter, node: Node) -> ExportedValue:
-    value_of(c, node.args[1], Form.TOKENS)
+def _embedding(c: GraphBuilder, node: Node) -> ExportedValue:
+    c.value_of(node.args[1], Form.TOKENS)
     shape = (c.tokens, shape_of(node)[-1])
     tokens = c.placeholder("tokens", (c.tokens,))
     return ExportedValue(
@@ -49,40 +45,40 @@ def _embedding(c: Converter, node: Node) -> ExportedValue:
     )
 
 
-def _linear(c: Converter, node: Node) -> ExportedValue:
+def _linear(c: GraphBuilder, node: Node) -> ExportedValue:
     x, w, *bias = node.args
     if any(b is not None for b in bias):
         raise Unsupported(" with a bias")
     shape = (c.tokens, shape_of(node)[-1])
     return ExportedValue(
-        Form.ROWS, c.emit(model_ops.linear, node_of(c, x, Form.ROWS), _parameter(c, w), shape=shape)
+        Form.ROWS, c.emit(model_ops.linear, c.node_of(x, Form.ROWS), _parameter(c, w), shape=shape)
     )
 
 
-def _rms_norm(c: Converter, node: Node) -> ExportedValue:
+def _rms_norm(c: GraphBuilder, node: Node) -> ExportedValue:
     x, weight, eps = node.args
-    x = node_of(c, x, Form.ROWS)
+    x = c.node_of(x, Form.ROWS)
     return ExportedValue(
         Form.ROWS,
         c.emit(model_ops.rms_norm, x, _parameter(c, weight), shape=x.meta["shape"], eps=eps),
     )
 
 
-def _rope_table(c: Converter, node: Node) -> ExportedValue:
+def _rope_table(c: GraphBuilder, node: Node) -> ExportedValue:
     return ExportedValue(Form.TABLE, name="rope_sin" if node.args[3] else "rope_cos")
 
 
-def _rope(c: Converter, node: Node) -> ExportedValue:
+def _rope(c: GraphBuilder, node: Node) -> ExportedValue:
     x, cos, sin = node.args
-    x = node_of(c, x, Form.HEADS)
+    x = c.node_of(x, Form.HEADS)
     tables = _table(c, cos), _table(c, sin)
     if 2 * tables[0].meta["shape"][-1] != x.meta["shape"][-1]:
         raise Unsupported(" on a part of the head")
     return ExportedValue(Form.HEADS, c.emit(model_ops.rope, x, *tables, shape=x.meta["shape"]))
 
 
-def _attention(c: Converter, node: Node) -> ExportedValue:
-    q, k, v = (node_of(c, a, Form.HEADS) for a in node.args[:3])
+def _attention(c: GraphBuilder, node: Node) -> ExportedValue:
+    q, k, v = (c.node_of(a, Form.HEADS) for a in node.args[:3])
     if len({n.meta["shape"][-1] for n in (q, k, v)}) != 1:
         raise Unsupported(" with values of another width than keys")
     return ExportedValue(
@@ -90,12 +86,12 @@ def _attention(c: Converter, node: Node) -> ExportedValue:
     )
 
 
-def _silu(c: Converter, node: Node) -> ExportedValue:
-    return ExportedValue(Form.GATE, node_of(c, node.args[0], Form.ROWS))
+def _silu(c: GraphBuilder, node: Node) -> ExportedValue:
+    return ExportedValue(Form.GATE, c.node_of(node.args[0], Form.ROWS))
 
 
-def _mul(c: Converter, node: Node) -> ExportedValue:
-    x, y = (value_of(c, a, Form.GATE, Form.ROWS) for a in node.args)
+def _mul(c: GraphBuilder, node: Node) -> ExportedValue:
+    x, y = (c.value_of(a, Form.GATE, Form.ROWS) for a in node.args)
     gate, up = (x, y) if x.form is Form.GATE else (y, x)
     if gate.form is not Form.GATE or up.form is not Form.ROWS:
         raise Unsupported(f" of {x.form.value} and {y.form.value}")
@@ -107,15 +103,15 @@ def _mul(c: Converter, node: Node) -> ExportedValue:
     )
 
 
-def _add(c: Converter, node: Node) -> ExportedValue:
-    x, y = (node_of(c, a, Form.ROWS) for a in node.args)
+def _add(c: GraphBuilder, node: Node) -> ExportedValue:
+    x, y = (c.node_of(a, Form.ROWS) for a in node.args)
     _same_shape(x, y)
     if node.kwargs.get("alpha", 1) != 1:
         raise Unsupported(" with alpha")
     return ExportedValue(Form.ROWS, c.emit(model_ops.add, x, y, shape=x.meta["shape"]))
 
 
-def _part(c: Converter, node: Node) -> ExportedValue:
+def _part(c: GraphBuilder, node: Node) -> ExportedValue:
     """One result of several: no operator with several results has an entry."""
     raise Unsupported(f" {node.args[1]} of {node.args[0]}")
 

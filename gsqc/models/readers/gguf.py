@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GGUF models of the llama architecture: the configuration from the metadata, the weights as the
-file stores them.
-"""
+"""GGUF models of the llama architecture: the module, and the weights as the file stores them."""
 
 from __future__ import annotations
 
@@ -17,14 +15,14 @@ from gguf.quants import dequantize
 from torch import nn
 
 from gsqc.errors import ModelError
-from gsqc.models import FLOAT_KIND, Float32, GgufTensor, LoadedModel
-from gsqc.models.codes import GGUF_READERS
+from gsqc.models.gguf_codes import GGUF_READERS
+from gsqc.models.loaded import FLOAT_KIND, Float32, GgufTensor, LoadedModel
+from gsqc.models.readers.gguf_config import ARCHITECTURE, llama_config
 from gsqc.models.readers.gguf_file import GgufFile, read_gguf
 from gsqc.models.readers.hf import meta_model
 from gsqc.models.readers.rope_order import pair_order, split_half_order
 from gsqc.models.readers.tokenizer import tokenizer_from_gguf
 
-_ARCHITECTURE = "llama"
 _ROPE_FACTORS = "rope_freqs.weight"
 _OUTSIDE = {
     "token_embd.weight": "model.embed_tokens.weight",
@@ -111,13 +109,13 @@ def from_gguf(path: Path) -> LoadedModel:
     """
     file = read_gguf(path)
     architecture = file.metadata.get("general.architecture")
-    if architecture != _ARCHITECTURE:
+    if architecture != ARCHITECTURE:
         raise ModelError(
             f"{path.name} holds the architecture {architecture}",
-            f"gsqc reads GGUF files of {_ARCHITECTURE}",
+            f"gsqc reads GGUF files of {ARCHITECTURE}",
         )
     names = _parameter_names(file)
-    config = _config(file, names)
+    config = llama_config(file, names)
     module = meta_model(config)
     _check(file, names, module)
     _scale_frequencies(file, module)
@@ -143,69 +141,6 @@ def _parameter_names(file: GgufFile) -> dict[str, str]:
     return names
 
 
-def _number(file: GgufFile, key: str, default: float | None = None) -> Any:
-    value = file.metadata.get(f"{_ARCHITECTURE}.{key}", default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
-        raise ModelError(
-            f"{file.path.name} has {_ARCHITECTURE}.{key} = {value}, not a positive number",
-            "gsqc reads Llama-like decoders whose layers are all alike",
-        )
-    return value
-
-
-def _config(file: GgufFile, names: dict[str, str]) -> Any:
-    from transformers import LlamaConfig
-
-    heads, hidden = _number(file, "attention.head_count"), _number(file, "embedding_length")
-    head_dim = _number(file, "attention.key_length", hidden // heads)
-    if "model.embed_tokens.weight" not in names:
-        raise ModelError(
-            f"{file.path.name} has no token_embd.weight", "give a file that holds a whole model"
-        )
-    if _number(file, "rope.dimension_count", head_dim) != head_dim:
-        raise ModelError(
-            f"{file.path.name} rotates a part of each head only",
-            "gsqc compiles rope over whole heads",
-        )
-    try:
-        return LlamaConfig(
-            vocab_size=file.tensors["token_embd.weight"].shape[0],
-            hidden_size=hidden,
-            intermediate_size=_number(file, "feed_forward_length"),
-            num_hidden_layers=_number(file, "block_count"),
-            num_attention_heads=heads,
-            num_key_value_heads=_number(file, "attention.head_count_kv", heads),
-            head_dim=head_dim,
-            max_position_embeddings=_number(file, "context_length", 2048),
-            rms_norm_eps=_number(file, "attention.layer_norm_rms_epsilon"),
-            rope_parameters=_rope_parameters(file),
-            tie_word_embeddings="lm_head.weight" not in names,
-            attention_bias="model.layers.0.self_attn.q_proj.bias" in names,
-            mlp_bias="model.layers.0.mlp.gate_proj.bias" in names,
-        )
-    except Exception as error:
-        raise ModelError(
-            f"the sizes in {file.path.name} do not fit together: {error}", "fetch it again"
-        ) from error
-
-
-def _rope_parameters(file: GgufFile) -> dict[str, Any]:
-    theta = float(_number(file, "rope.freq_base", 10000.0))
-    kind = file.metadata.get(f"{_ARCHITECTURE}.rope.scaling.type", "none")
-    if kind == "none":
-        return {"rope_type": "default", "rope_theta": theta}
-    if kind == "linear":
-        return {
-            "rope_type": "linear",
-            "rope_theta": theta,
-            "factor": float(_number(file, "rope.scaling.factor")),
-        }
-    raise ModelError(
-        f"{file.path.name} scales rope by {kind}",
-        "gsqc reads GGUF files with no or linear rope scaling",
-    )
-
-
 def _scale_frequencies(file: GgufFile, module: nn.Module) -> None:
     """rope_freqs holds a divisor for each frequency (Llama 3's rope scaling)."""
     block = file.tensors.get(_ROPE_FACTORS)
@@ -216,7 +151,8 @@ def _scale_frequencies(file: GgufFile, module: nn.Module) -> None:
         if isinstance(frequencies := getattr(part, "inv_freq", None), torch.Tensor):
             if frequencies.shape != factors.shape:
                 raise ModelError(
-                    f"{file.path.name} has {len(factors)} rope factors for {len(frequencies)} pairs",
+                    f"{file.path.name} has {len(factors)} rope factors, "
+                    f"not one for each of {len(frequencies)} pairs",
                     "fetch it again",
                 )
             frequencies.div_(factors)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from gsqc.errors import ModelError
-from gsqc.models import FLOAT_KIND, Float32, FloatTensor, LoadedModel
+from gsqc.models.loaded import FLOAT_KIND, Float32, FloatTensor, LoadedModel
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -142,12 +142,12 @@ def meta_model(config: Any) -> nn.Module:
     except Exception as error:
         raise ModelError(
             f"transformers cannot build the model: {_first_line(error)}",
-            "gsqc compiles causal language models that transformers knows, without code of their own",
+            "gsqc compiles causal language models of transformers without code of their own",
         ) from error
     return model.eval()
 
 
-# -------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 # files
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Integer tensor operators: one interface (`builder`), one implementation per use."""
+"""Integer tensor operators: the interface `builder`, and what evaluates or records them."""

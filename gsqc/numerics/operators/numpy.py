@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation with numpy: the golden result. Every operator asserts that its result fits its type."""
+"""Evaluation with numpy: the golden result. Every operator asserts that its result fits its type.
+
+The assertions raise AssertionError. They find faults in ops, not in a user's input.
+"""
 
 from __future__ import annotations
 
@@ -83,36 +86,44 @@ _ELEMENTWISE: dict[str, Any] = {
 
 
 class NumpyBuilder(Builder):
-    """Evaluates at once; `Tensor.data` is the array, of the tensor's dtype."""
+    """Evaluates each operator at once. `Tensor.data` is the array, of the tensor's dtype."""
 
     def tensor(self, array: Array) -> Tensor:
+        """An array as a tensor of this builder, without a copy."""
         return Tensor(self, array.shape, str(array.dtype), array)
 
     def const(self, value: int, rank: int) -> Tensor:
+        """An int32 array of one element."""
         return self.tensor(np.full((1,) * rank, value, np.int32))
 
     def iota(self, shape: Sequence[int], axis: int) -> Tensor:
+        """An int32 array of the indices along an axis."""
         return self.tensor(np.arange(shape[axis], dtype=np.int32).reshape(tuple(shape)))
 
     def elementwise(self, operator: str, *args: Tensor) -> Tensor:
+        """Arithmetic is done in int64, then checked and narrowed to int32."""
         broadcast_shape(*(a.shape for a in args))
         return self.tensor(_ELEMENTWISE[operator](*(a.data for a in args)))
 
     def mulc(self, x: Tensor, constant: int) -> Tensor:
+        """The product in int64. x must lie in [-2^30, 2^30)."""
         _within("mulc", x.data, -(2**30), 2**30 - 1)
         return self.tensor(_int32("mulc", (x.data.astype(np.int64) * constant + 2**30) >> 31))
 
     def reduce(self, operator: str, x: Tensor, axis: int) -> Tensor:
+        """Sums are taken in int64 and must fit int32."""
         if operator == "reduce_max":
             return self.tensor(x.data.max(axis, keepdims=True))
         return self.tensor(_int32(operator, x.data.sum(axis, keepdims=True, dtype=np.int64)))
 
     def cast(self, x: Tensor, dtype: str) -> Tensor:
+        """The array in another type, in whose range each number must lie."""
         info = np.iinfo(dtype)
         _within(f"cast to {dtype}", x.data, int(info.min), int(info.max))
         return self.tensor(x.data.astype(dtype))
 
     def table(self, x: Tensor, entries: Sequence[int]) -> Tensor:
+        """Interpolates between the two entries next to each number."""
         values = np.asarray(entries, np.int64)
         index = (x.data.astype(np.int64) >> 7) + 256
         fraction = x.data.astype(np.int64) & 127
@@ -120,24 +131,30 @@ class NumpyBuilder(Builder):
         return self.tensor(_int32("table", (base << 7) + (values[index + 1] - base) * fraction))
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """A view where numpy can make one."""
         return self.tensor(x.data.reshape(shape))
 
     def transpose(self, x: Tensor, permutation: Sequence[int]) -> Tensor:
+        """A view with the axes in another order."""
         return self.tensor(x.data.transpose(permutation))
 
     def slice(self, x: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor:
+        """A view of the part [start, start + size)."""
         return self.tensor(x.data[tuple(slice(s, s + n) for s, n in zip(start, size, strict=True))])
 
     def concat(self, xs: Sequence[Tensor], axis: int) -> Tensor:
+        """A new array of all."""
         return self.tensor(np.concatenate([x.data for x in xs], axis))
 
     def gather(self, values: Tensor, indices: Tensor) -> Tensor:
+        """The rows of these indices, each of which must exist."""
         _within("gather", indices.data, 0, values.shape[0] - 1)
         return self.tensor(values.data[indices.data])
 
     def matmul(self, x: Tensor, w: Tensor, shift: int) -> Tensor:
-        """Sums in float64: each partial sum is an integer below 2^53, so no order of summation can
-        round it.
+        """Sums in float64, which is exact: each partial sum is an integer below 2^53.
+
+        K may be up to 2^22. The sum must fit the 48-bit accumulator of TOSA's MATMUL.
         """
         assert x.shape[2] * 2.0**30 < _FLOAT64_EXACT
         total = np.matmul(x.data.astype(np.float64), w.data.astype(np.float64).transpose(0, 2, 1))

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ops: one file each, its integer function, its gradient, its test cases. Importing the package
-registers all.
+"""The ops. A file holds an op's integer function, its gradient and its test cases.
+
+An op is registered when its file is imported. `gsqc.numerics.ops.all` imports all of them.
 """

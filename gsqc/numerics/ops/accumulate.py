@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """accumulate: adapter gradients of single sequences join a running sum on a fixed-point grid.
 
-The grid's unit is 2^-34; a number on it is high · 2^22 + low, with 0 ≤ low < 2^22. Each sequence's
-gradient is rounded once onto the grid, and from there on sums are sums of integers: batches, their
-order, and workers cannot change a bit of them. A sequence adds less than 2^24 to |high| (2^12 in
-value), so that 64 sequences fit int32.
+The unit of the grid is 2^-34. A number on it is held in two limbs, high · 2^22 + low, with
+0 ≤ low < 2^22. Each sequence's gradient is rounded once onto the grid. From there on sums are sums
+of integers, so batches, their order, and workers cannot change a bit of them. A sequence adds less
+than 2^24 to |high| (2^12 in value), so that 64 sequences fit int32.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ _HIGH_BITS = 24
 
 
 def _to_grid(m: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
-    """m · 2^e, |m| < 2^30, an exponent per element -> (high, low), rounded half up; |high| < 2^24,
-    saturating.
+    """m · 2^e with |m| < 2^30 and an exponent per element -> (high, low), rounded half up.
+
+    |high| < 2^24: it saturates.
     """
     n = (0 - GRID_FRACTION_BITS) - e
     on_grid = m.round_shift(n.clamp(0, 31))
@@ -59,8 +60,9 @@ def accumulate_gradient(
     *,
     offset: int,
 ) -> tuple[Tensor, Tensor]:
-    """c int32 [R, C], |c| < 2^30, at exponent row_e [R, 1] + column_e [1, C] + offset, added to
-    limbs [R, C].
+    """c int32 [R, C] with |c| < 2^30, limbs [R, C] -> limbs with c added.
+
+    The exponent of c[r, k] is row_e[r, 1] + column_e[1, k] + offset.
     """
     part_high, part_low = _to_grid(c, column_e + (row_e + offset))
     total = low + part_low
@@ -71,8 +73,9 @@ def accumulate_gradient(
 def linear_accumulate(
     call: Calls, x: Row, w: Row, high: Tensor, low: Tensor, *, x_bits: int, w_bits: int
 ) -> tuple[Tensor, Tensor]:
-    """x [M, K], w [C, K] Row, limbs [M, C] -> limbs with x · wᵀ added: quantise, gse_matmul,
-    accumulate_gradient.
+    """x [M, K] and w [C, K] Row, limbs [M, C] -> limbs with x · wᵀ added.
+
+    x and w are quantised to GSE-x_bits and GSE-w_bits.
     """
     c, row_e, column_e, offset = product(call, x, w, x_bits=x_bits, w_bits=w_bits)
     limbs: tuple[Tensor, Tensor] = call(
@@ -82,21 +85,22 @@ def linear_accumulate(
 
 
 def sum_row(high: Tensor, low: Tensor) -> Scaled:
-    """Limbs [R, K], |high| < 2^31 -> 30 bits, one exponent per row.
+    """Limbs [R, K] with |high| < 2^31 -> (m, e) of 30 bits, one exponent per row.
 
-    Both limbs are rounded to 29 bits of the row's largest (not at all if that is below 2^28 units).
+    Both limbs are rounded to 29 bits of the row's largest number. Below 2^28 units of the grid they
+    are exact.
     """
     width = 32 - high.abs().reduce_max().clz()  # bits of the high limb, 0 to 31
-    drop = (width - 7).maximum(0)  # the whole number has width + 22 bits; 29 are kept
+    drop = (width - 7).maximum(0)  # of width + 22 bits, 29 are kept
     m = scale_by_power(high, drop - LIMB_BITS) + low.round_shift(drop)
     return normalise(m, drop - GRID_FRACTION_BITS, 30)
 
 
 def mean_gradient(high: Tensor, low: Tensor, inverse_m: Tensor, inverse_e: Tensor) -> Scaled:
-    """Limbs [R, K] times 1 / tokens (30-bit mantissa and exponent, [1, 1]) -> 30 bits, one exponent
-    per row.
+    """Limbs [R, K] times 1 / tokens -> (m, e) of 30 bits, one exponent per row.
 
-    Both are rounded to 30 bits, then the product is.
+    1 / tokens is a mantissa of 30 bits and an exponent, [1, 1] each. The sum is rounded to 30 bits,
+    and then the product is.
     """
     m, e = sum_row(high, low)
     return normalise(m.mulr30(inverse_m), (e + 30) + inverse_e, 30)
@@ -105,8 +109,9 @@ def mean_gradient(high: Tensor, low: Tensor, inverse_m: Tensor, inverse_e: Tenso
 def random_limbs(
     rng: np.random.Generator, shape: tuple[int, int], octaves: int = 24
 ) -> list[npt.NDArray[Any]]:
-    """Test sums: high limbs of up to `octaves` bits, a zero row, a row of small negative numbers, a
-    row of extremes.
+    """Test sums with high limbs of up to `octaves` bits.
+
+    One row is zero, one holds small negative numbers, and one extremes.
     """
     high = rng.integers(-(2**octaves), 2**octaves, shape) >> rng.integers(
         0, octaves + 1, (shape[0], 1)

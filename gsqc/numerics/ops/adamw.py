@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""adamw: Adam with decoupled decay, on integers. Kingma & Ba 2015; Loshchilov & Hutter 2019.
+"""adamw: Adam with decoupled decay, on integers. Kingma & Ba 2015, Loshchilov & Hutter 2019.
 
-The second moment is kept as its root r, which needs half the range. Bias correction is folded into
-the learning rate.
+    g      = sum / tokens
+    moment = beta1 · moment + (1 - beta1) · g
+    root   = √(beta2 · root² + (1 - beta2) · g²)
+    p      = p - learning_rate · moment / root - decay · p
+
+The state holds the root of the second moment, which needs half the range. The bias correction is
+part of the learning rate. No epsilon is added, because the root has a floor.
 """
 
 from __future__ import annotations
@@ -38,12 +43,12 @@ from gsqc.numerics.ops.sgd import (
 )
 
 EPSILON_EXPONENT = -32
-"""The root is at least 2^-32, where others add 1e-8 to it: bias correction multiplies it by 32 in
-the first step.
+"""The root is at least 2^-32. Others add 1e-8 to it after its bias correction. That is a factor of
+32 in the first step, and 32 · 2^-32 is 7e-9.
 """
 
 _ROW_FLOOR = 2**4
-"""The root is also at least 2^-24 of its row's largest: beside a root of 0, rounding noise would
+"""The root is also at least 2^-24 of its row's largest. Beside a root of 0, rounding noise would
 move a weight.
 """
 
@@ -53,11 +58,11 @@ _RATIO_FRACTION_BITS = 24
 def _root_average(
     r: Row, g: Tensor, g_e: Tensor, beta: int
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """√(beta · r² + (1 - beta) · g²), in a row of 30 bits, and its reciprocal as (y, exponent per
-    element).
+    """√(beta · r² + (1 - beta) · g²) as (m, e) of 30 bits, and its reciprocal.
 
-    r and g come to one exponent E, and each element is shifted so that the larger of the two lies
-    in [2^29, 2^30): squares keep their bits. One reciprocal root gives both results.
+    The reciprocal has an exponent per element. r and g come to one exponent E. Then each element is
+    shifted so that the larger of the two lies in [2^29, 2^30), and squares keep their bits. One
+    reciprocal root gives both results.
     """
     old, old_e = widen(r)
     e = old_e.maximum(g_e).maximum(EPSILON_EXPONENT - 28)
@@ -92,17 +97,16 @@ def adamw(
     beta1: int,
     beta2: int,
 ) -> tuple[Tensor, Row, Row]:
-    """p int32 Q24 [R, K], first moment and root of the second as Rows, summed gradient as limbs [R,
-    K] -> p, moments.
+    """p int32 Q24 [R, K], moment and root as Rows [R, K], limbs [R, K] -> p, moment, root.
 
-    g = sum / tokens; moment = beta1 · moment + (1 - beta1) · g; root = √(beta2 · root² + (1 -
-    beta2) · g²); p -= learning_rate · moment / root + decay · p. Betas are over 2^31, in (0, 2^31).
-    Scalars [1, 1] are 30-bit mantissas and exponents; the learning rate holds √(1 - beta2^t) / (1 -
-    beta1^t), decay is the learning rate times weight decay.
+    high, low      limbs of the gradient's sum over the batch, on the grid of `accumulate`
+    learning_rate  times the bias correction √(1 - beta2^t) / (1 - beta1^t)
+    decay          learning rate · weight decay
+    beta1, beta2   over 2^31, in (0, 2^31)
 
-    Moments have at least 24 bits (facts: a 16-bit root sticks). |moment / root| saturates at 32,
-    beyond what constant betas of 0.9 and 0.999 can reach (7.3). No epsilon is added: the root has a
-    floor instead (above).
+    Scalars are mantissas of 30 bits and exponents, [1, 1] each. Moments have at least 24 bits: a
+    root of 16 bits sticks. |moment / root| saturates at 32. With betas of 0.9 and 0.999 it cannot
+    pass 7.3.
     """
     g, g_e = mean_gradient(high, low, inverse_tokens_m, inverse_tokens_e)
     m, m_e = decay_average(moment, g, g_e, beta1, BETA_ONE - beta1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""add and scale: the residual stream, sums of gradients, and the adapter's alpha / rank."""
+"""add, scale and subtract_weighted: sums of rows, as in the residual stream, and alpha / rank."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gsqc.numerics.ops.registry import Case, Kind, cases, op
 
 @op(Kind.ROW)
 def add(b: Builder, x: Row, y: Row, *, bits: int) -> Row:
-    """x + y, Row-bits: the sum at 30 bits on the larger exponent, then one normalisation; 0.52 ulp."""
+    """x, y [..., n] Row -> x + y, Row-bits: summed at 30 bits, normalised once. 0.52 ulp."""
     return store_row(*normalise(*add_scaled(*widen(x), *widen(y)), bits), bits)
 
 
@@ -28,7 +28,7 @@ def _add_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
 
 @op(Kind.ROW)
 def scale(b: Builder, x: Row, *, factor: float, bits: int) -> Row:
-    """x · factor, Row-bits, for a positive factor; exact for a power of two."""
+    """x [..., n] Row -> x · factor, Row-bits, for a positive factor. Exact for a power of two."""
     return store_row(*normalise(*scale_by_constant(*widen(x), factor), bits), bits)
 
 
@@ -39,8 +39,9 @@ def _scale_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
 
 @op(Kind.ROW)
 def subtract_weighted(b: Builder, x: Row, y: Row, weights: Tensor, *, bits: int) -> Row:
-    """x - y · weights, Row-bits; weights int32 [T, 1] in Q14, 0 ≤ w ≤ 2^14. A row of weight 0 is
-    x's.
+    """x, y [T, n] Row, weights int32 [T, 1] in Q14 -> x - y · weights, Row-bits.
+
+    0 ≤ weight ≤ 2^14. A row of weight 0 is that of x.
     """
     m, e = widen(y)
     least = where(weights.greater(0), e, LEAST_EXPONENT)

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Importing this module registers every op: the modules of `gsqc.numerics.ops` are found by name,
-so none can be forgotten.
-"""
+"""Importing this module registers every op: it imports all modules of `gsqc.numerics.ops`."""
 
 from __future__ import annotations
 

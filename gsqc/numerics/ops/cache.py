@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cache: the keys and values of earlier tokens, for generation."""
+"""cache: the keys and values of earlier tokens, which generation keeps."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from gsqc.numerics.ops.registry import Case, Kind, cases, op
 
 @op(Kind.ROW)
 def put_row(b: Builder, cache: Row, row: Row, position: Tensor) -> Row:
-    """cache [H, S, D] Row, row [H, 1, D] Row of the same bits, position int32 [1, 1, 1] -> the
-    cache with that row.
+    """cache [H, S, D] Row, row [H, 1, D] Row of the same bits -> the cache with that row.
+
+    position  int32 [1, 1, 1] in [0, S)
     """
     there = b.iota((1, cache.shape[1], 1), 1).equal(position)
     m = where(there, row.mantissa, cache.mantissa)
@@ -25,17 +26,19 @@ def put_row(b: Builder, cache: Row, row: Row, position: Tensor) -> Row:
 
 @op(Kind.LAYOUT)
 def take_position(b: Builder, table: Tensor, position: Tensor) -> Tensor:
-    """table int32 [1, S, D], position int32 [T] -> the entries of these positions [1, T, D]."""
+    """table int32 [1, S, D], position int32 [T] in [0, S) -> those entries, int32 [1, T, D]."""
     _, count, width = table.shape
     return b.gather(table.reshape(count, width), position).reshape(1, position.shape[0], width)
 
 
 @op(Kind.ROW)
 def mask_future(b: Builder, c: Tensor, position: Tensor) -> Tensor:
-    """c int32 [..., T, S], position int32 [1, …, T, 1] -> c with zeros in row t's columns beyond
-    position[t].
+    """c int32 [..., T, S] -> c with zeros in the columns of row t beyond position[t].
 
-    A token's products with later ones: where it is read alone, the cache holds zeros there.
+    position  int32 [1, …, T, 1]
+
+    These are the products of a token with later ones. Where a token is read alone, the cache holds
+    zeros there, so both ways give the same bits.
     """
     rank = len(c.shape)
     column = b.iota((*(1,) * (rank - 1), c.shape[-1]), rank - 1)

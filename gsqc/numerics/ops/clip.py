@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""clip: the norm of the whole gradient, and the scale that limits it. Pascanu et al. 2013 (arXiv
-1211.5063).
+"""clip: the norm of the whole gradient, and the scale that limits it.
 
-The update multiplies the summed gradient by 1 / tokens. Clipping to a norm of at most c changes
-that one number to min(1 / tokens, c / ‖sum‖): no second pass over the gradient, and no division.
+Pascanu et al. 2013 (arXiv 1211.5063), algorithm 1. The update multiplies the summed gradient by
+1 / tokens. Clipping to a norm of at most c changes that one number to min(1 / tokens, c / ‖sum‖).
+It needs no second pass over the gradient, and no division.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ SQUARE_BITS = 30
 
 @op(Kind.ROW)
 def row_squares(b: Builder, high: Tensor, low: Tensor) -> Row:
-    """The batch's summed gradient as limbs [R, K] -> Σ g² of each row, Row-30 [R, 1]; K ≤ 2^15.
+    """Limbs [R, K] of the summed gradient -> Σ g² of each row, Row-30 [R, 1]. K ≤ 2^15.
 
-    Squares are rounded to 28 bits of the row's largest and summed exactly: relative error below
-    2^-26 a row.
+    Squares are rounded to 28 bits of the row's largest and summed exactly. The relative error of a
+    row is below 2^-26.
     """
     m, e = sum_row(high, low)
     s, s_e = row_sum(m.mulr30(m))
@@ -44,10 +44,9 @@ def row_squares(b: Builder, high: Tensor, low: Tensor) -> Row:
 
 @op(Kind.ROW)
 def add_squares(b: Builder, squares: Row, total: Row) -> Row:
-    """Row-30 [1, R] with an exponent per element, R ≤ 2^15, and a total, Row-30 [1, 1] -> total + Σ
-    squares.
+    """squares Row-30 [1, R] with an exponent per element, total Row-30 [1, 1] -> total + Σ squares.
 
-    A total of 0 may have any exponent: the buffer is zeroed before each step.
+    R ≤ 2^15. A total of 0 may have any exponent, because the buffer is zeroed before each step.
     """
     m, e = normalise_mixed(squares.m, squares.e, SQUARE_BITS)
     s, s_e = row_sum(m)
@@ -66,11 +65,10 @@ def _smaller(a: Scaled, c: Scaled) -> Scaled:
 def clip_scale(
     b: Builder, total: Row, inverse_m: Tensor, inverse_e: Tensor, clip_m: Tensor, clip_e: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """‖sum‖², Row-30; 1 / tokens and the largest norm c > 0, mantissas in [2^29, 2^30) and
-    exponents; all [1, 1].
+    """total Row-30 = ‖sum‖², 1 / tokens and the largest norm c > 0 -> min(1 / tokens, c / ‖sum‖).
 
-    -> min(1 / tokens, c / ‖sum‖) in the same form; relative error 1e-8. A zero gradient keeps 1 /
-    tokens.
+    Numbers other than the total are a mantissa in [2^29, 2^30) and an exponent. All are [1, 1]. The
+    relative error is 1e-8. A zero gradient keeps 1 / tokens.
     """
     root_m, root_e = reciprocal_root(total.m, total.e)
     limit, shift = normalise_elements(root_m.mulr30(clip_m))

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cross_entropy: a token's loss from logits that come in chunks of the vocabulary and never exist
-whole.
+"""cross_entropy: the loss of tokens from logits that come in chunks of the vocabulary.
 
-Forward keeps, per row, the state (octaves M, mantissa s, exponent k, label's logit): the sum of 2^t
-over the columns seen so far is s · 2^(k + M), with t = logit · log2(e). M is a whole number, so
-that rescaling a sum is a shift (the running maximum of Milakov & Gimelshein 2018, "Online
-normalizer calculation for softmax", in octaves). Backward makes each chunk's P with row exponents
-of its own and without the one-hot: the caller subtracts the label's row of W (design.md).
+The logits never exist whole. For each row, forward keeps the state (octaves M, mantissa s, exponent
+k, label's logit). The sum of 2^t over the columns seen so far is s · 2^(k + M), with
+t = logit · log2(e). M is a whole number, so a sum is rescaled by a shift. It is the running maximum
+of Milakov & Gimelshein 2018, "Online normalizer calculation for softmax" (algorithm 3), in octaves.
+
+Backward makes P of each chunk with row exponents of its own and without the one-hot. The op that
+calls it subtracts the label's row of W (`vocabulary`).
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ _LARGEST_LOSS = 2**27  # 2048 octaves in Q16
 
 
 def _exponentials(t: Tensor) -> Scaled:
-    """t Q16 log2 units [T, C] -> 2^(t - octave) in Q30, and the row's octave: its maximum, rounded
-    up.
+    """t [T, C] in Q16 log2 units -> 2^(t - octave) in Q30, and the octave of each row.
+
+    The octave is the row's maximum, rounded up.
     """
     octave = (t.reduce_max() + 0xFFFF) >> 16
     return exp2_negative(((octave << 16) - t).minimum(_LOWEST), fine=True), octave
@@ -56,7 +58,10 @@ def _exponentials(t: Tensor) -> Scaled:
 
 @op(Kind.ROW)
 def cross_entropy_start(b: Builder, labels: Tensor) -> State:
-    """labels int32 [T, 1] -> the state before the first chunk: an empty sum far below every logit."""
+    """labels int32 [T, 1] -> the state before the first chunk: a sum far below every logit.
+
+    The labels only say how many rows there are.
+    """
     zero = labels & 0
     return zero | LEAST_OCTAVE, zero | 2**29, zero | -60, zero | 0
 
@@ -73,11 +78,11 @@ def cross_entropy_chunk(
     *,
     first_column: int,
 ) -> State:
-    """logits [T, C] Row of columns first_column …, labels int32 [T, 1], the state int32 [T, 1] each
-    -> the new state.
+    """logits [T, C] Row, labels int32 [T, 1], the state int32 [T, 1] each -> the new state.
 
-    s in [2^29, 2^30); the label's logit in Q16 log2 units. C ≤ 2^15: the sum is exact in two
-    halves, below 2^45. Numbers 2^-31 below the chunk's largest vanish.
+    The chunk has the columns [first_column, first_column + C) of the vocabulary. s lies in
+    [2^29, 2^30), and the label's logit is in Q16 log2 units. C ≤ 2^15, so the sum is exact in two
+    halves, below 2^45. Numbers below 2^-31 of the chunk's largest vanish.
     """
     t = to_log2_units(*widen(logits))
     p, octave = _exponentials(t)
@@ -96,12 +101,13 @@ def cross_entropy_chunk(
 def cross_entropy_loss(
     b: Builder, octaves: Tensor, mantissa: Tensor, exponent: Tensor, label_logit: Tensor
 ) -> Tensor:
-    """The state after the last chunk -> loss = ln 2 · (M + k + log2 s - t_label) in Q16 nats, int32
-    [T, 1].
+    """The state after the last chunk -> the loss in Q16 nats, int32 [T, 1].
 
-    Worst case 2.2e-5 nats, of which 0.8e-5 is the rounding of the result, and 0.5e-5 each that of
-    the label's logit and of the other logits to Q16 octaves; measured 1.6e-5. Saturates near 1420
-    nats.
+        loss = ln 2 · (M + k + log2 s - t_label)
+
+    The error is 2.2e-5 nats at worst, and 1.6e-5 as measured. 0.8e-5 is the rounding of the result.
+    The rounding of the label's logit and of the other logits to Q16 octaves is 0.5e-5 each. The
+    loss saturates near 1420 nats.
     """
     fraction = lookup30_fine(
         (mantissa >> 13) - 65536, LOG2_PAIR
@@ -119,11 +125,12 @@ def cross_entropy_loss(
 def cross_entropy_probabilities(
     b: Builder, logits: Row, octaves: Tensor, mantissa: Tensor, exponent: Tensor, weights: Tensor
 ) -> Row:
-    """logits [T, C] Row, the final sum, weights int32 Q14 in [0, 2^15), [T, 1] each -> weight · P,
-    Row-16 [T, C].
+    """logits [T, C] Row, the final sum int32 [T, 1] each, weights -> weight · P, Row-16 [T, C].
 
-    Relative to the chunk's own maximum, so that small probabilities keep their bits; relative error
-    1.2e-5 before the one rounding to 16 bits. A row of weight 0 is a zero row.
+    weights  of the tokens, int32 [T, 1] in Q14, in [0, 2^15)
+
+    P is relative to the chunk's own maximum, so that small probabilities keep their bits. The
+    relative error is 1.2e-5 before the one rounding to 16 bits. A row of weight 0 is a zero row.
     """
     p, octave = _exponentials(to_log2_units(*widen(logits)))
     up = weights.clz() - (31 - WEIGHT_FRACTION_BITS)
@@ -135,7 +142,7 @@ def cross_entropy_probabilities(
 
 
 def _case_state(rng: np.random.Generator, count: int) -> list[npt.NDArray[Any]]:
-    """Octaves, mantissas, exponents and labels' logits as forward may leave them."""
+    """Octaves, mantissas, exponents and logits of labels, as forward may leave them."""
     octaves = rng.integers(-50, 50, (count, 1))
     octaves[0] = -8192
     octaves[-1] = 8192

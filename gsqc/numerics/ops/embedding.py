@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""embedding: the rows of a GSE-8 table, and the master weights of the adapter as rows."""
+"""embedding: rows of a GSE table, and the adapter's master weights as rows."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from gsqc.numerics.ops.primitives import normalise, store_row
 from gsqc.numerics.ops.registry import Case, Kind, cases, op
 
 MASTER_FRACTION_BITS = 24
-"""Adapter weights are int32 with 24 fraction bits; |p| < 2^30 stands for less than 64."""
+"""Adapter weights are int32 with 24 fraction bits (Q24). |p| < 2^30 stands for less than 64."""
 
 
 @op(Kind.LAYOUT)
 def embedding(b: Builder, tokens: Tensor, table: Gse, *, columns: int) -> Row:
-    """tokens int32 [T] in [0, V), table GSE-8 [V, n] -> Row-24 [T, columns]: the aligned mantissas,
-    exact.
+    """tokens int32 [T] in [0, V), table GSE-8 [V, n] -> their rows, Row-24 [T, columns].
+
+    The aligned mantissas are exact. n is `columns`, padded to whole groups.
     """
     m = b.gather(table.m, tokens).cast("int32")
     d = b.gather(table.d, tokens).cast("int32")
@@ -40,7 +41,7 @@ def _gradient(g: Any, call: Any, dy: Any) -> list[Any]:
 
 @op(Kind.ROW)
 def gse_row(b: Builder, x: Gse, *, columns: int) -> Row:
-    """x GSE-b [R, n] -> its first aligned mantissas as a Row-16 [R, columns], exact."""
+    """x GSE-b [R, n] -> its first columns as a Row-16 [R, columns], exact."""
     count, n = x.shape
     window = 16 - x.bits
     m = x.m.cast("int32").reshape(count, n // GROUP, GROUP)
@@ -50,7 +51,7 @@ def gse_row(b: Builder, x: Gse, *, columns: int) -> Row:
 
 @op(Kind.ROW)
 def master_row(b: Builder, p: Tensor) -> Row:
-    """Master weights int32 Q24 [R, n] -> Row-24."""
+    """Master weights int32 Q24 [R, n] -> Row-24, rounded half up."""
     e = b.const(-MASTER_FRACTION_BITS, len(p.shape))
     return store_row(*normalise(p, e, 24), 24)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layout: transposes move data; views only rename it."""
+"""Layout: transpose, split_heads and others that move data, and views, which only rename it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from gsqc.numerics.ops.registry import Case, Kind, cases, op
 
 @op(Kind.LAYOUT)
 def transpose(b: Builder, x: Row, *, permutation: Sequence[int]) -> Row:
-    """x [...] -> its axes in the order of `permutation`; exponents move along, so they may end up
-    one per column.
+    """x Row [...] -> its axes in the order of `permutation`.
+
+    The exponents move along, so they may end up one per column.
     """
     return Row(x.m.transpose(*permutation), x.e.transpose(*permutation), x.bits)
 
@@ -31,15 +32,16 @@ def _transpose_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
 
 @op(Kind.VIEW)
 def view(b: Builder, x: Row, *, shape: Sequence[int], exponent_shape: Sequence[int]) -> Row:
-    """The same mantissas as `shape` and the same exponents as `exponent_shape`, which broadcasts
-    against it.
+    """x Row -> its mantissas in `shape` and its exponents in `exponent_shape`.
+
+    The two shapes must broadcast.
     """
     return Row(x.m.reshape(*shape), x.e.reshape(*exponent_shape), x.bits)
 
 
 @view.define_gradient
 def _view_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
-    """Views of activations keep their last axis, so the gradient is a view too."""
+    """A view of activations keeps their last axis, so the gradient is a view too."""
     shape = g.shape(call.args[0])
     assert shape[-1] == g.shape(dy)[-1]
     return [g.call(view, dy, shape=shape, exponent_shape=(*shape[:-1], 1))]
@@ -47,7 +49,7 @@ def _view_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
 
 @op(Kind.LAYOUT)
 def split_heads(b: Builder, x: Row, *, heads: int) -> Row:
-    """x [T, H·D] with an exponent per token -> [H, T, D] with that exponent for each head's row."""
+    """x [T, H·D] with an exponent per token -> [H, T, D] with that exponent in each head."""
     tokens, width = x.shape
     m = x.m.reshape(tokens, heads, width // heads).transpose(1, 0, 2)
     e = x.e.reshape(tokens, 1, 1).transpose(1, 0, 2) | (b.iota((heads, 1, 1), 0) & 0)
@@ -61,7 +63,10 @@ def _split_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
 
 @op(Kind.ROW)
 def join_rows(b: Builder, x: Row) -> Row:
-    """x [T, H, D] with an exponent per (token, head) -> [T, H·D] with one exponent per token."""
+    """x [T, H, D] with an exponent per token and head -> [T, H·D] with one per token.
+
+    Heads with a smaller exponent are rounded, half up.
+    """
     tokens, heads, width = x.shape
     m = x.mantissa.reshape(tokens, heads * width)
     e = (x.e | (b.iota((1, 1, width), 2) & 0)).reshape(tokens, heads * width)
@@ -76,8 +81,9 @@ def _join_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
 
 @op(Kind.VIEW)
 def take_leading(b: Builder, x: Row, *, start: int, count: int) -> Row:
-    """x [N, ...] -> [start, start + count) of its first axis: a part of the same memory. A shared
-    exponent stays.
+    """x Row [N, ...] -> [start, start + count) of its first axis, in the same memory.
+
+    An exponent that the first axis shares stays.
     """
 
     def take(t: Tensor) -> Tensor:
@@ -90,30 +96,28 @@ def take_leading(b: Builder, x: Row, *, start: int, count: int) -> Row:
 
 @op(Kind.LAYOUT)
 def join_leading(b: Builder, *parts: Row) -> Row:
-    """Parts [N1, ...], [N2, ...], … of the same bits -> [N1 + N2 + …, ...]: undoes take_leading."""
+    """Rows [N1, ...], [N2, ...], … of the same bits -> [N1 + N2 + …, ...]. Undoes take_leading."""
     m, e = (b.concat([getattr(p, field) for p in parts], 0) for field in ("m", "e"))
     return Row(m, e, parts[0].bits)
 
 
 @op(Kind.VIEW)
 def table_rows(b: Builder, table: Gse, *, start: int, count: int) -> Gse:
-    """Rows [start, start + count) of a GSE table: a part of the same memory."""
+    """table GSE [V, n] -> its rows [start, start + count), in the same memory."""
     m, d, e = (t.slice((start, 0), (count, t.shape[1])) for t in (table.m, table.d, table.e))
     return Gse(m, d, e, table.bits)
 
 
 @op(Kind.VIEW)
 def row_exponents(b: Builder, x: Gse) -> Tensor:
-    """The row exponents [..., M, 1] of a matmul's left operand."""
+    """A matmul's left operand x GSE [..., M, K] -> its row exponents, int32 [..., M, 1]."""
     exponents: Tensor = x.e
     return exponents
 
 
 @op(Kind.VIEW)
 def column_exponents(b: Builder, w: Gse) -> Tensor:
-    """The row exponents of a matmul's right operand w [..., C, K], laid out as columns: [..., 1,
-    C].
-    """
+    """A matmul's right operand w GSE [..., C, K] -> its row exponents, int32 [..., 1, C]."""
     shape = w.e.shape
     exponents: Tensor = w.e.reshape(*shape[:-2], 1, shape[-2])
     return exponents
@@ -121,13 +125,13 @@ def column_exponents(b: Builder, w: Gse) -> Tensor:
 
 @op(Kind.VIEW)
 def pick(b: Builder, x: Tensor, *, index: int, rank: int) -> Tensor:
-    """An element of a bare tensor [N], as [1, …, 1] of some rank."""
+    """x, a bare tensor [N] -> its element `index` as [1, …, 1] of `rank` dimensions."""
     return x.slice((index,), (1,)).reshape(*(1,) * rank)
 
 
 @op(Kind.VIEW)
 def reshape(b: Builder, x: Tensor, *, shape: Sequence[int]) -> Tensor:
-    """A bare tensor as another shape."""
+    """x, a bare tensor -> its elements in another shape."""
     return x.reshape(*shape)
 
 

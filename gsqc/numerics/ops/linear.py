@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""linear: y = x · wᵀ. In a graph it is one call, until expand_composites makes three of it.
+"""linear: y = x · wᵀ on operands in GSE. In a graph it is one call, until expand_composites makes
+single ops of it.
 
 before:  y = linear(x, w, x_bits, w_bits, bits)
 after:   y = to_row(gse_matmul(quantise(x), quantise(w)), …)
@@ -21,12 +22,12 @@ from gsqc.numerics.ops.registry import Calls, Case, Kind, cases, composite, op
 
 
 def matmul_shift(k: int) -> int:
-    """The rounding shift s of a matmul over k numbers: |Σ| < 2^30 · 2^s for every operand."""
+    """The rounding shift s of a matmul over k numbers: |Σ| < 2^30 · 2^s for all operands."""
     return max(1, (k - 1).bit_length())
 
 
 def _aligned(x: Gse) -> Tensor:
-    """The aligned mantissas m << (16 - b - d), which fit int16 exactly."""
+    """x GSE-b [..., K] -> its aligned mantissas m << (16 - b - d), int16 [..., K], exact."""
     *lead, n = x.shape
     m = x.m.cast("int32").reshape(*lead, n // GROUP, GROUP)
     d = x.d.cast("int32").reshape(*lead, n // GROUP, 1)
@@ -36,11 +37,13 @@ def _aligned(x: Gse) -> Tensor:
 
 @op(Kind.MATMUL)
 def gse_matmul(b: Builder, x: Gse, w: Gse) -> Tensor:
-    """x [N, M, K] (or [M, K]), w [N, C, K] GSE -> int32 [N, M, C], at the exponent of `to_row`.
+    """x [N, M, K] and w [N, C, K] GSE (or without N) -> int32 [N, M, C], below 2^30.
 
-    (Σ_k ax·aw + 2^(s-1)) >> s with s = matmul_shift(K): an exact sum of int16 products, one
-    rounding, half up; the result is below 2^30. GSQ-Tuning, section 3.2, with the exact sum of
-    design.md in place of a float accumulator.
+        (Σ_k ax·aw + 2^(s-1)) >> s with the aligned mantissas ax, aw and s = matmul_shift(K)
+
+    The sum of int16 products is exact, and the one rounding is half up. The exponent is that which
+    `to_row` takes, with `product_exponent` as its offset. GSQ-Tuning (arXiv 2502.12913), section
+    3.2, with an exact sum in place of a float accumulator.
     """
     ax, aw = _aligned(x), _aligned(w)
     if len(x.shape) == 3:
@@ -50,7 +53,7 @@ def gse_matmul(b: Builder, x: Gse, w: Gse) -> Tensor:
 
 
 def product_exponent(x_bits: int, w_bits: int, k: int) -> int:
-    """What to add to Ex[i] + Ew[j] for the exponent of a matmul's result over k numbers."""
+    """What is added to the exponents of row i of x and row j of w, for a matmul over k numbers."""
     return matmul_shift(k) - (16 - x_bits) - (16 - w_bits)
 
 
@@ -58,16 +61,17 @@ def product_exponent(x_bits: int, w_bits: int, k: int) -> int:
 def to_row(
     b: Builder, c: Tensor, row_e: Tensor, column_e: Tensor, *, offset: int, bits: int
 ) -> Row:
-    """c int32 [..., M, C], |c| < 2^30, at exponent row_e [..., M, 1] + column_e [..., 1, C] +
-    offset -> Row-bits.
+    """c int32 [..., M, C] with |c| < 2^30 -> Row-bits [..., M, C], rounded half up.
+
+    The exponent of c is row_e [..., M, 1] + column_e [..., 1, C] + offset.
     """
     return store_row(*normalise_mixed(c, column_e + (row_e + offset), bits), bits)
 
 
 def product(call: Calls, x: Any, w: Any, *, x_bits: int, w_bits: int) -> tuple[Any, Any, Any, int]:
-    """x · wᵀ of Rows, or of operands that are GSE already: the exact product before its rounding to rows.
+    """x · wᵀ before it is rounded to rows. x and w are Rows, or in GSE already.
 
-    (int32 result, exponents of its rows, exponents of its columns, what to add to them).
+    Gives the int32 result, the exponents of its rows and of its columns, and what is added to them.
     """
     qx = x if isinstance(call.type_of(x), Gse) else call(quantise, x, bits=x_bits)
     qw = w if isinstance(call.type_of(w), Gse) else call(quantise, w, bits=w_bits)
@@ -79,7 +83,10 @@ def product(call: Calls, x: Any, w: Any, *, x_bits: int, w_bits: int) -> tuple[A
 
 @composite
 def linear(call: Calls, x: Row, w: Row, *, x_bits: int, w_bits: int, bits: int) -> Row:
-    """x [..., M, K], w [..., C, K] -> Row-bits [..., M, C]: operands in GSE of x_bits and w_bits."""
+    """x [..., M, K], w [..., C, K] -> Row-bits [..., M, C].
+
+    Operands that are Rows are quantised to GSE-x_bits and GSE-w_bits.
+    """
     c, row_e, column_e, offset = product(call, x, w, x_bits=x_bits, w_bits=w_bits)
     row: Row = call(to_row, c, row_e, column_e, offset=offset, bits=bits)
     return row
@@ -87,11 +94,10 @@ def linear(call: Calls, x: Row, w: Row, *, x_bits: int, w_bits: int, bits: int) 
 
 @linear.define_gradient
 def _gradient(g: Any, call: Any, dy: Any) -> list[Any]:
-    """dx = dy · w and dw = dyᵀ · x; each reduction has operands grouped along its own axis.
-    GSQ-Tuning, equation 5.
+    """dx = dy · w and dw = dyᵀ · x (GSQ-Tuning, equation 5).
 
-    Where w is itself a transpose, dw is made transposed, so that the rows of what it is made from
-    share exponents.
+    The operands of each product are grouped along the axis that it reduces over. Where w is itself
+    a transpose, dw is made transposed, so that the rows of what w is made from share exponents.
     """
     x, w = call.args
     rank = len(g.shape(x))
@@ -118,7 +124,10 @@ def _gradient(g: Any, call: Any, dy: Any) -> list[Any]:
 def random_gse(
     rng: np.random.Generator, shape: tuple[int, ...], bits: int, *, extreme: bool = False
 ) -> Gse:
-    """A test operand: any mantissas and distances that the format allows."""
+    """A test operand with any mantissas and distances that the format allows.
+
+    extreme  mantissas and distances at the ends of their ranges
+    """
     limit = largest(bits)
     m = rng.integers(-limit, limit + 1, shape)
     d = rng.integers(0, 16 - bits + 1, (*shape[:-1], shape[-1] // GROUP))

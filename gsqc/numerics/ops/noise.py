@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""noise: random numbers from a counter, the same on every machine, and the adapter's initial values
-made of them.
+"""noise: random numbers from a counter, and the adapter's initial values that are made of them.
 
-A 4-round Feistel network on 16-bit halves; every product stays below 2^31. A generator of XOR and
-shifts alone would be linear: two elements' noise would differ by the same mask in every step.
+They are the same on every machine. The generator is a 4-round Feistel network on 16-bit halves, in
+which every product stays below 2^31. XOR and shifts alone would be linear: the noise of two
+elements would differ by the same mask in every step.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ _MASK31 = 2**31 - 1
 
 
 def noise(b: Builder, counter: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """counter and index int32 in [0, 2^31), of equal rank -> 32 random bits, as high and low half
-    in [0, 2^16).
+    """counter and index int32 of equal rank, in [0, 2^31) -> 32 random bits as two halves.
 
-    A permutation of counter XOR index: counters of one use must differ in more than low bits
-    (`uniform_q24` scatters them).
+    Each half, high and low, is an int32 in [0, 2^16). The result is a permutation of counter XOR
+    index. So counters of one use must differ in more than low bits: `uniform_q24` scatters them.
     """
     x = counter ^ index
     high, low = x.logical_shift(16), x & 0xFFFF
@@ -45,12 +44,11 @@ def _join31(halves: tuple[Tensor, Tensor]) -> Tensor:
 def uniform_q24(
     seed: int, stream: int, shape: tuple[int, ...], fan_in: int
 ) -> npt.NDArray[np.int32]:
-    """Uniform numbers in ±1/√fan_in as int32 Q24: PEFT's initial A, kaiming_uniform with a = √5 (He
-    et al. 2015).
+    """Uniform numbers in ±1/√fan_in as int32 Q24 of `shape`, which has fewer than 2^31 elements.
 
-    seed and stream are non-negative; streams of one seed are independent. Integer arithmetic only:
-    the bound is an integer square root, rounded down. Each index is scattered before and after the
-    key joins it.
+    This is PEFT's initial A: kaiming_uniform with a = √5 (He et al. 2015). seed and stream are
+    non-negative, and streams of one seed are independent. The arithmetic is integer only: the bound
+    is an integer square root, rounded down. An index is scattered before and after the key joins.
     """
     b = NumpyBuilder()
     key = b.const(0, 1)

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Building blocks of the ops: normalisation, sums of products, reciprocals, roots and exponentials
-in int32 operators.
+"""Building blocks of the ops in int32 operators: normalisation, sums, reciprocals, roots, exp.
 
-Notation: a pair (m, e) stands for m · 2^e. Tables have 513 int16 entries and are interpolated by
-TABLE; they are centred on 0.75, which wins one bit. A table seed with one Newton step gives
-reciprocal and reciprocal root to 3e-9.
+A pair (m, e) stands for m · 2^e. Tables have 513 int16 entries, which TABLE interpolates. They are
+centred on 0.75, which wins one bit. A table and one Newton step give reciprocal and reciprocal root
+with a relative error of 3e-9.
 """
 
 from __future__ import annotations
@@ -22,18 +21,19 @@ Scaled = tuple[Tensor, Tensor]
 
 
 def constant_like(x: Tensor, value: int) -> Tensor:
-    """A constant of x's rank."""
+    """An int32 constant of x's rank."""
     return x.builder.const(value, len(x.shape))
 
 
 def q31(value: float) -> int:
-    """A factor below 1 as the constant of `mulc`; evaluated at compile time."""
+    """A factor in [0, 1) as the constant of `mulc`, over 2^31. Evaluated when compiling."""
     return round(value * 2.0**31)
 
 
 def scale_by_power(x: Tensor, n: Tensor | int) -> Tensor:
-    """x · 2^-n, rounded half up; n in [-31, 31], a negative n shifts left (the caller proves the
-    fit).
+    """x · 2^-n, rounded half up, for n in [-31, 31].
+
+    A negative n shifts left. The caller proves that the result fits.
     """
     if isinstance(n, int):
         return x.round_shift(n) if n > 0 else x << -n if n < 0 else x
@@ -41,9 +41,7 @@ def scale_by_power(x: Tensor, n: Tensor | int) -> Tensor:
 
 
 def saturating_scale(x: Tensor, n: Tensor, limit_bits: int = 29) -> Tensor:
-    """x · 2^-n rounded half up, saturating at ±2^limit_bits instead of overflowing; any n,
-    limit_bits ≤ 30.
-    """
+    """x · 2^-n, rounded half up, for any n. It saturates at ±2^limit_bits, limit_bits ≤ 30."""
     left = (0 - n).clamp(0, 30)
     bound = constant_like(x, 2**31 - 1) >> left
     shifted = (x.clamp(0 - bound, bound) << left).round_shift(n.clamp(0, 31))
@@ -51,10 +49,10 @@ def saturating_scale(x: Tensor, n: Tensor, limit_bits: int = 29) -> Tensor:
 
 
 def normalise(m: Tensor, e: Tensor, bits: int) -> Scaled:
-    """One exponent per row: |m| ≤ 2^(bits-1) - 1. Takes |m| < 2^31 and one exponent per row.
+    """(m, e) with |m| < 2^31 and one exponent per row -> the same with |m| ≤ 2^(bits-1) - 1.
 
-    Underflows gradually at LEAST_EXPONENT; a zero row has that exponent, so that adding it to a row
-    costs nothing.
+    No exponent is below LEAST_EXPONENT: there, mantissas lose bits. A zero row has that exponent,
+    so adding it to a row costs nothing.
     """
     size = m.abs()
     top = size if m.shape[-1] == 1 else size.reduce_max()
@@ -65,8 +63,9 @@ def normalise(m: Tensor, e: Tensor, bits: int) -> Scaled:
 
 
 def normalise_mixed(m: Tensor, e: Tensor, bits: int) -> Scaled:
-    """As `normalise`, with an exponent per element: e has the shape of m. The row's exponent is
-    that of its largest.
+    """As `normalise`, for an exponent per element: e has the shape of m.
+
+    The exponent of a row is that of its largest number.
     """
     size = m.abs()
     top = where(size.greater(0), (32 - size.clz()) + e, LEAST_EXPONENT + bits - 1).reduce_max()
@@ -76,17 +75,17 @@ def normalise_mixed(m: Tensor, e: Tensor, bits: int) -> Scaled:
 
 
 def store_row(m: Tensor, e: Tensor, bits: int) -> Row:
-    """A Row in its storage type."""
+    """The pair (m, e) as a Row, its mantissas in their storage type."""
     return Row(m.cast(row_dtype(bits)), e, bits)
 
 
 def widen(x: Row) -> Scaled:
-    """x at 30 bits: |m| < 2^29, so that two of them can be added."""
+    """x as (m, e) of 30 bits: |m| < 2^29, so that two of them can be added."""
     return x.mantissa << (30 - x.bits), x.e - (30 - x.bits)
 
 
 def narrow16(x: Row) -> Scaled:
-    """x at 16 bits, rounded half up where it has more."""
+    """x as (m, e) of at most 16 bits, rounded half up where it has more."""
     if x.bits <= 16:
         return x.mantissa, x.e
     limit = largest(16)
@@ -94,45 +93,53 @@ def narrow16(x: Row) -> Scaled:
 
 
 def scale_by_constant(m: Tensor, e: Tensor, factor: float) -> Scaled:
-    """(m, e) · factor for a positive compile-time factor, |m| ≤ 2^30; a power of two changes the
-    exponent only.
+    """(m, e) · factor for a positive factor known when compiling, and |m| ≤ 2^30.
+
+    A power of two changes the exponent only.
     """
     c, k = constant_factor(factor)
     return (m, e + (k - 1)) if c == 2**30 else (m.mulc(c), e + k)
 
 
 def row_exponent(x: Row) -> bool:
-    """Whether x has one exponent per row (and not one per column, as after a transpose)."""
+    """Whether x has one exponent per row. After a transpose it has one per column."""
     return x.e.shape[-1] == 1  # type: ignore[no-any-return]
 
 
 def normalise_elements(m: Tensor) -> tuple[Tensor, Tensor]:
-    """Each m in [1, 2^31) -> (m shifted into [2^29, 2^30), the shift k); value = result · 2^-k."""
+    """m in [1, 2^31) -> each element shifted into [2^29, 2^30), and its shift k.
+
+    The value is the result · 2^-k.
+    """
     k = m.clz() - 2
     return scale_by_power(m, 0 - k), k
 
 
 def add_scaled(m1: Tensor, e1: Tensor, m2: Tensor, e2: Tensor) -> Scaled:
-    """Sum at the larger of the exponents; |m| < 2^30 each."""
+    """The sum of two pairs at the larger exponent, for |m| < 2^30 each."""
     e = e1.maximum(e2)
     return m1.round_shift((e - e1).minimum(31)) + m2.round_shift((e - e2).minimum(31)), e
 
 
 def pack30(high: Tensor, low: Tensor) -> Scaled:
-    """high·2^15 + low, with 0 ≤ low < 2^15, as (m, e) with |m| < 2^30 and at least 29 significant
-    bits.
+    """high·2^15 + low with 0 ≤ low < 2^15 -> (m, e) with |m| < 2^30.
+
+    At least 29 significant bits are kept.
     """
     free = (high.abs().clz() - 2).minimum(15)
     return scale_by_power(high, 0 - free) + low.round_shift(15 - free.maximum(0)), 15 - free
 
 
 def row_sum(m: Tensor) -> Scaled:
-    """Sum of |m| < 2^31 over at most 2^15 columns: exact in two 15-bit halves, then `pack30`."""
+    """The sum of |m| < 2^31 over at most 2^15 columns -> (m, e) as of `pack30`.
+
+    The sum is exact in two halves, the lower of 15 bits.
+    """
     high, low = (m >> 15).reduce_sum(), (m & 0x7FFF).reduce_sum()
     return pack30(high + (low >> 15), low & 0x7FFF)
 
 
-# -------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # tables
 
 
@@ -154,13 +161,13 @@ LOG2_PAIR = _table_pair(lambda f: math.log2(1 + f) * 0.5 + 0.5)
 
 
 def lookup30(x: Tensor, table: list[int]) -> Tensor:
-    """x in [0, 65535], the fraction in Q16 -> table value in Q30, below 2^30."""
+    """x in [0, 65535], a fraction in Q16 -> the table's value in Q30, below 2^30."""
     b = x.builder
     return ((b.table((x - 32768).cast("int16"), table) + 3 * 2**21) << 7).minimum(2**30 - 1)
 
 
 def lookup30_fine(x: Tensor, pair: tuple[list[int], list[int]]) -> Tensor:
-    """As `lookup30` from a table of 30-bit entries (two 15-bit halves)."""
+    """As `lookup30`, from a table of 30-bit entries that is stored as a pair of tables."""
     b = x.builder
     index = (x - 32768).cast("int16")
     fine = (b.table(index, pair[0]) << 7) + b.table(index, pair[1]).round_shift(7)
@@ -168,22 +175,23 @@ def lookup30_fine(x: Tensor, pair: tuple[list[int], list[int]]) -> Tensor:
 
 
 def exp2_negative(d: Tensor, *, fine: bool = False) -> Tensor:
-    """2^-d in Q30, for d ≥ 0 in Q16; relative error 2^-17 (2^-21 if fine)."""
+    """d ≥ 0 in Q16 -> 2^-d in Q30. The relative error is 2^-17, or 2^-21 if `fine`."""
     fraction = d & 0xFFFF
     value = lookup30_fine(fraction, EXP2_PAIR) if fine else lookup30(fraction, EXP2)
     return value.round_shift((d >> 16).minimum(31))
 
 
 def reciprocal(m: Tensor) -> Tensor:
-    """m in [2^29, 2^30) -> r in (2^29, 2^30) with r · m ≈ 2^59; relative error 3e-9."""
+    """m in [2^29, 2^30) -> r in (2^29, 2^30) with r · m ≈ 2^59. The relative error is 3e-9."""
     r = lookup30((m >> 13) - 65536, RECIPROCAL)
     error = 2**29 - r.mulr30(m)
     return (r + ((r >> 15) * error).round_shift(14)).minimum(2**30 - 1)
 
 
 def reciprocal_root(m: Tensor, e: Tensor) -> Scaled:
-    """(m, e) with 0 < m < 2^31 -> (r, f): its power -1/2, with r in [2^29, 2^30); relative error
-    3e-9.
+    """(m, e) with 0 < m < 2^31 -> (r, f) = 1 / √(m · 2^e), with r in [2^29, 2^30).
+
+    The relative error is 3e-9.
     """
     m = m.maximum(1)
     k = m.clz() - 2
@@ -201,16 +209,15 @@ LN_2 = q31(math.log(2))
 
 
 def constant_factor(value: float) -> tuple[int, int]:
-    """A positive compile-time factor as (c, k): value = c/2^31 · 2^k with c in [2^30, 2^31): for
-    `mulc` and a shift.
-    """
+    """A positive factor as (c, k) for `mulc` and a shift: c / 2^31 · 2^k with c in [2^30, 2^31)."""
     fraction, exponent = np.frexp(value)
     return min(q31(float(fraction)), 2**31 - 1), int(exponent)
 
 
 def to_log2_units(m: Tensor, e: Tensor, factor: float = 1.0) -> Tensor:
-    """(m, e) · factor in natural units, |m| < 2^30 -> Q16 in units of log2, saturating at ±2^29
-    (8192 octaves).
+    """(m, e) · factor in natural units, with |m| < 2^30 -> Q16 in units of log2.
+
+    It saturates at ±2^29, which is 8192 octaves.
     """
     c, k = constant_factor(math.log2(math.e) * factor)
     return saturating_scale(m.mulc(c), (0 - 16 - k) - e)

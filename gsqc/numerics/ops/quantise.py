@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""quantise: a Row becomes GSE-b along its last axis, the operand format of every matmul."""
+"""quantise: a Row becomes GSE-b along its last axis, the format of every matmul's operands."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ def _pad(x: Tensor, count: int) -> Tensor:
 
 @op(Kind.ROW)
 def quantise(b: Builder, x: Row, *, bits: int) -> Gse:
-    """x [..., n] Row-w, with an exponent per row or per column -> GSE-bits [..., n rounded up to
-    32].
+    """x Row-w [..., n] -> GSE-bits [..., n padded to a multiple of 32].
 
-    The exponent of a group of 32 is the least at which its largest mantissa fits `bits` bits; a
-    group further than 16 - bits octaves below the row's largest keeps that distance and smaller
-    mantissas. One rounding, half up, then a clamp to ±(2^(bits-1) - 1). A zero row has
-    LEAST_EXPONENT. GSQ-Tuning, section 3.1, with the window of design.md.
+    x has an exponent per row or per column. The exponent of a group of 32 is the least at which its
+    largest mantissa fits `bits` bits. A group further than 16 - bits octaves below the largest of
+    its row keeps that distance, and its mantissas are smaller. Each number is rounded once, half
+    up, and clamped to ±(2^(bits-1) - 1). A zero row has LEAST_EXPONENT. GSQ-Tuning (arXiv
+    2502.12913), section 3.1. The window of 16 - bits octaves is ours: it makes aligned mantissas
+    fit int16.
     """
     m, n = x.mantissa, x.shape[-1]
     lead, padding = x.shape[:-1], -n % GROUP
@@ -63,8 +64,10 @@ def quantise(b: Builder, x: Row, *, bits: int) -> Gse:
 def random_row(
     rng: np.random.Generator, shape: tuple[int, ...], bits: int, *, column: bool = False
 ) -> Row:
-    """A test value: mantissas over many octaves, a zero row, a row with one outlier, one row of
-    extremes.
+    """A test value with mantissas over many octaves.
+
+    One row is zero, one has an outlier, and one holds extremes. With `column` the exponents are one
+    per column.
     """
     limit = largest(bits)
     m = rng.integers(-limit, limit + 1, shape) >> rng.integers(0, bits - 1, shape)

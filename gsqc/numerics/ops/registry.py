@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an op is: a function over the operator builder, the kind of program it becomes, and its
-gradient rule.
-"""
+"""What an op is: a function over the operator builder, a kind, a gradient rule and test cases."""
 
 from __future__ import annotations
 
@@ -19,11 +17,13 @@ from gsqc.numerics.operators.trace import Trace, TraceBuilder
 class Kind(StrEnum):
     """How a target lowers an op.
 
-    ROW     element-wise operators and reductions inside a row (leading dimensions only broadcast): one loop nest
-    LAYOUT  index maps and element-wise operators, no reduction: transpose, slice, concat, gather, pad
-    MATMUL  the exact group-scaled matmul: a hand-scheduled kernel
-    VIEW    a reshape: no code, the same memory
-    GRAPH   a composition of other ops: expand_composites replaces it before code is generated
+    ROW     one loop nest: element-wise operators and reductions inside a row. Leading dimensions
+            only broadcast.
+    LAYOUT  index maps (transpose, slice, concat, gather, pad) and element-wise operators, without
+            reductions
+    MATMUL  a hand-scheduled kernel: the exact matmul of GSE operands
+    VIEW    no code: the same memory in another shape
+    GRAPH   calls of other ops, which expand_composites puts in its place
     """
 
     ROW = "row"
@@ -35,10 +35,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Op:
-    """An op: `function(builder, *values, **attributes)` is its whole meaning.
+    """An op.
 
-    `composition(calls, *values, **attributes)` gives the same meaning of a GRAPH op in calls of
-    other ops.
+    function     function(builder, *values, **attributes) is its whole meaning
+    composition  composition(calls, *values, **attributes) gives the meaning of a GRAPH op in calls
+                 of other ops
+    gradient     its gradient rule, if it has one (`define_gradient`)
     """
 
     name: str
@@ -49,17 +51,19 @@ class Op:
 
     @property
     def __name__(self) -> str:
+        """The op's name, as FX asks a function for it."""
         return self.name
 
     def __call__(self, *args: Any, **attributes: Any) -> Any:
+        """TypeError. FX wants something callable, but an op is not called by itself."""
         raise TypeError(f"{self.name} is called through a builder or a graph")
 
     def define_gradient(self, rule: Callable[..., Any]) -> Callable[..., Any]:
-        """Decorator: `rule(g, call, *d_results)` gives one gradient (or None) for each value of
-        `call.args`.
+        """Decorator: `rule(g, call, *d_results)` gives a gradient or None for each of `call.args`.
 
-        `g` adds calls to the backward graph (`g.call(op, *values, **attributes)`); `call` has args,
-        results, attributes and `needs`, which says for each argument whether a gradient is wanted.
+        g      adds calls to the backward graph: g.call(op, *values, **attributes)
+        call   the forward call: its args, results, attributes, and `needs`, which says for each
+               argument whether a gradient is wanted
         """
         self.gradient.append(rule)
         return rule
@@ -81,13 +85,13 @@ def op(kind: Kind) -> Callable[[Callable[..., Value]], Op]:
 
 
 class Calls(Protocol):
-    """What a composition is written against: it evaluates the ops, or adds them to a graph."""
+    """What a composition is written against. It evaluates ops, or adds them to a graph."""
 
     def __call__(self, operation: Op, *values: Any, **attributes: Any) -> Any:
-        """The op's result; a tuple if it has several."""
+        """The op's result, or a tuple of several."""
 
     def type_of(self, value: Any) -> Value:
-        """The value's structure and shapes."""
+        """The structure and the shapes of a value."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class BuilderCalls:
         return operation.function(self.builder, *values, **attributes)
 
     def type_of(self, value: Any) -> Value:
-        """A value of tensors is its own type."""
+        """The value itself: its tensors know their shapes."""
         return value
 
 
@@ -118,14 +122,14 @@ def composite(composition: Callable[..., Any]) -> Op:
 
 
 def evaluate(operation: Op, values: list[Value], attributes: dict[str, Any]) -> Value:
-    """Run an op on numpy arrays: the golden result, arrays out."""
+    """The golden result of an op: values of numpy arrays. AssertionError on overflow."""
     b = NumpyBuilder()
     results = operation.function(b, *(map_tensors(v, b.tensor) for v in values), **attributes)
     return map_tensors(results, lambda t: t.data)
 
 
 def trace(operation: Op, values: list[Value], attributes: dict[str, Any]) -> tuple[Trace, Value]:
-    """Record an op on values of `Spec`: its program, and the specs of its results."""
+    """The program of an op on values of `Spec`, and the specs of its results."""
     b = TraceBuilder()
     inputs = [map_tensors(v, lambda s: b.input(s.shape, s.dtype)) for v in values]
     results = operation.function(b, *inputs, **attributes)
@@ -135,9 +139,7 @@ def trace(operation: Op, values: list[Value], attributes: dict[str, Any]) -> tup
 
 @dataclass(frozen=True)
 class Case:
-    """A test case of an op: its values as arrays, its attributes, and a word that says what it
-    exercises.
-    """
+    """A test case of an op: arrays as values, attributes, and a name that says what it tries."""
 
     name: str
     values: list[Value]
@@ -149,7 +151,7 @@ CASES: dict[str, CaseGenerator] = {}
 
 
 def cases(operation: Op) -> Callable[[CaseGenerator], CaseGenerator]:
-    """Decorator: `generator(rng)` yields the op's test cases: random, smallest, extreme and ragged."""
+    """Decorator: `generator(rng)` yields the op's cases: random, smallest, extreme and ragged."""
 
     def register(generator: CaseGenerator) -> CaseGenerator:
         CASES[operation.name] = generator

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rms_norm: y = x / rms(x) · weight, on rows. Zhang & Sennrich 2019, "Root Mean Square Layer
-Normalization".
+"""rms_norm: y = x / rms(x) · weight, on rows.
+
+Zhang & Sennrich 2019, "Root Mean Square Layer Normalization".
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from gsqc.numerics.ops.registry import Case, Kind, cases, op
 
 @op(Kind.ROW)
 def rms_norm(b: Builder, x: Row, weight: Row, *, eps: float) -> tuple[Row, Row, Row]:
-    """x [T, n] Row, weight [1, n] Row-16 -> y Row-16; saves x̂ = x / rms Row-16 and 1/rms [T, 1] as
-    a 30-bit scalar.
+    """x [T, n] Row, weight [1, n] Row-16 -> y Row-16 [T, n], x̂ = x / rms Row-16 and 1/rms [T, 1].
 
-    Σ x² is an exact sum of 30-bit products in two 15-bit halves (n ≤ 2^15); 1/√ by a table and one
-    Newton step; the rounding of the outputs to 16 bits dominates: 0.5 ulp.
+    x̂ and 1/rms, which has 30 bits, are saved for the gradient. Σ x² is an exact sum of 30-bit
+    products in two halves (n ≤ 2^15). 1/√ is made by a table and one Newton step. The rounding of
+    the outputs to 16 bits dominates: 0.5 ulp.
     """
     n = x.shape[-1]
     m, e = widen(x)
@@ -53,9 +54,9 @@ def rms_norm(b: Builder, x: Row, weight: Row, *, eps: float) -> tuple[Row, Row, 
 
 @op(Kind.ROW)
 def rms_norm_grad(b: Builder, dy: Row, weight: Row, unit: Row, scale: Row) -> Row:
-    """dy [T, n] Row, and what rms_norm saved -> dx Row-24, for the residual stream.
+    """dy [T, n] Row, and what rms_norm saved -> dx Row-24 [T, n], for the residual stream.
 
-    dx = (dz - x̂ · mean(dz · x̂)) / rms with dz = dy · weight; sums as in rms_norm.
+    dx = (dz - x̂ · mean(dz · x̂)) / rms with dz = dy · weight. Sums are made as in rms_norm.
     """
     n = dy.shape[-1]
     m, e = widen(dy)

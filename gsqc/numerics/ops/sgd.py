@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sgd: gradient descent with momentum and decoupled decay; and what every update of master weights
-shares.
-"""
+"""sgd: gradient descent with momentum and decoupled decay, and what all updates share."""
 
 from __future__ import annotations
 
@@ -34,8 +32,9 @@ _STEP_FRACTION_BITS = MASTER_FRACTION_BITS + _GUARD_BITS
 
 
 def decay_average(state: Row, g: Tensor, g_e: Tensor, beta: int, share: int) -> Scaled:
-    """beta · state + share · g (both factors over 2^31; share = 2^31 stands for 1) -> 30 bits, one
-    exponent per row.
+    """beta · state + share · g -> (m, e) of 30 bits, one exponent per row.
+
+    Both factors are over 2^31. A share of 2^31 stands for 1.
     """
     old, old_e = widen(state)
     new = g if share == BETA_ONE else g.mulc(share)
@@ -43,11 +42,11 @@ def decay_average(state: Row, g: Tensor, g_e: Tensor, beta: int, share: int) -> 
 
 
 def update_master(p: Tensor, u: Tensor, u_e: Tensor, rate: Scaled, decay: Scaled) -> Tensor:
-    """p int32 Q24 - rate · u - decay · p, rounded once, half up; clamped to |p| < 2^30.
+    """p int32 Q24 [R, K] -> p - rate · u - decay · p, rounded once, half up, and |p| < 2^30.
 
-    u with |u| ≤ 2^30 at exponents that broadcast against it; rate and decay have 30-bit mantissas,
-    [1, 1]. Both terms carry 4 guard bits: 0.57 ulp. Each saturates at 2 in value: a run that gets
-    there has diverged.
+    u_e, the exponents of |u| ≤ 2^30, broadcast against u. rate and decay are [1, 1] pairs with
+    mantissas of 30 bits. Both terms carry 4 guard bits: 0.57 ulp. Each saturates at 2 in value: a
+    run that gets there has diverged.
     """
     step = saturating_scale(u.mulr30(rate[0]), (0 - _STEP_FRACTION_BITS - 30) - (u_e + rate[1]))
     shrink = saturating_scale(
@@ -72,12 +71,17 @@ def sgd(
     *,
     beta: int,
 ) -> tuple[Tensor, Row]:
-    """p int32 Q24 [R, K], momentum Row, summed gradient as limbs [R, K], scalars [1, 1] -> p,
-    momentum.
+    """p int32 Q24 [R, K], momentum Row [R, K], limbs [R, K] -> p, momentum.
 
-    g = sum / tokens; momentum = beta · momentum + g; p -= learning_rate · momentum + decay · p,
-    with decay the product of learning rate and weight decay. beta is over 2^31. Each scalar is
-    mantissa · 2^exponent with a mantissa of 30 bits.
+        g        = sum / tokens
+        momentum = beta · momentum + g
+        p        = p - learning_rate · momentum - decay · p
+
+    high, low  limbs of the gradient's sum over the batch, on the grid of `accumulate`
+    decay      learning rate · weight decay
+    beta       over 2^31
+
+    Scalars are mantissas of 30 bits and exponents, [1, 1] each.
     """
     g, g_e = mean_gradient(high, low, inverse_tokens_m, inverse_tokens_e)
     v, v_e = decay_average(momentum, g, g_e, beta, BETA_ONE)
@@ -86,12 +90,12 @@ def sgd(
 
 
 def scalar_inputs(*pairs: tuple[int, int]) -> list[npt.NDArray[Any]]:
-    """Mantissas and exponents as the [1, 1] arrays of a test case."""
+    """Mantissas and exponents as int32 arrays [1, 1], for a test case."""
     return [np.array([[v]], np.int32) for pair in pairs for v in pair]
 
 
 def random_master(rng: np.random.Generator, shape: tuple[int, int]) -> npt.NDArray[Any]:
-    """Master weights with a row of zeros and a row of extremes."""
+    """Test weights int32 Q24 with a row of zeros and a row of extremes."""
     p = rng.integers(-(2**24), 2**24, shape)
     p[0] = 0
     p[-1] = np.where(p[-1] < 0, 1 - 2**30, 2**30 - 1)

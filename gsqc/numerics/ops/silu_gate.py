@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""silu_gate: h = silu(gate) · up, the SwiGLU activation. Shazeer 2020, "GLU Variants Improve
-Transformer".
+"""silu_gate: h = silu(gate) · up, the SwiGLU activation.
+
+Shazeer 2020, "GLU Variants Improve Transformer", section 2.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from gsqc.numerics.ops.registry import Case, Kind, cases, op
 
 
 def _sigmoid(m: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
-    """(m, e) with |m| < 2^15 -> (σ, 1 - σ) in Q30, both to 2^-16 of themselves."""
+    """(m, e) with |m| < 2^15 -> σ and 1 - σ in Q30, each with a relative error of 2^-16."""
     t = to_log2_units(m << 14, e - 14)
     z = exp2_negative(t.abs().minimum(40 << 16))
     larger = lookup30(z.round_shift(14).minimum(65535), RECIPROCAL)  # 1 / (1 + z)
@@ -38,7 +39,7 @@ def _sigmoid(m: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
 
 @op(Kind.ROW)
 def silu_gate(b: Builder, gate: Row, up: Row) -> Row:
-    """gate, up [T, n] Row-16 -> gate · σ(gate) · up, Row-16; 0.75 ulp."""
+    """gate, up [T, n] Row-16 -> gate · σ(gate) · up, Row-16 [T, n]. 0.75 ulp."""
     g, g_e = narrow16(gate)
     u, u_e = narrow16(up)
     sigma, _ = _sigmoid(g, g_e)
@@ -47,9 +48,12 @@ def silu_gate(b: Builder, gate: Row, up: Row) -> Row:
 
 @op(Kind.ROW)
 def silu_gate_grad(b: Builder, dh: Row, gate: Row, up: Row) -> tuple[Row, Row]:
-    """dh, gate, up [T, n] Row -> (d gate, d up) Row-16; 0.89 ulp.
+    """dh, gate, up [T, n] Row -> d gate and d up, Row-16 [T, n]. 0.89 ulp.
 
-    d up = dh · g·σ; d gate = dh · up · (σ + g·σ·(1 - σ)), the bracket in Q29 and below 1.2.
+        d up   = dh · g·σ
+        d gate = dh · up · (σ + g·σ·(1 - σ))
+
+    The bracket is below 1.2 and held in Q29.
     """
     g, g_e = narrow16(gate)
     u, u_e = narrow16(up)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""softmax: attention probabilities, causal, on rows; exp by table, one division per row."""
+"""softmax: causal attention probabilities on rows. exp is a table, and a row takes one division."""
 
 from __future__ import annotations
 
@@ -28,18 +28,16 @@ from gsqc.numerics.ops.registry import Case, Kind, cases, op
 
 MASKED = -(2**29)
 PROBABILITY_BITS = 24
-"""P is kept at 24 bits for backward: at 16, the worst row's gradient is 2 % off (facts: int32 ops).
-"""
+"""Bits of P, which backward reads. With 16, the gradient of the worst row is 2 % off."""
 
 
 @op(Kind.ROW)
 def softmax(b: Builder, scores: Row, *, scale: float) -> Row:
-    """scores [..., T, C] Row -> P = softmax(scores · scale) Row-24, where column j of row i counts
-    only if j ≤ i.
+    """scores [..., T, C] Row -> P = softmax(scores · scale), Row-24 [..., T, C].
 
-    The row index is that of the axis before the last. exp2 from a table at relative error 2^-17;
-    the sum of at most 2^12 terms is exact after a shift by ⌈log2 C⌉; one reciprocal per row.
-    Largest error 0.6 ulp of 16 bits.
+    Column j of row i counts only if j ≤ i. The rows are those of the axis before the last. exp2
+    comes from a table with a relative error of 2^-17. The sum of at most 2^12 terms is exact after
+    a shift by ⌈log2 C⌉. A row takes one reciprocal. The largest error is 0.6 ulp of 16 bits.
     """
     rank = len(scores.shape)
     return _causal(b, scores, b.iota((*(1,) * (rank - 2), scores.shape[-2], 1), rank - 2), scale)
@@ -47,8 +45,9 @@ def softmax(b: Builder, scores: Row, *, scale: float) -> Row:
 
 @op(Kind.ROW)
 def softmax_at(b: Builder, scores: Row, position: Tensor, *, scale: float) -> Row:
-    """softmax of rows at `position` int32 [1, …, 1], or [1, …, T, 1] for each: column j counts only
-    if j ≤ position.
+    """As softmax, for rows at `position`: column j counts only if j ≤ position.
+
+    position  int32 [1, …, 1] for all rows, or [1, …, T, 1] for each
     """
     return _causal(b, scores, position, scale)
 
@@ -70,9 +69,10 @@ def _causal(b: Builder, scores: Row, row: Tensor, scale: float) -> Row:
 
 @op(Kind.ROW)
 def softmax_grad(b: Builder, p: Row, dp: Row, *, scale: float) -> Row:
-    """P [..., C] Row-24, dP Row -> dS = scale · P · (dP - Σ P·dP / Σ P), Row-16.
+    """p [..., C] Row-24, dp [..., C] Row -> dS = scale · P · (dP - Σ P·dP / Σ P), Row-16 [..., C].
 
-    Dividing by the rounded P's own sum keeps the gradient blind to a constant added to dP.
+    The sum Σ P of the rounded P is not quite 1. Dividing by it keeps the gradient blind to a
+    constant that is added to dP.
     """
     d, d_e = narrow16(dp)
     wide = p.mantissa << (30 - p.bits)

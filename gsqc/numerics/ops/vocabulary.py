@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vocabulary: logits, their loss and its gradient, in chunks of the vocabulary, so that logits
-never exist whole.
+"""vocabulary: logits, their loss and its gradient, in chunks of the vocabulary.
 
-The gradient of the loss spans 20 octaves. So each chunk of P has row exponents of its own, and the
-one-hot is taken out: dh = Σ over chunks of P·W, minus the label's row of W. As one row over the
-vocabulary it cost 0.07 nats of held-out loss in 16 steps; so, nothing.
+So the logits never exist whole. The gradient of the loss spans 20 octaves. So each chunk of P has
+row exponents of its own, and the one-hot is taken out: dh = Σ over chunks of P·W, minus the label's
+row of W. As one row over the vocabulary, the gradient costs 0.07 nats of held-out loss in 16 steps.
+In chunks it costs nothing.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from gsqc.numerics.ops.registry import Calls, Case, cases, composite, evaluate
 CHUNK = 4096
 """Columns of the logits that exist at a time."""
 WIDTH = 8
-"""Bits of all operands, whatever `--bits` says: the head is a few percent of the work."""
+"""Bits of all operands, whatever `--bits` says. The head is a few percent of the work."""
 
 _WIDTHS = {"x_bits": WIDTH, "w_bits": WIDTH}
 
 
 def chunks(vocabulary: int) -> list[tuple[int, int]]:
-    """(first column, columns) of each chunk."""
+    """The first column of each chunk, and how many it has."""
     starts = range(0, vocabulary, CHUNK)
     return [(start, min(CHUNK, vocabulary - start)) for start in starts]
 
@@ -54,7 +54,7 @@ def _logits(call: Calls, h: Any, table: Any, start: int, count: int) -> Any:
 
 @composite
 def vocabulary_logits(call: Calls, h: Row, table: Gse) -> tuple[Row, ...]:
-    """h [T, n] Row, table GSE-8 [V, n] -> the logits h · tableᵀ, a Row-24 [T, C] for each chunk."""
+    """h [T, n] Row, table GSE-8 [V, n] -> h · tableᵀ, a Row-24 [T, C] for each chunk."""
     return tuple(_logits(call, h, table, start, count) for start, count in _chunks_of(call, table))
 
 
@@ -62,9 +62,10 @@ def vocabulary_logits(call: Calls, h: Row, table: Gse) -> tuple[Row, ...]:
 def vocabulary_loss(
     call: Calls, h: Row, table: Gse, labels: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """h [T, n] Row, table GSE-8 [V, n], labels int32 [T, 1] -> the cross-entropy of each token in
-    Q16 nats, int32 [T, 1], and the sum that backward needs: its octaves, mantissa and exponent,
-    int32 [T, 1] each.
+    """h [T, n] Row, table GSE-8 [V, n], labels int32 [T, 1] -> losses, and the sum for backward.
+
+    The losses are the cross-entropy of each token in Q16 nats, int32 [T, 1]. The sum is octaves,
+    mantissa and exponent, int32 [T, 1] each (`cross_entropy`).
     """
     state = call(cross_entropy_start, labels)
     for start, count in _chunks_of(call, table):
@@ -84,10 +85,9 @@ def vocabulary_loss_grad(
     exponent: Tensor,
     weights: Tensor,
 ) -> Row:
-    """What vocabulary_loss took and saved, and the tokens' weights int32 [T, 1] in Q14 -> dh Row-24
-    [T, n].
+    """What vocabulary_loss took and saved, weights int32 [T, 1] in Q14 -> dh Row-24 [T, n].
 
-    The logits are made again, chunk by chunk. A row of weight 0 gives a zero row.
+    The logits are made again, chunk by chunk. A token of weight 0 gives a zero row.
     """
     hidden, dh = call.type_of(h).shape[-1], None
     for start, count in _chunks_of(call, table):
@@ -107,7 +107,7 @@ def vocabulary_loss_grad(
 
 @vocabulary_loss.define_gradient
 def _gradient(g: Any, call: Any, weights: Any, *_: Any) -> list[Any]:
-    """The gradient of the weighted sum of the losses: what comes in are the weights themselves."""
+    """The gradient of the weighted sum of the losses. What comes in are the weights themselves."""
     _, octaves, mantissa, exponent = call.results
     h, table, labels = call.args
     state = (octaves, mantissa, exponent)
@@ -115,7 +115,7 @@ def _gradient(g: Any, call: Any, weights: Any, *_: Any) -> list[Any]:
 
 
 def _operands(rng: np.random.Generator, tokens: int, vocabulary: int) -> list[Any]:
-    """h, table and labels; the last chunk of the vocabulary is ragged."""
+    """h, table and labels. The last chunk of the vocabulary is ragged."""
     labels = rng.integers(0, vocabulary, (tokens, 1)).astype(np.int32)
     return [random_row(rng, (tokens, 64), 16), random_gse(rng, (vocabulary, 64), WIDTH), labels]
 

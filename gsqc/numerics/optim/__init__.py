@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Optimizers: an op each, the state it keeps, and the integers that a step gives it."""
+"""Optimizers: each is an op, the state that it keeps, and the integers that a step gives it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from gsqc.numerics.optim.schedule_inputs import adamw_correction, scalar_inputs
 
 BETA1 = 1932735283
 BETA2 = 2145336164
-"""0.9 and 0.999 over 2^31."""
+"""Adam's decay rates 0.9 and 0.999, as integers over 2^31."""
 
 MOMENT_BITS = 30
-"""A moment lies in an int32 anyway, so it keeps 30 bits: with 24, a small root sticks
+"""Bits of a moment. It lies in an int32, so it keeps 30. With 24, a small root sticks
 (tests/numerics/ops/test_adamw.py).
 """
 
@@ -30,9 +30,10 @@ INPUTS = (
     "decay_m",
     "decay_e",
 )
+"""What every optimizer is given: a mantissa and an exponent of each number."""
 
 CLIP_INPUTS = ("clip_m", "clip_e")
-"""The largest norm of the gradient; a mantissa of 0 says that the step does not clip."""
+"""The largest norm of the gradient. A mantissa of 0 says that the step does not clip."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ class OptimizerSpec:
     """An optimizer.
 
     op          op(p, *state, gradient's high and low limb, *inputs, **attributes) -> p, *state
-    state_bits  its state for a matrix [R, K]: Rows [R, K] by name, with their bits; zero before the first step
-    inputs      names of its integer inputs, [1, 1] each, in the op's order
+    state_bits  bits of its state by name: Rows [R, K] for a matrix [R, K], zero before step 1
     attributes  decay rates of its moments, over 2^31
     correction  (attributes, step) -> what bias correction multiplies the learning rate by
+    inputs      names of its integer inputs, int32 [1, 1] each, in the op's order
     """
 
     name: str
@@ -61,9 +62,10 @@ class OptimizerSpec:
         weight_sum: int,
         clip: Fraction | None = None,
     ) -> dict[str, int]:
-        """The integer inputs of step 1, 2, …: the batch's token weights sum to `weight_sum` in Q14.
+        """The integers of step 1, 2, …, by name: the op's own `inputs`, and CLIP_INPUTS.
 
-        They are the op's own `inputs`, and CLIP_INPUTS.
+        weight_sum  the sum of the batch's token weights, in Q14
+        clip        the largest norm of the gradient, or None
         """
         correction = self.correction(self.attributes, step)
         return scalar_inputs(learning_rate, weight_decay, correction, weight_sum, clip)

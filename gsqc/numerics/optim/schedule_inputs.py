@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The integers that one optimizer step takes, by exact integer arithmetic: the same on every
-machine.
+"""The integers that one optimizer step takes. They come from exact integer arithmetic, so they are
+the same on every machine.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ _POWER_BITS = 128
 
 
 def split(value: Fraction) -> tuple[int, int]:
-    """A non-negative number as (m, e): m · 2^e with m in [2^29, 2^30), rounded half up; 0 is (0,
-    0).
+    """A non-negative number as (m, e): m · 2^e, rounded half up, with m in [2^29, 2^30).
+
+    0 is (0, 0).
     """
     assert value >= 0
     if value == 0:
@@ -31,7 +32,7 @@ def split(value: Fraction) -> tuple[int, int]:
 
 
 def _power(beta: int, step: int) -> int:
-    """(beta / 2^31)^step in Q128, by squaring, each product rounded down: off by at most 2^-120."""
+    """(beta / 2^31)^step in Q128, by squaring. Products are rounded down: off by at most 2^-120."""
     result, base = 1 << _POWER_BITS, beta << (_POWER_BITS - _BETA_BITS)
     while step:
         if step & 1:
@@ -42,7 +43,12 @@ def _power(beta: int, step: int) -> int:
 
 
 def adamw_correction(attributes: Mapping[str, int], step: int) -> Fraction:
-    """√(1 - beta2^step) / (1 - beta1^step), for step ≥ 1."""
+    """Adam's bias correction √(1 - beta2^step) / (1 - beta1^step), for step ≥ 1.
+
+    attributes  beta1 and beta2 over 2^31
+
+    Kingma & Ba 2015, section 2, in the form that multiplies the learning rate.
+    """
     assert step >= 1
     one = 1 << _POWER_BITS
     first, second = (one - _power(attributes[name], step) for name in ("beta1", "beta2"))
@@ -56,11 +62,13 @@ def scalar_inputs(
     weight_sum: int,
     clip: Fraction | None = None,
 ) -> dict[str, int]:
-    """Mantissas and exponents of 1 / tokens, corrected learning rate, learning rate · weight decay,
-    and largest norm.
+    """Mantissa (…_m, 30 bits) and exponent (…_e) of each number that a step takes.
 
-    `weight_sum` is the sum of the batch's token weights in Q14; 0 gives a zero gradient. No
-    clipping is the norm 0.
+    inverse_tokens  1 / tokens, where tokens is `weight_sum` / 2^14: the sum of the batch's token
+                    weights, which are in Q14. A sum of 0 gives 0, and so a zero gradient.
+    learning_rate   times the bias correction
+    decay           learning rate · weight decay
+    clip            the largest norm of the gradient. 0 if nothing is clipped.
     """
     inverse = Fraction(1 << WEIGHT_FRACTION_BITS, weight_sum) if weight_sum else Fraction(0)
     numbers = {

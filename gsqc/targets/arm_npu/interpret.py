@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.plan import Plan
-from gsqc.targets.arm_npu.accelerators import NpuOptions
+from gsqc.targets.arm_npu.accelerators import TARGET, NpuOptions
 from gsqc.targets.arm_npu.builder import VelaBuilder, serialise_for_vela
 from gsqc.targets.arm_npu.npu_code import compile_program, read_npu_program
 from gsqc.targets.arm_npu.u85.run import Compiled, run_command_stream
@@ -22,16 +22,17 @@ def _compile_now(plan: Plan, name: str) -> Compiled:
 
 
 def interpreted_programs(bundle: Bundle, plan: Plan) -> RunProgram:
-    """Runs the bundle's own command streams, or those that Vela now makes of its plan if it is for
-    another target.
-    """
+    """Runs the bundle's own command streams. If it has none, Vela now makes them of its plan."""
     compiled: dict[str, Compiled] = {}
+    # What was compiled for several accelerators computes the same: the first will do.
+    own = next((t for t in bundle.manifest.targets if t.partition(":")[0] == TARGET), None)
 
     def run(name: str, inputs: list[Array]) -> list[Array]:
         # Vela takes seconds per function, and a step calls some of them once a layer.
         if name not in compiled:
-            own = bundle.manifest.npu is not None
-            compiled[name] = read_npu_program(bundle, name) if own else _compile_now(plan, name)
+            compiled[name] = (
+                read_npu_program(bundle, own, name) if own else _compile_now(plan, name)
+            )
         return run_command_stream(compiled[name], inputs)
 
     return run

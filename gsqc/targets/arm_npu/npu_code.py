@@ -2,10 +2,10 @@
 """The NPU's part of a bundle: for each function a command stream, its constants, and where its
 tensors lie.
 
-npu/NAME.cop        the driver's command block, as `ethosu_invoke` takes it
-npu/NAME.constants  tables and constants, for the region `constant_region`
-manifest            npu.programs.NAME: inputs and outputs as [port, shape, dtype, region,
-                    address], and the sizes of the regions
+NAME.cop        the driver's command block, as `ethosu_invoke` takes it
+NAME.constants  tables and constants, for the region `constant_region`
+manifest        the target's details.programs.NAME: inputs and outputs as [port, shape, dtype,
+                region, address], and the sizes of the regions
 
 The host copies a program's inputs to their addresses, runs the command stream, and copies its
 outputs from theirs.
@@ -17,10 +17,11 @@ import hashlib
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.files import code_folder
 from gsqc.bundle.machine import default_threads
 from gsqc.bundle.manifest import AGAIN
 from gsqc.bundle.plan import ITEM_BYTES, Plan
@@ -139,33 +140,43 @@ def _compile_all(
                 raise
 
 
-def add_npu_code(bundle: BundleWriter, job: CodeJob, options: NpuOptions) -> dict[str, Any]:
-    """Add the compiled programs. Gives the manifest's fields for them.
+@dataclass(frozen=True)
+class NpuCode:
+    """What was compiled: its size, the target's `details`, and the value of --recompute of the
+    first plan that fits --dram-mib.
+    """
 
-    The field `recompute` names the first of the job's plans that fits --dram-mib. TargetError if
-    none does, or if a program cannot be compiled. The error lists the ops that the NPU refuses,
-    with the user's source lines.
+    code_bytes: int
+    details: dict[str, Any]
+    recompute: str
+
+
+def add_npu_code(bundle: BundleWriter, folder: str, job: CodeJob, options: NpuOptions) -> NpuCode:
+    """Add the compiled programs to a folder of the bundle.
+
+    TargetError if no plan fits --dram-mib, or if a program cannot be compiled. The error lists the
+    ops that the NPU refuses, with the user's source lines.
     """
     programs = serialise_functions(job.plan, STYLE)
     entries, code_bytes = {}, 0
     for name, output in _compile_all(job, programs, options):
         serialised = programs[name]
-        bundle.add_bytes(f"npu/{name}.cop", output.payload)
-        bundle.add_bytes(f"npu/{name}.constants", output.compiled.constants)
+        bundle.add_bytes(f"{folder}{name}.cop", output.payload)
+        bundle.add_bytes(f"{folder}{name}.constants", output.compiled.constants)
         code_bytes += len(output.payload) + len(output.compiled.constants)
         entries[name] = _entry(job.plan, serialised.program, serialised.origins, output)
     # The functions of all plans are the same: only how often they run and what is kept differs.
     plans = job.leaner_plans()
     needs = {recompute: _dram_bytes(p, entries) + code_bytes for recompute, p in plans.items()}
-    recompute = _first_that_fits(needs, options)
+    recompute = _first_that_fits(needs, options, job.smaller)
     job.progress("estimating cycles")
-    npu = {
+    details = {
         **_machine(options),
         "dram_bytes": needs[recompute],
         "step": _step_estimate(plans[recompute], entries, options),
         "programs": entries,
     }
-    return {"code_bytes": code_bytes, "npu": npu, "recompute": recompute}
+    return NpuCode(code_bytes, details, recompute)
 
 
 def _dram_bytes(plan: Plan, entries: dict[str, dict[str, Any]]) -> int:
@@ -181,7 +192,7 @@ def _dram_bytes(plan: Plan, entries: dict[str, dict[str, Any]]) -> int:
     return buffers + activations + region
 
 
-def _first_that_fits(needs: dict[str, int], options: NpuOptions) -> str:
+def _first_that_fits(needs: dict[str, int], options: NpuOptions, smaller: str) -> str:
     """The first value of --recompute whose step fits --dram-mib. If none does, a TargetError says
     how much is enough.
     """
@@ -194,8 +205,7 @@ def _first_that_fits(needs: dict[str, int], options: NpuOptions) -> str:
     raise TargetError(
         f"the step needs {least} MiB of DRAM, {least - options.dram_mib} more than "
         f"--dram-mib {options.dram_mib}",
-        f"--dram-mib {least} is enough; --weights small, a shorter --seq or a smaller rank "
-        "need less",
+        f"--dram-mib {least} is enough; {smaller}",
     )
 
 
@@ -218,11 +228,12 @@ def _port(entry: list[Any]) -> Port:
     return port
 
 
-def read_npu_program(bundle: Bundle, name: str) -> Compiled:
-    """A function's compiled program. BundleError if the bundle has none, or if it is malformed or
-    has other ports.
+def read_npu_program(bundle: Bundle, target: str, name: str) -> Compiled:
+    """A function's program as it was compiled for a target. BundleError if the bundle has none, or
+    if it is malformed or has other ports.
     """
-    entry = ((bundle.manifest.npu or {}).get("programs") or {}).get(name)
+    programs = (bundle.manifest.targets[target].details or {}).get("programs")
+    entry = programs.get(name) if isinstance(programs, dict) else None
     if entry is None:
         raise BundleError(f"the bundle has no NPU program {name}", AGAIN)
     try:
@@ -230,11 +241,12 @@ def read_npu_program(bundle: Bundle, name: str) -> Compiled:
         # The host finds ports by name, the stream by place: another order would change their roles.
         if [e[0] for e in entry["inputs"]] != read or [e[0] for e in entry["outputs"]] != written:
             raise ValueError("its ports are not those of the plan")
-        payload = bundle.file(f"npu/{name}.cop").read_bytes()
+        folder = code_folder(target)
+        payload = bundle.file(f"{folder}{name}.cop").read_bytes()
         return Compiled(
             commands=command_words(payload),
             macs=multipliers(payload),
-            constants=bundle.file(f"npu/{name}.constants").read_bytes(),
+            constants=bundle.file(f"{folder}{name}.constants").read_bytes(),
             constant_region=int(entry["constant_region"]),
             scratch_bytes={
                 int(region): int(size) for region, size in entry["region_bytes"].items()

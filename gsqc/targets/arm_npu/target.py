@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.manifest import Manifest, TargetPart
+from gsqc.bundle.manifest import TargetPart
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import TargetError
@@ -25,7 +26,7 @@ from gsqc.targets.arm_npu.accelerators import (
     parse_accelerator,
     target_name,
 )
-from gsqc.targets.interface import CodeJob, Kernels, Target
+from gsqc.targets.interface import Code, CodeJob, Kernels, Target
 from gsqc.targets.program_kernels import ProgramTarget, RunProgram
 from gsqc.targets.programs import ProgramStyle
 
@@ -50,7 +51,6 @@ class ArmNpu(Target):
     prefill = False
     # Made chunk by chunk, the operands would be three quarters of the head's backward pass.
     prepares_head = True
-    own_parts = ("npu",)
 
     def __init__(self, name: str = TARGET) -> None:
         self.name = name
@@ -72,12 +72,14 @@ class ArmNpu(Target):
         super().require(runner=runner)
         require_tools()
 
-    def add_code(self, bundle: BundleWriter, job: CodeJob) -> dict[str, Any]:
+    def add_code(self, bundle: BundleWriter, job: CodeJob) -> Code:
         """A command stream of each function, for the plan that fits the board's memory."""
         from gsqc.targets.arm_npu.npu_code import add_npu_code
 
-        fields = add_npu_code(bundle, job, npu_options(self.name, job.options))
-        return {"target": self.entry(), **fields}
+        options = npu_options(self.name, job.options)
+        made = add_npu_code(bundle, self.code_file(""), job, options)
+        part = replace(self.entry(), code_bytes=made.code_bytes, details=made.details)
+        return Code(part, made.recompute)
 
     def program_style(self) -> ProgramStyle:
         """Without the forms that Vela gets wrong."""
@@ -90,32 +92,26 @@ class ArmNpu(Target):
         _lower_for_vela(operation, case)
 
     def entry(self) -> TargetPart:
-        """The target's full name, with the accelerator in place of a CPU."""
-        accelerator = parse_accelerator(self.name)
-        return TargetPart(target_name(accelerator), accelerator)
+        """The accelerator stands for the machine."""
+        return TargetPart(parse_accelerator(self.name))
 
     def refusal(self, entry: TargetPart) -> TargetError | None:
         """No machine that runs Python steps it."""
         return TargetError(
-            f"this bundle is for {entry.name}, which a host drives with its plan (docs/arm-npu.md)",
+            f"a host drives {entry.triple} with the bundle's plan (docs/arm-npu.md)",
             "check it here with gsqc check --on numpy,tosa-reference,ethos-u85-sim, "
-            "or compile for this CPU",
+            "or make code for this CPU: gsqc retarget BUNDLE",
         )
 
     def load(self, bundle: Bundle, plan: Plan) -> Kernels:
-        """TargetError always: `refusal` says why."""
-        raise self._refused(bundle)
+        """Never called: no machine that runs Python steps it, as `refusal` says."""
+        raise AssertionError(self.name)
 
-    def _refused(self, bundle: Bundle) -> TargetError:
-        error = self.refusal(bundle.manifest.target)
-        assert error is not None
-        return error
-
-    def describe(self, manifest: Manifest) -> dict[str, Any]:
+    def describe(self, part: TargetPart) -> dict[str, Any]:
         """Vela's counts and estimates."""
         from gsqc.targets.arm_npu.estimate import describe_code
 
-        return describe_code(manifest.npu or {})
+        return describe_code(dict(part.details or {}))
 
 
 class EthosSim(ProgramTarget):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import TargetPart
@@ -12,7 +12,7 @@ from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import TargetError
 from gsqc.numerics.ops.registry import Case, Op
 from gsqc.targets.cuda import CUDA
-from gsqc.targets.interface import CodeJob, Kernels, Target
+from gsqc.targets.interface import Code, CodeJob, Kernels, Target
 from gsqc.targets.kernels import kernel_of
 
 
@@ -29,12 +29,13 @@ class CudaTarget(Target):
         super().require(runner=runner)
         require_nvcc()
 
-    def add_code(self, bundle: BundleWriter, job: CodeJob) -> dict[str, Any]:
+    def add_code(self, bundle: BundleWriter, job: CodeJob) -> Code:
         """A fat binary, and how each of its kernels is started."""
         from gsqc.targets.cuda.bundle_code import add_cuda_code
 
         job.progress(f"compiling {len(job.plan.kernels)} kernels")
-        return {"target": self.entry(), "code_bytes": add_cuda_code(bundle, job.plan)}
+        code_bytes = add_cuda_code(bundle, self.code_file(""), job.plan)
+        return Code(replace(self.entry(), code_bytes=code_bytes))
 
     def lower(self, operation: Op, case: Case) -> None:
         """Write the op's CUDA C."""
@@ -44,7 +45,7 @@ class CudaTarget(Target):
 
     def entry(self) -> TargetPart:
         """Any CPU may have a GPU."""
-        return TargetPart(CUDA, "nvptx64-nvidia-cuda")
+        return TargetPart("nvptx64-nvidia-cuda")
 
     def refusal(self, entry: TargetPart) -> TargetError | None:
         """What the machine's driver says."""
@@ -59,9 +60,11 @@ class CudaTarget(Target):
 
     def load(self, bundle: Bundle, plan: Plan) -> Kernels:
         """The fat binary, on the GPU."""
+        from gsqc.targets.cuda.bundle_code import BINARY, LAUNCHES
         from gsqc.targets.cuda.kernels import CudaKernels
 
-        return CudaKernels(bundle.file("code/kernels.fatbin"), bundle.file("code/launches.json"))
+        binary, launches = (bundle.file(self.code_file(name)) for name in (BINARY, LAUNCHES))
+        return CudaKernels(binary, launches)
 
 
 TARGETS = (CudaTarget(),)

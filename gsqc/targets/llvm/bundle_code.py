@@ -13,10 +13,10 @@ from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.runner import build_runner
 
 
-def add_kernels(bundle: BundleWriter, plan: Plan, cpu: CpuTarget) -> int:
+def add_kernels(bundle: BundleWriter, name: str, plan: Plan, cpu: CpuTarget) -> int:
     """Add the kernels' library, and return the size of its code."""
     code = compile_kernels(plan_kernels(plan), cpu)
-    bundle.add_bytes("code/kernels.so", code.library)
+    bundle.add_bytes(name, code.library)
     return code.code_bytes
 
 

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.numerics.ops.registry import Case, Op, evaluate
-from gsqc.targets.interface import CodeJob, Kernels, Target
+from gsqc.targets.interface import Code, CodeJob, Kernels, Target
 from gsqc.targets.program_kernels import ProgramTarget, RunProgram
 
 BY_FUNCTION = "numpy-programs"
@@ -24,9 +22,9 @@ class NumpyTarget(Target):
     native_rank = 0
     runs_any_bundle = True
 
-    def add_code(self, bundle: BundleWriter, job: CodeJob) -> dict[str, Any]:
+    def add_code(self, bundle: BundleWriter, job: CodeJob) -> Code:
         """The entry alone: the ops' functions are in gsqc itself."""
-        return {"target": self.entry(), "code_bytes": 0}
+        return Code(self.entry())
 
     def lower(self, operation: Op, case: Case) -> None:
         """Evaluate the case: overflow is an error."""

@@ -58,6 +58,7 @@ def test_a_step_of_several_sequences_is_their_gradients_and_one_update(step: Ste
     assert updates == sum(n for name, n in three.items() if name.startswith("adamw")) == 14 * LAYERS
 
 
+@pytest.mark.needs_target("llvm")
 def test_a_probe_measures_the_heaviest_kernels_and_rates_for_the_others(step: Step) -> None:
     rates = probe(step, 1, resolve_target(NATIVE))
     assert rates.measured

@@ -24,6 +24,8 @@ def problem(model: PreTrainedModel) -> str:
 
 
 class Wave(torch.nn.Module):
+    """A module around another."""
+
     def __init__(self, inner: torch.nn.Module) -> None:
         super().__init__()
         self.inner = inner
@@ -93,6 +95,8 @@ def test_silu_without_a_gate() -> None:
 
 
 class Branch(torch.nn.Module):
+    """Its forward depends on the values of tensors."""
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x if x.sum() > 0 else -x
 

@@ -32,7 +32,7 @@ def expected_part(c: int, exponent: int) -> int:
 
 
 def test_equals_integers() -> None:
-    """Equal inside the range; beyond it the high limb saturates."""
+    """Equal inside the range. Beyond it the high limb saturates."""
     for case in CASES["accumulate_gradient"](np.random.default_rng(1)):
         c, row_e, column_e, high, low = case.values
         new_high, new_low = evaluate(OPS["accumulate_gradient"], case.values, case.attributes)
@@ -80,9 +80,7 @@ def test_the_largest_batch_fits() -> None:
 
 
 def test_mean_gradient() -> None:
-    """Three roundings at 29 bits of the row's largest number, each up to half a step of up to
-    2^-28: 1.5 · 2^-28.
-    """
+    """Three roundings at 29 bits of the row's largest number: up to half of 2^-28 each."""
     b = NumpyBuilder()
     for octaves, tokens in ((24, 7), (30, 300), (3, 1)):
         limbs = random_limbs(np.random.default_rng(octaves), (8, 21), octaves)

@@ -14,8 +14,8 @@ from gsqc.numerics.ops.clip import add_squares, clip_scale, row_squares
 from gsqc.numerics.ops.registry import evaluate
 
 ERROR = 2.0**-24
-"""Squares carry 28 bits of a row's largest and a sum 29: 2^-26 a matrix, and a few matrices are
-added.
+"""The relative error. Squares carry 28 bits of a row's largest, and a sum 29. So it is 2^-26 for a
+matrix, and a few matrices are added.
 """
 
 

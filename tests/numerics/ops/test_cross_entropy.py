@@ -49,10 +49,11 @@ CASES = [
 
 @pytest.mark.parametrize(("sizes", "spread"), CASES)
 def test_loss(sizes: list[int], spread: float) -> None:
-    """Bound 2e-5 nats: half of 2^-16 for the result, twice half of 2^-16 · ln 2 for logits in Q16
-    octaves: 1.82e-5.
+    """The bound of 2e-5 nats is that of the roundings, 1.82e-5, and a little more.
 
-    Sums, exponentials and logarithm add less than 4e-6 (the worst measured in all is 1.6e-5).
+    Half of 2^-16 is that of the result. Twice half of 2^-16 · ln 2 is that of logits to Q16
+    octaves. Sums, exponentials and logarithm add less than 4e-6. The worst measured in all is
+    1.6e-5.
     """
     rng = np.random.default_rng(len(sizes))
     chunks, exact, labels = make(rng, sizes, spread)
@@ -63,8 +64,9 @@ def test_loss(sizes: list[int], spread: float) -> None:
 
 @pytest.mark.parametrize(("sizes", "spread"), CASES)
 def test_probabilities(sizes: list[int], spread: float) -> None:
-    """Half a step of 16 bits, plus 1.5e-5 of the number itself: logits rounded to Q16 octaves, in P
-    and in the sum.
+    """Half a step of 16 bits, and 1.5e-5 of the number itself.
+
+    The latter is the rounding of logits to Q16 octaves, in P and in the sum.
     """
     rng = np.random.default_rng(len(sizes))
     chunks, exact, labels = make(rng, sizes, spread)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""dequantise against float64: each code's meaning, exact wherever 30 bits hold it."""
+"""The ops dequantise_… against float64: what each code means, exact wherever 30 bits hold it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+import gsqc.numerics.ops.all  # noqa: F401  registers every op
 from gsqc.numerics.ops.dequantise import NF4_INTEGERS
 from gsqc.numerics.ops.registry import CASES, OPS, Case, evaluate
 
@@ -35,8 +36,9 @@ def meaning(name: str, case: Case) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["nf4", "q4_1", "q4_0", "q8_0", "gse4", "gse8"])
 def test_within_a_step_of_the_row(name: str) -> None:
-    """Half a step of the row's own exponent, a whole one where sums are rounded twice or the
-    largest is clamped.
+    """Half a step at the row's exponent, or a whole one.
+
+    It is a whole one where a sum is rounded twice, and where the largest number is clamped.
     """
     for case in CASES[f"dequantise_{name}"](np.random.default_rng(1)):
         row = evaluate(OPS[f"dequantise_{name}"], case.values, case.attributes)

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every op on every case: numpy never overflows. Each target has a test that its code gives the same
-integers.
-"""
+"""Every op on every case: numpy never overflows. Each target is tested against these results."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ def test_every_op_has_cases() -> None:
 
 @pytest.mark.parametrize(("name", "case"), PARAMETERS)
 def test_numpy_fits_its_types(name: str, case: Case) -> None:
-    """Evaluation asserts each operator's range; the recorded program infers the same shapes and
-    types.
-    """
+    """Evaluation asserts each operator's range. Recording infers the same shapes and types."""
     results = flatten(evaluate(OPS[name], case.values, case.attributes))
     _, specs = trace(OPS[name], [to_spec(v) for v in case.values], case.attributes)
     assert [(r.shape, str(r.dtype)) for r in results] == [

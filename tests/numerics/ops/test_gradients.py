@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each generated gradient against float64 autograd on tensors like a model's: activations with
-outlier columns.
+"""Each generated gradient against float64 autograd, on activations with outlier columns.
 
-A Row-16 carries 15 bits below the row's largest number; rounding a row whose rms is 1/4 to 1/50 of
-its largest is then an error of 2^-16/√3 · (4 … 50), that is 3.5e-5 … 4.4e-4 of the row's norm.
-Bounds are about twice what was measured, which is that rounding and nothing else.
+A Row-16 carries 15 bits below the row's largest number. The rms of a row is 1/4 to 1/50 of its
+largest. So rounding is an error of 2^-16/√3 · (4 … 50), that is 3.5e-5 … 4.4e-4 of the row's norm.
+The bounds are about twice what was measured, which is that rounding and nothing else.
 """
 
 from __future__ import annotations
@@ -95,9 +94,9 @@ def test_rope_is_undone_by_its_gradient() -> None:
 def test_linear(bits: int, bound: float) -> None:
     """y, dx and dw of a linear against float on the unquantised operands.
 
-    A group of 32 normal numbers has its largest at about 2.1 rms; b bits leave steps of 2^-(b-2) ·
-    2 … 4 rms, so an error of 2^-(b-1) · 0.6 … 1.2 per operand: 0.7 % at 8 bits, twice that for each
-    bit less, and √2 for two operands.
+    A group of 32 normal numbers has its largest at about 2.1 rms. b bits leave steps of 2^-(b-2) ·
+    2 … 4 rms, which is an error of 2^-(b-1) · 0.6 … 1.2 per operand. It is 0.7 % at 8 bits, twice
+    that for each bit less, and √2 times that for two operands.
     """
     rng = np.random.default_rng(5)
     x, w, dy = (to_row(rng.standard_normal(s), 24) for s in ((48, 96), (64, 96), (48, 64)))

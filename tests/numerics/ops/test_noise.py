@@ -26,8 +26,9 @@ def test_fixed_values() -> None:
 
 
 def test_uniform() -> None:
-    """Mean, variance and a chi-squared over 64 bins (63 degrees of freedom: below 120 but once in
-    10^5).
+    """Mean, variance and a chi-squared over 64 bins.
+
+    With 63 degrees of freedom it passes 120 once in 10^5 times.
     """
     count, bound = 2**16, math.isqrt(2**48 // 576)
     x = uniform_q24(7, 0, (count // 64, 64), 576).astype(np.float64).ravel()

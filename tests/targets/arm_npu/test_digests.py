@@ -33,12 +33,14 @@ from gsqc.targets.tosa.serialise import Writer
 from tests.models.capture.tiny import tiny_llama
 
 pytest.importorskip("ethosu", reason="needs pip install 'gsqc[npu]'")
+NPU = "arm-npu:ethos-u85-512"
+CODE = "code/arm-npu-ethos-u85-512"
 ON = ["numpy", "tosa-reference", "ethos-u85-sim"]
 
 
 def npu_of(bundle: Bundle) -> Any:
     """What the manifest says to the NPU's target."""
-    return bundle.manifest.npu
+    return bundle.manifest.targets[NPU].details
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +48,9 @@ def npu_bundle(model_directory: Path, tmp_path_factory: pytest.TempPathFactory) 
     output = tmp_path_factory.mktemp("npu") / "tiny.gsqc"
     small = Lora(rank=4, alpha=8, linears=("q", "down"))
     npu = {"sram_kib": 2048}
-    name = "arm-npu:ethos-u85-512"
     compile_model(
         str(model_directory),
-        CompileOptions(output, target=name, adapter=small, sequence_length=8, target_options=npu),
+        CompileOptions(output, target=NPU, adapter=small, sequence_length=8, target_options=npu),
     )
     return output
 
@@ -65,7 +66,7 @@ def test_the_bundle_says_what_it_holds(
     bundle = Bundle.open(npu_bundle)
     for name in bundle.plan.functions:
         entry = npu_of(bundle)["programs"][name]
-        assert {f"programs/{name}.tosa", f"npu/{name}.cop", f"npu/{name}.constants"} <= set(
+        assert {f"programs/{name}.tosa", f"{CODE}/{name}.cop", f"{CODE}/{name}.constants"} <= set(
             bundle.files
         )
         assert entry["cpu_operators"] == 0 < entry["npu_operators"]
@@ -77,16 +78,16 @@ def test_the_bundle_says_what_it_holds(
     step = npu_of(bundle)["step"]
     assert min(step["cycles"], step["cycles_with_plain_int8_matmul"]) > 0
     assert main(["inspect", str(npu_bundle), "--json"]) == 0
-    record = json.loads(capsys.readouterr().out)
+    record = json.loads(capsys.readouterr().out)["targets"][NPU]
     assert record["cpu operators"] == 0
     assert record["cycles of a step, Vela's estimate"] == step["cycles"]
 
 
 def test_it_does_not_train_on_a_cpu(npu_bundle: Path) -> None:
-    with pytest.raises(TargetError, match="which a host drives"):
+    with pytest.raises(TargetError, match="a host drives ethos-u85-512"):
         Session(npu_bundle)
     result = run_check(npu_bundle, ["numpy", "native"], 1)
-    assert "which a host drives" in result.not_run["native"]
+    assert "a host drives ethos-u85-512" in result.not_run["native"]
 
 
 def test_a_planted_error_of_the_serialiser_is_traced(

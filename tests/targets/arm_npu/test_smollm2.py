@@ -42,7 +42,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def test_all_of_it_runs_on_the_npu(bundle: Bundle) -> None:
-    npu = bundle.manifest.npu
+    npu = bundle.manifest.targets["arm-npu:ethos-u85-512"].details
     assert npu is not None
     assert set(npu["programs"]) == set(bundle.plan.functions)
     assert all(

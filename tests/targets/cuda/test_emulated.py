@@ -156,8 +156,8 @@ def test_generation_equals_numpy(cuda_bundle: Path) -> None:
 
 def test_the_bundle_is_for_any_cpu(cuda_bundle: Path) -> None:
     bundle = Bundle.open(cuda_bundle)
-    assert set(bundle.files) >= {"code/kernels.fatbin", "code/launches.json"}
-    assert bundle.manifest.target.name == CUDA
+    assert set(bundle.files) >= {"code/cuda/kernels.fatbin", "code/cuda/launches.json"}
+    assert list(bundle.manifest.targets) == [CUDA]
     assert not [name for name in bundle.files if name.startswith("lib/")]
 
 

@@ -163,6 +163,6 @@ def test_a_bundle_for_another_machine_says_how_to_run_it(
     )
     compile_model(str(model_directory), options)
     opened = Bundle.open(options.output)
-    assert "bin/gsqc-step" in opened.files
-    with pytest.raises(TargetError, match="for aarch64 CPUs and this machine is"):
+    assert "code/aarch64/gsqc-step" in opened.files
+    with pytest.raises(TargetError, match="aarch64 code does not run on"):
         Session(opened)

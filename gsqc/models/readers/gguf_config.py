@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration of a llama from the metadata of a GGUF file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gsqc.errors import ModelError
+from gsqc.models.readers.gguf_file import GgufFile
+
+ARCHITECTURE = "llama"
+
+
+def _number(file: GgufFile, key: str, default: float | None = None) -> Any:
+    value = file.metadata.get(f"{ARCHITECTURE}.{key}", default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        raise ModelError(
+            f"{file.path.name} has {ARCHITECTURE}.{key} = {value}, not a positive number",
+            "gsqc reads Llama-like decoders whose layers are all alike",
+        )
+    return value
+
+
+def llama_config(file: GgufFile, names: dict[str, str]) -> Any:
+    """A LlamaConfig. `names` are the parameters of the file by Hugging Face's names: what it lacks
+    is tied, or has no bias. Raises ModelError.
+    """
+    from transformers import LlamaConfig
+
+    heads, hidden = _number(file, "attention.head_count"), _number(file, "embedding_length")
+    head_dim = _number(file, "attention.key_length", hidden // heads)
+    if "model.embed_tokens.weight" not in names:
+        raise ModelError(
+            f"{file.path.name} has no token_embd.weight", "give a file that holds a whole model"
+        )
+    if _number(file, "rope.dimension_count", head_dim) != head_dim:
+        raise ModelError(
+            f"{file.path.name} rotates a part of each head only",
+            "gsqc compiles rope over whole heads",
+        )
+    try:
+        return LlamaConfig(
+            vocab_size=file.tensors["token_embd.weight"].shape[0],
+            hidden_size=hidden,
+            intermediate_size=_number(file, "feed_forward_length"),
+            num_hidden_layers=_number(file, "block_count"),
+            num_attention_heads=heads,
+            num_key_value_heads=_number(file, "attention.head_count_kv", heads),
+            head_dim=head_dim,
+            max_position_embeddings=_number(file, "context_length", 2048),
+            rms_norm_eps=_number(file, "attention.layer_norm_rms_epsilon"),
+            rope_parameters=_rope_parameters(file),
+            tie_word_embeddings="lm_head.weight" not in names,
+            attention_bias="model.layers.0.self_attn.q_proj.bias" in names,
+            mlp_bias="model.layers.0.mlp.gate_proj.bias" in names,
+        )
+    except Exception as error:
+        raise ModelError(
+            f"the sizes in {file.path.name} do not fit together: {error}", "fetch it again"
+        ) from error
+
+
+def _rope_parameters(file: GgufFile) -> dict[str, Any]:
+    theta = float(_number(file, "rope.freq_base", 10000.0))
+    kind = file.metadata.get(f"{ARCHITECTURE}.rope.scaling.type", "none")
+    if kind == "none":
+        return {"rope_type": "default", "rope_theta": theta}
+    if kind == "linear":
+        return {
+            "rope_type": "linear",
+            "rope_theta": theta,
+            "factor": float(_number(file, "rope.scaling.factor")),
+        }
+    raise ModelError(
+        f"{file.path.name} scales rope by {kind}",
+        "gsqc reads GGUF files with no or linear rope scaling",
+    )

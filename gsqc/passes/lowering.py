@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One part of the model in one mode, while lower_model turns it into a Function of typed ops.
+
+lower_model has a rule for each op of a captured model, lower_attention those of attention. Both
+append to a Lowering.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gsqc.graph.function import Function, Node, add_call, insert_last
+from gsqc.graph.roles import Kind, Role
+from gsqc.numerics.formats import Gse, Row, Spec, Value
+from gsqc.numerics.ops.cache import take_position
+from gsqc.passes.modes import Mode
+from gsqc.passes.outline import Parameter, Part, Storage
+from gsqc.passes.step import StepOptions
+
+STREAM_BITS, ACTIVATION_BITS, WEIGHT_BITS, VECTOR_BITS = 24, 16, 30, 16
+"""Row widths: the residual stream, what lies between two ops of a block, a de-quantised matrix, a
+vector.
+"""
+
+
+def row_type(shape: tuple[int, ...], bits: int) -> Row:
+    """The type of a Row with an exponent per row."""
+    dtype = "int16" if bits <= 16 else "int32"
+    return Row(Spec(shape, dtype), Spec((*shape[:-1], 1), "int32"), bits)
+
+
+def parameter_type(parameter: Parameter) -> Value:
+    """The type in which ops take a frozen parameter."""
+    shape = parameter.shape if len(parameter.shape) > 1 else (1, *parameter.shape)
+    if parameter.storage is Storage.TABLE:
+        rows, padded = shape[0], -(-shape[1] // 32) * 32
+        m, d = Spec((rows, padded), "int8"), Spec((rows, padded // 32), "int8")
+        return Gse(m, d, Spec((rows, 1), "int32"), 8)
+    return row_type(shape, WEIGHT_BITS if parameter.storage is Storage.CODES else VECTOR_BITS)
+
+
+def placeholder_names(parameters: list[Parameter]) -> list[str]:
+    """The shortest endings of the parameters' names that are unique, as identifiers."""
+    paths = [p.name.removesuffix(".weight").split(".") for p in parameters]
+    depth = 1
+    while len({tuple(path[-depth:]) for path in paths}) < len(paths):
+        depth += 1
+    return ["_".join(path[-depth:]) for path in paths]
+
+
+class Lowering:
+    """Collects the ops of one part in one mode.
+
+    nodes        what each captured node became
+    storage      of each parameter's captured node
+    next_caches  results that replace the caches that the function was given
+    """
+
+    def __init__(
+        self, part: Part, mode: Mode, options: StepOptions, name: str, kind: str | None = None
+    ) -> None:
+        self.part, self.mode, self.options = part, mode, options
+        self.function = Function(mode.function(name), kind)
+        self.graph = self.function.graph
+        self.nodes: dict[Node, Node] = {}
+        self.storage: dict[Node, Storage] = {}
+        self.next_caches: dict[str, tuple[Node, Role]] = {}
+        self._position: Node | None = None
+
+    def call(self, operation: Any, *args: Node, **attributes: Any) -> Any:
+        """Append a call."""
+        return add_call(self.graph, operation, *args, **attributes)
+
+    def args(self, node: Node) -> list[Node]:
+        """The lowered operands of a captured node."""
+        return [self.nodes[a] for a in node.all_input_nodes]
+
+    def input(self, name: str, value: Value, role: Role) -> Node:
+        """A placeholder behind the others."""
+        return insert_last(self.graph, name, value, role)
+
+    @property
+    def position(self) -> Node:
+        """The positions of the tokens that are read, int32 [tokens]."""
+        if self._position is None:
+            role = Role(Kind.INPUT, self.mode.inputs[1])
+            self._position = self.input("position", Spec((self.mode.tokens,), "int32"), role)
+        return self._position
+
+    def add_parameters(self, *, in_block: bool) -> None:
+        """A placeholder for each frozen parameter of the part."""
+        names = placeholder_names(self.part.parameters)
+        for k, (name, parameter) in enumerate(zip(names, self.part.parameters, strict=True)):
+            # The layers of a kind share this function. So a block's weight is known by its place:
+            # the name in its role is that of the kind's first layer.
+            role = Role(Kind.WEIGHT, parameter.name, k if in_block else None)
+            self.nodes[parameter.node] = self.input(name, parameter_type(parameter), role)
+            self.storage[parameter.node] = parameter.storage
+
+    def add_constant(self, node: Node) -> None:
+        """A table with an entry per position; in generation, the entries of the tokens read."""
+        name = node.meta["constant"]
+        # Generation takes rows by position, and its tokens may stand anywhere in the sequence.
+        rows = self.mode.cached or self.mode.tokens
+        value = Spec((1, rows, node.meta["shape"][-1]), "int32")
+        table = self.input(name, value, Role(Kind.CONSTANT, name))
+        if self.mode.generates:
+            table = self.call(take_position, table, self.position)
+        self.nodes[node] = table

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds of the plan of a step after each pass that writes it, as `properties` does for its
+graphs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+
+from gsqc.bundle.plan import tensor_names
+from gsqc.graph.function import value_of
+from gsqc.passes.step import Step, step_property
+
+SLACK = Fraction(11, 10)
+"""What --recompute auto may need of what blocks needs."""
+
+
+@step_property("every function is planned")
+def LOWERED(step: Step) -> None:
+    """Kernel calls on planned memory, whose kernels are recorded."""
+    assert set(step.plan.functions) == set(step.functions)
+    for name, plan in step.plan.functions.items():
+        function = step.functions[name]
+        ports = [*function.placeholders.values(), *function.results.values()]
+        names = [*function.placeholders, *function.results]
+        wanted = {
+            t for n, node in zip(names, ports, strict=True) for t in tensor_names(n, value_of(node))
+        }
+        assert set(plan.ports) == wanted, f"{name}: {set(plan.ports) ^ wanted}"
+        missing = {kernel for kernel, _ in plan.calls} - set(step.kernels.traces)
+        assert not missing, f"{name} calls {missing}"
+
+
+@step_property("every tensor outside the arena is listed")
+def BUFFERS_LISTED(step: Step) -> None:
+    """Codes, state and what the host reads and writes."""
+    buffers = step.plan.buffers
+    for kind in ("base", "state", "gradient", "input", "output", "cache"):
+        assert buffers.get(kind), f"no {kind} buffers"
+    missing = set(step.adapters) - set(buffers["state"])
+    assert not missing, f"no state of {missing}"
+
+
+@step_property("every function is called")
+def SCHEDULED(step: Step) -> None:
+    """Each function that does anything stands in a schedule, and every schedule of training is
+    there.
+    """
+    called = {name for s in step.plan.schedules.values() for name, _ in s.calls}
+    idle = {name for name, f in step.functions.items() if f.outputs} - called
+    assert not idle, f"nothing calls {idle}"
+    for name in ("prepare", "train", "gradient", "clip", "update", "evaluate", "decode"):
+        assert name in step.plan.schedules, f"no schedule {name}"
+
+
+@step_property("forward runs again where --recompute says")
+def RECOMPUTE_CHOSEN(step: Step) -> None:
+    """none: no block runs twice; blocks: all but the last do; auto: as many as needed."""
+    calls = Counter(name for name, _ in step.plan.schedules["train"].calls)
+    forwards = sum(calls[f"{kind}_forward"] for kind in step.parts.kinds)
+    again, most = forwards - step.parts.layers, step.parts.layers - 1
+    expected = {"none": (0, 0), "blocks": (most, most), "auto": (0, most)}
+    least, largest = expected[step.options.recompute]
+    assert least <= again <= largest, f"{again} blocks run again"

@@ -7,7 +7,8 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.plan import Plan
 from gsqc.targets.arm_npu.accelerators import TARGET, NpuOptions
 from gsqc.targets.arm_npu.builder import VelaBuilder, serialise_for_vela
-from gsqc.targets.arm_npu.npu_code import compile_program, read_npu_program
+from gsqc.targets.arm_npu.npu_code import compile_program
+from gsqc.targets.arm_npu.read_code import read_npu_program
 from gsqc.targets.arm_npu.u85.run import Compiled, run_command_stream
 from gsqc.targets.interface import Array
 from gsqc.targets.program_kernels import RunProgram

@@ -8,7 +8,7 @@ manifest        the target's details.programs.NAME: inputs and outputs as [port,
                 region, address], and the sizes of the regions
 
 The host copies a program's inputs to their addresses, runs the command stream, and copies its
-outputs from theirs.
+outputs from theirs. read_code.py reads all of this from a bundle.
 """
 
 from __future__ import annotations
@@ -20,29 +20,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.files import code_folder
 from gsqc.bundle.machine import default_threads
-from gsqc.bundle.manifest import AGAIN
 from gsqc.bundle.plan import ITEM_BYTES, Plan
 from gsqc.bundle.writer import BundleWriter
-from gsqc.errors import BundleError, TargetError
+from gsqc.errors import TargetError
 from gsqc.numerics.operators.trace import Operator
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.builder import STYLE
 from gsqc.targets.arm_npu.estimate import cycle_estimate, step_estimate
 from gsqc.targets.arm_npu.plain_int8 import plain_int8_cycles
 from gsqc.targets.arm_npu.refusals import explain_refusal
-from gsqc.targets.arm_npu.u85.run import Compiled, Port, command_words, multipliers
+from gsqc.targets.arm_npu.u85.run import Port
 from gsqc.targets.arm_npu.vela import RefusedOperatorError, VelaOutput, run_vela
 from gsqc.targets.interface import CodeJob
-from gsqc.targets.programs import Program, port_directions
+from gsqc.targets.programs import Program
 from gsqc.targets.tosa.programs import SerialisedProgram, serialise_functions
-
-# The base addresses that the driver takes.
-_REGIONS = 8
-# More than a board has. Without a bound, a bundle's sizes could take all memory of the host.
-_LARGEST = 1 << 34
 
 
 def compile_program(program: Program, tosa: bytes, options: NpuOptions) -> VelaOutput:
@@ -217,42 +209,3 @@ def _machine(options: NpuOptions) -> dict[str, Any]:
         machine["config"] = options.config.name
         machine["config_sha256"] = hashlib.sha256(options.config.read_bytes()).hexdigest()
     return machine
-
-
-def _port(entry: list[Any]) -> Port:
-    _, shape, dtype, region, address = entry
-    # A bundle may come from a stranger, and its addresses must stay inside the region.
-    port = Port(tuple(shape), dtype, region, address)
-    if not (0 <= region < _REGIONS and address >= 0 and address + port.size <= _LARGEST):
-        raise ValueError("a tensor of a program leaves its region")
-    return port
-
-
-def read_npu_program(bundle: Bundle, target: str, name: str) -> Compiled:
-    """A function's program as it was compiled for a target. BundleError if the bundle has none, or
-    if it is malformed or has other ports.
-    """
-    programs = (bundle.manifest.targets[target].details or {}).get("programs")
-    entry = programs.get(name) if isinstance(programs, dict) else None
-    if entry is None:
-        raise BundleError(f"the bundle has no NPU program {name}", AGAIN)
-    try:
-        read, written = port_directions(bundle.plan, name)
-        # The host finds ports by name, the stream by place: another order would change their roles.
-        if [e[0] for e in entry["inputs"]] != read or [e[0] for e in entry["outputs"]] != written:
-            raise ValueError("its ports are not those of the plan")
-        folder = code_folder(target)
-        payload = bundle.file(f"{folder}{name}.cop").read_bytes()
-        return Compiled(
-            commands=command_words(payload),
-            macs=multipliers(payload),
-            constants=bundle.file(f"{folder}{name}.constants").read_bytes(),
-            constant_region=int(entry["constant_region"]),
-            scratch_bytes={
-                int(region): int(size) for region, size in entry["region_bytes"].items()
-            },
-            inputs=tuple(_port(e) for e in entry["inputs"]),
-            outputs=tuple(_port(e) for e in entry["outputs"]),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BundleError(f"the NPU program {name} is malformed ({error})", AGAIN) from None

@@ -105,7 +105,7 @@ def _says(comment: str) -> bool:
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table. `offenders` are shown below it."""
+    """A line of the table. `offenders` are shown below the table."""
 
     name: str
     value: str

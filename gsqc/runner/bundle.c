@@ -82,8 +82,8 @@ static int by_name(const void *a, const void *b) {
     return strcmp(((const line *)a)->name, ((const line *)b)->name);
 }
 
-/* Python computes the same (gsqc/bundle/files.py). The code is no part of the meaning, so that a
- * run can move from one target to another. */
+/* Python computes the same (gsqc/bundle/files.py). The code is no part of the meaning, so a run can
+ * move from one target to another. */
 static void find_meaning(bundle *b, yyjson_val *files) {
     line *lines = take(yyjson_obj_size(files), sizeof *lines);
     size_t count = 0, size = 0, position, last;

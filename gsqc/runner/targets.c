@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Chooses the code of a bundle that this machine runs. It trusts that the manifest's fields have
+ * their types (fields.c), but not its names: a folder's name is made of plain characters alone. */
 #include "targets.h"
 
 #include <stdio.h>
@@ -15,7 +17,7 @@ static bool runs_here(yyjson_val *triple) {
     return !strncmp(text, machine_architecture, length) && (!text[length] || text[length] == '-');
 }
 
-/* Whether this machine runs a target's code; writes why if not. */
+/* Whether this machine runs a target's code. If not, it writes why. */
 static bool can_run(const char *name, yyjson_val *target, FILE *reasons) {
     yyjson_val *triple = yyjson_obj_get(target, "triple"), *feature;
     if (!runs_here(triple)) {

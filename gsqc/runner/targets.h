@@ -5,8 +5,9 @@
 
 #include "json.h"
 
-/* Of a manifest's targets that this machine can run, the one with the highest rank, as
- * gsqc/targets/registry.py has it; or `wanted`, if that is not NULL. Fails if there is none. */
+/* The target of a manifest that this machine can run and that has the highest rank, as
+ * gsqc/targets/registry.py chooses it. If `wanted` is not NULL, only that one will do. Fails if
+ * there is none. */
 const char *choose_target(yyjson_val *targets, const char *wanted);
 
 /* The name in a bundle of a file of a target's code. */

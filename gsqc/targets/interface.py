@@ -112,7 +112,7 @@ class CodeJob:
     options       the target's own options that were given, by name
     runner        whether gsqc-step was asked for
     sources       the user's source line of each kind of node of the model, for error texts
-    progress      is told in a few words what begins
+    progress      is called with a few words when a part of the work begins
     smaller       what a user can do if no plan fits
     """
 
@@ -222,7 +222,7 @@ class Target(ABC):
         return TargetPart(self.name, rank=self.native_rank)
 
     def refusal(self, entry: TargetPart) -> TargetError | None:
-        """What a user is told if this machine cannot run code with this entry; None if it can."""
+        """The user's error if this machine cannot run code with this entry, else None."""
         return None
 
     @abstractmethod
@@ -230,8 +230,8 @@ class Target(ABC):
         """The kernels of a bundle. Raises BundleError or TargetError."""
 
     def runner_command(self, bundle: Path) -> list[str] | None:
-        """The command that runs gsqc-step of the bundle's code for another kind of machine, in an
-        emulator; None if this process runs the code. TargetError if neither can.
+        """The command that runs the code's gsqc-step in an emulator of its machine. None if this
+        process runs the code itself. TargetError if neither is possible.
         """
         error = self.refusal(self.entry())
         if error is not None:

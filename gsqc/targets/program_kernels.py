@@ -74,7 +74,7 @@ class ProgramTarget(Target):
         )
 
     def add_code(self, bundle: BundleWriter, job: CodeJob) -> Code:
-        """`require` has refused."""
+        """Never called: `require` refuses before."""
         raise AssertionError(self.name)
 
     def load(self, bundle: Bundle, plan: Plan) -> ProgramKernels:

@@ -84,7 +84,7 @@ def _native() -> Target:
 
 
 def find_own(name: str) -> Target | None:
-    """The target that a bundle calls by this name; None if this gsqc does not have it."""
+    """The target that a bundle calls by this name, None if this gsqc does not have it."""
     try:
         target = find_target(name)
     except (OptionError, TargetError):

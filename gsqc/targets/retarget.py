@@ -27,7 +27,7 @@ from gsqc.targets.registry import all_targets
 from gsqc.version import __version__
 
 KEPT = (PLAN, BASE, INITIAL_STATE, TOKENIZER)
-"""What `only` takes from a bundle: it is read as data, and nothing in it is run."""
+"""What `only` takes from a bundle. It is read as data, and nothing in it is run."""
 
 SMALLER = (
     "the bundle's plan stays as it is, and only compiling the model for this target can choose one "
@@ -46,7 +46,7 @@ class Retargeting:
     force     overwrite the output
     runner    add gsqc-step
     options   the target's own options, by name
-    progress  is told in a few words what begins
+    progress  is called with a few words when a part of the work begins
     """
 
     only: bool = False

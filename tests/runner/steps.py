@@ -26,8 +26,7 @@ def program_of(bundle: Path) -> str:
 
 def runner_command(bundle: Path, tokens: Path, run: Path) -> list[str]:
     """A bundle's own gsqc-step on a token file."""
-    program = program_of(bundle)
-    return [str(program), str(bundle), "--tokens", str(tokens), "--run", str(run)]
+    return [program_of(bundle), str(bundle), "--tokens", str(tokens), "--run", str(run)]
 
 
 def train_arguments(bundle: Path, data: Path, run: Path) -> list[str]:

@@ -8,7 +8,7 @@ from gsqc.bundle.plan import Plan
 from gsqc.targets.arm_npu.accelerators import TARGET, NpuOptions
 from gsqc.targets.arm_npu.builder import VelaBuilder, serialise_for_vela
 from gsqc.targets.arm_npu.npu_code import compile_program
-from gsqc.targets.arm_npu.read_program import read_npu_program
+from gsqc.targets.arm_npu.read_code import read_npu_program
 from gsqc.targets.arm_npu.u85.run import Compiled, run_command_stream
 from gsqc.targets.interface import Array
 from gsqc.targets.program_kernels import RunProgram
@@ -23,9 +23,7 @@ def _compile_now(plan: Plan, name: str) -> Compiled:
 
 
 def interpreted_programs(bundle: Bundle, plan: Plan) -> RunProgram:
-    """The bundle's own command streams; for a bundle without, those that Vela makes of its plan
-    now.
-    """
+    """Runs the bundle's own command streams. If it has none, Vela now makes them of its plan."""
     compiled: dict[str, Compiled] = {}
     # What was compiled for several accelerators computes the same: the first will do.
     own = next((t for t in bundle.manifest.targets if t.partition(":")[0] == TARGET), None)

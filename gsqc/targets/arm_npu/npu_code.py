@@ -8,7 +8,7 @@ manifest        the target's details.programs.NAME: inputs and outputs as [port,
                 region, address], and the sizes of the regions
 
 The host copies a program's inputs to their addresses, runs the command stream, and copies its
-outputs from theirs.
+outputs from theirs. read_code.py reads all of this from a bundle.
 """
 
 from __future__ import annotations
@@ -134,9 +134,8 @@ def _compile_all(
 
 @dataclass(frozen=True)
 class NpuCode:
-    """What was compiled: its size, and the target's `details`.
-
-    `recompute` is that of the first plan that fits --dram-mib.
+    """What was compiled: its size, the target's `details`, and the value of --recompute of the
+    first plan that fits --dram-mib.
     """
 
     code_bytes: int
@@ -147,8 +146,8 @@ class NpuCode:
 def add_npu_code(bundle: BundleWriter, folder: str, job: CodeJob, options: NpuOptions) -> NpuCode:
     """Add the compiled programs to a folder of the bundle.
 
-    TargetError if no plan fits --dram-mib, or if a program cannot be compiled: it lists the ops
-    that the NPU refuses, with the user's line.
+    TargetError if no plan fits --dram-mib, or if a program cannot be compiled. The error lists the
+    ops that the NPU refuses, with the user's source lines.
     """
     programs = serialise_functions(job.plan, STYLE)
     entries, code_bytes = {}, 0
@@ -186,8 +185,8 @@ def _dram_bytes(plan: Plan, entries: dict[str, dict[str, Any]]) -> int:
 
 
 def _first_that_fits(needs: dict[str, int], options: NpuOptions, smaller: str) -> str:
-    """The value of --recompute whose step fits --dram-mib; TargetError if none does, with the least
-    that would do.
+    """The first value of --recompute whose step fits --dram-mib. If none does, a TargetError says
+    how much is enough.
     """
     # The plans come with the fastest first: those after it recompute more and keep less.
     for recompute, dram_bytes in needs.items():

@@ -104,7 +104,7 @@ class ArmNpu(Target):
         )
 
     def load(self, bundle: Bundle, plan: Plan) -> Kernels:
-        """Never: `refusal` says why."""
+        """Never called: no machine that runs Python steps it, as `refusal` says."""
         raise AssertionError(self.name)
 
     def describe(self, part: TargetPart) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from gsqc.errors import BundleError, TargetError
 from gsqc.runtime.session import Session
 from gsqc.targets.arm_npu import npu_code
 from gsqc.targets.arm_npu.accelerators import NpuOptions
-from gsqc.targets.arm_npu.read_program import read_npu_program
+from gsqc.targets.arm_npu.read_code import read_npu_program
 from gsqc.targets.arm_npu.vela import VelaOutput, run_vela
 from gsqc.targets.tosa import programs
 from gsqc.targets.tosa.serialise import Writer

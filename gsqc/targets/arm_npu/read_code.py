@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""read_npu_program: a function's command stream out of a bundle, which may come from a stranger."""
+"""Reads a function's compiled program from a bundle, as npu_code.py wrote it. Nothing in the bundle
+is trusted.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ def _port(entry: list[Any]) -> Port:
 
 def read_npu_program(bundle: Bundle, target: str, name: str) -> Compiled:
     """A function's program as it was compiled for a target. BundleError if the bundle has none, or
-    it is malformed or for other ports.
+    if it is malformed or has other ports.
     """
     programs = (bundle.manifest.targets[target].details or {}).get("programs")
     entry = programs.get(name) if isinstance(programs, dict) else None

@@ -48,8 +48,9 @@ AGAIN = "x_out_again"
 
 @dataclass(frozen=True)
 class _Schedules:
-    """Writes the schedules of a step. `kept` blocks beside the last keep what they save; None: all
-    do.
+    """Writes the schedules of a step.
+
+    kept  how many blocks beside the last keep what they save; None if all do
     """
 
     step: Step
@@ -81,9 +82,8 @@ class _Schedules:
         return "" if kind == FIRST_KIND else f"{kind}."
 
     def has_own_place(self, layer: int) -> bool:
-        """Whether what a layer saves has a place of its own. The last layer's is used at once: it
-        may share.
-        """
+        """Whether what a layer saves has a place of its own."""
+        # What the last layer saves is used at once, so it may share with the others.
         is_last = layer == len(self.layers) - 1
         return not self.recomputes(layer) and (self.kept is None or not is_last)
 
@@ -120,9 +120,7 @@ class _Schedules:
         return bind
 
     def on(self, matrix: Matrix, *, sums: bool = True) -> Bind:
-        """The bindings of an update of one matrix. Without `sums`, its gradient lies in
-        activations.
-        """
+        """The bindings of an update of one matrix; without `sums`, of a gradient in activations."""
         place, outline = Place(None, matrix.state_name), self.step.parts
 
         def bind(role: Role, is_result: bool) -> str:

@@ -103,8 +103,8 @@ class _ReverseWalk:
         # The rule of a linear transposes its operands, and attention's values are transposed
         # already. Both would copy a matrix.
         if operation is transpose and is_call(args[0], transpose):
-            inner = args[0].kwargs["permutation"]
-            if all(inner[p] == k for k, p in enumerate(attributes["permutation"])):  # type: ignore[index]
+            inner: Any = args[0].kwargs["permutation"]
+            if all(inner[p] == k for k, p in enumerate(attributes["permutation"])):
                 return args[0].args[0]
         return add_call(self.graph, operation, *args, **attributes)
 
@@ -194,10 +194,11 @@ class _ReverseWalk:
         names = [f"{parameter.name}_grad_{limb}" for limb in LIMBS]
         roles = [Role(Kind.SUM, name) for name in names]
         limbs = [self._placeholder(n, spec, r) for n, r in zip(names, roles, strict=True)]
+        operands: Any = gradient.args
         bits = {k: gradient.kwargs[k] for k in ("x_bits", "w_bits")}
         # The product that would give the gradient is not rounded to a Row first: one rounding, from
         # the exact product onto the grid.
-        made = self.call(linear_accumulate, *gradient.args, *limbs, **bits)  # type: ignore[arg-type]
+        made = self.call(linear_accumulate, *operands, *limbs, **bits)
         for name, node, role in zip(names, made, roles, strict=True):
             self.sums[f"{name}_out"] = (node, role)
 

@@ -18,8 +18,9 @@ from gsqc.passes.properties import ONE_KERNEL_A_CALL, SCORES_FIT
 from gsqc.passes.step import Step, graph_pass
 
 
-def _expand(function: Function, node: Node, operation: Op) -> None:
-    assert operation.composition is not None
+def _expand(function: Function, node: Node) -> None:
+    operation = node.target
+    assert isinstance(operation, Op) and operation.composition is not None
     with function.graph.inserting_before(node):
         made = operation.composition(GraphCalls(function.graph), *node.args, **node.kwargs)
     # The old call stays, without users: remove_dead drops all of them in one walk.
@@ -33,11 +34,12 @@ def expand_function(function: Function) -> None:
     """Expand every composite of a function, those inside other composites too."""
     # A composite may be made of composites, as the loss is of linears: so look again.
     while True:
-        found = [n for n in function.calls() if n.target.kind is Kind.GRAPH]  # type: ignore[union-attr]
+        calls = list(function.calls())
+        found = [n for n in calls if isinstance(n.target, Op) and n.target.kind is Kind.GRAPH]
         if not found:
             return
         for node in found:
-            _expand(function, node, node.target)  # type: ignore[arg-type]
+            _expand(function, node)
         function.remove_dead()
 
 

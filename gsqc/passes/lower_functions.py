@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 from gsqc.bundle.plan import (
     FunctionPlan,
@@ -95,8 +96,9 @@ class _FunctionLowering:
 
     def _view(self, node: Node) -> None:
         assert isinstance(node.target, Op)
-        sources = [r for a in node.args for r in self.references[a]]  # type: ignore[index]
-        recorded, _ = trace(node.target, [value_of(a) for a in node.args], dict(node.kwargs))  # type: ignore[arg-type]
+        operands: Any = node.args
+        sources = [r for a in operands for r in self.references[a]]
+        recorded, _ = trace(node.target, [value_of(a) for a in operands], dict(node.kwargs))
         parts = []
         for out in recorded.outputs:
             index, offset = _origin(out)

@@ -47,26 +47,25 @@ def last_part(parameter: str) -> str:
 # rules
 
 
-def _same_op(lowering: Lowering, node: Node) -> Node:
+def _same_op(lowering: Lowering, node: Node) -> Any:
     """The op of the same name. Where it has several results, the first is the value."""
     name = node.target.__name__  # type: ignore[union-attr]
     result = lowering.call(OPS[name], *lowering.args(node), **node.kwargs)
-    first: Node = result[0] if isinstance(result, tuple) else result
-    return first
+    return result[0] if isinstance(result, tuple) else result
 
 
-def _embedding(lowering: Lowering, node: Node) -> Node:
-    columns = node.meta["shape"][-1] if node.meta["shape"] else node.args[1].meta["shape"][-1]  # type: ignore[union-attr]
-    rows: Node = lowering.call(embedding, *lowering.args(node), columns=columns)
-    return rows
+def _embedding(lowering: Lowering, node: Node) -> Any:
+    table: Any = node.args[1]
+    columns = table.meta["shape"][-1]
+    return lowering.call(embedding, *lowering.args(node), columns=columns)
 
 
-def _linear(lowering: Lowering, node: Node) -> Node:
+def _linear(lowering: Lowering, node: Node) -> Any:
     """A product with a table gives logits; any other is a linear, which adapters may change."""
     x, w = lowering.args(node)
     weight: Any = node.args[1]
     if lowering.storage[weight] is Storage.TABLE:
-        return lowering.call(vocabulary_logits, x, w)  # type: ignore[no-any-return]
+        return lowering.call(vocabulary_logits, x, w)
     # What goes straight into the residual stream keeps the stream's width: a sum of many layers
     # would otherwise collect a rounding from each.
     into_stream = all(u.target is model_ops.add for u in node.users)
@@ -78,24 +77,22 @@ def _linear(lowering: Lowering, node: Node) -> Node:
     return y
 
 
-def _rope(lowering: Lowering, node: Node) -> Node:
-    y: Node = lowering.call(rope, *lowering.args(node), inverse=False)
-    return y
+def _rope(lowering: Lowering, node: Node) -> Any:
+    return lowering.call(rope, *lowering.args(node), inverse=False)
 
 
-def _merge_heads(lowering: Lowering, node: Node) -> Node:
+def _merge_heads(lowering: Lowering, node: Node) -> Any:
     (x,) = lowering.args(node)
-    y: Node = lowering.call(join_rows, lowering.call(transpose, x, permutation=(1, 0, 2)))
-    return y
+    return lowering.call(join_rows, lowering.call(transpose, x, permutation=(1, 0, 2)))
 
 
-def _add(lowering: Lowering, node: Node) -> Node:
-    y: Node = lowering.call(add, *lowering.args(node), bits=STREAM_BITS)
-    return y
+def _add(lowering: Lowering, node: Node) -> Any:
+    return lowering.call(add, *lowering.args(node), bits=STREAM_BITS)
 
 
-def _attention(lowering: Lowering, node: Node) -> Node:
-    return lower_attention(lowering, *lowering.args(node), scale=float(node.kwargs["scale"]))  # type: ignore[arg-type]
+def _attention(lowering: Lowering, node: Node) -> Any:
+    scale: Any = node.kwargs["scale"]
+    return lower_attention(lowering, *lowering.args(node), scale=float(scale))
 
 
 _RULES: dict[Any, Callable[[Lowering, Node], Any]] = {

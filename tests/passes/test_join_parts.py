@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gsqc.graph.function import Function, add_placeholder, shape_of
@@ -23,7 +25,7 @@ def test_joined_in_order(count: int) -> None:
     assert shape_of(whole) == (2 * count, 5)
     assert all(len(call.args) <= MOST_PARTS for call in function.calls())
 
-    def leaves(node: object) -> list[object]:
-        return [node] if node in parts else [leaf for arg in node.args for leaf in leaves(arg)]  # type: ignore[attr-defined]
+    def leaves(node: Any) -> list[Any]:
+        return [node] if node in parts else [leaf for arg in node.args for leaf in leaves(arg)]
 
     assert leaves(whole) == parts

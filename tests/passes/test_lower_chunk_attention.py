@@ -5,6 +5,8 @@ token.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gsqc.graph.function import Function, add_placeholder
@@ -60,7 +62,8 @@ def attend(
     }
     for node in function.calls():
         assert isinstance(node.target, Op)
-        known[node] = evaluate(node.target, [known[a] for a in node.args], dict(node.kwargs))  # type: ignore[index]
+        operands: Any = node.args
+        known[node] = evaluate(node.target, [known[a] for a in operands], dict(node.kwargs))
     return tuple(known[n] for n in function.results.values())  # type: ignore[return-value]
 
 

@@ -63,7 +63,8 @@ class FloatRun(torch.fx.Interpreter):
 
     def run_node(self, n: torch.fx.Node) -> Any:
         """A replaced function gets the node too, for its place in the model."""
-        replacement = self.replacements.get(n.target) if n.op == "call_function" else None  # type: ignore[arg-type]
+        target: Any = n.target
+        replacement = self.replacements.get(target) if n.op == "call_function" else None
         if replacement is None:
             return super().run_node(n)
         args, kwargs = self.fetch_args_kwargs_from_env(n)

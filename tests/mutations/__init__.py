@@ -1,0 +1,1 @@
+"""Mutations of the tree that have to turn the tests red."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 TREE = Path(__file__).parents[2]
 FAILED = 1
-"""pytest's exit status when it ran and a test failed. A mistake in the command gives another one."""
+"""pytest's exit status if a test failed. A mistake in the command gives another one."""
 
 
 def run_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:

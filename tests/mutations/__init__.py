@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mutations of the tree that have to turn the tests red."""

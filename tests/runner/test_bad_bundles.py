@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from gsqc.bundle.files import code_folder
 from gsqc.cli.main import main
+from gsqc.targets import NATIVE, resolve_target
 from tests.runner.steps import RATE, STEPS
 
 pytestmark = pytest.mark.needs_target("llvm")
-BASE, CODE, STATE = "base.safetensors", "code/x86-64/kernels.so", "state.safetensors"
+BASE, STATE = "base.safetensors", "state.safetensors"
+CODE = code_folder(resolve_target(NATIVE)) + "kernels.so"
 PLAN = "plan.json"
 Change = Callable[[Path, dict[str, Any]], None]
 

@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from gsqc.bundle.files import code_folder
 from gsqc.cli.main import main
+from gsqc.targets import NATIVE, resolve_target
 from tests.runner.steps import RATE, STEPS
 
 pytestmark = pytest.mark.needs_target("llvm")
-BASE, CODE, STATE = "base.safetensors", "code/x86-64/kernels.so", "state.safetensors"
+BASE, STATE = "base.safetensors", "state.safetensors"
+CODE = code_folder(resolve_target(NATIVE)) + "kernels.so"
 PLAN = "plan.json"
 Change = Callable[[Path, dict[str, Any]], None]
 
@@ -62,9 +65,9 @@ CASES: dict[str, tuple[Change, str]] = {
         header(lambda e: e.update(data_offsets=[2**40, 2**40 + 4])),
         "leaves the file",
     ),
-    "huge shape": (header(lambda e: e.update(shape=[2**62, 2**62])), "not a valid number"),
+    "huge shape": (header(lambda e: e.update(shape=[2**62, 2**62])), "valid number"),
     "huge product": (header(lambda e: e.update(shape=[2**40, 2**40])), "too large"),
-    "negative shape": (header(lambda e: e.update(shape=[-1, -4])), "not a valid number"),
+    "negative shape": (header(lambda e: e.update(shape=[-1, -4])), "valid number"),
     "huge tensor": (
         lambda r, m: first(m["plan"]["buffers"]["prepared"]).__setitem__(1, 2**60),
         "malformed",

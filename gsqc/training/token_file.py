@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.files import TOKENIZER
 from gsqc.bundle.tensor_file import tensor_file
 from gsqc.data import TokenSequence
 from gsqc.errors import DataError
@@ -73,10 +74,12 @@ def write_token_file(
 
     `order` holds the numbers of each step's sequences. `settings` goes into config.json.
     """
+    # A bundle without a tokenizer is stepped too: a check makes its tokens at random.
+    tokenizer = bundle.manifest.files.get(TOKENIZER)
     metadata = {
         "format": FORMAT,
         "optimizer": bundle.manifest.optimizer,
-        "tokenizer_sha256": bundle.manifest.files["tokenizer.json"].sha256,
+        "tokenizer_sha256": tokenizer.sha256 if tokenizer is not None else "",
         "settings": json.dumps(settings),
     }
     write_atomically(path, tensor_file(token_tensors(bundle, sequences, order, options), metadata))

@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 
 from gsqc.adapters.lora import Lora
+from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.files import MANIFEST, TOKENIZER
+from gsqc.check.runner_steps import RunnerStepper
+from gsqc.check.sequences import CHECK_RATE, random_sequences, random_step
 from gsqc.check.traced import StepRecord, results_of
 from gsqc.cli.main import main
 from gsqc.compiler.compile import compile_model
@@ -41,6 +45,22 @@ def test_ten_steps(
     command = [program_of(bundle)]
     assert run_step(command, bundle, tokens, tmp_path / "run", "--threads", threads) == expected[0]
     assert (tmp_path / "run" / STATE).read_bytes() == expected[1]
+
+
+def test_a_bundle_without_a_tokenizer(bundle: Path, tmp_path: Path) -> None:
+    """`gsqc check` steps it on random tokens, in gsqc-step too."""
+    bare = tmp_path / "bare.gsqc"
+    shutil.copytree(bundle, bare)
+    (bare / TOKENIZER).unlink()
+    manifest = json.loads((bare / MANIFEST).read_text())
+    del manifest["files"][TOKENIZER]
+    (bare / MANIFEST).write_text(json.dumps(manifest))
+    opened = Bundle.open(bare)
+    batches = [random_sequences(opened, step, 0) for step in (1, 2)]
+    stepper = RunnerStepper(bare, [program_of(bare)], batches, CHECK_RATE, tmp_path / "run")
+    session = Session(opened, target="numpy")
+    for step in (1, 2):
+        assert stepper.digest(step) == random_step(session, step, 0)
 
 
 def test_python_then_the_runner(

@@ -39,7 +39,7 @@ def parse_adapter(text: str) -> Adapter:
     if kind not in kinds:
         raise OptionError(
             f"--adapter {text}: unknown kind {kind!r}",
-            f"one of: {', '.join(kinds)}, as in {kinds['lora']()}",
+            f"one of: {', '.join(kinds)}, as in {next(iter(kinds.values()))()}",
         )
     settings = {option.name: option for option in kinds[kind].settings()}
     unknown = [name for name in given if name not in (*settings, "linears")]

@@ -144,6 +144,7 @@ class _Exporter:
     name: str
 
     def adapter_files(self, chosen: ExportOptions) -> None:
+        """Write the adapter alone, for PEFT and llama.cpp."""
         about = _described(self.adapter)
         if chosen.peft is not None:
             write_peft(self.adapter, self.name, chosen.peft)
@@ -153,6 +154,7 @@ class _Exporter:
             self._tell("gguf", chosen.gguf, about)
 
     def merged_files(self, chosen: ExportOptions) -> None:
+        """Write the base with the adapter merged into it."""
         loaded, source = open_base(self.bundle, chosen.model)
         weights = MergedWeights(self.bundle, loaded, self.adapter, chosen.base)
         what = f"{self.name} and its adapter in one"

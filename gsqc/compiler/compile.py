@@ -22,7 +22,7 @@ from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.passes.choose_recompute import replan
 from gsqc.passes.step import Step, StepOptions
 from gsqc.targets.interface import CodeJob, Target
-from gsqc.targets.registry import all_targets, find_target
+from gsqc.targets.registry import add_programs, find_target
 
 Progress = Callable[[str], None]
 FirstDigests = Callable[[Path], FirstSteps | None]
@@ -114,9 +114,7 @@ def _add_code(
     progress: Progress,
 ) -> dict[str, Any]:
     """The target's code, and what any target adds to every bundle."""
-    fields: dict[str, Any] = {}
-    for other in all_targets():
-        fields |= other.add_programs(bundle, step.plan, progress)
+    fields = add_programs(bundle, step.plan, progress)
     job = CodeJob(
         step.plan,
         lambda: _plans(step),

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.plan import Plan
+from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import OptionError, TargetError
 from gsqc.option import Option
 from gsqc.targets.interface import Target
@@ -139,6 +142,16 @@ def check_target_options(name: str, given: Mapping[str, object]) -> None:
             f"it takes: {', '.join(sorted(own)) or 'none'}",
         )
     target.check_options(given)
+
+
+def add_programs(
+    bundle: BundleWriter, plan: Plan, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """Add what targets give to every bundle, whatever it has code for. The manifest's fields."""
+    fields: dict[str, Any] = {}
+    for target in all_targets():
+        fields |= target.add_programs(bundle, plan, progress)
+    return fields
 
 
 def program_style() -> ProgramStyle:

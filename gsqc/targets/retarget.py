@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.files import (
@@ -23,7 +22,7 @@ from gsqc.bundle.files import (
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import BundleError
 from gsqc.targets.interface import CodeJob, Target
-from gsqc.targets.registry import all_targets
+from gsqc.targets.registry import add_programs
 from gsqc.version import __version__
 
 KEPT = (PLAN, BASE, INITIAL_STATE, TOKENIZER)
@@ -73,10 +72,7 @@ def retarget(
         for name, path in bundle.files.items():
             if not name.startswith(left_out):
                 writer.add_file(name, path)
-        fields: dict[str, Any] = {}
-        if how.only:
-            for other in all_targets():
-                fields |= other.add_programs(writer, plan, how.progress)
+        fields = add_programs(writer, plan, how.progress) if how.only else {}
         made = target.add_code(writer, job)
         targets = ({} if how.only else dict(manifest.targets)) | {target.name: made.part}
         changed = replace(manifest, targets=targets, gsqc_version=__version__, **fields)

@@ -14,11 +14,11 @@ from gsqc.cli.command import OptionsOf
 from gsqc.cli.output import Output
 from gsqc.cli.shared import JsonOption
 from gsqc.compiler.installed import needs_compiler
-from gsqc.compiler.options import MAXIMUM_SEQUENCE
 from gsqc.data import DataOptions, Dataset, load_split
 from gsqc.data.summary import Bin, counts, example_numbers, example_parts, length_histogram
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError
+from gsqc.limits import MAXIMUM_SEQUENCE_LENGTH
 from gsqc.option import Option
 from gsqc.printable import printable
 
@@ -30,7 +30,7 @@ LengthOption = Annotated[
     Option(
         "Tokens in a sequence, for a model. A bundle has its own.",
         minimum=1,
-        maximum=MAXIMUM_SEQUENCE,
+        maximum=MAXIMUM_SEQUENCE_LENGTH,
     ),
 ]
 

@@ -13,7 +13,7 @@ from gsqc.adapters import parse_adapter
 from gsqc.adapters.adapter import Adapter
 from gsqc.adapters.lora import Lora
 from gsqc.errors import OptionError
-from gsqc.numerics.ops.accumulate import MAXIMUM_SEQUENCES
+from gsqc.limits import MAXIMUM_SEQUENCE_LENGTH, MAXIMUM_SEQUENCES
 from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.option import check_options, option, parse_options
 from gsqc.targets.registry import NATIVE, check_target_options
@@ -21,7 +21,6 @@ from gsqc.targets.registry import NATIVE, check_target_options
 RECOMPUTE = ("none", "auto", "blocks")
 WEIGHTS = ("small", "fast")
 BASES = ("gguf", "nf4", "gse4", "gse8")
-MAXIMUM_SEQUENCE = 8192
 SEED_BITS = 62
 """The random generator takes a seed in two halves of 31 bits."""
 
@@ -110,7 +109,7 @@ class CompileOptions:
         flag="--seq",
         group=STEP,
         minimum=1,
-        maximum=MAXIMUM_SEQUENCE,
+        maximum=MAXIMUM_SEQUENCE_LENGTH,
         decides_bits=True,
     )
     batch: int = option(

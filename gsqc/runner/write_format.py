@@ -13,7 +13,7 @@ from pathlib import Path
 from gsqc.bundle import files, json_text, manifest, plan, tensor_file
 from gsqc.bundle.fields import Kind, Rule, rule_of
 from gsqc.data import WEIGHT_ONE
-from gsqc.numerics.ops.accumulate import MAXIMUM_SEQUENCES
+from gsqc.limits import MAXIMUM_SEQUENCES
 from gsqc.numerics.optim import CLIP_INPUTS, INPUTS
 from gsqc.numerics.optim.schedule_inputs import MANTISSA_BITS
 from gsqc.runtime import requirements, results, store

@@ -20,7 +20,7 @@ from gsqc.bundle.files import BASE, INITIAL_STATE
 from gsqc.bundle.machine import default_threads
 from gsqc.data import WEIGHT_ONE, TokenSequence
 from gsqc.errors import BundleError, DataError, OptionError
-from gsqc.numerics.ops.accumulate import MAXIMUM_SEQUENCES
+from gsqc.limits import MAXIMUM_SEQUENCES
 from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.runtime.digest import state_digest
 from gsqc.runtime.executor import Executor

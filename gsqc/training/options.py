@@ -10,7 +10,7 @@ from typing import Any
 from gsqc.data.options import DataOptions
 from gsqc.decimals import parse_fraction, plain_number
 from gsqc.errors import OptionError
-from gsqc.numerics.ops.accumulate import MAXIMUM_SEQUENCES
+from gsqc.limits import MAXIMUM_SEQUENCES
 from gsqc.option import Option, check_options, option, options_of
 from gsqc.training.learning_rate import SCHEDULES, LearningRate
 

@@ -30,7 +30,6 @@ from gsqc.numerics.ops.registry import Calls, Case, Kind, cases, composite, op
 
 GRID_FRACTION_BITS = 34
 LIMB_BITS = 22
-MAXIMUM_SEQUENCES = 64
 _LOW_MASK = 2**LIMB_BITS - 1
 _HIGH_BITS = 24
 

@@ -8,11 +8,11 @@ from math import floor
 
 import numpy as np
 
+from gsqc.limits import MAXIMUM_SEQUENCES
 from gsqc.numerics.operators.numpy import NumpyBuilder
 from gsqc.numerics.ops.accumulate import (
     GRID_FRACTION_BITS,
     LIMB_BITS,
-    MAXIMUM_SEQUENCES,
     mean_gradient,
     random_limbs,
 )

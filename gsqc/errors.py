@@ -35,12 +35,20 @@ class BundleError(GsqcError):
     """A bundle is incomplete, changed since it was written, or made for another machine."""
 
 
+class BundleChangedError(BundleError):
+    """A file of a bundle was changed while it was in use, so later results are not certain."""
+
+
 class GoldenError(GsqcError):
     """A file of golden digests is missing, malformed, or does not fit the check."""
 
 
 class RunError(GsqcError):
     """A run directory belongs to another bundle, or cannot be read or written."""
+
+
+class RunTakenError(RunError):
+    """Another process trains the run, because somebody deleted the lock of the first one."""
 
 
 class TargetError(GsqcError):

@@ -6,11 +6,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from gsqc.files.reading import read_file
+
 
 def machine_cpu_flags() -> set[str]:
     """The names of the CPU's features, as Linux reports them. Empty where it reports none."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        text = read_file(Path("/proc/cpuinfo")).decode(errors="replace")
     except OSError:
         return set()
     lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))

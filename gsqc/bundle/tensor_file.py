@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -61,9 +60,9 @@ class MappedTensors(Mapping[str, Array]):
     Writing to a tensor does not change the file.
     """
 
-    def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            self._memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    def __init__(self, file: BinaryIO) -> None:
+        """Map an open file. It may be closed afterwards."""
+        self._memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         length = int.from_bytes(self._memory[:8], "little")
         if not 2 <= length <= min(MAXIMUM_HEADER_BYTES, len(self._memory) - 8):
             raise ValueError("its header is longer than the file")

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,11 +14,14 @@ from typing import Any
 
 import numpy.typing as npt
 
+from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.files import MANIFEST, PLAN, file_sha256, safe_path
-from gsqc.bundle.manifest import FileEntry, Manifest
+from gsqc.bundle.manifest import AGAIN, FileEntry, Manifest
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.tensor_file import tensor_file
 from gsqc.errors import BundleError
+from gsqc.files.placing import NEW, put_directory, recover, workspace
+from gsqc.files.writing import copy_file, create_file, write_new
 
 Array = npt.NDArray[Any]
 
@@ -34,6 +35,8 @@ class BundleWriter:
 
     def __init__(self, path: Path, *, force: bool = False) -> None:
         self.path = path
+        with self._errors("choose another place with -o"):
+            recover(path)
         if path.exists() and not force:
             raise BundleError(
                 f"{path} exists", "choose another name with -o, or overwrite it with --force"
@@ -43,13 +46,10 @@ class BundleWriter:
         self.files: dict[str, FileEntry] = {}
 
     def __enter__(self) -> BundleWriter:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.root = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
-        except OSError as error:
-            raise BundleError(
-                f"cannot write {self.path}: {error.strerror}", "choose another place with -o"
-            ) from None
+        self._workspace = workspace(self.path)
+        with self._errors("choose another place with -o"):
+            self.root = self._workspace.__enter__() / NEW
+            self.root.mkdir(mode=0o755)
         return self
 
     def __exit__(
@@ -58,37 +58,45 @@ class BundleWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        shutil.rmtree(self.root, ignore_errors=True)
+        self._workspace.__exit__(kind, error, trace)
+
+    @contextmanager
+    def _errors(self, hint: str) -> Iterator[None]:
+        """OSError becomes BundleError."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise BundleError(f"cannot write {self.path}: {reason}", hint) from None
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[Path]:
         """Gives the place of a file, and records the file. OSError becomes BundleError."""
         path = safe_path(self.root, name)
-        try:
+        with self._errors("free some disk space and compile again"):
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
             yield path
             self.files[name] = FileEntry(file_sha256(path), path.stat().st_size)
-        except OSError as error:
-            raise BundleError(
-                f"cannot write {self.path}: {error.strerror}",
-                "free some disk space and compile again",
-            ) from None
 
     def add_bytes(self, name: str, content: bytes, mode: int = 0o644) -> None:
-        """Add a file with this content and these permissions."""
+        """Add a file with this content and these permissions, in place of an earlier one."""
         with self._writing(name) as path:
-            path.write_bytes(content)
+            write_new(path, content)
             path.chmod(mode)
 
-    def add_file(self, name: str, source: Path) -> None:
-        """Add a copy of a file, executable if it is."""
+    def add_file(self, bundle: Bundle, name: str) -> None:
+        """Add a copy of a file of another bundle, executable if it is. Raises BundleError."""
+        source = bundle.file(name)
         with self._writing(name) as path:
-            shutil.copyfile(source, path)
+            copy_file(source, path)
             path.chmod(0o755 if source.stat().st_mode & stat.S_IXUSR else 0o644)
+        if self.files[name] != bundle.manifest.files[name]:
+            raise BundleError(f"{source} was changed while it was copied", AGAIN)
 
     def add_tensors(self, name: str, tensors: dict[str, Array]) -> None:
         """Add a safetensors file of integer tensors."""
-        with self._writing(name) as path, path.open("wb") as file:
+        with self._writing(name) as path, create_file(path) as file:
             file.writelines(tensor_file(tensors))
 
     def add_manifest(self, manifest: Manifest, plan: Plan) -> Path:
@@ -103,20 +111,9 @@ class BundleWriter:
 
     def finish(self, manifest: Manifest, plan: Plan) -> None:
         """Write plan and manifest, and put the bundle in its place."""
-        replaced = self.root.with_name(f"{self.root.name}.old")
         self.add_manifest(manifest, plan)
-        try:
-            self.root.chmod(0o755)
-            if self.path.exists():
-                self.path.rename(replaced)
-            self.root.rename(self.path)
-        except OSError as error:
-            if replaced.exists():
-                replaced.rename(self.path)
-            raise BundleError(
-                f"cannot write {self.path}: {error.strerror}", "choose another place with -o"
-            ) from None
-        shutil.rmtree(replaced, ignore_errors=True)
+        with self._errors("choose another place with -o"):
+            put_directory(self.root, self.path)
 
 
 def _json(data: Any) -> bytes:

@@ -30,6 +30,7 @@ from gsqc.check.golden import (
     settings_of,
 )
 from gsqc.errors import GoldenError
+from gsqc.files.writing import replace_file
 from gsqc.version import __version__
 
 FORMAT = "gsqc-golden-1"
@@ -54,7 +55,7 @@ def write_golden(path: Path, bundle: Bundle, seed: int, digests: Sequence[str]) 
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        replace_file(path, [json.dumps(content, indent=1).encode(), b"\n"])
     except OSError as error:
         raise GoldenError(f"cannot write {path}: {error.strerror}", "choose another file") from None
 

@@ -16,6 +16,7 @@ from gsqc.bundle.tensor_file import MappedTensors
 from gsqc.check.traced import StepRecord
 from gsqc.data import TokenSequence
 from gsqc.errors import TargetError
+from gsqc.files.reading import open_file, read_file
 from gsqc.training.options import TrainOptions
 from gsqc.training.token_file import write_token_file
 
@@ -81,7 +82,8 @@ class RunnerStepper:
         run = self.folder / f"steps-{step}"
         if not run.exists():
             self._run(step)
-        return dict(MappedTensors(run / "state.safetensors"))
+        with open_file(run / "state.safetensors", links=False) as file:
+            return dict(MappedTensors(file))
 
     def _step_traced(self, step: int, *options: str) -> Path:
         """Take a step once more from the state before it: the file of its trace."""
@@ -100,4 +102,4 @@ class RunnerStepper:
     def call_values(self, step: int, call: int) -> bytes:
         """The results of a call of a step."""
         file = self._step_traced(step, "--trace-call", str(call))
-        return file.with_name(f"{file.name}.values").read_bytes()
+        return read_file(file.with_name(f"{file.name}.values"))

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from gsqc.bundle.plan import COPY, Plan
 from gsqc.check.lockstep import Difference, differing_result
 from gsqc.errors import TargetError
+from gsqc.files.reading import read_file
 from gsqc.runtime.session import Session
 from gsqc.targets.interface import Call
 
@@ -34,7 +35,7 @@ class StepRecord:
     @staticmethod
     def read(file: Path) -> StepRecord:
         """Read a file that gsqc-step --trace wrote."""
-        lines = [line.split(" ") for line in file.read_text().splitlines()]
+        lines = [line.split(" ") for line in read_file(file).decode().splitlines()]
         prepared = {words[1]: words[2] for words in lines if words[0] == "prepared"}
         return StepRecord(
             prepared, [(words[0], words[1:]) for words in lines if words[0] != "prepared"]

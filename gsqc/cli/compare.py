@@ -13,6 +13,7 @@ from gsqc.cli.output import Output
 from gsqc.cli.shared import JsonOption
 from gsqc.errors import OptionError
 from gsqc.export.place import check_place, new_file
+from gsqc.files.writing import write_new
 from gsqc.option import Option
 from gsqc.printable import printable
 from gsqc.report.compare import HEAD, compare_page, differences, run_names, summary, summary_row
@@ -54,6 +55,6 @@ def compare(
         out.say(f"{key}: {', '.join(pairs)}")
     if output is not None:
         with new_file(output) as work:
-            work.write_text(compare_page(files), encoding="utf-8")
+            write_new(work, compare_page(files))
         out.say(f"wrote {output}")
         out.emit({"page": str(output)})

@@ -17,6 +17,7 @@ from gsqc.cli.shared import JsonOption
 from gsqc.errors import RunError
 from gsqc.export.import_peft import read_peft
 from gsqc.export.peft import WEIGHTS
+from gsqc.files.reading import read_file
 from gsqc.option import Option
 from gsqc.runtime.store import STATE, RunStore, write_atomically
 
@@ -48,7 +49,7 @@ def import_command(
     taken = read_peft(opened, peft, None if any_base or not accepted else accepted)
     state = opened.map_tensors("state.safetensors", opened.plan.buffers["state"])
     tensors = {name: np.asarray(taken.tensors.get(name, state[name])).reshape(-1) for name in state}
-    digest = hashlib.sha256((peft / WEIGHTS).read_bytes()).hexdigest()
+    digest = hashlib.sha256(read_file(peft / WEIGHTS)).hexdigest()
     store.begin({})
     record = {
         "peft": str(peft),

@@ -18,6 +18,7 @@ from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import GsqcError, OptionError
 from gsqc.export.adapter import adapter_settings, read_adapter
 from gsqc.export.place import check_place, new_file
+from gsqc.files.writing import write_new
 from gsqc.option import Option, check_options, option
 from gsqc.report.measure import (
     adapter_operands,
@@ -90,7 +91,7 @@ def report(
     with out.console.status("measuring"):
         measured = _measured(files, chosen, wanted, trusted=bundle is not None)
     with new_file(place) as work:
-        work.write_text(run_page(files, measured), encoding="utf-8")
+        write_new(work, run_page(files, measured))
     for note in measured.notes:
         out.say(f"note: {note}")
     out.say(f"wrote {place}: {files.steps} steps")

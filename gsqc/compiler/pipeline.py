@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from gsqc.files.writing import replace_file
 from gsqc.graph.function import format_function
 from gsqc.passes.add_adapters import add_adapters
 from gsqc.passes.add_clipping import add_clipping
@@ -114,6 +115,6 @@ def write_dumps(directory: Path) -> AfterPass:
     def write(one: Pass, step: Step) -> None:
         number = PIPELINE.index(one) + 1
         text = format_step(sections(step))
-        (directory / f"{number:02d}_{one.name}.txt").write_text(text, encoding="utf-8")
+        replace_file(directory / f"{number:02d}_{one.name}.txt", [text.encode()])
 
     return write

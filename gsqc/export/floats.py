@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from gsqc.errors import ExportError
 from gsqc.export.adapter import Float32
+from gsqc.files.writing import create_file
 
 FLOAT_TYPES = {
     "f32": ("F32", "float32", 4),
@@ -57,7 +58,7 @@ def write_float_tensors(
         at = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)
-    with path.open("wb") as file:
+    with create_file(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name, shape in shapes.items():
             data = np.ascontiguousarray(encode_floats(read(name), dtype))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from gsqc.errors import ExportError
 from gsqc.export.floats import FLOAT_TYPES, write_float_tensors
 from gsqc.export.merge import MergedWeights
 from gsqc.export.place import new_directory
+from gsqc.files.writing import copy_file, write_new
 from gsqc.models import LoadedModel
 
 TOKENIZER_FILES = (
@@ -38,11 +38,11 @@ def write_hf_model(weights: MergedWeights, source: Path, path: Path, dtype: str 
     """
     config = model_config(weights.loaded, source, dtype)
     with new_directory(path) as work:
-        (work / "config.json").write_text(config.to_json_string(), encoding="utf-8")
+        write_new(work / "config.json", config.to_json_string())
         if source.is_dir():
             for name in TOKENIZER_FILES:
                 if (source / name).is_file():
-                    shutil.copyfile(source / name, work / name)
+                    copy_file(source / name, work / name)
         else:
             _write_tokenizer(weights.loaded, work)
         write_float_tensors(work / "model.safetensors", weights.shapes(), dtype, weights.float32)
@@ -76,7 +76,7 @@ def _write_tokenizer(loaded: LoadedModel, work: Path) -> None:
     """Write the tokenizer that a GGUF file's metadata describes, as transformers' files."""
     if loaded.tokenizer_json is None:
         return
-    (work / "tokenizer.json").write_text(loaded.tokenizer_json, encoding="utf-8")
+    write_new(work / "tokenizer.json", loaded.tokenizer_json)
     metadata = loaded.metadata
     vocabulary = {k: t for t, k in json.loads(loaded.tokenizer_json)["model"]["vocab"].items()}
     settings: dict[str, Any] = {
@@ -87,6 +87,6 @@ def _write_tokenizer(loaded: LoadedModel, work: Path) -> None:
     settings |= {f"{key}_token": vocabulary[k] for key, k in special.items() if k in vocabulary}
     if metadata.get("chat_template"):
         settings["chat_template"] = metadata["chat_template"]
-    (work / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    write_new(work / "tokenizer_config.json", json.dumps(settings, indent=2))
     ends = {f"{key}_token_id": k for key, k in special.items() if k is not None}
-    (work / "generation_config.json").write_text(json.dumps(ends, indent=2), encoding="utf-8")
+    write_new(work / "generation_config.json", json.dumps(ends, indent=2))

@@ -23,6 +23,7 @@ from safetensors.numpy import save
 from gsqc.adapters.linears import LINEARS
 from gsqc.export.adapter import Float32, TrainedAdapter
 from gsqc.export.place import new_directory
+from gsqc.files.writing import write_new
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
@@ -64,7 +65,6 @@ def write_peft(adapter: TrainedAdapter, base_name: str, path: Path) -> None:
     """Write the directory `path`. Raises ExportError, and then `path` is as it was."""
     tensors = peft_tensors(adapter)
     with new_directory(path) as work:
-        (work / WEIGHTS).write_bytes(save(tensors, {"format": "pt"}))
-        (work / CONFIG).write_text(
-            json.dumps(peft_config(adapter, base_name), indent=2) + "\n", encoding="utf-8"
-        )
+        write_new(work / WEIGHTS, save(tensors, {"format": "pt"}))
+        config = json.dumps(peft_config(adapter, base_name), indent=2)
+        write_new(work / CONFIG, f"{config}\n")

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts a result in its place: a file or a directory that is complete, or not written at all."""
+"""Where an export goes: what it may overwrite, and the error if it cannot be written."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
 from pathlib import Path
 
 from gsqc.errors import ExportError
+from gsqc.files import placing
 
 
 def check_place(path: Path, *, force: bool, option: str, directory: bool) -> None:
@@ -19,6 +17,7 @@ def check_place(path: Path, *, force: bool, option: str, directory: bool) -> Non
 
     `force` allows to replace a file, or a directory that holds nothing but files.
     """
+    placing.recover(path)
     if not path.exists() and not path.is_symlink():
         return
     if path.is_dir() != directory:
@@ -36,64 +35,26 @@ def check_place(path: Path, *, force: bool, option: str, directory: bool) -> Non
         )
 
 
-@contextmanager
-def workspace(path: Path) -> Iterator[Path]:
-    """A directory beside `path` to write in, which goes away at the end.
+def _for_exports(
+    place: Callable[[Path], AbstractContextManager[Path]],
+) -> Callable[[Path], AbstractContextManager[Path]]:
+    """A context manager of files/placing.py, whose OSError becomes an ExportError."""
 
-    An OSError becomes an ExportError.
-    """
-    with _errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    @wraps(place)
+    @contextmanager
+    def placed(path: Path) -> Iterator[Path]:
         try:
-            yield work
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+            with place(path) as work:
+                yield work
+        except OSError as error:
+            raise ExportError(
+                f"cannot write {path}: {error.strerror or error}; no partial file is left",
+                "choose another place, or free some disk space",
+            ) from None
+
+    return placed
 
 
-@contextmanager
-def new_directory(path: Path) -> Iterator[Path]:
-    """A directory to write in. At the end it takes the place of `path`.
-
-    If something fails, `path` is as it was.
-    """
-    with workspace(path) as outer:
-        work, old = outer / "new", outer / "old"
-        work.mkdir(mode=0o755)
-        yield work
-        if path.exists():
-            path.rename(old)
-        try:
-            work.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
-
-
-@contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write. At the end it takes the place of `path`.
-
-    If something fails, `path` is as it was.
-    """
-    with _errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            yield work
-            work.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                work.unlink(missing_ok=True)
-
-
-@contextmanager
-def _errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ExportError(
-            f"cannot write {path}: {error.strerror or error}; no partial file is left",
-            "choose another place, or free some disk space",
-        ) from None
+workspace = _for_exports(placing.workspace)
+new_directory = _for_exports(placing.new_directory)
+new_file = _for_exports(placing.new_file)

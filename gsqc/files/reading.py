@@ -6,8 +6,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 _KINDS = (
     (stat.S_ISDIR, "it is a directory"),
@@ -19,7 +19,7 @@ _KINDS = (
 )
 
 
-def open_file(path: Path, *, links: bool = True) -> BinaryIO:
+def open_file(path: Path, *, links: bool = True) -> BufferedReader:
     """A plain file, opened for reading.
 
     links  whether the path may be a link. A user's own path may be one, and so may a file of a
@@ -35,10 +35,10 @@ def open_file(path: Path, *, links: bool = True) -> BinaryIO:
         raise OSError(errno.EINVAL, "its name is not valid", repr(path)) from None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
-            _refuse(os.lstat(path), path)
+            require_plain(os.lstat(path), path)
         raise
     try:
-        _refuse(os.fstat(descriptor), path)
+        require_plain(os.fstat(descriptor), path)
     except OSError:
         os.close(descriptor)
         raise
@@ -58,8 +58,8 @@ def read_file(path: Path, *, most_bytes: int | None = None, links: bool = True) 
         return file.read()
 
 
-def _refuse(status: os.stat_result, path: Path) -> None:
-    """Raise OSError if this is no plain file."""
+def require_plain(status: os.stat_result, path: Path) -> None:
+    """OSError, which says what it is, unless this is a plain file."""
     for is_kind, what in _KINDS:
         if is_kind(status.st_mode):
             raise OSError(errno.EINVAL, f"{what}, not a plain file", str(path))

@@ -22,6 +22,7 @@ from gsqc.data import WEIGHT_ONE, TokenSequence
 from gsqc.errors import BundleError, DataError, OptionError
 from gsqc.limits import MAXIMUM_SEQUENCES
 from gsqc.numerics.optim import OPTIMIZERS
+from gsqc.runtime.bus_error import explain_bus_errors
 from gsqc.runtime.digest import state_digest
 from gsqc.runtime.executor import Executor
 from gsqc.runtime.generation import generate_tokens
@@ -77,6 +78,7 @@ class Session:
         self.threads = default_threads() if threads is None else threads
         kernels.set_threads(self.threads)
         self.store = RunStore(Path(run), self.bundle) if run is not None else None
+        explain_bus_errors()
         base = self.bundle.map_tensors(BASE, self.plan.buffers["base"])
         plan = program_plan(self.plan) if chosen.by_function else self.plan
         try:
@@ -157,6 +159,9 @@ class Session:
 
         Sequences run one after another, and the sum of their gradients is exact. So any grouping
         into micro-batches gives the same bits. `clip` is the largest norm of the mean gradient.
+
+        Raises DataError and OptionError, and then the state is as it was. BundleChangedError if the
+        bundle was changed while the step ran: the state is no longer certain then.
         """
         if not 1 <= len(sequences) <= MAXIMUM_SEQUENCES:
             raise DataError(
@@ -178,6 +183,7 @@ class Session:
             loss, _ = self._run_sequence("train", sequences[0])
         else:
             loss, norm = self._step_on_sums(sequences, weight, clip is not None)
+        self.bundle.require_unchanged()
         self.step_count += 1
         tokens = round(weight / WEIGHT_ONE)
         return StepResult(self.step_count, mean_loss(loss, weight), tokens, self.digest(), norm)
@@ -210,6 +216,7 @@ class Session:
         for sequence in sequences:
             totals.append(self._run_sequence("evaluate", sequence))
             watch(len(totals))
+        self.bundle.require_unchanged()
         loss, weight = sum(t[0] for t in totals), sum(t[1] for t in totals)
         if weight == 0:
             raise DataError(
@@ -231,8 +238,9 @@ class Session:
         It ends after `max_tokens` tokens or before an end-of-text token. Keys and values of earlier
         tokens are kept. When prompt and completion outgrow the sequence length, the first half of
         the window is dropped and the rest is read again. Do not step the session in between.
+        BundleChangedError comes after the last token if the bundle was changed meanwhile.
         """
-        return generate_tokens(
+        yield from generate_tokens(
             TokenReader(self.executor, self.plan),
             self.bundle.manifest,
             prompt,
@@ -240,3 +248,4 @@ class Session:
             temperature=temperature,
             seed=seed,
         )
+        self.bundle.require_unchanged()

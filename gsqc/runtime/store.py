@@ -10,12 +10,11 @@ log.jsonl          a line per step
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,36 +25,28 @@ from gsqc.bundle.json_text import read_json
 from gsqc.bundle.plan import TensorPlan
 from gsqc.bundle.tensor_file import MappedTensors, check_tensors, tensor_file
 from gsqc.errors import RunError
+from gsqc.files.reading import open_file, read_file
+from gsqc.files.writing import Content, append_to_file, remove_leftovers, replace_file
+from gsqc.runtime.run_log import log_entry
 
 Array = npt.NDArray[Any]
 CONFIG, STATE, BEST, LOG = "config.json", "state.safetensors", "best.safetensors", "log.jsonl"
 SETTINGS = "config.toml"
+FILES = (CONFIG, SETTINGS, STATE, BEST, LOG)
+MAXIMUM_FILE_BYTES = 1 << 30
+"""Of a file of a run that is read as a whole. The longest log is shorter."""
 RUN_FORMAT = 2
 """The `format_version` in config.json. Since 2, a run belongs to a bundle's meaning."""
 MAXIMUM_STEP = 2**63 - 1
 NEW_RUN = "start a new run with another --run"
+DAMAGED = f"bring it back from a copy of the run, or {NEW_RUN}"
 
 
-def write_atomically(path: Path, content: Iterable[bytes | memoryview]) -> None:
-    """Replace a file by a new one, once the new one is complete on disk.
-
-    Raises RunError, and then the old file is still there.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
+def write_atomically(path: Path, content: Content) -> None:
+    """Replace a file of a run by a new one. RunError, and then the old file is still there."""
     try:
-        with temporary.open("wb") as file:
-            file.writelines(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        replace_file(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise _write_error(path, error) from None
 
 
@@ -71,13 +62,21 @@ def _write_error(path: Path, error: OSError) -> RunError:
     )
 
 
+def _read_error(path: Path, error: OSError) -> RunError:
+    """The file may be whole, so the hint must not cost the user the run."""
+    return RunError(
+        f"cannot read {path}: {error.strerror}",
+        "make it readable, and run the same command again: nothing of the run is lost",
+    )
+
+
 def require_state(path: Path | None, name: str = STATE) -> None:
     """RunError if a run is named and has no saved state.
 
     Without this check the bundle's initial state would pass for a trained one.
     """
-    if path is not None and not (path / name).is_file():
-        if name == BEST and (path / STATE).is_file():
+    if path is not None and not os.path.lexists(path / name):
+        if name == BEST and os.path.lexists(path / STATE):
             raise RunError(
                 f"{path} has no best state, because it was trained without --validation",
                 "leave --best out",
@@ -88,10 +87,14 @@ def require_state(path: Path | None, name: str = STATE) -> None:
 
 
 class RunStore:
-    """The directory of a run of one bundle. RunError if the run is of another bundle."""
+    """The directory of a run of one bundle. RunError if the run is of another bundle.
+
+    before_save  is called before a state is written, and may forbid it by raising an error
+    """
 
     def __init__(self, path: Path, bundle: Bundle) -> None:
         self.path, self.bundle = path, bundle
+        self.before_save: Callable[[], object] = lambda: None
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file", "give a directory with --run")
         self.config = self._read_config()
@@ -117,17 +120,27 @@ class RunStore:
 
     def _read_config(self) -> dict[str, Any]:
         file = self.path / CONFIG
-        if not file.exists():
-            if (self.path / STATE).exists():
-                raise RunError(f"{self.path} has a state but no {CONFIG}", NEW_RUN)
+        content = self._read(CONFIG)
+        if content is None:
+            if os.path.lexists(self.path / STATE):
+                raise RunError(f"{self.path} has a state but no {CONFIG}", DAMAGED)
             return {}
         try:
-            config = read_json(file.read_bytes())
+            config = read_json(content)
             if not isinstance(config, dict) or not config:
-                raise ValueError
-        except (ValueError, OSError):
-            raise RunError(f"{file} is not JSON", NEW_RUN) from None
+                raise ValueError("it is no object")
+        except ValueError as error:
+            raise RunError(f"{file} is damaged: not JSON ({error})", DAMAGED) from None
         return config
+
+    def _read(self, name: str) -> bytes | None:
+        """The content of a file of the run, None if there is none. RunError if it is unreadable."""
+        try:
+            return read_file(self.path / name, most_bytes=MAXIMUM_FILE_BYTES, links=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _read_error(self.path / name, error) from None
 
     def begin(self, config: dict[str, Any], settings: str | None = None) -> None:
         """Create the directory and write its config, which names the bundle.
@@ -151,6 +164,7 @@ class RunStore:
 
         Raises RunError, and then the old state is still there.
         """
+        self.before_save()
         if not self.config:
             self.begin({})
         write_atomically(
@@ -166,34 +180,40 @@ class RunStore:
         RunError unless the tensors have the expected names, types and sizes.
         """
         file = self.path / name
-        if not file.exists():
-            return None
         try:
-            tensors = MappedTensors(file)
-            if tensors.metadata.get("bundle") != self.bundle.meaning:
-                raise RunError(f"{file} is the state of another bundle", NEW_RUN)
+            with open_file(file, links=False) as opened:
+                tensors = MappedTensors(opened)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _read_error(file, error) from None
+        except ValueError as error:
+            raise RunError(f"{file} is damaged ({error})", DAMAGED) from None
+        if tensors.metadata.get("bundle") != self.bundle.meaning:
+            raise RunError(f"{file} is the state of another bundle", NEW_RUN)
+        try:
             step = _step(tensors.metadata.get("step"))
             if set(tensors) != set(expected):
-                raise RunError(f"{file} does not hold the tensors of this bundle", NEW_RUN)
+                raise ValueError("it does not hold the tensors of this bundle")
             check_tensors(tensors, expected)
-        except (ValueError, OSError) as error:
-            raise RunError(f"{file} cannot be read ({error})", NEW_RUN) from None
+        except ValueError as error:
+            raise RunError(f"{file} is damaged ({error})", DAMAGED) from None
         return tensors, step
 
     def resume_log(self, step: int) -> list[dict[str, Any]]:
         """Drop the log lines after the saved step, and return those that stay.
 
-        The dropped steps will be run again. A run without a saved step begins anew.
+        The dropped steps will be run again. A run without a saved step begins anew. Temporary files
+        that a killed process left are removed, because the caller holds the run's lock.
         """
-        file = self.path / LOG
-        if not file.exists():
+        remove_leftovers(self.path, FILES)
+        content, kept = self._read(LOG), []
+        if content is None:
             return []
-        content, kept = file.read_bytes(), []
         for line in content.decode(errors="replace").splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-                entry = json.loads(line)
-                if 0 < step >= entry["step"]:
-                    kept.append(entry)
+            entry = log_entry(line)
+            if entry is not None and 0 < step >= entry["step"]:
+                kept.append(entry)
         if _lines(kept) != content:
             self.write_log(kept)
         return kept
@@ -204,15 +224,10 @@ class RunStore:
 
     def append_log(self, entries: list[dict[str, Any]]) -> None:
         """Add a JSON line for each entry, or none at all. RunError if none could be added."""
-        file = self.path / LOG
-        before = file.stat().st_size if file.exists() else 0
         try:
-            with file.open("ab") as log:
-                log.write(_lines(entries))
+            append_to_file(self.path / LOG, _lines(entries))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                os.truncate(file, before)
-            raise _write_error(file, error) from None
+            raise _write_error(self.path / LOG, error) from None
 
 
 def _lines(entries: list[dict[str, Any]]) -> bytes:

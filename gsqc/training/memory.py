@@ -7,11 +7,13 @@ import resource
 import sys
 from pathlib import Path
 
+from gsqc.files.reading import read_file
+
 
 def peak_rss_bytes() -> int:
     """The largest resident memory of this process so far."""
     try:
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        status = read_file(Path("/proc/self/status")).decode(errors="replace")
         # ru_maxrss comes second, because it also counts the process that started this one.
         return 1024 * next(
             int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")

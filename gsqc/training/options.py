@@ -115,6 +115,14 @@ class TrainOptions:
         example=3,
     )
 
+    verify: str = option(
+        "changes",
+        help="When the bundle's weights are hashed again: at each save (always), or only if the "
+        "file system says that they changed.",
+        group=SAVING,
+        choices=("changes", "always"),
+    )
+
     def __post_init__(self) -> None:
         """Check all values, and spell each number in its one way."""
         check_options(self)

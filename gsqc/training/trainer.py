@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gsqc.data import Dataset, TokenSequence
-from gsqc.errors import GsqcError, RunError
+from gsqc.errors import BundleChangedError, GsqcError, RunError, RunTakenError
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, RunStore
 from gsqc.training.callbacks import Callbacks, End, Entry, StopTraining
@@ -89,22 +89,33 @@ class Trainer:
         """Step until the run's end, a signal or a callback's StopTraining, then save.
 
         An error of a callback or of a refused batch is raised after saving. RunError if the last
-        save fails.
+        save fails. BundleChangedError and RunTakenError are raised without saving.
         """
         self._saved = self.step
         with self.interruption:
             try:
-                reason = self._steps()
-            except StopTraining:
-                reason = End.CALLBACK
-            except _Interrupted:
-                reason = End.SIGNAL
-            except BaseException:
-                if self._is_whole:
-                    self._try_save()
-                raise
-            self._save()
+                reason = self._reason()
+                self._save()
+            except BundleChangedError as error:
+                raise BundleChangedError(
+                    f"{error}; the steps after step {self._saved} were left out", error.hint
+                ) from None
         return reason
+
+    def _reason(self) -> End:
+        """Step, and say why that ended."""
+        try:
+            return self._steps()
+        except StopTraining:
+            return End.CALLBACK
+        except _Interrupted:
+            return End.SIGNAL
+        except (BundleChangedError, RunTakenError):
+            raise  # the state is not certain, or what is saved belongs to another process
+        except BaseException:
+            if self._is_whole:
+                self._try_save()
+            raise
 
     def _steps(self) -> End:
         count = self.options.sequences_per_step(self.session.batch)
@@ -138,6 +149,8 @@ class Trainer:
         self._is_whole = False
         try:
             result = self.session.step(sequences, rate, options.decay, options.largest_norm)
+        except BundleChangedError:
+            raise
         except GsqcError:
             self._is_whole = True  # a refused batch has not changed the state
             raise
@@ -211,6 +224,8 @@ class Trainer:
         """Write in the middle of a run. If the disk is full, the run warns and keeps training."""
         try:
             write()
+        except RunTakenError:
+            raise
         except RunError as error:
             self.callbacks.on_warning(f"{error}; the run goes on and tries again")
             return False

@@ -51,7 +51,7 @@ def test_the_meaning_is_what_is_computed(tmp_path: Path, path: Path) -> None:
     assert Bundle.open(same).meaning == meaning
     with BundleWriter(tmp_path / "code.gsqc") as writer:
         for name in ("state.safetensors", "tokenizer.json"):
-            writer.add_file(name, path / name)
+            writer.add_file(Bundle.open(path), name)
         for name in ("code/numpy/other", "code/arm-npu/a.cop", "programs/a.tosa"):
             writer.add_bytes(name, b"other")
         writer.finish(manifest(), small_plan())

@@ -51,7 +51,7 @@ def path(tmp_path: Path) -> Path:
     write_bundle(path)
     with BundleWriter(path, force=True) as writer:
         for name in ("state.safetensors", "tokenizer.json"):
-            writer.add_file(name, path / name)
+            writer.add_file(Bundle.open(path), name)
         writer.add_bytes(CODE, b"code")
         writer.add_bytes(f"code/numpy/{RUNNER}", b"runner", mode=0o755)
         writer.add_bytes("programs/f.tosa", b"tosa")

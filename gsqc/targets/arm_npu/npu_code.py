@@ -24,6 +24,7 @@ from gsqc.bundle.machine import default_threads
 from gsqc.bundle.plan import ITEM_BYTES, Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import TargetError
+from gsqc.files.reading import read_file
 from gsqc.numerics.operators.trace import Operator
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.builder import STYLE
@@ -207,5 +208,5 @@ def _machine(options: NpuOptions) -> dict[str, Any]:
     machine = asdict(options)
     if options.config is not None:
         machine["config"] = options.config.name
-        machine["config_sha256"] = hashlib.sha256(options.config.read_bytes()).hexdigest()
+        machine["config_sha256"] = hashlib.sha256(read_file(options.config)).hexdigest()
     return machine

@@ -43,11 +43,11 @@ def read_npu_program(bundle: Bundle, target: str, name: str) -> Compiled:
         if [e[0] for e in entry["inputs"]] != read or [e[0] for e in entry["outputs"]] != written:
             raise ValueError("its ports are not those of the plan")
         folder = code_folder(target)
-        payload = bundle.file(f"{folder}{name}.cop").read_bytes()
+        payload = bundle.read(f"{folder}{name}.cop")
         return Compiled(
             commands=command_words(payload),
             macs=multipliers(payload),
-            constants=bundle.file(f"{folder}{name}.constants").read_bytes(),
+            constants=bundle.read(f"{folder}{name}.constants"),
             constant_region=int(entry["constant_region"]),
             scratch_bytes={
                 int(region): int(size) for region, size in entry["region_bytes"].items()

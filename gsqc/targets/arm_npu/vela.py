@@ -16,12 +16,15 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, replace
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gsqc.errors import TargetError
+from gsqc.files.reading import open_file
+from gsqc.files.writing import write_new
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.u85.run import Compiled, read_compiled
 
@@ -97,8 +100,12 @@ def _cycle(text: str) -> int:
     return int(float(text or 0))
 
 
+def _table(path: Path) -> TextIOWrapper:
+    return TextIOWrapper(open_file(path), encoding="utf-8", newline="")
+
+
 def _read_layers(path: Path) -> list[LayerEstimate]:
-    with path.open(newline="", encoding="utf-8") as file:
+    with _table(path) as file:
         return [
             LayerEstimate(
                 row["NNG Operator"],
@@ -111,7 +118,7 @@ def _read_layers(path: Path) -> list[LayerEstimate]:
 
 
 def _read_summary(path: Path) -> dict[str, float]:
-    with path.open(newline="", encoding="utf-8") as file:
+    with _table(path) as file:
         row = next(csv.DictReader(file))
     # Names and paths stand between the numbers.
     numbers: dict[str, float] = {}
@@ -160,7 +167,7 @@ def _run(name: str, program: bytes, options: NpuOptions, seconds: int | None) ->
     with tempfile.TemporaryDirectory(prefix="gsqc-vela-") as directory:
         folder = Path(directory)
         source = folder / f"{name}.tosa"
-        source.write_bytes(program)
+        write_new(source, program)
         # Vela names its files after the program, and many run at once: each has its own folder.
         written = ["--output-dir", str(folder), "--output-format", "raw", "--verbose-performance"]
         limited = [sys.executable, "-c", _VELA, str(seconds or 0)]

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gsqc.files.reading import read_file
+from gsqc.files.writing import write_new
 from gsqc.numerics.ops.registry import Kind
 from gsqc.targets.cuda.layout_kernel import write_layout_kernel
 from gsqc.targets.cuda.matmul_kernel import write_matmul_kernel
@@ -50,7 +52,7 @@ def cuda_source(
     assert len(written) == len(kernels), "a kernel's name occurs twice"
     tables = {symbol: entries for k in written.values() for symbol, entries in k.tables.items()}
     headers = [
-        path.read_text()
+        read_file(path).decode()
         for path in (instructions, DEVICE / "arithmetic.cuh", DEVICE / "matmul.cuh")
     ]
     text = "\n".join([*headers, tables_source(tables), *(k.text for k in written.values())])
@@ -62,7 +64,7 @@ def compile_cuda(source: CudaSource) -> bytes:
     with tempfile.TemporaryDirectory(prefix="gsqc-") as directory:
         folder = Path(directory)
         code, binary = folder / "kernels.cu", folder / "kernels.fatbin"
-        code.write_text(source.text)
+        write_new(code, source.text)
         options = [word for a in ARCHITECTURES for word in ("-gencode", a)]
         command = [
             "nvcc",
@@ -77,4 +79,4 @@ def compile_cuda(source: CudaSource) -> bytes:
             str(code),
         ]
         run_tool(command, "compiling for cuda", install=INSTALL)
-        return binary.read_bytes()
+        return read_file(binary)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from ctypes import addressof, c_void_p
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,18 +27,16 @@ AGAIN = "compile the model again"
 _MOST_BLOCKS, _MOST_THREADS = 2**31 - 1, 1024
 
 
-def _read_launches(file: Path) -> dict[str, tuple[int, int]]:
+def _read_launches(content: bytes) -> dict[str, tuple[int, int]]:
     """How many blocks and threads each kernel takes. BundleError if a GPU cannot take a number."""
     try:
-        launches = {
-            str(name): tuple(numbers) for name, numbers in json.loads(file.read_bytes()).items()
-        }
+        launches = {str(name): tuple(numbers) for name, numbers in json.loads(content).items()}
     except (ValueError, TypeError, AttributeError, RecursionError):
         launches = {"": ()}  # which the check below refuses
     for numbers in launches.values():
         fits = len(numbers) == 2 and all(type(n) is int for n in numbers)
         if not fits or not 1 <= numbers[0] <= _MOST_BLOCKS or not 1 <= numbers[1] <= _MOST_THREADS:
-            raise BundleError(f"{file.name} is malformed", AGAIN)
+            raise BundleError("the list of a GPU's launches is malformed", AGAIN)
     return launches
 
 
@@ -69,11 +66,11 @@ class CudaKernels:
     is missing.
     """
 
-    def __init__(self, binary: Path, launches: Path) -> None:
+    def __init__(self, binary: bytes, launches: bytes) -> None:
         """Load a fat binary. `launches` says how each kernel is started."""
         self.launches = _read_launches(launches)
         self.driver = CudaDriver()
-        self.module = self.driver.load(binary.read_bytes())
+        self.module = self.driver.load(binary)
 
     def allocate(self, size: int) -> Array:
         """Zeroed memory of host and GPU."""

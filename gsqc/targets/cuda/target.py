@@ -63,7 +63,7 @@ class CudaTarget(Target):
         from gsqc.targets.cuda.bundle_code import BINARY, LAUNCHES
         from gsqc.targets.cuda.kernels import CudaKernels
 
-        binary, launches = (bundle.file(self.code_file(name)) for name in (BINARY, LAUNCHES))
+        binary, launches = (bundle.read(self.code_file(name)) for name in (BINARY, LAUNCHES))
         return CudaKernels(binary, launches)
 
 

@@ -15,6 +15,8 @@ import tvm
 from tvm import tirx
 
 from gsqc.bundle.machine import default_threads
+from gsqc.files.reading import read_file
+from gsqc.files.writing import write_new
 from gsqc.numerics.ops.registry import Kind
 from gsqc.targets.kernels import Kernel
 from gsqc.targets.llvm.cpu import CpuTarget
@@ -93,12 +95,12 @@ def _link(
     objects: Sequence[Path], tables: dict[str, tuple[int, ...]], cpu: CpuTarget, folder: Path
 ) -> bytes:
     source, library = folder / "tables.c", folder / "kernels.so"
-    source.write_text(tables_source(tables))
+    write_new(source, tables_source(tables))
     options = ["-shared", "-fPIC", "-O2", "-fvisibility=hidden", "-pthread", "-D_DEFAULT_SOURCE"]
     options += ["-Wl,--build-id=none", "-s"]
     sources = map(str, (*objects, source, *LIBRARY))
     run_tool([*cpu.compiler, *options, "-o", str(library), *sources], "linking")
-    return library.read_bytes()
+    return read_file(library)
 
 
 def compile_kernels(kernels: Sequence[Kernel], cpu: CpuTarget) -> CompiledCode:

@@ -8,9 +8,10 @@ of calls, to each of which ctypes would add microseconds. A whole schedule costs
 from __future__ import annotations
 
 import ctypes
+import fcntl
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,21 +127,41 @@ def _address(library: ctypes.CDLL, kernel: str) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
+_copies: dict[str, int] = {}
+"""The descriptor of each library's copy by the library's sha256."""
+
+
+def _private_copy(content: bytes) -> str:
+    """The path of a copy in memory, which nobody can change while its code runs.
+
+    Equal libraries share a copy, and so their threads. It stays open until the process ends: the
+    loader knows libraries by their paths, so no other copy may get the same one.
+    """
+    name = hashlib.sha256(content).hexdigest()
+    if name not in _copies:
+        copy = os.memfd_create("gsqc-kernels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        with os.fdopen(copy, "wb", closefd=False) as file:
+            file.write(content)
+        fcntl.fcntl(copy, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK)
+        _copies[name] = copy
+    return f"/proc/self/fd/{_copies[name]}"
+
+
 class CompiledKernels(HostMemory):
     """The kernels of a shared library, on one thread until more are asked for.
 
     BundleError if it cannot be loaded.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Load a library."""
+    def __init__(self, content: bytes) -> None:
+        """Load the content of a shared library."""
         try:
-            self._library = ctypes.CDLL(str(path.resolve()), mode=os.RTLD_NOW | os.RTLD_LOCAL)
+            self._library = ctypes.CDLL(_private_copy(content), mode=os.RTLD_NOW | os.RTLD_LOCAL)
             self._library.gsqc_run.argtypes = [ctypes.c_void_p, ctypes.c_int64]
             self._library.gsqc_run.restype = ctypes.c_int64
             self._library.gsqc_error.restype = ctypes.c_char_p
         except (OSError, AttributeError) as error:
-            raise BundleError(f"cannot load {path.name}: {error}", _AGAIN) from None
+            raise BundleError(f"cannot load the bundle's kernels: {error}", _AGAIN) from None
 
     def require(self, names: Iterable[str]) -> None:
         """BundleError unless the library has all these kernels."""

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,14 +21,9 @@ from gsqc.targets.llvm.kernels import CompiledKernels
 
 def load_kernels(kernels: Sequence[Kernel], cpu: CpuTarget) -> CompiledKernels:
     """Compile kernels and load them into this process."""
-    code = compile_kernels(kernels, cpu)
-    with tempfile.TemporaryDirectory(prefix="gsqc-") as directory:
-        library = Path(directory) / "kernels.so"
-        library.write_bytes(code.library)
-        # The file may go as soon as it is loaded: the process keeps it mapped.
-        loaded = CompiledKernels(library)
-        loaded.set_threads(default_threads())
-        return loaded
+    loaded = CompiledKernels(compile_kernels(kernels, cpu).library)
+    loaded.set_threads(default_threads())
+    return loaded
 
 
 def aligned_copy(array: Array) -> Array:

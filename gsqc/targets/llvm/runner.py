@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from gsqc.files.reading import read_file
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.sources import FOLDER, runner_sources
 from gsqc.targets.tools import run_tool
@@ -21,4 +22,4 @@ def build_runner(cpu: CpuTarget) -> bytes:
         program = Path(directory) / "gsqc-step"
         command = [*cpu.compiler, "@flags", "-s", "-o", str(program), *runner_sources(), "-ldl"]
         run_tool(command, "building gsqc-step", FOLDER)
-        return program.read_bytes()
+        return read_file(program)

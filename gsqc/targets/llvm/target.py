@@ -95,7 +95,7 @@ class LlvmTarget(Target):
         """The library, in this process."""
         from gsqc.targets.llvm.kernels import CompiledKernels
 
-        kernels = CompiledKernels(bundle.file(self.code_file(KERNELS)))
+        kernels = CompiledKernels(bundle.read(self.code_file(KERNELS)))
         # As gsqc-step does: a kernel that nothing calls counts too.
         kernels.require(plan.kernels)
         return kernels

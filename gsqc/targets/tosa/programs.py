@@ -60,7 +60,6 @@ def add_programs(bundle: BundleWriter, programs: dict[str, SerialisedProgram]) -
 def program_bytes(bundle: Bundle, plan: Plan, name: str, style: ProgramStyle) -> bytes:
     """A function's TOSA program: the bundle's own, or made from its plan where it has none."""
     # The bundle's own file is what its maker published, and its hash was checked.
-    path = bundle.files.get(program_file(name))
-    if path is not None:
-        return path.read_bytes()
+    if program_file(name) in bundle.files:
+        return bundle.read(program_file(name))
     return serialise(compose_function(plan, name, style.builder).trace, style.forms)

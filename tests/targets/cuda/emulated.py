@@ -81,12 +81,8 @@ def emulated_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def load_source(source: CudaSource, folder: Path) -> CudaKernels:
     """The kernels of a source, in the emulation. The driver must be the emulated one."""
-    binary, launches = folder / "kernels.fatbin", folder / "launches.json"
-    binary.write_bytes(build_kernels(source, folder))
-    launches.write_text(
-        json.dumps({name: astuple(launch) for name, launch in source.launches.items()})
-    )
-    return CudaKernels(binary, launches)
+    launches = {name: astuple(launch) for name, launch in source.launches.items()}
+    return CudaKernels(build_kernels(source, folder), json.dumps(launches).encode())
 
 
 def load_emulated(kernels: Sequence[Kernel], folder: Path) -> CudaKernels:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,7 +82,7 @@ def _load_config(context: typer.Context, path: Path | None) -> Path | None:
 
 def _load_run(context: typer.Context, run: Path | None) -> Path | None:
     if run is not None:
-        if not (run / SETTINGS).is_file():
+        if not os.path.lexists(run / SETTINGS):
             raise RunError(
                 f"{run} has no {SETTINGS} to go on with",
                 f"begin a run: gsqc train BUNDLE … --run {run}",
@@ -111,13 +112,25 @@ def resolved(context: typer.Context) -> dict[str, Any]:
     return {name: context.params[name] for name in settings_of(context.command)}
 
 
+def _file_of(context: typer.Context, option: str) -> SettingsFile | None:
+    """The settings file, if an option's value comes from it."""
+    file: SettingsFile | None = context.meta.get(_FILE)
+    source = context.get_parameter_source(option)
+    return file if source is not None and source.name == "DEFAULT_MAP" else None
+
+
+def settings_file_of(context: typer.Context, option: str) -> str | None:
+    """The path of the settings file that gives an option's value, None if the user gave it."""
+    file = _file_of(context, option)
+    return None if file is None else str(file.path)
+
+
 def recorded(context: typer.Context, option: str, name: str) -> list[Any]:
     """What the settings file records under `name`, if `option` comes from that file.
 
     The list has one value or none.
     """
-    file: SettingsFile | None = context.meta.get(_FILE)
-    source = context.get_parameter_source(option)
-    if file is None or source is None or source.name != "DEFAULT_MAP":
+    file = _file_of(context, option)
+    if file is None:
         return []
     return [value for key, value in file.recorded().items() if key == name]

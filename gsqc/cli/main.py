@@ -30,6 +30,7 @@ from gsqc.cli.retarget import retarget_command
 from gsqc.cli.targets import targets
 from gsqc.cli.tokens import tokens
 from gsqc.cli.train import train
+from gsqc.cli.trust import trust
 from gsqc.errors import GsqcError
 from gsqc.version import __version__
 
@@ -38,6 +39,7 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
         "plan": plan_command,
         "compile": compile_command,
         "retarget": retarget_command,
+        "trust": trust,
         "init": init,
     },
     "Train": {"data": data_command, "train": train, "tokens": tokens, "import": import_command},

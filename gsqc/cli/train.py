@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gsqc.cli.config import ConfigOption, ResumeOption, recorded, resolved
+from gsqc.cli.config import ConfigOption, ResumeOption, recorded, resolved, settings_file_of
 from gsqc.cli.display import show
 from gsqc.cli.output import Output
 from gsqc.cli.shared import BundleArgument, JsonOption, ThreadsOption
@@ -57,7 +57,14 @@ def train(
     # TrainOptions spells each number in one way, so its values replace those given.
     settings = {**resolved(context), **vars(training)}
     with open_run(
-        bundle, reading, run, training, threads=threads, settings=settings, made_with=made_with
+        bundle,
+        reading,
+        run,
+        training,
+        threads=threads,
+        settings=settings,
+        made_with=made_with,
+        bundle_named_by=settings_file_of(context, "bundle"),
     ) as trainer:
         return _train(trainer, out)
 

@@ -23,6 +23,7 @@ from gsqc.passes.choose_recompute import replan
 from gsqc.passes.step import Step, StepOptions
 from gsqc.targets.interface import CodeJob, Target
 from gsqc.targets.registry import add_programs, find_target
+from gsqc.targets.trust import trust_own
 
 Progress = Callable[[str], None]
 FirstDigests = Callable[[Path], FirstSteps | None]
@@ -95,6 +96,7 @@ def compile_model(
         progress("taking the first steps")
         golden = first_digests(bundle.add_manifest(manifest, step.plan))
         bundle.finish(replace(manifest, golden=golden), step.plan)
+    trust_own(bundle, target)
 
 
 def _plans(step: Step) -> dict[str, Plan]:

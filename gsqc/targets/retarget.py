@@ -23,6 +23,7 @@ from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import BundleError
 from gsqc.targets.interface import CodeJob, Target
 from gsqc.targets.registry import add_programs
+from gsqc.targets.trust import trust_own
 from gsqc.version import __version__
 
 KEPT = (PLAN, BASE, INITIAL_STATE, TOKENIZER)
@@ -69,14 +70,15 @@ def retarget(
     job = CodeJob(plan, lambda: plans, how.options, how.runner, {}, how.progress, SMALLER)
     left_out = MADE_FROM_THE_PLAN if how.only else target.code_file("")
     with BundleWriter(output, force=how.force) as writer:
-        for name, path in bundle.files.items():
+        for name in bundle.files:
             if not name.startswith(left_out):
-                writer.add_file(name, path)
+                writer.add_file(bundle, name)
         fields = add_programs(writer, plan, how.progress) if how.only else {}
         made = target.add_code(writer, job)
         targets = ({} if how.only else dict(manifest.targets)) | {target.name: made.part}
         changed = replace(manifest, targets=targets, gsqc_version=__version__, **fields)
         writer.finish(changed, plan)
+    trust_own(writer, target)
 
 
 def _check_files(bundle: Bundle) -> None:

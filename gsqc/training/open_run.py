@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from gsqc.errors import OptionError, RunError
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import SETTINGS
 from gsqc.targets.registry import best_target
+from gsqc.targets.trust import require_trusted
 from gsqc.training.lock import RunLock
 from gsqc.training.options import (
     FIXED_BY_SCHEDULE,
@@ -104,6 +106,12 @@ def _check_held_out(reading: DataOptions, options: TrainOptions) -> None:
         )
 
 
+def _before_save(lock: RunLock, bundle: Bundle, options: TrainOptions) -> None:
+    """Raise RunTakenError or BundleChangedError rather than save what is not certain."""
+    lock.require()
+    bundle.require_unchanged(hashed=options.verify == "always")
+
+
 @contextmanager
 def open_run(
     bundle: Path,
@@ -114,16 +122,20 @@ def open_run(
     threads: int | None = None,
     settings: Mapping[str, Any] | None = None,
     made_with: Mapping[str, Any] | None = None,
+    bundle_named_by: str | None = None,
 ) -> Iterator[Trainer]:
     """A trainer for the run, which no other process can open until it is closed.
 
     `settings` goes into config.toml. `made_with` is what a settings file records of the run that
-    wrote it (bundle, data_sha256), which must not have changed. Raises OptionError, DataError,
-    BundleError, RunError, TargetError.
+    wrote it (bundle, data_sha256), which must not have changed. `bundle_named_by` is the run or the
+    settings file that named the bundle, if the user did not: then its code must be trusted
+    (targets/trust.py). Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
     _check_held_out(reading, options)
     opened = Bundle.open(bundle)
-    best_target(opened)  # reading the data can take minutes, so this comes first
+    target = best_target(opened)  # reading the data can take minutes, so this comes first
+    if bundle_named_by is not None:
+        require_trusted(opened, target, bundle_named_by)
     config = run_config(options, opened, reading)
     now = {"bundle": opened.meaning} | {k: v for k, v in config.items() if k.endswith("_sha256")}
     _check_made_with(made_with or {}, now)
@@ -133,6 +145,7 @@ def open_run(
         session = Session(opened, run, threads=threads)
         check_resume(session, config)
         assert session.store is not None
+        session.store.before_save = partial(_before_save, lock, opened, options)
         trainer = Trainer(
             session, session.store, dataset, held_out.sequences if held_out else [], options
         )

@@ -20,7 +20,7 @@ from gsqc.bundle.files import BASE, INITIAL_STATE
 from gsqc.bundle.machine import default_threads
 from gsqc.data import WEIGHT_ONE, TokenSequence
 from gsqc.errors import BundleError, DataError, OptionError
-from gsqc.limits import MAXIMUM_SEQUENCES
+from gsqc.limits import MAXIMUM_SEQUENCES, MAXIMUM_THREADS
 from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.runtime.bus_error import explain_bus_errors
 from gsqc.runtime.digest import state_digest
@@ -40,6 +40,15 @@ from gsqc.targets.programs import program_plan
 from gsqc.targets.registry import NATIVE, best_target, find_target
 
 Array = npt.NDArray[Any]
+
+
+def _thread_count(wanted: int | None) -> int:
+    """The threads to use: those that were asked for, or one for each core. Raises OptionError."""
+    if wanted is None:
+        return min(default_threads(), MAXIMUM_THREADS)
+    if type(wanted) is not int or not 1 <= wanted <= MAXIMUM_THREADS:
+        raise OptionError(f"{wanted} threads", f"use 1 to {MAXIMUM_THREADS}")
+    return wanted
 
 
 class Session:
@@ -75,7 +84,7 @@ class Session:
         chosen = best_target(self.bundle) if is_native else find_target(str(target))
         self.target = chosen.name
         kernels = load_kernels(self.bundle, self.plan, chosen)
-        self.threads = default_threads() if threads is None else threads
+        self.threads = _thread_count(threads)
         kernels.set_threads(self.threads)
         self.store = RunStore(Path(run), self.bundle) if run is not None else None
         explain_bus_errors()

@@ -19,7 +19,8 @@ from gsqc.models.gguf_codes import GGUF_READERS
 from gsqc.models.loaded import FLOAT_KIND, Float32, GgufTensor, LoadedModel
 from gsqc.models.readers.gguf_config import ARCHITECTURE, llama_config
 from gsqc.models.readers.gguf_file import GgufFile, read_gguf
-from gsqc.models.readers.hf import meta_model
+from gsqc.models.readers.meta_model import meta_model
+from gsqc.models.readers.metadata import checked_metadata
 from gsqc.models.readers.rope_order import pair_order, split_half_order
 from gsqc.models.readers.tokenizer import tokenizer_from_gguf
 
@@ -116,7 +117,7 @@ def from_gguf(path: Path) -> LoadedModel:
         )
     names = _parameter_names(file)
     config = llama_config(file, names)
-    module = meta_model(config)
+    module = meta_model(config, [block.shape for block in file.tensors.values()])
     _check(file, names, module)
     _scale_frequencies(file, module)
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
@@ -188,7 +189,7 @@ def _check(file: GgufFile, names: dict[str, str], module: nn.Module) -> None:
 
 def _metadata(file: GgufFile) -> dict[str, Any]:
     data = file.metadata
-    return {
+    said = {
         "name": data.get("general.name") or file.path.stem,
         "license": data.get("general.license"),
         "eos_token_id": data.get("tokenizer.ggml.eos_token_id"),
@@ -198,3 +199,4 @@ def _metadata(file: GgufFile) -> dict[str, Any]:
         if "tokenizer.ggml.model" in data
         else "none: the file has none",
     }
+    return checked_metadata(said, file.path.name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gsqc.data.chat import ChatRenderer
 from gsqc.data.encode import Encoder, Prepared
-from gsqc.data.files import TEXT_SUFFIXES, find_files
+from gsqc.data.files import TEXT_SUFFIXES, find_files, left_out
 from gsqc.data.json_reader import read_array, read_jsonl
 from gsqc.data.options import DataOptions, validation_share
 from gsqc.data.packing import pack_pieces
@@ -89,7 +89,7 @@ def _batches(records: Iterable[Prepared]) -> Iterator[list[Prepared]]:
 def _load_corpus(
     paths: Sequence[Path], tokenizer: Tokenizer, length: int, *, mask_prompt: bool
 ) -> _Corpus:
-    corpus = _Corpus()
+    corpus = _Corpus(statistics=Dataset(left_out=left_out(paths)))
     with ChatRenderer(tokenizer.chat_template, tokenizer.template_variables) as renderer:
         encoder = Encoder(tokenizer, length, renderer, mask_prompt=mask_prompt)
         for file in find_files(paths):

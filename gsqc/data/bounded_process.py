@@ -86,14 +86,13 @@ class BoundedProcess:
             status = self._process.wait(_ENDING_SECONDS)
         except subprocess.TimeoutExpired:
             return "it closed its output"
-        if status == -signal.SIGXCPU:
-            return "it took more time than its limit"
         if status >= 0:
             return f"exit code {status}"
         try:
-            return f"signal {signal.Signals(-status).name}"
+            name = signal.Signals(-status).name
         except ValueError:  # a signal without a name of its own
-            return f"signal {-status}"
+            name = str(-status)
+        return "it took more time than its limit" if name == "SIGXCPU" else f"signal {name}"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

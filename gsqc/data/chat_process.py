@@ -25,7 +25,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 LIMITS = (3, 1 << 30)
-"""Seconds of CPU time for one chat, and bytes of memory."""
+"""Seconds of CPU time for a short chat, and bytes of memory."""
 MAXIMUM_TEXT = 16 << 20
 OPEN, CLOSE = "\udc00", "\udc01"
 """Marks around what the assistant wrote: halves of surrogate pairs, which no record may hold."""

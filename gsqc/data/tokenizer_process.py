@@ -17,8 +17,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-LIMITS = (120, 8 << 30)
-"""Seconds of CPU time for one request, and bytes of memory.
+LIMITS = (20, 8 << 30)
+"""Seconds of CPU time for a short request, and bytes of memory.
 
 A tokenizer of 262144 tokens takes 0.5 GB and 3 seconds to open, and 0.12 GB and a second for each
 million characters. The longest text of a file has 64 million.

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs what may end a process or take all of a machine. `bounded_process` starts it.
 
-    python bounded_program.py PROGRAM.py
+    python bounded_program.py PROGRAM
 
-PROGRAM.py has LIMITS, the seconds of CPU time for a short request and the bytes of memory, and
-open_program(begin), which gives an object with answer(request). Both may raise ValueError: the
-request is refused. This program imports nothing of gsqc, so that it starts quickly.
+PROGRAM is a file of Python. It has LIMITS, the seconds of CPU time for a short request and the
+bytes of memory, and open_program(begin), which gives an object with answer(request). Both may raise
+ValueError: the request is refused. This program imports nothing of gsqc, so that it starts quickly.
 
 stdin holds a JSON object per line: first `begin`, then requests. Each is answered on stdout by a
 line with a JSON object, which is {"error": …} for one that is refused. If the object has the name
@@ -22,7 +22,6 @@ import signal
 import sys
 import time
 from typing import Any
-
 
 _SECOND_BITS = 18
 """Each 2^18 bytes of a request are worth a second more."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gsqc.bundle.bundle import Bundle
 from gsqc.data.bounded_process import BoundedProcess, ProcessEnded
 from gsqc.errors import BundleError, DataError
+from gsqc.files.reading import read_file
 
 MAXIMUM_TOKENIZER_BYTES = 64 << 20
 """Of a tokenizer.json. The largest in use, of 256k tokens, has 34 MB."""
@@ -43,10 +44,12 @@ class Tokenizer:
                 "or give token ids through gsqc.runtime.Session",
             )
         try:
-            text = bundle.file("tokenizer.json").read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
+            file = bundle.file("tokenizer.json")
+            text = read_file(file, most_bytes=MAXIMUM_TOKENIZER_BYTES, links=False).decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
             raise BundleError(
-                f"the bundle's tokenizer.json cannot be read ({error})", "compile the model again"
+                f"cannot read the bundle's tokenizer.json: {reason}", "compile the model again"
             ) from None
         self._read(text, asdict(bundle.manifest.model))
 
@@ -111,7 +114,8 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The token ids of a text, without added special tokens."""
-        return self.encode_each([text])[0].tolist()
+        ids: list[int] = self.encode_each([text])[0].tolist()
+        return ids
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """A prompt as training and generation see it: the beginning, the text and a newline.

@@ -12,7 +12,7 @@ import pytest
 
 from gsqc.bundle.fields import SHOWN, OneOf, Range, read_fields
 from gsqc.bundle.manifest import Manifest
-from gsqc.errors import BundleError
+from gsqc.errors import BundleError, DataError
 from tests.runtime.small_bundle import manifest
 
 
@@ -83,6 +83,11 @@ def test_all_problems_are_named_at_once() -> None:
     many = {str(k): {"spokes": 0} for k in range(SHOWN + 3)}
     with pytest.raises(BundleError, match=r"wheels\.11\.spokes and 3 more"):
         read({**GOOD, "wheels": many})
+
+
+def test_the_error_is_that_of_the_caller() -> None:
+    with pytest.raises(DataError, match="the bicycle is malformed: name"):
+        read_fields(Bicycle, {**GOOD, "name": 3}, "the bicycle", "mend it", DataError)
 
 
 def test_a_manifest_comes_back_and_names_its_wrong_fields() -> None:

@@ -175,7 +175,7 @@ def _check(file: GgufFile, names: dict[str, str], module: nn.Module) -> None:
             raise ModelError(
                 f"{ggml} has shape {list(block.shape)}, not {expected}", "fetch the file again"
             )
-    for kind in sorted({file.tensors[ggml].type for ggml in names.values()}):
+    for kind in sorted({block.type for block in file.tensors.values()}):
         quantisation = GGMLQuantizationType[kind]
         try:
             dequantize(np.zeros((1, GGML_QUANT_SIZES[quantisation][1]), np.uint8), quantisation)
@@ -187,13 +187,19 @@ def _check(file: GgufFile, names: dict[str, str], module: nn.Module) -> None:
             ) from error
 
 
+def _token(file: GgufFile, key: str) -> int | None:
+    token = file.metadata.get(f"tokenizer.ggml.{key}_token_id")
+    if token is not None and type(token) is not int:
+        raise ModelError(f"{file.path.name} has an {key} that is no token", "fetch it again")
+    return token
+
+
 def _metadata(file: GgufFile) -> dict[str, Any]:
     data = file.metadata
     said = {
         "name": data.get("general.name") or file.path.stem,
         "license": data.get("general.license"),
-        "eos_token_id": data.get("tokenizer.ggml.eos_token_id"),
-        "bos_token_id": data.get("tokenizer.ggml.bos_token_id"),
+        **{f"{key}_token_id": _token(file, key) for key in ("eos", "bos")},
         "chat_template": data.get("tokenizer.chat_template"),
         "tokenizer": "from the GGUF file's metadata"
         if "tokenizer.ggml.model" in data

@@ -17,7 +17,7 @@ from gsqc.errors import ModelError
 from gsqc.models import load_model
 from gsqc.models.readers.gguf_file import read_gguf
 
-UINT32, STRING, ARRAY, FLOAT32, BOOL = 4, 8, 9, 6, 7
+UINT32, FLOAT32, STRING, ARRAY = 4, 6, 8, 9
 
 
 def text(value: bytes) -> bytes:
@@ -122,6 +122,14 @@ def test_a_count_that_is_no_whole_number(tmp_path: Path, tiny: bytes, value: flo
     content = changed(tiny, "block_count", FLOAT32, struct.pack("<f", value))
     (tmp_path / "a.gguf").write_bytes(content)
     with pytest.raises(ModelError, match="block_count"):
+        load_model(tmp_path / "a.gguf")
+
+
+def test_a_token_that_is_none(tmp_path: Path, tiny: bytes) -> None:
+    key = text(b"tokenizer.ggml.eos_token_id")
+    at = tiny.index(key) + len(key)
+    (tmp_path / "a.gguf").write_bytes(tiny[:at] + struct.pack("<I", FLOAT32) + tiny[at + 4 :])
+    with pytest.raises(ModelError, match="an eos that is no token"):
         load_model(tmp_path / "a.gguf")
 
 

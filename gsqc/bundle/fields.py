@@ -19,7 +19,7 @@ from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from gsqc.errors import BundleError
+from gsqc.errors import BundleError, GsqcError
 
 T = TypeVar("T")
 SHOWN = 12
@@ -91,8 +91,10 @@ def rule_of(hint: Any) -> Rule:
     return Rule(Kind.TEXTS) if origin is tuple else simple[hint]
 
 
-def read_fields(cls: type[T], data: Any, what: str, hint: str) -> T:
-    """An object of `cls` from JSON data. Raises BundleError, which names wrong fields of `what`.
+def read_fields(
+    cls: type[T], data: Any, what: str, hint: str, error: type[GsqcError] = BundleError
+) -> T:
+    """An object of `cls` from JSON data. Raises `error`, which names wrong fields of `what`.
 
     hint  what the error tells the user to do
     """
@@ -101,7 +103,7 @@ def read_fields(cls: type[T], data: Any, what: str, hint: str) -> T:
     if problems:
         named = ", ".join(problems[:SHOWN])
         more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise BundleError(f"{what} is malformed: {named}{more}", hint)
+        raise error(f"{what} is malformed: {named}{more}", hint)
     return cast(T, made)
 
 

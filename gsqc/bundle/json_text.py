@@ -37,7 +37,7 @@ def read_json(content: bytes) -> Any:
             json.dumps(value, ensure_ascii=False).encode()  # fails for half a surrogate pair
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    _check_depth(value)
+    check_depth(value)
     return value
 
 
@@ -62,7 +62,8 @@ def _integer(text: str) -> int | float:
     return -0.0 if text == "-0" else int(text) if abs(number) < 2.0**64 else number
 
 
-def _check_depth(value: Any) -> None:
+def check_depth(value: Any) -> None:
+    """Raise ValueError if lists and objects lie too deep inside each other."""
     level = [value]
     for _ in range(MAXIMUM_DEPTH):
         inner = [v.values() if type(v) is dict else v for v in level if type(v) in (dict, list)]

@@ -11,6 +11,12 @@ from typing import Annotated, Any
 
 from gsqc.bundle.fields import OneOf, Range, read_fields
 from gsqc.errors import BundleError
+from gsqc.limits import (
+    MAXIMUM_LAYERS,
+    MAXIMUM_SEQUENCE_LENGTH,
+    MAXIMUM_SEQUENCES,
+    MAXIMUM_VOCABULARY,
+)
 from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.version import __version__
 
@@ -52,11 +58,11 @@ class ModelPart:
     """
 
     architecture: str
-    layers: Size
+    layers: Annotated[int, Range(1, MAXIMUM_LAYERS)]
     hidden: Size
     heads: Size
     key_value_heads: Size
-    vocabulary: Size
+    vocabulary: Annotated[int, Range(1, MAXIMUM_VOCABULARY)]
     name: str | None = None
     license: str | None = None
     tokenizer: str | None = None
@@ -144,8 +150,8 @@ class Manifest:
     base: str
     base_kinds: Mapping[str, str]
     optimizer: Annotated[str, OneOf(tuple(OPTIMIZERS))]
-    sequence_length: Size
-    batch: Size
+    sequence_length: Annotated[int, Range(1, MAXIMUM_SEQUENCE_LENGTH)]
+    batch: Annotated[int, Range(1, MAXIMUM_SEQUENCES)]
     seed: Bytes
     recompute: str
     weights: str

@@ -3,21 +3,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from gsqc.data.bounded_process import BoundedProcess, ProcessEnded
 from gsqc.data.records import Chat
 from gsqc.errors import DataError
 
 MAXIMUM_TEMPLATE = 1 << 18
-_PROGRAM = Path(__file__).with_name("chat_process.py")
+_PROMPTED = "give records of prompt and completion"
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class ChatRenderer:
 
     def __init__(self, template: str | None, variables: dict[str, str]) -> None:
         self.template, self.variables = template, variables
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: BoundedProcess | None = None
 
     def __enter__(self) -> ChatRenderer:
         return self
@@ -52,8 +48,7 @@ class ChatRenderer:
         trace: TracebackType | None,
     ) -> None:
         if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+            self._process.close()
 
     def render(self, chat: Chat, *, mask_prompt: bool) -> RenderedChat:
         """The text of a chat. The assistant's turns count, or all of it without `mask_prompt`.
@@ -75,17 +70,17 @@ class ChatRenderer:
     def _ask(self, chat: Chat, mode: str) -> dict[str, Any]:
         if self._process is None:
             self._process = self._start()
-        answer = self._exchange({"messages": chat.messages, "tools": chat.tools, "mode": mode})
-        if "error" in answer:
-            raise ValueError(answer["error"])
-        return answer
+        try:
+            request = {"messages": chat.messages, "tools": chat.tools, "mode": mode}
+            return self._process.ask(request)[0]
+        except ProcessEnded as ended:
+            raise _beyond_limits(ended) from None
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> BoundedProcess:
         if self.template is None:
             raise DataError(
                 "the bundle's model has no chat template, so chats cannot be read",
-                "give records of prompt and completion, "
-                "or compile a model that has one (an instruction-tuned one)",
+                f"{_PROMPTED}, or compile a model that has one (an instruction-tuned one)",
             )
         if find_spec("jinja2") is None:
             raise DataError(
@@ -93,41 +88,18 @@ class ChatRenderer:
                 "pip install 'jinja2>=3.1.6'",
             )
         if len(self.template) > MAXIMUM_TEMPLATE:
-            raise DataError(
-                "the model's chat template is too large to be one",
-                "give records of prompt and completion",
-            )
-        # -P keeps the program from importing modules of its own directory. -B: it may write no
-        # files, so no bytecode either. The seed fixes the order of sets.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-B", str(_PROGRAM)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONHASHSEED": "0"},
-        )
-        answer = self._exchange({"template": self.template, "variables": self.variables})
-        if "error" in answer:
-            raise DataError(
-                answer["error"], "give records of prompt and completion, or another model"
-            )
-        return self._process
-
-    def _exchange(self, request: dict[str, Any]) -> dict[str, Any]:
-        assert (
-            self._process is not None
-            and self._process.stdin is not None
-            and self._process.stdout is not None
-        )
+            raise DataError("the model's chat template is too large to be one", _PROMPTED)
+        begin = {"template": self.template, "variables": self.variables}
         try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-            answer = json.loads(self._process.stdout.readline())
-        except (OSError, ValueError):
-            raise DataError(
-                "the model's chat template took more than its limits of time and memory",
-                "give records of prompt and completion, "
-                "or another model: this template is not to be trusted",
-            ) from None
-        assert isinstance(answer, dict)
-        return answer
+            return BoundedProcess("chat_process.py", begin)
+        except ProcessEnded as ended:
+            raise _beyond_limits(ended) from None
+        except ValueError as error:
+            raise DataError(str(error), f"{_PROMPTED}, or another model") from None
+
+
+def _beyond_limits(ended: ProcessEnded) -> DataError:
+    return DataError(
+        f"the model's chat template took more than its limits of time and memory ({ended})",
+        f"{_PROMPTED}, or another model: this template is not to be trusted",
+    )

@@ -2,21 +2,16 @@
 """A program that renders chats with a model's own template. `chat.ChatRenderer` starts it.
 
 A template is a stranger's program. Jinja's sandbox keeps it from Python's objects. The limits of
-this process keep it from using all memory or time, and from writing files. The program imports
-nothing of gsqc, so that it starts quickly.
+its process keep it from using all memory or time, and from writing files (bounded_program).
 
-stdin and stdout hold a JSON object per line. The first is {template, variables}, answered by {} or
-{error}. Each further one is {messages, tools, mode}, answered by {text, spans} or {error}.
+It begins with {template, variables}. Requests are {messages, tools, mode}, answered by
+{text, spans}.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
 import re
-import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
@@ -29,9 +24,9 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-CPU_SECONDS = 3
-"""For one chat."""
-MEMORY_BYTES, MAXIMUM_TEXT = 1 << 30, 16 << 20
+LIMITS = (3, 1 << 30)
+"""Seconds of CPU time for a short chat, and bytes of memory."""
+MAXIMUM_TEXT = 16 << 20
 OPEN, CLOSE = "\udc00", "\udc01"
 """Marks around what the assistant wrote: halves of surrogate pairs, which no record may hold."""
 
@@ -39,7 +34,7 @@ Messages = list[dict[str, Any]]
 Render = Callable[..., str]
 
 
-class ChatError(Exception):
+class ChatError(ValueError):
     """The template refuses a chat, or does not show where the assistant's turns are."""
 
 
@@ -203,48 +198,10 @@ class Renderer:
         return (span[0], span[0] + len(turn)) if end and turn.endswith(end) else span
 
 
-def _limit_process() -> None:
-    """Forbid files and limit the memory. A platform without `resource` has no limits."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-
-
-def _limit_time() -> None:
-    """End the process CPU_SECONDS from now."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        end = math.ceil(time.process_time()) + CPU_SECONDS
-        resource.setrlimit(resource.RLIMIT_CPU, (end, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-
-
-def main() -> None:
-    """Serve until stdin ends."""
-    begin = json.loads(sys.stdin.readline())
+def open_program(begin: dict[str, Any]) -> Renderer:
+    """The renderer of {template, variables}. Raises ChatError for a malformed template."""
     try:
-        _limit_process()
-        _limit_time()
-        renderer = Renderer(begin["template"], begin["variables"])
+        return Renderer(begin["template"], begin["variables"])
     except Exception as error:  # TemplateSyntaxError, or what compiling a strange one raises
         reason = " ".join(str(error).split())[:200]
-        return _say({"error": f"the chat template is malformed: {reason}"})
-    _say({})
-    for line in sys.stdin:
-        _limit_time()
-        try:
-            _say(renderer.answer(json.loads(line)))
-        except ChatError as error:
-            _say({"error": str(error)})
-
-
-def _say(answer: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()
+        raise ChatError(f"the chat template is malformed: {reason}") from None

@@ -17,19 +17,32 @@ nothing. A template writes its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from gsqc.data.chat import ChatRenderer
 from gsqc.data.records import Chat, Document, Example, Prompted
-from gsqc.data.sequences import Piece
+from gsqc.data.sequences import Int32, Piece
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import DataError
 
 _TEXT_PART = 1 << 20
 """Characters that are tokenised at once, to bound the memory. A longer text is cut at line ends."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An example as texts to be tokenised.
+
+    texts  a prompt with its newline and a completion, the parts of a document, or a chat
+    spans  the characters of a chat that have a loss
+    """
+
+    example: Example
+    texts: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 class Encoder:
@@ -47,15 +60,42 @@ class Encoder:
             renderer,
             mask_prompt,
         )
+        self._beginning = np.array(tokenizer.beginning, np.int32)
+        self._end = np.array([] if tokenizer.eos is None else [tokenizer.eos], np.int32)
 
-    def encode(self, example: Example) -> Piece:
-        """All tokens of an example, which may be too many for a sequence.
-
-        Raises ValueError if the chat template refuses it.
-        """
+    def prepare(self, example: Example) -> Prepared:
+        """The texts of an example. Raises ValueError if the chat template refuses it."""
         if isinstance(example, Prompted):
-            return self._prompted(example)
-        return self._chat(example) if isinstance(example, Chat) else self._document(example)
+            prompt = example.prompt and example.prompt + "\n"
+            return Prepared(example, (prompt, example.completion))
+        if isinstance(example, Document):
+            return Prepared(example, tuple(_text_parts(example.text)))
+        rendered = self.renderer.render(example, mask_prompt=self.mask_prompt)
+        return Prepared(example, (rendered.text,), tuple(rendered.spans))
+
+    def encode(self, batch: Sequence[Prepared]) -> list[Piece]:
+        """All tokens of each example, which may be too many for a sequence."""
+        chats = [k for k, given in enumerate(batch) if isinstance(given.example, Chat)]
+        others = [k for k, given in enumerate(batch) if not isinstance(given.example, Chat)]
+        pieces: dict[int, Piece] = {}
+        encoded = self.tokenizer.encode_each_with_starts([batch[k].texts[0] for k in chats])
+        for k, (ids, starts) in zip(chats, encoded, strict=True):
+            # A token belongs to the turn in which its first character lies. A token that begins in
+            # the prompt belongs to the prompt.
+            pieces[k] = _piece([ids], np.searchsorted(starts, batch[k].spans))
+        texts = iter(self.tokenizer.encode_each([t for k in others for t in batch[k].texts]))
+        for k in others:
+            pieces[k] = self._plain(batch[k].example, [next(texts) for _ in batch[k].texts])
+        return [pieces[k] for k in range(len(batch))]
+
+    def _plain(self, example: Example, parts: list[Int32]) -> Piece:
+        """The tokens of a prompt with its completion, or of a document."""
+        tokens, start = [self._beginning, *parts, self._end], 0
+        if isinstance(example, Prompted):
+            if not example.prompt and not len(self._beginning):
+                tokens[0] = self._end
+            start = len(tokens[0]) + len(tokens[1]) if self.mask_prompt else 0
+        return _piece(tokens, [(start, sum(map(len, tokens)))])
 
     def cut(self, example: Example, whole: Piece) -> Iterator[Piece]:
         """The pieces of an example's tokens that fit into a sequence and have a loss.
@@ -70,43 +110,15 @@ class Encoder:
             if counted.any():
                 yield Piece(tokens, counted)
 
-    @property
-    def _end(self) -> list[int]:
-        return [] if self.tokenizer.eos is None else [self.tokenizer.eos]
 
-    def _prompted(self, example: Prompted) -> Piece:
-        head = self.tokenizer.encode_prompt(example.prompt)
-        tokens = head + self.tokenizer.encode(example.completion) + self._end
-        return _piece(tokens, [(len(head) if self.mask_prompt else 0, len(tokens))])
-
-    def _document(self, example: Document) -> Piece:
-        tokens = list(self.tokenizer.beginning)
-        for part in _text_parts(example.text):
-            tokens += self.tokenizer.encode(part)
-        tokens += self._end
-        return _piece(tokens, [(0, len(tokens))])
-
-    def _chat(self, example: Chat) -> Piece:
-        rendered = self.renderer.render(example, mask_prompt=self.mask_prompt)
-        tokens, starts = self.tokenizer.encode_with_starts(rendered.text)
-        # A token belongs to the turn in which its first character lies. A token that begins in the
-        # prompt belongs to the prompt.
-        bounds = [(_first(starts, a), _first(starts, b)) for a, b in rendered.spans]
-        return _piece(tokens, bounds)
-
-
-def _first(starts: npt.NDArray[np.int64], character: int) -> int:
-    """The number of the first token that begins at a character or after it."""
-    return int(np.searchsorted(starts, character))
-
-
-def _piece(tokens: list[int], bounds: list[tuple[int, int]]) -> Piece:
+def _piece(parts: list[Int32], bounds: Iterable[Sequence[int]]) -> Piece:
     """The tokens as a Piece. Those within the bounds count, but never the first."""
+    tokens = np.concatenate(parts)
     counted = np.zeros(len(tokens), np.bool_)
     for start, end in bounds:
         counted[start:end] = True
     counted[:1] = False
-    return Piece(np.array(tokens, np.int32), counted)
+    return Piece(tokens, counted)
 
 
 def _text_parts(text: str) -> Iterator[str]:

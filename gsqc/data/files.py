@@ -6,9 +6,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
+from typing import cast
 
 from gsqc.errors import DataError
+from gsqc.files.reading import open_file, read_file
 
 MAXIMUM_DATA_BYTES = 512 << 20
 """Of all files together. It is more than a CPU trains on in days, and fits the memory as tokens."""
@@ -24,7 +27,8 @@ CHECK_PATH = "check the path given with --data"
 
 def is_saved_dataset(path: Path) -> bool:
     """Whether a directory is one that `datasets` wrote with save_to_disk."""
-    return (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()
+    # Path.is_file raises where a directory may not be entered.
+    return any(os.path.isfile(path / f"dataset_{name}.json") for name in ("info", "dict"))
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:
@@ -34,7 +38,7 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
     unknown kind, if a directory has no files, or if they are too large.
     """
     found = [file for path in paths for file in _expand(path)]
-    sizes = [_size(file) for file in found]
+    sizes = [file_size(file) for file in found]
     if sum(sizes) > MAXIMUM_DATA_BYTES:
         total, most = (n >> 20 for n in (sum(sizes), MAXIMUM_DATA_BYTES))
         raise DataError(
@@ -48,32 +52,43 @@ def _expand(path: Path) -> list[Path]:
     if not os.path.exists(path):  # Path.exists raises for a name that is too long
         raise DataError(f"no such data file: {path}", CHECK_PATH)
     if path.is_dir() and not is_saved_dataset(path):
-        return _walk(path)
+        return _walk(path)[0]
     if path.is_dir() or (
         path.is_file() and path.suffix.lower() in (*RECORD_SUFFIXES, *TEXT_SUFFIXES)
     ):
         return [path]
-    what = (
-        f"is neither {', '.join(RECORD_SUFFIXES)} nor {', '.join(TEXT_SUFFIXES)}"
-        if path.is_file()
-        else "is no file"
-    )
+    try:
+        open_file(path).close()
+    except OSError as error:
+        raise _unreadable(path, error) from None
     raise DataError(
-        f"{path.name} {what}", "give JSONL with prompt and completion or messages, or plain text"
+        f"{path.name} is neither {', '.join(RECORD_SUFFIXES)} nor {', '.join(TEXT_SUFFIXES)}",
+        "give JSONL with prompt and completion or messages, or plain text",
     )
 
 
-def _walk(folder: Path) -> list[Path]:
+def left_out(paths: Sequence[Path]) -> list[Path]:
+    """The links, FIFOs and devices below the directories of a data set, which are not read.
+
+    Raises DataError.
+    """
+    folders = [path for path in paths if path.is_dir() and not is_saved_dataset(path)]
+    return [found for folder in folders for found in _walk(folder)[1]]
+
+
+def _walk(folder: Path) -> tuple[list[Path], list[Path]]:
     """The text files below a directory, or else its JSONL files, in the order of relative paths.
 
-    Hidden files and links are left out.
+    The second list has what is left out: links and special files. Hidden files count as absent.
     """
     files: list[Path] = []
+    others: list[Path] = []
     try:
         for place, folders, names in os.walk(folder, onerror=_raise):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            paths = [Path(place, name) for name in names if not name.startswith(".")]
-            files += [p for p in paths if p.is_file() and not p.is_symlink()]
+            others += [p for name in folders if (p := Path(place, name)).is_symlink()]
+            for path in (Path(place, name) for name in names if not name.startswith(".")):
+                (others if path.is_symlink() or not path.is_file() else files).append(path)
     except OSError as error:
         raise DataError(
             f"cannot read {error.filename or folder}: {error.strerror}", CHECK_PATH
@@ -91,15 +106,15 @@ def _walk(folder: Path) -> list[Path]:
             f"{folder} has no {', '.join(TEXT_SUFFIXES)} or .jsonl file",
             "give a directory with notes, or a file",
         )
-    return texts or records
+    return texts or records, sorted(others)
 
 
 def _raise(error: OSError) -> None:
     raise error
 
 
-def _size(path: Path) -> int:
-    """The bytes of a file, or of a directory that `datasets` wrote."""
+def file_size(path: Path) -> int:
+    """The bytes of a file, or of a directory that `datasets` wrote. Raises DataError."""
     try:
         files = [path] if path.is_file() else [p for p in path.rglob("*.arrow") if p.is_file()]
         return sum(file.stat().st_size for file in files)
@@ -129,8 +144,8 @@ def data_digest(paths: Sequence[Path]) -> str:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with open_file(path) as file:
+            return hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest()
     except OSError as error:
         raise _unreadable(path, error) from None
 
@@ -138,7 +153,7 @@ def _sha256(path: Path) -> str:
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
     """The lines that are not blank, each behind its place as name:number. Raises DataError."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             number = 0
             while line := file.readline(MAXIMUM_LINE_BYTES + 1):
                 number += 1
@@ -158,7 +173,8 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
 def read_text(path: Path) -> str:
     """A whole file as text, without a byte order mark, lines ended by \\n. Raises DataError."""
     try:
-        text = _decode(path.read_bytes().removeprefix(b"\xef\xbb\xbf"), path.name)
+        content = read_file(path, most_bytes=MAXIMUM_DATA_BYTES)
+        text = _decode(content.removeprefix(b"\xef\xbb\xbf"), path.name)
         return text.replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise _unreadable(path, error) from None

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from gsqc.data.files import MAXIMUM_ARRAY_BYTES, read_lines, read_text
+from gsqc.data.files import MAXIMUM_ARRAY_BYTES, file_size, read_lines, read_text
 from gsqc.data.problems import Problems
 from gsqc.data.records import Example, RecordReader
 from gsqc.errors import DataError
@@ -21,14 +21,16 @@ def read_jsonl(path: Path, problems: Problems) -> Iterator[tuple[str, Example]]:
     reader = RecordReader()
     for where, line in read_lines(path):
         try:
-            yield where, reader.read(json.loads(line))
+            example = reader.read(json.loads(line))
         except (ValueError, RecursionError) as error:
             problems.add(where, _reason(error))
+        else:
+            yield where, example
 
 
 def read_array(path: Path, problems: Problems) -> Iterator[tuple[str, Example]]:
     """As `read_jsonl`, for a file that is one JSON array of records. The place is a number."""
-    size = path.stat().st_size
+    size = file_size(path)
     if size > MAXIMUM_ARRAY_BYTES:
         raise DataError(
             f"{path.name} has {size >> 20} MiB, "
@@ -50,10 +52,13 @@ def read_array(path: Path, problems: Problems) -> Iterator[tuple[str, Example]]:
         )
     reader = RecordReader()
     for number, record in enumerate(records, 1):
+        where = f"{path.name} record {number}"
         try:
-            yield f"{path.name} record {number}", reader.read(record)
-        except ValueError as error:
-            problems.add(f"{path.name} record {number}", str(error))
+            example = reader.read(record)
+        except (ValueError, RecursionError) as error:
+            problems.add(where, _reason(error))
+        else:
+            yield where, example
 
 
 def _reason(error: Exception) -> str:

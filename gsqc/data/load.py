@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gsqc.data.chat import ChatRenderer
-from gsqc.data.encode import Encoder
-from gsqc.data.files import TEXT_SUFFIXES, find_files
+from gsqc.data.encode import Encoder, Prepared
+from gsqc.data.files import TEXT_SUFFIXES, find_files, left_out
 from gsqc.data.json_reader import read_array, read_jsonl
 from gsqc.data.options import DataOptions, validation_share
 from gsqc.data.packing import pack_pieces
@@ -25,6 +25,8 @@ from gsqc.numerics.random import permutation
 HELD_OUT_SEED = 1
 """The split does not depend on --seed: runs with other seeds are measured on the same records."""
 
+_BATCH_CHARACTERS = 1 << 18
+"""Characters that are tokenised at once."""
 Reader = Callable[[Path, Problems], Iterator[tuple[str, Example]]]
 _KINDS = {Chat: "chat", Document: "document", Prompted: "prompt"}
 
@@ -36,9 +38,9 @@ class _Corpus:
     pieces: list[Piece] = field(default_factory=list)
     statistics: Dataset = field(default_factory=Dataset)
 
-    def add(self, example: Example, encoder: Encoder) -> None:
-        """Encode a record. ValueError if the chat template refuses it."""
-        whole, statistics = encoder.encode(example), self.statistics
+    def add(self, example: Example, whole: Piece, encoder: Encoder) -> None:
+        """Cut a record's tokens and count them."""
+        statistics = self.statistics
         found = list(encoder.cut(example, whole))
         kind = _KINDS[type(example)]
         statistics.record_lengths.append(len(whole.tokens))
@@ -61,19 +63,40 @@ def _reader(path: Path) -> Reader:
     return read_array if suffix == ".json" else read_jsonl
 
 
+def _prepared(path: Path, encoder: Encoder, problems: Problems) -> Iterator[Prepared]:
+    """The records of a file. What is wrong with others is added to `problems`."""
+    for where, example in _reader(path)(path, problems):
+        try:
+            yield encoder.prepare(example)
+        except ValueError as error:
+            problems.add(where, str(error))
+
+
+def _batches(records: Iterable[Prepared]) -> Iterator[list[Prepared]]:
+    """The records in order, some at a time: each call of the tokenizer's process takes time."""
+    batch: list[Prepared] = []
+    characters = 0
+    for record in records:
+        batch.append(record)
+        characters += sum(map(len, record.texts))
+        if characters > _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
 def _load_corpus(
     paths: Sequence[Path], tokenizer: Tokenizer, length: int, *, mask_prompt: bool
 ) -> _Corpus:
-    corpus = _Corpus()
+    corpus = _Corpus(statistics=Dataset(left_out=left_out(paths)))
     with ChatRenderer(tokenizer.chat_template, tokenizer.template_variables) as renderer:
         encoder = Encoder(tokenizer, length, renderer, mask_prompt=mask_prompt)
         for file in find_files(paths):
             problems = Problems()
-            for where, example in _reader(file)(file, problems):
-                try:
-                    corpus.add(example, encoder)
-                except ValueError as error:
-                    problems.add(where, str(error))
+            for batch in _batches(_prepared(file, encoder, problems)):
+                for prepared, whole in zip(batch, encoder.encode(batch), strict=True):
+                    corpus.add(prepared.example, whole, encoder)
             problems.raise_any()
     if not corpus.pieces:
         names = ", ".join(path.name for path in paths)

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from gsqc.bundle.json_text import check_depth
+
 SHAPES = {
     "messages": ("messages",),
     "conversations": ("conversations",),
@@ -143,11 +145,12 @@ def _conversation(record: dict[str, Any]) -> Chat:
         return _chat({"messages": turns})
     messages = []
     for number, turn in enumerate(turns, 1):
-        if turn.get("from") not in _SHAREGPT:
+        speaker = turn.get("from")
+        if not isinstance(speaker, str) or speaker not in _SHAREGPT:
             raise ValueError(
-                f"turn {number} is from {turn.get('from')!r}, not one of {', '.join(_SHAREGPT)}"
+                f"turn {number} is from {_shown(speaker)}, not one of {', '.join(_SHAREGPT)}"
             )
-        messages.append({"role": _SHAREGPT[turn["from"]], "content": turn.get("value")})
+        messages.append({"role": _SHAREGPT[speaker], "content": turn.get("value")})
     return _chat({"messages": messages})
 
 
@@ -165,17 +168,27 @@ def _chat(record: dict[str, Any]) -> Chat:
     if not any(message["role"] == "assistant" for message in read):
         raise ValueError("no turn of the assistant, so nothing to learn")
     try:
+        check_depth([read, tools])
         json.dumps([read, tools], ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
         raise ValueError("a message has half of a surrogate pair") from None
+    except TypeError:  # a row of a table may hold bytes or a date
+        raise ValueError("a message has a value that JSON cannot hold") from None
     return Chat(read, tools)
+
+
+def _shown(value: Any) -> str:
+    """A value for a message: a text in quotes, None, or the kind of another value."""
+    if isinstance(value, str):
+        return repr(value[:40])
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def _message(message: dict[str, Any], number: int) -> dict[str, Any]:
     role, content = message.get("role"), message.get("content")
     if role not in ROLES:
         raise ValueError(
-            f"message {number} has the role {str(role)[:40]!r}, not one of {', '.join(ROLES)}"
+            f"message {number} has the role {_shown(role)}, not one of {', '.join(ROLES)}"
         )
     if isinstance(content, list):
         content = _joined(content, number)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ from typing import Any
 from gsqc.data.problems import Problems
 from gsqc.data.records import KEYS, Example, RecordReader
 from gsqc.errors import DataError
+from gsqc.files.reading import open_file, read_file
 
 _TRAIN = "train"
+_MAXIMUM_STATE = 16 << 20
+"""Bytes of state.json, which lists the files of a data set."""
 
 
 def read_saved_dataset(path: Path, problems: Problems) -> Iterator[tuple[str, Example]]:
@@ -28,12 +32,45 @@ def read_saved_dataset(path: Path, problems: Problems) -> Iterator[tuple[str, Ex
             f"rename them to some of {', '.join(KEYS)}",
         )
     reader = RecordReader()
-    for number, row in enumerate(rows.select_columns(columns)):
+    for number, row in enumerate(_rows(rows, columns, path)):
         where = f"{path.name} row {number}"
         try:
-            yield where, reader.read(_without_none(row))
+            example = reader.read(_without_none(row))
         except ValueError as error:
             problems.add(where, str(error))
+        else:
+            yield where, example
+
+
+def _rows(rows: Any, columns: list[str], path: Path) -> Iterator[Any]:
+    """The rows as Python values, whatever format the data set was saved with."""
+    try:
+        rows.data.validate(full=True)  # reading a damaged table could end the process
+        yield from rows.select_columns(columns).with_format(None)
+    except Exception as error:  # pyarrow, and what decodes images and sounds
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return DataError(
+        f"datasets cannot read {path.name}: {reason[:200]}", "save it again with save_to_disk"
+    )
+
+
+def _require_plain_files(path: Path) -> None:
+    """DataError unless all files are plain ones. `datasets` opens those that state.json names."""
+    try:
+        for file in sorted(path.rglob("*")):
+            if not file.is_dir():
+                open_file(file).close()
+            if file.name == "state.json":
+                state = json.loads(read_file(file, most_bytes=_MAXIMUM_STATE))
+                names = [part["filename"] for part in state["_data_files"]]
+                if any(name != Path(name).name for name in names):
+                    raise ValueError(f"{file.name} names a file of another directory")
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise _unreadable(path, error) from None
 
 
 def _open(path: Path) -> Any:
@@ -45,13 +82,11 @@ def _open(path: Path) -> Any:
             f"which is not installed ({error.name})",
             "pip install datasets, or export it: dataset.to_json('data.jsonl')",
         ) from None
+    _require_plain_files(path)
     try:
         found = load_from_disk(str(path), keep_in_memory=False)
     except Exception as error:  # datasets and pyarrow raise many kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(
-            f"datasets cannot read {path.name}: {reason[:200]}", "save it again with save_to_disk"
-        ) from None
+        raise _unreadable(path, error) from None
     if not isinstance(found, DatasetDict):
         return found
     if _TRAIN not in found:

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import overload
+from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from gsqc.errors import DataError
 from gsqc.numerics.random import permutation
 
 WEIGHT_ONE = 1 << 14
@@ -25,11 +27,30 @@ class TokenSequence:
     tokens   what the model reads
     labels   what it is to say: the token that follows each
     weights  how much the loss of each label counts, in Q14. It is 0 for prompts and padding.
+
+    Raises DataError if they are not three int32 vectors of one length. A session checks the values.
     """
 
     tokens: Int32
     labels: Int32
     weights: Int32
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "labels", "weights"):
+            array: Any = getattr(self, name)
+            if not isinstance(array, np.ndarray) or array.dtype != np.int32 or array.ndim != 1:
+                kind, shape = getattr(array, "dtype", type(array).__name__), ""
+                if hasattr(array, "shape"):
+                    shape = f" of shape {list(array.shape)}"
+                raise DataError(
+                    f"the {name} of a sequence are no int32 vector but {kind}{shape}",
+                    "give numpy arrays: np.asarray(values, np.int32)",
+                )
+        if not 0 < len(self.tokens) == len(self.labels) == len(self.weights):
+            counts = f"{len(self.tokens)}, {len(self.labels)} and {len(self.weights)}"
+            raise DataError(
+                f"a sequence has {counts} tokens, labels and weights", "give as many of each"
+            )
 
     @property
     def weighted_tokens(self) -> int:
@@ -93,6 +114,7 @@ class Dataset:
     skipped_records    records of which nothing that counts was left
     record_lengths     the tokens of each record before it was cut
     shapes             how many records there are of each shape
+    left_out           links and special files below a directory, which are not read
     """
 
     sequences: Sequence[TokenSequence] = field(default_factory=list)
@@ -101,18 +123,26 @@ class Dataset:
     skipped_records: int = 0
     record_lengths: list[int] = field(default_factory=list)
     shapes: dict[str, int] = field(default_factory=dict)
+    left_out: list[Path] = field(default_factory=list)
 
     def report(self) -> str | None:
-        """What was cut, for people. None if nothing was."""
-        if not self.truncated_records and not self.skipped_records:
-            return None
-        text = (
-            f"{self.truncated_records} records were cut to the sequence length "
-            f"({self.truncated_tokens} tokens lost)"
-        )
+        """What was cut or left out, for people. None if nothing was."""
+        parts = []
+        if self.truncated_records or self.skipped_records:
+            parts.append(
+                f"{self.truncated_records} records were cut to the sequence length "
+                f"({self.truncated_tokens} tokens lost)"
+            )
         if self.skipped_records:
-            text += f"; {self.skipped_records} records whose prompt alone fills it were left out"
-        return text
+            parts.append(
+                f"{self.skipped_records} records whose prompt alone fills it were left out"
+            )
+        if self.left_out:
+            parts.append(
+                f"{len(self.left_out)} links and special files were not read "
+                f"(first {self.left_out[0]})"
+            )
+        return "; ".join(parts) or None
 
     def order(self, batch: int, seed: int, start: int = 0) -> Iterator[list[int]]:
         """The numbers of the sequences of each batch, without end, from batch number `start` on.

@@ -7,7 +7,9 @@ rounded to nearest, half to even. So an adapter that gsqc exported comes back bi
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,33 +22,21 @@ from safetensors import SafetensorError, deserialize
 from gsqc.adapters.linears import LINEARS, SHORT_NAMES
 from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.json_text import read_json
 from gsqc.errors import ExportError
 from gsqc.export.adapter import Int32, adapter_settings, adapter_slots, to_int32
 from gsqc.export.peft import CONFIG, PREFIX, WEIGHTS
+from gsqc.files.reading import read_file
 
 _MAXIMUM_CONFIG, _MAXIMUM_HEADER = 1 << 20, 100_000_000
 _LIMIT = 64.0
+# fmt: off
 _TELLING_NOTHING = {
-    *(
-        "peft_type",
-        "task_type",
-        "auto_mapping",
-        "peft_version",
-        "base_model_name_or_path",
-        "revision",
-        "inference_mode",
-    ),
-    *(
-        "r",
-        "lora_alpha",
-        "target_modules",
-        "exclude_modules",
-        "lora_dropout",
-        "init_lora_weights",
-        "layers_pattern",
-    ),
-    *("megatron_core", "qalora_group_size", "eva_config"),
+    "peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision",
+    "inference_mode", "r", "lora_alpha", "target_modules", "exclude_modules", "lora_dropout",
+    "init_lora_weights", "layers_pattern", "megatron_core", "qalora_group_size", "eva_config",
 }
+# fmt: on
 """Settings in adapter_config.json that do not change y = W·x + alpha / r · B·A·x.
 
 r, lora_alpha and some others are here because they are checked on their own.
@@ -78,10 +68,14 @@ def read_peft(bundle: Bundle, path: Path, accepted_names: frozenset[str] | None)
     config = _config(path)
     slots = adapter_slots(bundle)
     problems = _setting_problems(config, bundle)
-    base_name = str(config.get("base_model_name_or_path") or "")
+    base_name = config.get("base_model_name_or_path") or ""
+    if not isinstance(base_name, str):
+        problems.append("the name of its base model is no text")
+        base_name = ""
     if accepted_names is not None and base_name and _last_part(base_name) not in accepted_names:
         problems.append(
-            f"it is for {base_name}, the bundle was made from {' or '.join(sorted(accepted_names))}"
+            f"it is for {_named(base_name)}, "
+            f"the bundle was made from {' or '.join(sorted(accepted_names))}"
         )
     if problems:
         raise ExportError(
@@ -112,12 +106,12 @@ def _last_part(name: str) -> str:
 
 def _config(path: Path) -> dict[str, Any]:
     file = path / CONFIG
-    if not file.is_file():
+    if not os.path.exists(file):
         raise ExportError(
             f"{path} has no {CONFIG}", "give the directory that PEFT's save_pretrained wrote"
         )
-    if not (path / WEIGHTS).is_file():
-        pickled = (path / "adapter_model.bin").is_file()
+    if not os.path.exists(path / WEIGHTS):
+        pickled = os.path.exists(path / "adapter_model.bin")
         hint = (
             "adapter_model.bin is a pickle, which may run any code: save it again as safetensors"
             if pickled
@@ -128,10 +122,10 @@ def _config(path: Path) -> dict[str, Any]:
             hint or "give the directory that PEFT's save_pretrained wrote",
         )
     try:
-        if file.stat().st_size > _MAXIMUM_CONFIG:
-            raise ValueError
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        config = read_json(read_file(file, most_bytes=_MAXIMUM_CONFIG))
+    except OSError as error:
+        raise ExportError(f"cannot read {file}: {error.strerror}", "check the file") from None
+    except ValueError:
         config = None
     if not isinstance(config, dict):
         raise ExportError(f"{file} is not a JSON object", "save the adapter again")
@@ -145,11 +139,11 @@ def _setting_problems(config: dict[str, Any], bundle: Bundle) -> list[str]:
         return [f"the bundle's adapter is {adapter.describe()}, not LoRA"]
     problems = []
     if config.get("peft_type") != "LORA":
-        problems.append(f"it is a {config.get('peft_type')} adapter, not LORA")
+        problems.append(f"it is a {_named(config.get('peft_type'))} adapter, not LORA")
     if config.get("task_type") not in (None, "CAUSAL_LM"):
-        problems.append(f"its task is {config['task_type']}, not CAUSAL_LM")
+        problems.append(f"its task is {_named(config['task_type'])}, not CAUSAL_LM")
     problems += [
-        f"{key} = {_short(value)} is not supported"
+        f"{key[:60]} = {_short(value)} is not supported"
         for key, value in config.items()
         if key not in _TELLING_NOTHING and value not in (None, False, "none", [], {})
     ]
@@ -166,6 +160,10 @@ def _setting_problems(config: dict[str, Any], bundle: Bundle) -> list[str]:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _named(value: Any) -> str:
+    return value[:200] if isinstance(value, str) else _short(value)
 
 
 def _hint(config: dict[str, Any], problems: list[str]) -> str:
@@ -201,15 +199,16 @@ def _check_names(stored: set[str], wanted: set[str], path: Path) -> None:
 def _floats(file: Path, most_bytes: int) -> dict[str, npt.NDArray[Any]]:
     """The tensors of a safetensors file of floats."""
     try:
-        if file.stat().st_size > most_bytes + _MAXIMUM_HEADER:
+        content = read_file(file, most_bytes=most_bytes + _MAXIMUM_HEADER)
+        entries = deserialize(content)  # type: ignore[no-untyped-call]
+    except OSError as error:
+        if error.errno == errno.EFBIG:
             raise ExportError(
                 f"{file} is larger than any adapter of the bundle",
                 "gsqc inspect BUNDLE shows the rank and linears that it must have",
-            )
-        entries = deserialize(  # type: ignore[no-untyped-call]
-            file.read_bytes()
-        )
-    except (OSError, SafetensorError) as error:
+            ) from None
+        raise ExportError(f"cannot read {file}: {error.strerror}", "check the file") from None
+    except SafetensorError as error:
         raise ExportError(
             f"cannot read {file}: {error}", "the file is damaged: save the adapter again"
         ) from None

@@ -8,6 +8,7 @@ weights by name. Nothing is ever unpickled.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,12 @@ def load_model(model: Any) -> LoadedModel:
     if not isinstance(model, (str, Path)):
         return from_module(model)
     path = Path(model)
-    if not path.exists() and str(model) in KNOWN_MODELS:
-        path = find_model(str(model))
-    if path.is_dir():
+    is_there = os.path.exists(path)  # Path.exists raises for a name that is too long
+    if not is_there and str(model) in KNOWN_MODELS:
+        path, is_there = find_model(str(model)), True
+    if os.path.isdir(path):
         return from_directory(path)
-    if not path.exists():
+    if not is_there:
         known = ", ".join(KNOWN_MODELS)
         raise ModelError(
             f"there is no model {model}",

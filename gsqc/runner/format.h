@@ -91,11 +91,11 @@
     {"targets.*.details.*", FIELD_ANY, true, 0, 0, NULL}, \
     {"model", FIELD_OBJECT, false, 0, 0, NULL}, \
     {"model.architecture", FIELD_TEXT, false, 0, 0, NULL}, \
-    {"model.layers", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
+    {"model.layers", FIELD_NUMBER, false, 1, 4096, NULL}, \
     {"model.hidden", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
     {"model.heads", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
     {"model.key_value_heads", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
-    {"model.vocabulary", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
+    {"model.vocabulary", FIELD_NUMBER, false, 1, 16777216, NULL}, \
     {"model.name", FIELD_TEXT, true, 0, 0, NULL}, \
     {"model.license", FIELD_TEXT, true, 0, 0, NULL}, \
     {"model.tokenizer", FIELD_TEXT, true, 0, 0, NULL}, \
@@ -120,8 +120,8 @@
     {"base_kinds", FIELD_TABLE, false, 0, 0, NULL}, \
     {"base_kinds.*", FIELD_TEXT, false, 0, 0, NULL}, \
     {"optimizer", FIELD_TEXT, false, 0, 0, (const char *const[]){"adamw", "sgd", NULL}}, \
-    {"sequence_length", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
-    {"batch", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
+    {"sequence_length", FIELD_NUMBER, false, 1, 8192, NULL}, \
+    {"batch", FIELD_NUMBER, false, 1, 64, NULL}, \
     {"seed", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
     {"recompute", FIELD_TEXT, false, 0, 0, NULL}, \
     {"weights", FIELD_TEXT, false, 0, 0, NULL}, \

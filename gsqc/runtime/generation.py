@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
+import numpy as np
+
 from gsqc.bundle.manifest import Manifest
 from gsqc.errors import DataError
 from gsqc.runtime.sampling import end_tokens, pick_token
@@ -23,11 +25,12 @@ def generate_tokens(
 ) -> Iterator[int]:
     """The tokens after `prompt`, as `Session.generate` describes them. Raises DataError."""
     vocabulary, length = manifest.model.vocabulary, manifest.sequence_length
-    if not prompt:
+    if len(prompt) == 0:
         raise DataError("the prompt is empty", "give at least one token")
-    if not all(0 <= t < vocabulary for t in prompt):
+    if not all(isinstance(t, (int, np.integer)) and 0 <= t < vocabulary for t in prompt):
         raise DataError(
-            f"tokens outside [0, {vocabulary - 1}]", "use the tokenizer of the bundle's model"
+            f"the prompt has tokens that are no whole numbers in [0, {vocabulary - 1}]",
+            "use the tokenizer of the bundle's model",
         )
     ends = end_tokens(manifest.model.eos_token_id)
     waiting = [int(t) for t in prompt[-length:]]

@@ -78,6 +78,11 @@ def _require(plan: Plan, kind: str, counts: dict[str, int]) -> None:
 
 def require_sequence(sequence: TokenSequence, length: int, vocabulary: int) -> None:
     """DataError unless a bundle of this sequence length and vocabulary can take the sequence."""
+    if not isinstance(sequence, TokenSequence):
+        raise DataError(
+            f"a {type(sequence).__name__} is no TokenSequence",
+            "make one of three int32 vectors: gsqc.data.TokenSequence(tokens, labels, weights)",
+        )
     for name in ("tokens", "labels", "weights"):
         values = getattr(sequence, name)
         if values.shape != (length,):

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from gsqc.data import WEIGHT_ONE
+from gsqc.errors import BundleError
 
 LOSS_ONE = 1 << 16
 """Losses are in Q16 nats."""
+_LARGEST_LOSS = 700.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,18 @@ def mean_loss(loss: int, weight: int) -> float:
 
 def mean_norm(mantissa: int, exponent: int, weight: int) -> float:
     """The norm of the mean gradient, from the square of the summed gradient's norm,
-    mantissa · 2^exponent, and the weight in Q14. It is for people to read.
+    mantissa · 2^exponent, and the weight in Q14. It is for people to read. Raises BundleError if it
+    is no number.
     """
-    return math.sqrt(math.ldexp(mantissa, exponent)) * WEIGHT_ONE / weight
+    try:
+        return math.sqrt(math.ldexp(mantissa, exponent)) * WEIGHT_ONE / weight
+    except (ValueError, OverflowError):
+        raise BundleError(
+            f"the norm of the gradient is √({mantissa} · 2^{exponent}), which is no number",
+            "compile the model again",
+        ) from None
+
+
+def perplexity(loss: float) -> float:
+    """e^loss, for people to read. A loss above 700 nats counts as 700, or it would be no number."""
+    return math.exp(min(loss, _LARGEST_LOSS))

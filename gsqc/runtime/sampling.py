@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gsqc.errors import BundleError
 from gsqc.numerics.random import uniform_below
 
 Array = npt.NDArray[Any]
@@ -17,6 +18,8 @@ Chunk = tuple[Array, int]
 
 FRACTION_BITS = 16
 MAXIMUM_OCTAVES = 30
+LARGEST_EXPONENT = 1024
+"""Of logits, up and down. Floats, of which weights are made, stay far below."""
 LOG2_E = Fraction(6196328018, 2**32)
 """log2(e) to 33 bits."""
 
@@ -81,7 +84,15 @@ def pick_token(chunks: list[Chunk], temperature: Fraction, seed: int, position: 
 
     A token is drawn with the weight 2^(logit · log2(e) / temperature). Tokens 30 octaves or more
     below the likeliest are never drawn. The draw depends on seed and position alone.
+
+    Raises BundleError if an exponent is beyond the number format: 2^e would take all memory.
     """
+    for _, exponent in chunks:
+        if abs(exponent) > LARGEST_EXPONENT:
+            raise BundleError(
+                f"the logits have the exponent {exponent}, so the bundle's weights are no model's",
+                "compile the model again",
+            )
     if temperature == 0:
         return _greedy(chunks)
     octaves = _fixed_point(chunks, LOG2_E / temperature)

@@ -6,7 +6,6 @@ It needs neither torch nor the compiler.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -33,7 +32,7 @@ from gsqc.runtime.requirements import (
     require_sequence,
     require_session,
 )
-from gsqc.runtime.results import EvaluationResult, StepResult, mean_loss, mean_norm
+from gsqc.runtime.results import EvaluationResult, StepResult, mean_loss, mean_norm, perplexity
 from gsqc.runtime.store import BEST, STATE, RunStore
 from gsqc.runtime.token_reader import TokenReader
 from gsqc.targets.programs import program_plan
@@ -233,7 +232,7 @@ class Session:
                 "give records a completion that fits the sequence length",
             )
         mean = mean_loss(loss, weight)
-        return EvaluationResult(mean, math.exp(mean), round(weight / WEIGHT_ONE))
+        return EvaluationResult(mean, perplexity(mean), round(weight / WEIGHT_ONE))
 
     def generate(
         self,

@@ -12,7 +12,7 @@ import pytest
 
 from gsqc.bundle.fields import SHOWN, OneOf, Range, read_fields
 from gsqc.bundle.manifest import Manifest
-from gsqc.errors import BundleError
+from gsqc.errors import BundleError, DataError
 from tests.runtime.small_bundle import manifest
 
 
@@ -85,6 +85,11 @@ def test_all_problems_are_named_at_once() -> None:
         read({**GOOD, "wheels": many})
 
 
+def test_the_error_is_that_of_the_caller() -> None:
+    with pytest.raises(DataError, match="the bicycle is malformed: name"):
+        read_fields(Bicycle, {**GOOD, "name": 3}, "the bicycle", "mend it", DataError)
+
+
 def test_a_manifest_comes_back_and_names_its_wrong_fields() -> None:
     data = json.loads(json.dumps(manifest().to_json()))
     assert Manifest.from_json(data) == manifest()
@@ -92,3 +97,24 @@ def test_a_manifest_comes_back_and_names_its_wrong_fields() -> None:
     del data["operators"]
     with pytest.raises(BundleError, match=r"model\.layers, bits, operators$"):
         Manifest.from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("sequence_length", 8192),
+        ("batch", 64),
+        ("model.layers", 4096),
+        ("model.vocabulary", 1 << 24),
+    ],
+)
+def test_sizes_that_memory_is_made_of_have_their_limits(name: str, most: int) -> None:
+    data = json.loads(json.dumps(manifest().to_json()))
+    part = data["model"] if "." in name else data
+    for value in (most, most + 1, 2**31 - 1):
+        part[name.split(".")[-1]] = value
+        if value == most:
+            Manifest.from_json(data)
+            continue
+        with pytest.raises(BundleError, match=f"malformed: {name}$"):
+            Manifest.from_json(data)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import gsqc.data.files
-from gsqc.data.files import data_digest, find_files, read_lines, read_text
+from gsqc.data.files import data_digest, find_files, left_out, read_lines, read_text
+from gsqc.data.sequences import Dataset
 from gsqc.errors import DataError
 
 
@@ -55,10 +56,41 @@ def test_what_is_no_data(tmp_path: Path, files: dict[str, bytes], given: str, re
         find_files([put(tmp_path, **files) / given])
 
 
-def test_a_pipe_is_no_file(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "a.jsonl")
-    with pytest.raises(DataError, match="is no file"):
-        find_files([tmp_path / "a.jsonl"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.md", "a"])
+def test_a_pipe_is_no_file(tmp_path: Path, name: str) -> None:
+    """Opening it would wait for ever."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match="it is a FIFO, not a plain file"):
+        find_files([tmp_path / name])
+
+
+def test_a_directory_with_pipes_and_links_says_what_it_leaves_out(tmp_path: Path) -> None:
+    put(tmp_path, a_md=b"a", b__c_md=b"c")
+    os.mkfifo(tmp_path / "pipe.md")
+    (tmp_path / "link.md").symlink_to(tmp_path / "a.md")
+    (tmp_path / "folder").symlink_to(tmp_path / "b")
+    assert find_files([tmp_path]) == [tmp_path / "a.md", tmp_path / "b" / "c.md"]
+    assert left_out([tmp_path, tmp_path / "a.md"]) == [
+        tmp_path / name for name in ("folder", "link.md", "pipe.md")
+    ]
+    assert Dataset(left_out=left_out([tmp_path])).report() == (
+        f"3 links and special files were not read (first {tmp_path / 'folder'})"
+    )
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "\udc80"])
+def test_a_name_that_no_file_has(tmp_path: Path, name: str) -> None:
+    for path in (tmp_path / name, tmp_path / f"{name}.jsonl"):
+        with pytest.raises(DataError, match="no such data file"):
+            find_files([path])
+
+
+def test_a_file_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.jsonl")
+    path.write_bytes(b"\xff")
+    with pytest.raises(DataError, match="is not UTF-8"):
+        list(read_lines(path))
+    assert data_digest([path]) == hashlib.sha256(b"\xff").hexdigest()
 
 
 def test_too_much_data_is_refused_before_it_is_read(tmp_path: Path) -> None:

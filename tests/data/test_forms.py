@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +176,51 @@ def test_a_dataset_on_disk_without_the_package(
     with pytest.raises(DataError, match="package datasets, which is not installed") as error:
         load_data(tmp_path, tokenizer, LENGTH)
     assert "pip install datasets" in error.value.hint
+
+
+def test_a_dataset_that_was_saved_in_a_format_of_its_own(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    """Rows would come as arrays."""
+    datasets = pytest.importorskip("datasets")
+    made = datasets.Dataset.from_list([{"text": "a"}]).with_format("numpy")
+    made.save_to_disk(str(tmp_path / "a"))
+    assert len(load_data(tmp_path / "a", tokenizer, LENGTH).sequences) == 1
+
+
+def test_a_dataset_of_other_values(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    datasets = pytest.importorskip("datasets")
+    answer = {"role": "assistant", "content": "a", "when": datetime(2026, 1, 1)}
+    for k, (row, reason) in enumerate(
+        [
+            ({"text": b"a"}, "text is not a text"),
+            ({"prompt": [1], "completion": "a"}, "prompt is not a text"),
+            ({"messages": [answer]}, "JSON cannot hold"),
+        ]
+    ):
+        datasets.Dataset.from_list([row]).save_to_disk(str(tmp_path / str(k)))
+        with pytest.raises(DataError, match=reason):
+            load_data(tmp_path / str(k), tokenizer, LENGTH)
+
+
+def test_a_dataset_reads_plain_files_of_its_own(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_list([{"text": "a"}]).save_to_disk(str(tmp_path / "a"))
+    state = tmp_path / "a" / "state.json"
+    content = state.read_text()
+    (file,) = (tmp_path / "a").glob("*.arrow")
+    for bad in (
+        content.replace(file.name, f"../a/{file.name}"),
+        content.replace(file.name, "/dev/zero"),
+        "[]",
+        "[" * 100_000,
+        json.dumps({"_data_files": [{"filename": 3}]}),
+    ):
+        state.write_text(bad)
+        with pytest.raises(DataError, match="datasets cannot read a"):
+            load_data(tmp_path / "a", tokenizer, LENGTH)
+    state.write_text(content)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(DataError, match=r"datasets cannot read a: .*it is a FIFO"):
+        load_data(tmp_path / "a", tokenizer, LENGTH)

@@ -60,6 +60,14 @@ def test_alpaca_is_put_into_alpacas_prompt() -> None:
     assert RecordReader().read({"instruction": "Add", "output": "3"}) == without
 
 
+def nested(depth: int) -> list[Any]:
+    """Lists inside each other."""
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
@@ -74,7 +82,8 @@ def test_alpaca_is_put_into_alpacas_prompt() -> None:
             {"messages": [USER, {"role": "bot", "content": "a"}]},
             "message 2 has the role 'bot', not one of system",
         ),
-        ({"messages": [USER, {"content": "a"}]}, "message 2 has the role 'None'"),
+        ({"messages": [USER, {"content": "a"}]}, "message 2 has the role None,"),
+        ({"messages": [{"role": [], "content": "a"}]}, "message 1 has the role a list, not one"),
         ({"messages": [USER, {"role": "assistant"}]}, "message 2 has no content"),
         ({"messages": [{"role": "user", "content": 3}, ASSISTANT]}, "message 1 has no content"),
         (
@@ -88,7 +97,14 @@ def test_alpaca_is_put_into_alpacas_prompt() -> None:
         ({"messages": [{**USER, "content": "\ud800"}, ASSISTANT]}, "surrogate"),
         ({"messages": [USER, ASSISTANT], "tools": "f"}, "tools is not a list"),
         ({"conversations": [{"from": "bot", "value": "a"}]}, "turn 1 is from 'bot'"),
+        ({"conversations": [{"from": ["a"], "value": "a"}]}, "turn 1 is from a list, not one"),
+        ({"conversations": [{"from": {"a": 1}, "value": "a"}]}, "turn 1 is from a dict, not one"),
+        ({"conversations": [{"from": "\udc80" * 99, "value": "a"}]}, "turn 1 is from"),
+        ({"conversations": [{}]}, "turn 1 is from None"),
         ({"conversations": 3}, "not a list of objects"),
+        ({"messages": [USER, {**ASSISTANT, "more": nested(70)}]}, "nested too deeply"),
+        ({"messages": [USER, ASSISTANT], "tools": nested(100_000)}, "nested too deeply"),
+        ({"messages": [USER, {**ASSISTANT, "more": b"a"}]}, "JSON cannot hold"),
         ({"instruction": "a"}, "no output"),
         ({"output": "a"}, "no instruction"),
         ({"instruction": "a", "input": 3, "output": "b"}, "input is not a text"),

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model says of its tokens, and the variables of its chat template."""
+"""What a model says of its tokens, its template's variables, and tokenizers that fail."""
 
 from __future__ import annotations
 
+import gc
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 import pytest
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.data.tokenizer import Tokenizer
+from gsqc.data.tokenizer import MAXIMUM_TOKENIZER_BYTES, Tokenizer
+from gsqc.errors import BundleError, DataError
 from tests.data.small_data import BOS, make_tokenizer
 from tests.data.templates import CHATML
 from tests.runtime.small_bundle import END, byte_tokenizer, manifest, write_bundle
@@ -55,3 +58,98 @@ def test_a_bundle_carries_its_template(tmp_path: Path) -> None:
         Tokenizer(Bundle.open(write_bundle(tmp_path / "a.gsqc", model=model))).chat_template
         == CHATML
     )
+
+
+def changed(**parts: Any) -> str:
+    """The text of the byte tokenizer with other parts."""
+    data = json.loads(byte_tokenizer().to_str())
+    data["model"] |= parts.pop("model", {})
+    return json.dumps(data | parts)
+
+
+CHARSMAP = {"type": "Precompiled", "precompiled_charsmap": ""}
+SPLIT = {"type": "Split", "pattern": {"Regex": "(a|aa)+$"}, "behavior": "Isolated", "invert": False}
+ABORTS = {
+    "continuing_subword_prefix": "x",
+    "vocab": {"Ġ": 0, "ĠĠ": 1},
+    "merges": [["Ġ", "Ġ"]],
+}
+STRANGE = {
+    "panics when it is read": changed(normalizer=CHARSMAP),
+    "panics at an empty piece": changed(pre_tokenizer={"type": "FixedLength", "length": 0}),
+    "tries for ever": changed(pre_tokenizer=SPLIT),
+    "aborts": changed(model=ABORTS),
+    "is no tokenizer": "{}",
+    "is no JSON": "\x00",
+    "is nested deeply": '{"model":' * 100_000,
+}
+
+
+@pytest.mark.parametrize("text", STRANGE.values(), ids=STRANGE)
+def test_a_tokenizer_that_fails_ends_in_a_sentence(text: str) -> None:
+    """The library panics, or ends its process. Ours goes on."""
+    with pytest.raises(BundleError, match=r"tokenizer (is damaged|ended its process)") as error:
+        Tokenizer.of_model(text, {}).encode("a" * 50 + "b")
+    assert "use another model" in error.value.hint
+
+
+def test_an_abort_names_its_signal() -> None:
+    with pytest.raises(BundleError, match=r"ended its process \(signal SIGABRT\)"):
+        Tokenizer.of_model(changed(model=ABORTS), {})
+
+
+def test_a_tokenizer_that_is_too_large() -> None:
+    with pytest.raises(BundleError, match="more than 64 MiB"):
+        Tokenizer.of_model(" " * (MAXIMUM_TOKENIZER_BYTES + 1), {})
+
+
+def test_texts_together_are_texts_one_by_one() -> None:
+    tokenizer = make_tokenizer()
+    texts = ["a", "", "Hü🙂\n", "\u2028 <end>b", "x" * 9]
+    expected = [byte_tokenizer().encode(text, add_special_tokens=False) for text in texts]
+    assert [ids.tolist() for ids in tokenizer.encode_each(texts)] == [e.ids for e in expected]
+    assert [
+        (ids.tolist(), starts.tolist()) for ids, starts in tokenizer.encode_each_with_starts(texts)
+    ] == [(e.ids, [start for start, _ in e.offsets]) for e in expected]
+    assert tokenizer.encode_each([]) == []
+
+
+def test_a_tokenizer_neither_cuts_nor_pads() -> None:
+    """A tokenizer.json may ask for both, and a document would lose what is behind its cut."""
+    cutting = byte_tokenizer()
+    cutting.enable_truncation(4)
+    cutting.enable_padding(length=9)
+    tokenizer = Tokenizer.of_model(cutting.to_str(), {})
+    assert tokenizer.decode(tokenizer.encode("a longer text")) == "a longer text"
+
+
+def test_what_is_no_text_and_no_token() -> None:
+    tokenizer = make_tokenizer()
+    with pytest.raises(DataError, match="half of a surrogate pair"):
+        tokenizer.encode("a\udc80")
+    with pytest.raises(BundleError, match="it fails"):
+        tokenizer.decode([-1])
+    assert tokenizer.decode(tokenizer.encode("it goes on")) == "it goes on"
+
+
+def test_the_process_ends_with_the_tokenizer() -> None:
+    tokenizer = make_tokenizer()
+    process = tokenizer._process._process
+    assert process.poll() is None
+    del tokenizer
+    gc.collect()
+    assert process.returncode is not None
+
+
+def test_an_interrupted_request_leaves_no_answer_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = make_tokenizer()
+
+    def interrupted(content: bytes) -> object:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gsqc.data.bounded_process.json.loads", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tokenizer.encode("a")
+    with pytest.raises(BundleError, match="ended its process"):
+        tokenizer.encode("b")

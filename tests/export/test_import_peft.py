@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,38 @@ def test_files_that_are_no_adapter(
     (path / "adapter_model.safetensors").rename(path / "adapter_model.bin")
     assert take(bundle, path, tmp_path / "run") == 2
     assert "pickle" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_what_is_no_plain_file(
+    bundle: Bundle, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "peft", matrices())
+    (path / name).unlink()
+    os.mkfifo(path / name)
+    assert take(bundle, path, tmp_path / "run") == 2
+    assert "it is a FIFO" in capsys.readouterr().err
+    (path / name).unlink()
+    (path / name).mkdir()
+    assert take(bundle, path, tmp_path / "run") == 2
+    assert "it is a directory" in capsys.readouterr().err
+    for other in ("a" * 5000, "a" * 300):
+        assert take(bundle, tmp_path / other, tmp_path / "run") == 2
+        assert "has no adapter_config.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "value", [[], {}, -1, 2**70, 1e308, None, "a" * 10**5, "\ud800", {"a": [[[]]]}, True]
+)
+def test_settings_of_other_types(
+    bundle: Bundle, tmp_path: Path, value: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is read or refused in a line, and none is a traceback."""
+    names = (*CONFIG, "lora_dropout", "init_lora_weights", "target_modules", "bias", "n" * 10**4)
+    for number, name in enumerate(names):
+        path = write(tmp_path / str(number), matrices(), **{name: value})
+        assert take(bundle, path, tmp_path / f"run{number}") in (0, 2)
+        assert len(capsys.readouterr().err) < 3000
 
 
 def test_a_run_with_a_state_is_not_overwritten(

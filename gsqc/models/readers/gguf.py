@@ -19,7 +19,8 @@ from gsqc.models.gguf_codes import GGUF_READERS
 from gsqc.models.loaded import FLOAT_KIND, Float32, GgufTensor, LoadedModel
 from gsqc.models.readers.gguf_config import ARCHITECTURE, llama_config
 from gsqc.models.readers.gguf_file import GgufFile, read_gguf
-from gsqc.models.readers.hf import meta_model
+from gsqc.models.readers.meta_model import meta_model
+from gsqc.models.readers.metadata import checked_metadata
 from gsqc.models.readers.rope_order import pair_order, split_half_order
 from gsqc.models.readers.tokenizer import tokenizer_from_gguf
 
@@ -116,7 +117,7 @@ def from_gguf(path: Path) -> LoadedModel:
         )
     names = _parameter_names(file)
     config = llama_config(file, names)
-    module = meta_model(config)
+    module = meta_model(config, [block.shape for block in file.tensors.values()])
     _check(file, names, module)
     _scale_frequencies(file, module)
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
@@ -174,7 +175,7 @@ def _check(file: GgufFile, names: dict[str, str], module: nn.Module) -> None:
             raise ModelError(
                 f"{ggml} has shape {list(block.shape)}, not {expected}", "fetch the file again"
             )
-    for kind in sorted({file.tensors[ggml].type for ggml in names.values()}):
+    for kind in sorted({block.type for block in file.tensors.values()}):
         quantisation = GGMLQuantizationType[kind]
         try:
             dequantize(np.zeros((1, GGML_QUANT_SIZES[quantisation][1]), np.uint8), quantisation)
@@ -186,15 +187,22 @@ def _check(file: GgufFile, names: dict[str, str], module: nn.Module) -> None:
             ) from error
 
 
+def _token(file: GgufFile, key: str) -> int | None:
+    token = file.metadata.get(f"tokenizer.ggml.{key}_token_id")
+    if token is not None and type(token) is not int:
+        raise ModelError(f"{file.path.name} has an {key} that is no token", "fetch it again")
+    return token
+
+
 def _metadata(file: GgufFile) -> dict[str, Any]:
     data = file.metadata
-    return {
+    said = {
         "name": data.get("general.name") or file.path.stem,
         "license": data.get("general.license"),
-        "eos_token_id": data.get("tokenizer.ggml.eos_token_id"),
-        "bos_token_id": data.get("tokenizer.ggml.bos_token_id"),
+        **{f"{key}_token_id": _token(file, key) for key in ("eos", "bos")},
         "chat_template": data.get("tokenizer.chat_template"),
         "tokenizer": "from the GGUF file's metadata"
         if "tokenizer.ggml.model" in data
         else "none: the file has none",
     }
+    return checked_metadata(said, file.path.name)

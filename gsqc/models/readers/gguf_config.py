@@ -6,9 +6,13 @@ from __future__ import annotations
 from typing import Any
 
 from gsqc.errors import ModelError
+from gsqc.limits import MAXIMUM_LAYERS
 from gsqc.models.readers.gguf_file import GgufFile
+from gsqc.models.readers.meta_model import first_line
 
 ARCHITECTURE = "llama"
+_MOST = 2**31 - 1
+"""No size or rate is larger. Infinity is, and NaN is no positive number."""
 
 
 def _number(file: GgufFile, key: str, default: float | None = None) -> Any:
@@ -18,7 +22,30 @@ def _number(file: GgufFile, key: str, default: float | None = None) -> Any:
             f"{file.path.name} has {ARCHITECTURE}.{key} = {value}, not a positive number",
             "gsqc reads Llama-like decoders whose layers are all alike",
         )
+    if value > _MOST:
+        raise ModelError(f"{file.path.name} has {ARCHITECTURE}.{key} = {value}", "fetch it again")
     return value
+
+
+def _count(file: GgufFile, key: str, default: int | None = None) -> int:
+    value = _number(file, key, default)
+    if not isinstance(value, int):
+        raise ModelError(
+            f"{file.path.name} has {ARCHITECTURE}.{key} = {value}, not a whole number",
+            "fetch it again",
+        )
+    return value
+
+
+def _layers(file: GgufFile) -> int:
+    """The number of blocks. Each has tensors of its own, so there are not more than tensors."""
+    layers = _count(file, "block_count")
+    if layers > min(MAXIMUM_LAYERS, len(file.tensors)):
+        raise ModelError(
+            f"{file.path.name} has {layers} blocks and {len(file.tensors)} tensors",
+            "the file is damaged: fetch it again",
+        )
+    return layers
 
 
 def llama_config(file: GgufFile, names: dict[str, str]) -> Any:
@@ -27,8 +54,10 @@ def llama_config(file: GgufFile, names: dict[str, str]) -> Any:
     """
     from transformers import LlamaConfig
 
-    heads, hidden = _number(file, "attention.head_count"), _number(file, "embedding_length")
-    head_dim = _number(file, "attention.key_length", hidden // heads)
+    heads, hidden = _count(file, "attention.head_count"), _count(file, "embedding_length")
+    head_dim = _count(file, "attention.key_length", hidden // heads)
+    if head_dim % 2:
+        raise ModelError(f"{file.path.name} has heads of {head_dim} numbers", "fetch it again")
     if "model.embed_tokens.weight" not in names:
         raise ModelError(
             f"{file.path.name} has no token_embd.weight", "give a file that holds a whole model"
@@ -42,21 +71,24 @@ def llama_config(file: GgufFile, names: dict[str, str]) -> Any:
         return LlamaConfig(
             vocab_size=file.tensors["token_embd.weight"].shape[0],
             hidden_size=hidden,
-            intermediate_size=_number(file, "feed_forward_length"),
-            num_hidden_layers=_number(file, "block_count"),
+            intermediate_size=_count(file, "feed_forward_length"),
+            num_hidden_layers=_layers(file),
             num_attention_heads=heads,
-            num_key_value_heads=_number(file, "attention.head_count_kv", heads),
+            num_key_value_heads=_count(file, "attention.head_count_kv", heads),
             head_dim=head_dim,
-            max_position_embeddings=_number(file, "context_length", 2048),
+            max_position_embeddings=_count(file, "context_length", 2048),
             rms_norm_eps=_number(file, "attention.layer_norm_rms_epsilon"),
             rope_parameters=_rope_parameters(file),
             tie_word_embeddings="lm_head.weight" not in names,
             attention_bias="model.layers.0.self_attn.q_proj.bias" in names,
             mlp_bias="model.layers.0.mlp.gate_proj.bias" in names,
         )
-    except Exception as error:
+    except ModelError:
+        raise
+    except Exception as error:  # transformers raises errors of many types
         raise ModelError(
-            f"the sizes in {file.path.name} do not fit together: {error}", "fetch it again"
+            f"the sizes in {file.path.name} do not fit together: {first_line(error)}",
+            "fetch it again",
         ) from error
 
 

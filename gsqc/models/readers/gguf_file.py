@@ -8,6 +8,7 @@ and not in an endless loop. Layout: https://github.com/ggml-org/ggml/blob/master
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,15 @@ import numpy.typing as npt
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from gsqc.errors import ModelError
+from gsqc.files.reading import open_file
+from gsqc.limits import MAXIMUM_VOCABULARY
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _DEFAULT_ALIGNMENT = 32
 _MOST_DIMENSIONS = 4
+_MOST_ENTRIES = 1 << 20
+"""Values of the metadata, and tensors."""
 _SCALARS = {
     0: "<B",
     1: "<b",
@@ -92,22 +97,22 @@ class _Cursor:
         if kind != _ARRAY:
             raise self.damaged(f"a value has the unknown type {kind}")
         element, count = self.number("<I"), self.number("<Q")
+        if count > MAXIMUM_VOCABULARY:
+            raise self.damaged(f"a list of {count} values")
         if element in _SCALARS:
             code = _SCALARS[element]
             return np.frombuffer(self.take(count * struct.calcsize(code)), code).tolist()
         if element != _STRING:
             raise self.damaged(f"a list has elements of type {element}")
-        if count > len(
-            self.data
-        ):  # each takes 8 bytes at least; `take` ends the loop of a smaller lie
-            raise self.damaged(f"a list of {count} strings")
         return [self.string() for _ in range(count)]
 
 
 def read_gguf(path: Path) -> GgufFile:
     """Open a .gguf file; tensors are views of the mapped file. Raises ModelError."""
     try:
-        data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            data = np.memmap(file, np.uint8, "r") if size else np.zeros(0, np.uint8)
     except OSError as error:
         raise ModelError(
             f"cannot read {path}: {error.strerror}", "check the path and its permissions"
@@ -124,6 +129,9 @@ def read_gguf(path: Path) -> GgufFile:
             f"{path.name} has GGUF version {version}", "gsqc reads little-endian versions 2 and 3"
         )
     tensor_count, value_count = cursor.number("<Q"), cursor.number("<Q")
+    for count in (tensor_count, value_count):
+        if count > _MOST_ENTRIES:
+            raise cursor.damaged(f"it has {count} entries")
     metadata: dict[str, Any] = {}
     for _ in range(value_count):
         key = cursor.string()

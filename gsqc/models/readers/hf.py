@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,20 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from gsqc.errors import ModelError
+from gsqc.files.reading import open_file
 from gsqc.models.loaded import FLOAT_KIND, Float32, FloatTensor, LoadedModel
+from gsqc.models.readers.meta_model import check_counts, first_line, meta_model
+from gsqc.models.readers.metadata import checked_metadata
+from gsqc.models.readers.text_files import read_object, read_text
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+class _Stored(NamedTuple):
+    """A tensor's file and shape."""
+
+    file: Path
+    shape: tuple[int, ...]
 
 
 class FloatWeights:
@@ -96,8 +107,8 @@ def from_directory(path: Path) -> LoadedModel:
     """A directory with config.json, *.safetensors and, if it has one, tokenizer.json. Raises
     ModelError.
     """
-    files = _tensor_files(path)
-    module = meta_model(_config(path))
+    files = _stored(path)
+    module = meta_model(_config(path), [tensor.shape for tensor in files.values()])
     aliases = parameter_aliases(module)
     stored = {name: next((a for a in names if a in files), None) for name, names in aliases.items()}
     missing = [name for name, found in stored.items() if found is None]
@@ -108,8 +119,7 @@ def from_directory(path: Path) -> LoadedModel:
         )
     parameters = dict(module.named_parameters())
     for name, found in stored.items():
-        with _opened(files[str(found)]) as file:
-            shape = tuple(file.get_slice(found).get_shape())
+        shape = files[str(found)].shape
         if shape != tuple(parameters[name].shape):
             raise ModelError(
                 f"{name} has shape {list(shape)}, config.json says {list(parameters[name].shape)}",
@@ -117,64 +127,27 @@ def from_directory(path: Path) -> LoadedModel:
             )
 
     def read(name: str) -> torch.Tensor:
-        with _opened(files[str(stored[name])]) as file:
-            tensor: torch.Tensor = file.get_tensor(stored[name])
+        with _opened(files[str(stored[name])].file) as file:
+            tensor: torch.Tensor = file.get_tensor(stored[name]).to("cpu", torch.float32)
         return tensor
 
     tokenizer, metadata = _tokenizer(path), _metadata(path, module)
     return LoadedModel(module, FloatWeights(aliases, read), tokenizer, metadata)
 
 
-def meta_model(config: Any) -> nn.Module:
-    """The causal language model of a configuration without weights; only its rotary embedding has
-    numbers.
-    """
-    from transformers import AutoModelForCausalLM
-
-    try:
-        with torch.device("meta"):
-            model: nn.Module = AutoModelForCausalLM.from_config(
-                config, dtype=torch.float32, trust_remote_code=False
-            )
-        for name, module in list(model.named_modules()):
-            if isinstance(getattr(module, "inv_freq", None), torch.Tensor):
-                model.set_submodule(name, type(module)(config=config))
-    except Exception as error:
-        raise ModelError(
-            f"transformers cannot build the model: {_first_line(error)}",
-            "gsqc compiles causal language models of transformers without code of their own",
-        ) from error
-    return model.eval()
-
-
 # ------------------------------------------------------------------------------------------------
 # files
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path.name} is not JSON: {error}", "fetch the file again") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path.name} does not hold an object", "fetch the file again")
-    return content
 
 
 def _config(path: Path) -> Any:
     from transformers import AutoConfig
 
-    content = _json(path / "config.json")
+    content = read_object(path / "config.json")
     if not content:
         raise ModelError(
             f"{path} has no config.json", "give the directory that save_pretrained wrote"
         )
+    check_counts(content, "config.json")
     if "quantization_config" in content:
         raise ModelError(
             f"{path.name} is a quantised checkpoint",
@@ -182,24 +155,29 @@ def _config(path: Path) -> Any:
         )
     try:
         return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except Exception as error:
-        reason = _first_line(error)
+    except Exception as error:  # transformers raises errors of many types
+        reason = first_line(error)
         raise ModelError(
             f"transformers cannot read {path.name}/config.json: {reason}", "see the named key"
         ) from error
 
 
-def _opened(path: Path) -> Any:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The reader of a safetensors file. What goes wrong inside is a ModelError."""
     try:
-        return safe_open(path, framework="pt")
-    except (OSError, SafetensorError) as error:
+        open_file(path).close()  # the library would wait for ever for a FIFO
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError, UnicodeEncodeError, TypeError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise ModelError(
-            f"cannot read {path.name}: {error}", "the file is incomplete: fetch it again"
+            f"cannot read {path.name}: {reason}", "the file is incomplete: fetch it again"
         ) from error
 
 
-def _tensor_files(path: Path) -> dict[str, Path]:
-    """The file of each tensor. What is there decides, not the index: an index may name any path."""
+def _stored(path: Path) -> dict[str, _Stored]:
+    """The tensors of a directory. What is there decides: an index may name any path."""
     paths = sorted(path.glob("*.safetensors"))
     if not paths:
         hint = "give the directory that save_pretrained wrote"
@@ -208,11 +186,12 @@ def _tensor_files(path: Path) -> dict[str, Path]:
                 "its weights are pickles, which may run any code: convert them to safetensors first"
             )
         raise ModelError(f"{path} has no .safetensors file", hint)
-    files: dict[str, Path] = {}
+    tensors: dict[str, _Stored] = {}
     for file in paths:
         with _opened(file) as opened:
-            files |= dict.fromkeys(opened.keys(), file)
-    return files
+            for name in opened.keys():  # noqa: SIM118  # no dict
+                tensors[name] = _Stored(file, tuple(opened.get_slice(name).get_shape()))
+    return tensors
 
 
 def _special_tokens(config: Any) -> dict[str, Any]:
@@ -221,27 +200,26 @@ def _special_tokens(config: Any) -> dict[str, Any]:
 
 def _tokenizer(path: Path) -> str | None:
     file = path / "tokenizer.json"
-    if not file.is_file():
-        return None
-    _json(file)
-    return file.read_text(encoding="utf-8")
+    read_object(file)
+    return read_text(file)
 
 
 def _metadata(path: Path, module: Any) -> dict[str, Any]:
-    generation = _json(path / "generation_config.json")
-    template = path / "chat_template.jinja"
+    generation = read_object(path / "generation_config.json")
+    template = read_text(path / "chat_template.jinja")
+    if template is None:
+        template = read_object(path / "tokenizer_config.json").get("chat_template")
     special = _special_tokens(module.config) | {
         k: generation[k] for k in ("eos_token_id", "bos_token_id") if generation.get(k) is not None
     }
     has_tokenizer = (path / "tokenizer.json").is_file()
-    return {
+    said = {
         "name": path.resolve().name,
         "license": None,
         **special,
-        "chat_template": template.read_text(encoding="utf-8")
-        if template.is_file()
-        else _json(path / "tokenizer_config.json").get("chat_template"),
+        "chat_template": template,
         "tokenizer": "tokenizer.json"
         if has_tokenizer
         else "none: the directory has no tokenizer.json",
     }
+    return checked_metadata(said, path.name)

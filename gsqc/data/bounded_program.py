@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs what may end a process or take all of a machine. `bounded_process` starts it.
+
+    python bounded_program.py PROGRAM
+
+PROGRAM is a file of Python. It has LIMITS, the seconds of CPU time for a short request and the
+bytes of memory, and open_program(begin), which gives an object with answer(request). Both may raise
+ValueError: the request is refused. This program imports nothing of gsqc, so that it starts quickly.
+
+stdin holds a JSON object per line: first `begin`, then requests. Each is answered on stdout by a
+line with a JSON object, which is {"error": …} for one that is refused. If the object has the name
+"raw", that many bytes follow its line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import runpy
+import signal
+import sys
+import time
+from typing import Any
+
+_SECOND_BITS = 18
+"""Each 2^18 bytes of a request are worth a second more."""
+
+
+def _limit_process(memory_bytes: int) -> None:
+    """Forbid files and limit the memory. A platform without `resource` has no limits."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+
+
+def _limit_time(cpu_seconds: int) -> None:
+    """End the process after that much CPU time from now on."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        end = math.ceil(time.process_time()) + cpu_seconds
+        resource.setrlimit(resource.RLIMIT_CPU, (end, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def _say(answer: dict[str, Any], raw: bytes = b"") -> None:
+    if raw:
+        answer = {**answer, "raw": len(raw)}
+    sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + raw)
+    sys.stdout.buffer.flush()
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    # Ctrl-C is for the parent. This process ends with the parent's pipe.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    program = runpy.run_path(sys.argv[1])
+    cpu_seconds, memory_bytes = program["LIMITS"]
+    opened: Any = None
+    answer: Any
+    _limit_process(memory_bytes)
+    for line in sys.stdin.buffer:
+        _limit_time(cpu_seconds + (len(line) >> _SECOND_BITS))
+        try:
+            if opened is None:
+                opened, answer = program["open_program"](json.loads(line)), {}
+            else:
+                answer = opened.answer(json.loads(line))
+        except ValueError as error:
+            answer = {"error": str(error)}
+        _say(*answer) if isinstance(answer, tuple) else _say(answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The module of a stranger's configuration, without weights.
+
+A configuration can ask for more layers or experts than any memory holds. So what is built from it
+is bounded by the tensors that the model's files have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+
+from gsqc.errors import ModelError
+
+MAXIMUM_COUNT = 1 << 20
+"""Of layers, experts, heads and labels. transformers makes lists of some of them."""
+_COUNTS = ("num_", "n_")
+_PARTS_PER_TENSOR, _MORE_PARTS = 16, 256
+Shape = tuple[int, ...]
+
+
+def check_counts(content: Any, file: str) -> None:
+    """ModelError if a count in the JSON data of a configuration is too large to be one."""
+    waiting = [("", content)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.items()
+        elif isinstance(value, list):
+            waiting += [("n_", part) for part in value]
+        elif (
+            isinstance(value, int)
+            and value > MAXIMUM_COUNT
+            and (key.startswith(_COUNTS) or "layer" in key)
+        ):
+            name = "a list" if key == "n_" else key
+            raise ModelError(f"{file} has a number in {name} that is too large", "fetch it again")
+
+
+def meta_model(config: Any, stored: Collection[Shape]) -> nn.Module:
+    """The causal language model of a configuration; only its rotary embedding has numbers.
+
+    stored  the shapes of the tensors that the model's files have
+
+    Raises ModelError.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"), _bounded(_PARTS_PER_TENSOR * len(stored) + _MORE_PARTS):
+            model: nn.Module = AutoModelForCausalLM.from_config(
+                config, dtype=torch.float32, trust_remote_code=False
+            )
+        _require_frequencies(model, stored)
+        for name, module in list(model.named_modules()):
+            if isinstance(getattr(module, "inv_freq", None), torch.Tensor):
+                model.set_submodule(name, type(module)(config=config))
+    except ModelError:
+        raise
+    except Exception as error:  # transformers raises errors of many types
+        raise ModelError(
+            f"transformers cannot build the model: {first_line(error)}",
+            "gsqc compiles causal language models of transformers without code of their own",
+        ) from error
+    return model.eval()
+
+
+@contextlib.contextmanager
+def _bounded(most: int) -> Iterator[None]:
+    """Raise ModelError when more than `most` modules and parameters are made inside."""
+    made = 0
+
+    def count(module: nn.Module, name: str, part: Any) -> None:
+        nonlocal made
+        made += 1
+        if made > most:
+            raise ModelError(
+                "the model's configuration asks for more layers than its files have tensors for",
+                "the configuration and the tensors are of two models: fetch both again",
+            )
+
+    hooks = [
+        register_module_module_registration_hook(count),
+        register_module_parameter_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _require_frequencies(model: nn.Module, stored: Collection[Shape]) -> None:
+    """ModelError if rotary frequencies, which are made next, are more than a stored tensor has."""
+    largest = max((size for shape in stored for size in shape), default=0)
+    for module in model.modules():
+        frequencies = getattr(module, "inv_freq", None)
+        if isinstance(frequencies, torch.Tensor) and frequencies.numel() > largest:
+            raise ModelError(
+                f"the model's configuration asks for heads of {2 * frequencies.numel()} numbers",
+                "the configuration and the tensors are of two models: fetch both again",
+            )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, at most 200 characters, without halves of pairs."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200].encode("utf-8", "replace").decode()

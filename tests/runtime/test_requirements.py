@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a session does not take: other lengths and values, and what is no sequence."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gsqc.data import WEIGHT_ONE, TokenSequence
+from gsqc.errors import DataError
+from gsqc.runtime.generation import generate_tokens
+from gsqc.runtime.requirements import require_sequence
+from tests.runtime.small_bundle import manifest
+
+LENGTH, VOCABULARY = 4, 10
+
+
+def sequence(value: int = 0, weight: int = WEIGHT_ONE, length: int = LENGTH) -> TokenSequence:
+    tokens = np.full(length, value, np.int32)
+    return TokenSequence(tokens, tokens, np.full(length, weight, np.int32))
+
+
+def test_what_fits() -> None:
+    require_sequence(sequence(VOCABULARY - 1), LENGTH, VOCABULARY)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (sequence(length=3), "has 3 tokens, and the bundle takes 4"),
+        (sequence(VOCABULARY), "tokens outside"),
+        (sequence(-1), "tokens outside"),
+        (sequence(weight=-1), "weights outside"),
+        (sequence(weight=WEIGHT_ONE + 1), "weights outside"),
+        ((0, 0, 0), "a tuple is no TokenSequence"),
+        (None, "a NoneType is no TokenSequence"),
+    ],
+)
+def test_what_does_not(given: Any, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        require_sequence(given, LENGTH, VOCABULARY)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [
+        ([], "empty"),
+        (np.zeros(0, np.int64), "empty"),
+        ([-1], "no whole numbers"),
+        ([10**9], "no whole numbers"),
+        (["a"], "no whole numbers"),
+        ([0.5], "no whole numbers"),
+        (np.zeros((2, 2), np.int32), "no whole numbers"),
+        ([None], "no whole numbers"),
+    ],
+)
+def test_a_prompt_of_other_values(prompt: Any, reason: str) -> None:
+    reader: Any = None  # it is not reached
+    with pytest.raises(DataError, match=reason):
+        next(generate_tokens(reader, manifest(), prompt, 1, temperature=Fraction(0), seed=0))

@@ -27,9 +27,9 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from gsqc.decimals import exact_fraction
 from gsqc.errors import OptionError
+from gsqc.limits import MAXIMUM_COUNT
+from gsqc.values import is_path, is_text, is_whole, shown
 
-LARGEST = 2**31 - 1
-"""The upper bound of a whole number that declares none."""
 NO_DEFAULT: Any = inspect.Parameter.empty
 """A default that is none: the option must be given."""
 HINT = "gsqc COMMAND --help lists what each option takes"
@@ -48,7 +48,7 @@ class Option:
     opposite         the name that switches it off. A truth value without one can only be set
     group            the heading that it stands under in --help
     minimum          least value of a number
-    maximum          greatest value of a number
+    maximum          greatest value of a number. A number must declare it (gsqc/limits.py)
     choices          the texts that it takes, if they are few
     example          a value for the file of gsqc init, where there is no default
     command_default  the default on the command line, if the field's is for Python alone
@@ -85,6 +85,11 @@ class Option:
     is_list: bool = False
     default: Any = NO_DEFAULT
 
+    def __post_init__(self) -> None:
+        """Check that a number has a largest value."""
+        is_number = self.kind in (int, float)
+        assert self.maximum is not None or not is_number, f"{self.field} has no maximum"
+
     @property
     def name(self) -> str:
         """The option's name as a parameter and in a settings file."""
@@ -115,14 +120,10 @@ class Option:
         text = _NAMES.get(self.kind, "text")
         if self.kind is int:
             text += f" from {self.minimum}"
-            text += "" if self._most >= LARGEST else f" to {self.maximum}"
-        elif self.kind is float and self.maximum is not None:
+            text += "" if self.maximum == MAXIMUM_COUNT else f" to {self.maximum}"
+        elif self.kind is float:
             text += f" from {self.minimum} to {self.maximum}"
         return text
-
-    @property
-    def _most(self) -> int:
-        return LARGEST if self.maximum is None else self.maximum
 
     def of(self, name: str, annotation: Any, default: Any) -> Option:
         """The declaration, with the name, the type and the default of a field or parameter.
@@ -141,18 +142,37 @@ class Option:
         """What is wrong with a value, in a sentence. None if nothing is."""
         if value is None and self.default is None:
             return None
+        if self.is_list:
+            if not isinstance(value, list | tuple):
+                return f"{self.shown_name} {shown(value)} is no list"
+            return next(filter(None, map(self._problem, value)), None)
+        return self._problem(value)
+
+    def _problem(self, value: Any) -> str | None:
         if self.choices:
-            wanted, is_right = f"one of {', '.join(self.choices)}", value in self.choices
+            wanted = f"one of {', '.join(self.choices)}"
+            is_right = isinstance(value, str) and value in self.choices
         elif self.kind is int:
-            wanted = f"a whole number from {self.minimum} to {self._most}"
-            is_right = type(value) is int and self.minimum <= value <= self._most
+            wanted = f"a whole number from {self.minimum} to {self.maximum}"
+            is_right = is_whole(value, self.minimum, self.maximum or 0)
         elif self.kind is float:
-            wanted = f"a number from {self.minimum} to {self._most}"
-            number = exact_fraction(str(value), self._most)
+            wanted = f"a number from {self.minimum} to {self.maximum}"
+            number = exact_fraction(shown(value), self.maximum or 0)
             is_right = number is not None and number >= self.minimum
+        elif self.kind in _OTHERS:
+            wanted, is_kind = _OTHERS[self.kind]
+            is_right = is_kind(value)
         else:
-            return None
-        return None if is_right else f"{self.shown_name} {value} is not {wanted}"
+            wanted, is_right = "a text", isinstance(value, str | self.kind)
+        return None if is_right else f"{self.shown_name} {shown(value)} is not {wanted}"
+
+
+_OTHERS: dict[type, tuple[str, Callable[[Any], bool]]] = {
+    bool: ("true or false", lambda value: type(value) is bool),
+    str: ("a text in UTF-8", is_text),
+    Path: ("a path in UTF-8", is_path),
+}
+"""For further kinds: what a value is, and whether a value is one."""
 
 
 def option(default: Any = MISSING, **declared: Any) -> Any:
@@ -195,13 +215,17 @@ def parse_options(cls: type[_T], given: Mapping[str, Any]) -> _T:
     """
     values, errors = dict(given), []
     for known in options_of(cast(type, cls)):
-        text = values.get(known.field)
+        text = values.get(known.field, known.default)
         parse = known.parse or getattr(known.kind, "parse", None)
-        if parse is not None and isinstance(text, str):
-            try:
-                values[known.field] = parse(text)
-            except OptionError as error:
-                errors.append(error)
+        if parse is None or isinstance(text, known.kind):
+            continue
+        if not isinstance(text, str):
+            errors.append(OptionError(f"{known.shown_name} {shown(text)} is not a text", HINT))
+            continue
+        try:
+            values[known.field] = parse(text)
+        except OptionError as error:
+            errors.append(error)
     if not errors:
         return cls(**values)
     problems = [str(error) for error in errors] + problems_of(cls, values)

@@ -15,10 +15,11 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.cli.output import Output
 from gsqc.cli.shared import JsonOption
 from gsqc.data.tokenizer import Tokenizer
-from gsqc.errors import GsqcError, OptionError
-from gsqc.export.adapter import adapter_settings, read_adapter
+from gsqc.errors import GsqcError, OptionError, system_errors
+from gsqc.export.adapter import TrainedAdapter, adapter_settings, read_adapter
 from gsqc.export.place import check_place, new_file
 from gsqc.files.writing import write_new
+from gsqc.limits import MAXIMUM_NEW_TOKENS
 from gsqc.option import Option, check_options, option
 from gsqc.report.measure import (
     adapter_operands,
@@ -33,6 +34,7 @@ from gsqc.report.run_files import RunFiles, read_run
 from gsqc.report.run_page import Measured, run_page
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import RunStore
+from gsqc.values import is_path
 
 PAGE = "report.html"
 
@@ -46,7 +48,9 @@ class Measurements:
         help="Prompt to answer before and after training. It needs --bundle.",
         flag="--sample",
     )
-    max_tokens: int = option(48, help="Most tokens of an answer.", minimum=1)
+    max_tokens: int = option(
+        48, help="Most tokens of an answer.", minimum=1, maximum=MAXIMUM_NEW_TOKENS
+    )
     time: bool = option(
         True,
         help="Measure the time by op on this machine.",
@@ -82,7 +86,7 @@ def report(
     place = output or run / PAGE
     check_place(place, force=force or output is None, option="-o", directory=False)
     recorded = files.config.get("bundle_path")
-    chosen = bundle or (Path(recorded) if isinstance(recorded, str) else None)
+    chosen = bundle or (Path(str(recorded)) if is_path(recorded) else None)
     if wanted.prompts and bundle is None:
         raise OptionError(
             "--sample runs the bundle's code, so you must name the bundle",
@@ -108,25 +112,28 @@ def _measured(
     try:
         if path is None:
             raise OptionError("the run's config.json names no bundle", "name it with --bundle")
-        bundle = Bundle.open(path)
-        adapter = read_adapter(bundle, files.path)
+        with system_errors():
+            bundle = Bundle.open(path)
+            shown = _shown(bundle, read_adapter(bundle, files.path))
     except GsqcError as error:
         if trusted:
             raise
         return Measured(notes=[f"nothing of the bundle is shown: {error} ({error.hint})"])
-    bits = int(bundle.manifest.bits.split("-")[1])
-    exponents, mantissa_bits = adapter_operands(adapter, bits)
     found, notes = _from_code(bundle, files, wanted, trusted=trusted)
-    return Measured(
-        memory=memory_parts(bundle),
-        base=base_exponents(bundle),
-        stored=stored_as(bundle),
-        exponents=exponents,
-        mantissa_bits=mantissa_bits,
-        bundle=_about(bundle),
-        notes=notes,
-        **found,
-    )
+    return Measured(notes=notes, **shown, **found)
+
+
+def _shown(bundle: Bundle, adapter: TrainedAdapter) -> dict[str, Any]:
+    """What the files of the bundle and of the state hold."""
+    exponents, mantissa_bits = adapter_operands(adapter, int(bundle.manifest.bits.split("-")[1]))
+    return {
+        "memory": memory_parts(bundle),
+        "base": base_exponents(bundle),
+        "stored": stored_as(bundle),
+        "exponents": exponents,
+        "mantissa_bits": mantissa_bits,
+        "bundle": _about(bundle),
+    }
 
 
 def _from_code(

@@ -45,8 +45,8 @@ def train(
 ) -> int:
     """Fine-tune BUNDLE's adapter. A run that was stopped goes on from its last save.
 
-    Ctrl-C finishes the step, saves and stops. Options marked (needed) can also come from --config
-    or --resume.
+    Ctrl-C finishes the step, saves and stops. A second one stops at once. Options marked (needed)
+    can also come from --config or --resume.
     """
     out = Output(json)
     made_with = {
@@ -66,6 +66,7 @@ def train(
         made_with=made_with,
         bundle_named_by=settings_file_of(context, "bundle"),
     ) as trainer:
+        trainer.interruption.ends_process = bool(context.obj)
         return _train(trainer, out)
 
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +123,18 @@ def _write_with_gsqc() -> None:
     )
     gsqc("train", "b.gsqc", *TRAIN, *VALIDATION, "--run", "run")
     gsqc("tokens", "b.gsqc", *TRAIN, "-o", "tokens.safetensors")
+    (step,) = Path("b.gsqc").glob("code/*/gsqc-step")
+    steps = [
+        str(step),
+        "b.gsqc",
+        "--tokens",
+        "tokens.safetensors",
+        "--run",
+        "steps",
+        "--steps",
+        "1",
+    ]
+    subprocess.run(steps, check=True, capture_output=True)
     gsqc("export", "b.gsqc", "--run", "run", "--peft", "peft")
     gsqc("check", "b.gsqc", "--golden", "golden.json", "--update")
 

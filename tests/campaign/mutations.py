@@ -13,7 +13,6 @@ import os
 import random
 import resource
 import select
-import shutil
 import signal
 import sys
 import time
@@ -32,6 +31,7 @@ from gsqc.cli.main import main
 from gsqc.errors import GsqcError
 from tests.campaign.corpus import inside
 from tests.campaign.kinds import Command, Kind
+from tests.campaign.place import Place
 from tests.campaign.readers import Reader
 from tests.campaign.report import Report
 from tests.runtime.small_bundle import FakeSession
@@ -42,44 +42,6 @@ MOST_BYTES = 3 << 30
 READER_SHARE = 0.8
 """Of the cases, where functions read what commands read."""
 SESSIONS = (gsqc.training.open_run, gsqc.cli.generate, gsqc.cli.evaluate, gsqc.check.steppers)
-KEPT = {"model", "data", "saved", "b.gsqc", "small.gsqc", "run", "peft"}
-"""Directories of the corpus that are put back after a case. Others that appear are removed."""
-
-
-class Place:
-    """A copy of the corpus. `restore` puts back what a case changed."""
-
-    def __init__(self, corpus: Path, root: Path) -> None:
-        """Copy the corpus to a new directory."""
-        shutil.rmtree(root, ignore_errors=True)
-        shutil.copytree(corpus, root)
-        self.root = root
-        names = [*root.glob("*"), *(p for kept in KEPT for p in (root / kept).rglob("*"))]
-        self.known = set(names)
-        small = [p for p in names if p.is_file() and "code" not in p.parts and p.suffix != ".tosa"]
-        self.whole = {path: path.read_bytes() for path in small}
-        self.stamps = {path: self._stamp(path) for path in small}
-
-    @staticmethod
-    def _stamp(path: Path) -> tuple[int, int, int] | None:
-        with contextlib.suppress(OSError):
-            status = path.lstat()
-            return status.st_mtime_ns, status.st_size, status.st_ino
-        return None
-
-    def restore(self) -> None:
-        """Write changed files anew, and remove what was not there."""
-        for folder in (self.root, self.root / "run", self.root / "peft"):
-            for path in folder.glob("*") if folder.is_dir() else ():
-                if path not in self.known:
-                    shutil.rmtree(
-                        path
-                    ) if path.is_dir() and not path.is_symlink() else path.unlink()
-        for path, content in self.whole.items():
-            if self._stamp(path) != self.stamps[path]:
-                path.parent.mkdir(exist_ok=True)
-                path.write_bytes(content)
-                self.stamps[path] = self._stamp(path)
 
 
 def apply(kind: Kind, place: Place, seed: int, case: int) -> Command | Reader:
@@ -125,8 +87,7 @@ def _read(reader: Reader) -> int:
     try:
         reader()
     except GsqcError as error:
-        assert str(error) and error.hint, "an error says what is wrong and what to do"
-        return 2
+        return 2 if str(error) and error.hint else 3  # it says what is wrong, and what to do
     return 0
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """python -m tests.campaign [--long] [--seed N] [--report FILE] [PART …]
 
-PART is mutations, runner, fuzz or kills. All of them run if none is named. `--only NAME` takes the
-kinds and the commands whose name begins so, and with `--case N` one case runs in this process.
+PART is mutations, runner, fuzz, kills or system. All of them run if none is named. `--only NAME`
+takes the kinds and the commands whose name begins so. With `--case N` one case runs in this
+process.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # forked processes have no threads
 
-from tests.campaign import faults, kills, kinds, mutations, runner_mutations
+from tests.campaign import faults, kills, kinds, mutations, runner_mutations, system
 from tests.campaign.corpus import build
 from tests.campaign.place import Place
 from tests.campaign.report import Report
@@ -84,12 +85,28 @@ class Campaign:
                     scene = kills.Scene(writer, self.corpus, self.folder / "kills", server, library)
                     yield kills.run_writer(scene, self.amount.kills, rng)
 
+    def system(self) -> Iterator[Report]:
+        """Odd files, prints that fail, a second process, signals, and bounds of file sizes."""
+        library = faults.build_library(self.folder)
+        (path,) = self.corpus.glob("b.gsqc/code/*/gsqc-step")
+        step, rng, folder = str(path.resolve()), random.Random(self.seed), self.folder / "system"
+        folder.mkdir()
+        with faults.Server(library) as server:
+            place = system.Place(self.corpus, folder, server, library)
+            yield from system.odd_files(place, step, 4 * self.amount.kills, rng)
+            yield system.prints(place)
+            yield system.second_process(place, step)
+            for writer in system.trainers(kills.writers(step)):
+                scene = kills.Scene(writer, self.corpus, folder / "runs", server, library)
+                yield system.disturbed_training(scene, self.amount.kills // 3 or 1, rng)
+
 
 PARTS: dict[str, Callable[[Campaign], Iterator[Report]]] = {
     "mutations": Campaign.mutations,
     "runner": Campaign.runner,
     "fuzz": Campaign.fuzz,
     "kills": Campaign.kills,
+    "system": Campaign.system,
 }
 
 

@@ -11,14 +11,16 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 SOURCE = Path(__file__).with_name("fault.c")
 COUNT, KILL_BEFORE, KILL_AFTER, FAIL_ONCE, FAIL_ON = range(5)
@@ -29,12 +31,21 @@ STARTED = b"ready\n"
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens at call number `at`, counted from 1, or a kill `after` seconds."""
+    """What happens at call number `at`, counted from 1, or a signal `after` seconds.
+
+    signals     how many signals, a tenth of a second apart
+    most_bytes  the largest file that may be written, or 0 for any
+    stdout      a file that takes what is printed
+    """
 
     at: int = 0
     mode: int = COUNT
     error: int = 0
     after: float | None = None
+    signal: int = signal.SIGKILL
+    signals: int = 1
+    most_bytes: int = 0
+    stdout: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,9 +90,10 @@ def run_program(library: Path, arguments: list[str], folder: Path, fault: Fault)
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             pass_fds=(theirs,),
+            preexec_fn=partial(_limit, fault),
         )
         os.close(theirs)
-        hung = _kill_in_time(process.pid, lambda: process.poll() is None, fault.after)
+        hung = _end_in_time(process.pid, lambda: process.poll() is None, fault)
         code = process.wait()
         output.seek(0)
         text = output.read().decode(errors="replace")
@@ -89,14 +101,27 @@ def run_program(library: Path, arguments: list[str], folder: Path, fault: Fault)
     return _ended(code, said, text, hung)
 
 
-def _kill_in_time(pid: int, runs: Any, after: float | None) -> bool:
-    """Kill a process after some seconds. Gives whether it ran too long."""
-    end = time.monotonic() + (SECONDS if after is None else after)
+def _limit(fault: Fault) -> None:
+    """Bound this process, and send its prints elsewhere, as the fault says."""
+    if fault.most_bytes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault.most_bytes, fault.most_bytes))
+    if fault.stdout:
+        os.dup2(os.open(fault.stdout, os.O_WRONLY), 1)
+
+
+def _end_in_time(pid: int, runs: Callable[[], bool], fault: Fault) -> bool:
+    """Send the fault's signals. Gives whether the process ran too long and was killed for it."""
+    start, sent = time.monotonic(), 0
     while runs():
-        if time.monotonic() > end:
-            with contextlib.suppress(ProcessLookupError):
+        passed = time.monotonic() - start
+        wanted = 0 if fault.after is None else int((passed - fault.after) * 10) + 1
+        with contextlib.suppress(ProcessLookupError):
+            if sent < min(wanted, fault.signals):
+                os.kill(pid, fault.signal)
+                sent += 1
+            elif passed > SECONDS:
                 os.kill(pid, signal.SIGKILL)
-            return after is None
+                return True
         time.sleep(0.002)
     return False
 
@@ -180,7 +205,7 @@ def _fork(arguments: list[str], folder: Path, fault: Fault) -> Ended:
             statuses.append(status)
         return not found
 
-    hung = _kill_in_time(pid, runs, fault.after)
+    hung = _end_in_time(pid, runs, fault)
     status = statuses[0] if statuses else os.waitpid(pid, 0)[1]
     os.lseek(output, 0, os.SEEK_SET)
     with os.fdopen(output, "rb") as file:
@@ -196,6 +221,7 @@ def _become(arguments: list[str], folder: Path, fault: Fault, said: int, output:
     try:
         for stream in (1, 2):
             os.dup2(output, stream)
+        _limit(fault)
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         os.chdir(folder)

@@ -134,7 +134,7 @@ def tree_of(folder: Path, below: str = "") -> Tree:
     return {path.relative_to(folder).as_posix(): _content(path) for path in found}
 
 
-def _copy(source: str, target: str) -> None:
+def copy_or_link(source: str, target: str) -> None:
     """A copy, or a link where the file is large and nothing writes into it."""
     copy = os.link if source.endswith((".tosa", ".so", "gsqc-step")) else shutil.copyfile
     copy(source, target)
@@ -150,7 +150,7 @@ class Scene:
             partial(self._program, library) if writer.program else partial(self._command, server)
         )
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(corpus, self.start, copy_function=_copy)
+        shutil.copytree(corpus, self.start, copy_function=copy_or_link)
         (self.start / "out").mkdir()
         for arguments in writer.before:
             ended = server.run(arguments, self.start, Fault())
@@ -172,7 +172,7 @@ class Scene:
     def begin(self) -> None:
         """Make the directory as it is before the command."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        shutil.copytree(self.start, self.folder, copy_function=_copy)
+        shutil.copytree(self.start, self.folder, copy_function=copy_or_link)
 
     def problem(self, ended: Ended) -> str | None:
         """What is wrong after an interrupted command and after the same command again."""

@@ -18,7 +18,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.needs_target("llvm")
-@pytest.mark.parametrize("part", ["mutations", "runner", "kills"])
+@pytest.mark.parametrize("part", ["mutations", "runner", "kills", "system"])
 def test_short_campaign(corpus: Path, part: str) -> None:
     command = [sys.executable, "-m", "tests.campaign", "--corpus", str(corpus), part]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -36,7 +36,7 @@ class Amount:
     fuzz: int
 
 
-LONG, SHORT = Amount(2200, 900, 150, 300), Amount(16, 4, 2, 2)
+LONG, SHORT = Amount(2200, 900, 150, 300), Amount(8, 4, 2, 2)
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ class Campaign:
     amount: Amount
     seed: int
     only: str
+
+    def _step(self) -> Path:
+        (step,) = self.corpus.glob("b.gsqc/code/*/gsqc-step")
+        return step.resolve()
 
     def mutations(self) -> Iterator[Report]:
         """Changed files in Python."""
@@ -64,7 +68,9 @@ class Campaign:
     def runner(self) -> Iterator[Report]:
         """Changed files in gsqc-step."""
         place = Place(self.corpus, self.folder / "runner")
-        program = runner_mutations.build_program(self.folder)
+        program = self._step()
+        if self.amount is LONG:  # building takes a minute
+            program = runner_mutations.build_sanitised(self.folder)
         for kind in runner_mutations.runner_kinds():
             if kind.name.startswith(self.only):
                 count = 1 + max(2, round(kind.weight * self.amount.runner))
@@ -77,10 +83,9 @@ class Campaign:
     def kills(self) -> Iterator[Report]:
         """Kills and failing calls."""
         library = faults.build_library(self.folder)
-        (step,) = self.corpus.glob("b.gsqc/code/*/gsqc-step")
-        rng = random.Random(self.seed)
+        step, rng = str(self._step()), random.Random(self.seed)
         with faults.Server(library) as server:
-            for writer in kills.writers(str(step.resolve())):
+            for writer in kills.writers(step):
                 if writer.name.startswith(self.only):
                     scene = kills.Scene(writer, self.corpus, self.folder / "kills", server, library)
                     yield kills.run_writer(scene, self.amount.kills, rng)
@@ -88,8 +93,7 @@ class Campaign:
     def system(self) -> Iterator[Report]:
         """Odd files, prints that fail, a second process, signals, and bounds of file sizes."""
         library = faults.build_library(self.folder)
-        (path,) = self.corpus.glob("b.gsqc/code/*/gsqc-step")
-        step, rng, folder = str(path.resolve()), random.Random(self.seed), self.folder / "system"
+        step, rng, folder = str(self._step()), random.Random(self.seed), self.folder / "system"
         folder.mkdir()
         with faults.Server(library) as server:
             place = system.Place(self.corpus, folder, server, library)
@@ -148,8 +152,8 @@ def main() -> int:
         for part in chosen.parts or PARTS:
             for report in PARTS[part](campaign):
                 print("\n".join(report.table().splitlines()[2:-1]), flush=True)
-                for failure in report.failures:
-                    print(f"  {failure}", flush=True)
+                for cause in report.causes():
+                    print(f"  {cause}", flush=True)
                 total.merge(report)
     minutes = (time.monotonic() - start) / 60
     head = f"{total.cases:,} cases in {minutes:.0f} minutes, seed {chosen.seed}."

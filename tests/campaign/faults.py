@@ -25,7 +25,7 @@ from types import TracebackType
 SOURCE = Path(__file__).with_name("fault.c")
 COUNT, KILL_BEFORE, KILL_AFTER, FAIL_ONCE, FAIL_ON = range(5)
 """The modes of fault.c. FAIL_ON lets every later call fail too, as a full disk does."""
-SECONDS = 120
+SECONDS = 60
 STARTED = b"ready\n"
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 OUTCOMES = ("succeeded", "refused", "killed", "crash", "traceback", "hang", "lost")
 """Those after "killed" are failures. "killed" is a kill of the campaign's own."""
 FAILURES = OUTCOMES[3:]
+_CASE = re.compile(r"case \d+|'.*|after the same command again.*|\w+=[\w.]+", re.DOTALL)
+"""What differs between failures of one cause."""
 
 
 @dataclass
@@ -36,6 +39,16 @@ class Report:
     def cases(self) -> int:
         """All cases."""
         return sum(sum(counts.values()) for counts in self.counts.values())
+
+    def causes(self) -> list[str]:
+        """The failures, one of each cause and how many more there are."""
+        alike: dict[str, list[str]] = {}
+        for failure in self.failures:
+            alike.setdefault(_CASE.sub("", failure), []).append(failure)
+        return [
+            f"{same[0]}" + f" (and {len(same) - 1} more)" * (len(same) > 1)
+            for same in alike.values()
+        ]
 
     def table(self) -> str:
         """The counts as Markdown."""

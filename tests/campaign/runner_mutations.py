@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changed files against gsqc-step under AddressSanitizer and UBSan, and the libFuzzer targets."""
+"""Changed files against gsqc-step, and the libFuzzer targets.
+
+The long form runs gsqc-step under AddressSanitizer and UBSan.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def runner_kinds() -> list[Kind]:
     ]
 
 
-def build_program(folder: Path) -> Path:
+def build_sanitised(folder: Path) -> Path:
     """gsqc-step with AddressSanitizer and UBSan."""
     make = ["make", "-s", "-C", str(FOLDER), f"OUT={folder.resolve()}", "sanitised"]
     subprocess.run(make, check=True)

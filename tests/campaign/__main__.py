@@ -142,7 +142,9 @@ def main() -> int:
     total, start = Report(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="gsqc-campaign-") as scratch:
         folder = Path(scratch)
-        corpus = build((chosen.corpus or folder / "corpus").absolute())
+        place = (chosen.corpus or folder / "corpus").absolute()
+        os.environ["XDG_STATE_HOME"] = f"{place}.state"  # which code is this user's own
+        corpus = build(place)
         amount = LONG if chosen.long else SHORT
         if chosen.count is not None:
             amount = Amount(chosen.count, chosen.count, chosen.count, amount.fuzz)

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 GSQC := $(BIN)/gsqc
 DEMO := build/demo
 
-.PHONY: setup demo test test-all golden golden-demo lint clean
+.PHONY: setup demo test test-all campaign golden golden-demo lint clean
 
 setup: $(VENV)/.done
 
@@ -26,6 +26,11 @@ test: setup
 
 test-all: setup
 	$(BIN)/python -m pytest -q
+
+# Hours: every command is killed, and every kind of file is changed. SEED=N makes other cases.
+campaign: setup
+	mkdir -p build
+	$(BIN)/python -m tests.campaign --long --seed $(or $(SEED),1) --report build/campaign.md
 
 golden: setup
 	$(BIN)/python -m tests.golden.files

@@ -2,7 +2,7 @@
 """gsqc report: writes a run as one HTML page.
 
 A run directory may be a stranger's, and so may the bundle that its config.json names. gsqc reads
-that bundle, but runs its compiled code only if the user named it with --bundle.
+that bundle, but runs its code only if the user named it with --bundle, or if the code is trusted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.cli.output import Output
 from gsqc.cli.shared import JsonOption
 from gsqc.data.tokenizer import Tokenizer
-from gsqc.errors import GsqcError, OptionError, system_errors
+from gsqc.errors import GsqcError, OptionError, TargetError, system_errors
 from gsqc.export.adapter import TrainedAdapter, adapter_settings, read_adapter
 from gsqc.export.place import check_place, new_file
 from gsqc.files.writing import write_new
@@ -34,6 +34,8 @@ from gsqc.report.run_files import RunFiles, read_run
 from gsqc.report.run_page import Measured, run_page
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import RunStore
+from gsqc.targets.registry import best_target
+from gsqc.targets.trust import is_trusted
 from gsqc.values import is_path
 
 PAGE = "report.html"
@@ -75,7 +77,8 @@ def report(
         ),
     ] = None,
     bundle: Annotated[
-        Path | None, Option("The run's bundle. Its code runs only if it is named here.")
+        Path | None,
+        Option("The run's bundle. Without it, its code runs only if it is your own or trusted."),
     ] = None,
     force: Annotated[bool, Option("Overwrite a page that -o names.")] = False,
     json: JsonOption = False,
@@ -87,13 +90,8 @@ def report(
     check_place(place, force=force or output is None, option="-o", directory=False)
     recorded = files.config.get("bundle_path")
     chosen = bundle or (Path(str(recorded)) if is_path(recorded) else None)
-    if wanted.prompts and bundle is None:
-        raise OptionError(
-            "--sample runs the bundle's code, so you must name the bundle",
-            f"if you trust it, add --bundle {chosen or 'BUNDLE'}",
-        )
     with out.console.status("measuring"):
-        measured = _measured(files, chosen, wanted, trusted=bundle is not None)
+        measured = _measured(files, chosen, wanted, is_named=bundle is not None)
     with new_file(place) as work:
         write_new(work, run_page(files, measured))
     for note in measured.notes:
@@ -103,7 +101,7 @@ def report(
 
 
 def _measured(
-    files: RunFiles, path: Path | None, wanted: Measurements, *, trusted: bool
+    files: RunFiles, path: Path | None, wanted: Measurements, *, is_named: bool
 ) -> Measured:
     """What the bundle and the run's state hold.
 
@@ -116,11 +114,25 @@ def _measured(
             bundle = Bundle.open(path)
             shown = _shown(bundle, read_adapter(bundle, files.path))
     except GsqcError as error:
-        if trusted:
+        if is_named or wanted.prompts:
             raise
         return Measured(notes=[f"nothing of the bundle is shown: {error} ({error.hint})"])
-    found, notes = _from_code(bundle, files, wanted, trusted=trusted)
+    may_run = is_named or _is_trusted(bundle)
+    if wanted.prompts and not may_run:
+        raise OptionError(
+            "--sample runs the bundle's code, which your gsqc did not make",
+            f"if you trust it, add --bundle {path}",
+        )
+    found, notes = _from_code(bundle, files, wanted, trusted=may_run)
     return Measured(notes=notes, **shown, **found)
+
+
+def _is_trusted(bundle: Bundle) -> bool:
+    """Whether the code that this machine would run is the user's own, or was confirmed."""
+    try:
+        return is_trusted(bundle, best_target(bundle))
+    except TargetError:
+        return False
 
 
 def _shown(bundle: Bundle, adapter: TrainedAdapter) -> dict[str, Any]:

@@ -6,9 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from io import BufferedReader
 from pathlib import Path
-from typing import cast
 
 from gsqc.errors import DataError
 from gsqc.files.reading import open_file, read_file
@@ -145,7 +143,7 @@ def data_digest(paths: Sequence[Path]) -> str:
 def _sha256(path: Path) -> str:
     try:
         with open_file(path) as file:
-            return hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise _unreadable(path, error) from None
 

@@ -175,14 +175,14 @@ class Session:
             raise DataError(
                 f"a step cannot take {len(sequences)} sequences", f"give 1 to {MAXIMUM_SEQUENCES}"
             )
+        for sequence in sequences:
+            self._check_sequence(sequence)
         weight = sum(int(s.weights.astype(np.int64).sum()) for s in sequences)
         if weight == 0:
             raise DataError(
                 "a batch has no token with a loss",
                 "give records a completion that fits the sequence length",
             )
-        for sequence in sequences:
-            self._check_sequence(sequence)
         inputs = self.optimizer.step_inputs(learning_rate, decay, self.step_count + 1, weight, clip)
         for name, value in inputs.items():
             self.executor.tensors[name][0] = value

@@ -23,6 +23,8 @@ typedef struct {
 
 static char raised[256];
 
+void raise_error(const char *text) { snprintf(raised, sizeof raised, "%s", text); }
+
 const char *raised_error(void) { return raised; }
 
 /* Compiled code calls this by its name when an argument is not what it was compiled for. */

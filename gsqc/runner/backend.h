@@ -47,7 +47,8 @@ void *allocate_workspace(int device_type, int device, uint64_t bytes, int type_c
 
 int free_workspace(int device_type, int device, void *workspace);
 
-/* What the last function that failed said. */
+/* Keep what a function that fails has to say, and what the last one said. */
+void raise_error(const char *text);
 const char *raised_error(void);
 
 #endif

@@ -3,6 +3,7 @@
  * reads outside the vocabulary or the sequences and never divides by zero. */
 #include "batches.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -42,9 +43,22 @@ static void check_weights(const batches *b, const char *path) {
     }
 }
 
+static int32_t greatest_of(const batches *b, int part) {
+    return part == 2 ? WEIGHT_ONE : (int32_t)b->vocabulary - 1;
+}
+
 void open_batches(batches *b, const bundle *owner, const char *path) {
+    input in;
+    if (!is_there(AT_FDCWD, path))
+        fail("make one with gsqc tokens BUNDLE --data FILE -o FILE", "no such file: %s", path);
+    if (!open_input(&in, AT_FDCWD, path, true) || !hold_file(&b->file, path, &in))
+        fail(READABLE, "cannot read %s: %s", path, file_problem(AT_FDCWD, path));
+    read_batches(b, owner, path, b->file.map);
+}
+
+void read_batches(batches *b, const bundle *owner, const char *path, mapping map) {
     tensor_file file;
-    open_tensors(&file, path, HINT);
+    open_tensors(&file, path, map, HINT);
     const char *format = tensor_metadata(&file, "format");
     if (!format || strcmp(format, TOKENS_FORMAT))
         fail(HINT, "%s is not a token file of format %s", path, TOKENS_FORMAT);
@@ -55,14 +69,15 @@ void open_batches(batches *b, const bundle *owner, const char *path) {
     b->settings = tensor_metadata(&file, "settings");
     if (!b->settings) fail(HINT, "%s has no settings", path);
     b->length = owner->sequence_length;
+    b->vocabulary = owner->vocabulary;
     uint64_t numbers = tensor_count(&file, part_names[0], sizeof(int32_t));
     b->steps = tensor_count(&file, step_inputs[0], sizeof(int32_t));
     b->sequences = numbers / b->length;
-    if (!b->sequences || b->sequences > INT32_MAX || !b->steps || numbers % b->length)
-        fail(HINT, "%s has no whole sequences of %u tokens, or no steps", path, b->length);
+    if (!b->sequences || b->sequences > INT32_MAX || !b->steps ||
+        b->steps > MAXIMUM_STEPS || numbers % b->length)
+        fail(HINT, "%s has no whole sequences of %u tokens, no steps or too many", path, b->length);
     for (int k = 0; k < SEQUENCE_PARTS; k++)
-        b->parts[k] = read_numbers(&file, part_names[k], numbers, 0,
-                                   k == 2 ? WEIGHT_ONE : (int32_t)owner->vocabulary - 1);
+        b->parts[k] = read_numbers(&file, part_names[k], numbers, 0, greatest_of(b, k));
     uint64_t places = tensor_count(&file, "order", sizeof(int32_t));
     if (!places || places % b->steps || places / b->steps > MAXIMUM_SEQUENCES)
         fail(HINT, "%s has steps without sequences or with too many", path);
@@ -75,4 +90,19 @@ void open_batches(batches *b, const bundle *owner, const char *path) {
     b->sums = b->batch > 1;
     for (uint64_t step = 0; step < b->steps; step++)
         b->sums = b->sums || b->inputs[CLIP_MANTISSA][step];
+}
+
+void copy_sequence(const batches *b, uint64_t step, uint32_t number,
+                   int32_t *const parts[SEQUENCE_PARTS]) {
+    /* Read once: between two reads another program could write to the file. */
+    uint32_t place = *(const volatile uint32_t *)(const void *)&b->order[step * b->batch + number];
+    bool good = place < b->sequences;
+    for (int k = 0; good && k < SEQUENCE_PARTS; k++) {
+        memcpy(parts[k], b->parts[k] + (uint64_t)place * b->length, b->length * sizeof(int32_t));
+        for (uint32_t i = 0; i < b->length; i++)
+            good = good && parts[k][i] >= 0 && parts[k][i] <= greatest_of(b, k);
+    }
+    if (!good)
+        fail("put the whole file back, and run the same command again",
+             "%s was changed while it was used; the last saved state is whole", b->file.path);
 }

@@ -15,8 +15,9 @@ extern const char *const part_names[SEQUENCE_PARTS];
 extern const char *const step_inputs[STEP_INPUTS];
 
 typedef struct {
+    held file;
     uint64_t steps, sequences;
-    uint32_t length, batch;
+    uint32_t length, batch, vocabulary;
     const int32_t *parts[SEQUENCE_PARTS];   /* [sequences, length] */
     const int32_t *order;                   /* [steps, batch]: numbers of sequences */
     const int32_t *inputs[STEP_INPUTS];     /* [steps] */
@@ -26,5 +27,13 @@ typedef struct {
 
 /* Open the file and check all of it against the bundle. Fails if a step could not take it. */
 void open_batches(batches *b, const bundle *owner, const char *path);
+
+/* The same for a file that is in memory already. */
+void read_batches(batches *b, const bundle *owner, const char *path, mapping map);
+
+/* Copy the parts of sequence `number` of a step. They are in the ranges that were checked, whatever
+ * has become of the file. */
+void copy_sequence(const batches *b, uint64_t step, uint32_t number,
+                   int32_t *const parts[SEQUENCE_PARTS]);
 
 #endif

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opens a bundle. It trusts only that the user chose this bundle: whoever wrote the manifest also
  * chose the hashes. Each file must have the size and hash that the manifest gives, and must lie
- * inside the bundle. After that, other files read manifest fields without asking for their type. */
+ * inside the bundle. What is used is what was hashed: a file is opened once. After that, other
+ * files read manifest fields without asking for their type. */
 #include "bundle.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "error.h"
 #include "fields.h"
@@ -18,11 +20,6 @@
 
 static const char *const MADE_FOLDERS[] = {MADE_FROM_THE_PLAN};
 static const json_source SOURCE = {"the bundle's manifest", AGAIN};
-
-static bool is_directory(const char *path) {
-    struct stat status;
-    return !stat(path, &status) && S_ISDIR(status.st_mode);
-}
 
 /* The path of a file in the bundle. Fails unless its name is relative, has no "..", and leads over
  * no link. */
@@ -45,27 +42,55 @@ static char *safe_path(const char *root, const char *name) {
     }
 }
 
-static void check_file(const bundle *b, const char *name, yyjson_val *entry) {
+static read_once *find_content(bundle *b, const char *name) {
+    for (int k = 0; k < READ_FILES; k++)
+        if (!strcmp(b->files[k].name, name)) return &b->files[k];
+    return NULL;
+}
+
+static _Noreturn void fail_read(const char *name, const char *path) {
+    const char *problem = file_problem(AT_FDCWD, path);
+    fail(READABLE, "cannot read the bundle's %s: %s", name, problem);
+}
+
+/* The hash of a file's content. The base stays mapped, what is used once stays in memory, and the
+ * rest goes. */
+static void hash_file(bundle *b, const char *name, const char *path, const input *in,
+                      char hash[HASH_TEXT]) {
+    read_once *once = find_content(b, name);
+    held other, *file = strcmp(name, BASE_FILE) ? &other : &b->base;
+    if (once ? !read_input(in, &once->content, physical_memory()) : !hold_file(file, path, in))
+        fail_read(name, path);
+    if (once) {
+        hash_bytes(hash, once->content.data, once->content.size);
+        close(in->descriptor);
+    } else memcpy(hash, file->hash, HASH_TEXT);
+    if (file == &other && !once) drop_file(file);
+}
+
+static void check_file(bundle *b, const char *name, yyjson_val *entry) {
     const char *path = safe_path(b->path, name);
     const char *expected = json_text(&SOURCE, yyjson_obj_get(entry, "sha256"), name);
     uint64_t bytes = json_count(&SOURCE, yyjson_obj_get(entry, "bytes"), name, INT64_MAX);
-    mapping map;
+    input in;
     char hash[HASH_TEXT];
-    if (!is_file(path)) fail(AGAIN, "the bundle lacks its file %s", name);
-    if (!map_file(path, &map))
-        fail("check its permissions", "cannot read the bundle's %s: %s", name, strerror(errno));
-    bool same = map.size == bytes;
-    if (same) hash_bytes(hash, map.data, map.size);
-    same = same && !strcmp(hash, expected);
-    unmap_file(&map);
-    if (!same) fail(AGAIN, "%s was changed since the bundle was written (its hash differs)", name);
+    if (!is_there(AT_FDCWD, path)) fail(AGAIN, "the bundle lacks its file %s", name);
+    if (!open_input(&in, AT_FDCWD, path, false)) fail_read(name, path);
+    bool same = (uint64_t)in.status.st_size == bytes;
+    if (same) hash_file(b, name, path, &in, hash);
+    if (!same || strcmp(hash, expected))
+        fail(AGAIN, "%s was changed since the bundle was written (its hash differs)", name);
 }
 
-static void check_files(const bundle *b) {
+static void check_files(bundle *b) {
     size_t position, last;
     yyjson_val *key, *value;
+    b->files[0].name = PLAN_FILE;
+    b->files[1].name = INITIAL_STATE_FILE;
+    b->files[2].name = code_file(b->target, KERNELS_FILE);
     yyjson_obj_foreach(yyjson_obj_get(b->manifest, "files"), position, last, key, value)
         check_file(b, json_text(&SOURCE, key, "a file's name"), value);
+    if (!b->base.path) fail(AGAIN, "the bundle has no %s", BASE_FILE);
 }
 
 static bool is_made_from_the_plan(const char *name) {
@@ -118,31 +143,32 @@ void read_manifest(bundle *b, const char *text, size_t length) {
     find_meaning(b, yyjson_obj_get(b->manifest, "files"));
 }
 
-static mapping map_json(const char *path, const char *what) {
+static void read_manifest_file(bundle *b, const char *file) {
     mapping map;
-    if (!map_file(path, &map))
-        fail("check its permissions", "cannot read %s: %s", path, strerror(errno));
-    if (map.size > MAXIMUM_JSON_BYTES) fail(AGAIN, "%s is larger than any that gsqc writes", what);
-    return map;
+    if (!read_file(&map, AT_FDCWD, file, MAXIMUM_JSON_BYTES)) {
+        if (errno == EFBIG) fail(AGAIN, "%s is larger than any that gsqc writes", SOURCE.what);
+        fail(READABLE, "cannot read %s: %s", file, file_problem(AT_FDCWD, file));
+    }
+    read_manifest(b, (const char *)map.data, map.size);
+    unmap(&map);
 }
 
 void open_bundle(bundle *b, const char *path, const char *target) {
-    struct stat status;
     b->path = path;
     const char *file = take_path(path, MANIFEST_FILE);
-    if (stat(path, &status))
+    if (!is_there(AT_FDCWD, path))
         fail("make one with gsqc compile MODEL -o NAME.gsqc", "no such bundle: %s", path);
-    if (!is_directory(path) || !is_file(file))
+    if (!is_there(AT_FDCWD, file))
         fail("give a directory that gsqc compile wrote", "%s is not a bundle: it has no %s", path,
              MANIFEST_FILE);
-    mapping map = map_json(file, SOURCE.what);
-    read_manifest(b, (const char *)map.data, map.size);
-    unmap_file(&map);
-    check_files(b);
+    read_manifest_file(b, file);
     b->target = choose_target(yyjson_obj_get(b->manifest, "targets"), target);
-    map = map_json(bundle_file(b, PLAN_FILE), plan_source.what);
-    read_plan(&b->plan, json_read(&plan_source, (const char *)map.data, map.size));
-    unmap_file(&map);
+    check_files(b);
+    mapping *map = bundle_content(b, PLAN_FILE);
+    if (map->size > MAXIMUM_JSON_BYTES)
+        fail(AGAIN, "%s is larger than any that gsqc writes", plan_source.what);
+    read_plan(&b->plan, json_read(&plan_source, (const char *)map->data, map->size));
+    unmap(map);
 }
 
 const char *bundle_hash(const bundle *b, const char *name) {
@@ -150,7 +176,7 @@ const char *bundle_hash(const bundle *b, const char *name) {
                                          "sha256"));
 }
 
-const char *bundle_file(const bundle *b, const char *name) {
+mapping *bundle_content(bundle *b, const char *name) {
     if (!bundle_hash(b, name)) fail(AGAIN, "the bundle has no %s", name);
-    return take_path(b->path, name);
+    return &find_content(b, name)->content;
 }

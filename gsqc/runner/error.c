@@ -11,6 +11,22 @@ enum { LINE_BYTES = 1024, USER_ERROR = 2 };
 
 void (*on_failure)(const char *line);
 
+static void print_line(char *line) {
+    for (char *c = line; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
+    fprintf(stderr, "%s\n", line);
+}
+
+void warn(const char *format, ...) {
+    char message[LINE_BYTES], line[LINE_BYTES + sizeof "warning: "];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    snprintf(line, sizeof line, "warning: %s", message);
+    print_line(line);
+}
+
 _Noreturn void fail(const char *hint, const char *format, ...) {
     char message[LINE_BYTES], line[2 * LINE_BYTES];
     va_list arguments;
@@ -18,9 +34,7 @@ _Noreturn void fail(const char *hint, const char *format, ...) {
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
     snprintf(line, sizeof line, "error: %s; %s", message, hint);
-    for (char *c = line; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
     if (on_failure) on_failure(line);
-    fprintf(stderr, "%s\n", line);
+    print_line(line);
     exit(USER_ERROR);
 }

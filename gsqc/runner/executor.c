@@ -15,7 +15,7 @@ static const uint64_t RELEASE_BYTES = 1 << 20;
 void prepare_executor(executor *e, bundle *b) {
     plan *p = &b->plan;
     *e = (executor){.plan = p};
-    open_tensors(&e->base, bundle_file(b, BASE_FILE), AGAIN);
+    open_tensors(&e->base, b->base.path, b->base.map, AGAIN);
     e->arena = take(p->arena_bytes, 1);
     for (uint32_t k = 0; k < p->buffers.count; k++) {
         tensor *t = &p->buffers.items[k];

@@ -1,21 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Maps, hashes and replaces files. It trusts the file system: if another program shortens a mapped
- * file, reading it ends this one (SIGBUS). A replaced file is the old one or the new one at any
- * moment, also after a crash. */
+/* Opens plain files alone. A stranger may have put anything in their place: reading a FIFO may wait
+ * for ever, a device may have no end, and a link may lead to any file of the user. */
 #include "files.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "error.h"
-#include "memory.h"
 #include "third_party/libmd/sha2.h"
 
 void hash_bytes(char text[HASH_TEXT], const void *data, uint64_t size) {
@@ -27,81 +21,115 @@ void hash_bytes(char text[HASH_TEXT], const void *data, uint64_t size) {
     for (int k = 0; k < SHA256_DIGEST_LENGTH; k++) snprintf(text + 2 * k, 3, "%02x", digest[k]);
 }
 
-bool is_file(const char *path) {
+bool is_there(int place, const char *name) {
     struct stat status;
-    return !stat(path, &status) && S_ISREG(status.st_mode);
+    return !fstatat(place, name, &status, AT_SYMLINK_NOFOLLOW) ||
+           (errno != ENOENT && errno != ENOTDIR);
 }
 
-bool map_file(const char *path, mapping *map) {
-    struct stat status;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) return false;
-    *map = (mapping){NULL, 0};
-    void *data = NULL;
-    bool good = !fstat(descriptor, &status) && S_ISREG(status.st_mode);
-    if (good && status.st_size) {
-        data =
-            mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, descriptor, 0);
-        good = data != MAP_FAILED;
-        if (good) *map = (mapping){data, (uint64_t)status.st_size};
-    }
+static void close_keeping_errno(int descriptor) {
     int reason = errno;
     close(descriptor);
     errno = reason;
+}
+
+/* A descriptor of a plain file. O_NONBLOCK, because opening a FIFO would wait for its other end. */
+static int open_plain(int place, const char *name, int flags, struct stat *status) {
+    int descriptor = openat(place, name, flags | O_CLOEXEC | O_NONBLOCK, 0666);
+    if (descriptor < 0) return -1;
+    bool good = !fstat(descriptor, status);
+    if (good && S_ISREG(status->st_mode)) return descriptor;
+    if (good) errno = EINVAL;
+    close_keeping_errno(descriptor);
+    return -1;
+}
+
+bool open_input(input *in, int place, const char *name, bool links) {
+    int flags = links ? O_RDONLY : O_RDONLY | O_NOFOLLOW;
+    in->descriptor = open_plain(place, name, flags, &in->status);
+    return in->descriptor >= 0;
+}
+
+int open_output(int place, const char *name, int flags) {
+    struct stat status;
+    return open_plain(place, name, flags | O_RDWR | O_NOFOLLOW, &status);
+}
+
+static const char *other_kind(mode_t mode) {
+    return S_ISDIR(mode)                      ? "it is a directory, not a plain file"
+           : S_ISLNK(mode)                    ? "it is a link, not a plain file"
+           : S_ISFIFO(mode)                   ? "it is a FIFO, not a plain file"
+           : S_ISSOCK(mode)                   ? "it is a socket, not a plain file"
+           : S_ISCHR(mode) || S_ISBLK(mode) ? "it is a device, not a plain file"
+                                              : NULL;
+}
+
+const char *file_problem(int place, const char *name) {
+    int reason = errno;
+    struct stat status;
+    bool is_kind =
+        reason == EINVAL || reason == ELOOP || reason == ENXIO || reason == EISDIR;
+    int flags = reason == ELOOP ? AT_SYMLINK_NOFOLLOW : 0;
+    const char *kind = is_kind && !fstatat(place, name, &status, flags)
+                           ? other_kind(status.st_mode)
+                           : NULL;
+    errno = reason;
+    return kind ? kind : strerror(reason);
+}
+
+bool read_input(const input *in, mapping *map, uint64_t most_bytes) {
+    uint64_t size = (uint64_t)in->status.st_size, done = 0;
+    *map = (mapping){NULL, 0};
+    if (size > most_bytes) errno = EFBIG;
+    if (size > most_bytes || !size) return !size;
+    void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) return false;
+    *map = (mapping){data, size};
+    while (done < size) {
+        ssize_t got = pread(in->descriptor, map->data + done, size - done, (off_t)done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) {
+            int reason = got ? errno : EIO; /* it was shortened meanwhile */
+            unmap(map);
+            errno = reason;
+            return false;
+        }
+        done += (uint64_t)got;
+    }
+    return true;
+}
+
+bool read_file(mapping *map, int place, const char *name, uint64_t most_bytes) {
+    input in;
+    if (!open_input(&in, place, name, false)) return false;
+    bool good = read_input(&in, map, most_bytes);
+    close_keeping_errno(in.descriptor);
     return good;
 }
 
-void unmap_file(mapping *map) {
+bool map_input(const input *in, mapping *map) {
+    size_t size = (size_t)in->status.st_size;
+    *map = (mapping){NULL, 0};
+    if (!size) return true;
+    void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, in->descriptor, 0);
+    if (data == MAP_FAILED) return false;
+    *map = (mapping){data, size};
+    return true;
+}
+
+void unmap(mapping *map) {
     if (map->data) munmap(map->data, map->size);
     *map = (mapping){NULL, 0};
 }
 
-_Noreturn void fail_write(const char *path) {
-    bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
-    fail("make its folder writable with free space, and run the same command again",
-         "%s %s: %s; the state saved before is whole",
-         full ? "disk full while saving" : "cannot save", path, strerror(errno));
-}
-
-static _Noreturn void give_up(replacement *file) {
-    int reason = errno;
-    if (file->descriptor >= 0) close(file->descriptor);
-    unlink(file->temporary);
-    errno = reason;
-    fail_write(file->path);
-}
-
-void begin_replacement(replacement *file, const char *path) {
-    size_t size = strlen(path) + sizeof ".tmp";
-    file->path = path;
-    file->temporary = take(size, 1);
-    snprintf(file->temporary, size, "%s.tmp", path);
-    file->descriptor =
-        open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (file->descriptor < 0) give_up(file);
-}
-
-void write_replacement(replacement *file, const void *data, uint64_t size) {
+bool write_bytes(int descriptor, const void *data, uint64_t size) {
     const unsigned char *next = data;
     while (size) {
-        ssize_t written = write(file->descriptor, next, size);
+        ssize_t written = write(descriptor, next, size);
         if (written < 0 && errno == EINTR) continue;
-        if (written < 0) give_up(file);
+        if (written < 0) return false;
         next += written;
         size -= (uint64_t)written;
     }
-}
-
-void finish_replacement(replacement *file) {
-    if (fsync(file->descriptor)) give_up(file);
-    int failed = close(file->descriptor);
-    file->descriptor = -1;
-    if (failed || rename(file->temporary, file->path)) give_up(file);
-    /* The new name is safe only when the folder is on disk too. */
-    int folder = open(dirname(take_text(file->path, strlen(file->path))), O_RDONLY | O_CLOEXEC);
-    if (folder >= 0) {
-        failed = fsync(folder);
-        close(folder);
-    }
-    if (folder < 0 || failed) fail_write(file->path);
+    return true;
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files: mapped for reading, hashed, and replaced as a whole. */
+/* Plain files: opened for reading and for writing, read, mapped and hashed. */
 #ifndef GSQC_FILES_H
 #define GSQC_FILES_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 enum { HASH_TEXT = 65 };
 
@@ -14,31 +15,50 @@ typedef struct {
     uint64_t size;
 } mapping;
 
+/* A directory that is held open. Its files are opened relative to it, wherever its path leads
+ * later. */
+typedef struct {
+    const char *path;
+    int descriptor;
+} folder;
+
+typedef struct {
+    int descriptor;
+    struct stat status;
+} input;
+
 /* sha256 as lower-case hexadecimal text. */
 void hash_bytes(char text[HASH_TEXT], const void *data, uint64_t size);
 
-bool is_file(const char *path);
+/* False only if the system says that there is nothing of this name. What cannot be looked at counts
+ * as there, so that opening it says why. `place` may be AT_FDCWD. */
+bool is_there(int place, const char *name);
 
-/* Map a file for reading; what is written to the memory does not reach the file. False with errno
- * if that fails. */
-bool map_file(const char *path, mapping *map);
+/* Open a plain file for reading. `links` says whether the name may be a link: a user's own path may
+ * be one, and a file of a bundle or a run may not. False with errno. */
+bool open_input(input *in, int place, const char *name, bool links);
 
-/* Forget a mapping before release_memory would. */
-void unmap_file(mapping *map);
+/* Open a plain file for writing, and never through a link. `flags` are those of open, such as
+ * O_CREAT | O_EXCL. Gives a descriptor, or -1 with errno. No other function opens for writing. */
+int open_output(int place, const char *name, int flags);
 
-/* A file that is written beside its final place and put there when it is complete on disk. */
-typedef struct {
-    const char *path;
-    char *temporary;
-    int descriptor;
-} replacement;
+/* Why one of the functions above failed: the system's error, or what stands there instead of a
+ * plain file. */
+const char *file_problem(int place, const char *name);
 
-/* These fail with a sentence, and leave the old file whole. */
-void begin_replacement(replacement *file, const char *path);
-void write_replacement(replacement *file, const void *data, uint64_t size);
-void finish_replacement(replacement *file);
+/* Read the whole file, of at most `most_bytes`, into memory of its own. False with errno. */
+bool read_input(const input *in, mapping *map, uint64_t most_bytes);
 
-/* Fail because a file could not be written, for the reason in errno. */
-_Noreturn void fail_write(const char *path);
+/* Open a file that is no link, read it and close it. */
+bool read_file(mapping *map, int place, const char *name, uint64_t most_bytes);
+
+/* Map the whole file. What is written to the memory does not reach the file. False with errno. */
+bool map_input(const input *in, mapping *map);
+
+/* Forget what was read or mapped. */
+void unmap(mapping *map);
+
+/* Write all bytes to a descriptor. False with errno. */
+bool write_bytes(int descriptor, const void *data, uint64_t size);
 
 #endif

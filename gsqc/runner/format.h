@@ -14,6 +14,7 @@
 #define PLAIN_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-"
 #define CONFIG_FILE "config.json"
 #define STATE_FILE "state.safetensors"
+#define BEST_FILE "best.safetensors"
 #define LOG_FILE "log.jsonl"
 #define LOCK_FILE "lock"
 #define TOKENS_FORMAT "gsqc-tokens-2"
@@ -29,6 +30,8 @@
 #define MAXIMUM_COUNT 1099511627776
 #define MAXIMUM_BITS 64
 #define MAXIMUM_ARGUMENTS 64
+#define MAXIMUM_THREADS 1024
+#define MAXIMUM_STEPS 2147483647
 #define MAXIMUM_SEQUENCES 64
 #define MAXIMUM_STEP 9223372036854775807
 #define ALIGNMENT 64

@@ -10,7 +10,7 @@
 
 #include "backend.h"
 #include "error.h"
-#include "memory.h"
+#include "library_copy.h"
 
 /* The library reaches the runtime through variables of its own, which its loader fills. A library
  * that lacks a variable does not use it. */
@@ -19,12 +19,13 @@ static void provide(void *library, const char *name, void *target) {
     if (variable) *variable = target;
 }
 
-void load_kernels(plan *p, const char *path) {
+void load_kernels(plan *p, const mapping *content) {
     char symbol[512];
-    /* dlopen looks for a name without a slash in the system's folders. */
-    const char *place = strchr(path, '/') ? path : take_path(".", path);
-    void *library = dlopen(place, RTLD_NOW | RTLD_LOCAL);
-    if (!library) fail(AGAIN, "cannot load kernels.so: %s", dlerror());
+    const char *problem = NULL;
+    void *library = load_library(content, &problem);
+    if (!library)
+        fail("compile the model again, or give TMPDIR space for a copy of the file",
+             "cannot load kernels.so: %s", problem);
     provide(library, "__TVMBackendParallelLaunch", (void *)(uintptr_t)parallel_launch);
     provide(library, "__TVMBackendAllocWorkspace", (void *)(uintptr_t)allocate_workspace);
     provide(library, "__TVMBackendFreeWorkspace", (void *)(uintptr_t)free_workspace);

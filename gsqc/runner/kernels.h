@@ -3,11 +3,12 @@
 #ifndef GSQC_KERNELS_H
 #define GSQC_KERNELS_H
 
+#include "files.h"
 #include "plan.h"
 
-/* Load the library. Its functions become the `code` of the plan's kernels. Fails if one is
- * missing. */
-void load_kernels(plan *p, const char *library);
+/* Load the library, which is in memory. Its functions become the `code` of the plan's kernels.
+ * Fails if one is missing. */
+void load_kernels(plan *p, const mapping *library);
 
 /* A flat array that a kernel takes. */
 typedef struct {

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,13 +15,15 @@
 #include "error.h"
 #include "executor.h"
 #include "kernels.h"
+#include "log.h"
 #include "machine.h"
+#include "process.h"
 #include "requirements.h"
 #include "run.h"
 #include "targets.h"
 #include "threads.h"
 
-enum { MAXIMUM_THREADS = 1024, SIGNAL_EXIT = 128 };
+enum { SIGNAL_EXIT = 128 };
 
 static const char USAGE[] =
     "usage: gsqc-step BUNDLE --tokens FILE --run DIR [--steps N] [--threads N] [--save-every N]\n"
@@ -45,15 +46,6 @@ typedef struct {
     const batches *batches;
 } trainer;
 
-static volatile sig_atomic_t interrupted;
-
-/* An update that stops half way would leave a state that is neither the old nor the new one. So the
- * step ends first. A second signal ends the program at once. */
-static void note_signal(int number) {
-    if (interrupted) _Exit(SIGNAL_EXIT + number);
-    interrupted = number;
-}
-
 static uint64_t parse_number(const char *name, const char *text, uint64_t limit) {
     char *end = NULL;
     errno = 0;
@@ -65,7 +57,9 @@ static uint64_t parse_number(const char *name, const char *text, uint64_t limit)
 }
 
 static options parse_options(int count, char **arguments) {
-    options o = {.threads = (uint64_t)machine_cores(), .save_every = 20};
+    int cores = machine_cores();
+    options o = {.threads = cores < MAXIMUM_THREADS ? (uint64_t)cores : MAXIMUM_THREADS,
+                 .save_every = 20};
     static const struct option known[] = {
         {"tokens", required_argument, NULL, 't'},  {"run", required_argument, NULL, 'r'},
         {"steps", required_argument, NULL, 's'},   {"threads", required_argument, NULL, 'j'},
@@ -77,14 +71,14 @@ static options parse_options(int count, char **arguments) {
     for (int c, which = 0; (c = getopt_long(count, arguments, "", known, &which)) != -1;) {
         if (c == 't') o.tokens = optarg;
         else if (c == 'r') o.run = optarg;
-        else if (c == 's') o.steps = parse_number("steps", optarg, INT32_MAX);
+        else if (c == 's') o.steps = parse_number("steps", optarg, MAXIMUM_STEPS);
         else if (c == 'j') o.threads = parse_number("threads", optarg, MAXIMUM_THREADS);
-        else if (c == 'e') o.save_every = parse_number("save-every", optarg, INT32_MAX);
+        else if (c == 'e') o.save_every = parse_number("save-every", optarg, MAXIMUM_STEPS);
         else if (c == 'c') o.trace = optarg;
         else if (c == 'm') o.target = optarg;
         else if (c == 'n') o.trace_call = parse_number("trace-call", optarg, INT64_MAX);
         else if (c == 'h') {
-            fputs(USAGE, stdout);
+            if (!say("%s", USAGE)) fail_output("");
             exit(0);
         } else
             fail("gsqc-step --help", "unknown option or missing value: %s",
@@ -118,13 +112,11 @@ static void take_step(trainer *t, uint64_t step, int64_t *loss, int64_t *weight)
     int clips = b->inputs[CLIP_MANTISSA][step] != 0, sums = clips || b->batch > 1;
     if (sums) clear_gradients(&t->executor);
     for (uint32_t s = 0; s < b->batch; s++) {
-        uint64_t start = (uint64_t)b->order[step * b->batch + s] * b->length;
-        for (int k = 0; k < SEQUENCE_PARTS; k++)
-            memcpy(t->parts[k], b->parts[k] + start, b->length * sizeof(int32_t));
+        copy_sequence(b, step, s, t->parts);
         run_schedule(&t->executor, sums ? t->gradient : t->train);
         for (uint32_t k = 0; k < b->length; k++) {
-            *loss += (int64_t)t->loss[k] * b->parts[2][start + k];
-            *weight += b->parts[2][start + k];
+            *loss += (int64_t)t->loss[k] * t->parts[2][k];
+            *weight += t->parts[2][k];
         }
     }
     if (clips) run_schedule(&t->executor, t->clip);
@@ -142,31 +134,49 @@ static uint64_t peak_bytes(void) {
     return getrusage(RUSAGE_SELF, &usage) ? 0 : (uint64_t)usage.ru_maxrss * 1024;
 }
 
-static void train(trainer *t, run *r, uint64_t steps, uint64_t save_every) {
-    uint64_t saved = r->step;
+/* What a changed file gave cannot be told from what it should have given, so it is not kept. */
+static void require_whole_files(const run *r) {
+    const char *changed = changed_file();
+    if (changed)
+        fail("put the whole file back, and run the same command again: it goes on from there",
+             "%s was changed while it was used; the steps since are not saved, and the state of "
+             "step %" PRIu64 " stands",
+             changed, r->saved);
+}
+
+/* One step, and its line in the log and on the screen. False if standard output is broken. */
+static bool train_step(trainer *t, run *r) {
+    int64_t loss = 0, weight = 0;
     char digest[HASH_TEXT];
-    while (r->step < steps && !interrupted) {
-        int64_t loss = 0, weight = 0;
-        double start = now();
-        take_step(t, r->step, &loss, &weight);
-        r->step++;
-        /* The log has the digest of every step, so that another run can be compared with it. */
-        state_digest(r, digest);
-        double tokens = (double)weight / WEIGHT_ONE, seconds = now() - start;
-        log_entry entry = {r->step, peak_bytes(), (double)loss / ((double)weight * LOSS_ONE),
-                           tokens / seconds, digest};
-        append_log(r, &entry);
-        printf("step %" PRIu64 "  loss %.4f  digest %s\n", r->step, entry.loss, digest);
-        fflush(stdout);
-        if (r->step % save_every == 0) save_run(r), saved = r->step;
+    double start = now();
+    take_step(t, r->step, &loss, &weight);
+    r->step++;
+    require_whole_files(r);
+    /* The log has the digest of every step, so that another run can be compared with it. */
+    state_digest(r, digest);
+    double tokens = (double)weight / WEIGHT_ONE, seconds = now() - start;
+    note_step_seconds(seconds);
+    log_entry entry = {r->step, peak_bytes(), (double)loss / ((double)weight * LOSS_ONE),
+                       tokens / seconds, digest};
+    append_log(&r->folder, &entry);
+    return say("step %" PRIu64 "  loss %.4f  digest %s\n", r->step, entry.loss, digest);
+}
+
+static void train(trainer *t, run *r, uint64_t steps, uint64_t save_every) {
+    bool heard = true;
+    while (r->step < steps && heard && !noted_signal()) {
+        heard = train_step(t, r);
+        if (r->step % save_every == 0) save_run(r, false);
     }
-    if (r->step > saved) save_run(r);
+    save_run(r, true);
+    if (!heard) fail_output("; the state is saved");
 }
 
 int main(int count, char **arguments) {
+    prepare_process();
     options o = parse_options(count, arguments);
     bundle b = {0};
-    batches data;
+    batches data = {0};
     run r;
     trainer t;
     open_bundle(&b, o.bundle, o.target);
@@ -181,18 +191,19 @@ int main(int count, char **arguments) {
     require_session(&b, data.sums);
     prepare_executor(&t.executor, &b);
     prepare_trainer(&t, &b, &data);
-    load_kernels(&b.plan, bundle_file(&b, code_file(b.target, KERNELS_FILE)));
-    lock_run(o.run);
+    mapping *kernels = bundle_content(&b, code_file(b.target, KERNELS_FILE));
+    load_kernels(&b.plan, kernels);
+    unmap(kernels);
     open_run(&r, o.run, &b);
     uint64_t steps = o.steps ? o.steps : data.steps;
     if (r.step >= steps) {
-        printf("%s has %" PRIu64 " of %" PRIu64 " steps: nothing to do\n", o.run, r.step, steps);
+        if (!say("%s has %" PRIu64 " of %" PRIu64 " steps: nothing to do\n", o.run, r.step, steps))
+            fail_output("");
         return 0;
     }
     begin_run(&r, data.settings);
     run_schedule(&t.executor, find_schedule(&b.plan, "prepare"));
-    signal(SIGINT, note_signal);
-    signal(SIGTERM, note_signal);
+    heed_signals();
     trace calls;
     if (o.trace) {
         open_trace(&calls, o.trace, o.trace_call, &b.plan);
@@ -200,5 +211,5 @@ int main(int count, char **arguments) {
     }
     train(&t, &r, steps, o.save_every);
     if (o.trace) close_trace(&calls);
-    return interrupted ? SIGNAL_EXIT + interrupted : 0;
+    return noted_signal() ? SIGNAL_EXIT + noted_signal() : 0;
 }

@@ -22,6 +22,10 @@ typedef struct record {
 
 static record *records;
 
+/* All that was taken. Sizes come from a stranger's files, and each of them may be sound by itself.
+ * What goes beyond the machine is refused here, before the system kills the program for it. */
+static uint64_t taken;
+
 static _Noreturn void fail_memory(uint64_t count, uint64_t size) {
     fail("free some memory, or compile for shorter sequences",
          "not enough memory for %llu times %llu bytes",
@@ -47,8 +51,10 @@ void at_release(void (*undo)(void *, size_t), void *what, size_t size) {
 
 void *take(uint64_t count, uint64_t size) {
     uint64_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX - ALIGNMENT)
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX - ALIGNMENT ||
+        bytes > physical_memory() || taken > physical_memory() - bytes)
         fail_memory(count, size);
+    taken += bytes;
     if (bytes >= MAPPED_FROM) {
         /* Fresh pages are zero already, and count as resident only when they are touched. */
         void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -75,6 +81,7 @@ char *take_path(const char *folder, const char *name) {
 }
 
 void release_memory(void) {
+    taken = 0;
     while (records) {
         record *r = records;
         records = r->next;
@@ -84,6 +91,9 @@ void release_memory(void) {
 }
 
 uint64_t physical_memory(void) {
+    static uint64_t bytes;
+    if (bytes) return bytes;
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : UINT64_MAX;
+    bytes = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : UINT64_MAX;
+    return bytes;
 }

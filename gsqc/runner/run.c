@@ -5,15 +5,23 @@
 #include "run.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "error.h"
+#include "lock.h"
+#include "log.h"
 #include "memory.h"
+#include "replacement.h"
 #include "threads.h"
+
+/* What to do about a state that is damaged. A new run is the last resort. */
+static const char DAMAGED[] =
+    "put a copy of the file back (" BEST_FILE ", if the run has one, is a state too), or start a "
+    "new run with another --run";
 
 static void copy_state(run *r, const tensor_file *file) {
     for (uint32_t k = 0; k < r->state_count; k++) {
@@ -27,32 +35,52 @@ static uint64_t read_step(const tensor_file *file) {
     const char *text = tensor_metadata(file, "step");
     char *end = NULL;
     uint64_t step = text && *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
-    if (!end || *end || step > MAXIMUM_STEP) fail(NEW_RUN, "%s does not say its step", file->path);
+    if (!end || *end || step > MAXIMUM_STEP) fail(DAMAGED, "%s does not say its step", file->path);
     return step;
 }
 
-void open_run(run *r, const char *path, const bundle *b) {
+static void take_saved_state(run *r) {
+    const plan *p = &r->bundle->plan;
+    const char *path = take_path(r->folder.path, STATE_FILE);
+    tensor_file file;
+    mapping map;
+    if (!read_file(&map, r->folder.descriptor, STATE_FILE,
+                   p->buffer_bytes + MAXIMUM_HEADER_BYTES + ALIGNMENT))
+        fail(errno == EFBIG ? DAMAGED : READABLE, "cannot read %s: %s", path,
+             file_problem(r->folder.descriptor, STATE_FILE));
+    open_tensors(&file, path, map, DAMAGED);
+    const char *owner = tensor_metadata(&file, "bundle");
+    if (!owner || strcmp(owner, r->bundle->meaning))
+        fail(NEW_RUN, "%s is the state of another bundle", path);
+    if (yyjson_obj_size(file.header) != r->state_count + 1u)
+        fail(DAMAGED, "%s does not hold the tensors of this bundle", path);
+    copy_state(r, &file);
+    r->step = r->saved = read_step(&file);
+    unmap(&map);
+}
+
+static void note_save(run *r) {
+    if (fstatat(r->folder.descriptor, STATE_FILE, &r->last_save, AT_SYMLINK_NOFOLLOW))
+        r->last_save = (struct stat){0};
+}
+
+void open_run(run *r, const char *path, bundle *b) {
     const plan *p = &b->plan;
-    *r = (run){.path = path, .bundle = b, .state = take(p->buffers.count, sizeof(tensor *))};
+    *r = (run){.bundle = b, .state = take(p->buffers.count, sizeof(tensor *))};
     for (uint32_t k = 0; k < p->buffers.count; k++)
         if (p->buffers.items[k].kind == STATE) r->state[r->state_count++] = &p->buffers.items[k];
-    tensor_file file;
-    const char *saved = take_path(path, STATE_FILE);
-    bool is_begun = is_file(saved);
+    r->lock = lock_run(&r->folder, path);
+    bool is_begun = is_there(r->folder.descriptor, STATE_FILE);
     read_config(r, is_begun);
-    if (!is_begun) {
-        open_tensors(&file, bundle_file(b, INITIAL_STATE_FILE), AGAIN);
+    tensor_file file;
+    mapping *initial = bundle_content(b, INITIAL_STATE_FILE);
+    if (is_begun) take_saved_state(r);
+    else {
+        open_tensors(&file, INITIAL_STATE_FILE, *initial, AGAIN);
         copy_state(r, &file);
-        return;
     }
-    open_tensors(&file, saved, NEW_RUN);
-    const char *owner = tensor_metadata(&file, "bundle");
-    if (!owner || strcmp(owner, b->meaning))
-        fail(NEW_RUN, "%s is the state of another bundle", saved);
-    if (yyjson_obj_size(file.header) != r->state_count + 1u)
-        fail(NEW_RUN, "%s does not hold the tensors of this bundle", saved);
-    copy_state(r, &file);
-    r->step = read_step(&file);
+    unmap(initial);
+    note_save(r);
 }
 
 typedef struct {
@@ -88,18 +116,28 @@ void state_digest(const run *r, char digest[HASH_TEXT]) {
     free(h.hashes);
 }
 
-void save_run(const run *r) {
-    write_tensors(take_path(r->path, STATE_FILE), r->state, r->state_count, r->step,
-                  r->bundle->meaning);
+/* Whether the saved state is the one that this process wrote or began with. */
+static bool is_own_save(const run *r) {
+    struct stat now;
+    if (fstatat(r->folder.descriptor, STATE_FILE, &now, AT_SYMLINK_NOFOLLOW)) return true;
+    return now.st_ino == r->last_save.st_ino && now.st_dev == r->last_save.st_dev &&
+           now.st_mtim.tv_sec == r->last_save.st_mtim.tv_sec &&
+           now.st_mtim.tv_nsec == r->last_save.st_mtim.tv_nsec;
 }
 
-void append_log(const run *r, const log_entry *e) {
-    const char *path = take_path(r->path, LOG_FILE);
-    FILE *file = fopen(path, "a");
-    if (!file) fail_write(path);
-    int written = fprintf(file,
-                          "{\"step\": %" PRIu64 ", \"loss\": %.17g, \"tokens_per_second\": %.17g, "
-                          "\"peak_rss_bytes\": %" PRIu64 ", \"digest\": \"%s\"}\n",
-                          e->step, e->loss, e->tokens_per_second, e->peak_bytes, e->digest);
-    if (fclose(file) || written < 0) fail_write(path);
+void save_run(run *r, bool must) {
+    if (r->step > r->saved) {
+        if (!keep_lock(&r->folder, &r->lock) && !is_own_save(r))
+            fail("see which of the two runs to keep, and give the other its own --run",
+                 "the lock of %s was deleted, and another process has saved steps there; the steps "
+                 "since the last save are not saved",
+                 r->folder.path);
+        if (write_tensors(&r->folder, STATE_FILE, r->state, r->state_count, r->step,
+                          r->bundle->meaning)) {
+            r->saved = r->step;
+            note_save(r);
+        } else if (must) fail_write(&r->folder, STATE_FILE);
+        else warn_write(&r->folder, STATE_FILE);
+    }
+    if (must && !flush_log(&r->folder)) fail_write(&r->folder, LOG_FILE);
 }

@@ -8,26 +8,19 @@
 #include "bundle.h"
 
 typedef struct {
-    const char *path;
+    folder folder;
+    int lock;
     const bundle *bundle;
-    yyjson_val *config; /* what it began with; NULL for a new run */
-    uint64_t step;      /* steps that the state has taken */
-    tensor **state;     /* sorted by name */
+    yyjson_val *config;    /* what it began with; NULL for a new run */
+    uint64_t step, saved;  /* steps that the state has taken, and that the saved one has */
+    struct stat last_save; /* the saved state's file, all zero if there is none */
+    tensor **state;        /* sorted by name */
     uint32_t state_count;
 } run;
 
-typedef struct {
-    uint64_t step, peak_bytes;
-    double loss, tokens_per_second;
-    const char *digest;
-} log_entry;
-
-/* Make the directory and lock it: no other process can train the run until this one ends. Python
- * takes the same lock. */
-void lock_run(const char *path);
-
-/* Take the run's state, or the bundle's initial one, into the plan's state buffers. */
-void open_run(run *r, const char *path, const bundle *b);
+/* Lock the run's directory, and take its state, or the bundle's initial one, into the plan's state
+ * buffers. */
+void open_run(run *r, const char *path, bundle *b);
 
 /* Read the run's config, which a run with a saved state has. Fails unless it is of this bundle. */
 void read_config(run *r, bool is_begun);
@@ -40,7 +33,8 @@ void begin_run(run *r, const char *settings);
  * sha256. */
 void state_digest(const run *r, char digest[HASH_TEXT]);
 
-void save_run(const run *r);
-void append_log(const run *r, const log_entry *entry);
+/* Save the state if it has taken steps. Without `must`, a full disk is a warning. Fails if another
+ * process has taken the run meanwhile. */
+void save_run(run *r, bool must);
 
 #endif

@@ -3,7 +3,6 @@
  * a known type and lies inside the file. */
 #include "tensors.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 
 #include "error.h"
 #include "memory.h"
+#include "replacement.h"
 
 enum { LENGTH_BYTES = 8 };
 static const char METADATA[] = "__metadata__";
@@ -56,7 +56,7 @@ static void check_metadata(const tensor_file *file, yyjson_val *metadata) {
         json_text(&file->source, value, json_text(&file->source, key, "its metadata"));
 }
 
-void read_tensor_header(tensor_file *file) {
+static void read_header(tensor_file *file) {
     uint64_t length = 0;
     if (file->map.size < LENGTH_BYTES) json_fail(&file->source, "it is shorter than a header");
     for (int k = 0; k < LENGTH_BYTES; k++) length |= (uint64_t)file->map.data[k] << (8 * k);
@@ -74,13 +74,9 @@ void read_tensor_header(tensor_file *file) {
     }
 }
 
-static void undo_map(void *data, size_t size) { munmap(data, size); }
-
-void open_tensors(tensor_file *file, const char *path, const char *hint) {
-    *file = (tensor_file){.path = path, .source = {path, hint}};
-    if (!map_file(path, &file->map)) fail(hint, "%s cannot be read (%s)", path, strerror(errno));
-    if (file->map.data) at_release(undo_map, file->map.data, file->map.size);
-    read_tensor_header(file);
+void open_tensors(tensor_file *file, const char *path, mapping map, const char *hint) {
+    *file = (tensor_file){.path = path, .source = {path, hint}, .map = map};
+    read_header(file);
 }
 
 const char *tensor_metadata(const tensor_file *file, const char *key) {
@@ -155,8 +151,8 @@ static char *header_text(tensor *const *tensors, uint32_t count, uint64_t step, 
     return text;
 }
 
-void write_tensors(const char *path, tensor *const *tensors, uint32_t count, uint64_t step,
-                   const char *bundle) {
+bool write_tensors(const folder *place, const char *name, tensor *const *tensors, uint32_t count,
+                   uint64_t step, const char *bundle) {
     tensor **order = malloc((count + 1) * sizeof *order);
     if (!order) fail("free some memory", "not enough memory to save the state");
     memcpy(order, tensors, count * sizeof *order);
@@ -168,7 +164,7 @@ void write_tensors(const char *path, tensor *const *tensors, uint32_t count, uin
     for (int k = 0; k < LENGTH_BYTES; k++)
         prefix[k] = (unsigned char)((length + padding) >> (8 * k));
     replacement file;
-    begin_replacement(&file, path);
+    begin_replacement(&file, place, name);
     write_replacement(&file, prefix, sizeof prefix);
     write_replacement(&file, text, length);
     char spaces[ALIGNMENT];
@@ -176,7 +172,7 @@ void write_tensors(const char *path, tensor *const *tensors, uint32_t count, uin
     write_replacement(&file, spaces, padding);
     for (uint32_t k = 0; k < count; k++)
         write_replacement(&file, order[k]->address, order[k]->count * order[k]->item_bytes);
-    finish_replacement(&file);
     free(text);
     free(order);
+    return finish_replacement(&file);
 }

@@ -17,11 +17,9 @@ typedef struct {
     uint64_t size; /* of the data section */
 } tensor_file;
 
-/* Open a file and check its header. `hint` says what to do about a malformed file. */
-void open_tensors(tensor_file *file, const char *path, const char *hint);
-
-/* The same for a file that is in memory already. */
-void read_tensor_header(tensor_file *file);
+/* Take a file that is in memory, and check its header. `hint` says what to do about a malformed
+ * file. The tensors are those bytes, which the caller keeps. */
+void open_tensors(tensor_file *file, const char *path, mapping map, const char *hint);
 
 /* A text of the header's metadata; NULL if it has none of this name. */
 const char *tensor_metadata(const tensor_file *file, const char *key);
@@ -37,8 +35,8 @@ uint64_t tensor_count(const tensor_file *file, const char *name, unsigned item_b
 void release_pages(const tensor_file *file);
 
 /* Replace a file by one with these tensors, sorted by name, and two texts of metadata: step and
- * bundle. */
-void write_tensors(const char *path, tensor *const *tensors, uint32_t count, uint64_t step,
-                   const char *bundle);
+ * bundle. False with errno if that fails. */
+bool write_tensors(const folder *place, const char *name, tensor *const *tensors, uint32_t count,
+                   uint64_t step, const char *bundle);
 
 #endif

@@ -11,7 +11,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { SPINS = 256, YIELDS = 512, MAXIMUM_THREADS = 4096, LINE_BYTES = 64 };
+#include "format.h"
+
+enum { SPINS = 256, YIELDS = 512, LINE_BYTES = 64 };
 
 /* A thread's share of a job's tasks: [next, end). Others take from it when they have none left. */
 typedef struct {
@@ -86,7 +88,7 @@ static _Noreturn void *work(void *number) {
 }
 
 int use_threads(int count) {
-    if (count > MAXIMUM_THREADS) return EAGAIN;
+    if (count < 1 || count > MAXIMUM_THREADS) return EINVAL;
     for (; pool.started < count; pool.started++) {
         pthread_t thread;
         int reason = pthread_create(&thread, NULL, work, (void *)(intptr_t)pool.started);

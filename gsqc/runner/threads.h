@@ -5,8 +5,8 @@
 
 typedef int (*thread_task)(int number, int count, void *data);
 
-/* Work with `count` threads from now on, of which the caller is one. Gives 0, or an errno if they
- * cannot be started. */
+/* Work with `count` threads from now on, of which the caller is one, at most MAXIMUM_THREADS. Gives
+ * 0, or an errno if they cannot be started. */
 int use_threads(int count);
 
 int thread_count(void);

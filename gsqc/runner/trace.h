@@ -7,9 +7,12 @@
 #include <stdio.h>
 
 #include "kernels.h"
+#include "replacement.h"
 
 typedef struct {
-    const char *path;
+    folder folder;
+    const char *name;
+    replacement file;
     FILE *lines;
     uint64_t calls, wanted; /* seen so far; the call whose values are written, from 1, or 0 */
 } trace;
@@ -21,7 +24,7 @@ void open_trace(trace *t, const char *path, uint64_t wanted, const plan *p);
  * FILE.values. */
 void trace_call(trace *t, const char *name, const array *results, uint32_t count);
 
-/* Fails if FILE could not be written. */
+/* Put FILE in its place. Fails if it could not be written. */
 void close_trace(trace *t);
 
 #endif

@@ -13,7 +13,7 @@ from pathlib import Path
 from gsqc.bundle import files, json_text, manifest, plan, tensor_file
 from gsqc.bundle.fields import Kind, Rule, rule_of
 from gsqc.data import WEIGHT_ONE
-from gsqc.limits import MAXIMUM_SEQUENCES
+from gsqc.limits import MAXIMUM_SEQUENCES, MAXIMUM_STEPS, MAXIMUM_THREADS
 from gsqc.numerics.optim import CLIP_INPUTS, INPUTS
 from gsqc.numerics.optim.schedule_inputs import MANTISSA_BITS
 from gsqc.runtime import requirements, results, store
@@ -33,6 +33,7 @@ TEXTS: Mapping[str, str] = {
     "PLAIN_CHARACTERS": files.PLAIN,
     "CONFIG_FILE": store.CONFIG,
     "STATE_FILE": store.STATE,
+    "BEST_FILE": store.BEST,
     "LOG_FILE": store.LOG,
     "LOCK_FILE": lock.LOCK,
     "TOKENS_FORMAT": token_file.FORMAT,
@@ -49,6 +50,8 @@ NUMBERS: Mapping[str, int] = {
     "MAXIMUM_COUNT": plan.MAXIMUM_COUNT,
     "MAXIMUM_BITS": plan.MAXIMUM_BITS,
     "MAXIMUM_ARGUMENTS": plan.MAXIMUM_ARGUMENTS,
+    "MAXIMUM_THREADS": MAXIMUM_THREADS,
+    "MAXIMUM_STEPS": MAXIMUM_STEPS,
     "MAXIMUM_SEQUENCES": MAXIMUM_SEQUENCES,
     "MAXIMUM_STEP": store.MAXIMUM_STEP,
     "ALIGNMENT": plan.ALIGNMENT,

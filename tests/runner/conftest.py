@@ -57,6 +57,15 @@ def tokens(bundle: Path, data: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def many(bundle: Path, data: Path) -> Path:
+    """A token file whose steps take longer than a test."""
+    file = data.with_name("many.safetensors")
+    settings = ["--data", str(data), "--steps", "5000", *RATE]
+    assert main(["tokens", str(bundle), *settings, "-o", str(file)]) == 0
+    return file
+
+
+@pytest.fixture(scope="session")
 def expected(
     bundle: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[list[str], bytes]:

@@ -18,7 +18,7 @@ from gsqc.runtime.session import Session
 from gsqc.targets.llvm.cpu import CPU_TARGETS
 from gsqc.targets.llvm.runner import build_runner
 from gsqc.training.lock import RunLock
-from tests.runner.steps import RATE, program_of, runner_command, train_arguments
+from tests.runner.steps import program_of, runner_command, train_arguments
 
 
 def is_locked(file: Path) -> bool:
@@ -49,12 +49,10 @@ def test_one_process_trains_a_run(
     assert main(arguments) == 0
 
 
-def test_a_signal_saves_whole_steps(bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_a_signal_saves_whole_steps(bundle: Path, many: Path, tmp_path: Path) -> None:
     """It stops between steps, and what it printed is what it saved."""
-    tokens, run = tmp_path / "many.safetensors", tmp_path / "run"
-    settings = ["--data", str(data), "--steps", "5000", *RATE, "-o", str(tokens)]
-    assert main(["tokens", str(bundle), *settings]) == 0
-    command = runner_command(bundle, tokens, run)
+    run = tmp_path / "run"
+    command = runner_command(bundle, many, run)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline()]

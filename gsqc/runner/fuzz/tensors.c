@@ -35,11 +35,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     on_failure = refuse;
     if (!setjmp(back)) {
-        tensor_file file = {.path = "fuzz", .source = {"fuzz", "none"}};
-        file.map.size = size;
-        file.map.data = take(size ? size : 1, 1);
-        memcpy(file.map.data, data, size);
-        read_tensor_header(&file);
+        tensor_file file;
+        mapping map = {take(size ? size : 1, 1), size};
+        memcpy(map.data, data, size);
+        open_tensors(&file, "fuzz", map, "none");
         read_all(&file);
     }
     release_memory();

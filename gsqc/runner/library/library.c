@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is linked into kernels.so beside the kernels: the threads that they run on, and a loop over
  * their calls. The Python runtime loads kernels.so alone. gsqc-step brings its own threads, and
- * replaces what is provided here. It trusts its caller: no argument is checked. */
+ * replaces what is provided here. It trusts its caller's addresses, and checks counts. */
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "../backend.h"
+#include "../format.h"
 #include "../threads.h"
 
 #define EXPORTED __attribute__((visibility("default")))
@@ -39,6 +40,10 @@ static int64_t run(const gsqc_call *calls, int64_t count) {
     for (int64_t k = 0; k < count; k++) {
         const gsqc_call *c = &calls[k];
         any result = {0};
+        if (c->count < 0 || (c->code && c->count > MAXIMUM_ARGUMENTS)) {
+            raise_error("a call's count is out of its range");
+            return k;
+        }
         if (!c->code)
             memmove((void *)(uintptr_t)c->arguments[1].value.pointer, c->arguments[0].value.pointer,
                     (size_t)c->count);
@@ -48,10 +53,12 @@ static int64_t run(const gsqc_call *calls, int64_t count) {
     return count;
 }
 
-/* Run calls in order. The number of those that were done: less than `count` if one failed. */
+/* Run calls in order. The number of those that were done: less than `count` if one failed, and -1
+ * if `count` is negative. */
 EXPORTED int64_t gsqc_run(const gsqc_call *calls, int64_t count);
 
 int64_t gsqc_run(const gsqc_call *calls, int64_t count) {
+    if (count < 0) return -1;
     pthread_mutex_lock(&running);
     int64_t done = run(calls, count);
     pthread_mutex_unlock(&running);

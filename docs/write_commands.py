@@ -10,9 +10,9 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from gsqc.cli.app import COMMANDS
 from gsqc.cli.command import as_command
 from gsqc.cli.config import COMMANDS as WITH_FILE
-from gsqc.cli.main import COMMANDS
 from gsqc.option import Option
 
 FOLDER = Path(__file__).parent / "commands"

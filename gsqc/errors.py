@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class GsqcError(Exception):
     """The base of all errors that gsqc shows to its user, in a line and without a traceback.
@@ -55,6 +59,10 @@ class TargetError(GsqcError):
     """A target is unknown, or this machine lacks what it needs."""
 
 
+class FileError(GsqcError):
+    """The system refuses a file. The text has the system's own words."""
+
+
 class ExportError(GsqcError):
     """An adapter or model cannot be written, or another program's adapter does not fit."""
 
@@ -68,3 +76,19 @@ class CommandStreamError(GsqcError):
 
     Also: it holds a command that the interpreter does not model.
     """
+
+
+def system_error(error: OSError) -> FileError:
+    """An error of the system in its own words, with the path if it is of one."""
+    name = error.filename
+    place = f"{os.fsdecode(name)}: " if isinstance(name, str | bytes | os.PathLike) else ""
+    return FileError(f"{place}{error.strerror or error}", "check the path, its rights and the disk")
+
+
+@contextmanager
+def system_errors() -> Iterator[None]:
+    """Raise the errors of the system as FileError."""
+    try:
+        yield
+    except OSError as error:
+        raise system_error(error) from error

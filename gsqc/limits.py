@@ -14,3 +14,14 @@ MAXIMUM_RANK = 256
 """Rows of an adapter's first matrix."""
 MAXIMUM_LAYERS = 4096
 MAXIMUM_VOCABULARY = 1 << 24
+
+MAXIMUM_COUNT = 2**31 - 1
+"""What is counted but takes no memory: steps between saves, sequences of a data set."""
+MAXIMUM_SEED = 2**31 - 1
+MAXIMUM_CHECK_STEPS = 10_000
+"""Steps of a check. Their sequences and digests are held in memory."""
+MAXIMUM_NEW_TOKENS = 1 << 20
+"""Tokens that are generated after a prompt."""
+MAXIMUM_TEMPERATURE = 100
+MAXIMUM_MIB = 1 << 24
+"""Memory in MiB that a user may name: 16 TiB."""

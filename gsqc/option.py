@@ -18,22 +18,23 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from gsqc.decimals import exact_fraction
 from gsqc.errors import OptionError
+from gsqc.limits import MAXIMUM_COUNT
 
-LARGEST = 2**31 - 1
-"""The upper bound of a whole number that declares none."""
 NO_DEFAULT: Any = inspect.Parameter.empty
 """A default that is none: the option must be given."""
 HINT = "gsqc COMMAND --help lists what each option takes"
 
+_LONGEST_SHOWN = 200
 _NAMES = {bool: "", int: "integer", float: "number", Path: "path"}
 _T = TypeVar("_T")
 
@@ -48,7 +49,7 @@ class Option:
     opposite         the name that switches it off. A truth value without one can only be set
     group            the heading that it stands under in --help
     minimum          least value of a number
-    maximum          greatest value of a number
+    maximum          greatest value of a number. A number must declare it (gsqc/limits.py)
     choices          the texts that it takes, if they are few
     example          a value for the file of gsqc init, where there is no default
     command_default  the default on the command line, if the field's is for Python alone
@@ -115,14 +116,10 @@ class Option:
         text = _NAMES.get(self.kind, "text")
         if self.kind is int:
             text += f" from {self.minimum}"
-            text += "" if self._most >= LARGEST else f" to {self.maximum}"
-        elif self.kind is float and self.maximum is not None:
+            text += "" if self.maximum == MAXIMUM_COUNT else f" to {self.maximum}"
+        elif self.kind is float:
             text += f" from {self.minimum} to {self.maximum}"
         return text
-
-    @property
-    def _most(self) -> int:
-        return LARGEST if self.maximum is None else self.maximum
 
     def of(self, name: str, annotation: Any, default: Any) -> Option:
         """The declaration, with the name, the type and the default of a field or parameter.
@@ -135,24 +132,66 @@ class Option:
         is_list = get_origin(inner) in (tuple, list)
         kind = float if float in kinds else get_args(inner)[0] if is_list else inner
         default = NO_DEFAULT if default is MISSING else default
+        assert self.maximum is not None or kind not in (int, float), f"{name} has no maximum"
         return dataclasses.replace(self, field=name, kind=kind, is_list=is_list, default=default)
 
     def problem(self, value: Any) -> str | None:
         """What is wrong with a value, in a sentence. None if nothing is."""
         if value is None and self.default is None:
             return None
+        if self.is_list:
+            if not isinstance(value, list | tuple):
+                return f"{self.shown_name} {shown(value)} is no list"
+            return next(filter(None, map(self._problem, value)), None)
+        return self._problem(value)
+
+    def _problem(self, value: Any) -> str | None:
         if self.choices:
-            wanted, is_right = f"one of {', '.join(self.choices)}", value in self.choices
+            wanted = f"one of {', '.join(self.choices)}"
+            is_right = isinstance(value, str) and value in self.choices
         elif self.kind is int:
-            wanted = f"a whole number from {self.minimum} to {self._most}"
-            is_right = type(value) is int and self.minimum <= value <= self._most
+            wanted = f"a whole number from {self.minimum} to {self.maximum}"
+            is_right = is_whole(value, self.minimum, self.maximum or 0)
         elif self.kind is float:
-            wanted = f"a number from {self.minimum} to {self._most}"
-            number = exact_fraction(str(value), self._most)
+            wanted = f"a number from {self.minimum} to {self.maximum}"
+            number = exact_fraction(shown(value), self.maximum or 0)
             is_right = number is not None and number >= self.minimum
+        elif self.kind in _OTHERS:
+            wanted, is_kind = _OTHERS[self.kind]
+            is_right = is_kind(value)
         else:
             return None
-        return None if is_right else f"{self.shown_name} {value} is not {wanted}"
+        return None if is_right else f"{self.shown_name} {shown(value)} is not {wanted}"
+
+
+def is_whole(value: Any, least: int, most: int) -> bool:
+    """Whether a value is a whole number in a range. True and False are none."""
+    return type(value) is int and least <= value <= most
+
+
+def is_path(value: Any) -> bool:
+    """Whether a value can name a file: a text or a path without zero bytes."""
+    try:
+        return isinstance(value, str | PurePath) and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:  # half a surrogate pair, from JSON or TOML
+        return False
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it, cut if it is long."""
+    try:
+        text = str(value)
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        return f"of type {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+_OTHERS: dict[type, tuple[str, Callable[[Any], bool]]] = {
+    bool: ("true or false", lambda value: type(value) is bool),
+    str: ("a text", lambda value: isinstance(value, str)),
+    Path: ("a path", is_path),
+}
+"""For further kinds: what a value is, and whether a value is one."""
 
 
 def option(default: Any = MISSING, **declared: Any) -> Any:

@@ -37,7 +37,9 @@ class Oven:
     mode: str = option("air", help="Mode.", choices=("air", "grill"))
     dishes: tuple[Path, ...] = option((), help="Dishes.", flag="--dish")
     pair: Pair = option(Pair(1, 2), help="A pair.")
-    word: int = option(1, help="A number in words.", parse={"one": 1, "two": 2}.__getitem__)
+    word: int = option(
+        1, help="A number in words.", maximum=9, parse={"one": 1, "two": 2}.__getitem__
+    )
     inner: int = 3
 
     def __post_init__(self) -> None:

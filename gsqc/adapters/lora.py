@@ -13,6 +13,7 @@ from typing import Any
 
 from gsqc.adapters.adapter import Adapter, Parameter, Site
 from gsqc.adapters.linears import LINEARS
+from gsqc.limits import MAXIMUM_RANK
 from gsqc.numerics.ops.add import add, scale
 from gsqc.option import option
 
@@ -23,7 +24,7 @@ class Lora(Adapter):
 
     kind = "lora"
 
-    rank: int = option(16, help="Rows of A.", flag="rank", minimum=1, maximum=256)
+    rank: int = option(16, help="Rows of A.", flag="rank", minimum=1, maximum=MAXIMUM_RANK)
     alpha: int = option(32, help="Scale, times the rank.", flag="alpha", minimum=1, maximum=1 << 16)
     linears: tuple[str, ...] = tuple(LINEARS)
 

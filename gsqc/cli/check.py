@@ -12,6 +12,7 @@ from gsqc.check.golden import Comparison
 from gsqc.check.lockstep import Difference
 from gsqc.cli.output import Output
 from gsqc.cli.shared import BundleArgument, JsonOption, ThreadsOption
+from gsqc.limits import MAXIMUM_CHECK_STEPS, MAXIMUM_SEED
 from gsqc.option import Option
 
 
@@ -21,8 +22,10 @@ def check(
         str,
         Option("Targets to run, as numpy,x86-64,aarch64. native is the best of the bundle's own."),
     ] = "native",
-    steps: Annotated[int, Option("Steps to run on each target.", minimum=1)] = 3,
-    seed: Annotated[int, Option("Seed of the random batches.")] = 0,
+    steps: Annotated[
+        int, Option("Steps to run on each target.", minimum=1, maximum=MAXIMUM_CHECK_STEPS)
+    ] = 3,
+    seed: Annotated[int, Option("Seed of the random batches.", maximum=MAXIMUM_SEED)] = 0,
     threads: ThreadsOption = None,
     golden: Annotated[
         Path | None, Option("Compare every target with the digests in this file.")

@@ -73,7 +73,7 @@ class _Lines:
 
     def _on_warning(self, text: str) -> None:
         if self.is_plain:
-            self.out.say(f"warning: {text}")
+            self.out.warn(text)
 
 
 def show(trainer: Trainer, out: Output) -> End:

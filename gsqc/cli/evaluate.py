@@ -17,6 +17,7 @@ from gsqc.cli.shared import (
 )
 from gsqc.data import DataOptions, load_split
 from gsqc.data.tokenizer import Tokenizer
+from gsqc.limits import MAXIMUM_COUNT
 from gsqc.option import Option
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, STATE, require_state
@@ -27,7 +28,9 @@ def evaluate(
     reading: Annotated[DataOptions, DATA_ALONE],
     run: RunStateOption = None,
     best: BestOption = False,
-    limit: Annotated[int | None, Option("Take only the first sequences.", minimum=1)] = None,
+    limit: Annotated[
+        int | None, Option("Take only the first sequences.", minimum=1, maximum=MAXIMUM_COUNT)
+    ] = None,
     threads: ThreadsOption = None,
     json: JsonOption = False,
 ) -> None:

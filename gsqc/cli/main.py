@@ -1,105 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program `gsqc`: its list of commands, and how it reports errors."""
+"""The program `gsqc`: runs a command, and says in one line what went wrong.
+
+The commands are imported inside the handler. So Ctrl-C gives no traceback while Python reads them.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
 
-import typer
-from typer.exceptions import Abort, TyperException
-
-from gsqc.cli.check import check
-from gsqc.cli.command import as_command
-from gsqc.cli.compare import compare
-from gsqc.cli.compile import compile_command
-from gsqc.cli.data import data_command
-from gsqc.cli.evaluate import evaluate
-from gsqc.cli.export import export
-from gsqc.cli.generate import generate
-from gsqc.cli.import_adapter import import_command
-from gsqc.cli.info import info
-from gsqc.cli.init import init
-from gsqc.cli.inspect import inspect
-from gsqc.cli.output import Output, print_error
-from gsqc.cli.plan import plan_command
-from gsqc.cli.report import report
-from gsqc.cli.retarget import retarget_command
-from gsqc.cli.targets import targets
-from gsqc.cli.tokens import tokens
-from gsqc.cli.train import train
-from gsqc.cli.trust import trust
-from gsqc.errors import GsqcError
-from gsqc.version import __version__
-
-COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
-    "Compile": {
-        "plan": plan_command,
-        "compile": compile_command,
-        "retarget": retarget_command,
-        "trust": trust,
-        "init": init,
-    },
-    "Train": {"data": data_command, "train": train, "tokens": tokens, "import": import_command},
-    "Use what was learned": {"eval": evaluate, "generate": generate, "export": export},
-    "Look at it": {"check": check, "inspect": inspect, "report": report, "compare": compare},
-    "This machine": {"targets": targets, "info": info},
-}
-"""Every command, below its heading in gsqc --help."""
-
-app = typer.Typer(name="gsqc", add_completion=False, pretty_exceptions_enable=False)
-for _heading, _group in COMMANDS.items():
-    for _name, _function in _group.items():
-        app.command(_name, rich_help_panel=_heading)(as_command(_name, _function))
-
-
-@app.callback(invoke_without_command=True)
-def gsqc(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    """Compile a language model into a fine-tuning step made of integers only, and train with it."""
-    if version:
-        Output(False).say(f"gsqc {__version__}")
-    elif context.invoked_subcommand is None:
-        Output(False).say(START)
-
-
-USER_ERROR = 2
-HELP = "see gsqc --help, or gsqc COMMAND --help"
-START = """gsqc fine-tunes a language model with integers only: the same bits on every machine.
-
-  gsqc compile smollm2-135m -o model.gsqc                                 make a bundle of a model
-  gsqc train model.gsqc --data notes.jsonl --steps 200 --run runs/first   fine-tune it
-  gsqc generate model.gsqc --run runs/first --prompt "…"                  use what it learned
-
-gsqc init writes a file with all settings. gsqc --help lists the commands."""
+from gsqc.cli.exit_codes import INTERRUPTED, USER_ERROR
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
-    It is 0 for success, 1 if a check fails, 2 for a user's error, and 130 for Ctrl-C.
+    It is 0 for success, 1 if a check fails or standard output cannot be written, 2 for a user's
+    error, 70 for a fault of gsqc, 130 for Ctrl-C, and 141 if the reader of the output is gone.
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
-    as_json = "--json" in argv
     try:
-        result = typer.main.get_command(app).main(argv, prog_name="gsqc", standalone_mode=False)
-        return result if isinstance(result, int) else 0
-    except GsqcError as error:
-        print_error(str(error), error.hint, as_json=as_json)
-    except TyperException as error:
-        print_error(error.format_message().rstrip("."), HELP, as_json=as_json)
-    except (Abort, KeyboardInterrupt):
-        return 128 + signal.SIGINT
-    return USER_ERROR
+        try:
+            from gsqc.cli.app import execute
+
+            code = execute(argv)
+            sys.stdout.flush()
+            return code
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a library's panic is no Exception
+            from gsqc.cli.failure import tell_failure
+
+            return tell_failure(error, as_json="--json" in argv)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else USER_ERROR
 
 
 def run() -> None:
     """Entry point of the installed program."""
-    sys.exit(main())
+    try:
+        from gsqc.cli.process import prepare_process
+
+        prepare_process()
+        code = main()
+        # Nothing is left to do but to end, so Ctrl-C may end it at once and silently.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    _flush()
+    sys.exit(code)
+
+
+def _flush() -> None:
+    """Write what waits. What cannot be written is dropped, or Python would complain at the end."""
+    for number, stream in enumerate((sys.stdout, sys.stderr), 1):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 if __name__ == "__main__":

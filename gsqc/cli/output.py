@@ -3,13 +3,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 
 from gsqc.printable import printable
+
+
+class _Console(Console):
+    """A console that leaves a broken pipe to the program, which then saves what it has."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 class Output:
@@ -18,11 +27,18 @@ class Output:
     def __init__(self, as_json: bool) -> None:
         """Print for scripts if `as_json`, else for people."""
         self.as_json = as_json
-        self.console = Console(quiet=as_json, highlight=False)
+        self.console = _Console(quiet=as_json, highlight=False)
 
     def say(self, text: str) -> None:
         """Print a line for people."""
         self.console.print(printable(text), markup=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Print a warning in a line. Scripts read stdout, so theirs goes to stderr."""
+        if self.as_json:
+            _write(sys.stderr, f"warning: {printable(text)}")
+        else:
+            self.say(f"warning: {text}")
 
     def emit(self, record: dict[str, Any]) -> None:
         """Print a JSON line for scripts."""
@@ -34,8 +50,16 @@ class Output:
 def print_error(message: str, hint: str, *, as_json: bool) -> None:
     """Print an error and its hint in one line on stderr, or in one JSON object on stdout."""
     message, hint = (printable(" ".join(text.split())) for text in (message, hint))
-    if as_json:
-        sys.stdout.write(json.dumps({"error": message, "hint": hint}) + "\n")
-        sys.stdout.flush()
-    else:
-        sys.stderr.write(f"error: {message}; {hint}\n")
+    record = json.dumps({"error": message, "hint": hint})
+    if not as_json or not _write(sys.stdout, record):
+        _write(sys.stderr, f"error: {message}; {hint}")
+
+
+def _write(stream: TextIO, line: str) -> bool:
+    """Write a line, and say whether the stream took it."""
+    try:
+        stream.write(f"{line}\n")
+        stream.flush()
+    except OSError:
+        return False
+    return True

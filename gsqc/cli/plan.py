@@ -14,6 +14,7 @@ from gsqc.cli.output import Output
 from gsqc.cli.shared import JsonOption, ModelArgument
 from gsqc.compiler.installed import needs_compiler
 from gsqc.compiler.options import CompileOptions, parse_compile_options
+from gsqc.limits import MAXIMUM_MIB
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.option import Option
 from gsqc.training.options import LEARNING_RATE
@@ -43,7 +44,12 @@ def plan_command(
     model: ModelArgument,
     chosen: Annotated[dict[str, Any], OptionsOf(CompileOptions, has=lambda o: o.field in PLANNED)],
     memory_mib: Annotated[
-        int | None, Option("Show which settings fit into this much memory, in MiB.", minimum=1)
+        int | None,
+        Option(
+            "Show which settings fit into this much memory, in MiB.",
+            minimum=1,
+            maximum=MAXIMUM_MIB,
+        ),
     ] = None,
     probe: Annotated[
         bool,

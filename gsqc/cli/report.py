@@ -19,6 +19,7 @@ from gsqc.errors import GsqcError, OptionError
 from gsqc.export.adapter import adapter_settings, read_adapter
 from gsqc.export.place import check_place, new_file
 from gsqc.files.writing import write_new
+from gsqc.limits import MAXIMUM_NEW_TOKENS
 from gsqc.option import Option, check_options, option
 from gsqc.report.measure import (
     adapter_operands,
@@ -46,7 +47,9 @@ class Measurements:
         help="Prompt to answer before and after training. It needs --bundle.",
         flag="--sample",
     )
-    max_tokens: int = option(48, help="Most tokens of an answer.", minimum=1)
+    max_tokens: int = option(
+        48, help="Most tokens of an answer.", minimum=1, maximum=MAXIMUM_NEW_TOKENS
+    )
     time: bool = option(
         True,
         help="Measure the time by op on this machine.",

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from gsqc.cli.command import OptionsOf
 from gsqc.data import DataOptions
+from gsqc.limits import MAXIMUM_THREADS
 from gsqc.option import Option
 
 MACHINE = "This machine"
@@ -42,6 +43,7 @@ ThreadsOption = Annotated[
         "Threads to compute with. The bits do not depend on their number.",
         group=MACHINE,
         minimum=1,
+        maximum=MAXIMUM_THREADS,
         example=2,
     ),
 ]

@@ -45,8 +45,8 @@ def train(
 ) -> int:
     """Fine-tune BUNDLE's adapter. A run that was stopped goes on from its last save.
 
-    Ctrl-C finishes the step, saves and stops. Options marked (needed) can also come from --config
-    or --resume.
+    Ctrl-C finishes the step, saves and stops. A second one stops at once. Options marked (needed)
+    can also come from --config or --resume.
     """
     out = Output(json)
     made_with = {
@@ -77,6 +77,7 @@ def _train(trainer: Trainer, out: Output) -> int:
         early = f", {over}: {_best(trainer)}" if over is End.EARLY else ""
         out.say(f"{path} has {trainer.step} of {steps} steps{early}: nothing to do")
         return 0
+    trainer.interruption.ends_process = True
     end = show(trainer, out)
     stopped = "" if end is End.DONE else f"{end} after step {trainer.step} of {steps}; "
     saved = (

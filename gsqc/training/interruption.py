@@ -5,24 +5,42 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
+from gsqc.errors import GsqcError
+from gsqc.training.signal_watch import SignalWatch, end_process
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def stopping(step_seconds: float | None) -> str:
+    """What is said at the first signal. `step_seconds` is how long the last step took."""
+    about = "" if step_seconds is None else f" (about {step_seconds:.2g} s)"
+    if step_seconds is not None and step_seconds >= 10:
+        about = f" (about {step_seconds:.0f} s)"
+    return f"stopping after this step{about}; a second signal stops at once"
 
 
 class Interruption:
     """Notes the first Ctrl-C or SIGTERM in `number`. The second one raises KeyboardInterrupt.
 
     An update that stops half way would leave a state that is neither the old nor the new one, so
-    the step ends first. Outside the main thread it does nothing, for Python handles no signals
-    there.
+    the step ends first. `tell` is called at the first signal, during that step. With `ends_process`
+    the second signal ends the process, whatever runs. Outside the main thread an interruption does
+    nothing, for Python handles no signals there.
     """
 
     def __init__(self) -> None:
         """Start with no signal noted."""
         self.number: int | None = None
+        self.tell: Callable[[], object] = lambda: None
+        self.ends_process = False
         self._before: dict[signal.Signals, Any] = {}
+        self._watch = SignalWatch(self._hear, SIGNALS)
+        self._heard = 0
 
     @property
     def exit_code(self) -> int:
@@ -31,6 +49,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         """Take the signals over."""
+        self._watch.__enter__()
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
@@ -44,8 +63,22 @@ class Interruption:
         """Give the signals back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._watch.__exit__(kind, error, trace)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
             raise KeyboardInterrupt
         self.number = number
+
+    def _hear(self, number: int) -> None:
+        """In the thread of the watch: tell the first signal, and end the process at the second."""
+        self._heard += 1
+        if self._heard > 1 and self.ends_process:
+            end_process(number)
+        if self._heard == 1:
+            # Printing may wait for its reader, and the second signal must be heard even then.
+            threading.Thread(target=self._tell, daemon=True).start()
+
+    def _tell(self) -> None:
+        with suppress(OSError, GsqcError):  # if nobody reads it, the run stops all the same
+            self.tell()

@@ -10,7 +10,7 @@ from typing import Any
 from gsqc.data.options import DataOptions
 from gsqc.decimals import parse_fraction, plain_number
 from gsqc.errors import OptionError
-from gsqc.limits import MAXIMUM_SEQUENCES
+from gsqc.limits import MAXIMUM_COUNT, MAXIMUM_SEED, MAXIMUM_SEQUENCES, MAXIMUM_STEPS
 from gsqc.option import Option, check_options, option, options_of
 from gsqc.training.learning_rate import SCHEDULES, LearningRate
 
@@ -35,6 +35,7 @@ class TrainOptions:
         help="Steps of the run in all. A run that has 3 of 6 makes 3 more.",
         group=STEPS,
         minimum=1,
+        maximum=MAXIMUM_STEPS,
         example=200,
         decides_bits=True,
         may_change=True,
@@ -57,6 +58,7 @@ class TrainOptions:
         0,
         help="Steps over which the learning rate rises to its peak.",
         group=RATE,
+        maximum=MAXIMUM_STEPS,
         decides_bits=True,
     )
     min_lr: str | float = option(
@@ -86,6 +88,7 @@ class TrainOptions:
         help="Sequences in a micro-batch. Without it, as many as the bundle was compiled for.",
         group=STEPS,
         minimum=1,
+        maximum=MAXIMUM_SEQUENCES,
         example=1,
         decides_bits=True,
         recorded=(PER_STEP,),
@@ -95,16 +98,22 @@ class TrainOptions:
         help="Micro-batches in a step. 4 of 2 sequences give the same bits as 8 of 1.",
         group=STEPS,
         minimum=1,
+        maximum=MAXIMUM_SEQUENCES,
         decides_bits=True,
         recorded=(PER_STEP,),
     )
-    seed: int = option(0, help="Seed of the data order.", group=STEPS, decides_bits=True)
-    save_every: int = option(20, help="Steps between saves.", group=SAVING, minimum=1)
+    seed: int = option(
+        0, help="Seed of the data order.", group=STEPS, maximum=MAXIMUM_SEED, decides_bits=True
+    )
+    save_every: int = option(
+        20, help="Steps between saves.", group=SAVING, minimum=1, maximum=MAXIMUM_STEPS
+    )
     eval_every: int | None = option(
         None,
         help="Steps between evaluations on held-out data. Without it, a tenth of the run.",
         group=SAVING,
         minimum=1,
+        maximum=MAXIMUM_STEPS,
         example=20,
     )
     patience: int | None = option(
@@ -112,6 +121,7 @@ class TrainOptions:
         help="Stop after this many evaluations without a lower held-out loss.",
         group=SAVING,
         minimum=1,
+        maximum=MAXIMUM_COUNT,
         example=3,
     )
 

@@ -14,7 +14,7 @@ from gsqc.errors import BundleChangedError, GsqcError, RunError, RunTakenError
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, RunStore
 from gsqc.training.callbacks import Callbacks, End, Entry, StopTraining
-from gsqc.training.interruption import Interruption
+from gsqc.training.interruption import Interruption, stopping
 from gsqc.training.memory import peak_rss_bytes
 from gsqc.training.options import TrainOptions
 from gsqc.training.progress import Best, best_of
@@ -47,6 +47,7 @@ class Trainer:
     _is_log_stale: bool = False
     _is_whole: bool = True
     _best: tuple[dict[str, Any], int] | None = None
+    _step_seconds: float | None = None
 
     # ----------------------------------------------------------------------------
     # progress
@@ -92,6 +93,7 @@ class Trainer:
         save fails. BundleChangedError and RunTakenError are raised without saving.
         """
         self._saved = self.step
+        self.interruption.tell = lambda: self.callbacks.on_warning(stopping(self._step_seconds))
         with self.interruption:
             try:
                 reason = self._reason()
@@ -155,7 +157,7 @@ class Trainer:
             self._is_whole = True  # a refused batch has not changed the state
             raise
         self._is_whole = True
-        seconds = time.monotonic() - start
+        self._step_seconds = seconds = time.monotonic() - start
         return {
             "step": result.step,
             "loss": result.loss,

@@ -13,10 +13,11 @@ from typer.exceptions import TyperException
 
 from gsqc.adapters import parse_adapter
 from gsqc.adapters.lora import Lora
+from gsqc.cli.app import COMMANDS, app
 from gsqc.cli.command import OptionsOf, as_command
 from gsqc.cli.config import COMMANDS as WITH_FILE
 from gsqc.cli.config import settings_of
-from gsqc.cli.main import COMMANDS, app, main
+from gsqc.cli.main import main
 from gsqc.compiler.options import CompileOptions
 from gsqc.data import DataOptions
 from gsqc.errors import OptionError
@@ -37,7 +38,9 @@ class Oven:
 
 
 PART = OptionsOf(Oven, has=lambda o: o.field in ("degrees", "heat"))
-SINGLE = OptionsOf(Option("Wood, in kg.", field="wood_kg", kind=int, default=None, minimum=1))
+SINGLE = OptionsOf(
+    Option("Wood, in kg.", field="wood_kg", kind=int, default=None, minimum=1, maximum=9)
+)
 
 
 def call(function: Any, *arguments: str) -> Any:
@@ -60,7 +63,9 @@ def test_a_function_gets_an_object_made_of_options() -> None:
 
 
 def test_every_problem_is_told() -> None:
-    def two(oven: Oven, many: Annotated[int, Option("How many.", minimum=1)] = 1) -> None: ...
+    def two(
+        oven: Oven, many: Annotated[int, Option("How many.", minimum=1, maximum=9)] = 1
+    ) -> None: ...
 
     with pytest.raises(OptionError, match=r"--many 0 is not a whole number"):
         call(two, "--dish", "a", "--many", "0")

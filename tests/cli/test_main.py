@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from gsqc.cli.main import COMMANDS
+from gsqc.cli.app import COMMANDS
 from gsqc.version import __version__
 from tests.cli.run_command import Capture, run_json, run_text
 

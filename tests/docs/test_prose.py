@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import typer
 
-from gsqc.cli.main import app
+from gsqc.cli.app import app
 from tests.prose import (
     LONG_SHARE,
     LONG_WORDS,

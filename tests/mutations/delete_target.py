@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
         tree = copy_without(arguments[0], Path(folder))
         # The copy's own modules, though gsqc may be installed from the tree.
         environment = {**os.environ, "PYTHONPATH": str(tree)}
-        program = "import gsqc, gsqc.cli.main, gsqc.compiler.options; print(gsqc.__file__)"
+        program = "import gsqc, gsqc.cli.app, gsqc.compiler.options; print(gsqc.__file__)"
         subprocess.run([sys.executable, "-c", program], check=True, cwd=tree, env=environment)
         options = ["-q", "-m", "not slow", "--ignore=tests/docs/test_prose.py", *arguments[1:]]
         command = [sys.executable, "-m", "pytest", *options]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gsqc.errors import OptionError, TargetError
+from gsqc.limits import MAXIMUM_MIB
 from gsqc.option import check_options, option, options_of
 
 TARGET = "arm-npu"
@@ -94,6 +95,7 @@ class NpuOptions:
         help="SRAM that an NPU program may use, in KiB.",
         group=GROUP,
         minimum=1,
+        maximum=MAXIMUM_MIB << 10,
         example=384,
     )
     dram_mib: int | None = option(
@@ -101,6 +103,7 @@ class NpuOptions:
         help="DRAM that a step on the NPU may use, in MiB.",
         group=GROUP,
         minimum=1,
+        maximum=MAXIMUM_MIB,
         example=512,
     )
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,25 @@ from gsqc.compiler.installed import needs_compiler
 from gsqc.compiler.options import parse_compile_options
 from gsqc.data import DataOptions, chat_prompt, load_split
 from gsqc.data.tokenizer import Tokenizer
+from gsqc.decimals import parse_fraction
+from gsqc.errors import OptionError, system_errors
+from gsqc.limits import MAXIMUM_NEW_TOKENS, MAXIMUM_SEED, MAXIMUM_TEMPERATURE, MAXIMUM_THREADS
+from gsqc.option import check_options
+from gsqc.runtime.generation import token_ids
 from gsqc.training.callbacks import End
 from gsqc.training.options import LEARNING_RATE, TrainOptions
 from gsqc.training.train_result import TrainResult
 from gsqc.training.trainer import Trainer
+from gsqc.values import as_path, require_whole, shown
 
 Place = str | Path
 
 
 def _none(_: Any) -> None: ...
+
+
+def _threads(value: Any) -> int | None:
+    return None if value is None else require_whole("threads", value, 1, MAXIMUM_THREADS)
 
 
 def compile(
@@ -50,15 +60,27 @@ def compile(
     from gsqc.models.catalogue import KNOWN_MODELS
     from gsqc.targets import resolve_target
 
-    name = model if isinstance(model, str | Path) else getattr(model, "name_or_path", "") or "model"
-    place = Path(output) if output is not None else Path(f"{Path(name).stem}.gsqc")
+    if isinstance(model, str | Path):
+        name = str(as_path("model", model))
+    elif hasattr(model, "state_dict"):
+        name = str(getattr(model, "name_or_path", "") or "model")
+    else:
+        raise OptionError(
+            f"{shown(model)} is not a model", "give a name, a path or a Hugging Face model object"
+        )
+    place = Path(f"{Path(name).stem}.gsqc") if output is None else as_path("output", output)
     options |= {"bits": bits, "base": base, "adapter": adapter, "sequence_length": sequence_length}
-    options |= {"target": resolve_target(target), "known_models": KNOWN_MODELS, "output": place}
-    parsed = parse_compile_options(str(name), **options)
+    options |= {
+        "target": resolve_target(str(target)),
+        "known_models": KNOWN_MODELS,
+        "output": place,
+    }
+    parsed = parse_compile_options(name, **options)
     with needs_compiler():
         from gsqc.compiler.compile import compile_model
     source = str(model) if isinstance(model, Path) else model
-    compile_model(source, parsed, progress, partial(take_first_digests, say=progress))
+    with system_errors():
+        compile_model(source, parsed, progress, partial(take_first_digests, say=progress))
     return place
 
 
@@ -94,9 +116,13 @@ def train(
 
     chosen = TrainOptions(steps=steps, lr=lr, **options)
     reading = _reading(data, mask_prompt, packing, validation)
-    bundle, run = Path(bundle), Path(run)
+    bundle, run, threads = as_path("bundle", bundle), as_path("run", run), _threads(threads)
     settings = {"bundle": bundle, "run": run, **vars(reading), **vars(chosen), "threads": threads}
-    with open_run(bundle, reading, run, chosen, threads=threads, settings=settings) as trainer:
+    with ExitStack() as opened:
+        with system_errors():  # those of the callbacks are not ours to change
+            trainer = opened.enter_context(
+                open_run(bundle, reading, run, chosen, threads=threads, settings=settings)
+            )
         trainer.callbacks = Callbacks(on_step=on_step, on_evaluate=on_evaluate, on_save=on_save)
         end = trainer.end or (_show(trainer) if progress else trainer.run())
         return TrainResult(run, str(end), trainer.step, trainer.session.digest(), trainer.entries)
@@ -116,24 +142,30 @@ def _reading(
     packing: bool,
     validation: Place | float | None,
 ) -> DataOptions:
-    places = [data] if isinstance(data, str | Path) else data
-    return DataOptions(
-        tuple(Path(p) for p in places),
-        mask_prompt,
-        packing,
-        None if validation is None else str(validation),
-    )
+    try:
+        places = [data] if isinstance(data, str | Path) else list(data)
+    except TypeError:
+        places = []
+    if not places:
+        raise OptionError(f"data {shown(data)} names no file", "give a path or a list of paths")
+    held_out = None if validation is None else str(validation)
+    paths = tuple(as_path("data", place) for place in places)
+    reading = DataOptions(paths, mask_prompt, packing, held_out)
+    check_options(reading)
+    return reading
 
 
 def _open(bundle: Place, run: Place | None, best: bool, threads: int | None) -> Any:
     from gsqc.runtime.session import Session
     from gsqc.runtime.store import BEST, STATE, require_state
 
-    place = None if run is None else Path(run)
+    place = None if run is None else as_path("run", run)
+    count, path = _threads(threads), as_path("bundle", bundle)
     require_state(place, BEST if best else STATE)
-    return Session(Bundle.open(Path(bundle)), place, threads=threads, best=best)
+    return Session(Bundle.open(path), place, threads=count, best=best)
 
 
+@system_errors()
 def evaluate(
     bundle: Place,
     data: Place | Sequence[Place],
@@ -150,12 +182,13 @@ def evaluate(
 
     Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
-    session = _open(bundle, run, best, threads)
     reading = _reading(data, mask_prompt, False, None)
+    session = _open(bundle, run, best, threads)
     dataset, _ = load_split(reading, Tokenizer(session.bundle), session.sequence_length)
     return session.evaluate(dataset.sequences)
 
 
+@system_errors()
 def generate(
     bundle: Place,
     prompt: str | Sequence[int],
@@ -178,10 +211,12 @@ def generate(
 
     Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
+    heat = parse_fraction(shown(temperature), "temperature", MAXIMUM_TEMPERATURE)
+    require_whole("max_tokens", max_tokens, 1, MAXIMUM_NEW_TOKENS)
+    require_whole("seed", seed, 0, MAXIMUM_SEED)
     session = _open(bundle, run, best, threads)
     tokenizer = Tokenizer(session.bundle)
     if isinstance(prompt, str):
         prompt = chat_prompt(tokenizer, prompt, system) if chat else tokenizer.encode_prompt(prompt)
-    return tokenizer.decode(
-        list(session.generate(prompt, max_tokens, Fraction(str(temperature)), seed))
-    )
+    tokens = token_ids(prompt, session.bundle.manifest.model.vocabulary)
+    return tokenizer.decode(list(session.generate(tokens, max_tokens, heat, seed)))

@@ -20,6 +20,8 @@ MAXIMUM_COUNT = 2**31 - 1
 MAXIMUM_SEED = 2**31 - 1
 MAXIMUM_CHECK_STEPS = 10_000
 """Steps of a check. Their sequences and digests are held in memory."""
+MAXIMUM_LISTED_STEPS = 1 << 22
+"""Steps of a token file, which lists the sequences of each."""
 MAXIMUM_NEW_TOKENS = 1 << 20
 """Tokens that are generated after a prompt."""
 MAXIMUM_TEMPERATURE = 100

@@ -18,23 +18,22 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from functools import cache
-from pathlib import Path, PurePath
+from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from gsqc.decimals import exact_fraction
 from gsqc.errors import OptionError
 from gsqc.limits import MAXIMUM_COUNT
+from gsqc.values import is_path, is_whole, shown
 
 NO_DEFAULT: Any = inspect.Parameter.empty
 """A default that is none: the option must be given."""
 HINT = "gsqc COMMAND --help lists what each option takes"
 
-_LONGEST_SHOWN = 200
 _NAMES = {bool: "", int: "integer", float: "number", Path: "path"}
 _T = TypeVar("_T")
 
@@ -160,30 +159,8 @@ class Option:
             wanted, is_kind = _OTHERS[self.kind]
             is_right = is_kind(value)
         else:
-            return None
+            wanted, is_right = "a text", isinstance(value, str | self.kind)
         return None if is_right else f"{self.shown_name} {shown(value)} is not {wanted}"
-
-
-def is_whole(value: Any, least: int, most: int) -> bool:
-    """Whether a value is a whole number in a range. True and False are none."""
-    return type(value) is int and least <= value <= most
-
-
-def is_path(value: Any) -> bool:
-    """Whether a value can name a file: a text or a path without zero bytes."""
-    try:
-        return isinstance(value, str | PurePath) and b"\0" not in os.fsencode(value)
-    except UnicodeEncodeError:  # half a surrogate pair, from JSON or TOML
-        return False
-
-
-def shown(value: Any) -> str:
-    """A value as an error shows it, cut if it is long."""
-    try:
-        text = str(value)
-    except ValueError:  # Python writes no integer of more than 4300 digits
-        return f"of type {type(value).__name__}"
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 _OTHERS: dict[type, tuple[str, Callable[[Any], bool]]] = {

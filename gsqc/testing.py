@@ -21,7 +21,8 @@ from pathlib import Path
 import pytest
 
 from gsqc.check.check import CheckResult, run_check
-from gsqc.errors import GsqcError
+from gsqc.errors import GsqcError, system_errors
+from gsqc.values import as_path
 
 UPDATE = "--gsqc-update-golden"
 Place = str | Path
@@ -56,15 +57,16 @@ def gsqc_golden(request: pytest.FixtureRequest) -> Callable[..., CheckResult]:
         and if a target cannot run.
         """
         try:
-            result = run_check(
-                Path(bundle),
-                list(on),
-                steps,
-                seed=seed,
-                threads=threads,
-                golden=Path(golden),
-                update=update,
-            )
+            with system_errors():
+                result = run_check(
+                    as_path("bundle", bundle),
+                    [on] if isinstance(on, str) else list(on),
+                    steps,
+                    seed=seed,
+                    threads=threads,
+                    golden=as_path("golden", golden),
+                    update=update,
+                )
         except GsqcError as error:
             pytest.fail(f"{error}; {_hint(error)}", pytrace=False)
         if not result.passed:

@@ -16,9 +16,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # fmt: off
 LAYERS = [
-    "version", "limits", "errors", "printable", "files", "decimals", "option", "numerics", "bundle",
-    "graph", "models", "adapters", "data", "targets", "passes", "compiler", "runtime", "training",
-    "runner", "check", "export", "report", "cli", "api", "testing", "__init__", "__main__",
+    "version", "limits", "errors", "printable", "files", "decimals", "values", "option", "numerics",
+    "bundle", "graph", "models", "adapters", "data", "targets", "passes", "compiler", "runtime",
+    "training", "runner", "check", "export", "report", "cli", "api", "testing", "__init__",
+    "__main__",
 ]
 # fmt: on
 """From the bottom to the top. `__init__` is the package's own file: it names what users import."""

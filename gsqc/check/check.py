@@ -18,6 +18,8 @@ from gsqc.check.golden_file import read_golden, write_golden
 from gsqc.check.lockstep import Difference
 from gsqc.check.steppers import Progress, Settings, Stepper, locate_code, open_stepper
 from gsqc.errors import OptionError, TargetError
+from gsqc.limits import MAXIMUM_CHECK_STEPS, MAXIMUM_SEED, MAXIMUM_THREADS
+from gsqc.values import require_whole
 
 
 @dataclass
@@ -70,7 +72,9 @@ def run_check(
     equal. With `update` the digests are written to `golden` if all targets ran and none differs.
     Raises BundleError, GoldenError, OptionError.
     """
-    _check_request(targets, steps, golden, update=update)
+    _check_request(targets, steps, seed, threads)
+    if update and golden is None:
+        raise OptionError("--update needs a file to write", "name it with --golden FILE")
     result = CheckResult()
     opened = Bundle.open(bundle)
     known = _known_digests(opened, seed, steps, None if update else golden)
@@ -90,14 +94,14 @@ def run_check(
     return result
 
 
-def _check_request(targets: list[str], steps: int, golden: Path | None, *, update: bool) -> None:
-    if not targets or not all(targets) or len(set(targets)) < len(targets) or steps < 1:
-        raise OptionError(
-            "check needs different targets and at least one step",
-            "as in --on numpy,x86-64 --steps 3",
-        )
-    if update and golden is None:
-        raise OptionError("--update needs a file to write", "name it with --golden FILE")
+def _check_request(targets: list[str], steps: int, seed: int, threads: int | None) -> None:
+    are_names = all(isinstance(name, str) and name for name in targets)
+    if not targets or not are_names or len(set(targets)) < len(targets):
+        raise OptionError("check needs different targets", "as in --on numpy,x86-64")
+    require_whole("steps", steps, 1, MAXIMUM_CHECK_STEPS)
+    require_whole("seed", seed, 0, MAXIMUM_SEED)
+    if threads is not None:
+        require_whole("threads", threads, 1, MAXIMUM_THREADS)
 
 
 def _known_digests(bundle: Bundle, seed: int, steps: int, file: Path | None) -> list[Golden]:

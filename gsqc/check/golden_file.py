@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.json_text import read_json
 from gsqc.check.golden import (
     Golden,
     are_digests,
@@ -30,10 +31,12 @@ from gsqc.check.golden import (
     settings_of,
 )
 from gsqc.errors import GoldenError
+from gsqc.files.reading import read_file
 from gsqc.files.writing import replace_file
 from gsqc.version import __version__
 
 FORMAT = "gsqc-golden-1"
+_MOST_BYTES = 1 << 24
 _AGAIN = "write it with gsqc check BUNDLE --golden FILE --update"
 
 
@@ -99,14 +102,14 @@ def read_golden(path: Path, bundle: Bundle, seed: int, steps: int) -> Golden:
 def _read(path: Path) -> dict[str, Any]:
     """The content of the file, with every field checked for its type. Raises GoldenError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(read_file(path, most_bytes=_MOST_BYTES))
     except FileNotFoundError:
         raise GoldenError(f"there is no file {path}", _AGAIN) from None
     except OSError as error:
         raise GoldenError(
-            f"cannot read {path}: {error.strerror}", "check its permissions"
+            f"cannot read {path}: {error.strerror}", "name the file that --update wrote"
         ) from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise GoldenError(f"{path} is not a golden file: it is not JSON", _AGAIN) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         version = content.get("format") if isinstance(content, dict) else None

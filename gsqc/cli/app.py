@@ -75,11 +75,16 @@ START = """gsqc fine-tunes a language model with integers only: the same bits on
 gsqc init writes a file with all settings. gsqc --help lists the commands."""
 
 
-def execute(arguments: Sequence[str]) -> int:
-    """Run a command and return its exit code. Raises GsqcError and KeyboardInterrupt."""
+def execute(arguments: Sequence[str], *, owns_process: bool) -> int:
+    """Run a command and return its exit code. Raises GsqcError and KeyboardInterrupt.
+
+    `owns_process` says whether the command may end the process, which a test may not like.
+    """
     try:
         command = typer.main.get_command(app)
-        result = command.main(list(arguments), prog_name="gsqc", standalone_mode=False)
+        result = command.main(
+            list(arguments), prog_name="gsqc", standalone_mode=False, obj=owns_process
+        )
     except TyperException as error:
         raise OptionError(error.format_message().rstrip("."), HELP) from None
     except Abort:

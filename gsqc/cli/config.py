@@ -15,6 +15,7 @@ from gsqc.errors import RunError
 from gsqc.option import Option
 from gsqc.runtime.store import SETTINGS
 from gsqc.training.settings_file import SettingsFile, closest, read_settings
+from gsqc.values import shown
 
 COMMANDS = ("compile", "train")
 """The commands that can take their options from a file."""
@@ -46,13 +47,14 @@ def _checked(file: SettingsFile, table: str, key: str, declared: Option) -> Any:
     values = value if isinstance(value, list) and declared.is_list else [value]
     for one in values:
         if not isinstance(one, types) or (isinstance(one, bool) and kind is not bool):
-            shown = str(one) if isinstance(one, Decimal) else repr(one)
-            raise file.error(f"{key} is {shown}", f"{key} takes {wanted}", table, key)
+            text = f'"{shown(one)}"' if isinstance(one, str) else shown(one)
+            raise file.error(f"{key} is {text}", f"{key} takes {wanted}", table, key)
     taken = [str(one) if types == _WANTED[str][0] else one for one in values]
-    for problem in map(declared.problem, taken):
-        if problem is not None:
-            raise file.error(problem, f"gsqc {table} --help lists what it takes", table, key)
-    return taken if declared.is_list else taken[0]
+    made = taken if declared.is_list else taken[0]
+    problem = declared.problem(made)
+    if problem is not None:
+        raise file.error(problem, f"gsqc {table} --help lists what it takes", table, key)
+    return made
 
 
 def _load(context: typer.Context, path: Path) -> None:

@@ -14,18 +14,19 @@ from collections.abc import Sequence
 from gsqc.cli.exit_codes import INTERRUPTED, USER_ERROR
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, owns_process: bool = False) -> int:
     """Run a command and return its exit code.
 
     It is 0 for success, 1 if a check fails or standard output cannot be written, 2 for a user's
-    error, 70 for a fault of gsqc, 130 for Ctrl-C, and 141 if the reader of the output is gone.
+    error, 70 for a fault of gsqc, 130 for Ctrl-C, and 141 if the reader of the output is gone. If
+    this process runs nothing else, a second Ctrl-C ends it, whatever runs.
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
     try:
         try:
             from gsqc.cli.app import execute
 
-            code = execute(argv)
+            code = execute(argv, owns_process=owns_process)
             sys.stdout.flush()
             return code
         except (KeyboardInterrupt, SystemExit):
@@ -46,7 +47,7 @@ def run() -> None:
         from gsqc.cli.process import prepare_process
 
         prepare_process()
-        code = main()
+        code = main(owns_process=True)
         # Nothing is left to do but to end, so Ctrl-C may end it at once and silently.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     except KeyboardInterrupt:

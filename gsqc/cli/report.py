@@ -15,7 +15,7 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.cli.output import Output
 from gsqc.cli.shared import JsonOption
 from gsqc.data.tokenizer import Tokenizer
-from gsqc.errors import GsqcError, OptionError
+from gsqc.errors import GsqcError, OptionError, system_errors
 from gsqc.export.adapter import adapter_settings, read_adapter
 from gsqc.export.place import check_place, new_file
 from gsqc.files.writing import write_new
@@ -34,6 +34,7 @@ from gsqc.report.run_files import RunFiles, read_run
 from gsqc.report.run_page import Measured, run_page
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import RunStore
+from gsqc.values import is_path
 
 PAGE = "report.html"
 
@@ -85,7 +86,7 @@ def report(
     place = output or run / PAGE
     check_place(place, force=force or output is None, option="-o", directory=False)
     recorded = files.config.get("bundle_path")
-    chosen = bundle or (Path(recorded) if isinstance(recorded, str) else None)
+    chosen = bundle or (Path(recorded) if is_path(recorded) else None)
     if wanted.prompts and bundle is None:
         raise OptionError(
             "--sample runs the bundle's code, so you must name the bundle",
@@ -111,8 +112,9 @@ def _measured(
     try:
         if path is None:
             raise OptionError("the run's config.json names no bundle", "name it with --bundle")
-        bundle = Bundle.open(path)
-        adapter = read_adapter(bundle, files.path)
+        with system_errors():
+            bundle = Bundle.open(path)
+            adapter = read_adapter(bundle, files.path)
     except GsqcError as error:
         if trusted:
             raise

@@ -13,10 +13,12 @@ from gsqc.cli.output import Output
 from gsqc.cli.shared import BundleArgument, JsonOption
 from gsqc.data import DataOptions, load_split
 from gsqc.data.tokenizer import Tokenizer
+from gsqc.limits import MAXIMUM_LISTED_STEPS
 from gsqc.option import Option
 from gsqc.training.open_run import run_config
 from gsqc.training.options import TrainOptions
 from gsqc.training.token_file import write_token_file
+from gsqc.values import require_whole
 
 BITS_ONLY = OptionsOf(TrainOptions, has=lambda o: o.decides_bits)
 """The options that decide bits. gsqc-step has its own options for all else."""
@@ -35,6 +37,7 @@ def tokens(
     out = Output(json)
     opened = Bundle.open(bundle)
     count = training.sequences_per_step(opened.manifest.batch)
+    require_whole("--steps", training.steps, 1, MAXIMUM_LISTED_STEPS)
     dataset, _ = load_split(reading, Tokenizer(opened), opened.manifest.sequence_length)
     if (report := dataset.report()) is not None:
         out.say(report)

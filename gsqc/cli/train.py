@@ -66,6 +66,7 @@ def train(
         made_with=made_with,
         bundle_named_by=settings_file_of(context, "bundle"),
     ) as trainer:
+        trainer.interruption.ends_process = bool(context.obj)
         return _train(trainer, out)
 
 
@@ -77,7 +78,6 @@ def _train(trainer: Trainer, out: Output) -> int:
         early = f", {over}: {_best(trainer)}" if over is End.EARLY else ""
         out.say(f"{path} has {trainer.step} of {steps} steps{early}: nothing to do")
         return 0
-    trainer.interruption.ends_process = True
     end = show(trainer, out)
     stopped = "" if end is End.DONE else f"{end} after step {trainer.step} of {steps}; "
     saved = (

@@ -6,17 +6,23 @@ The files may be a stranger's, so every field is checked before it is used.
 
 from __future__ import annotations
 
+import errno
 import json
-import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gsqc.bundle.json_text import read_json
 from gsqc.errors import RunError
+from gsqc.files.reading import open_file, read_file
 from gsqc.runtime.store import CONFIG, LOG
 
 _MAXIMUM_LINE = 1 << 20
+_MOST_LOG_BYTES, _MOST_CONFIG_BYTES = 1 << 30, 1 << 24
+_LEAST, _MOST = 1e-30, 1e15
+"""The magnitudes of numbers that are taken from a log, beside 0."""
 _NUMBERS = (
     *("loss", "learning_rate", "tokens", "tokens_per_second", "peak_rss_bytes", "gradient_norm"),
     *("validation_loss", "validation_tokens"),
@@ -94,10 +100,6 @@ def read_run(path: Path) -> RunFiles:
             f"there is no run directory {path}", "give the directory of gsqc train --run"
         )
     log = path / LOG
-    if not log.is_file():
-        raise RunError(
-            f"{path} has no {LOG}: nothing was trained there", f"gsqc train BUNDLE --run {path} …"
-        )
     entries: dict[int, Entry] = {}
     skipped = 0
     try:
@@ -107,30 +109,40 @@ def read_run(path: Path) -> RunFiles:
                 skipped += 1
             else:
                 entries[entry.step] = entry
-        config = (
-            json.loads((path / CONFIG).read_text(encoding="utf-8"))
-            if (path / CONFIG).is_file()
-            else {}
-        )
-    except (ValueError, RecursionError):
-        config = {}
+        config = _config(path / CONFIG)
+    except FileNotFoundError:
+        raise RunError(
+            f"{path} has no {LOG}: nothing was trained there", f"gsqc train BUNDLE --run {path} …"
+        ) from None
     except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror}", "check its permissions") from None
+        where = error.filename or path
+        raise RunError(f"cannot read {where}: {error.strerror}", "bring back the file") from None
     if not entries:
         raise RunError(
             f"no line of {log} can be read as a step",
             f"train it again: gsqc train BUNDLE --run {path} …",
         )
     ordered = [entries[step] for step in sorted(entries)]
-    return RunFiles(path, ordered, config if isinstance(config, dict) else {}, skipped)
+    return RunFiles(path, ordered, config, skipped)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """What config.json holds. Empty if there is none, or if it is damaged."""
+    try:
+        config = read_json(read_file(path, most_bytes=_MOST_CONFIG_BYTES, links=False))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _lines(path: Path) -> Iterator[str]:
     """The lines of a log. One that is too long to be gsqc's comes in pieces."""
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with open_file(path, links=False) as file:
+        if os.fstat(file.fileno()).st_size > _MOST_LOG_BYTES:
+            raise OSError(errno.EFBIG, f"it has more than {_MOST_LOG_BYTES >> 20} MiB", str(path))
         while line := file.readline(_MAXIMUM_LINE):
             if line.strip():
-                yield line
+                yield line.decode(errors="replace")
 
 
 def _entry(line: str) -> Entry | None:
@@ -148,8 +160,5 @@ def _entry(line: str) -> Entry | None:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is a finite number that can be drawn.
-
-    The size is checked first, because an integer may be too large for a float.
-    """
-    return type(value) in (int, float) and abs(value) < 1e15 and math.isfinite(value)
+    """Whether a value is a number that can be drawn, and divided by another one."""
+    return type(value) in (int, float) and (value == 0 or _LEAST <= abs(value) < _MOST)

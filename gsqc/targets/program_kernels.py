@@ -14,9 +14,11 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.errors import BundleError, TargetError
+from gsqc.limits import MAXIMUM_THREADS
 from gsqc.targets.host_memory import HostMemory
 from gsqc.targets.interface import Array, Call, Code, CodeJob, Functions, Target, bind_each
 from gsqc.targets.programs import port_directions, port_shapes
+from gsqc.values import require_whole
 
 RunProgram = Callable[[str, list[Array]], Sequence[Array]]
 """Runs the program of a function, by name, on its inputs."""
@@ -53,6 +55,7 @@ class ProgramKernels(HostMemory):
 
     def set_threads(self, count: int) -> None:
         """Programs run on one thread. The result does not depend on it."""
+        require_whole("threads", count, 1, MAXIMUM_THREADS)
 
 
 class ProgramTarget(Target):

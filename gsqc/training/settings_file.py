@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from gsqc.errors import ConfigError
+from gsqc.files.reading import read_file
 
+_MOST_BYTES = 1 << 24
 RECORDED = "recorded"
 """The table that says what a run was made with. gsqc train writes it and compares with it."""
 
@@ -63,7 +65,7 @@ def read_settings(path: Path, commands: Iterable[str]) -> SettingsFile:
     Numbers with a fraction become Decimal.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_file(path, most_bytes=_MOST_BYTES).decode("utf-8-sig")
         tables = tomllib.loads(text, parse_float=Decimal)
     except FileNotFoundError:
         raise ConfigError(
@@ -75,9 +77,9 @@ def read_settings(path: Path, commands: Iterable[str]) -> SettingsFile:
         ) from None
     except OSError as error:
         raise ConfigError(
-            f"cannot read {path}: {error.strerror}", "check the path given with --config"
+            f"cannot read {path}: {error.strerror}", "check the path of the settings"
         ) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits is a plain ValueError
         where = re.search(r"\(at line (\d+), column \d+\)", str(error))
         place = f"{path}:{where[1]}" if where else str(path)
         reason = re.sub(r" \(at .*\)", "", str(error))

@@ -134,7 +134,7 @@ BAD = {
     "close": (SETTINGS + "save-every = 5\n", "did you mean save_every?"),
     "text for a number": (
         SETTINGS.replace("= 3 ", '= "many" '),
-        "s.toml:5: steps is 'many'; steps takes a whole number",
+        's.toml:5: steps is "many"; steps takes a whole number',
     ),
     "fraction": (
         SETTINGS.replace("= 3 ", "= 2.5 "),

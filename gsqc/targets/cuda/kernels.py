@@ -19,8 +19,10 @@ import numpy.typing as npt
 
 from gsqc.bundle.plan import COPY
 from gsqc.errors import BundleError
+from gsqc.limits import MAXIMUM_THREADS
 from gsqc.targets.cuda.driver import CudaDriver
 from gsqc.targets.interface import Call
+from gsqc.values import require_whole
 
 Array = npt.NDArray[Any]
 AGAIN = "compile the model again"
@@ -118,3 +120,4 @@ class CudaKernels:
 
     def set_threads(self, count: int) -> None:
         """A GPU has its own; the results do not depend on them."""
+        require_whole("threads", count, 1, MAXIMUM_THREADS)

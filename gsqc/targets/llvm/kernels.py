@@ -19,11 +19,14 @@ import numpy.typing as npt
 
 from gsqc.bundle.plan import COPY
 from gsqc.errors import BundleError, OptionError
+from gsqc.limits import MAXIMUM_THREADS
 from gsqc.targets.host_memory import HostMemory
 from gsqc.targets.interface import Call
+from gsqc.values import require_whole
 
 Array = npt.NDArray[Any]
 _AGAIN = "compile the model again"
+_LOAD_HINT = "if memory is short, close other programs; else compile the model again"
 
 # DLPack's DLTensor, TVMFFIAny, and gsqc_call of gsqc/runner/library; all hold their pointers as
 # integers.
@@ -160,8 +163,9 @@ class CompiledKernels(HostMemory):
             self._library.gsqc_run.argtypes = [ctypes.c_void_p, ctypes.c_int64]
             self._library.gsqc_run.restype = ctypes.c_int64
             self._library.gsqc_error.restype = ctypes.c_char_p
+            self._library.gsqc_use_threads.argtypes = [ctypes.c_int]
         except (OSError, AttributeError) as error:
-            raise BundleError(f"cannot load the bundle's kernels: {error}", _AGAIN) from None
+            raise BundleError(f"cannot load the bundle's kernels: {error}", _LOAD_HINT) from None
 
     def require(self, names: Iterable[str]) -> None:
         """BundleError unless the library has all these kernels."""
@@ -178,8 +182,7 @@ class CompiledKernels(HostMemory):
         """Use this many threads from now on; the results do not depend on it. OptionError if they
         cannot be started.
         """
-        if count < 1:
-            raise OptionError(f"{count} threads", "use at least one")
+        require_whole("threads", count, 1, MAXIMUM_THREADS)  # ctypes would cut off higher bits
         if reason := self._library.gsqc_use_threads(count):
             raise OptionError(
                 f"cannot start {count} threads: {os.strerror(reason)}", "use fewer --threads"

@@ -12,10 +12,12 @@ import numpy.typing as npt
 import gsqc.numerics.ops.all  # noqa: F401  registers every op
 from gsqc.bundle.plan import KernelPlan
 from gsqc.errors import BundleError
+from gsqc.limits import MAXIMUM_THREADS
 from gsqc.numerics.formats import flatten, map_tensors
 from gsqc.numerics.ops.registry import OPS, evaluate
 from gsqc.targets.host_memory import HostMemory
 from gsqc.targets.interface import Call, Functions, bind_each
+from gsqc.values import require_whole
 
 Array = npt.NDArray[Any]
 
@@ -61,3 +63,4 @@ class NumpyKernels(HostMemory):
 
     def set_threads(self, count: int) -> None:
         """numpy takes its threads from its own library. The result does not depend on them."""
+        require_whole("threads", count, 1, MAXIMUM_THREADS)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks single values that a user gives, and shows them in errors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePath
+from typing import Any
+
+from gsqc.errors import OptionError
+
+_LONGEST_SHOWN = 200
+
+
+def is_whole(value: Any, least: int, most: int) -> bool:
+    """Whether a value is a whole number in a range. True and False are none."""
+    return type(value) is int and least <= value <= most
+
+
+def require_whole(name: str, value: Any, least: int, most: int) -> int:
+    """The value. OptionError unless it is a whole number in the range."""
+    if not is_whole(value, least, most):
+        raise OptionError(
+            f"{name} {shown(value)} is not a whole number from {least} to {most}", "give such a one"
+        )
+    return int(value)
+
+
+def is_path(value: Any) -> bool:
+    """Whether a value can name a file: a text or a path without zero bytes."""
+    try:
+        return isinstance(value, str | PurePath) and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:  # half a surrogate pair, from JSON or TOML
+        return False
+
+
+def as_path(name: str, value: Any) -> Path:
+    """The value as a path. OptionError if it can name no file."""
+    if not is_path(value):
+        raise OptionError(f"{name} {shown(value)} is not a path", "give a text or a pathlib.Path")
+    return Path(value)
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it, cut if it is long."""
+    try:
+        text = str(value)
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        return f"of type {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

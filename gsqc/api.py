@@ -23,7 +23,7 @@ from gsqc.training.callbacks import End
 from gsqc.training.options import LEARNING_RATE, TrainOptions
 from gsqc.training.train_result import TrainResult
 from gsqc.training.trainer import Trainer
-from gsqc.values import as_path, require_whole, shown
+from gsqc.values import as_path, is_text, require_whole, shown
 
 Place = str | Path
 
@@ -214,6 +214,9 @@ def generate(
     heat = parse_fraction(shown(temperature), "temperature", MAXIMUM_TEMPERATURE)
     require_whole("max_tokens", max_tokens, 1, MAXIMUM_NEW_TOKENS)
     require_whole("seed", seed, 0, MAXIMUM_SEED)
+    for text in (prompt, system):
+        if isinstance(text, str) and not is_text(text):
+            raise OptionError("the prompt is no text in UTF-8", "give whole characters")
     session = _open(bundle, run, best, threads)
     tokenizer = Tokenizer(session.bundle)
     if isinstance(prompt, str):

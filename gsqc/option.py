@@ -28,7 +28,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 from gsqc.decimals import exact_fraction
 from gsqc.errors import OptionError
 from gsqc.limits import MAXIMUM_COUNT
-from gsqc.values import is_path, is_whole, shown
+from gsqc.values import is_path, is_text, is_whole, shown
 
 NO_DEFAULT: Any = inspect.Parameter.empty
 """A default that is none: the option must be given."""
@@ -165,8 +165,8 @@ class Option:
 
 _OTHERS: dict[type, tuple[str, Callable[[Any], bool]]] = {
     bool: ("true or false", lambda value: type(value) is bool),
-    str: ("a text", lambda value: isinstance(value, str)),
-    Path: ("a path", is_path),
+    str: ("a text in UTF-8", is_text),
+    Path: ("a path in UTF-8", is_path),
 }
 """For further kinds: what a value is, and whether a value is one."""
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -26,18 +25,25 @@ def require_whole(name: str, value: Any, least: int, most: int) -> int:
     return int(value)
 
 
-def is_path(value: Any) -> bool:
-    """Whether a value can name a file: a text or a path without zero bytes."""
+def is_text(value: Any) -> bool:
+    """Whether a value is a text in UTF-8. Python's texts may hold other bytes, as in names."""
     try:
-        return isinstance(value, str | PurePath) and b"\0" not in os.fsencode(value)
-    except UnicodeEncodeError:  # half a surrogate pair, from JSON or TOML
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
         return False
+
+
+def is_path(value: Any) -> bool:
+    """Whether a value can name a file that settings can name too: in UTF-8, without zero bytes."""
+    return isinstance(value, str | PurePath) and is_text(str(value)) and "\0" not in str(value)
 
 
 def as_path(name: str, value: Any) -> Path:
     """The value as a path. OptionError if it can name no file."""
     if not is_path(value):
-        raise OptionError(f"{name} {shown(value)} is not a path", "give a text or a pathlib.Path")
+        raise OptionError(
+            f"{name} {shown(value)} is not a path in UTF-8", "give a text or a pathlib.Path"
+        )
     return Path(value)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import gsqc
@@ -118,6 +119,87 @@ def test_options_are_checked(place: Path) -> None:
     with pytest.raises(OptionError, match="rank"):
         gsqc.compile("model", place / "x.gsqc", adapter="lora:rank=0,alpha=1")
     assert not hasattr(gsqc, "Trainer")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *[{"lr": v} for v in (-1, "abc", float("nan"), float("inf"), None, b"1", [1], True)],
+        *[{"steps": v} for v in (True, 1.5, 0, -1, None, "3", 2**31, 10**5000)],
+        *[{"threads": v} for v in (0, -1, True, 1.0, "2", 2**31 - 1, 2**31)],
+        *[{"run": v} for v in (None, b"run", 5, "a\0b", "\ud800", "a" * 300)],
+        *[{"seed": v} for v in (-1, 0.5, 2**31)],
+        *[{"validation": v} for v in (2.0, -0.5, b"x", True, "absent.jsonl", "a" * 5000)],
+        *[{"mask_prompt": "no"}, {"packing": 1}, {"schedule": ["linear"]}, {"clip": 0}],
+        *[{"save_every": 0}, {"eval_every": True}, {"batch": 65}, {"warmup": -1}],
+    ],
+    ids=lambda wrong: str(next(iter(wrong))),
+)
+def test_wrong_values_of_train_are_errors_of_gsqc(place: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(gsqc.GsqcError):
+        train(place, **wrong)
+    assert not (place / "run" / "state.safetensors").exists()
+
+
+@pytest.mark.parametrize("data", [[], (), None, 5, b"notes", [None], [b"x"], "a" * 300, "a\0b"])
+def test_wrong_data_is_an_error_of_gsqc(place: Path, data: Any) -> None:
+    with pytest.raises(gsqc.GsqcError):
+        gsqc.train(place / "small.gsqc", data, run=place / "run", steps=1)
+    with pytest.raises(gsqc.GsqcError):
+        gsqc.evaluate(place / "small.gsqc", data)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *[{"temperature": v} for v in (-1, float("nan"), float("inf"), "x", 101, None, [])],
+        *[{"max_tokens": v} for v in (0, -1, True, 1.5, "3", None, 2**31)],
+        *[{"seed": v} for v in (-1, True, 0.5, 2**31)],
+        *[{"prompt": v} for v in ([], [-1], [257], [1.5], None, 5, "\ud800", b"\xff\xff")][:7],
+        *[{"bundle": v} for v in (None, b"x", 5, "", "a" * 300, "a\0b")],
+        {"threads": 2**31},
+        {"run": b"x"},
+        {"run": "a" * 300},
+    ],
+    ids=lambda wrong: str(next(iter(wrong))),
+)
+def test_wrong_values_of_generate_are_errors_of_gsqc(
+    place: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("gsqc.runtime.session.Session", FakeSession)
+    chosen = {"bundle": place / "small.gsqc", "prompt": [1, 2], **wrong}
+    with pytest.raises(gsqc.GsqcError):
+        gsqc.generate(**chosen)
+
+
+def test_a_prompt_may_be_an_array(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gsqc.runtime.session.Session", FakeSession)
+    texts = {
+        gsqc.generate(place / "small.gsqc", tokens)
+        for tokens in ([65, 66], np.array([65, 66]), np.array([65, 66], np.uint8), iter([65, 66]))
+    }
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"model": v} for v in (None, 5, b"x", "a\0b", [])]
+    + [{"output": v} for v in (b"x", 5, "a\0b")]
+    + [{"sequence_length": v} for v in (True, 2**31, "x", None)]
+    + [{"batch": 65}, {"target": None}, {"bits": 4}, {"adapter": 5}, {"base": 1}, {"force": "x"}],
+    ids=lambda wrong: str(next(iter(wrong))),
+)
+def test_wrong_values_of_compile_are_errors_of_gsqc(place: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(gsqc.GsqcError):
+        gsqc.compile(**{"model": "absent", "output": place / "x.gsqc", **wrong})
+
+
+def test_an_error_of_a_callback_stays_what_it_is(place: Path) -> None:
+    def fail(entry: dict[str, Any]) -> None:
+        raise FileNotFoundError("the user's own file")
+
+    with pytest.raises(FileNotFoundError, match="own file"):
+        train(place, on_step=fail, progress=False)
 
 
 def test_a_plot_has_both_losses(place: Path) -> None:

@@ -110,3 +110,30 @@ def test_texts_are_parsed_and_every_problem_is_told() -> None:
     for problem in ("--pair 3 is no pair", "--degrees 1", "--mode steam"):
         assert problem in str(error.value)
     assert error.value.hint == "write 1+2"
+
+
+def test_a_number_without_a_maximum_cannot_be_declared() -> None:
+    @dataclass(frozen=True)
+    class Endless:
+        count: int = option(1, help="Count.")
+
+    with pytest.raises(AssertionError, match="count has no maximum"):
+        options_of(Endless)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("degrees", 10**5000),
+        ("share", b"1"),
+        ("mode", ["air"]),
+        ("dishes", "a"),
+        ("dishes", (None,)),
+        ("dishes", ("a\0b",)),
+        ("dishes", ("\udcff",)),
+        ("pair", 5),
+    ],
+)
+def test_a_value_of_another_type_is_no_traceback(field: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=f"--{declared(field).name} .* is n"):
+        Oven(**{field: value})

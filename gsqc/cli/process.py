@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from typing import Any
+from typing import Any, TextIO, cast
 
 from gsqc.cli.exit_codes import STANDARD_OUTPUT
 from gsqc.training.signal_watch import SignalWatch, end_process
@@ -22,7 +22,7 @@ _SECONDS_TO_RAISE = 0.1
 def prepare_process() -> None:
     """Open the streams that are closed, let them take any text, and watch for Ctrl-C."""
     _open_streams()
-    sys.stdout = _text_output(sys.stdout.encoding)
+    sys.stdout = _text_output(sys.stdout)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         SignalWatch(_CtrlC().hear, (signal.SIGINT,)).__enter__()
         sys.unraisablehook = _unraisable
@@ -55,14 +55,19 @@ class _StandardOutput(io.FileIO):
             raise
 
 
-def _text_output(encoding: str) -> io.TextIOWrapper:
+def _text_output(before: TextIO) -> io.TextIOWrapper:
     """Standard output, which takes any text.
 
     A name may hold bytes that are no text, and the terminal may know ASCII only.
     """
     raw = _StandardOutput(1, "wb", closefd=False)
+    unbuffered = getattr(before, "write_through", False)
     return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=raw.isatty()
+        cast(io.BufferedWriter, raw) if unbuffered else io.BufferedWriter(raw),
+        encoding=before.encoding,
+        errors="backslashreplace",
+        line_buffering=raw.isatty(),
+        write_through=unbuffered,
     )
 
 

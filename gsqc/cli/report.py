@@ -16,7 +16,7 @@ from gsqc.cli.output import Output
 from gsqc.cli.shared import JsonOption
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import GsqcError, OptionError, system_errors
-from gsqc.export.adapter import adapter_settings, read_adapter
+from gsqc.export.adapter import TrainedAdapter, adapter_settings, read_adapter
 from gsqc.export.place import check_place, new_file
 from gsqc.files.writing import write_new
 from gsqc.limits import MAXIMUM_NEW_TOKENS
@@ -114,24 +114,26 @@ def _measured(
             raise OptionError("the run's config.json names no bundle", "name it with --bundle")
         with system_errors():
             bundle = Bundle.open(path)
-            adapter = read_adapter(bundle, files.path)
+            shown = _shown(bundle, read_adapter(bundle, files.path))
     except GsqcError as error:
         if trusted:
             raise
         return Measured(notes=[f"nothing of the bundle is shown: {error} ({error.hint})"])
-    bits = int(bundle.manifest.bits.split("-")[1])
-    exponents, mantissa_bits = adapter_operands(adapter, bits)
     found, notes = _from_code(bundle, files, wanted, trusted=trusted)
-    return Measured(
-        memory=memory_parts(bundle),
-        base=base_exponents(bundle),
-        stored=stored_as(bundle),
-        exponents=exponents,
-        mantissa_bits=mantissa_bits,
-        bundle=_about(bundle),
-        notes=notes,
-        **found,
-    )
+    return Measured(notes=notes, **shown, **found)
+
+
+def _shown(bundle: Bundle, adapter: TrainedAdapter) -> dict[str, Any]:
+    """What the files of the bundle and of the state hold."""
+    exponents, mantissa_bits = adapter_operands(adapter, int(bundle.manifest.bits.split("-")[1]))
+    return {
+        "memory": memory_parts(bundle),
+        "base": base_exponents(bundle),
+        "stored": stored_as(bundle),
+        "exponents": exponents,
+        "mantissa_bits": mantissa_bits,
+        "bundle": _about(bundle),
+    }
 
 
 def _from_code(

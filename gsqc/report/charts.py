@@ -55,8 +55,9 @@ def thin(line: Line) -> Line:
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers from below `low` to above `high`."""
-    if high <= low:
-        low, high = (low - 0.5, high + 0.5) if low == 0 else sorted((low * 0.9, low * 1.1))
+    # Floats that are closer than this have too few numbers between them.
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        low, high = (-0.5, 0.5) if low == 0 else sorted((low * 0.9, low * 1.1))
     raw = (high - low) / max(count - 1, 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)

@@ -17,9 +17,11 @@ import numpy.typing as npt
 
 import gsqc.numerics.ops.all  # noqa: F401  registers every op
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.manifest import AGAIN
 from gsqc.bundle.plan import COPY
 from gsqc.check.sequences import random_sequences
 from gsqc.data.tokenizer import Tokenizer
+from gsqc.errors import BundleError
 from gsqc.export.adapter import TrainedAdapter
 from gsqc.numerics.ops.embedding import master_row
 from gsqc.numerics.ops.quantise import quantise
@@ -28,6 +30,7 @@ from gsqc.runtime.session import Session
 
 Array = npt.NDArray[Any]
 Histogram = dict[int, float]
+_NOTHING = np.zeros(0, np.int32)
 _PARTS = {
     "prepared": "base as operands",
     "state": "adapter and optimizer",
@@ -97,7 +100,9 @@ def _scale_exponents(tensors: Mapping[str, Array], name: str) -> Array:
     """⌊log2⌋ of the scales of a weight's groups, without scales that are zero."""
     if f"{name}.exponents" in tensors:
         return np.asarray(tensors[f"{name}.exponents"].astype(np.int32))
-    m, e = (tensors[f"{name}.scale_{part}"].astype(np.int32) for part in "me")
+    m, e = (tensors.get(f"{name}.scale_{part}", _NOTHING).astype(np.int32) for part in "me")
+    if not m.size or m.shape != e.shape:
+        raise BundleError(f"the bundle has no scales of {name}", AGAIN)
     there = m != 0
     return np.asarray(np.frexp(np.abs(m[there]).astype(np.float64))[1] - 1 + e[there])
 

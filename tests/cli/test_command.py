@@ -140,3 +140,28 @@ def test_every_help_text_is_a_sentence() -> None:
             for declared in as_command(name, function).options:
                 assert declared.help[0].isupper() and declared.help.endswith("."), declared.help
                 assert ";" not in declared.help, declared.help
+
+
+def test_every_number_has_a_least_and_a_largest_value() -> None:
+    """So no count of a user takes all memory."""
+    numbers = [
+        (name, declared)
+        for group in COMMANDS.values()
+        for name, function in group.items()
+        for declared in as_command(name, function).options
+        if declared.kind in (int, float)
+    ]
+    assert len(numbers) > 40
+    for name, declared in numbers:
+        assert declared.maximum is not None, (name, declared.name)
+        assert declared.problem(declared.minimum) is None
+        for wrong in (declared.minimum - 1, declared.maximum + 1, 10**5000, "x", True, [1], b"1"):
+            assert declared.problem(wrong) is not None, (name, declared.name, wrong)
+
+
+@pytest.mark.parametrize("count", ["0", "1025", "2147483647", "2147483648", "9" * 5000])
+def test_a_number_of_threads_that_no_machine_has(capsys: Capture, count: str) -> None:
+    for command in (["eval", "x", "--data", "x"], ["check", "x"], ["generate", "x", "--prompt=a"]):
+        assert main([*command, "--threads", count]) == 2
+        error = capsys.readouterr().err
+        assert "threads" in error and error.count("\n") == 1

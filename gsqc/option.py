@@ -85,6 +85,11 @@ class Option:
     is_list: bool = False
     default: Any = NO_DEFAULT
 
+    def __post_init__(self) -> None:
+        """Check that a number has a largest value."""
+        is_number = self.kind in (int, float)
+        assert self.maximum is not None or not is_number, f"{self.field} has no maximum"
+
     @property
     def name(self) -> str:
         """The option's name as a parameter and in a settings file."""
@@ -131,7 +136,6 @@ class Option:
         is_list = get_origin(inner) in (tuple, list)
         kind = float if float in kinds else get_args(inner)[0] if is_list else inner
         default = NO_DEFAULT if default is MISSING else default
-        assert self.maximum is not None or kind not in (int, float), f"{name} has no maximum"
         return dataclasses.replace(self, field=name, kind=kind, is_list=is_list, default=default)
 
     def problem(self, value: Any) -> str | None:
@@ -211,13 +215,17 @@ def parse_options(cls: type[_T], given: Mapping[str, Any]) -> _T:
     """
     values, errors = dict(given), []
     for known in options_of(cast(type, cls)):
-        text = values.get(known.field)
+        text = values.get(known.field, known.default)
         parse = known.parse or getattr(known.kind, "parse", None)
-        if parse is not None and isinstance(text, str):
-            try:
-                values[known.field] = parse(text)
-            except OptionError as error:
-                errors.append(error)
+        if parse is None or isinstance(text, known.kind):
+            continue
+        if not isinstance(text, str):
+            errors.append(OptionError(f"{known.shown_name} {shown(text)} is not a text", HINT))
+            continue
+        try:
+            values[known.field] = parse(text)
+        except OptionError as error:
+            errors.append(error)
     if not errors:
         return cls(**values)
     problems = [str(error) for error in errors] + problems_of(cls, values)

@@ -133,6 +133,7 @@ def test_a_number_without_a_maximum_cannot_be_declared() -> None:
         ("dishes", ("\udcff",)),
         ("pair", 5),
     ],
+    ids=lambda value: str(value)[:9] if isinstance(value, str) else "",
 )
 def test_a_value_of_another_type_is_no_traceback(field: str, value: Any) -> None:
     with pytest.raises(OptionError, match=f"--{declared(field).name} .* is n"):

@@ -57,9 +57,9 @@ def _checked(file: SettingsFile, table: str, key: str, declared: Option) -> Any:
     return made
 
 
-def _load(context: typer.Context, path: Path) -> None:
+def _load(context: typer.Context, path: Path, *, links: bool = True) -> None:
     """Make the file's values the defaults of the options that Typer reads later."""
-    file, table = read_settings(path, COMMANDS), str(context.info_name)
+    file, table = read_settings(path, COMMANDS, links=links), str(context.info_name)
     known = settings_of(context.command)
     if table not in file.tables:
         raise file.error(
@@ -89,7 +89,7 @@ def _load_run(context: typer.Context, run: Path | None) -> Path | None:
                 f"{run} has no {SETTINGS} to go on with",
                 f"begin a run: gsqc train BUNDLE … --run {run}",
             )
-        _load(context, run / SETTINGS)
+        _load(context, run / SETTINGS, links=False)
         assert isinstance(context.default_map, dict)
         context.default_map["run"] = str(run)  # the run may have been moved
     return run

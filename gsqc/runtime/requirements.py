@@ -43,7 +43,9 @@ def require_session(plan: Plan, sequence_length: int, optimizer: OptimizerSpec) 
     _require(plan, "output", {LOSS: sequence_length})
     _require(plan, "gradient", dict.fromkeys(NORM_SUMS, 1))
     _require_memory(
-        "the bundle", _held_bytes(plan), "compile for a shorter --seq, or use a larger machine"
+        "the bundle",
+        _held_bytes(plan),
+        "run it on a larger machine, or compile another bundle with a shorter --seq",
     )
 
 

@@ -59,13 +59,13 @@ class SettingsFile:
         return self.tables.get(RECORDED, {})
 
 
-def read_settings(path: Path, commands: Iterable[str]) -> SettingsFile:
+def read_settings(path: Path, commands: Iterable[str], *, links: bool = True) -> SettingsFile:
     """Read a file that has tables for `commands`. Raises ConfigError.
 
-    Numbers with a fraction become Decimal.
+    `links` says whether the path may be a link. Numbers with a fraction become Decimal.
     """
     try:
-        text = read_file(path, most_bytes=_MOST_BYTES).decode("utf-8-sig")
+        text = read_file(path, most_bytes=_MOST_BYTES, links=links).decode("utf-8-sig")
         tables = tomllib.loads(text, parse_float=Decimal)
     except FileNotFoundError:
         raise ConfigError(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from gsqc.bundle.manifest import TargetPart
 from gsqc.check import first_digests, steppers
 from gsqc.check.check import run_check
 from gsqc.cli.main import main
-from gsqc.errors import BundleError, TargetError
+from gsqc.errors import BundleError, OptionError, TargetError
 from tests.runtime.small_bundle import STATE, FakeSession, write_bundle
 
 Capture = pytest.CaptureFixture[str]
@@ -229,3 +230,30 @@ def test_numpy_takes_the_first_steps_of_a_small_bundle_only(
     monkeypatch.setattr(first_digests, "NUMPY_LIMIT", -1)
     assert first_digests.take_first_digests(bundle, say=said.append) is None
     assert "too large for numpy (no compiler for this CPU)" in said[0]
+
+
+def test_a_golden_file_is_a_plain_file(bundle: Path, tmp_path: Path, capsys: Capture) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for name, why in (
+        ("fifo", "it is a FIFO"),
+        (".", "it is a directory"),
+        ("a" * 300, "too long"),
+    ):
+        code, out = run(capsys, bundle, "--golden", tmp_path / name)
+        assert (code, out.count("\n")) == (2, 1), out
+        assert why in out
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *[{"steps": v} for v in (0, True, 1.5, "3", 10**9)],
+        *[{"seed": v} for v in (-1, None, 2**31)],
+        *[{"threads": v} for v in (0, 2**31, "2")],
+        *[{"targets": v} for v in ([], [None], [""], ["numpy", "numpy"], [["numpy"]])],
+    ],
+    ids=lambda wrong: str(next(iter(wrong))),
+)
+def test_wrong_values_of_a_check_are_errors_of_gsqc(bundle: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError):
+        run_check(**{"bundle": bundle, "targets": ["numpy"], "steps": 1, **wrong})

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -171,11 +172,36 @@ def test_what_is_wrong_is_named_with_its_line(place: Path, capsys: Capture, case
 def test_a_file_that_is_not_there_or_no_text(place: Path, capsys: Capture) -> None:
     assert main(["train", "--config", "absent.toml"]) == 2
     assert "write one: gsqc init absent.toml" in capsys.readouterr().err
+    (place / "s.toml").mkdir()
+    assert main(["train", "--config", "s.toml"]) == 2
+    assert "cannot read s.toml: it is a directory" in capsys.readouterr().err
+    (place / "s.toml").rmdir()
     (place / "s.toml").write_bytes(b"\xff\xfe")
     assert main(["train", "--config", "s.toml"]) == 2
     assert "not UTF-8" in capsys.readouterr().err
     assert main(["train", "--resume", "runs/none"]) == 2
     assert "runs/none has no config.toml to go on with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "0x" + "f" * 5000])
+def test_a_number_of_5000_digits(place: Path, capsys: Capture, digits: str) -> None:
+    (place / "s.toml").write_text(SETTINGS.replace("= 3 ", f"= {digits} "))
+    assert main(["train", "--config", "s.toml"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: s.toml") and error.count("\n") == 1
+
+
+def test_settings_of_a_run_are_a_plain_file(place: Path, capsys: Capture) -> None:
+    run = place / "runs" / "odd"
+    run.mkdir(parents=True)
+    os.mkfifo(run / "config.toml")
+    assert main(["train", "--resume", str(run)]) == 2
+    assert "config.toml: it is a FIFO" in capsys.readouterr().err
+    (run / "config.toml").unlink()
+    (place / "s.toml").write_text(SETTINGS)
+    (run / "config.toml").symlink_to(place / "s.toml")
+    assert main(["train", "--resume", str(run)]) == 2
+    assert "config.toml: it is a link" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -172,6 +174,47 @@ def test_runs_that_cannot_be_shown(tmp_path: Path) -> None:
             read_run(tmp_path / name)
 
 
+def test_files_of_a_run_are_plain_files(tmp_path: Path, capsys: Capture) -> None:
+    """A FIFO would be waited for, a link may lead anywhere, and a log may have no end."""
+    whole = write_run(tmp_path / "whole", [entry(1)], {"lr": "1e-3"})
+    endless, fifo, linked = (tmp_path / name for name in ("endless", "fifo", "linked"))
+    write_run(endless, [entry(1)])
+    os.truncate(endless / "log.jsonl", 1 << 40)
+    write_run(fifo, [entry(1)])
+    os.mkfifo(fifo / "config.json")
+    linked.mkdir()
+    (linked / "log.jsonl").symlink_to(whole / "log.jsonl")
+    for run, why in ((endless, "more than 1024 MiB"), (fifo, "it is a FIFO"), (linked, "a link")):
+        for command in (["report", str(run)], ["compare", str(run), str(whole)]):
+            assert main(command) == 2
+            error = capsys.readouterr().err
+            assert why in error and str(run) in error and error.count("\n") == 1
+
+
+ODD: list[Any] = [
+    *(None, True, -1, 2**70, 1e308, -1e308, 1e-320, math.nan, math.inf, -0.0, 1e14, 1e-30),
+    *("", "\0", "\ud800", "a" * 5000, [], [[1]], {}, {"a": []}, "/dev/zero", "/etc"),
+]
+
+
+def test_odd_values_in_every_field(tmp_path: Path, capsys: Capture) -> None:
+    names = [*entry(1, validation_loss=1.0, best=True, learning_rate=1e-3, gradient_norm=1.0)]
+    names += ["peak_rss_bytes", "validation_tokens"]
+    settings = ("bundle_path", "bundle", "lr", "data", "steps", "")
+    bundle = write_bundle(tmp_path / "small.gsqc")
+    for k, odd in enumerate(ODD):
+        config = {"bundle_path": str(bundle), "steps": 3} | dict.fromkeys(settings[k % 6 :], odd)
+        lines = [entry(1), *(entry(n) | {name: odd} for n, name in enumerate(names, 2))]
+        lines += [entry(90) | dict.fromkeys(names[1:], odd), "[" * 100_000 + "\n"]
+        run = write_run(tmp_path / f"run{k}", lines, config)
+        assert main(["report", str(run)]) == 0, odd
+        assert main(["compare", str(run), str(run), "--json"]) == 0, odd
+        Tags((run / "report.html").read_text())
+        lines_only = write_run(tmp_path / f"odd{k}", [entry(1) | dict.fromkeys(names[1:], odd)])
+        assert main(["report", str(lines_only)]) == 0, odd
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_curves_stay_inside_and_short() -> None:
     assert ticks(0, 1, 5) == [0, 0.25, 0.5, 0.75, 1.0]
     assert ticks(3, 3)[0] < 3 < ticks(3, 3)[-1]
@@ -179,8 +222,17 @@ def test_curves_stay_inside_and_short() -> None:
     long = Line("a", list(range(10_000)), [float(k) for k in range(10_000)])
     assert len(thin(long).values) == 500
     assert sum(thin(long).values) / 500 == pytest.approx(4999.5)
-    for values in ([], [1.0], [0.0, 0.0], [-1e14, 1e14], [1e-12, 2e-12]):
-        Tags(line_chart([Line("a", list(range(len(values))), values)], "a"))
+    for values in (
+        [],
+        [1.0],
+        [0.0, 0.0],
+        [-1e14, 1e14],
+        [1e-12, 2e-12],
+        [-3.0, -1.0],
+        [1e14, 1e14 + 0.02],
+    ):
+        lines = [Line("a", list(range(len(values))), values)]
+        Tags(line_chart(lines, "a") + line_chart(lines, "a", from_zero=True))
     Tags(heat_map([{}], "e", "e"))
     Tags(heat_map([{-100: 1.0}, {100: 1.0}] * 40, "e", "e"))
 

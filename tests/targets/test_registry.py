@@ -30,7 +30,7 @@ class Abacus(NumpyTarget):
     name = "abacus"
     description = "wood"
     native_rank = 100
-    options = (Option("Beads on a wire.", field="beads", kind=int, default=None),)
+    options = (Option("Beads on a wire.", field="beads", kind=int, default=None, maximum=9),)
 
     def check_options(self, given):
         if given["beads"] < 1:

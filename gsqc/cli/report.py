@@ -86,7 +86,7 @@ def report(
     place = output or run / PAGE
     check_place(place, force=force or output is None, option="-o", directory=False)
     recorded = files.config.get("bundle_path")
-    chosen = bundle or (Path(recorded) if is_path(recorded) else None)
+    chosen = bundle or (Path(str(recorded)) if is_path(recorded) else None)
     if wanted.prompts and bundle is None:
         raise OptionError(
             "--sample runs the bundle's code, so you must name the bundle",

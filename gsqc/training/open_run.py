@@ -28,6 +28,7 @@ from gsqc.training.options import (
     FIXED_SETTINGS,
     TrainOptions,
 )
+from gsqc.training.progress import is_entry
 from gsqc.training.settings_file import RECORDED, write_table
 from gsqc.training.trainer import Trainer
 from gsqc.version import __version__
@@ -149,7 +150,8 @@ def open_run(
         trainer = Trainer(
             session, session.store, dataset, held_out.sequences if held_out else [], options
         )
-        trainer.entries = session.store.resume_log(session.step_count)
+        known = session.store.resume_log(session.step_count)
+        trainer.entries = [entry for entry in known if is_entry(entry)]
         if trainer.end is None:
             session.store.begin(config, _settings_text(run, settings or {}, now))
         yield trainer

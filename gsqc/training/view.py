@@ -101,17 +101,20 @@ class RunView:
             text = f"{evaluated[-1]['validation_loss']:.4f} at step {evaluated[-1]['step']}"
             rows.append(("held-out", f"{text}   lowest {best.loss:.4f} at step {best.step}"))
         if stepped:
-            memory = f"{last['peak_rss_bytes'] / 2**20:.0f} MiB peak"
+            memory = f"{last.get('peak_rss_bytes', 0) / 2**20:.0f} MiB peak"
             rate = (
                 f"   learning rate {last['learning_rate']:.3g}" if "learning_rate" in last else ""
             )
             rows.append(
-                ("speed", f"{last['tokens_per_second']:.0f} tokens/s   memory {memory}{rate}")
+                (
+                    "speed",
+                    f"{last.get('tokens_per_second', 0):.0f} tokens/s   memory {memory}{rate}",
+                )
             )
             norm = (
                 f"   gradient norm {last['gradient_norm']:.3g}" if "gradient_norm" in last else ""
             )
-            rows.append(("digest", f"{last['digest'][:16]}{norm}"))
+            rows.append(("digest", f"{last.get('digest', '')[:16]}{norm}"))
         if self.warning:
             rows.append(("warning", self.warning))
         return rows

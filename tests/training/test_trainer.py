@@ -16,6 +16,7 @@ from gsqc.runtime.store import STATE, RunStore
 from gsqc.training.callbacks import End, StopTraining
 from gsqc.training.open_run import open_run
 from gsqc.training.options import TrainOptions
+from gsqc.training.view import RunView
 from tests.runtime.small_bundle import FakeSession, write_bundle
 
 
@@ -200,3 +201,20 @@ def test_held_out_data_cannot_change_within_a_run(place: Path) -> None:
         open_run(place / "small.gsqc", reading, place / "run", options),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "odd", [None, True, "x", [], {}, 10**400, float("nan"), float("inf"), -float("inf"), 1e300]
+)
+def test_odd_lines_in_a_log_stop_no_run(place: Path, odd: Any) -> None:
+    """The log may be a stranger's, and it decides nothing but what is shown."""
+    train(place, steps=3, eval_every=1)
+    log = place / "run" / "log.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    names = [*lines[-1], "gradient_norm"]
+    lines[1:1] = [{**lines[1], name: odd} for name in names] + [odd, [odd], {"step": 2}]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with open_at(place, steps=6, eval_every=1) as trainer:
+        view = RunView(6, trainer.entries)
+        assert trainer.run() is End.DONE
+        assert dict(view.rows())["held-out"].startswith("1.5000 at step 6")

@@ -38,6 +38,19 @@ NOTES = {
     "check": "More: [exactness.md](../exactness.md), [ci.md](../ci.md).",
 }
 
+EXIT_CODES = """\
+## Exit codes
+
+| code | it means |
+|---|---|
+| 0 | The command did what it was asked for. |
+| 1 | A check failed, or standard output could not be written. |
+| 2 | An option, a file or this machine does not fit. One line says what to do. |
+| 70 | gsqc has a fault. The line names the file with its traceback, for a report. |
+| 130, 143 | Ctrl-C or SIGTERM. |
+| 141 | The reader of standard output is gone. |
+"""
+
 
 def _names(option: Option) -> str:
     names = (option.short, option.shown_name, option.opposite)
@@ -122,7 +135,7 @@ def pages() -> dict[str, str]:
             first = (command.__doc__ or "").splitlines()[0]
             contents += [_wrapped(f"* [gsqc {name}]({name}.md): {first}", "  ")]
         contents += [""]
-    return texts | {"README.md": "\n".join(contents)}
+    return texts | {"README.md": "\n".join([*contents, EXIT_CODES])}
 
 
 def main() -> None:

@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 import tempfile
 import traceback
+from pathlib import Path
 
 from gsqc.cli.exit_codes import BROKEN_PIPE, FAULT, OUTPUT_ERROR, STANDARD_OUTPUT, USER_ERROR
 from gsqc.cli.output import print_error
 from gsqc.errors import GsqcError, OptionError, system_error
+from gsqc.files.writing import write_new
 
 TRACEBACK = "GSQC_TRACEBACK"
 """The environment variable that shows a fault's traceback on stderr, if it is 1."""
@@ -48,9 +51,8 @@ def _keep_traceback(error: BaseException) -> str:
         if os.environ.get(TRACEBACK) == "1":
             sys.stderr.write(text)
             return "its traceback is above"
-        number, name = tempfile.mkstemp(prefix="gsqc-fault-", suffix=".txt", text=True)
-        with open(number, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
+        kept = Path(tempfile.gettempdir()) / f"gsqc-fault-{secrets.token_hex(8)}.txt"
+        write_new(kept, text.encode(errors="backslashreplace"))
     except OSError:
         return f"{TRACEBACK}=1 shows its traceback"
-    return f"its traceback is in {name}"
+    return f"its traceback is in {kept}"

@@ -18,6 +18,7 @@ from gsqc.bundle.machine import default_threads, machine_cpu_flags, physical_mem
 from gsqc.cli.output import Output
 from gsqc.cli.shared import JsonOption
 from gsqc.cli.targets import target_records
+from gsqc.files.reading import read_file
 from gsqc.printable import printable
 from gsqc.version import __version__
 
@@ -46,7 +47,7 @@ def _installed() -> dict[str, str | None]:
 def _processor() -> str:
     """The processor's name as the kernel reports it, or else as Python does."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        text = read_file(Path("/proc/cpuinfo")).decode(errors="replace")
     except OSError:
         text = ""
     named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
@@ -56,7 +57,7 @@ def _processor() -> str:
 def _gpu_driver() -> str | None:
     """The version line of NVIDIA's kernel driver, or None without that driver."""
     try:
-        return _NVIDIA.read_text(encoding="utf-8", errors="replace").splitlines()[0]
+        return read_file(_NVIDIA).decode(errors="replace").splitlines()[0]
     except (OSError, IndexError):
         return None
 

@@ -6,7 +6,6 @@ The commands are imported inside the handler. So Ctrl-C gives no traceback while
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -44,25 +43,16 @@ def main(arguments: Sequence[str] | None = None, *, owns_process: bool = False) 
 def run() -> None:
     """Entry point of the installed program."""
     try:
-        from gsqc.cli.process import prepare_process
+        from gsqc.cli.process import flush_streams, prepare_process
 
         prepare_process()
         code = main(owns_process=True)
+        flush_streams()
         # Nothing is left to do but to end, so Ctrl-C may end it at once and silently.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     except KeyboardInterrupt:
         code = INTERRUPTED
-    _flush()
     sys.exit(code)
-
-
-def _flush() -> None:
-    """Write what waits. What cannot be written is dropped, or Python would complain at the end."""
-    for number, stream in enumerate((sys.stdout, sys.stderr), 1):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 if __name__ == "__main__":

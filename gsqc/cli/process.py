@@ -28,6 +28,15 @@ def prepare_process() -> None:
         sys.unraisablehook = _unraisable
 
 
+def flush_streams() -> None:
+    """Write what waits. What cannot be written is dropped, or Python would complain at the end."""
+    for number, stream in enumerate((sys.stdout, sys.stderr), 1):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
 def _open_streams() -> None:
     """Give closed streams a file. Otherwise the next file that is opened would take their place.
 

@@ -242,18 +242,3 @@ def test_a_golden_file_is_a_plain_file(bundle: Path, tmp_path: Path, capsys: Cap
         code, out = run(capsys, bundle, "--golden", tmp_path / name)
         assert (code, out.count("\n")) == (2, 1), out
         assert why in out
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        *[{"steps": v} for v in (0, True, 1.5, "3", 10**9)],
-        *[{"seed": v} for v in (-1, None, 2**31)],
-        *[{"threads": v} for v in (0, 2**31, "2")],
-        *[{"targets": v} for v in ([], [None], [""], ["numpy", "numpy"], [["numpy"]])],
-    ],
-    ids=lambda wrong: str(next(iter(wrong))),
-)
-def test_wrong_values_of_a_check_are_errors_of_gsqc(bundle: Path, wrong: dict[str, Any]) -> None:
-    with pytest.raises(OptionError):
-        run_check(**{"bundle": bundle, "targets": ["numpy"], "steps": 1, **wrong})

@@ -67,7 +67,7 @@ def write_data(folder: Path) -> None:
         (folder / f"{name}.jsonl").write_text(lines)
     (folder / "chats.json").write_text(json.dumps(CHATS))
     (folder / "text.txt").write_text("The rain in Spain stays mainly in the plain.\n" * 9)
-    (folder / "notes.md").write_text("# Notes\n\nOne é two.\n\n## More\n\nThree.\n")
+    (folder / "notes.md").write_text("# Notes\n\nOne é two.\n\n## More\n\nThree.\n" * 9)
 
 
 @contextlib.contextmanager
@@ -107,7 +107,7 @@ def build(root: Path) -> Path:
 def _write_with_gsqc() -> None:
     adapter = "lora:rank=4,alpha=8,linears=q"
     model = replace(manifest().model, chat_template=TEMPLATE)
-    write_bundle(Path("small.gsqc"), model=model, sequence_length=48)
+    write_bundle(Path("small.gsqc"), model=model, sequence_length=256)
     gsqc(
         "compile",
         "model",

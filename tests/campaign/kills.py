@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gsqc.bundle.tensor_file import MappedTensors
+from safetensors import SafetensorError, safe_open
+
 from tests.campaign.corpus import TRAIN
 from tests.campaign.faults import (
     COUNT,
@@ -218,8 +219,9 @@ class Scene:
         if not state.exists():
             return f"step {max(logged)} is lost" if max(logged, default=0) > 1 else None
         try:
-            step = int(MappedTensors(state).metadata["step"])
-        except (ValueError, KeyError) as error:
+            with safe_open(state, framework="numpy") as file:
+                step = int(file.metadata()["step"])
+        except (SafetensorError, ValueError, KeyError) as error:
             return f"the saved state cannot be read: {error}"
         return f"step {step} was saved, and {max(logged)} ran" if step < max(logged) - 1 else None
 

@@ -29,6 +29,7 @@ import gsqc.cli.generate
 import gsqc.training.open_run
 from gsqc.cli.main import main
 from gsqc.errors import GsqcError
+from gsqc.printable import printable
 from tests.campaign.corpus import inside
 from tests.campaign.kinds import Command, Kind
 from tests.campaign.place import Place
@@ -87,6 +88,7 @@ def _read(reader: Reader) -> int:
     try:
         reader()
     except GsqcError as error:
+        print(f"error: {printable(str(error))}; {error.hint}", file=sys.stderr)
         return 2 if str(error) and error.hint else 3  # it says what is wrong, and what to do
     return 0
 

@@ -78,9 +78,9 @@ def data(name: str, *, packing: bool = False, validation: str | None = None) -> 
     """A file of data as sequences."""
     tokenizer = Tokenizer(whole(SMALL))
     options = DataOptions((Path(name),), True, packing, validation)
-    dataset, _ = load_split(options, tokenizer, 48)
+    dataset, _ = load_split(options, tokenizer, 256)
     dataset.report()
-    assert all(dataset.sequences[k].tokens.size == 48 for k in range(len(dataset.sequences)))
+    assert all(dataset.sequences[k].tokens.size == 256 for k in range(len(dataset.sequences)))
 
 
 def golden() -> None:

@@ -16,7 +16,7 @@ from gsqc.bundle.manifest import TargetPart
 from gsqc.check import first_digests, steppers
 from gsqc.check.check import run_check
 from gsqc.cli.main import main
-from gsqc.errors import BundleError, OptionError, TargetError
+from gsqc.errors import BundleError, TargetError
 from tests.runtime.small_bundle import STATE, FakeSession, write_bundle
 
 Capture = pytest.CaptureFixture[str]

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -17,7 +18,11 @@
 
 enum { SIGNAL_EXIT = 128, NOTICE_BYTES = 128 };
 
+/* Signals within this time are one: `timeout` sends its own to the process and to its group. */
+enum { ONE_SIGNAL_MILLISECONDS = 500 };
+
 static volatile sig_atomic_t noted, notice;
+static volatile int64_t noted_at;
 static char notices[2][NOTICE_BYTES];
 static int output_error;
 
@@ -34,7 +39,14 @@ void prepare_process(void) {
  * step ends first. */
 static void note_signal(int number) {
     int reason = errno;
-    if (noted) _Exit(SIGNAL_EXIT + number);
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t milliseconds = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    if (noted) {
+        if (milliseconds - noted_at > ONE_SIGNAL_MILLISECONDS) _Exit(SIGNAL_EXIT + number);
+        return;
+    }
+    noted_at = milliseconds;
     noted = number;
     (void)write_bytes(STDERR_FILENO, notices[notice], strlen(notices[notice]));
     errno = reason;

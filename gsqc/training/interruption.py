@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
@@ -14,6 +15,8 @@ from gsqc.errors import GsqcError
 from gsqc.training.signal_watch import SignalWatch, end_process
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ONE_SIGNAL_SECONDS = 0.5
+"""Signals within this time are one: `timeout` sends its own to the process and to its group."""
 
 
 def stopping(step_seconds: float | None) -> str:
@@ -40,7 +43,8 @@ class Interruption:
         self.ends_process = False
         self._before: dict[signal.Signals, Any] = {}
         self._watch = SignalWatch(self._hear, SIGNALS)
-        self._heard = 0
+        self._heard: float | None = None
+        self._noted = 0.0
 
     @property
     def exit_code(self) -> int:
@@ -66,16 +70,19 @@ class Interruption:
         self._watch.__exit__(kind, error, trace)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.number is not None:
+        now = time.monotonic()
+        if self.number is None:
+            self.number, self._noted = number, now
+        elif now - self._noted > ONE_SIGNAL_SECONDS:
             raise KeyboardInterrupt
-        self.number = number
 
     def _hear(self, number: int) -> None:
         """In the thread of the watch: tell the first signal, and end the process at the second."""
-        self._heard += 1
-        if self._heard > 1 and self.ends_process:
+        now = time.monotonic()
+        if self._heard is not None and now - self._heard > ONE_SIGNAL_SECONDS and self.ends_process:
             end_process(number)
-        if self._heard == 1:
+        if self._heard is None:
+            self._heard = now
             # Printing may wait for its reader, and the second signal must be heard even then.
             threading.Thread(target=self._tell, daemon=True).start()
 

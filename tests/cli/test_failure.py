@@ -20,6 +20,7 @@ import pytest
 
 import gsqc.cli.app
 from gsqc.cli.main import main
+from gsqc.training.interruption import ONE_SIGNAL_SECONDS
 from tests.cli.run_command import Capture, run_json, run_text
 from tests.cli.train_command import arguments, log
 
@@ -161,7 +162,9 @@ def test_a_second_signal_ends_a_step_of_compiled_code(place: Path, number: int) 
         told = process.stdout.readline()
         assert told.startswith("warning: stopping after this step (about "), told
         assert "a second signal stops at once" in told
-        assert process.poll() is None
+        process.send_signal(number)
+        time.sleep(ONE_SIGNAL_SECONDS + 0.1)
+        assert process.poll() is None, "two signals within a moment are one"
         process.send_signal(number)
         assert process.wait(20) == 128 + number
     assert main([*arguments(place, 9), "--json"]) == 0

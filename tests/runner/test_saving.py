@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import re
 import resource
 import signal
 import subprocess
+import termios
+import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -208,12 +212,35 @@ def test_the_first_signal_tells_how_long_a_step_takes(
     assert code == 128 + signal.SIGINT and re.fullmatch(expected, text), text
 
 
-def test_the_second_signal_ends_at_once(bundle: Path, many: Path, tmp_path: Path) -> None:
+def test_two_signals_within_a_moment_are_one(bundle: Path, many: Path, tmp_path: Path) -> None:
+    """`timeout` sends its signal to the process, and then to its group."""
     running = Running(bundle, many, tmp_path / "run", "--save-every", "100000")
     for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT):
         running.process.send_signal(number)
     assert running.end(signal.SIGCONT)[0] in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+    assert (running.run / STATE).exists()
+
+
+def test_the_second_signal_ends_at_once(bundle: Path, many: Path, tmp_path: Path) -> None:
+    """Even while it waits for whoever reads its output."""
+    running = Running(bundle, many, tmp_path / "run", "--save-every", "100000")
+    wait_until_full(running.process.stdout)
+    running.process.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    assert running.process.poll() is None
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(SECONDS) == 128 + signal.SIGINT
     assert not (running.run / STATE).exists()
+
+
+def wait_until_full(pipe: IO[str] | None) -> None:
+    """Wait until a pipe takes no more."""
+    assert pipe is not None
+    held, before = array("i", [0]), -1
+    while held[0] != before or not before:
+        before = held[0]
+        time.sleep(1)
+        fcntl.ioctl(pipe, termios.FIONREAD, held)
 
 
 @pytest.mark.parametrize("count", [0, -1, MAXIMUM_THREADS + 1, 2**31 - 1])

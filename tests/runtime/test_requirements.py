@@ -49,12 +49,12 @@ def test_what_does_not(given: Any, reason: str) -> None:
     [
         ([], "empty"),
         (np.zeros(0, np.int64), "empty"),
-        ([-1], "no whole numbers"),
-        ([10**9], "no whole numbers"),
-        (["a"], "no whole numbers"),
-        ([0.5], "no whole numbers"),
-        (np.zeros((2, 2), np.int32), "no whole numbers"),
-        ([None], "no whole numbers"),
+        ([-1], "tokens outside"),
+        ([10**9], "tokens outside"),
+        (["a"], "no list of token ids"),
+        ([0.5], "no list of token ids"),
+        (np.zeros((2, 2), np.int32), "no list of token ids"),
+        ([None], "no list of token ids"),
     ],
 )
 def test_a_prompt_of_other_values(prompt: Any, reason: str) -> None:

@@ -23,6 +23,7 @@ from gsqc.bundle.tensor_file import MappedTensors
 from gsqc.data import TokenSequence
 from gsqc.decimals import parse_fraction
 from gsqc.errors import GsqcError
+from gsqc.files.reading import open_file
 from gsqc.runtime.session import Session
 from gsqc.training.learning_rate import LearningRate
 from gsqc.training.open_run import check_resume
@@ -104,7 +105,8 @@ def python_verdict(place: Place, opened: Bundle | None = None) -> tuple[str | No
         opened = opened or Bundle.open(place.bundle)
         opened.file("tokenizer.json")
         session = Session(opened, place.run, threads=1)
-        tensors = MappedTensors(place.tokens)
+        with open_file(place.tokens) as file:
+            tensors = MappedTensors(file)
         check_resume(session, json.loads(tensors.metadata["settings"]))
         if session.step_count >= 2:
             return "nothing", ""

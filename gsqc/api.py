@@ -19,7 +19,7 @@ from gsqc.errors import OptionError, system_errors
 from gsqc.limits import MAXIMUM_NEW_TOKENS, MAXIMUM_SEED, MAXIMUM_TEMPERATURE, MAXIMUM_THREADS
 from gsqc.option import check_options
 from gsqc.runtime.generation import token_ids
-from gsqc.training.callbacks import End
+from gsqc.training.callbacks import Callbacks, End
 from gsqc.training.options import LEARNING_RATE, TrainOptions
 from gsqc.training.train_result import TrainResult
 from gsqc.training.trainer import Trainer
@@ -60,14 +60,7 @@ def compile(
     from gsqc.models.catalogue import KNOWN_MODELS
     from gsqc.targets import resolve_target
 
-    if isinstance(model, str | Path):
-        name = str(as_path("model", model))
-    elif hasattr(model, "state_dict"):
-        name = str(getattr(model, "name_or_path", "") or "model")
-    else:
-        raise OptionError(
-            f"{shown(model)} is not a model", "give a name, a path or a Hugging Face model object"
-        )
+    name = _name_of(model)
     place = Path(f"{Path(name).stem}.gsqc") if output is None else as_path("output", output)
     options |= {"bits": bits, "base": base, "adapter": adapter, "sequence_length": sequence_length}
     options |= {
@@ -82,6 +75,17 @@ def compile(
     with system_errors():
         compile_model(source, parsed, progress, partial(take_first_digests, say=progress))
     return place
+
+
+def _name_of(model: Any) -> str:
+    """The name or the path of a model. OptionError if it is none."""
+    if isinstance(model, str | Path):
+        return str(as_path("model", model))
+    if hasattr(model, "state_dict"):
+        return str(getattr(model, "name_or_path", "") or "model")
+    raise OptionError(
+        f"{shown(model)} is not a model", "give a name, a path or a Hugging Face model object"
+    )
 
 
 def train(
@@ -107,22 +111,20 @@ def train(
     on_step      called with a line of the log (docs/runs.md), as on_evaluate is. Both may raise
                  StopTraining.
     on_save      called with the number of the step
-    options      further options of `gsqc train`, such as clip and patience
+    options      further options of `gsqc train`
 
     Ctrl-C saves and returns. Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
-    from gsqc.training.callbacks import Callbacks
     from gsqc.training.open_run import open_run
 
     chosen = TrainOptions(steps=steps, lr=lr, **options)
     reading = _reading(data, mask_prompt, packing, validation)
     bundle, run, threads = as_path("bundle", bundle), as_path("run", run), _threads(threads)
-    settings = {"bundle": bundle, "run": run, **vars(reading), **vars(chosen), "threads": threads}
+    given = {"bundle": bundle, "run": run, **vars(reading), **vars(chosen), "threads": threads}
     with ExitStack() as opened:
         with system_errors():  # those of the callbacks are not ours to change
-            trainer = opened.enter_context(
-                open_run(bundle, reading, run, chosen, threads=threads, settings=settings)
-            )
+            run_of = open_run(bundle, reading, run, chosen, threads=threads, settings=given)
+            trainer = opened.enter_context(run_of)
         trainer.callbacks = Callbacks(on_step=on_step, on_evaluate=on_evaluate, on_save=on_save)
         end = trainer.end or (_show(trainer) if progress else trainer.run())
         return TrainResult(run, str(end), trainer.step, trainer.session.digest(), trainer.entries)

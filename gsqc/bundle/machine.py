@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 from gsqc.files.reading import read_file
+from gsqc.limits import MAXIMUM_THREADS
+from gsqc.values import require_whole
 
 
 def machine_cpu_flags() -> set[str]:
@@ -22,6 +24,13 @@ def machine_cpu_flags() -> set[str]:
 def default_threads() -> int:
     """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def thread_count(wanted: int | None) -> int:
+    """The threads to use: those that were asked for, or one for each core. Raises OptionError."""
+    if wanted is None:
+        return min(default_threads(), MAXIMUM_THREADS)
+    return require_whole("threads", wanted, 1, MAXIMUM_THREADS)
 
 
 def physical_memory() -> int:

@@ -63,12 +63,8 @@ def plan_command(
 ) -> None:
     """Estimate the memory, disk and time that fine-tuning MODEL needs, before compiling it."""
     out = Output(json)
-    options = parse_compile_options(
-        model,
-        known_models=KNOWN_MODELS,
-        output=Path("plan.gsqc"),
-        **chosen,
-    )
+    output = Path("plan.gsqc")
+    options = parse_compile_options(model, known_models=KNOWN_MODELS, output=output, **chosen)
     with needs_compiler():
         from gsqc.compiler.estimate.estimator import Estimator
     with out.console.status("opening the model") as status:

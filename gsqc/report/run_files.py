@@ -17,16 +17,13 @@ from typing import Any
 from gsqc.bundle.json_text import read_json
 from gsqc.errors import RunError
 from gsqc.files.reading import open_file, read_file
+from gsqc.runtime.run_log import NUMBERS
 from gsqc.runtime.store import CONFIG, LOG
 
 _MAXIMUM_LINE = 1 << 20
 _MOST_LOG_BYTES, _MOST_CONFIG_BYTES = 1 << 30, 1 << 24
 _LEAST, _MOST = 1e-30, 1e15
 """The magnitudes of numbers that are taken from a log, beside 0."""
-_NUMBERS = (
-    *("loss", "learning_rate", "tokens", "tokens_per_second", "peak_rss_bytes", "gradient_norm"),
-    *("validation_loss", "validation_tokens"),
-)
 
 
 @dataclass(frozen=True)
@@ -154,7 +151,7 @@ def _entry(line: str) -> Entry | None:
     step = data.get("step") if isinstance(data, dict) else None
     if type(step) is not int or not 0 <= step < 2**31:
         return None
-    numbers = {name: float(data[name]) for name in _NUMBERS if _is_number(data.get(name))}
+    numbers = {name: float(data[name]) for name in NUMBERS if _is_number(data.get(name))}
     digest = data.get("digest")
     return Entry(step, numbers, digest if isinstance(digest, str) else "", data.get("best") is True)
 

@@ -172,6 +172,12 @@ static void train(trainer *t, run *r, uint64_t steps, uint64_t save_every) {
     if (!heard) fail_output("; the state is saved");
 }
 
+static void start_threads(int count) {
+    int reason = use_threads(count);
+    if (reason)
+        fail("use fewer --threads", "cannot start %d threads: %s", count, strerror(reason));
+}
+
 int main(int count, char **arguments) {
     prepare_process();
     options o = parse_options(count, arguments);
@@ -184,10 +190,7 @@ int main(int count, char **arguments) {
     if (o.steps > data.steps)
         fail("make a longer one with gsqc tokens --steps", "%s holds %" PRIu64 " steps", o.tokens,
              data.steps);
-    int reason = use_threads((int)o.threads);
-    if (reason)
-        fail("use fewer --threads", "cannot start %d threads: %s", (int)o.threads,
-             strerror(reason));
+    start_threads((int)o.threads);
     require_session(&b, data.sums);
     prepare_executor(&t.executor, &b);
     prepare_trainer(&t, &b, &data);

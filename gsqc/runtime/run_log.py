@@ -7,6 +7,8 @@ import json
 import math
 from typing import Any
 
+from gsqc.limits import MAXIMUM_STEPS
+
 MAXIMUM_NUMBER = 1e18
 """No measure of a run is larger. Larger ones would not fit what is computed with them."""
 _STEP = ("loss", "tokens_per_second", "peak_rss_bytes")
@@ -26,7 +28,7 @@ def log_entry(line: str) -> dict[str, Any] | None:
 
 def _fits(entry: dict[str, Any]) -> bool:
     step = entry.get("step")
-    if type(step) is not int or not 0 <= step < 2**63:
+    if type(step) is not int or not 0 <= step <= MAXIMUM_STEPS:
         return False
     if not all(is_number(entry[name]) for name in NUMBERS if name in entry):
         return False

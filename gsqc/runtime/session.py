@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.files import BASE, INITIAL_STATE
-from gsqc.bundle.machine import default_threads
+from gsqc.bundle.machine import thread_count
 from gsqc.data import WEIGHT_ONE, TokenSequence
 from gsqc.errors import BundleError, DataError, OptionError
-from gsqc.limits import MAXIMUM_SEQUENCES, MAXIMUM_THREADS
+from gsqc.limits import MAXIMUM_SEQUENCES
 from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.runtime.bus_error import explain_bus_errors
 from gsqc.runtime.digest import state_digest
@@ -39,15 +39,6 @@ from gsqc.targets.programs import program_plan
 from gsqc.targets.registry import NATIVE, best_target, find_target
 
 Array = npt.NDArray[Any]
-
-
-def _thread_count(wanted: int | None) -> int:
-    """The threads to use: those that were asked for, or one for each core. Raises OptionError."""
-    if wanted is None:
-        return min(default_threads(), MAXIMUM_THREADS)
-    if type(wanted) is not int or not 1 <= wanted <= MAXIMUM_THREADS:
-        raise OptionError(f"{wanted} threads", f"use 1 to {MAXIMUM_THREADS}")
-    return wanted
 
 
 class Session:
@@ -83,7 +74,7 @@ class Session:
         chosen = best_target(self.bundle) if is_native else find_target(str(target))
         self.target = chosen.name
         kernels = load_kernels(self.bundle, self.plan, chosen)
-        self.threads = _thread_count(threads)
+        self.threads = thread_count(threads)
         kernels.set_threads(self.threads)
         self.store = RunStore(Path(run), self.bundle) if run is not None else None
         explain_bus_errors()
@@ -94,7 +85,7 @@ class Session:
         except MemoryError:
             raise BundleError(
                 "not enough memory for the bundle's tensors",
-                "free some memory, or compile for a shorter --seq",
+                "close other programs, or compile for a shorter --seq",
             ) from None
         self.step_count, self.is_best = 0, best
         self._load_state()

@@ -28,7 +28,6 @@ from gsqc.training.options import (
     FIXED_SETTINGS,
     TrainOptions,
 )
-from gsqc.training.progress import is_entry
 from gsqc.training.settings_file import RECORDED, write_table
 from gsqc.training.trainer import Trainer
 from gsqc.version import __version__
@@ -128,9 +127,10 @@ def open_run(
     """A trainer for the run, which no other process can open until it is closed.
 
     `settings` goes into config.toml. `made_with` is what a settings file records of the run that
-    wrote it (bundle, data_sha256), which must not have changed. `bundle_named_by` is the run or the
-    settings file that named the bundle, if the user did not: then its code must be trusted
-    (targets/trust.py). Raises OptionError, DataError, BundleError, RunError, TargetError.
+    wrote it (bundle, data_sha256), which must not have changed. `bundle_named_by` is the file that
+    named the bundle, if the user did not: then its code must be trusted.
+
+    Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
     _check_held_out(reading, options)
     opened = Bundle.open(bundle)
@@ -147,11 +147,9 @@ def open_run(
         check_resume(session, config)
         assert session.store is not None
         session.store.before_save = partial(_before_save, lock, opened, options)
-        trainer = Trainer(
-            session, session.store, dataset, held_out.sequences if held_out else [], options
-        )
-        known = session.store.resume_log(session.step_count)
-        trainer.entries = [entry for entry in known if is_entry(entry)]
+        validation = held_out.sequences if held_out else []
+        trainer = Trainer(session, session.store, dataset, validation, options)
+        trainer.entries = session.store.resume_log(session.step_count)
         if trainer.end is None:
             session.store.begin(config, _settings_text(run, settings or {}, now))
         yield trainer

@@ -15,6 +15,8 @@ from gsqc.option import Option, check_options, option, options_of
 from gsqc.training.learning_rate import SCHEDULES, LearningRate
 
 MAXIMUM_CLIP = 10**6
+EVALUATIONS = 10
+"""How often a run is evaluated if --eval-every is not given."""
 LEARNING_RATE = "0.001"
 """A rate that suits LoRA with AdamW (docs/training.md)."""
 
@@ -147,6 +149,11 @@ class TrainOptions:
         """The learning rate of each step."""
         peak, least = self._exact("lr"), self._exact("min_lr")
         return LearningRate(peak, self.steps, self.warmup, self.schedule, least)
+
+    @property
+    def evaluation_interval(self) -> int:
+        """The steps between evaluations on held-out data."""
+        return self.eval_every or max(self.steps // EVALUATIONS, 1)
 
     @property
     def decay(self) -> Fraction:

@@ -7,28 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gsqc.limits import MAXIMUM_STEPS
-from gsqc.values import is_whole
-
-_NUMBERS = (
-    *("loss", "tokens", "learning_rate", "tokens_per_second", "peak_rss_bytes", "gradient_norm"),
-    *("validation_loss", "validation_tokens"),
-)
-_MOST = 1e18
-
-
-def is_entry(entry: Any) -> bool:
-    """Whether a line of a log can be one that a run wrote. The file may be a stranger's."""
-    if not isinstance(entry, dict) or not is_whole(entry.get("step"), 0, MAXIMUM_STEPS):
-        return False
-    numbers = (entry[name] for name in _NUMBERS if name in entry)
-    return isinstance(entry.get("digest", ""), str) and all(map(_is_number, numbers))
-
-
-def _is_number(value: Any) -> bool:
-    """Whether it is a number that can be summed and drawn. NaN is none."""
-    return type(value) in (int, float) and -_MOST < value < _MOST
-
 
 @dataclass(frozen=True)
 class Best:

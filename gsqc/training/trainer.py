@@ -19,9 +19,6 @@ from gsqc.training.memory import peak_rss_bytes
 from gsqc.training.options import TrainOptions
 from gsqc.training.progress import Best, best_of
 
-EVALUATIONS = 10
-"""How often a run is evaluated if --eval-every is not given."""
-
 
 class _Interrupted(Exception):
     """A signal came while held-out data was evaluated."""
@@ -80,7 +77,7 @@ class Trainer:
         return None
 
     def _is_evaluation_due(self) -> bool:
-        every = self.options.eval_every or max(self.options.steps // EVALUATIONS, 1)
+        every = self.options.evaluation_interval
         return bool(self.validation) and (self.step % every == 0 or self.step == self.options.steps)
 
     # ----------------------------------------------------------------------------
@@ -112,11 +109,9 @@ class Trainer:
             return End.CALLBACK
         except _Interrupted:
             return End.SIGNAL
-        except (BundleChangedError, RunTakenError):
-            raise  # the state is not certain, or what is saved belongs to another process
         except BaseException:
-            if self._is_whole:
-                self._try_save()
+            if self._is_whole:  # the store refuses to save what is not certain
+                self._attempt(self._save)
             raise
 
     def _steps(self) -> End:
@@ -140,7 +135,7 @@ class Trainer:
         self._unlogged.append(entry)
         self._attempt(self._write_log)
         if is_due or self.step % self.options.save_every == 0:
-            self._try_save()
+            self._attempt(self._save)
         self.callbacks.on_step(entry)
         if "validation_loss" in entry:
             self.callbacks.on_evaluate(entry)
@@ -151,10 +146,9 @@ class Trainer:
         self._is_whole = False
         try:
             result = self.session.step(sequences, rate, options.decay, options.largest_norm)
-        except BundleChangedError:
-            raise
-        except GsqcError:
-            self._is_whole = True  # a refused batch has not changed the state
+        except GsqcError as error:
+            # A refused batch has not changed the state.
+            self._is_whole = not isinstance(error, BundleChangedError)
             raise
         self._is_whole = True
         self._step_seconds = seconds = time.monotonic() - start
@@ -226,9 +220,9 @@ class Trainer:
         """Write in the middle of a run. If the disk is full, the run warns and keeps training."""
         try:
             write()
-        except RunTakenError:
-            raise
         except RunError as error:
+            if isinstance(error, RunTakenError):
+                raise
             self.callbacks.on_warning(f"{error}; the run goes on and tries again")
             return False
         return True
@@ -241,9 +235,6 @@ class Trainer:
             self.store.append_log(self._unlogged)
         self._is_log_stale = False
         self._unlogged.clear()
-
-    def _try_save(self) -> None:
-        self._attempt(self._save)
 
     def _save_best(self) -> None:
         if self._best is not None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import re
@@ -19,7 +18,6 @@ from typing import IO, Any
 
 import pytest
 
-from gsqc.limits import MAXIMUM_THREADS
 from gsqc.runtime.session import Session
 from tests.runner.steps import STATE, runner_command
 from tests.runner.test_process import is_locked
@@ -241,22 +239,3 @@ def wait_until_full(pipe: IO[str] | None) -> None:
         before = held[0]
         time.sleep(1)
         fcntl.ioctl(pipe, termios.FIONREAD, held)
-
-
-@pytest.mark.parametrize("count", [0, -1, MAXIMUM_THREADS + 1, 2**31 - 1])
-def test_no_count_of_threads_is_taken_unseen(bundle: Path, count: int) -> None:
-    """The kernels' library checks what Python gives it."""
-    (path,) = bundle.glob("code/*/kernels.so")
-    library = ctypes.CDLL(str(path))
-    assert library.gsqc_use_threads(count) != 0
-    library.gsqc_run.argtypes, library.gsqc_run.restype = [ctypes.c_void_p, ctypes.c_int64], int
-    assert library.gsqc_run(None, -1) == -1
-
-
-@pytest.mark.parametrize("option", ["threads", "steps", "save-every"])
-@pytest.mark.parametrize("value", ["0", "-1", "2147483648", "1e3", "9" * 40])
-def test_counts_have_a_range(
-    bundle: Path, tokens: Path, tmp_path: Path, option: str, value: str
-) -> None:
-    text = failed([*runner_command(bundle, tokens, tmp_path), f"--{option}={value}"])
-    assert f"--{option} is '{value}', not a number from 1 to " in text

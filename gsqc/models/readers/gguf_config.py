@@ -48,6 +48,19 @@ def _layers(file: GgufFile) -> int:
     return layers
 
 
+def _head_dim(file: GgufFile, default: int) -> int:
+    """The numbers of a head, all of which are rotated in pairs."""
+    head_dim = _count(file, "attention.key_length", default)
+    if head_dim % 2:
+        raise ModelError(f"{file.path.name} has heads of {head_dim} numbers", "fetch it again")
+    if _number(file, "rope.dimension_count", head_dim) != head_dim:
+        raise ModelError(
+            f"{file.path.name} rotates a part of each head only",
+            "gsqc compiles rope over whole heads",
+        )
+    return head_dim
+
+
 def llama_config(file: GgufFile, names: dict[str, str]) -> Any:
     """A LlamaConfig. `names` are the parameters of the file by Hugging Face's names: what it lacks
     is tied, or has no bias. Raises ModelError.
@@ -55,17 +68,10 @@ def llama_config(file: GgufFile, names: dict[str, str]) -> Any:
     from transformers import LlamaConfig
 
     heads, hidden = _count(file, "attention.head_count"), _count(file, "embedding_length")
-    head_dim = _count(file, "attention.key_length", hidden // heads)
-    if head_dim % 2:
-        raise ModelError(f"{file.path.name} has heads of {head_dim} numbers", "fetch it again")
+    head_dim = _head_dim(file, hidden // heads)
     if "model.embed_tokens.weight" not in names:
         raise ModelError(
             f"{file.path.name} has no token_embd.weight", "give a file that holds a whole model"
-        )
-    if _number(file, "rope.dimension_count", head_dim) != head_dim:
-        raise ModelError(
-            f"{file.path.name} rotates a part of each head only",
-            "gsqc compiles rope over whole heads",
         )
     try:
         return LlamaConfig(

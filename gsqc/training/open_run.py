@@ -106,6 +106,15 @@ def _check_held_out(reading: DataOptions, options: TrainOptions) -> None:
         )
 
 
+def _open_bundle(path: Path, named_by: str | None) -> Bundle:
+    """A bundle that this machine can run, and may run."""
+    bundle = Bundle.open(path)
+    target = best_target(bundle)
+    if named_by is not None:
+        require_trusted(bundle, target, named_by)
+    return bundle
+
+
 def _before_save(lock: RunLock, bundle: Bundle, options: TrainOptions) -> None:
     """Raise RunTakenError or BundleChangedError rather than save what is not certain."""
     lock.require()
@@ -133,10 +142,7 @@ def open_run(
     Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
     _check_held_out(reading, options)
-    opened = Bundle.open(bundle)
-    target = best_target(opened)  # reading the data can take minutes, so this comes first
-    if bundle_named_by is not None:
-        require_trusted(opened, target, bundle_named_by)
+    opened = _open_bundle(bundle, bundle_named_by)
     config = run_config(options, opened, reading)
     now = {"bundle": opened.meaning} | {k: v for k, v in config.items() if k.endswith("_sha256")}
     _check_made_with(made_with or {}, now)

@@ -18,6 +18,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ONE_SIGNAL_SECONDS = 0.5
 """Signals within this time are one: `timeout` sends its own to the process and to its group."""
 
+TELLING_SECONDS = 1
+"""How long the end of a run waits for what the first signal's thread prints."""
+
 
 def stopping(step_seconds: float | None) -> str:
     """What is said at the first signal. `step_seconds` is how long the last step took."""
@@ -45,6 +48,9 @@ class Interruption:
         self._watch = SignalWatch(self._hear, SIGNALS)
         self._heard: float | None = None
         self._noted = 0.0
+        self._telling = threading.Lock()
+        self._teller: threading.Thread | None = None
+        self._is_over = False
 
     @property
     def exit_code(self) -> int:
@@ -68,6 +74,10 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._watch.__exit__(kind, error, trace)
+        with self._telling:
+            self._is_over, teller = True, self._teller
+        if teller is not None:  # or its words would come after those of the run's end
+            teller.join(TELLING_SECONDS)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -81,10 +91,14 @@ class Interruption:
         now = time.monotonic()
         if self._heard is not None and now - self._heard > ONE_SIGNAL_SECONDS and self.ends_process:
             end_process(number)
-        if self._heard is None:
-            self._heard = now
-            # Printing may wait for its reader, and the second signal must be heard even then.
-            threading.Thread(target=self._tell, daemon=True).start()
+        if self._heard is not None:
+            return
+        self._heard = now
+        with self._telling:
+            if not self._is_over:
+                # Printing may wait for its reader, and the second signal must be heard even then.
+                self._teller = threading.Thread(target=self._tell, daemon=True)
+                self._teller.start()
 
     def _tell(self) -> None:
         with suppress(OSError, GsqcError):  # if nobody reads it, the run stops all the same

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import gsqc.training.open_run
 from gsqc.cli.main import main
 from gsqc.errors import DataError
 from gsqc.runtime.results import StepResult
-from gsqc.training.interruption import Interruption
+from gsqc.training.interruption import ONE_SIGNAL_SECONDS, Interruption
 from gsqc.training.memory import peak_rss_bytes
 from gsqc.training.trainer import Trainer
 from tests.cli.run_command import Capture
@@ -81,7 +82,9 @@ def test_a_signal_before_the_first_step(
 def test_a_second_signal_stops_at_once() -> None:
     with Interruption() as interruption:
         signal.raise_signal(signal.SIGINT)
-        assert interruption.exit_code == 130
+        signal.raise_signal(signal.SIGTERM)
+        assert interruption.exit_code == 130, "signals within a moment are one"
+        time.sleep(ONE_SIGNAL_SECONDS + 0.1)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 

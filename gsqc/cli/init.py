@@ -13,8 +13,8 @@ from gsqc.cli.config import COMMANDS, settings_of
 from gsqc.cli.output import Output
 from gsqc.cli.shared import JsonOption
 from gsqc.errors import ConfigError
+from gsqc.files.writing import write_result
 from gsqc.option import Option
-from gsqc.runtime.store import write_atomically
 from gsqc.training.settings_file import toml_value
 
 FILE = Path("gsqc.toml")
@@ -65,7 +65,7 @@ def init(
         raise ConfigError(f"{file} exists", "give another name, or overwrite it with --force")
     assert context.parent is not None
     commands = context.parent.command.commands  # type: ignore[attr-defined]
-    write_atomically(file, [settings_text(commands).encode()])
+    write_result(file, [settings_text(commands).encode()])
     out = Output(json)
     out.say(
         f"wrote {file}: edit it, then gsqc compile --config {file} and gsqc train --config {file}"

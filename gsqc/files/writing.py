@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import logging
 import os
 import re
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 from io import BufferedWriter
 from pathlib import Path
 
+from gsqc.errors import FileError
 from gsqc.files.reading import open_file, require_plain
 
 CREATE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -67,22 +69,47 @@ def copy_file(source: Path, path: Path) -> None:
 def replace_file(path: Path, content: Content) -> None:
     """Replace a file, or a link, by a new file that is complete on disk.
 
-    Raises OSError, and then what was there is still there.
+    Temporary files that killed processes left for the same path are removed. Raises OSError, and
+    then what was there is still there.
     """
     with opened_directory(path.parent) as directory:
-        temporary = temporary_name(path.name)
-        descriptor = os.open(temporary, os.O_WRONLY | CREATE, 0o666, dir_fd=directory)
+        remove_leftovers(path.parent, [path.name])
+        descriptor, temporary = _create_temporary(directory, path.name)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.writelines(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+                os.replace(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=directory)
             raise
         os.fsync(directory)
+
+
+def write_result(path: Path, content: Content) -> None:
+    """Write a file that the user named, and its directory if it is missing. Raises FileError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+    except OSError as error:
+        raise FileError(
+            f"cannot write {path}: {error.strerror}", "choose another place, or free some space"
+        ) from None
+
+
+def _create_temporary(directory: int, name: str) -> tuple[int, str]:
+    """A new file that stands for `name`, and its own name. Its lock says that its maker lives."""
+    while True:
+        temporary = temporary_name(name)
+        descriptor = os.open(temporary, os.O_WRONLY | CREATE, 0o666, dir_fd=directory)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Another process may have taken it for a leftover before it was locked.
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, temporary
+        os.close(descriptor)
 
 
 def append_to_file(path: Path, content: bytes) -> None:
@@ -126,16 +153,16 @@ def open_own(path: Path, access: int) -> int:
 
 
 def remove_leftovers(directory: Path, names: Iterable[str]) -> None:
-    """Remove temporary files of `names` that a killed process left in a directory, and say so.
-
-    The caller holds a lock, so that no living process has such files.
-    """
+    """Remove temporary files of `names` whose process was killed, and say so."""
     known = list(names)
     for entry in os.listdir(directory):
-        if any(is_temporary(entry, name) for name in known):
-            with contextlib.suppress(OSError):
-                os.unlink(directory / entry)
-                _LOG.warning("removed %s, which an interrupted command left", directory / entry)
+        if not any(is_temporary(entry, name) for name in known):
+            continue
+        left = directory / entry
+        with contextlib.suppress(OSError), open_file(left, links=False) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(left)
+            _LOG.warning("removed %s, which an interrupted command left", left)
 
 
 def sync_tree(directory: Path) -> None:

@@ -204,7 +204,7 @@ class RunStore:
         """Drop the log lines after the saved step, and return those that stay.
 
         The dropped steps will be run again. A run without a saved step begins anew. Temporary files
-        that a killed process left are removed, because the caller holds the run's lock.
+        that a killed process left are removed.
         """
         remove_leftovers(self.path, FILES)
         content, kept = self._read(LOG), []

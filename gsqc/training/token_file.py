@@ -27,9 +27,9 @@ from gsqc.bundle.files import TOKENIZER
 from gsqc.bundle.tensor_file import tensor_file
 from gsqc.data import TokenSequence
 from gsqc.errors import DataError
+from gsqc.files.writing import write_result
 from gsqc.numerics.optim import CLIP_INPUTS, OPTIMIZERS
 from gsqc.runtime.requirements import SEQUENCE_INPUTS
-from gsqc.runtime.store import write_atomically
 from gsqc.training.options import TrainOptions
 
 FORMAT = "gsqc-tokens-2"
@@ -70,7 +70,7 @@ def write_token_file(
     options: TrainOptions,
     settings: dict[str, Any],
 ) -> None:
-    """Write the token file of a run. Raises DataError, RunError.
+    """Write the token file of a run. Raises DataError, FileError.
 
     `order` holds the numbers of each step's sequences. `settings` goes into config.json.
     """
@@ -82,4 +82,4 @@ def write_token_file(
         "tokenizer_sha256": tokenizer.sha256 if tokenizer is not None else "",
         "settings": json.dumps(settings),
     }
-    write_atomically(path, tensor_file(token_tensors(bundle, sequences, order, options), metadata))
+    write_result(path, tensor_file(token_tensors(bundle, sequences, order, options), metadata))

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
+from gsqc.errors import FileError
 from gsqc.files.writing import (
     append_to_file,
     copy_file,
@@ -17,6 +19,7 @@ from gsqc.files.writing import (
     replace_file,
     temporary_name,
     write_new,
+    write_result,
 )
 
 
@@ -98,8 +101,40 @@ def test_temporary_names_are_known_again(tmp_path: Path) -> None:
         assert is_temporary(entry, name) and len(entry) <= 255
         assert temporary_name(name) != entry
     assert not is_temporary(".state.tmp", "state")
-    left = tmp_path / temporary_name("log")
+
+
+def test_leftovers_go_and_files_of_living_processes_stay(tmp_path: Path) -> None:
+    left, held = (tmp_path / temporary_name("log") for _ in range(2))
     left.write_text("")
     (tmp_path / ".log.tmp").write_text("")
-    remove_leftovers(tmp_path, ["log"])
-    assert [p.name for p in tmp_path.iterdir()] == [".log.tmp"]
+    with held.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        remove_leftovers(tmp_path, ["log"])
+        assert {p.name for p in tmp_path.iterdir()} == {".log.tmp", held.name}
+    replace_file(tmp_path / "log", [b"new"])
+    assert {p.name for p in tmp_path.iterdir()} == {".log.tmp", "log"}
+
+
+def test_a_file_that_was_taken_for_a_leftover_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its making and its lock, another process may remove it."""
+    lock, removed = fcntl.flock, []
+
+    def late(file: int, how: int) -> None:
+        if not removed:
+            removed.extend(tmp_path.iterdir())
+            removed[0].unlink()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    replace_file(tmp_path / "log", [b"new"])
+    assert removed and [p.name for p in tmp_path.iterdir()] == ["log"]
+
+
+def test_a_result_gets_its_directory(tmp_path: Path) -> None:
+    write_result(tmp_path / "a" / "b", [b"new"])
+    assert (tmp_path / "a" / "b").read_bytes() == b"new"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match=r"cannot write .*: File exists"):
+        write_result(tmp_path / "file" / "b", [b"new"])

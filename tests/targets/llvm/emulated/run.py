@@ -41,9 +41,10 @@ def run_emulated(
     cpu: CpuTarget, library: Path, calls: Sequence[tuple[str, Sequence[Array]]], folder: Path
 ) -> list[list[Array]]:
     """Every call's arguments (inputs, then outputs) after the call, flat."""
-    stream = b""
-    for name, arrays in calls:
-        stream += struct.pack("64sq", name.encode(), len(arrays))
+    stream = struct.pack("q", len(calls))
+    stream += b"".join(struct.pack("64s", name.encode()) for name, _ in calls)
+    for _, arrays in calls:
+        stream += struct.pack("q", len(arrays))
         stream += b"".join(struct.pack("qq", a.itemsize, a.size) + a.tobytes() for a in arrays)
     command = [*cpu.emulator, str(_build(cpu, folder)), str(library)]
     done = subprocess.run(command, input=stream, capture_output=True, check=False)

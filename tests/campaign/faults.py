@@ -17,7 +17,7 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("fault.c")
 COUNT, KILL_BEFORE, KILL_AFTER, FAIL_ONCE, FAIL_ON = range(5)
 """The modes of fault.c. FAIL_ON lets every later call fail too, as a full disk does."""
-SECONDS = 60
+SECONDS = 240
 CLOSED, BROKEN = "closed", "broken"
 
 

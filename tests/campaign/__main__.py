@@ -19,11 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # forked processes have no threads
+os.environ["GSQC_TRACEBACK"] = "1"
 
 from tests.campaign import faults, kills, kinds, mutations, runner_mutations, system
 from tests.campaign.corpus import build
 from tests.campaign.place import Place
 from tests.campaign.report import Report
+from tests.campaign.server import Server
+from tests.campaign.writers import writers
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,11 @@ class Campaign:
         """Kills and failing calls."""
         library = faults.build_library(self.folder)
         step, rng = str(self._step()), random.Random(self.seed)
-        with faults.Server(library) as server:
-            for writer in kills.writers(step):
-                if writer.name.startswith(self.only):
+        with Server(library) as server:
+            for writer in writers(step):
+                if writer.name.startswith(self.only) and (
+                    self.amount is not SHORT or not writer.slow
+                ):
                     scene = kills.Scene(writer, self.corpus, self.folder / "kills", server, library)
                     yield kills.run_writer(scene, self.amount.kills, rng)
 
@@ -95,12 +100,12 @@ class Campaign:
         library = faults.build_library(self.folder)
         step, rng, folder = str(self._step()), random.Random(self.seed), self.folder / "system"
         folder.mkdir()
-        with faults.Server(library) as server:
+        with Server(library) as server:
             place = system.Place(self.corpus, folder, server, library)
             yield from system.odd_files(place, step, 4 * self.amount.kills, rng)
-            yield system.prints(place)
+            yield system.prints(place, self.amount.kills, rng)
             yield system.second_process(place, step)
-            for writer in system.trainers(kills.writers(step)):
+            for writer in system.trainers(writers(step)):
                 scene = kills.Scene(writer, self.corpus, folder / "runs", server, library)
                 yield system.disturbed_training(scene, self.amount.kills // 3 or 1, rng)
 
@@ -143,7 +148,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="gsqc-campaign-") as scratch:
         folder = Path(scratch)
         place = (chosen.corpus or folder / "corpus").absolute()
-        os.environ["XDG_STATE_HOME"] = f"{place}.state"  # which code is this user's own
         corpus = build(place)
         amount = LONG if chosen.long else SHORT
         if chosen.count is not None:

@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 from gsqc.cli.main import main
 from tests.runtime.small_bundle import END, VOCABULARY, byte_tokenizer, manifest, write_bundle
@@ -72,11 +73,12 @@ def write_data(folder: Path) -> None:
 
 @contextlib.contextmanager
 def inside(folder: Path) -> Iterator[None]:
-    """Work in a directory for a while."""
+    """Work in a directory for a while. It holds the record of code that is trusted, too."""
     before = Path.cwd()
     os.chdir(folder)
     try:
-        yield
+        with mock.patch.dict(os.environ, {"XDG_STATE_HOME": str(folder.absolute() / "state")}):
+            yield
     finally:
         os.chdir(before)
 

@@ -19,13 +19,11 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from tests.campaign.corpus import TRAIN
 from tests.campaign.faults import (
     COUNT,
     FAIL_ON,
@@ -34,83 +32,16 @@ from tests.campaign.faults import (
     KILL_BEFORE,
     Ended,
     Fault,
-    Server,
     run_program,
 )
 from tests.campaign.report import Report
+from tests.campaign.server import Server
+from tests.campaign.writers import Writer
 
 Tree = dict[str, str]
 """What stands at each path below a directory, as far as it is the same each time."""
 Run = Callable[[Path, Fault], Ended]
-STEPS = 6
-MORE = [*TRAIN[:2], "--steps", str(STEPS), *TRAIN[4:], "--save-every", "1"]
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EDQUOT)
-
-
-@dataclass(frozen=True)
-class Writer:
-    """A command that writes.
-
-    arguments  of gsqc, or of gsqc-step if `program` is set
-    outputs    what it writes, each replaced as a whole
-    before     commands that come first, so that something stands at the outputs already
-    """
-
-    name: str
-    arguments: list[str]
-    outputs: tuple[str, ...]
-    before: tuple[list[str], ...] = ()
-    program: bool = False
-
-    @property
-    def trains(self) -> bool:
-        """Whether it goes on after a kill, in place of beginning anew."""
-        return self.arguments[0] == "train" or self.program
-
-
-def writers(step: str) -> list[Writer]:
-    """Every command that writes. `step` is the path of gsqc-step."""
-    peft = ["export", "b.gsqc", "--run", "run", "--peft", "out/peft", "--force"]
-    gguf = ["export", "b.gsqc", "--run", "run", "--gguf", "out/a.gguf", "--force"]
-    merged = [
-        "export",
-        "b.gsqc",
-        "--run",
-        "run",
-        "--model",
-        "model",
-        "--merged",
-        "out/m",
-        "--force",
-    ]
-    train = ["train", "b.gsqc", *MORE, "--run", "new", "--threads", "1"]
-    steps = [step, "b.gsqc", "--tokens", "long.safetensors", "--run", "new", "--save-every", "1"]
-    report = ["report", "run", "-o", "out/page.html", "--no-measure", "--force"]
-    compare = ["compare", "run", "run", "-o", "out/page.html", "--force"]
-    golden = ["check", "b.gsqc", "--golden", "out/golden.json", "--update", "--steps", "1"]
-    retarget = ["retarget", "b.gsqc", "--target", "numpy"]
-    tokens = ["tokens", "b.gsqc", *TRAIN, "-o", "out/t.safetensors"]
-    long = ["tokens", "b.gsqc", *MORE[:-2], "-o", "long.safetensors"]
-    again = ["tokens", "b.gsqc", "--data", "data/text.txt", *TRAIN[2:], "-o", "out/t.safetensors"]
-    init = ["init", "out.toml", "--force"]
-    imported = ["import", "b.gsqc", "--peft", "peft", "--run", "new"]
-    pages = ("out/page.html",)
-    return [
-        Writer("train", train, ("new",)),
-        Writer("gsqc-step", [*steps, "--threads", "1"], ("new",), (long,), program=True),
-        Writer("retarget", retarget, ("b.gsqc",)),
-        Writer("retarget -o", [*retarget, "-o", "out/n.gsqc"], ("out/n.gsqc",)),
-        Writer("export --peft", peft, ("out/peft",)),
-        Writer("export --peft, over another", peft, ("out/peft",), (peft,)),
-        Writer("export --gguf", gguf, ("out/a.gguf",), (gguf,)),
-        Writer("export --merged", merged, ("out/m",), (merged,)),
-        Writer("report", report, pages, (compare,)),
-        Writer("compare", compare, pages, (report,)),
-        Writer("tokens", tokens, ("out/t.safetensors",), (again,)),
-        Writer("init", init, ("out.toml",), (init,)),
-        Writer("check --update", golden, ("out/golden.json",), (golden,)),
-        Writer("import", imported, ("new/state.safetensors",)),
-    ]
 
 
 def _content(path: Path) -> str:

@@ -91,6 +91,7 @@ STEPS: tuple[Command, ...] = (
 MODEL: Command = ("data", "data/a.jsonl", "--bundle", "model")
 GGUF: Command = ("data", "data/a.jsonl", "--bundle", "tiny.gguf")
 IMPORT: Command = ("import", REAL, "--peft", "peft", "--run", "new")
+TRUST: Command = ("trust", SMALL, "--yes")
 RESUME: Command = ("train", "--resume", "run")
 
 
@@ -125,6 +126,7 @@ def bundle_kinds() -> list[Kind]:
 def run_kinds() -> list[Kind]:
     """The files of a run."""
     safetensors, run = mutators.change_safetensors, (readers.open_run,)
+    trusted = "state/gsqc/trusted-code.txt"
     toml = (RESUME, ("train", "--config", "run/config.toml", "--run", "new"))
     reads = (partial(readers.settings, "run/config.toml"),)
     return [
@@ -132,6 +134,7 @@ def run_kinds() -> list[Kind]:
         Kind("config.toml", "run/config.toml", mutators.change_text, toml, reads, 2),
         Kind("log.jsonl", "run/log.jsonl", mutators.change_jsonl, RUNS, run, 2),
         Kind("state", "run/state.safetensors", safetensors, RUNS, run, 2),
+        Kind("trusted code", trusted, mutators.change_bytes, (RESUME, TRUST), weight=0.5),
         Kind("best state", "run/best.safetensors", safetensors, RUNS, run, 1),
     ]
 

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import resource
 import select
 import signal
@@ -67,6 +68,12 @@ def where(error: BaseException) -> str:
     return f"{type(error).__name__} at {name}:{frame.lineno}: {str(error)[:120]!r}"
 
 
+def _printed_place(text: str) -> str:
+    """The last line of ours in a printed traceback."""
+    places = re.findall(r'File "[^"]*/gsqc/([^"]+)", line (\d+)', text)
+    return ":".join(places[-1]) if places else "no traceback"
+
+
 def judge(command: Command | Reader, output: Path) -> tuple[str, str]:
     """The outcome of a command, and what is wrong with it. Its prints are in `output`."""
     try:
@@ -77,7 +84,7 @@ def judge(command: Command | Reader, output: Path) -> tuple[str, str]:
     sys.stderr.flush()
     text = output.read_text(errors="replace")
     if "Traceback" in text or code not in (0, 1, 2):
-        return "traceback", f"exit {code}: {text[-300:]!r}"
+        return "traceback", f"exit {code}, {_printed_place(text)}: {text[-300:]!r}"
     is_text = isinstance(command, tuple) and "--json" not in command
     if code == 2 and is_text and not text.splitlines()[-1].startswith("error: "):
         return "traceback", f"no sentence: {text[-300:]!r}"

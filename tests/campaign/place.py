@@ -7,7 +7,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
-KEPT = {"model", "data", "saved", "b.gsqc", "small.gsqc", "run", "steps", "peft"}
+KEPT = {"model", "data", "saved", "b.gsqc", "small.gsqc", "run", "steps", "peft", "state"}
 """Directories of the corpus that are put back after a case. Others that appear are removed."""
 
 

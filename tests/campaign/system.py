@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.campaign.faults import Ended, Fault, Server, run_program
-from tests.campaign.kills import MORE, Scene, Writer, copy_or_link
+from tests.campaign.faults import BROKEN, CLOSED, Ended, Fault, run_program
+from tests.campaign.kills import Scene, copy_or_link
 from tests.campaign.report import Report
+from tests.campaign.server import Server
+from tests.campaign.writers import MORE, Writer
 
 SENTINEL = b"a file of the user, which no command names"
 RUN_FILES = ("config.json", "config.toml", "log.jsonl", "state.safetensors", "best.safetensors")
@@ -159,19 +161,22 @@ def odd_files(place: Place, step: str, count: int, rng: random.Random) -> Iterat
         yield report
 
 
-def prints(place: Place) -> Report:
-    """Commands whose prints go to a full device."""
+def prints(place: Place, count: int, rng: random.Random) -> Report:
+    """So many commands whose prints go to a full device, a closed stream, or a broken pipe."""
     report = Report()
     commands = [("inspect", "b.gsqc"), ("report", "run"), ("targets",), ("info",), ("--help",)]
     commands += [("compare", "run", "run"), ("data", "data/a.jsonl", "--bundle", "b.gsqc")]
-    for command in commands:
-        for json in ((), ("--json",)) if command[0] != "--help" else ((),):
-            place.begin()
-            ended = place.run((*command, *json), Fault(stdout="/dev/full"))
-            outcome, why = place.judge(ended)
-            if ended.code == 0:
-                outcome, why = "lost", "it ends with 0, and nothing was printed"
-            report.add("system, prints on a full disk", outcome, f"gsqc {' '.join(command)}: {why}")
+    commands += [(*command, "--json") for command in commands if command != ("--help",)]
+    commands += [("train", "b.gsqc", *MORE, "--run", "new"), ("inspect", "nowhere")]
+    streams = {"/dev/full": 1, CLOSED: 1, BROKEN: 128 + signal.SIGPIPE}
+    every = [(command, stream) for command in commands for stream in streams]
+    rng.shuffle(every)
+    for command, stream in every[:count]:
+        place.begin()
+        ended = place.run(command, Fault(stdout=stream))
+        fails = 2 if "nowhere" in command else streams[stream]
+        outcome, why = place.judge(ended, codes=(fails,))
+        report.add(f"system, prints: {stream}", outcome, f"gsqc {' '.join(command)}: {why}")
     return report
 
 

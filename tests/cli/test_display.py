@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import gsqc.training.open_run
 from gsqc.cli import display, main
 from gsqc.cli.output import Output
 from gsqc.data import DataOptions
+from gsqc.training.interruption import ONE_SIGNAL_SECONDS
 from gsqc.training.open_run import open_run
 from gsqc.training.options import TrainOptions
 from tests.runtime.small_bundle import FakeSession, write_bundle
@@ -76,6 +78,7 @@ def test_a_second_ctrl_c_ends_without_a_traceback(
     class Stubborn(FakeSession):
         def step(self, *arguments: object) -> None:  # type: ignore[override]
             signal.raise_signal(signal.SIGINT)
+            time.sleep(ONE_SIGNAL_SECONDS + 0.1)
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(gsqc.training.open_run, "Session", Stubborn)

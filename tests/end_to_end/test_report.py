@@ -68,9 +68,11 @@ def test_a_page_of_a_run(bundle: Path, run: Path) -> None:
     assert "Time by op" not in (run / "report.html").read_text()
 
 
-def test_the_code_of_a_bundle_that_only_a_run_names_does_not_run(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.needs_target("llvm")
+def test_a_strangers_code_does_not_run_for_a_run_that_names_it(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))  # a record that does not know the code
     monkeypatch.delattr(gsqc.cli.report, "Session")
     assert main(["report", str(run)]) == 0
     text = check_page((run / "report.html").read_text()).text

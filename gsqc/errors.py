@@ -63,6 +63,10 @@ class FileError(GsqcError):
     """The system refuses a file. The text has the system's own words."""
 
 
+class NoReaderError(GsqcError):
+    """Whoever read standard output is gone."""
+
+
 class ExportError(GsqcError):
     """An adapter or model cannot be written, or another program's adapter does not fit."""
 

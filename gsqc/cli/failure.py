@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gsqc.cli.exit_codes import BROKEN_PIPE, FAULT, OUTPUT_ERROR, STANDARD_OUTPUT, USER_ERROR
 from gsqc.cli.output import print_error
-from gsqc.errors import GsqcError, OptionError, system_error
+from gsqc.errors import GsqcError, NoReaderError, OptionError, system_error
 from gsqc.files.writing import write_new
 
 TRACEBACK = "GSQC_TRACEBACK"
@@ -22,7 +22,7 @@ _LONGEST = 400
 
 def tell_failure(error: BaseException, *, as_json: bool) -> int:
     """Print the error, and return the exit code."""
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError | NoReaderError):
         return BROKEN_PIPE
     if isinstance(error, OSError) and error.filename == STANDARD_OUTPUT:
         message = f"cannot write to standard output: {error.strerror}"

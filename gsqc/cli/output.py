@@ -3,22 +3,14 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import sys
 from typing import Any, TextIO
 
 from rich.console import Console
 
+from gsqc.errors import NoReaderError
 from gsqc.printable import printable
-
-
-class _Console(Console):
-    """A console that leaves a broken pipe to the program, which then saves what it has."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 class Output:
@@ -27,7 +19,7 @@ class Output:
     def __init__(self, as_json: bool) -> None:
         """Print for scripts if `as_json`, else for people."""
         self.as_json = as_json
-        self.console = _Console(quiet=as_json, highlight=False)
+        self.console = Console(quiet=as_json, highlight=False)
 
     def say(self, text: str) -> None:
         """Print a line for people."""
@@ -60,6 +52,6 @@ def _write(stream: TextIO, line: str) -> bool:
     try:
         stream.write(f"{line}\n")
         stream.flush()
-    except OSError:
+    except (OSError, NoReaderError):
         return False
     return True

@@ -12,6 +12,7 @@ import threading
 from typing import Any, TextIO, cast
 
 from gsqc.cli.exit_codes import STANDARD_OUTPUT
+from gsqc.errors import NoReaderError
 from gsqc.training.signal_watch import SignalWatch, end_process
 
 SECONDS_TO_END = 10
@@ -33,7 +34,7 @@ def flush_streams() -> None:
     for number, stream in enumerate((sys.stdout, sys.stderr), 1):
         try:
             stream.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError, NoReaderError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
@@ -59,6 +60,9 @@ class _StandardOutput(io.FileIO):
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
+        except BrokenPipeError:
+            # Rich and Typer would end the program for a BrokenPipeError, without our exit code.
+            raise NoReaderError("nobody reads the output", "read all of it") from None
         except OSError as error:
             error.filename = STANDARD_OUTPUT
             raise

@@ -46,6 +46,11 @@ def result(run: Path) -> tuple[bytes, list[str]]:
     return (run / "state.safetensors").read_bytes(), [json.loads(line)["digest"] for line in lines]
 
 
+def log_bytes(run: Path) -> int:
+    """The size of the log, which grows with each step."""
+    return (run / "log.jsonl").stat().st_size if (run / "log.jsonl").exists() else 0
+
+
 @pytest.fixture(scope="module")
 def undisturbed(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[str]]:
     run = tmp_path_factory.mktemp("undisturbed") / "run"
@@ -58,8 +63,8 @@ def test_ten_kills(smollm2: Path, undisturbed: tuple[bytes, list[str]], tmp_path
     while kills < KILLS:
         process = subprocess.Popen(command(smollm2, run), stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
-        before = (run / "log.jsonl").stat().st_size if (run / "log.jsonl").exists() else 0
-        while (run / "log.jsonl").stat().st_size <= before if run.exists() else True:
+        before = log_bytes(run)
+        while log_bytes(run) <= before:
             time.sleep(0.05)
             assert process.poll() is None, "the run ended before ten kills: raise STEPS"
         time.sleep(chance.random())

@@ -14,7 +14,7 @@ from gsqc.data.json_reader import read_array, read_jsonl
 from gsqc.data.options import DataOptions, validation_share
 from gsqc.data.packing import pack_pieces
 from gsqc.data.problems import Problems
-from gsqc.data.records import Chat, Document, Example, Prompted
+from gsqc.data.records import Document, Example
 from gsqc.data.saved_dataset import read_saved_dataset
 from gsqc.data.sequences import Dataset, PaddedSequences, Piece
 from gsqc.data.text_reader import read_document
@@ -28,7 +28,6 @@ HELD_OUT_SEED = 1
 _BATCH_CHARACTERS = 1 << 18
 """Characters that are tokenised at once."""
 Reader = Callable[[Path, Problems], Iterator[tuple[str, Example]]]
-_KINDS = {Chat: "chat", Document: "document", Prompted: "prompt"}
 
 
 @dataclass
@@ -42,9 +41,8 @@ class _Corpus:
         """Cut a record's tokens and count them."""
         statistics = self.statistics
         found = list(encoder.cut(example, whole))
-        kind = _KINDS[type(example)]
         statistics.record_lengths.append(len(whole.tokens))
-        statistics.shapes[kind] = statistics.shapes.get(kind, 0) + 1
+        statistics.shapes[example.form] = statistics.shapes.get(example.form, 0) + 1
         self.pieces += found
         if not found:
             statistics.skipped_records += 1

@@ -57,16 +57,18 @@ _ALPACA = (
 
 @dataclass(frozen=True)
 class Prompted:
-    """A prompt, which may be empty, and its completion."""
+    """A prompt, which may be empty, and its completion. The form is prompt or alpaca."""
 
     prompt: str
     completion: str
+    form: str = "prompt"
 
 
 @dataclass(frozen=True)
 class Chat:
     """Messages with role and content, and the tools that the template may show the model."""
 
+    form = "chat"
     messages: list[dict[str, Any]]
     tools: list[Any] | None = None
 
@@ -75,6 +77,7 @@ class Chat:
 class Document:
     """A text. The model is trained on every token of it."""
 
+    form = "document"
     text: str
 
 
@@ -128,9 +131,14 @@ def _alpaca(record: dict[str, Any]) -> Prompted:
     instruction = _text(record, "instruction", empty=False)
     output = _text(record, "output", empty=False)
     given = _text({"input": "", **record}, "input")
+    return Prompted(alpaca_prompt(instruction, given), output, "alpaca")
+
+
+def alpaca_prompt(instruction: str, given: str = "") -> str:
+    """Alpaca's prompt for an instruction, and for an input if one is given."""
     further = ", paired with an input that provides further context" if given.strip() else ""
     shown = f"\n\n### Input:\n{given}" if given.strip() else ""
-    return Prompted(_ALPACA.format(further, instruction, shown), output)
+    return _ALPACA.format(further, instruction, shown)
 
 
 def _document(record: dict[str, Any]) -> Document:

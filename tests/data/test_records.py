@@ -48,6 +48,7 @@ def test_alpaca_is_put_into_alpacas_prompt() -> None:
         "Write a response that appropriately completes the request."
         "\n\n### Instruction:\nAdd\n\n### Response:",
         "3",
+        "alpaca",
     )
     given = RecordReader().read({"instruction": "Add {}", "input": "1 2", "output": "3"})
     assert given == Prompted(
@@ -56,6 +57,7 @@ def test_alpaca_is_put_into_alpacas_prompt() -> None:
         "Write a response that appropriately completes the request."
         "\n\n### Instruction:\nAdd {}\n\n### Input:\n1 2\n\n### Response:",
         "3",
+        "alpaca",
     )
     assert RecordReader().read({"instruction": "Add", "output": "3"}) == without
 

@@ -20,7 +20,7 @@ from gsqc.limits import (
 from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.version import __version__
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """The format of the manifest and the plan. gsqc reads this one only."""
 AGAIN = "compile the model again (gsqc compile … --force)"
 

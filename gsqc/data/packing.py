@@ -5,14 +5,15 @@ before:  [a a a e · · · ·] [b b e · · · · ·] [c c c c c e · ·]
 after:   [a a a e b b e ·] [c c c c c e · ·]
 
 Pieces are never cut for it. The first token of a piece that follows another has no loss, because
-nothing could predict it. The causal mask of a step knows nothing of pieces. So the tokens of b see
-those of a before them (docs/data.md).
+nothing could predict it. Positions begin again with each piece, and a token sees no other piece
+(docs/data.md).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -45,6 +46,9 @@ def _join(pieces: list[Piece]) -> Piece:
     """All pieces as one. The first token of each has no loss, so no loss crosses a border."""
     if len(pieces) == 1:
         return pieces[0]
+    ends = accumulate((len(piece.tokens) for piece in pieces), initial=0)
     return Piece(
-        np.concatenate([p.tokens for p in pieces]), np.concatenate([p.counted for p in pieces])
+        np.concatenate([p.tokens for p in pieces]),
+        np.concatenate([p.counted for p in pieces]),
+        tuple(ends)[:-1],
     )

@@ -27,16 +27,22 @@ class TokenSequence:
     tokens   what the model reads
     labels   what it is to say: the token that follows each
     weights  how much the loss of each label counts, in Q14. It is 0 for prompts and padding.
+    positions  the place of each token in its record. A token sees no other record. Without them,
+               the sequence is one record: 0, 1, 2, …
 
-    Raises DataError if they are not three int32 vectors of one length. A session checks the values.
+    Raises DataError if they are not int32 vectors of one length. A session checks the values.
     """
 
     tokens: Int32
     labels: Int32
     weights: Int32
+    positions: Int32 = None  # type: ignore[assignment]  # filled in below
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "labels", "weights"):
+        if self.positions is None:
+            places = np.arange(getattr(self.tokens, "size", 0), dtype=np.int32)
+            object.__setattr__(self, "positions", places)
+        for name in ("tokens", "labels", "weights", "positions"):
             array: Any = getattr(self, name)
             if not isinstance(array, np.ndarray) or array.dtype != np.int32 or array.ndim != 1:
                 kind, shape = getattr(array, "dtype", type(array).__name__), ""
@@ -46,10 +52,12 @@ class TokenSequence:
                     f"the {name} of a sequence are no int32 vector but {kind}{shape}",
                     "give numpy arrays: np.asarray(values, np.int32)",
                 )
-        if not 0 < len(self.tokens) == len(self.labels) == len(self.weights):
+        if not 0 < len(self.tokens) == len(self.labels) == len(self.weights) == len(self.positions):
             counts = f"{len(self.tokens)}, {len(self.labels)} and {len(self.weights)}"
             raise DataError(
-                f"a sequence has {counts} tokens, labels and weights", "give as many of each"
+                f"a sequence has {counts} tokens, labels and weights, "
+                f"and {len(self.positions)} positions",
+                "give as many of each",
             )
 
     @property
@@ -64,10 +72,12 @@ class Piece:
 
     tokens   int32 [n], 2 ≤ n ≤ T + 1
     counted  bool [n]: which tokens have a loss. The first never has: nothing stands before it.
+    starts   where records begin: 0 alone, unless several are packed
     """
 
     tokens: Int32
     counted: npt.NDArray[np.bool_]
+    starts: tuple[int, ...] = (0,)
 
     def pad(self, length: int) -> TokenSequence:
         """The piece as a sequence of `length` tokens: inputs tokens[:-1], labels tokens[1:].
@@ -78,7 +88,10 @@ class Piece:
         arrays = [np.zeros(length, np.int32) for _ in range(3)]
         arrays[0][:count], arrays[1][:count] = self.tokens[:-1], self.tokens[1:]
         arrays[2][:count] = self.counted[1:] * np.int32(WEIGHT_ONE)
-        return TokenSequence(*arrays)
+        places = np.arange(length, dtype=np.int32)
+        for start in self.starts:
+            places[start:] = np.arange(length - start, dtype=np.int32)
+        return TokenSequence(*arrays, places)
 
 
 class PaddedSequences(Sequence[TokenSequence]):

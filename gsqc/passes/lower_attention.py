@@ -3,7 +3,7 @@
 that join one.
 
 before:  o = attention(q, k, v, scale)
-after:   s = linear(q, k)   p = softmax(s, scale)   o = linear(p, transpose(v))            training
+after:   s = linear(q, k)   p = softmax(s, position)   o = linear(p, transpose(v))         training
          keys = put_row(keys, k, position)   s = linear(q, keys)   p = softmax_at(s) …    one token
 
 lower_chunk_attention has the third. Query heads that share a key-value head: Ainslie et al. 2023,
@@ -89,11 +89,9 @@ def lower_attention(lowering: Lowering, q: Node, k: Node, v: Node, *, scale: flo
     scores = product(q, k, 24, recompute=large)
     # softmax tells a row's place by the axis before the last, so heads and tokens part again.
     scores = call(view, scores, shape=(*split, columns), exponent_shape=(*split, 1))
-    if generates:
-        place = call(reshape, lowering.position, shape=(1, 1, 1, 1))
-        p = call(softmax_at, scores, place, scale=scale)
-    else:
-        p = call(softmax, scores, scale=scale)
+    # In generation a position is a column of the cache, and in training a place in a record.
+    place = call(reshape, lowering.position, shape=(1, 1, tokens, 1))
+    p = call(softmax_at if generates else softmax, scores, place, scale=scale)
     p.meta["notes"] = Notes(recompute=large)
     p = call(view, p, shape=(*rows, columns), exponent_shape=(*rows, 1))
     # A product reduces over the last axis of both sides: for v that is the tokens.

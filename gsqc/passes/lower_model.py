@@ -133,9 +133,8 @@ def _block(part: Part, mode: Mode, options: StepOptions, kind: str, hidden: int)
     lowering = Lowering(part, mode, options, kind, kind)
     x = lowering.input("x", row_type((mode.tokens, hidden), STREAM_BITS), STREAM_IN)
     lowering.nodes[part.input] = x
-    if mode.generates:
-        # Asking makes the placeholder: here, so that it stands before the weights.
-        assert lowering.position is not None
+    # Asking makes the placeholder: here, so that it stands before the weights.
+    assert lowering.position is not None
     lowering.add_parameters(in_block=True)
     out = _lower_nodes(lowering)
     lowering.function.set_outputs({"x_out": (out, STREAM_OUT), **lowering.next_caches})

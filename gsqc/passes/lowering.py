@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from gsqc.graph.function import Function, Node, add_call, insert_last
-from gsqc.graph.roles import Kind, Role
+from gsqc.graph.roles import Kind, Notes, Role
 from gsqc.numerics.formats import Gse, Row, Spec, Value
 from gsqc.numerics.ops.cache import take_position
 from gsqc.passes.modes import Mode
@@ -81,7 +81,7 @@ class Lowering:
 
     @property
     def position(self) -> Node:
-        """The positions of the tokens that are read, int32 [tokens]."""
+        """The positions of the tokens that are read, each in its record, int32 [tokens]."""
         if self._position is None:
             role = Role(Kind.INPUT, self.mode.inputs[1])
             self._position = self.input("position", Spec((self.mode.tokens,), "int32"), role)
@@ -98,12 +98,12 @@ class Lowering:
             self.storage[parameter.node] = parameter.storage
 
     def add_constant(self, node: Node) -> None:
-        """A table with an entry per position; in generation, the entries of the tokens read."""
+        """The entries of the tokens' positions in a table with an entry per position."""
         name = node.meta["constant"]
-        # Generation takes rows by position, and its tokens may stand anywhere in the sequence.
         rows = self.mode.cached or self.mode.tokens
         value = Spec((1, rows, node.meta["shape"][-1]), "int32")
         table = self.input(name, value, Role(Kind.CONSTANT, name))
-        if self.mode.generates:
-            table = self.call(take_position, table, self.position)
-        self.nodes[node] = table
+        entries = self.call(take_position, table, self.position)
+        # To take them again costs less memory than to keep them for backward in every layer.
+        entries.meta["notes"] = Notes(recompute=True)
+        self.nodes[node] = entries

@@ -24,7 +24,7 @@ class Mode:
     name: str
     tokens: int
     cached: int | None = None
-    inputs: tuple[str, str] = ("tokens", "")
+    inputs: tuple[str, str] = ("tokens", "positions")
 
     @property
     def generates(self) -> bool:

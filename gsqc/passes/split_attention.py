@@ -77,7 +77,10 @@ class _Split:
         made: dict[Node, Node] = {}
         for call in self.calls:
             for arg in call.all_input_nodes:
-                if arg not in made:
+                # Positions have no heads: all share them.
+                if arg not in made and shape_of(arg)[0] == 1:
+                    made[arg] = arg
+                elif arg not in made:
                     made[arg] = add_call(self.graph, take_leading, arg, start=start, count=count)
             # A view names its whole shape, in which the leading axis is the heads.
             attributes = dict(call.kwargs)

@@ -28,13 +28,27 @@ static void check_text(const tensor_file *file, const char *key, const char *exp
         fail(HINT, "%s was made for another bundle (its %s differs)", file->path, key);
 }
 
+/* Python requires the same (runtime/requirements.py). The numbers are below `length`. */
+static bool positions_count_up(const int32_t *positions, uint32_t length) {
+    bool good = positions[0] == 0;
+    for (uint32_t i = 1; i < length; i++)
+        good = good && (positions[i] == 0 || positions[i] == positions[i - 1] + 1);
+    return good;
+}
+
+static void check_positions(const batches *b, const char *path) {
+    for (uint64_t k = 0; k < b->sequences; k++)
+        if (!positions_count_up(b->parts[POSITIONS] + k * b->length, b->length))
+            fail(HINT, "%s has positions that do not count up from 0 in each record", path);
+}
+
 /* A batch without a token that counts would divide by zero. */
 static void check_weights(const batches *b, const char *path) {
     for (uint64_t step = 0; step < b->steps; step++) {
         int64_t sum = 0;
         for (uint32_t k = 0; k < b->batch; k++) {
             const int32_t *weights =
-                b->parts[2] + (uint64_t)b->order[step * b->batch + k] * b->length;
+                b->parts[WEIGHTS] + (uint64_t)b->order[step * b->batch + k] * b->length;
             for (uint32_t i = 0; i < b->length; i++) sum += weights[i];
         }
         if (!sum)
@@ -44,7 +58,8 @@ static void check_weights(const batches *b, const char *path) {
 }
 
 static int32_t greatest_of(const batches *b, int part) {
-    return part == 2 ? WEIGHT_ONE : (int32_t)b->vocabulary - 1;
+    if (part == WEIGHTS) return WEIGHT_ONE;
+    return (int32_t)(part == POSITIONS ? b->length : b->vocabulary) - 1;
 }
 
 void open_batches(batches *b, const bundle *owner, const char *path) {
@@ -78,6 +93,7 @@ void read_batches(batches *b, const bundle *owner, const char *path, mapping map
         fail(HINT, "%s has no whole sequences of %u tokens, no steps or too many", path, b->length);
     for (int k = 0; k < SEQUENCE_PARTS; k++)
         b->parts[k] = read_numbers(&file, part_names[k], numbers, 0, greatest_of(b, k));
+    check_positions(b, path);
     uint64_t places = tensor_count(&file, "order", sizeof(int32_t));
     if (!places || places % b->steps || places / b->steps > MAXIMUM_SEQUENCES)
         fail(HINT, "%s has steps without sequences or with too many", path);
@@ -102,6 +118,7 @@ void copy_sequence(const batches *b, uint64_t step, uint32_t number,
         for (uint32_t i = 0; i < b->length; i++)
             good = good && parts[k][i] >= 0 && parts[k][i] <= greatest_of(b, k);
     }
+    good = good && positions_count_up(parts[POSITIONS], b->length);
     if (!good)
         fail("put the whole file back, and run the same command again",
              "%s was changed while it was used; the last saved state is whole", b->file.path);

@@ -7,7 +7,8 @@
 #include "bundle.h"
 #include "tensors.h"
 
-/* tokens, labels, weights */
+/* What a sequence consists of. */
+enum { TOKENS, LABELS, WEIGHTS, POSITIONS };
 extern const char *const part_names[SEQUENCE_PARTS];
 
 /* Mantissas and exponents of 1 / tokens, the learning rate, the weight decay, and the largest norm:

@@ -17,12 +17,12 @@
 #define BEST_FILE "best.safetensors"
 #define LOG_FILE "log.jsonl"
 #define LOCK_FILE "lock"
-#define TOKENS_FORMAT "gsqc-tokens-2"
+#define TOKENS_FORMAT "gsqc-tokens-3"
 #define COPY_NAME "@copy"
 #define PREFILL_SCHEDULE "prefill"
 #define LOSS_OUTPUT "loss"
 
-#define FORMAT_VERSION 2
+#define FORMAT_VERSION 3
 #define RUN_FORMAT 2
 #define MAXIMUM_JSON_BYTES 268435456
 #define MAXIMUM_HEADER_BYTES 100000000
@@ -41,7 +41,7 @@
 #define EXPONENT_END 4096
 #define STEP_INPUTS 8
 #define CLIP_MANTISSA 6
-#define SEQUENCE_PARTS 3
+#define SEQUENCE_PARTS 4
 
 #define MADE_FROM_THE_PLAN \
     "code/", "programs/"
@@ -50,7 +50,7 @@
 #define SCHEDULE_NAMES \
     "prepare", "train", "gradient", "clip", "update", "evaluate", "decode"
 #define SEQUENCE_PART_NAMES \
-    "tokens", "labels", "weights"
+    "tokens", "labels", "weights", "positions"
 #define STEP_INPUT_NAMES \
     "inverse_tokens_m", "inverse_tokens_e", "learning_rate_m", "learning_rate_e", "decay_m", \
     "decay_e", "clip_m", "clip_e"

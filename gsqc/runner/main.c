@@ -115,8 +115,8 @@ static void take_step(trainer *t, uint64_t step, int64_t *loss, int64_t *weight)
         copy_sequence(b, step, s, t->parts);
         run_schedule(&t->executor, sums ? t->gradient : t->train);
         for (uint32_t k = 0; k < b->length; k++) {
-            *loss += (int64_t)t->loss[k] * t->parts[2][k];
-            *weight += t->parts[2][k];
+            *loss += (int64_t)t->loss[k] * t->parts[WEIGHTS][k];
+            *weight += t->parts[WEIGHTS][k];
         }
     }
     if (clips) run_schedule(&t->executor, t->clip);

@@ -14,7 +14,7 @@ from gsqc.numerics.optim import CLIP_INPUTS, OptimizerSpec
 SCHEDULES = ("prepare", "train", "gradient", "clip", "update", "evaluate", "decode")
 PREFILL = "prefill"
 """A schedule that a bundle may have. It reads a prompt `chunk` tokens at a time."""
-SEQUENCE_INPUTS = ("tokens", "labels", "weights")
+SEQUENCE_INPUTS = ("tokens", "labels", "weights", "positions")
 GENERATION_INPUTS = ("token", "position")
 CHUNK_INPUTS = ("chunk", "chunk_positions")
 LOSS = "loss"
@@ -85,15 +85,23 @@ def require_sequence(sequence: TokenSequence, length: int, vocabulary: int) -> N
             f"a {type(sequence).__name__} is no TokenSequence",
             "make one of three int32 vectors: gsqc.data.TokenSequence(tokens, labels, weights)",
         )
-    for name in ("tokens", "labels", "weights"):
+    for name in SEQUENCE_INPUTS:
         values = getattr(sequence, name)
         if values.shape != (length,):
             raise DataError(
                 f"a sequence has {values.size} {name}, and the bundle takes {length}",
                 "pad it to the bundle's sequence length",
             )
+    for name in ("tokens", "labels", "weights"):
+        values = getattr(sequence, name)
         limit = WEIGHT_ONE if name == "weights" else vocabulary - 1
         if values.min() < 0 or values.max() > limit:
             raise DataError(
                 f"{name} outside [0, {limit}]", "use the tokenizer of the bundle's model"
             )
+    places = sequence.positions
+    if places[0] != 0 or ((places[1:] != 0) & (places[1:] != places[:-1] + 1)).any():
+        raise DataError(
+            "positions that do not count up from 0 in each record",
+            "leave them out if the sequence is one record",
+        )

@@ -3,10 +3,10 @@
 
 It is a safetensors file of int32 tensors:
 
-tokens, labels, weights  [sequences, length]  the data set as a session would see it
-order                    [steps, batch]       the sequences of each step by number, 1 to 64 a step
-learning_rate_m, …       [steps]              integer inputs of each step: those of the optimizer,
-                                              and the largest norm
+tokens, labels, weights, positions  [sequences, length]  the data set as a session would see it
+order               [steps, batch]  the sequences of each step by number, 1 to 64 a step
+learning_rate_m, …  [steps]         integer inputs of each step: those of the optimizer, and the
+                                    largest norm
 
 Its metadata are format, optimizer, tokenizer_sha256 and settings. A bundle must have that optimizer
 and that tokenizer. `settings` is the run's config as JSON.
@@ -32,7 +32,7 @@ from gsqc.numerics.optim import CLIP_INPUTS, OPTIMIZERS
 from gsqc.runtime.requirements import SEQUENCE_INPUTS
 from gsqc.training.options import TrainOptions
 
-FORMAT = "gsqc-tokens-2"
+FORMAT = "gsqc-tokens-3"
 EXPONENT_END = 4096
 """gsqc-step refuses exponents of a step's numbers that are not below this."""
 

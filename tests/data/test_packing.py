@@ -38,5 +38,13 @@ def test_the_order_is_that_of_the_file() -> None:
     assert packed[0].tokens.tolist() == [0] * 4 + [2] * 9 + [3] * 4
 
 
+def test_positions_begin_again_with_each_record() -> None:
+    (packed,) = pack_pieces([piece(1, 4), piece(2, 9), piece(3, 3)], LENGTH)
+    positions = packed.pad(LENGTH).positions.tolist()
+    assert positions == [*range(4), *range(9), *range(3)]
+    assert packed.pad(LENGTH + 3).positions.tolist() == [*positions, 3, 4, 5]
+    assert piece(1, 4).pad(LENGTH).positions.tolist() == list(range(LENGTH))
+
+
 def test_nothing_packs_to_nothing() -> None:
     assert pack_pieces([], LENGTH) == []

@@ -16,6 +16,7 @@ GOOD = np.zeros(4, np.int32)
 
 def test_three_vectors() -> None:
     assert TokenSequence(GOOD, GOOD, GOOD + 1).weighted_tokens == 4
+    assert TokenSequence(GOOD, GOOD, GOOD).positions.tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from gsqc.data import TokenSequence
 from gsqc.decimals import parse_fraction
 from gsqc.errors import GsqcError
 from gsqc.files.reading import open_file
+from gsqc.runtime.requirements import SEQUENCE_INPUTS
 from gsqc.runtime.session import Session
 from gsqc.training.learning_rate import LearningRate
 from gsqc.training.open_run import check_resume
@@ -111,7 +112,7 @@ def python_verdict(place: Place, opened: Bundle | None = None) -> tuple[str | No
         if session.step_count >= 2:
             return "nothing", ""
         length = session.sequence_length
-        parts = [tensors[name].reshape(-1, length) for name in ("tokens", "labels", "weights")]
+        parts = [tensors[name].reshape(-1, length) for name in SEQUENCE_INPUTS]
         order = tensors["order"].reshape(STEPS, -1)[session.step_count]
         sequences = [TokenSequence(*(part[k] for part in parts)) for k in order]
         rates = LearningRate(parse_fraction("1e-2", "--lr", 1), STEPS, 3, "linear")

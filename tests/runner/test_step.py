@@ -14,6 +14,7 @@ import pytest
 from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.files import MANIFEST, TOKENIZER
+from gsqc.bundle.tensor_file import MappedTensors
 from gsqc.check.runner_steps import RunnerStepper
 from gsqc.check.sequences import CHECK_RATE, random_sequences, random_step
 from gsqc.check.traced import StepRecord, results_of
@@ -23,6 +24,7 @@ from gsqc.compiler.options import CompileOptions
 from gsqc.data import load_data
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.decimals import parse_fraction
+from gsqc.files.reading import open_file
 from gsqc.runtime.session import Session
 from gsqc.targets.llvm.cpu import CPU_TARGETS
 from gsqc.training.learning_rate import LearningRate
@@ -138,6 +140,20 @@ def test_clipping_accumulation_and_cosine(
     run_step(command, bundle, file, tmp_path / "both", "--steps", "2")
     assert main(["train", str(bundle), *arguments, "--run", str(tmp_path / "both")]) == 0
     assert (tmp_path / "both" / STATE).read_bytes() == (tmp_path / "c" / STATE).read_bytes()
+
+
+def test_packed_records(bundle: Path, data: Path, tmp_path: Path) -> None:
+    """gsqc-step gets their positions, and takes the steps of `gsqc train`."""
+    file = tmp_path / "t.safetensors"
+    arguments = ["--data", str(data), "--steps", "3", *EVERYTHING, "--packing"]
+    assert main(["tokens", str(bundle), *arguments, "-o", str(file)]) == 0
+    with open_file(file) as opened:
+        positions = MappedTensors(opened)["positions"].reshape(-1, 24)
+    assert (positions[:, 1:] == 0).any(), "several records share a sequence"
+    assert main(["train", str(bundle), *arguments, "--run", str(tmp_path / "run")]) == 0
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    digests = run_step([program_of(bundle)], bundle, file, tmp_path / "c")
+    assert [json.loads(line)["digest"] for line in lines] == digests
 
 
 def test_a_trace_holds_the_calls_of_numpy(

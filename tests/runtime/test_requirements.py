@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -23,8 +24,13 @@ def sequence(value: int = 0, weight: int = WEIGHT_ONE, length: int = LENGTH) -> 
     return TokenSequence(tokens, tokens, np.full(length, weight, np.int32))
 
 
+def placed(*positions: int) -> TokenSequence:
+    return replace(sequence(), positions=np.array(positions, np.int32))
+
+
 def test_what_fits() -> None:
     require_sequence(sequence(VOCABULARY - 1), LENGTH, VOCABULARY)
+    require_sequence(placed(0, 1, 0, 0), LENGTH, VOCABULARY)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +41,10 @@ def test_what_fits() -> None:
         (sequence(-1), "tokens outside"),
         (sequence(weight=-1), "weights outside"),
         (sequence(weight=WEIGHT_ONE + 1), "weights outside"),
+        (placed(1, 2, 3, 4), "positions that do not count up"),
+        (placed(0, 1, 3, 4), "positions that do not count up"),
+        (placed(0, 1, 1, 2), "positions that do not count up"),
+        (placed(0, -1, 0, 1), "positions that do not count up"),
         ((0, 0, 0), "a tuple is no TokenSequence"),
         (None, "a NoneType is no TokenSequence"),
     ],

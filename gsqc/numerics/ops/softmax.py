@@ -32,15 +32,19 @@ PROBABILITY_BITS = 24
 
 
 @op(Kind.ROW)
-def softmax(b: Builder, scores: Row, *, scale: float) -> Row:
+def softmax(b: Builder, scores: Row, position: Tensor, *, scale: float) -> Row:
     """scores [..., T, C] Row -> P = softmax(scores · scale), Row-24 [..., T, C].
 
-    Column j of row i counts only if j ≤ i. The rows are those of the axis before the last. exp2
-    comes from a table with a relative error of 2^-17. The sum of at most 2^12 terms is exact after
-    a shift by ⌈log2 C⌉. A row takes one reciprocal. The largest error is 0.6 ulp of 16 bits.
+    position  int32 [1, …, T, 1] in [0, i] for row i: the place of a token in its own record
+
+    Column j of row i counts only if i - position ≤ j ≤ i: a token sees the tokens before it in its
+    record, and none of another record. The rows are those of the axis before the last. exp2 comes
+    from a table with a relative error of 2^-17. The sum of at most 2^12 terms is exact after a
+    shift by ⌈log2 C⌉. A row takes one reciprocal. The largest error is 0.6 ulp of 16 bits.
     """
     rank = len(scores.shape)
-    return _causal(b, scores, b.iota((*(1,) * (rank - 2), scores.shape[-2], 1), rank - 2), scale)
+    row = b.iota((*(1,) * (rank - 2), scores.shape[-2], 1), rank - 2)
+    return _between(b, scores, row - position, row, scale)
 
 
 @op(Kind.ROW)
@@ -49,14 +53,17 @@ def softmax_at(b: Builder, scores: Row, position: Tensor, *, scale: float) -> Ro
 
     position  int32 [1, …, 1] for all rows, or [1, …, T, 1] for each
     """
-    return _causal(b, scores, position, scale)
+    return _between(b, scores, None, position, scale)
 
 
-def _causal(b: Builder, scores: Row, row: Tensor, scale: float) -> Row:
+def _between(b: Builder, scores: Row, first: Tensor | None, last: Tensor, scale: float) -> Row:
+    """softmax over the columns from `first`, if given, to `last`, both included."""
     rank, columns = len(scores.shape), scores.shape[-1]
     column = b.iota((*(1,) * (rank - 1), columns), rank - 1)
     t = to_log2_units(*widen(scores), scale)
-    t = where(column.greater(row), MASKED, t)
+    t = where(column.greater(last), MASKED, t)
+    if first is not None:
+        t = where(first.greater(column), MASKED, t)
     p = exp2_negative((t.reduce_max() - t).minimum(40 << 16))
     q = max(1, (columns - 1).bit_length())
     total, k = normalise_elements(p.round_shift(q).reduce_sum().maximum(1))
@@ -88,20 +95,29 @@ def softmax_grad(b: Builder, p: Row, dp: Row, *, scale: float) -> Row:
 
 @softmax.define_gradient
 def _gradient(g: Any, call: Any, dp: Any) -> list[Any]:
-    return [g.call(softmax_grad, call.results[0], dp, scale=call.attributes["scale"])]
+    return [g.call(softmax_grad, call.results[0], dp, scale=call.attributes["scale"]), None]
+
+
+def _places(rank: int, *records: int) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """The positions of the tokens of records of so many tokens, one behind the other."""
+    places = np.concatenate([np.arange(count, dtype=np.int32) for count in records])
+    return places.reshape(*(1,) * (rank - 2), -1, 1)
 
 
 @cases(softmax)
 def _cases(rng: np.random.Generator) -> Iterator[Case]:
     for name, shape in (("heads", (2, 3, 32, 32)), ("ragged", (3, 13, 13)), ("one token", (1, 1))):
-        yield Case(name, [random_row(rng, shape, 24)], {"scale": 0.125})
+        operands = [random_row(rng, shape, 24), _places(len(shape), shape[-2])]
+        yield Case(name, operands, {"scale": 0.125})
     calm = Row(
         rng.integers(-(2**15), 2**15, (2, 40, 40)).astype(np.int16),
         np.full((2, 40, 1), -12, np.int32),
         16,
     )
-    yield Case("moderate scores", [calm], {"scale": 40**-0.5})
-    yield Case("large exponents", [Row(calm.m, calm.e + 30, 16)], {"scale": 0.25})
+    yield Case("moderate scores", [calm, _places(3, 40)], {"scale": 40**-0.5})
+    large = Row(calm.m, calm.e + 30, 16)
+    yield Case("large exponents", [large, _places(3, 40)], {"scale": 0.25})
+    yield Case("three records", [calm, _places(3, 17, 1, 22)], {"scale": 40**-0.5})
 
 
 @cases(softmax_at)

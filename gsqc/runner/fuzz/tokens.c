@@ -20,12 +20,14 @@ static void refuse(const char *line) {
 
 static void copy_all(const batches *b) {
     int32_t numbers[SEQUENCE_PARTS][LENGTH];
-    int32_t *const parts[SEQUENCE_PARTS] = {numbers[0], numbers[1], numbers[2]};
+    int32_t *const parts[SEQUENCE_PARTS] = {numbers[0], numbers[1], numbers[2], numbers[3]};
     for (uint64_t step = 0; step < b->steps && step < MOST_STEPS; step++)
         for (uint32_t k = 0; k < b->batch; k++) {
             copy_sequence(b, step, k, parts);
             for (int i = 0; i < LENGTH; i++)
-                if (numbers[0][i] < 0 || numbers[0][i] >= VOCABULARY) abort();
+                if (numbers[TOKENS][i] < 0 || numbers[TOKENS][i] >= VOCABULARY ||
+                    numbers[POSITIONS][i] > i)
+                    abort();
         }
 }
 

@@ -46,16 +46,20 @@ def test_rms_norm() -> None:
     assert relative_error(to_float(dx), fx.grad.numpy()) < 8e-4
 
 
-def test_softmax() -> None:
+@pytest.mark.parametrize("records", [(64,), (20, 1, 43)])
+def test_softmax(records: tuple[int, ...]) -> None:
+    """Against torch, with a token that sees the tokens before it in its own record alone."""
+    place = np.concatenate([np.arange(n, dtype=np.int32) for n in records])
+    record = torch.tensor(np.repeat(np.arange(len(records)), records))
     rng = np.random.default_rng(2)
     scores, dp = (
         to_row(rng.standard_normal((2, 64, 64)) * 20, 24),
         to_row(rng.standard_normal((2, 64, 64)), 16),
     )
-    p = evaluate(OPS["softmax"], [scores], {"scale": 0.125})
+    p = evaluate(OPS["softmax"], [scores, place.reshape(1, 64, 1)], {"scale": 0.125})
     ds = evaluate(OPS["softmax_grad"], [p, dp], {"scale": 0.125})
     fs = leaf(to_float(scores))
-    mask = torch.ones(64, 64, dtype=torch.bool).tril()
+    mask = torch.ones(64, 64, dtype=torch.bool).tril() & (record[:, None] == record)
     expected = torch.softmax((fs * 0.125).masked_fill(~mask, -torch.inf), -1)
     expected.backward(torch.tensor(to_float(dp)))
     assert relative_error(to_float(p), expected.detach().numpy()) < 4e-5

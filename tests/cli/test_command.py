@@ -151,7 +151,7 @@ def test_every_number_has_a_least_and_a_largest_value() -> None:
         for declared in as_command(name, function).options
         if declared.kind in (int, float)
     ]
-    assert len(numbers) > 40
+    assert len(numbers) > 30
     for name, declared in numbers:
         assert declared.maximum is not None, (name, declared.name)
         assert declared.problem(declared.minimum) is None

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.golden.demo import FILE, facts_of, run_demo
+from tests.golden.demo import FILE, SCRIPT, facts_of, run_demo
 from tests.golden.files import difference
 
 DIGEST = "347cb5dd88f0187d"
@@ -29,6 +30,12 @@ def test_the_file_holds_what_the_readme_says() -> None:
     assert f"digest {DIGEST}" in facts
     assert "loss 4.2276" in facts
     assert "loss 3.7461" in facts
+
+
+def test_the_file_has_the_titles_of_the_script() -> None:
+    """Quick, where the demo itself takes minutes: a title that was reworded is told in every run."""
+    said = re.findall(r'^say "(.*)"$', SCRIPT.read_text(encoding="utf-8"), re.M)
+    assert re.findall(r"^== (.*)$", FILE.read_text(encoding="utf-8"), re.M) == said
 
 
 def test_speed_and_place_are_no_facts() -> None:

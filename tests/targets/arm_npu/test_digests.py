@@ -39,8 +39,10 @@ ON = ["numpy", "tosa-reference", "ethos-u85-sim"]
 
 
 def facts(manifest: Manifest) -> Any:
-    """What the manifest says to the NPU's target."""
-    return manifest.targets[NPU].details
+    """What the manifest says to its one target, an NPU."""
+    ((name, target),) = manifest.targets.items()
+    assert name.startswith("arm-npu:")
+    return target.details
 
 
 def npu_of(bundle: Bundle) -> Any:

@@ -33,7 +33,7 @@ def test_the_file_holds_what_the_readme_says() -> None:
 
 
 def test_the_file_has_the_titles_of_the_script() -> None:
-    """Quick, where the demo itself takes minutes: a title that was reworded is told in every run."""
+    """The demo takes minutes. A title that was reworded is told at once here."""
     said = re.findall(r'^say "(.*)"$', SCRIPT.read_text(encoding="utf-8"), re.M)
     assert re.findall(r"^== (.*)$", FILE.read_text(encoding="utf-8"), re.M) == said
 

@@ -34,7 +34,8 @@ class ChatRenderer:
     template   the model's own, a Jinja text, several by name, or None
     variables  what a template knows besides the chat: bos_token, eos_token and others
     controls   texts of control tokens. White space behind one that ends a turn has no loss.
-               Without them, eos_token is the only one.
+    ends       those that end generation. What a template writes behind one has no loss.
+               Without controls and ends, eos_token is one.
 
     The process starts with the first chat. Raises DataError if there is no template, if it is
     malformed, if jinja2 is missing, or if the template exceeds its limits of time and memory.
@@ -45,9 +46,12 @@ class ChatRenderer:
         template: str | Mapping[str, str] | None,
         variables: dict[str, str],
         controls: Iterable[str] = (),
+        ends: Iterable[str] = (),
     ) -> None:
         self.template, self.variables = template, variables
-        self.controls = [*controls] or [variables[k] for k in ("eos_token",) if k in variables]
+        eos = [variables[k] for k in ("eos_token",) if variables.get(k)]
+        self.ends = [end for end in ends if end] or eos
+        self.controls = [*self.ends, *(text for text in controls if text)]
         self._process: BoundedProcess | None = None
 
     def __enter__(self) -> ChatRenderer:
@@ -108,7 +112,12 @@ class ChatRenderer:
         templates = {"default": given} if isinstance(given, str) else dict(given)
         if any(len(template) > MAXIMUM_TEMPLATE for template in templates.values()):
             raise DataError("the model's chat template is too large to be one", _PROMPTED)
-        begin = {"templates": templates, "variables": self.variables, "controls": self.controls}
+        begin = {
+            "templates": templates,
+            "variables": self.variables,
+            "controls": self.controls,
+            "ends": self.ends,
+        }
         try:
             return BoundedProcess("chat_process.py", begin)
         except ProcessEnded as ended:

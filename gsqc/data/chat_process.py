@@ -4,8 +4,8 @@
 A template is a stranger's program. Jinja's sandbox keeps it from Python's objects. The limits of
 its process keep it from using all memory or time, and from writing files (bounded_program).
 
-It begins with {templates, variables, controls}. Requests are {messages, tools, learned, mode},
-answered by {text, spans}.
+It begins with {templates, variables, controls, ends}. Requests are {messages, tools, learned,
+mode}, answered by {text, spans}.
 """
 
 from __future__ import annotations
@@ -30,15 +30,19 @@ LIMITS = (3, 1 << 30)
 class Renderer:
     """Templates by name with their variables.
 
-    controls  texts of control tokens. White space behind one of them is no part of a turn, for the
-              model stops before it.
+    controls  texts of control tokens. White space behind one of them is no part of a turn.
+    ends      those that end generation. Nothing behind the first of them is a part of a turn.
     """
 
     def __init__(
-        self, templates: dict[str, str], variables: dict[str, str], controls: list[str]
+        self,
+        templates: dict[str, str],
+        variables: dict[str, str],
+        controls: list[str],
+        ends: list[str],
     ) -> None:
         self._templates = {n: Template(source, variables) for n, source in templates.items()}
-        self._controls = tuple(controls)
+        self._controls, self._ends = tuple(controls), ends
 
     def _template(self, tools: list[Any] | None) -> Template:
         """The template that transformers takes: tool_use if there are tools, else default."""
@@ -89,12 +93,17 @@ class Renderer:
         def render(part: Messages, *, prompt: bool = False) -> str:
             return template.render(part, tools, prompt=prompt)
 
-        found = assistant_spans(render, messages, text, wanted)
+        found = assistant_spans(render, messages, text, wanted, self._ends)
         return [self._without_rest(text, span) for span in found.values()]
 
     def _without_rest(self, text: str, span: Span) -> Span:
+        """Without what the model never writes, for it has stopped before."""
         turn = text[slice(*span)].rstrip()
-        return (span[0], span[0] + len(turn)) if turn.endswith(self._controls) else span
+        kept = len(turn) if turn.endswith(self._controls) else span[1] - span[0]
+        while end := next((end for end in self._ends if turn.endswith(end)), ""):
+            kept = len(turn)
+            turn = turn[: kept - len(end)].rstrip()
+        return span[0], span[0] + kept
 
 
 def _of_turns(blocks: list[Span], turns: list[int], wanted: list[int]) -> list[Span]:
@@ -116,9 +125,9 @@ def _rest(spans: list[Span], length: int) -> list[Span]:
 
 
 def open_program(begin: dict[str, Any]) -> Renderer:
-    """The renderer of {templates, variables, controls}. ChatError for a malformed template."""
+    """The renderer that `begin` describes. ChatError for a malformed template."""
     try:
-        return Renderer(begin["templates"], begin["variables"], begin["controls"])
+        return Renderer(**begin)
     except Exception as error:  # TemplateSyntaxError, or what compiling a strange one raises
         reason = " ".join(str(error).split())[:200]
         raise ChatError(f"the chat template is malformed: {reason}") from None

@@ -49,13 +49,15 @@ class _Like:
 
 
 def assistant_spans(
-    render: Render, messages: Messages, full: str, wanted: list[int]
+    render: Render, messages: Messages, full: str, wanted: list[int], ends: list[str]
 ) -> dict[int, Span]:
     """The place in `full` of each of the `wanted` messages, which are the assistant's.
 
+    ends  texts of tokens that end a turn
+
     Raises ChatError if a turn is not found.
     """
-    finder = _Finder(render, messages, full, marked=len(wanted) > _FEW)
+    finder = _Finder(render, messages, full, ends, marked=len(wanted) > _FEW)
     spans: dict[int, Span] = {}
     end = 0
     for position, number in enumerate(wanted):
@@ -72,8 +74,10 @@ def assistant_spans(
 class _Finder:
     """Finds turns in the text of one chat. `marked` says whether turns are compared."""
 
-    def __init__(self, render: Render, messages: Messages, full: str, *, marked: bool) -> None:
-        self.render, self.messages, self.full = render, messages, full
+    def __init__(
+        self, render: Render, messages: Messages, full: str, ends: list[str], *, marked: bool
+    ) -> None:
+        self.render, self.messages, self.full, self.ends = render, messages, full, ends
         self._places = _content_places(render, messages, full) if marked else {}
         self._known: dict[tuple[object, ...], _Like] = {}
 
@@ -152,7 +156,10 @@ class _Finder:
             start, end = text.index(OPEN), text.index(CLOSE) - 1
             closing = (self._attempt([*before, marked]) or "").partition(CLOSE)[2]
             rest = self.full[end : end + len(closing)]
-            return start, end + len(commonprefix([closing, rest]))  # noqa: RUF071
+            same = commonprefix([closing, rest])  # noqa: RUF071
+            # They may be alike beyond the end: <|end|></s> and <|end|><|user|>.
+            stops = [same.index(text) + len(text) for text in self.ends if text in same]
+            return start, end + min([len(same), *stops])
         return None
 
 

@@ -60,6 +60,7 @@ class Encoder:
             renderer,
             mask_prompt,
         )
+        self._control = np.array(sorted(tokenizer.control_tokens().values()), np.int32)
         self._end = np.array([] if tokenizer.eos is None else [tokenizer.eos], np.int32)
 
     def prepare(self, example: Example) -> Prepared:
@@ -82,7 +83,11 @@ class Encoder:
             spans = np.array(batch[k].spans, np.int64).reshape(-1, 2)
             # A token counts if any of its characters does, as in transformers' mask.
             first = np.searchsorted(ends, spans[:, 0], "right")
-            pieces[k] = _piece([ids], zip(first, np.searchsorted(starts, spans[:, 1]), strict=True))
+            last = np.searchsorted(starts, spans[:, 1])
+            # A control token is another turn's if it is not all of this one's.
+            cut = (last > first) & (ends[last - 1] > spans[:, 1])
+            last -= cut & np.isin(ids[last - 1], self._control)
+            pieces[k] = _piece([ids], zip(first, last, strict=True))
         texts = iter(self.tokenizer.encode_each([t for k in others for t in batch[k].texts]))
         for k in others:
             pieces[k] = self._plain(batch[k], [next(texts) for _ in batch[k].texts])
@@ -137,7 +142,10 @@ def _text_parts(text: str) -> Iterator[str]:
 def chat_renderer(tokenizer: Tokenizer) -> ChatRenderer:
     """A renderer with the model's own templates. It starts with the first chat."""
     return ChatRenderer(
-        tokenizer.chat_template, tokenizer.template_variables, tokenizer.control_tokens()
+        tokenizer.chat_template,
+        tokenizer.template_variables,
+        tokenizer.control_tokens(),
+        tokenizer.end_texts,
     )
 
 

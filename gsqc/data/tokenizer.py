@@ -31,6 +31,7 @@ class Tokenizer:
 
     eos                 the end-of-text token, the first of several, or None
     eos_text            its text, or None
+    end_texts           the texts of the control tokens that end what the model generates
     beginning           what the model's tokenizer puts before a text: BOS, or nothing
     chat_template       the model's own, a Jinja text, several of them by name, or None
     template_variables  the texts of bos_token, eos_token and others, as a chat template knows them
@@ -76,8 +77,8 @@ class Tokenizer:
             raise BundleError(
                 f"the model's tokenizer has more than {most} MiB, too much to be one", _OTHER_MODEL
             )
-        ids = {"bos_token": _token_id(model.get("bos_token_id")), "eos_token": self.eos}
-        special = {name: token for name, token in ids.items() if token is not None}
+        named_ids = {"bos_token": _token_id(model.get("bos_token_id")), "eos_token": self.eos}
+        special = {name: token for name, token in named_ids.items() if token is not None}
         named: dict[str, str] | None = model.get("special_tokens")
         begin = {"tokenizer_json": tokenizer_json, "special": special}
         begin["named"] = sorted(set((named or {}).values()))
@@ -88,6 +89,8 @@ class Tokenizer:
         facts, _ = self._ask({})
         self.beginning: tuple[int, ...] = tuple(facts["beginning"])
         self._control: dict[str, int] = facts["control"]
+        ids = {*_listed(model.get("eos_token_id")), *_listed(model.get("end_token_ids"))}
+        self.end_texts = [text for text, token in self._control.items() if token in ids]
         texts = {name: text for name, text in facts["texts"].items() if text is not None}
         self.eos_text: str | None = texts.get("eos_token")
         self.template_variables: dict[str, str] = texts if named is None else dict(named)
@@ -172,6 +175,13 @@ def _token_id(value: Any) -> int | None:
     """A token id, the first of a list. None if it is none."""
     first = value[0] if isinstance(value, list) and value else value
     return first if type(first) is int and 0 <= first < 2**31 else None
+
+
+def _listed(value: Any) -> list[int]:
+    """A token or a list of tokens as a list. What is none is left out."""
+    return [
+        token for token in (value if isinstance(value, list) else [value]) if type(token) is int
+    ]
 
 
 def _template(value: Any) -> str | dict[str, str] | None:

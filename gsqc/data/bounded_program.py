@@ -26,8 +26,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_SECOND_BITS = 16
-"""Each 2^16 bytes of a request are worth a second more."""
+_SECOND_BITS = 14
+"""Each 2^14 bytes of a request are worth a second more."""
 _LOOPS = 200_000
 _LOOP_SECONDS = 0.01
 """What an empty loop of that many rounds takes on the machine that the limits were set on. A slower

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 pytest.importorskip("gguf")
+
+from transformers import PreTrainedTokenizerFast
 
 from gsqc.models.readers import gguf, hf
 from tests.runtime.small_bundle import byte_tokenizer
@@ -40,7 +42,7 @@ def test_the_templates_of_a_directory(tmp_path: Path, setting: Any, files: dict[
         (tmp_path / name).write_text(text)
     made = hf._chat_template(tmp_path, config)
     named = {t["name"]: t["template"] for t in made} if isinstance(made, list) else made
-    theirs = transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path).chat_template
+    theirs = PreTrainedTokenizerFast.from_pretrained(tmp_path).chat_template
     assert named == theirs
 
 

@@ -51,10 +51,14 @@ class TargetPart:
 
 @dataclass(frozen=True)
 class ModelPart:
-    """The model. `eos_token_id`, `bos_token_id` and `chat_template` are as its files have them.
+    """The model. `gsqc.models.special_tokens` says what its tokens are.
 
-    architecture  Hugging Face's model type
-    known_name    the name by which gsqc knows it, if any
+    architecture    Hugging Face's model type
+    known_name      the name by which gsqc knows it, if any
+    chat_template   as its files have it: a text, or a list of objects with name and template
+    special_tokens  the variables of the template, by name. None: those of eos_token_id and
+                    bos_token_id
+    end_token_ids   what ends generation beside eos_token_id. None in older bundles.
     """
 
     architecture: str
@@ -70,6 +74,8 @@ class ModelPart:
     eos_token_id: Any = None
     bos_token_id: Any = None
     chat_template: Any = None
+    special_tokens: Mapping[str, str] | None = None
+    end_token_ids: Any = None
 
 
 @dataclass(frozen=True)

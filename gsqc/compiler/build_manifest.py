@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from gsqc.bundle.manifest import AdapterPart, Manifest, MatrixEntry, ModelPart
 from gsqc.compiler.options import CompileOptions
+from gsqc.data.turn_ends import turn_ends
 from gsqc.models.capture import CapturedModel
 from gsqc.passes.step import Step
 
@@ -40,7 +41,17 @@ def _model(captured: CapturedModel, known_name: str | None) -> ModelPart:
         known_name=known_name,
         **{key: _text(said.get(key)) for key in ("name", "license", "tokenizer")},
         **{key: said.get(key) for key in ("eos_token_id", "bos_token_id", "chat_template")},
+        special_tokens=said.get("special_tokens"),
+        end_token_ids=_ends(captured),
     )
+
+
+def _ends(captured: CapturedModel) -> list[Any] | None:
+    """What ends generation: what the model's files say, and what ends a turn of its chats."""
+    known = list(captured.metadata.get("end_token_ids") or [])
+    if captured.tokenizer_json is not None:
+        known += turn_ends(captured.tokenizer_json, captured.metadata)
+    return list(dict.fromkeys(known)) or None
 
 
 def _adapter(step: Step) -> AdapterPart:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import TracebackType
@@ -18,7 +19,10 @@ _PROMPTED = "give records of prompt and completion"
 
 @dataclass(frozen=True)
 class RenderedChat:
-    """A chat as text, and the ranges [start, end) of its characters that have a loss."""
+    """A chat as text, and the ranges [start, end) of its characters that have a loss.
+
+    In a chat with `learned`, turns of the assistant without a loss are in none of them.
+    """
 
     text: str
     spans: list[tuple[int, int]]
@@ -27,15 +31,27 @@ class RenderedChat:
 class ChatRenderer:
     """Renders chats with a template. Use it as a context manager: leaving it ends the process.
 
-    template   the model's own, a Jinja text, or None
-    variables  what a template knows besides the chat: bos_token and eos_token
+    template   the model's own, a Jinja text, several by name, or None
+    variables  what a template knows besides the chat: bos_token, eos_token and others
+    controls   texts of control tokens. White space behind one that ends a turn has no loss.
+    ends       those that end generation. What a template writes behind one has no loss.
+               Without controls and ends, eos_token is one.
 
     The process starts with the first chat. Raises DataError if there is no template, if it is
     malformed, if jinja2 is missing, or if the template exceeds its limits of time and memory.
     """
 
-    def __init__(self, template: str | None, variables: dict[str, str]) -> None:
+    def __init__(
+        self,
+        template: str | Mapping[str, str] | None,
+        variables: dict[str, str],
+        controls: Iterable[str] = (),
+        ends: Iterable[str] = (),
+    ) -> None:
         self.template, self.variables = template, variables
+        eos = [variables[k] for k in ("eos_token",) if variables.get(k)]
+        self.ends = [end for end in ends if end] or eos
+        self.controls = [*self.ends, *(text for text in controls if text)]
         self._process: BoundedProcess | None = None
 
     def __enter__(self) -> ChatRenderer:
@@ -71,7 +87,12 @@ class ChatRenderer:
         if self._process is None:
             self._process = self._start()
         try:
-            request = {"messages": chat.messages, "tools": chat.tools, "mode": mode}
+            request = {
+                "messages": chat.messages,
+                "tools": chat.tools,
+                "learned": chat.learned,
+                "mode": mode,
+            }
             return self._process.ask(request)[0]
         except ProcessEnded as ended:
             raise _beyond_limits(ended) from None
@@ -87,9 +108,16 @@ class ChatRenderer:
                 "chats need the package jinja2, which is not installed",
                 "pip install 'jinja2>=3.1.6'",
             )
-        if len(self.template) > MAXIMUM_TEMPLATE:
+        given = self.template
+        templates = {"default": given} if isinstance(given, str) else dict(given)
+        if any(len(template) > MAXIMUM_TEMPLATE for template in templates.values()):
             raise DataError("the model's chat template is too large to be one", _PROMPTED)
-        begin = {"template": self.template, "variables": self.variables}
+        begin = {
+            "templates": templates,
+            "variables": self.variables,
+            "controls": self.controls,
+            "ends": self.ends,
+        }
         try:
             return BoundedProcess("chat_process.py", begin)
         except ProcessEnded as ended:

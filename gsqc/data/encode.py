@@ -12,7 +12,7 @@ document
     All tokens count.
 
 The beginning is what the model's own tokenizer puts before a text (BOS). For many models it is
-nothing. A template writes its own.
+nothing. A template writes its own. A text that has a beginning or an end gets no second one.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Encoder:
             renderer,
             mask_prompt,
         )
-        self._beginning = np.array(tokenizer.beginning, np.int32)
+        self._control = np.array(sorted(tokenizer.control_tokens().values()), np.int32)
         self._end = np.array([] if tokenizer.eos is None else [tokenizer.eos], np.int32)
 
     def prepare(self, example: Example) -> Prepared:
@@ -78,21 +78,29 @@ class Encoder:
         chats = [k for k, given in enumerate(batch) if isinstance(given.example, Chat)]
         others = [k for k, given in enumerate(batch) if not isinstance(given.example, Chat)]
         pieces: dict[int, Piece] = {}
-        encoded = self.tokenizer.encode_each_with_starts([batch[k].texts[0] for k in chats])
-        for k, (ids, starts) in zip(chats, encoded, strict=True):
-            # A token belongs to the turn in which its first character lies. A token that begins in
-            # the prompt belongs to the prompt.
-            pieces[k] = _piece([ids], np.searchsorted(starts, batch[k].spans))
+        encoded = self.tokenizer.encode_each_with_ranges([batch[k].texts[0] for k in chats])
+        for k, (ids, starts, ends) in zip(chats, encoded, strict=True):
+            spans = np.array(batch[k].spans, np.int64).reshape(-1, 2)
+            # A token counts if any of its characters does, as in transformers' mask.
+            first = np.searchsorted(ends, spans[:, 0], "right")
+            last = np.searchsorted(starts, spans[:, 1])
+            # A control token is another turn's if it is not all of this one's.
+            cut = (last > first) & (ends[last - 1] > spans[:, 1])
+            last -= cut & np.isin(ids[last - 1], self._control)
+            pieces[k] = _piece([ids], zip(first, last, strict=True))
         texts = iter(self.tokenizer.encode_each([t for k in others for t in batch[k].texts]))
         for k in others:
-            pieces[k] = self._plain(batch[k].example, [next(texts) for _ in batch[k].texts])
+            pieces[k] = self._plain(batch[k], [next(texts) for _ in batch[k].texts])
         return [pieces[k] for k in range(len(batch))]
 
-    def _plain(self, example: Example, parts: list[Int32]) -> Piece:
+    def _plain(self, given: Prepared, parts: list[Int32]) -> Piece:
         """The tokens of a prompt with its completion, or of a document."""
-        tokens, start = [self._beginning, *parts, self._end], 0
-        if isinstance(example, Prompted):
-            if not example.prompt and not len(self._beginning):
+        filled = next((part for part in parts if len(part)), self._end)
+        before = np.array(self.tokenizer.missing_beginning(filled), np.int32)
+        after = self._end[:0] if self.tokenizer.is_ended(given.texts[-1], parts[-1]) else self._end
+        tokens, start = [before, *parts, after], 0
+        if isinstance(given.example, Prompted):
+            if not given.example.prompt and not self.tokenizer.beginning:
                 tokens[0] = self._end
             start = len(tokens[0]) + len(tokens[1]) if self.mask_prompt else 0
         return _piece(tokens, [(start, sum(map(len, tokens)))])
@@ -131,6 +139,16 @@ def _text_parts(text: str) -> Iterator[str]:
     yield text[start:]
 
 
+def chat_renderer(tokenizer: Tokenizer) -> ChatRenderer:
+    """A renderer with the model's own templates. It starts with the first chat."""
+    return ChatRenderer(
+        tokenizer.chat_template,
+        tokenizer.template_variables,
+        tokenizer.control_tokens(),
+        tokenizer.end_texts,
+    )
+
+
 def chat_prompt(tokenizer: Tokenizer, text: str, system: str | None = None) -> list[int]:
     """The tokens that the assistant's answer to `text` follows, by the model's chat template.
 
@@ -138,7 +156,7 @@ def chat_prompt(tokenizer: Tokenizer, text: str, system: str | None = None) -> l
     """
     messages = [{"role": "system", "content": system}] if system is not None else []
     chat = Chat([*messages, {"role": "user", "content": text}])
-    with ChatRenderer(tokenizer.chat_template, tokenizer.template_variables) as renderer:
+    with chat_renderer(tokenizer) as renderer:
         try:
             return tokenizer.encode(renderer.prompt(chat))
         except ValueError as error:

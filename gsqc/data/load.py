@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gsqc.data.chat import ChatRenderer
-from gsqc.data.encode import Encoder, Prepared
+from gsqc.data.encode import Encoder, Prepared, chat_renderer
 from gsqc.data.files import TEXT_SUFFIXES, find_files, left_out
 from gsqc.data.json_reader import read_array, read_jsonl
 from gsqc.data.options import DataOptions, validation_share
@@ -88,7 +87,7 @@ def _load_corpus(
     paths: Sequence[Path], tokenizer: Tokenizer, length: int, *, mask_prompt: bool
 ) -> _Corpus:
     corpus = _Corpus(statistics=Dataset(left_out=left_out(paths)))
-    with ChatRenderer(tokenizer.chat_template, tokenizer.template_variables) as renderer:
+    with chat_renderer(tokenizer) as renderer:
         encoder = Encoder(tokenizer, length, renderer, mask_prompt=mask_prompt)
         for file in find_files(paths):
             problems = Problems()

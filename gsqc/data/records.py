@@ -66,11 +66,15 @@ class Prompted:
 
 @dataclass(frozen=True)
 class Chat:
-    """Messages with role and content, and the tools that the template may show the model."""
+    """Messages with role and content, and the tools that the template may show the model.
+
+    learned  for each message, whether it has a loss if it is the assistant's. None: all have.
+    """
 
     form = "chat"
     messages: list[dict[str, Any]]
     tools: list[Any] | None = None
+    learned: tuple[bool, ...] | None = None
 
 
 @dataclass(frozen=True)

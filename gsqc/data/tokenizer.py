@@ -21,6 +21,8 @@ from gsqc.files.reading import read_file
 MAXIMUM_TOKENIZER_BYTES = 64 << 20
 """Of a tokenizer.json. The largest in use, of 256k tokens, has 34 MB."""
 _OTHER_MODEL = "this tokenizer is not to be trusted: use another model"
+_END_TOKENS = 64
+"""Of a text that are looked at to find its end: an end of text, and white space behind it."""
 Int32 = npt.NDArray[np.int32]
 
 
@@ -28,9 +30,11 @@ class Tokenizer:
     """Text to tokens and back.
 
     eos                 the end-of-text token, the first of several, or None
+    eos_text            its text, or None
+    end_texts           the texts of the control tokens that end what the model generates
     beginning           what the model's tokenizer puts before a text: BOS, or nothing
-    chat_template       the model's own, a Jinja text, or None
-    template_variables  the texts of bos_token and eos_token, as a chat template knows them
+    chat_template       the model's own, a Jinja text, several of them by name, or None
+    template_variables  the texts of bos_token, eos_token and others, as a chat template knows them
 
     Raises BundleError if the bundle has no tokenizer, or one that cannot be read. Every method
     raises it too, if the tokenizer fails or exceeds its limits of time and memory.
@@ -67,25 +71,36 @@ class Tokenizer:
 
     def _read(self, tokenizer_json: str, model: dict[str, Any]) -> None:
         self.eos = _token_id(model.get("eos_token_id"))
-        bos = _token_id(model.get("bos_token_id"))
         self.chat_template = _template(model.get("chat_template"))
         if len(tokenizer_json) > MAXIMUM_TOKENIZER_BYTES:
             most = MAXIMUM_TOKENIZER_BYTES >> 20
             raise BundleError(
                 f"the model's tokenizer has more than {most} MiB, too much to be one", _OTHER_MODEL
             )
-        ids = {"bos_token": bos, "eos_token": self.eos}
-        special = {name: token for name, token in ids.items() if token is not None}
+        named_ids = {"bos_token": _token_id(model.get("bos_token_id")), "eos_token": self.eos}
+        special = {name: token for name, token in named_ids.items() if token is not None}
+        named: dict[str, str] | None = model.get("special_tokens")
         begin = {"tokenizer_json": tokenizer_json, "special": special}
+        begin["named"] = sorted(set((named or {}).values()))
         try:
             self._process = BoundedProcess("tokenizer_process.py", begin)
         except (ProcessEnded, ValueError) as error:
             raise _failure(error) from None
         facts, _ = self._ask({})
         self.beginning: tuple[int, ...] = tuple(facts["beginning"])
-        self.template_variables: dict[str, str] = {
-            name: text for name, text in facts["texts"].items() if text is not None
-        }
+        self._control: dict[str, int] = facts["control"]
+        ids = {*_listed(model.get("eos_token_id")), *_listed(model.get("end_token_ids"))}
+        self.end_texts = [text for text, token in self._control.items() if token in ids]
+        texts = {name: text for name, text in facts["texts"].items() if text is not None}
+        self.eos_text: str | None = texts.get("eos_token")
+        self.template_variables: dict[str, str] = texts if named is None else dict(named)
+
+    def control_tokens(self) -> dict[str, int]:
+        """The texts that the tokenizer reads as control tokens wherever they stand, with their ids.
+
+        A text of a user that holds one of them becomes that token.
+        """
+        return dict(self._control)
 
     def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         try:
@@ -95,21 +110,24 @@ class Tokenizer:
 
     def encode_each(self, texts: Sequence[str]) -> list[Int32]:
         """The token ids of each text, without added special tokens."""
-        return self._encode(texts, starts=False)
+        return self._encode(texts, ranges=False)
 
-    def encode_each_with_starts(self, texts: Sequence[str]) -> list[tuple[Int32, Int32]]:
-        """The token ids of each text, and the character of the text at which each begins."""
-        halves = [part.reshape(2, -1) for part in self._encode(texts, starts=True)]
-        return [(ids, starts) for ids, starts in halves]
+    def encode_each_with_ranges(self, texts: Sequence[str]) -> list[tuple[Int32, Int32, Int32]]:
+        """The token ids of each text, and the characters [start, end) that each stands for.
 
-    def _encode(self, texts: Sequence[str], *, starts: bool) -> list[Int32]:
+        Tokens of one character, such as its bytes, have the same range.
+        """
+        thirds = [part.reshape(3, -1) for part in self._encode(texts, ranges=True)]
+        return [(ids, starts, ends) for ids, starts, ends in thirds]
+
+    def _encode(self, texts: Sequence[str], *, ranges: bool) -> list[Int32]:
         for text in texts:
             if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
                 raise DataError("a text has half of a surrogate pair", "write the text as UTF-8")
         if not texts:
             return []
-        answer, raw = self._ask({"encode": list(texts), "starts": starts})
-        ends = np.cumsum(answer["counts"], dtype=np.int64) * (1 + starts)
+        answer, raw = self._ask({"encode": list(texts), "ranges": ranges})
+        ends = np.cumsum(answer["counts"], dtype=np.int64) * (3 if ranges else 1)
         return np.split(np.frombuffer(raw, np.int32), ends[:-1])
 
     def encode(self, text: str) -> list[int]:
@@ -120,11 +138,26 @@ class Tokenizer:
     def encode_prompt(self, prompt: str) -> list[int]:
         """A prompt as training and generation see it: the beginning, the text and a newline.
 
-        If both are empty, the end of text stands before what follows.
+        A beginning that the prompt has already is not doubled. If both are empty, the end of text
+        stands before what follows.
         """
         if prompt:
-            return [*self.beginning, *self.encode(prompt + "\n")]
+            tokens = self.encode(prompt + "\n")
+            return [*self.missing_beginning(tokens), *tokens]
         return list(self.beginning) or ([] if self.eos is None else [self.eos])
+
+    def missing_beginning(self, tokens: Sequence[int] | Int32) -> tuple[int, ...]:
+        """What has to be put before the tokens of a text: the beginning, or nothing if it has it.
+
+        Only its first tokens are looked at.
+        """
+        begun = tuple(int(token) for token in tokens[: len(self.beginning)]) == self.beginning
+        return () if begun else self.beginning
+
+    def is_ended(self, text: str, tokens: Sequence[int] | Int32) -> bool:
+        """Whether a text with these tokens ends with the end of text, or with spaces behind it."""
+        end = self.eos_text
+        return bool(end and text.rstrip().endswith(end) and self.eos in tokens[-_END_TOKENS:])
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
         """The text of tokens. Special tokens are left out unless `special` is set."""
@@ -144,9 +177,17 @@ def _token_id(value: Any) -> int | None:
     return first if type(first) is int and 0 <= first < 2**31 else None
 
 
-def _template(value: Any) -> str | None:
-    """The chat template. Of several named ones, transformers takes the one named default."""
+def _listed(value: Any) -> list[int]:
+    """A token or a list of tokens as a list. What is none is left out."""
+    return [
+        token for token in (value if isinstance(value, list) else [value]) if type(token) is int
+    ]
+
+
+def _template(value: Any) -> str | dict[str, str] | None:
+    """The chat template, or several by name. As in transformers, one named default is the only."""
     if isinstance(value, list):
-        named = {t.get("name"): t.get("template") for t in value if isinstance(t, dict)}
-        value = named.get("default")
+        parts = [(t.get("name"), t.get("template")) for t in value if isinstance(t, dict)]
+        named = {n: t for n, t in parts if isinstance(n, str) and isinstance(t, str)}
+        return named["default"] if list(named) == ["default"] else named or None
     return value if isinstance(value, str) else None

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A program that holds a model's tokenizer. `tokenizer.Tokenizer` starts it (bounded_program).
 
-The library panics on some files and aborts on others. It begins with {tokenizer_json, special},
-and answers:
+The library panics on some files and aborts on others. It begins with {tokenizer_json, special,
+named}, and answers:
 
-{}                {beginning, texts}: what stands before a text, and the texts of `special` ids
-{encode, starts}  {counts} and int32 bytes: the ids of each text, without added special tokens
-                  With `starts`, the character at which each token begins follows each text's ids.
+{}                {beginning, texts, control}: what stands before a text, the texts of `special`
+                  ids, and the control tokens with their ids
+{encode, ranges}  {counts} and int32 bytes: the ids of each text, without added special tokens
+                  With `ranges`, the ids of each text are followed by the characters at which its
+                  tokens begin, and by those at which they end.
 {decode, special} {text}
 """
 
@@ -23,21 +25,42 @@ LIMITS = (20, 8 << 30)
 A tokenizer of 262144 tokens takes 0.5 GB and 3 seconds to open, and 0.12 GB and a second for each
 million characters. The longest text of a file has 64 million.
 """
+_RANDOM = ("dropout", "alpha", "nbest_size")
+"""Settings of random choices: BPE's dropout, and the sampling of Unigram."""
 
 
 def _reason(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
+def _open(tokenizer_json: str, named: list[str]) -> Tokenizer:
+    """The tokenizer of a file, without the state that is no part of tokenisation.
+
+    transformers writes truncation and padding into the file when it was asked for them once. It
+    also makes a special token of each one that tokenizer_config.json names.
+    """
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    for name in _RANDOM:
+        if getattr(tokenizer.model, name, None) is not None:
+            setattr(tokenizer.model, name, None)
+    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    tokenizer.add_special_tokens(
+        [t for t in named if t not in added and tokenizer.token_to_id(t) is not None]
+    )
+    return tokenizer
+
+
 class Server:
     """A tokenizer that answers requests. Raises ValueError where the library does not."""
 
-    def __init__(self, tokenizer_json: str, special: dict[str, int]) -> None:
-        self.special = special
+    def __init__(self, tokenizer_json: str, special: dict[str, int], named: list[str]) -> None:
         try:
-            self.tokenizer = Tokenizer.from_str(tokenizer_json)
-            self.tokenizer.no_truncation()
-            self.tokenizer.no_padding()
+            self.tokenizer = _open(tokenizer_json, named)
+            self.facts = self._facts(special)
+            # It would take leading spaces off the ranges of tokens. Nothing else needs it.
+            self.tokenizer.post_processor = None
         except BaseException as error:  # the library's panic is none of Exception
             raise ValueError(f"it cannot be read ({_reason(error)})") from None
 
@@ -45,36 +68,44 @@ class Server:
         """The answer to a request."""
         try:
             if "encode" in request:
-                return self._encode(request["encode"], request["starts"])
+                return self._encode(request["encode"], request["ranges"])
             if "decode" in request:
                 special = request["special"]
                 text = self.tokenizer.decode(request["decode"], skip_special_tokens=not special)
                 return {"text": text}
-            return self._facts()
+            return self.facts
         except BaseException as error:  # as above
             raise ValueError(f"it fails ({_reason(error)})") from None
 
-    def _facts(self) -> dict[str, Any]:
-        """What the tokenizer puts before a text, and the texts of special tokens."""
+    def _facts(self, special: dict[str, int]) -> dict[str, Any]:
+        """What the tokenizer puts before a text, the texts of special tokens, and all control
+        tokens.
+        """
         bare, added = (
             self.tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True)
         )
         starts = (k for k in range(len(added) - len(bare) + 1) if added[k : k + len(bare)] == bare)
-        texts = {name: self.tokenizer.id_to_token(token) for name, token in self.special.items()}
-        return {"beginning": added[: next(starts, 0)], "texts": texts}
+        marked = self.tokenizer.get_added_tokens_decoder().items()
+        return {
+            "beginning": added[: next(starts, 0)],
+            "texts": {name: self.tokenizer.id_to_token(token) for name, token in special.items()},
+            "control": {token.content: number for number, token in marked if token.special},
+        }
 
-    def _encode(self, texts: list[str], starts: bool) -> tuple[dict[str, Any], bytes]:
-        encode = self.tokenizer.encode_batch if starts else self.tokenizer.encode_batch_fast
+    def _encode(self, texts: list[str], ranges: bool) -> tuple[dict[str, Any], bytes]:
+        encode = self.tokenizer.encode_batch if ranges else self.tokenizer.encode_batch_fast
         numbers, counts = array("i"), []
         for encoding in encode(texts, add_special_tokens=False):
             ids = encoding.ids
             counts.append(len(ids))
             numbers.extend(ids)
-            if starts:
-                numbers.extend(start for start, _ in encoding.offsets)
+            if ranges:
+                offsets = encoding.offsets
+                numbers.extend(start for start, _ in offsets)
+                numbers.extend(end for _, end in offsets)
         return {"counts": counts}, numbers.tobytes()
 
 
 def open_program(begin: dict[str, Any]) -> Server:
-    """The server of {tokenizer_json, special}. Raises ValueError if the text is no tokenizer."""
-    return Server(begin["tokenizer_json"], begin["special"])
+    """The server of {tokenizer_json, special, named}. ValueError if the text is no tokenizer."""
+    return Server(begin["tokenizer_json"], begin["special"], begin["named"])

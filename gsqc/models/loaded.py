@@ -73,8 +73,8 @@ class LoadedModel:
     module          a causal language model of transformers, whose weights need not exist
     weights         its weights by name
     tokenizer_json  the text of a tokenizer.json, or None
-    metadata        name, license, eos_token_id, bos_token_id, chat_template, tokenizer: values of
-                    JSON, None where unknown
+    metadata        name, license, eos_token_id, bos_token_id, special_tokens, end_token_ids,
+                    chat_template, tokenizer: values of JSON, None where unknown
     """
 
     module: torch.nn.Module

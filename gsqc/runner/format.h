@@ -106,6 +106,9 @@
     {"model.eos_token_id", FIELD_ANY, true, 0, 0, NULL}, \
     {"model.bos_token_id", FIELD_ANY, true, 0, 0, NULL}, \
     {"model.chat_template", FIELD_ANY, true, 0, 0, NULL}, \
+    {"model.special_tokens", FIELD_TABLE, true, 0, 0, NULL}, \
+    {"model.special_tokens.*", FIELD_TEXT, false, 0, 0, NULL}, \
+    {"model.end_token_ids", FIELD_ANY, true, 0, 0, NULL}, \
     {"adapter", FIELD_OBJECT, false, 0, 0, NULL}, \
     {"adapter.kind", FIELD_TEXT, false, 0, 0, NULL}, \
     {"adapter.settings", FIELD_TABLE, false, 0, 0, NULL}, \

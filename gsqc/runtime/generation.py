@@ -41,7 +41,8 @@ def generate_tokens(
     """The tokens after `prompt`, as `Session.generate` describes them. Raises DataError."""
     vocabulary, length = manifest.model.vocabulary, manifest.sequence_length
     tokens = token_ids(prompt, vocabulary)
-    ends = end_tokens(manifest.model.eos_token_id)
+    model = manifest.model
+    ends = end_tokens(model.eos_token_id) | end_tokens(model.end_token_ids)
     waiting = tokens[-length:]
     seen: list[int] = []
     reader.start()

@@ -25,7 +25,7 @@ LOG2_E = Fraction(6196328018, 2**32)
 
 
 def end_tokens(value: Any) -> frozenset[int]:
-    """The tokens that end a text. A model's `eos_token_id` is a token, a list of them, or None."""
+    """The tokens that end a text: a token, a list of them, or None, as a manifest has them."""
     return frozenset(t for t in (value if isinstance(value, list) else [value]) if type(t) is int)
 
 

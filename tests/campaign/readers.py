@@ -40,7 +40,7 @@ def open_small() -> None:
     tokenizer = Tokenizer(bundle)
     tokens = tokenizer.encode_prompt("a b\né") + tokenizer.encode("<end>")
     tokenizer.decode(tokens[:40])
-    tokenizer.encode_each_with_starts(["The rain", ""])
+    tokenizer.encode_each_with_ranges(["The rain", ""])
     load_split(DataOptions((Path("data/a.jsonl"),)), tokenizer, bundle.manifest.sequence_length)
 
 

@@ -33,7 +33,7 @@ LLAMA3 = (
     "{%- endfor %}{%- if add_generation_prompt %}"
     "{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}"
 )
-"""Refuses an empty list, trims, and would write the date."""
+"""Refuses an empty list, trims, and writes the date."""
 
 THINKING = (
     "{%- set ns = namespace(last=messages|length - 1) %}"
@@ -57,6 +57,9 @@ ALTERNATING = (
 
 SWALLOWING = "{{ messages | length }} messages"
 """Shows nothing of the turns."""
+
+REVERSED = "{{ messages | map(attribute='content') | reverse | join(' ') }}"
+"""Shows all contents, the last one first."""
 
 ENDLESS = (
     "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -67,9 +68,8 @@ def test_the_text_is_that_of_transformers(
 ) -> None:
     utils = pytest.importorskip("transformers.utils.chat_template_utils")
     compiled = utils._compile_jinja_template(template)
-    monkeypatch.delitem(
-        compiled.environment.globals, "strftime_now", raising=False
-    )  # data must not change by day
+    today = datetime(2024, 7, 26).strftime  # data must not change by day
+    monkeypatch.setitem(compiled.environment.globals, "strftime_now", today)
     values = {"messages": given.messages, "tools": None, "documents": None, **VARIABLES}
     with ChatRenderer(template, VARIABLES) as renderer:
         assert renderer.render(given, mask_prompt=False).text == compiled.render(
@@ -119,13 +119,14 @@ def test_tools_reach_the_template() -> None:
 @pytest.mark.parametrize(
     ("template", "given", "reason"),
     [
-        (templates.SWALLOWING, TWO_TURNS, "does not show where message 2"),
+        (templates.SWALLOWING, TWO_TURNS, "drops the content of the user, message 1 and the con"),
+        (templates.REVERSED, TWO_TURNS, "does not show where message 4"),
         (templates.ALTERNATING, chat("a", "b", system="s"), "refuses it: roles must alternate"),
         ("{{ messages.nothing.at_all }}", TWO_TURNS, "refuses it"),
         ("{% generation %}" * 2 + "{% endgeneration %}" * 2, TWO_TURNS, "nested"),
         ("{% generation %}{{ 'x' * 17000000 }}{% endgeneration %}", TWO_TURNS, "16 million"),
         (
-            "{% if false %}{% generation %}{% endgeneration %}{% endif %}",
+            templates.CHATML + "{% if false %}{% generation %}{% endgeneration %}{% endif %}",
             TWO_TURNS,
             "no turn of the",
         ),
@@ -143,9 +144,8 @@ def test_a_template_does_not_leave_its_sandbox(template: str) -> None:
             outcome = renderer.render(TWO_TURNS, mask_prompt=False).text
         except (ValueError, DataError) as error:
             outcome = str(error)
-    assert (
-        outcome == "" or "refuses it" in outcome or "malformed" in outcome
-    )  # undefined, or an error
+    # What is undefined leaves the chat out.
+    assert any(reason in outcome for reason in ("drops", "refuses it", "malformed"))
 
 
 @pytest.mark.parametrize("template", [templates.LARGE, templates.GROWING])
@@ -191,10 +191,10 @@ def test_the_same_text_every_time() -> None:
     made = set()
     for _ in range(2):
         with ChatRenderer(
-            "{{ messages[0] | tojson }}{{ strftime_now is defined }}", VARIABLES
+            "{{ messages | tojson }}{{ strftime_now('%d %b %Y') }}", VARIABLES
         ) as renderer:
             made.add(renderer.render(TWO_TURNS, mask_prompt=False).text)
-    assert made == {json.dumps(TWO_TURNS.messages[0]) + "False"}
+    assert made == {json.dumps(TWO_TURNS.messages) + "26 Jul 2024"}
 
 
 def test_a_missing_jinja_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

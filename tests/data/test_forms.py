@@ -68,7 +68,7 @@ def test_generation_begins_as_training_does(tmp_path: Path, tokenizer: Tokenizer
 
 def test_a_chat_the_template_refuses_is_named_by_line(tmp_path: Path) -> None:
     chat = {"messages": CHAT["messages"][:2]}
-    with pytest.raises(DataError, match=r"a.jsonl:1: .*does not show where message 2.*a.jsonl:2"):
+    with pytest.raises(DataError, match=r"a.jsonl:1: .*drops the content of .*a.jsonl:2"):
         load_data(
             jsonl(tmp_path / "a.jsonl", chat, chat),
             make_tokenizer(chat_template=SWALLOWING),

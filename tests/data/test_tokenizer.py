@@ -33,13 +33,15 @@ from tests.runtime.small_bundle import END, byte_tokenizer, manifest, write_bund
                 ]
             },
             END,
-            "d",
+            {"tool_use": "t", "default": "d"},
         ),
-        ({"chat_template": [{"name": "tool_use", "template": "t"}]}, END, None),
+        ({"chat_template": [{"name": "default", "template": "d"}]}, END, "d"),
+        ({"chat_template": [{"name": "tool_use", "template": "t"}]}, END, {"tool_use": "t"}),
+        ({"chat_template": [{"name": "tool_use"}]}, END, None),
     ],
 )
 def test_what_a_model_says_of_its_tokens(
-    model: dict[str, Any], eos: int | None, template: str | None
+    model: dict[str, Any], eos: int | None, template: Any
 ) -> None:
     made = make_tokenizer(**model)
     assert (made.eos, made.chat_template, made.beginning) == (eos, template, ())
@@ -109,8 +111,9 @@ def test_texts_together_are_texts_one_by_one() -> None:
     expected = [byte_tokenizer().encode(text, add_special_tokens=False) for text in texts]
     assert [ids.tolist() for ids in tokenizer.encode_each(texts)] == [e.ids for e in expected]
     assert [
-        (ids.tolist(), starts.tolist()) for ids, starts in tokenizer.encode_each_with_starts(texts)
-    ] == [(e.ids, [start for start, _ in e.offsets]) for e in expected]
+        (ids.tolist(), starts.tolist(), ends.tolist())
+        for ids, starts, ends in tokenizer.encode_each_with_ranges(texts)
+    ] == [(e.ids, [s for s, _ in e.offsets], [end for _, end in e.offsets]) for e in expected]
     assert tokenizer.encode_each([]) == []
 
 

@@ -32,12 +32,22 @@ OUTER_NAMES = {
 Array = npt.NDArray[Any]
 
 
-def write_tiny_gguf(path: Path) -> Path:
-    """Write the model to `path`, and return `path`."""
-    model = tiny_llama(vocab_size=VOCABULARY, eos_token_id=END)
+def write_tiny_gguf(path: Path, *further: str, pre: str = "gpt-2", **settings: Any) -> Path:
+    """Write the model to `path`, and return `path`.
+
+    further   control tokens behind <end> and a token "ab", without which llama.cpp reads no file
+    pre       the kind of byte-level tokenizer
+    settings  further metadata of the tokenizer, such as bos_token_id
+    """
+    model = tiny_llama(
+        vocab_size=VOCABULARY + (1 + len(further) if further else 0), eos_token_id=END
+    )
     writer = gguf.GGUFWriter(path, "llama")
     _add_settings(writer, model.config)
-    _add_tokenizer(writer)
+    _add_tokenizer(writer, further, pre)
+    for name, value in settings.items():
+        add = writer.add_bool if isinstance(value, bool) else writer.add_uint32
+        add(f"tokenizer.ggml.{name}", value)
     for name, parameter in model.named_parameters():
         _add_tensor(writer, model.config, name, parameter.detach().numpy())
     writer.write_header_to_file()
@@ -59,13 +69,18 @@ def _add_settings(writer: gguf.GGUFWriter, config: Any) -> None:
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_1)
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter) -> None:
+def _add_tokenizer(writer: gguf.GGUFWriter, further: tuple[str, ...], pre: str) -> None:
     vocabulary = byte_tokenizer().get_vocab()
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(sorted(vocabulary, key=vocabulary.__getitem__))
-    writer.add_token_types([gguf.TokenType.NORMAL] * END + [gguf.TokenType.CONTROL])
-    writer.add_token_merges([])
+    writer.add_tokenizer_pre(pre)
+    tokens, types = sorted(vocabulary, key=vocabulary.__getitem__), [gguf.TokenType.NORMAL] * END
+    types.append(gguf.TokenType.CONTROL)
+    if further:
+        tokens += ["ab", *further]
+        types += [gguf.TokenType.NORMAL] + [gguf.TokenType.CONTROL] * len(further)
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(["a b"] if further else [])
     writer.add_eos_token_id(END)
 
 

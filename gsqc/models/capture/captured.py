@@ -74,8 +74,7 @@ class CapturedModel:
     constants       rope_cos and rope_sin, float64 [T, head_dim / 2]
     weights         the parameters' numbers by name
     tokenizer_json  text of a tokenizer.json, or None if the model came without one
-    metadata        name, license, eos_token_id, bos_token_id, chat_template, tokenizer; None where
-                    unknown
+    metadata        that of the `LoadedModel`
 
     The graph's placeholders are first `tokens` [T], then one for each parameter that is used
     (`meta["parameter"]` is its Hugging Face name; tied parameters share one) and one for each rope

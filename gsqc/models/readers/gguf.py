@@ -23,6 +23,7 @@ from gsqc.models.readers.meta_model import meta_model
 from gsqc.models.readers.metadata import checked_metadata
 from gsqc.models.readers.rope_order import pair_order, split_half_order
 from gsqc.models.readers.tokenizer import tokenizer_from_gguf
+from gsqc.models.special_tokens import tokens_of_gguf
 
 _ROPE_FACTORS = "rope_freqs.weight"
 _OUTSIDE = {
@@ -187,20 +188,31 @@ def _check(file: GgufFile, names: dict[str, str], module: nn.Module) -> None:
             ) from error
 
 
-def _token(file: GgufFile, key: str) -> int | None:
-    token = file.metadata.get(f"tokenizer.ggml.{key}_token_id")
-    if token is not None and type(token) is not int:
-        raise ModelError(f"{file.path.name} has an {key} that is no token", "fetch it again")
-    return token
+def _check_tokens(file: GgufFile) -> None:
+    for key in ("eos", "bos"):
+        token = file.metadata.get(f"tokenizer.ggml.{key}_token_id")
+        if token is not None and type(token) is not int:
+            raise ModelError(f"{file.path.name} has an {key} that is no token", "fetch it again")
+
+
+def _chat_template(data: dict[str, Any]) -> Any:
+    """The template, or a list of named ones as tokenizer_config.json has them."""
+    default, names = data.get("tokenizer.chat_template"), data.get("tokenizer.chat_templates")
+    if not isinstance(names, list) or not names:
+        return default
+    named = {n: data.get(f"tokenizer.chat_template.{n}") for n in names if isinstance(n, str)}
+    named = {**named, "default": default}
+    return [{"name": n, "template": t} for n, t in named.items() if t is not None]
 
 
 def _metadata(file: GgufFile) -> dict[str, Any]:
     data = file.metadata
+    _check_tokens(file)
     said = {
         "name": data.get("general.name") or file.path.stem,
         "license": data.get("general.license"),
-        **{f"{key}_token_id": _token(file, key) for key in ("eos", "bos")},
-        "chat_template": data.get("tokenizer.chat_template"),
+        **tokens_of_gguf(data),
+        "chat_template": _chat_template(data),
         "tokenizer": "from the GGUF file's metadata"
         if "tokenizer.ggml.model" in data
         else "none: the file has none",

@@ -20,7 +20,9 @@ from gsqc.models.loaded import FLOAT_KIND, Float32, FloatTensor, LoadedModel
 from gsqc.models.readers.meta_model import check_counts, first_line, meta_model
 from gsqc.models.readers.metadata import checked_metadata
 from gsqc.models.readers.text_files import read_object, read_text
+from gsqc.models.special_tokens import tokens_of_directory
 
+_MOST_TEMPLATES = 16
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -95,7 +97,7 @@ def from_module(model: Any) -> LoadedModel:
     metadata = {
         "name": Path(str(getattr(config, "name_or_path", "") or type(model).__name__)).name,
         "license": None,
-        **_special_tokens(config),
+        **_token_ids(config),
         "chat_template": None,
         "tokenizer": "none: a model object comes without one",
     }
@@ -131,7 +133,8 @@ def from_directory(path: Path) -> LoadedModel:
             tensor: torch.Tensor = file.get_tensor(stored[name]).to("cpu", torch.float32)
         return tensor
 
-    tokenizer, metadata = _tokenizer(path), _metadata(path, module)
+    tokenizer = _tokenizer(path)
+    metadata = _metadata(path, module, tokenizer)
     return LoadedModel(module, FloatWeights(aliases, read), tokenizer, metadata)
 
 
@@ -194,8 +197,21 @@ def _stored(path: Path) -> dict[str, _Stored]:
     return tensors
 
 
-def _special_tokens(config: Any) -> dict[str, Any]:
+def _token_ids(config: Any) -> dict[str, Any]:
     return {key: getattr(config, key, None) for key in ("eos_token_id", "bos_token_id")}
+
+
+def _chat_template(path: Path, tokenizer_config: dict[str, Any]) -> Any:
+    """The template, or a list of named ones. As in transformers, files go before the setting."""
+    default = read_text(path / "chat_template.jinja")
+    further = sorted((path / "additional_chat_templates").glob("*.jinja"))[:_MOST_TEMPLATES]
+    if default is None and not further:
+        return tokenizer_config.get("chat_template")
+    if not further:
+        return default
+    named = {} if default is None else {"default": default}
+    named |= {file.stem: read_text(file) or "" for file in further}
+    return [{"name": name, "template": text} for name, text in named.items()]
 
 
 def _tokenizer(path: Path) -> str | None:
@@ -204,22 +220,17 @@ def _tokenizer(path: Path) -> str | None:
     return read_text(file)
 
 
-def _metadata(path: Path, module: Any) -> dict[str, Any]:
+def _metadata(path: Path, module: Any, tokenizer: str | None) -> dict[str, Any]:
     generation = read_object(path / "generation_config.json")
-    template = read_text(path / "chat_template.jinja")
-    if template is None:
-        template = read_object(path / "tokenizer_config.json").get("chat_template")
-    special = _special_tokens(module.config) | {
-        k: generation[k] for k in ("eos_token_id", "bos_token_id") if generation.get(k) is not None
-    }
-    has_tokenizer = (path / "tokenizer.json").is_file()
+    tokenizer_config = read_object(path / "tokenizer_config.json")
+    named = tokenizer_config, read_object(path / "special_tokens_map.json")
     said = {
         "name": path.resolve().name,
         "license": None,
-        **special,
-        "chat_template": template,
+        **tokens_of_directory(_token_ids(module.config), generation, named, tokenizer),
+        "chat_template": _chat_template(path, tokenizer_config),
         "tokenizer": "tokenizer.json"
-        if has_tokenizer
+        if tokenizer is not None
         else "none: the directory has no tokenizer.json",
     }
     return checked_metadata(said, path.name)

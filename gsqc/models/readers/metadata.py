@@ -7,7 +7,7 @@ from typing import Any
 
 from gsqc.errors import ModelError
 
-_TOKENS = ("eos_token_id", "bos_token_id")
+_TOKENS = ("eos_token_id", "bos_token_id", "end_token_ids")
 _MOST_TOKENS = 256
 """Tokens that end a text."""
 

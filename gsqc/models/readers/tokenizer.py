@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from gsqc.errors import ModelError
+from gsqc.models.special_tokens import adds_bos, end_texts
 
 _CONTROL, _USER_DEFINED = 3, 4  # ggml's token types that the text is cut at first
 
@@ -59,10 +60,14 @@ def _pre_tokenizer(kind: Any) -> dict[str, Any]:
 
 
 def _beginning(metadata: dict[str, Any], tokens: list[str]) -> dict[str, Any] | None:
-    """The part that puts BOS before a text, if the file asks for it."""
+    """The part that puts BOS before a text, if the file or its kind of tokenizer asks for it."""
     bos = metadata.get("tokenizer.ggml.bos_token_id")
-    wanted = metadata.get("tokenizer.ggml.add_bos_token")
-    if not wanted or not isinstance(bos, int) or not 0 <= bos < len(tokens):
+    if (
+        not adds_bos(metadata)
+        or type(bos) is bool
+        or not isinstance(bos, int)
+        or not 0 <= bos < len(tokens)
+    ):
         return None
     a, b = ({"Sequence": {"id": name, "type_id": k}} for k, name in enumerate("AB"))
     first = tokens[bos]
@@ -94,6 +99,7 @@ def tokenizer_from_gguf(metadata: dict[str, Any]) -> str | None:
         for t, kind in zip(tokens, types, strict=True)
         if t and kind in (_CONTROL, _USER_DEFINED)
     }
+    marked |= dict.fromkeys(end_texts(tokens), True)  # whatever their types are, as in llama.cpp
     tokenizer = {
         "version": "1.0",
         "truncation": None,

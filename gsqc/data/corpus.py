@@ -145,7 +145,7 @@ def read_corpus(
             corpus.tell(problems)
             progress.end(content.size)
     corpus.statistics.control_tokens = dict(control.found)
-    corpus.statistics.records_with_control_tokens = control.records
+    corpus.statistics.control_records = control.records
     if not corpus.pieces:
         raise _nothing(files, corpus.statistics, settings.length)
     return corpus

@@ -9,7 +9,7 @@ from typing import Any
 from gsqc.data.content import MAXIMUM_DATA_BYTES, Content
 from gsqc.data.problems import Problems
 from gsqc.data.records import KEYS, Example, RecordReader, known_columns
-from gsqc.data.saved_dataset import without_none
+from gsqc.data.saved_dataset import table_record
 from gsqc.errors import DataError
 
 _ROWS = 256
@@ -49,7 +49,7 @@ def read_parquet(content: Content, problems: Problems) -> Iterator[tuple[str, Ex
         for number, row in enumerate(_rows(table, columns, content)):
             where = f"{content.name} row {number}"
             try:
-                example = reader.read(without_none(row))
+                example = reader.read(table_record(row))
             except ValueError as error:
                 problems.note(where, error)
             else:

@@ -37,7 +37,7 @@ def read_saved_dataset(content: Content, problems: Problems) -> Iterator[tuple[s
     for number, row in enumerate(_rows(rows, columns, path)):
         where = f"{content.name} row {number}"
         try:
-            example = reader.read(without_none(row))
+            example = reader.read(table_record(row))
         except ValueError as error:
             problems.note(where, error)
         else:
@@ -99,8 +99,20 @@ def _open(path: Path) -> Any:
     return found[_TRAIN]
 
 
-def without_none(value: Any) -> Any:
-    """The value without keys that are None. Arrow fills keys that a record lacks with None."""
+def table_record(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a table as a record. Arrow fills the keys that a record lacks with None.
+
+    A prompt whose completion is None has an empty one, and so has a row of an empty text.
+    """
+    record: dict[str, Any] = _without_none(row)
+    for given, wanted in (("prompt", "completion"), ("instruction", "output")):
+        if given in record and wanted in row:
+            record.setdefault(wanted, None)
+    return record or {key: None for key in row if key == "text"}
+
+
+def _without_none(value: Any) -> Any:
+    """The value without keys that are None."""
     if isinstance(value, dict):
-        return {key: without_none(part) for key, part in value.items() if part is not None}
-    return [without_none(part) for part in value] if isinstance(value, list) else value
+        return {key: _without_none(part) for key, part in value.items() if part is not None}
+    return [_without_none(part) for part in value] if isinstance(value, list) else value

@@ -127,7 +127,7 @@ class Dataset:
     held_out_by_name   files that are held out because their names say so
     held_out_twice     held-out sequences that are trained on too, token for token
     control_tokens     how often each control token stands in users' text
-    records_with_control_tokens  records with any of them
+    control_records  records with any of them
     """
 
     sequences: Sequence[TokenSequence] = field(default_factory=list)
@@ -143,7 +143,7 @@ class Dataset:
     held_out_by_name: list[str] = field(default_factory=list)
     held_out_twice: int = 0
     control_tokens: dict[str, int] = field(default_factory=dict)
-    records_with_control_tokens: int = 0
+    control_records: int = 0
 
     def unread_by_kind(self) -> dict[str, tuple[int, str]]:
         """For each kind of what is not read: how many there are, and the first name."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ import numpy.typing as npt
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.data.bounded_process import BoundedProcess, ProcessEnded
+from gsqc.data.examples import is_unicode
+from gsqc.data.word_cache import WordCache
 from gsqc.errors import BundleError, DataError
 from gsqc.files.reading import read_file
 
@@ -94,6 +97,7 @@ class Tokenizer:
         texts = {name: text for name, text in facts["texts"].items() if text is not None}
         self.eos_text: str | None = texts.get("eos_token")
         self.template_variables: dict[str, str] = texts if named is None else dict(named)
+        self._words = WordCache(partial(self._encode, ranges=False), facts["added"])
 
     def control_tokens(self) -> dict[str, int]:
         """The texts that the tokenizer reads as control tokens wherever they stand, with their ids.
@@ -110,7 +114,7 @@ class Tokenizer:
 
     def encode_each(self, texts: Sequence[str]) -> list[Int32]:
         """The token ids of each text, without added special tokens."""
-        return self._encode(texts, ranges=False)
+        return self._words.encode(texts)
 
     def encode_each_with_ranges(self, texts: Sequence[str]) -> list[tuple[Int32, Int32, Int32]]:
         """The token ids of each text, and the characters [start, end) that each stands for.
@@ -121,9 +125,8 @@ class Tokenizer:
         return [(ids, starts, ends) for ids, starts, ends in thirds]
 
     def _encode(self, texts: Sequence[str], *, ranges: bool) -> list[Int32]:
-        for text in texts:
-            if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-                raise DataError("a text has half of a surrogate pair", "write the text as UTF-8")
+        if not all(map(is_unicode, texts)):
+            raise DataError("a text has half of a surrogate pair", "write the text as UTF-8")
         if not texts:
             return []
         answer, raw = self._ask({"encode": list(texts), "ranges": ranges})

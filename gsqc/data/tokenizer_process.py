@@ -4,8 +4,9 @@
 The library panics on some files and aborts on others. It begins with {tokenizer_json, special,
 named}, and answers:
 
-{}                {beginning, texts, control}: what stands before a text, the texts of `special`
-                  ids, and the control tokens with their ids
+{}                {beginning, texts, control, added}: what stands before a text, the texts of
+                  `special` ids, the control tokens with their ids, and the texts of all added
+                  tokens if a text may be cut into words, else None
 {encode, ranges}  {counts} and int32 bytes: the ids of each text, without added special tokens
                   With `ranges`, the ids of each text are followed by the characters at which its
                   tokens begin, and by those at which they end.
@@ -14,6 +15,7 @@ named}, and answers:
 
 from __future__ import annotations
 
+import json
 from array import array
 from typing import Any
 
@@ -81,16 +83,28 @@ class Server:
         """What the tokenizer puts before a text, the texts of special tokens, and all control
         tokens.
         """
-        bare, added = (
-            self.tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True)
+        bare, whole = (
+            self.tokenizer.encode("a", add_special_tokens=adds).ids for adds in (False, True)
         )
-        starts = (k for k in range(len(added) - len(bare) + 1) if added[k : k + len(bare)] == bare)
-        marked = self.tokenizer.get_added_tokens_decoder().items()
+        starts = (k for k in range(len(whole) - len(bare) + 1) if whole[k : k + len(bare)] == bare)
+        added = list(self.tokenizer.get_added_tokens_decoder().items())
         return {
-            "beginning": added[: next(starts, 0)],
+            "beginning": whole[: next(starts, 0)],
             "texts": {name: self.tokenizer.id_to_token(token) for name, token in special.items()},
-            "control": {token.content: number for number, token in marked if token.special},
+            "control": {token.content: number for number, token in added if token.special},
+            "added": [t.content for _, t in added] if self._splits_words() else None,
         }
+
+    def _splits_words(self) -> bool:
+        """Whether `word_cache` may cut a text into words: see there."""
+        if self.tokenizer.normalizer is not None or self.tokenizer.pre_tokenizer is None:
+            return False
+        added = self.tokenizer.get_added_tokens_decoder().values()
+        if any(t.single_word or t.lstrip or t.rstrip for t in added):
+            return False
+        state = json.loads(self.tokenizer.pre_tokenizer.__getstate__())
+        parts = state["pretokenizers"] if state["type"] == "Sequence" else [state]
+        return any(map(_splits_before_spaces, parts)) and all(map(_is_known, parts))
 
     def _encode(self, texts: list[str], ranges: bool) -> tuple[dict[str, Any], bytes]:
         encode = self.tokenizer.encode_batch if ranges else self.tokenizer.encode_batch_fast
@@ -104,6 +118,30 @@ class Server:
                 numbers.extend(start for start, _ in offsets)
                 numbers.extend(end for _, end in offsets)
         return {"counts": counts}, numbers.tobytes()
+
+
+_PATTERNS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",  # Qwen2
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",  # Llama 3
+)
+"""Patterns that `word_cache` was proved for."""
+
+
+def _splits_before_spaces(part: dict[str, Any]) -> bool:
+    """Whether a pre-tokenizer splits a text as GPT-2 or one of the patterns does."""
+    if part["type"] == "ByteLevel":
+        return bool(part["use_regex"])
+    is_known = part["type"] == "Split" and part["pattern"].get("Regex") in _PATTERNS
+    return is_known and part["behavior"] == "Isolated" and not part["invert"]
+
+
+def _is_known(part: dict[str, Any]) -> bool:
+    """Whether a pre-tokenizer looks at no character before or behind the pieces that it makes."""
+    if part["type"] == "ByteLevel":
+        return not part["add_prefix_space"]
+    return part["type"] == "Digits" or _splits_before_spaces(part)
 
 
 def open_program(begin: dict[str, Any]) -> Server:

@@ -142,16 +142,23 @@ def load_data(
 
 
 def load_split(
-    options: DataOptions, tokenizer: Tokenizer, length: int
+    options: DataOptions,
+    tokenizer: Tokenizer,
+    length: int,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Dataset, Dataset | None]:
     """What is trained on, and what is held out, in sequences of `length` tokens.
 
     gsqc's own generator draws a share from the records, and from the pieces of documents. It is the
     same on every machine, whatever --seed is. What is held out is never packed, so its loss is that
-    of a record alone. Raises DataError, OptionError.
+    of a record alone. `on_progress` takes the bytes that are read, and how many there are. Raises
+    DataError, OptionError.
     """
     share = validation_share(options.validation)
     corpus = _load_corpus(options.data, tokenizer, length, mask_prompt=options.mask_prompt)
+    if on_progress is not None:
+        on_progress(1, 1)
     if share is None:
         train = _dataset(corpus.pieces, corpus, tokenizer, length, packing=options.packing)
         if options.validation is None:

@@ -7,7 +7,7 @@ A run that has steps goes on only with the settings that it began with.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,13 +21,11 @@ from gsqc.runtime.session import Session
 from gsqc.runtime.store import SETTINGS
 from gsqc.targets.registry import best_target
 from gsqc.targets.trust import require_trusted
+from gsqc.training.epochs import count_steps
+from gsqc.training.fixed_settings import FIXED_BY_SCHEDULE, FIXED_IF_GIVEN, FIXED_SETTINGS
+from gsqc.training.held_out import HeldOut
 from gsqc.training.lock import RunLock
-from gsqc.training.options import (
-    FIXED_BY_SCHEDULE,
-    FIXED_IF_GIVEN,
-    FIXED_SETTINGS,
-    TrainOptions,
-)
+from gsqc.training.options import TrainOptions
 from gsqc.training.settings_file import RECORDED, write_table
 from gsqc.training.trainer import Trainer
 from gsqc.version import __version__
@@ -72,6 +70,20 @@ def check_resume(session: Session, config: dict[str, Any]) -> None:
         raise RunError(
             f"{session.store.path} has {session.step_count} steps with other settings: {now}",
             "give the settings that it began with, or start a new run with another --run",
+        )
+
+
+def _check_evaluations(trainer: Trainer) -> None:
+    """RunError if new evaluations would take other sequences than those in the log."""
+    store, held_out = trainer.store, trainer.held_out
+    before = store.config.get("eval_limit", 0)  # older runs took all
+    before = before if type(before) is int and before > 0 else 0
+    is_evaluated = any("validation_loss" in entry for entry in trainer.entries)
+    if is_evaluated and held_out.count(before) != held_out.count():
+        raise RunError(
+            f"{store.path} has held-out losses of {held_out.count(before)} sequences, and new ones "
+            f"of {held_out.count()} could not be compared with them",
+            f"give --eval-limit {before}, or start a new run with another --run",
         )
 
 
@@ -132,12 +144,14 @@ def open_run(
     settings: Mapping[str, Any] | None = None,
     made_with: Mapping[str, Any] | None = None,
     bundle_named_by: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Trainer]:
     """A trainer for the run, which no other process can open until it is closed.
 
     `settings` goes into config.toml. `made_with` is what a settings file records of the run that
     wrote it (bundle, data_sha256), which must not have changed. `bundle_named_by` is the file that
-    named the bundle, if the user did not: then its code must be trusted.
+    named the bundle, if the user did not: then its code must be trusted. `on_progress` takes the
+    bytes of data that are read, and how many there are.
 
     Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
@@ -146,16 +160,23 @@ def open_run(
     config = run_config(options, opened, reading)
     now = {"bundle": opened.meaning} | {k: v for k, v in config.items() if k.endswith("_sha256")}
     _check_made_with(made_with or {}, now)
-    dataset, held_out = load_split(reading, Tokenizer(opened), opened.manifest.sequence_length)
+    length, batch = opened.manifest.sequence_length, opened.manifest.batch
+    dataset, held_out = load_split(reading, Tokenizer(opened), length, on_progress=on_progress)
+    counted = count_steps(options, len(dataset.sequences), options.sequences_per_step(batch))
+    config |= {**counted.settings(batch), "eval_limit": options.eval_limit}
+    if options.epochs is not None:
+        config["epochs"] = options.epochs
+        now["steps"] = str(counted.steps)
     lock = RunLock(run)
     try:
         session = Session(opened, run, threads=threads)
         check_resume(session, config)
         assert session.store is not None
         session.store.before_save = partial(_before_save, lock, opened, options)
-        validation = held_out.sequences if held_out else []
-        trainer = Trainer(session, session.store, dataset, validation, options)
-        trainer.entries = session.store.resume_log(session.step_count)
+        evaluated = HeldOut.of(held_out, options.eval_limit)
+        entries = session.store.resume_log(session.step_count)
+        trainer = Trainer(session, session.store, dataset, evaluated, counted, entries=entries)
+        _check_evaluations(trainer)
         if trainer.end is None:
             session.store.begin(config, _settings_text(run, settings or {}, now))
         yield trainer

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.machine import require_threads
 from gsqc.cli.display import show
 from gsqc.cli.output import Output
 from gsqc.cli.reading_bar import ReadingBar
@@ -21,17 +22,16 @@ from gsqc.data import chat_prompt, load_split
 from gsqc.data.in_memory import write_records
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, system_errors
-from gsqc.limits import MAXIMUM_COUNT, MAXIMUM_THREADS
+from gsqc.limits import MAXIMUM_COUNT
 from gsqc.option import options_of
 from gsqc.runtime.generation import require_drawing, token_ids
 from gsqc.training.callbacks import checked_callbacks
-from gsqc.training.kept_records import kept_records
 from gsqc.training.notebook import in_notebook, show_in_notebook
-from gsqc.training.open_run import open_run
 from gsqc.training.options import LEARNING_RATE, TrainOptions
 from gsqc.training.settings_file import require_known
-from gsqc.training.sources import reading_options
+from gsqc.training.sources import open_on, reading_options
 from gsqc.training.train_result import TrainResult
+from gsqc.training.trainer import Trainer
 from gsqc.values import as_path, require_function, require_text, require_truth, require_whole
 
 Place = str | Path
@@ -42,10 +42,7 @@ Data = Any
 def _none(_: Any) -> None: ...
 
 
-def _threads(value: Any) -> int | None:
-    return None if value is None else require_whole("threads", value, 1, MAXIMUM_THREADS)
-
-
+@system_errors()
 def compile(
     model: Any,
     output: Place | None = None,
@@ -63,7 +60,7 @@ def compile(
     model     a name of gsqc's, a directory, a .gguf file, or a Hugging Face model object
     output    NAME.gsqc in the working directory if it is left out
     progress  called with a line of text at each stage
-    options   further options of `gsqc compile`, such as batch, seed and force
+    options   further ones, such as batch and force
 
     Raises OptionError, ModelError, UnsupportedOperatorError, TargetError, BundleError.
     """
@@ -76,8 +73,7 @@ def compile(
     name = _name_of(model)
     place = as_path("output", f"{Path(name).stem}.gsqc" if output is None else output)
     of_targets = {option.name for _, option in target_options()}
-    fields = {option.field for option in options_of(CompileOptions)}
-    require_known("compile", options, fields | of_targets | {"seq"})
+    require_known("compile", options, {o.field for o in options_of(CompileOptions)} | of_targets)
     options = {"sequence_length": seq, **options, "bits": bits, "base": base, "adapter": adapter}
     options["target_options"] = {n: options.pop(n) for n in of_targets & set(options)}
     options |= {"target": resolve_target(str(target)), "output": place}
@@ -85,8 +81,7 @@ def compile(
     with needs_compiler():
         from gsqc.compiler.compile import compile_model
     source = str(model) if isinstance(model, Path) else model
-    with system_errors():
-        compile_model(source, parsed, progress, partial(take_first_digests, say=progress))
+    compile_model(source, parsed, progress, partial(take_first_digests, say=progress))
     return place
 
 
@@ -120,15 +115,12 @@ def train(
     on_note: Callable[[dict[str, Any]], object] = _none,
     **options: Any,
 ) -> TrainResult:
-    """Fine-tune a bundle's adapter on data, or go on with what `run` holds.
+    """Fine-tune a bundle's adapter on data, or go on with what `run` holds (docs/training.md).
 
-    data         files, or records, which are then kept in the run
-    validation   the same, or the share of the records that is held out
-    on_step      called with a line of the log (docs/runs.md), as on_evaluate is. Both may raise
-                 StopTraining.
-    on_save      called with the number of the step
-    on_note      called with what else the run tells (docs/training.md): `event`, `text`, numbers
-    options      further options of `gsqc train`, such as epochs in place of steps
+    data, validation      files, or records, which the run then keeps. Or validation is a share.
+    on_step, on_evaluate  get a line of the log (docs/runs.md), and may raise StopTraining
+    on_note               gets what else the run tells: `event`, `text` and numbers
+    options               further ones of `gsqc train`, such as epochs in place of steps
 
     Ctrl-C saves and returns. Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
@@ -136,35 +128,20 @@ def train(
     chosen = TrainOptions(**{"steps": steps, "lr": lr, **options})
     is_shown = require_truth("progress", progress)
     calls = checked_callbacks(on_step, on_evaluate, on_save, on_note)
-    bundle, run, threads = as_path("bundle", bundle), as_path("run", run), _threads(threads)
+    how = {"validation": validation, "mask_prompt": mask_prompt, "packing": packing}
     with ExitStack() as opened:
-        with system_errors():  # those of the callbacks are not ours to change
-            reading = reading_options(
-                lambda name, records: opened.enter_context(kept_records(run, name, records)),
-                data,
-                validation,
-                mask_prompt=mask_prompt,
-                packing=packing,
-            )
-            settings = {"bundle": bundle, "run": run, "threads": threads}
-            settings |= {**vars(reading), **vars(chosen)}
-            bar = opened.enter_context(ReadingBar(Output(not is_shown)))
-            run_of = open_run(
-                bundle,
-                reading,
-                run,
-                chosen,
-                threads=threads,
-                settings=settings,
-                on_progress=bar.update,
-            )
-            trainer = opened.enter_context(run_of)
+        bar = opened.enter_context(ReadingBar(Output(not is_shown))).update
+        trainer = open_on(opened, bundle, data, run, chosen, threads, on_progress=bar, **how)
         trainer.callbacks = calls
-        show_it = show_in_notebook if in_notebook() else partial(show, out=Output(False))
-        end = show_it(trainer) if is_shown else trainer.run()
-        told = tuple(note.text for note in trainer.notes)
-        digest = trainer.session.digest()
-        return TrainResult(run, str(end), trainer.step, digest, trainer.entries, told)
+        return _run(trainer, is_shown)
+
+
+def _run(trainer: Trainer, is_shown: bool) -> TrainResult:
+    """Run to the end, and show it if it is to be shown."""
+    show_it = show_in_notebook if in_notebook() else partial(show, out=Output(False))
+    end = show_it(trainer) if is_shown else trainer.run()
+    told, digest = tuple(note.text for note in trainer.notes), trainer.session.digest()
+    return TrainResult(trainer.store.path, str(end), trainer.step, digest, trainer.entries, told)
 
 
 def _open(bundle: Place, run: Place | None, best: bool, threads: int | None) -> Any:
@@ -172,9 +149,10 @@ def _open(bundle: Place, run: Place | None, best: bool, threads: int | None) -> 
     from gsqc.runtime.store import BEST, STATE, require_state
 
     place = None if run is None else as_path("run", run)
-    count, path, is_best = _threads(threads), as_path("bundle", bundle), require_truth("best", best)
+    is_best, path = require_truth("best", best), as_path("bundle", bundle)
+    require_threads(threads)
     require_state(place, BEST if is_best else STATE)
-    return Session(Bundle.open(path), place, threads=count, best=is_best)
+    return Session(Bundle.open(path), place, threads=threads, best=is_best)
 
 
 @system_errors()

@@ -19,20 +19,15 @@ import pytest
 import gsqc
 import gsqc.errors
 import gsqc.training.open_run
-from gsqc.bundle.bundle import Bundle
 from gsqc.cli.app import COMMANDS
 from gsqc.cli.command import as_command
 from gsqc.cli.config import NOT_SETTINGS
 from gsqc.compiler.options import CompileOptions
-from gsqc.data import TokenSequence
 from gsqc.errors import BundleError, DataError, FileError, GsqcError, OptionError, RunError
 from gsqc.option import Option, options_of
-from gsqc.runtime.generation import require_drawing
-from gsqc.runtime.requirements import require_rates
-from gsqc.runtime.session import Session
 from gsqc.targets.registry import target_options
 from gsqc.training.options import TrainOptions
-from tests.runtime.small_bundle import SEQUENCE, VOCABULARY, FakeSession, write_bundle
+from tests.runtime.small_bundle import VOCABULARY, FakeSession, write_bundle
 
 NAN = float("nan")
 REFUSED = (OptionError, DataError, RunError, BundleError, FileError)
@@ -211,59 +206,3 @@ def test_whole_numbers_of_numpy_are_whole_numbers(place: Path, kind: Callable[[i
     assert boxed.digest == plain.digest
     configs = [json.loads((place / run / "config.json").read_text()) for run in "ab"]
     assert configs[0] == configs[1]
-
-
-def test_numbers_of_a_step_are_checked_below_the_commands() -> None:
-    for wrong in ((-1, 0, None), (NAN, 0, None), ("x", 0, None), (0.1, -1, None), (0.1, 0, 0)):
-        with pytest.raises(OptionError):
-            require_rates(*wrong)
-    assert require_rates("1e-3", 0, 1) == require_rates(0.001, "0", "1.0")
-
-
-def test_drawing_is_checked_below_the_commands() -> None:
-    for name in ("max_tokens", "temperature", "seed"):
-        for value in WRONG["generate"][name]:
-            with pytest.raises(OptionError, match=name):
-                require_drawing(**{"max_tokens": 1, "temperature": 0, "seed": 0, name: value})
-    assert require_drawing(np.int64(3), 0.5, np.int8(2)) == require_drawing(3, "0.5", 2)
-
-
-SESSION_WRONG: dict[str, dict[str, list[Any]]] = {
-    "__init__": {
-        "bundle": [None, 5, "a\0b"],
-        "run": PATHS,
-        "target": [5, "pdp-11"],
-        "threads": [0, *COUNTS],
-        "best": [*TRUTHS, None, True],
-    },
-    "step": {
-        "sequences": [None, 5, [], [1], iter([])],
-        "learning_rate": [*NUMBERS, None, 2],
-        "decay": [*NUMBERS, None, 2],
-        "clip": [*NUMBERS, 0],
-    },
-    "evaluate": {"sequences": [None, 5, [1], iter([])], "watch": []},
-    "generate": {name: WRONG["generate"][name] for name in ("max_tokens", "temperature", "seed")}
-    | {"prompt": [[], [-1], [VOCABULARY], [1.5], None, 5]},
-}
-
-
-@pytest.mark.parametrize("method", SESSION_WRONG)
-def test_a_session_checks_its_arguments(place: Path, method: str) -> None:
-    """Before anything is computed: this session has nothing to compute with."""
-    session = object.__new__(Session)
-    session.bundle = Bundle.open(place / "small.gsqc")
-    session.sequence_length, session.step_count = SEQUENCE, 0
-    sequence = TokenSequence(*[np.zeros(SEQUENCE, np.int32) for _ in range(3)])
-    given: dict[str, dict[str, Any]] = {
-        "__init__": {"bundle": place / "small.gsqc"},
-        "step": {"sequences": [sequence], "learning_rate": 0.1},
-        "evaluate": {"sequences": [sequence]},
-        "generate": {"prompt": [1], "max_tokens": 1},
-    }
-    called = getattr(session, method)
-    assert set(inspect.signature(called).parameters) == set(SESSION_WRONG[method])
-    for name, values in SESSION_WRONG[method].items():
-        for value in values:
-            with pytest.raises((OptionError, DataError)):
-                called(**{**given[method], name: value})

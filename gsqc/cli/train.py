@@ -47,11 +47,8 @@ def train(
     can also come from --config or --resume.
     """
     out = Output(json)
-    made_with = {
-        name: value
-        for option, name in MADE_WITH.items()
-        for value in recorded(context, option, name)
-    }
+    found = [(n, recorded(context, option, n)) for option, n in MADE_WITH.items()]
+    made_with = {name: value for name, values in found for value in values}
     # TrainOptions spells each number in one way, so its values replace those given.
     settings = {**resolved(context), **vars(training)}
     with (

@@ -33,10 +33,9 @@ class HeldOut:
             return HeldOut()
         return HeldOut(dataset.sequences, limit, dataset.report())
 
-    def count(self, limit: int | None = None) -> int:
-        """How many sequences an evaluation takes, with this limit or with another."""
-        limit = self.limit if limit is None else limit
-        return min(limit or len(self.sequences), len(self.sequences))
+    def count(self) -> int:
+        """How many sequences an evaluation takes."""
+        return min(self.limit or len(self.sequences), len(self.sequences))
 
     def drawn(self) -> Sequence[TokenSequence]:
         """The sequences of an evaluation, in the order of the data."""

@@ -6,7 +6,7 @@ Python API tell the same.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ class State:
     """Where a run is.
 
     steps     that it is to have, and `step` are those that it has
+    digest    computes that of its state
     data      what of its data was cut or left out, or None
     held_out  the same of its held-out data
     """
@@ -29,7 +30,7 @@ class State:
     path: Path
     steps: int
     step: int
-    digest: str
+    digest: Callable[[], str]
     best: Best | None
     data: str | None
     held_out: str | None
@@ -39,8 +40,8 @@ class State:
         assert self.best is not None
         return f"lowest held-out loss {self.best.loss:.4f} at step {self.best.step}"
 
-    def _end(self, text: str, end: End) -> Note:
-        values: dict[str, Any] = {"end": str(end), "step": self.step, "digest": self.digest}
+    def _end(self, text: str, end: End, digest: str) -> Note:
+        values: dict[str, Any] = {"end": str(end), "step": self.step, "digest": digest}
         if self.best is not None:
             values |= {"best_loss": self.best.loss, "best_step": self.best.step}
         return Note(text, Event.END, values)
@@ -63,13 +64,14 @@ class State:
         yield from self._data_notes()
         early = f", {end}: {self._best}" if end is End.EARLY else ""
         done = f"{self.path} has {self.step} of {self.steps} steps"
-        yield self._end(f"{done}{early}: nothing to do", end)
+        yield self._end(f"{done}{early}: nothing to do", end, self.digest())
 
     def end_notes(self, end: End) -> Iterator[Note]:
         """Why the run ended, where its state is, and how to go on."""
         text = "" if end is End.DONE else f"{end} after step {self.step} of {self.steps}; "
-        saved = f"state saved in {self.path}, digest {self.digest[:16]}"
-        yield self._end(text + (saved if self.step else "nothing to save yet"), end)
+        digest = self.digest()
+        saved = f"state saved in {self.path}, digest {digest[:16]}"
+        yield self._end(text + (saved if self.step else "nothing to save yet"), end, digest)
         if self.best is not None:
             yield Note(f"{self._best}; use it with --run {self.path} --best")
         if end in (End.SIGNAL, End.CALLBACK):

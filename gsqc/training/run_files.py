@@ -30,10 +30,14 @@ class RunFiles:
     entries: list[Entry]
     warn: Callable[[str], object]
     on_save: Callable[[int], object]
-    saved: int
+    saved: int = field(init=False)
     unlogged: list[Entry] = field(default_factory=list)
     is_stale: bool = False
     _best: tuple[dict[str, Any], int] | None = None
+
+    def __post_init__(self) -> None:
+        """A run begins with what is saved."""
+        self.saved = self.session.step_count
 
     def attempt(self, write: Callable[[], None]) -> bool:
         """Write in the middle of a run. If the disk is full, the run warns and keeps training."""

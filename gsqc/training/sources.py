@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""reading_options: how data is read that a program names by paths, or holds in memory."""
+"""Opens data that a program names by paths, or holds in memory, and runs on it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path, PurePath
 from typing import Any
 
+from gsqc.bundle.machine import require_threads
 from gsqc.data import DataOptions
 from gsqc.data.in_memory import Records, paths_or_records
-from gsqc.errors import OptionError
+from gsqc.errors import OptionError, system_errors
 from gsqc.option import check_options
-from gsqc.values import unboxed
+from gsqc.training.kept_records import kept_records
+from gsqc.training.open_run import open_run
+from gsqc.training.options import TrainOptions
+from gsqc.training.trainer import Trainer
+from gsqc.values import as_path, unboxed
 
 Keep = Callable[[str, Records], Path]
 """Writes records to a file, under a name, and gives its path."""
@@ -48,3 +54,32 @@ def _held_out(keep: Keep, validation: Any) -> str | None:
             f"validation names {len(sources)} files", "give one path, records or a share"
         )
     return str(sources[0])
+
+
+@system_errors()
+def open_on(
+    opened: ExitStack,
+    bundle: Any,
+    data: Any,
+    run: Any,
+    options: TrainOptions,
+    threads: Any,
+    *,
+    on_progress: Callable[[int, int], None],
+    **how: Any,
+) -> Trainer:
+    """The trainer of a run, open until `opened` ends. The run keeps records in memory.
+
+    how  the rest of what `reading_options` takes
+
+    Raises what it and `open_run` raise.
+    """
+    place, run, threads = as_path("bundle", bundle), as_path("run", run), require_threads(threads)
+
+    def keep(name: str, records: Records) -> Path:
+        return opened.enter_context(kept_records(run, name, records))
+
+    reading = reading_options(keep, data, **how)
+    settings = {"bundle": place, "run": run, **vars(reading), **vars(options), "threads": threads}
+    further = {"threads": threads, "settings": settings, "on_progress": on_progress}
+    return opened.enter_context(open_run(place, reading, run, options, **further))

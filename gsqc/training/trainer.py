@@ -32,8 +32,9 @@ class _Interrupted(Exception):
 class Trainer:
     """An open run: a session, a locked store with its config written, data and options.
 
-    entries  the lines of the log so far
-    notes    what the run has told beside its log
+    validation  the sequences of an evaluation
+    entries     the lines of the log so far
+    notes       what the run has told beside its log
     """
 
     session: Session
@@ -50,15 +51,14 @@ class Trainer:
     _evaluation_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        """Draw the sequences of the evaluations, and see what is written."""
-        self._validation: Sequence[TokenSequence] = self.held_out.drawn()
+        """Draw the sequences of the evaluations."""
+        self.validation: Sequence[TokenSequence] = self.held_out.drawn()
         self._files = RunFiles(
             self.session,
             self.store,
             self.entries,
-            lambda text: self._tell(Note(text, Event.WARNING)),
-            lambda step: self.callbacks.on_save(step),
-            self.session.step_count,
+            warn=lambda text: self._tell(Note(text, Event.WARNING)),
+            on_save=lambda step: self.callbacks.on_save(step),
         )
 
     # ----------------------------------------------------------------------------
@@ -89,7 +89,7 @@ class Trainer:
     def _is_evaluation_due(self) -> bool:
         every = self.options.evaluation_interval
         is_last = self.step == self.options.steps
-        return bool(self._validation) and (self.step % every == 0 or is_last)
+        return bool(self.validation) and (self.step % every == 0 or is_last)
 
     def _tell(self, note: Note) -> None:
         self.notes.append(note)
@@ -123,7 +123,7 @@ class Trainer:
         return reason
 
     def _state(self) -> State:
-        digest, reports = self.session.digest(), (self.dataset.report(), self.held_out.report)
+        reports, digest = (self.dataset.report(), self.held_out.report), self.session.digest
         return State(self.store.path, self.options.steps, self.step, digest, self.best, *reports)
 
     def _tell_all(self, notes: Iterable[Note]) -> None:
@@ -211,7 +211,7 @@ class Trainer:
         Before the first step it is missing if there is held-out data and no line of the log.
         """
         if self.step == 0:
-            return bool(self._validation) and not self.entries
+            return bool(self.validation) and not self.entries
         last = self.entries[-1] if self.entries else {}
         return (
             self._is_evaluation_due()
@@ -238,10 +238,10 @@ class Trainer:
         def watch(done: int) -> None:
             if self.interruption.number is not None:
                 raise _Interrupted
-            self.callbacks.on_evaluating(done, len(self._validation))
+            self.callbacks.on_evaluating(done, len(self.validation))
 
         start = time.monotonic()
-        result = self.session.evaluate(self._validation, watch)
+        result = self.session.evaluate(self.validation, watch)
         self._evaluation_seconds = time.monotonic() - start
         known = self.best
         entry["validation_loss"], entry["validation_tokens"] = result.loss, result.tokens

@@ -85,6 +85,9 @@ def test_each_evaluation_takes_as_many(place: Path, options: dict[str, int], eac
     assert Counts.counts == [each] * 3
 
 
+# Each record has two tokens with a loss: the completion's letter and the end.
+
+
 def stop_at_2(entry: dict[str, Any]) -> None:
     if entry["step"] == 2:
         raise StopTraining
@@ -95,13 +98,13 @@ def test_a_run_goes_on_with_the_sequences_that_it_began_with(place: Path) -> Non
         trainer.callbacks.on_step = stop_at_2
         trainer.run()
     with (
-        pytest.raises(
-            RunError, match="held-out losses of 20 sequences, and new ones of 30"
-        ) as error,
+        pytest.raises(RunError, match="held-out losses of 40 tokens, and new ones of 60") as error,
         open_at(place, eval_limit=30),
     ):
         pass
     assert "--eval-limit 20" in error.value.hint
+    config = place / "run" / "config.json"
+    config.write_text(config.read_text().replace("eval_limit", "another"))  # as gsqc-step does
     with open_at(place, eval_limit=20) as trainer:
         trainer.run()
     assert Counts.counts == [20] * 3
@@ -113,7 +116,7 @@ def test_a_run_of_an_older_version_took_all(place: Path) -> None:
         trainer.run()
     config = place / "run" / "config.json"
     config.write_text(config.read_text().replace('"eval_limit": 0', '"another": 0'))
-    with pytest.raises(RunError, match="held-out losses of 150"), open_at(place):
+    with pytest.raises(RunError, match="held-out losses of 300 tokens"), open_at(place):
         pass
     # A limit above the number of sequences takes the same ones.
     with open_at(place, eval_limit=500) as trainer:

@@ -16,6 +16,9 @@ from gsqc.training.forecast import Forecast
 from gsqc.training.movement import Movement
 from gsqc.training.progress import Best
 
+_TIMED = 2
+"""Steps after which a run says how long it takes."""
+
 
 @dataclass(frozen=True)
 class State:
@@ -84,15 +87,16 @@ class FirstSteps:
     def __init__(self, forecast: Forecast, movement: Movement) -> None:
         """Begin before the first step."""
         self._forecast, self._movement = forecast, movement
-        self._is_timed = False
+        self._seconds: list[float] = []
 
     def notes(
         self, step: float, evaluation: float | None, peak_bytes: int, *, is_last: bool
     ) -> Iterator[Note]:
         """After a step, which took `step` seconds. The last evaluation took `evaluation`."""
-        if not self._is_timed and not is_last:
-            yield self._forecast.timed(step, evaluation, peak_bytes)
-        self._is_timed = True
+        self._seconds = [*self._seconds, step][: _TIMED + 1]
+        # The first step is slower than the others: its memory is new.
+        if len(self._seconds) == _TIMED and not is_last:
+            yield self._forecast.timed(min(self._seconds), evaluation, peak_bytes)
         found = self._movement.after_step(is_last=is_last)
         if found is not None:
             yield found

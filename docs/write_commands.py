@@ -59,6 +59,8 @@ def _names(option: Option) -> str:
 
 def _default(option: Option) -> str:
     default = option.given_default
+    if option.is_written:
+        return f"this or `--{option.instead_of}`"
     if option.is_needed:
         return "needed"
     if option.kind is bool:
@@ -106,7 +108,7 @@ def page(name: str, command: Any) -> str:
     needed = [
         f"{o.short or o.shown_name} {o.name.upper()}"
         for o in options
-        if o.is_needed and not o.is_argument
+        if (o.is_needed or o.is_written) and not o.is_argument
     ]
     usage = " ".join(["gsqc", name, *places, *needed, "[OPTIONS]"])
     lines = [HEAD, f"# gsqc {name}\n", f"    {usage}\n", _wrapped(command.__doc__), ""]

@@ -5,36 +5,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.machine import require_threads
+from gsqc.cli.display import show
+from gsqc.cli.output import Output
+from gsqc.cli.reading_bar import ReadingBar
 from gsqc.compiler.installed import needs_compiler
-from gsqc.compiler.options import parse_compile_options
-from gsqc.data import DataOptions, chat_prompt, load_split
+from gsqc.compiler.options import CompileOptions, parse_compile_options
+from gsqc.data import chat_prompt, load_split
+from gsqc.data.in_memory import write_records
 from gsqc.data.tokenizer import Tokenizer
-from gsqc.decimals import parse_fraction
 from gsqc.errors import OptionError, system_errors
-from gsqc.limits import MAXIMUM_NEW_TOKENS, MAXIMUM_SEED, MAXIMUM_TEMPERATURE, MAXIMUM_THREADS
-from gsqc.option import check_options
-from gsqc.runtime.generation import token_ids
-from gsqc.training.callbacks import Callbacks, End
+from gsqc.limits import MAXIMUM_COUNT
+from gsqc.option import options_of
+from gsqc.runtime.generation import require_drawing, token_ids
+from gsqc.training.callbacks import checked_callbacks
+from gsqc.training.notebook import in_notebook, show_in_notebook
 from gsqc.training.options import LEARNING_RATE, TrainOptions
+from gsqc.training.settings_file import require_known
+from gsqc.training.sources import open_on, reading_options
 from gsqc.training.train_result import TrainResult
 from gsqc.training.trainer import Trainer
-from gsqc.values import as_path, is_text, require_whole, shown
+from gsqc.values import as_path, require_function, require_text, require_truth, require_whole
 
 Place = str | Path
+Data = Any
+"""A path, several, or records in memory: a list of dicts, or a table of pandas or datasets."""
 
 
 def _none(_: Any) -> None: ...
 
 
-def _threads(value: Any) -> int | None:
-    return None if value is None else require_whole("threads", value, 1, MAXIMUM_THREADS)
-
-
+@system_errors()
 def compile(
     model: Any,
     output: Place | None = None,
@@ -43,7 +51,7 @@ def compile(
     bits: str = "4-8-8",
     base: str | None = None,
     adapter: str = "lora:rank=16,alpha=32",
-    sequence_length: int = 128,
+    seq: int = 128,
     progress: Callable[[str], None] = _none,
     **options: Any,
 ) -> Path:
@@ -52,28 +60,28 @@ def compile(
     model     a name of gsqc's, a directory, a .gguf file, or a Hugging Face model object
     output    NAME.gsqc in the working directory if it is left out
     progress  called with a line of text at each stage
-    options   further options of `gsqc compile`, such as batch, seed and force
+    options   further ones, such as batch and force
 
     Raises OptionError, ModelError, UnsupportedOperatorError, TargetError, BundleError.
     """
     from gsqc.check.first_digests import take_first_digests
     from gsqc.models.catalogue import KNOWN_MODELS
     from gsqc.targets import resolve_target
+    from gsqc.targets.registry import target_options
 
+    require_function("progress", progress)
     name = _name_of(model)
-    place = Path(f"{Path(name).stem}.gsqc") if output is None else as_path("output", output)
-    options |= {"bits": bits, "base": base, "adapter": adapter, "sequence_length": sequence_length}
-    options |= {
-        "target": resolve_target(str(target)),
-        "known_models": KNOWN_MODELS,
-        "output": place,
-    }
-    parsed = parse_compile_options(name, **options)
+    place = as_path("output", f"{Path(name).stem}.gsqc" if output is None else output)
+    of_targets = {option.name for _, option in target_options()}
+    require_known("compile", options, {o.field for o in options_of(CompileOptions)} | of_targets)
+    options = {"sequence_length": seq, **options, "bits": bits, "base": base, "adapter": adapter}
+    options["target_options"] = {n: options.pop(n) for n in of_targets & set(options)}
+    options |= {"target": resolve_target(str(target)), "output": place}
+    parsed = parse_compile_options(name, known_models=KNOWN_MODELS, **options)
     with needs_compiler():
         from gsqc.compiler.compile import compile_model
     source = str(model) if isinstance(model, Path) else model
-    with system_errors():
-        compile_model(source, parsed, progress, partial(take_first_digests, say=progress))
+    compile_model(source, parsed, progress, partial(take_first_digests, say=progress))
     return place
 
 
@@ -84,18 +92,19 @@ def _name_of(model: Any) -> str:
     if hasattr(model, "state_dict"):
         return str(getattr(model, "name_or_path", "") or "model")
     raise OptionError(
-        f"{shown(model)} is not a model", "give a name, a path or a Hugging Face model object"
+        f"a {type(model).__name__} is no model",
+        "give a name, a path or a Hugging Face model object",
     )
 
 
 def train(
     bundle: Place,
-    data: Place | Sequence[Place],
+    data: Data,
     *,
     run: Place,
-    steps: int,
+    steps: int | None = None,
     lr: float | str = LEARNING_RATE,
-    validation: Place | float | None = None,
+    validation: Data | float | None = None,
     mask_prompt: bool = True,
     packing: bool = False,
     threads: int | None = None,
@@ -103,58 +112,36 @@ def train(
     on_step: Callable[[dict[str, Any]], object] = _none,
     on_evaluate: Callable[[dict[str, Any]], object] = _none,
     on_save: Callable[[int], object] = _none,
+    on_note: Callable[[dict[str, Any]], object] = _none,
     **options: Any,
 ) -> TrainResult:
-    """Fine-tune a bundle's adapter on files, or go on with what `run` holds.
+    """Fine-tune a bundle's adapter on data, or go on with what `run` holds (docs/training.md).
 
-    validation   a file, or the share of the records that is held out
-    on_step      called with a line of the log (docs/runs.md), as on_evaluate is. Both may raise
-                 StopTraining.
-    on_save      called with the number of the step
-    options      further options of `gsqc train`
+    data, validation      files, or records, which the run then keeps. Or validation is a share.
+    on_step, on_evaluate  get a line of the log (docs/runs.md), and may raise StopTraining
+    on_note               gets what else the run tells: `event`, `text` and numbers
+    options               further ones of `gsqc train`, such as epochs in place of steps
 
     Ctrl-C saves and returns. Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
-    from gsqc.training.open_run import open_run
-
-    chosen = TrainOptions(steps=steps, lr=lr, **options)
-    reading = _reading(data, mask_prompt, packing, validation)
-    bundle, run, threads = as_path("bundle", bundle), as_path("run", run), _threads(threads)
-    given = {"bundle": bundle, "run": run, **vars(reading), **vars(chosen), "threads": threads}
+    require_known("train", options, (option.field for option in options_of(TrainOptions)))
+    chosen = TrainOptions(**{"steps": steps, "lr": lr, **options})
+    is_shown = require_truth("progress", progress)
+    calls = checked_callbacks(on_step, on_evaluate, on_save, on_note)
+    how = {"validation": validation, "mask_prompt": mask_prompt, "packing": packing}
     with ExitStack() as opened:
-        with system_errors():  # those of the callbacks are not ours to change
-            run_of = open_run(bundle, reading, run, chosen, threads=threads, settings=given)
-            trainer = opened.enter_context(run_of)
-        trainer.callbacks = Callbacks(on_step=on_step, on_evaluate=on_evaluate, on_save=on_save)
-        end = trainer.end or (_show(trainer) if progress else trainer.run())
-        return TrainResult(run, str(end), trainer.step, trainer.session.digest(), trainer.entries)
+        bar = opened.enter_context(ReadingBar(Output(not is_shown))).update
+        trainer = open_on(opened, bundle, data, run, chosen, threads, on_progress=bar, **how)
+        trainer.callbacks = calls
+        return _run(trainer, is_shown)
 
 
-def _show(trainer: Trainer) -> End:
-    from gsqc.cli.display import show
-    from gsqc.cli.output import Output
-    from gsqc.training.notebook import in_notebook, show_in_notebook
-
-    return show_in_notebook(trainer) if in_notebook() else show(trainer, Output(False))
-
-
-def _reading(
-    data: Place | Sequence[Place],
-    mask_prompt: bool,
-    packing: bool,
-    validation: Place | float | None,
-) -> DataOptions:
-    try:
-        places = [data] if isinstance(data, str | Path) else list(data)
-    except TypeError:
-        places = []
-    if not places:
-        raise OptionError(f"data {shown(data)} names no file", "give a path or a list of paths")
-    held_out = None if validation is None else str(validation)
-    paths = tuple(as_path("data", place) for place in places)
-    reading = DataOptions(paths, mask_prompt, packing, held_out)
-    check_options(reading)
-    return reading
+def _run(trainer: Trainer, is_shown: bool) -> TrainResult:
+    """Run to the end, and show it if it is to be shown."""
+    show_it = show_in_notebook if in_notebook() else partial(show, out=Output(False))
+    end = show_it(trainer) if is_shown else trainer.run()
+    told, digest = tuple(note.text for note in trainer.notes), trainer.session.digest()
+    return TrainResult(trainer.store.path, str(end), trainer.step, digest, trainer.entries, told)
 
 
 def _open(bundle: Place, run: Place | None, best: bool, threads: int | None) -> Any:
@@ -162,32 +149,42 @@ def _open(bundle: Place, run: Place | None, best: bool, threads: int | None) -> 
     from gsqc.runtime.store import BEST, STATE, require_state
 
     place = None if run is None else as_path("run", run)
-    count, path = _threads(threads), as_path("bundle", bundle)
-    require_state(place, BEST if best else STATE)
-    return Session(Bundle.open(path), place, threads=count, best=best)
+    is_best, path = require_truth("best", best), as_path("bundle", bundle)
+    require_threads(threads)
+    require_state(place, BEST if is_best else STATE)
+    return Session(Bundle.open(path), place, threads=threads, best=is_best)
 
 
 @system_errors()
 def evaluate(
     bundle: Place,
-    data: Place | Sequence[Place],
+    data: Data,
     *,
     run: Place | None = None,
     best: bool = False,
     mask_prompt: bool = True,
+    limit: int | None = None,
     threads: int | None = None,
 ) -> Any:
-    """Loss, perplexity and tokens of a bundle on files: an EvaluationResult.
+    """Loss, perplexity and tokens of a bundle on data: an EvaluationResult.
 
-    run   the run whose adapter is used. Without it, the bundle's initial one.
-    best  whether the run's best state is used in place of its last
+    data   files or records, as in `train`
+    run    the run whose adapter is used. Without it, the bundle's initial one.
+    best   whether the run's best state is used in place of its last
+    limit  takes only the first sequences
 
     Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
-    reading = _reading(data, mask_prompt, False, None)
-    session = _open(bundle, run, best, threads)
-    dataset, _ = load_split(reading, Tokenizer(session.bundle), session.sequence_length)
-    return session.evaluate(dataset.sequences)
+    if limit is not None:
+        limit = require_whole("limit", limit, 1, MAXIMUM_COUNT)
+    with TemporaryDirectory(prefix="gsqc-") as folder:
+        keep = partial(write_records, Path(folder))
+        reading = reading_options(keep, data, None, mask_prompt=mask_prompt, packing=False)
+        session = _open(bundle, run, best, threads)
+        dataset, _ = load_split(reading, Tokenizer(session.bundle), session.sequence_length)
+    result = session.evaluate(dataset.sequences[:limit])
+    report = dataset.report()
+    return result if report is None else replace(result, notes=(report,))
 
 
 @system_errors()
@@ -213,15 +210,19 @@ def generate(
 
     Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
-    heat = parse_fraction(shown(temperature), "temperature", MAXIMUM_TEMPERATURE)
-    require_whole("max_tokens", max_tokens, 1, MAXIMUM_NEW_TOKENS)
-    require_whole("seed", seed, 0, MAXIMUM_SEED)
-    for text in (prompt, system):
-        if isinstance(text, str) and not is_text(text):
-            raise OptionError("the prompt is no text in UTF-8", "give whole characters")
+    drawing = require_drawing(max_tokens, temperature, seed)
+    is_chat = require_truth("chat", chat)
+    if isinstance(prompt, str) or is_chat:
+        require_text("prompt", prompt)
+    if system is not None:
+        require_text("system", system)
     session = _open(bundle, run, best, threads)
     tokenizer = Tokenizer(session.bundle)
     if isinstance(prompt, str):
-        prompt = chat_prompt(tokenizer, prompt, system) if chat else tokenizer.encode_prompt(prompt)
+        make = (
+            partial(chat_prompt, tokenizer, system=system) if is_chat else tokenizer.encode_prompt
+        )
+        prompt = make(prompt)
     tokens = token_ids(prompt, session.bundle.manifest.model.vocabulary)
-    return tokenizer.decode(list(session.generate(tokens, max_tokens, heat, seed)))
+    made = session.generate(tokens, drawing.max_tokens, drawing.temperature, drawing.seed)
+    return tokenizer.decode(list(made))

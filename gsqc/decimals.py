@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from fractions import Fraction
+from typing import Any
 
 from gsqc.errors import OptionError
+from gsqc.values import shown, unboxed
 
 _MOST_CHARACTERS = 60
+_EXACT = Context(prec=_MOST_CHARACTERS)
+"""Python's own context would round to 28 digits."""
 _LARGEST_EXPONENT = 30
 """A Fraction of 1e-999999999 would take all memory."""
 
@@ -19,7 +23,7 @@ def plain_number(value: str | float) -> str:
     A text that is no number stays as it is.
     """
     try:
-        number = Decimal(str(value)).normalize()
+        number = Decimal(str(value)).normalize(_EXACT)
         return (
             format(number, "f")
             if number.is_finite() and -9 <= number.adjusted() <= 9
@@ -40,6 +44,17 @@ def exact_fraction(text: str, maximum: int) -> Fraction | None:
     if abs(value.adjusted()) > _LARGEST_EXPONENT or len(text) > _MOST_CHARACTERS:
         return None
     return Fraction(value)
+
+
+def as_fraction(value: Any, name: str, maximum: int) -> Fraction:
+    """A number, or its decimal text, as an exact fraction. A float stands for its shortest text.
+
+    Raises OptionError unless it is in [0, maximum].
+    """
+    if isinstance(value, Fraction) and 0 <= value <= maximum:
+        return value
+    exact = exact_fraction(shown(value), maximum)
+    return parse_fraction(shown(unboxed(value)), name, maximum) if exact is None else exact
 
 
 def parse_fraction(text: str, name: str, maximum: int) -> Fraction:

@@ -17,6 +17,8 @@ class GsqcError(Exception):
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
         self.hint = hint
+        # A notebook and a script show an error by its traceback, which prints the notes.
+        self.add_note(f"hint: {hint}")
 
 
 class OptionError(GsqcError):

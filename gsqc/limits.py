@@ -6,6 +6,8 @@ from __future__ import annotations
 MAXIMUM_THREADS = 1024
 MAXIMUM_STEPS = 2**31 - 1
 """Steps of a run."""
+MAXIMUM_EPOCHS = 10**6
+"""Passes over the data."""
 MAXIMUM_SEQUENCE_LENGTH = 8192
 """Tokens of a sequence."""
 MAXIMUM_SEQUENCES = 64
@@ -25,5 +27,7 @@ MAXIMUM_LISTED_STEPS = 1 << 22
 MAXIMUM_NEW_TOKENS = 1 << 20
 """Tokens that are generated after a prompt."""
 MAXIMUM_TEMPERATURE = 100
+MAXIMUM_CLIP = 10**6
+"""Norm of a gradient."""
 MAXIMUM_MIB = 1 << 24
 """Memory in MiB that a user may name: 16 TiB."""

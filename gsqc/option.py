@@ -10,7 +10,7 @@ The field gives the name, the type and the default. These are made from the decl
 * the command line and its help (gsqc/cli/command.py)
 * the checks (`check_options`)
 * the file of `gsqc init`
-* what a run records, and which options it holds on to (gsqc/training/options.py)
+* what a run records, and which options it holds on to (gsqc/training/fixed_settings.py)
 * the pages in docs/commands
 """
 
@@ -28,7 +28,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 from gsqc.decimals import exact_fraction
 from gsqc.errors import OptionError
 from gsqc.limits import MAXIMUM_COUNT
-from gsqc.values import is_path, is_text, is_whole, shown
+from gsqc.values import is_path, is_text, is_whole, shown, unboxed
 
 NO_DEFAULT: Any = inspect.Parameter.empty
 """A default that is none: the option must be given."""
@@ -55,6 +55,8 @@ class Option:
     decides_bits     whether another value gives other bits
     recorded         its names in a run's config.json, if not its own. A run goes on only with these
     may_change       a run may go on with another value, if the learning rate does not depend on it
+    instead_of       an option that stands in its place. The command line's drops a file's
+    is_written       whether gsqc init writes its example as a setting, and not as a comment
     is_argument      whether its place on the command line gives it, and not a flag
     parse            reads its text, if its type has no `parse` of its own
     callback         called with the value before other options are read
@@ -75,6 +77,8 @@ class Option:
     decides_bits: bool = False
     recorded: tuple[str, ...] = ()
     may_change: bool = False
+    instead_of: str = ""
+    is_written: bool = False
     is_argument: bool = False
     parse: Callable[[str], Any] | None = None
     callback: Callable[..., Any] | None = None
@@ -142,11 +146,19 @@ class Option:
         """What is wrong with a value, in a sentence. None if nothing is."""
         if value is None and self.default is None:
             return None
+        value = self.own(value)
         if self.is_list:
             if not isinstance(value, list | tuple):
                 return f"{self.shown_name} {shown(value)} is no list"
             return next(filter(None, map(self._problem, value)), None)
         return self._problem(value)
+
+    def own(self, value: Any) -> Any:
+        """The value as Python's own, if it is a number of numpy or torch."""
+        # A number whose text is a decimal one stays: 0.001 in 32 bits is 0.00100000005 in 64.
+        if self.kind is float and exact_fraction(shown(value), self.maximum or 0) is not None:
+            return value
+        return unboxed(value)
 
     def _problem(self, value: Any) -> str | None:
         if self.choices:
@@ -200,11 +212,15 @@ def problems_of(cls: type, values: Mapping[str, Any]) -> list[str]:
 def check_options(instance: Any, further: list[str] | None = None) -> None:
     """Raise OptionError if values of a dataclass are out of range, or with `further` problems.
 
-    The error names all of them.
+    The error names all of them. Numbers of numpy become Python's own, for a run records them as
+    JSON.
     """
     problems = problems_of(type(instance), vars(instance)) + (further or [])
     if problems:
         raise OptionError("; ".join(problems), HINT)
+    for declared in options_of(cast(type, type(instance))):
+        value = declared.own(getattr(instance, declared.field))
+        object.__setattr__(instance, declared.field, value)
 
 
 def parse_options(cls: type[_T], given: Mapping[str, Any]) -> _T:

@@ -11,18 +11,40 @@ from gsqc.errors import OptionError
 _LONGEST_SHOWN = 200
 
 
+def unboxed(value: Any) -> Any:
+    """A single number of numpy or torch as Python's own. Any other value as it is."""
+    if getattr(value, "shape", None) != () or not hasattr(value, "item"):
+        return value
+    return value.item()
+
+
 def is_whole(value: Any, least: int, most: int) -> bool:
     """Whether a value is a whole number in a range. True and False are none."""
     return type(value) is int and least <= value <= most
 
 
 def require_whole(name: str, value: Any, least: int, most: int) -> int:
-    """The value. OptionError unless it is a whole number in the range."""
+    """The value as Python's int. OptionError unless it is a whole number in the range."""
+    value = unboxed(value)
     if not is_whole(value, least, most):
         raise OptionError(
             f"{name} {shown(value)} is not a whole number from {least} to {most}", "give such a one"
         )
     return int(value)
+
+
+def require_truth(name: str, value: Any) -> bool:
+    """The value as Python's bool. OptionError unless it is true or false: "no" would be true."""
+    value = unboxed(value)
+    if type(value) is not bool:
+        raise OptionError(f"{name} {shown(value)} is not true or false", "give True or False")
+    return value
+
+
+def require_function(name: str, value: Any) -> None:
+    """OptionError unless the value can be called."""
+    if not callable(value):
+        raise OptionError(f"{name} {shown(value)} is no function", "give a function")
 
 
 def is_text(value: Any) -> bool:
@@ -31,6 +53,12 @@ def is_text(value: Any) -> bool:
         return isinstance(value, str) and value.encode() is not None
     except UnicodeEncodeError:
         return False
+
+
+def require_text(name: str, value: Any) -> None:
+    """OptionError unless the value is a text in UTF-8."""
+    if not is_text(value):
+        raise OptionError(f"{name} {shown(value)} is not a text in UTF-8", "give whole characters")
 
 
 def is_path(value: Any) -> bool:

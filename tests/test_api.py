@@ -114,7 +114,7 @@ def test_a_callback_stops_the_run_and_the_command_line_goes_on(place: Path) -> N
 def test_options_are_checked(place: Path) -> None:
     with pytest.raises(OptionError, match="--lr"):
         train(place, lr=2)
-    with pytest.raises(TypeError, match="learning_rate"):
+    with pytest.raises(OptionError, match="learning_rate"):
         train(place, learning_rate=1)
     with pytest.raises(OptionError, match="rank"):
         gsqc.compile("model", place / "x.gsqc", adapter="lora:rank=0,alpha=1")

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # fmt: off
 LAYERS = [
-    "version", "limits", "errors", "printable", "files", "decimals", "values", "option", "numerics",
+    "version", "limits", "errors", "printable", "files", "values", "decimals", "option", "numerics",
     "bundle", "graph", "models", "adapters", "data", "targets", "passes", "compiler", "runtime",
     "training", "runner", "check", "export", "report", "cli", "api", "testing", "__init__",
     "__main__",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from gsqc.files.reading import read_file
 from gsqc.limits import MAXIMUM_THREADS
@@ -26,11 +27,14 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def require_threads(wanted: Any) -> int | None:
+    """The threads that are asked for, or None if none are. Raises OptionError."""
+    return None if wanted is None else require_whole("threads", wanted, 1, MAXIMUM_THREADS)
+
+
 def thread_count(wanted: int | None) -> int:
     """The threads to use: those that were asked for, or one for each core. Raises OptionError."""
-    if wanted is None:
-        return min(default_threads(), MAXIMUM_THREADS)
-    return require_whole("threads", wanted, 1, MAXIMUM_THREADS)
+    return require_threads(wanted) or min(default_threads(), MAXIMUM_THREADS)
 
 
 def physical_memory() -> int:

@@ -109,13 +109,33 @@ def _typer_parameter(option: Option, *, has_file: bool) -> inspect.Parameter:
 
 
 def _check_needed(name: str, options: tuple[Option, ...], given: dict[str, Any]) -> None:
-    missing = [o.shown_name for o in options if o.is_needed and given[o.name] in (None, [], ())]
+    absent = [o for o in options if given[o.name] in (None, [], ())]
+    names = {o.name for o in absent}
+    missing = [
+        f"{o.shown_name} or --{o.instead_of}" if o.is_written else o.shown_name
+        for o in absent
+        if o.is_needed or (o.is_written and o.instead_of in names)
+    ]
     if missing:
         ways = [o.shown_name for o in options if o.callback is not None]
         raise OptionError(
             f"gsqc {name} needs {', '.join(missing)}",
             f"give it here, or with {' or '.join(ways)}",
         )
+
+
+def _drop_replaced(
+    context: typer.Context, options: tuple[Option, ...], given: dict[str, Any]
+) -> None:
+    """Drop what a settings file gives, where the command line gives what stands in its place."""
+
+    def is_typed(name: str) -> bool:
+        source = context.get_parameter_source(name)
+        return source is not None and source.name == "COMMANDLINE"
+
+    for option in options:
+        if option.instead_of and is_typed(option.instead_of) and not is_typed(option.name):
+            given[option.name] = option.given_default
 
 
 def _values(parameters: list[_Parameter], given: dict[str, Any]) -> dict[str, Any]:
@@ -155,6 +175,9 @@ def as_command(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         if has_file:
             _check_needed(name, options, given)
         others = {n: given[n] for n, p in found.items() if p is None}
+        for value in others.values():
+            if hasattr(value, "get_parameter_source"):  # Typer's context
+                _drop_replaced(value, options, given)
         return function(**_values(parameters, given), **others)
 
     kept = [p.replace(annotation=hints[n]) for n, p in signature.items() if found[n] is None]

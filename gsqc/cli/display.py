@@ -13,7 +13,7 @@ from rich.text import Text
 
 from gsqc.cli.output import Output
 from gsqc.printable import printable
-from gsqc.training.callbacks import Callbacks, End
+from gsqc.training.callbacks import Callbacks, End, Event, Note
 from gsqc.training.trainer import Trainer
 from gsqc.training.view import RunView, duration
 
@@ -42,15 +42,15 @@ def panel(view: RunView) -> Group:
 
 
 class _Lines:
-    """Prints JSON lines, and plain lines if no display stays in place.
+    """Prints JSON lines and notes, and lines of steps if no display stays in place.
 
-    The line of a step holds its evaluation.
+    The line of a step holds its evaluation. On a terminal, notes stand above the display.
     """
 
     def __init__(self, view: RunView, out: Output, *, is_plain: bool) -> None:
-        self.view, self.out, self.is_plain = view, out, is_plain
+        self.view, self.out, self.is_plain, self.last = view, out, is_plain, ""
         self.callbacks = Callbacks(
-            on_step=self._on_step, on_evaluate=self._on_evaluate, on_warning=self._on_warning
+            on_step=self._on_step, on_evaluate=self._on_evaluate, on_note=self._on_note
         )
 
     def _say(self, entry: dict[str, Any]) -> None:
@@ -71,9 +71,15 @@ class _Lines:
             self.out.emit(entry)
             self._say(entry)
 
-    def _on_warning(self, text: str) -> None:
-        if self.is_plain:
-            self.out.warn(text)
+    def _on_note(self, note: Note) -> None:
+        if note.text == self.last:  # a disk that stays full is told at each step
+            return
+        self.last = note.text
+        self.out.emit(note.record)
+        if note.event is Event.WARNING:
+            self.out.warn(note.text)
+        else:
+            self.out.say(note.text)
 
 
 def show(trainer: Trainer, out: Output) -> End:
@@ -83,7 +89,7 @@ def show(trainer: Trainer, out: Output) -> End:
     trainer.callbacks = view.callbacks.then(_Lines(view, out, is_plain=is_plain).callbacks).then(
         trainer.callbacks
     )
-    if is_plain:
+    if is_plain or trainer.end is not None:
         return trainer.run()
     with Live(
         console=out.console,

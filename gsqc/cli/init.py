@@ -25,12 +25,13 @@ HEAD = (
 
 
 def _lines(key: str, declared: Option) -> list[str]:
-    """A setting below its explanation. A setting that is not needed is commented out."""
+    """A setting below its explanation. Most that are not needed are commented out."""
     choices = f" One of {', '.join(declared.choices)}." if declared.choices else ""
     default = declared.given_default
     is_example = declared.is_needed or default is None
     value = toml_value(declared.example if is_example else default)
-    line = f"{key} = {value}" if declared.is_needed else f"#{key} = {value}"
+    is_set = declared.is_needed or declared.is_written
+    line = f"{key} = {value}" if is_set else f"#{key} = {value}"
     note = "  # for example" if default is None else ""
     return [f"# {part}" for part in wrap(declared.help + choices, WIDTH)] + [line + note]
 

@@ -3,15 +3,46 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 
 from gsqc.errors import NoReaderError
 from gsqc.printable import printable
+
+_PLAIN = str.maketrans("█▁▂▃▄▅▆▇━╺╸│…–·•", "#.::---#---|.-.*")
+"""For characters that gsqc prints itself, ones that every console has."""
+
+
+class _AnyText:
+    """Standard output, which takes any text, whatever encoding it has.
+
+    A console may know ASCII only, or a code page. What it does not know is replaced.
+    """
+
+    @property
+    def _stream(self) -> Any:
+        # Rich puts its own stream in the place of sys.stdout, and that one would come back here.
+        return getattr(sys.stdout, "rich_proxied_file", sys.stdout)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        return cast(int, self._stream.write(_encodable(text, encoding)))
+
+
+def _encodable(text: str, encoding: str) -> str:
+    """The text with what an encoding lacks replaced: by a plain character, or by its number."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        plain = text.translate(_PLAIN)
+        return plain.encode(encoding, "backslashreplace").decode(encoding)
+    return text
 
 
 class Output:
@@ -20,8 +51,7 @@ class Output:
     def __init__(self, as_json: bool) -> None:
         """Print for scripts if `as_json`, else for people."""
         self.as_json = as_json
-        take_any_text(sys.stdout)
-        self.console = Console(quiet=as_json, highlight=False)
+        self.console = Console(file=cast(TextIO, _AnyText()), quiet=as_json, highlight=False)
 
     def say(self, text: str) -> None:
         """Print a line for people."""
@@ -40,11 +70,10 @@ class Output:
             sys.stdout.write(json.dumps(record) + "\n")
             sys.stdout.flush()
 
-
-def take_any_text(stream: TextIO) -> None:
-    """Let a stream write what its encoding lacks as escapes. A notebook's own takes any text."""
-    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-        stream.reconfigure(errors="backslashreplace")
+    def tell(self, record: dict[str, Any]) -> None:
+        """Print the `text` of a record for people, or the whole record for scripts."""
+        self.say(record["text"])
+        self.emit(record)
 
 
 def print_error(message: str, hint: str, *, as_json: bool) -> None:
@@ -58,6 +87,7 @@ def print_error(message: str, hint: str, *, as_json: bool) -> None:
 def _write(stream: TextIO, line: str) -> bool:
     """Write a line, and say whether the stream took it."""
     try:
+        line = _encodable(line, getattr(stream, "encoding", None) or "utf-8")
         stream.write(f"{line}\n")
         stream.flush()
     except (OSError, NoReaderError):

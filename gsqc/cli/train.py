@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -12,15 +11,14 @@ import typer
 from gsqc.cli.config import ConfigOption, ResumeOption, recorded, resolved, settings_file_of
 from gsqc.cli.display import show
 from gsqc.cli.output import Output
+from gsqc.cli.reading_bar import ReadingBar
 from gsqc.cli.shared import BundleArgument, JsonOption, ThreadsOption
 from gsqc.data import DataOptions
 from gsqc.data.content import STANDARD_INPUT
 from gsqc.errors import OptionError
 from gsqc.option import Option
-from gsqc.training.callbacks import End
 from gsqc.training.open_run import open_run
 from gsqc.training.options import SAVING, TrainOptions
-from gsqc.training.trainer import Trainer
 
 RunOption = Annotated[
     Path,
@@ -51,11 +49,8 @@ def train(
     can also come from --config or --resume.
     """
     out = Output(json)
-    made_with = {
-        name: value
-        for option, name in MADE_WITH.items()
-        for value in recorded(context, option, name)
-    }
+    found = [(n, recorded(context, option, n)) for option, n in MADE_WITH.items()]
+    made_with = {name: value for name, values in found for value in values}
     if STANDARD_INPUT in map(str, reading.data) and settings_file_of(context, "data"):
         raise OptionError(
             "the run read its data from standard input, which cannot be read again",
@@ -63,43 +58,21 @@ def train(
         )
     # TrainOptions spells each number in one way, so its values replace those given.
     settings = {**resolved(context), **vars(training)}
-    with open_run(
-        bundle,
-        reading,
-        run,
-        training,
-        threads=threads,
-        settings=settings,
-        made_with=made_with,
-        bundle_named_by=settings_file_of(context, "bundle"),
-    ) as trainer:
+    with (
+        ReadingBar(out) as bar,
+        open_run(
+            bundle,
+            reading,
+            run,
+            training,
+            threads=threads,
+            settings=settings,
+            made_with=made_with,
+            bundle_named_by=settings_file_of(context, "bundle"),
+            on_progress=bar.update,
+        ) as trainer,
+    ):
+        bar.stop()
         trainer.interruption.ends_process = bool(context.obj)
-        return _train(trainer, out)
-
-
-def _train(trainer: Trainer, out: Output) -> int:
-    path, steps = trainer.store.path, trainer.options.steps
-    if trainer.report is not None:
-        out.say(trainer.report)
-    if (over := trainer.end) is not None:
-        early = f", {over}: {_best(trainer)}" if over is End.EARLY else ""
-        out.say(f"{path} has {trainer.step} of {steps} steps{early}: nothing to do")
-        return 0
-    end = show(trainer, out)
-    stopped = "" if end is End.DONE else f"{end} after step {trainer.step} of {steps}; "
-    saved = (
-        f"state saved in {path}, digest {trainer.session.digest()[:16]}"
-        if trainer.step
-        else "nothing to save yet"
-    )
-    out.say(stopped + saved)
-    if trainer.best is not None:
-        out.say(f"{_best(trainer)}; use it with --run {path} --best")
-    if end in (End.SIGNAL, End.CALLBACK):
-        out.say(f"go on with: gsqc train --resume {shlex.quote(str(path))}")
-    return trainer.interruption.exit_code
-
-
-def _best(trainer: Trainer) -> str:
-    assert trainer.best is not None
-    return f"lowest held-out loss {trainer.best.loss:.4f} at step {trainer.best.step}"
+        show(trainer, out)
+        return trainer.interruption.exit_code

@@ -77,7 +77,8 @@ def load_split(
     gsqc's own generator draws a share from the records, and from the pieces of documents. It is the
     same on every machine, whatever --seed is. What is held out is never packed, so its loss is that
     of a record alone. Without --validation, the split of that name of a directory is held out.
-    Raises DataError, OptionError.
+    `on_progress` takes the bytes that are read, and how many there are. Raises DataError,
+    OptionError.
     """
     share = validation_share(options.validation)
     found, held_files = find_files(options.data), held_out_files(options)

@@ -85,13 +85,13 @@ class Piece:
         The padding is token 0.
         """
         count = len(self.tokens) - 1
-        arrays = [np.zeros(length, np.int32) for _ in range(3)]
-        arrays[0][:count], arrays[1][:count] = self.tokens[:-1], self.tokens[1:]
-        arrays[2][:count] = self.counted[1:] * np.int32(WEIGHT_ONE)
+        tokens, labels, weights = (np.zeros(length, np.int32) for _ in range(3))
+        tokens[:count], labels[:count] = self.tokens[:-1], self.tokens[1:]
+        weights[:count] = self.counted[1:] * np.int32(WEIGHT_ONE)
         places = np.arange(length, dtype=np.int32)
         for start in self.starts:
             places[start:] = np.arange(length - start, dtype=np.int32)
-        return TokenSequence(*arrays, places)
+        return TokenSequence(tokens, labels, weights, places)
 
 
 class PaddedSequences(Sequence[TokenSequence]):

@@ -17,7 +17,7 @@ from gsqc.limits import MAXIMUM_SEQUENCES, MAXIMUM_STEPS, MAXIMUM_THREADS
 from gsqc.numerics.optim import CLIP_INPUTS, INPUTS
 from gsqc.numerics.optim.schedule_inputs import MANTISSA_BITS
 from gsqc.runtime import requirements, results, store
-from gsqc.training import lock, options, token_file
+from gsqc.training import fixed_settings, lock, token_file
 
 FILE = Path(__file__).with_name("format.h")
 WIDTH = 98
@@ -72,9 +72,9 @@ LISTS: Mapping[str, Iterable[str]] = {
     "GENERATION_INPUT_NAMES": requirements.GENERATION_INPUTS,
     "CHUNK_INPUT_NAMES": requirements.CHUNK_INPUTS,
     "NORM_SUM_NAMES": requirements.NORM_SUMS,
-    "FIXED_SETTINGS": options.FIXED_SETTINGS,
-    "FIXED_IF_GIVEN": options.FIXED_IF_GIVEN,
-    "FIXED_BY_SCHEDULE": options.FIXED_BY_SCHEDULE,
+    "FIXED_SETTINGS": fixed_settings.FIXED_SETTINGS,
+    "FIXED_IF_GIVEN": fixed_settings.FIXED_IF_GIVEN,
+    "FIXED_BY_SCHEDULE": fixed_settings.FIXED_BY_SCHEDULE,
 }
 HEAD = """\
 /* SPDX-License-Identifier: Apache-2.0 */

@@ -3,15 +3,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from operator import index
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 from gsqc.bundle.manifest import Manifest
+from gsqc.decimals import as_fraction
 from gsqc.errors import DataError
+from gsqc.limits import MAXIMUM_NEW_TOKENS, MAXIMUM_SEED, MAXIMUM_TEMPERATURE
 from gsqc.runtime.sampling import end_tokens, pick_token
 from gsqc.runtime.token_reader import TokenReader
+from gsqc.values import require_whole
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How tokens are drawn. Build it with `require_drawing`, which checks the values."""
+
+    max_tokens: int
+    temperature: Fraction
+    seed: int
+
+
+def require_drawing(max_tokens: Any, temperature: Any, seed: Any) -> Drawing:
+    """The values as they are used. OptionError for one out of range.
+
+    A temperature may be a Fraction, a number, or a decimal text. Below 0 it would prefer the
+    unlikeliest token.
+    """
+    return Drawing(
+        require_whole("max_tokens", max_tokens, 1, MAXIMUM_NEW_TOKENS),
+        as_fraction(temperature, "temperature", MAXIMUM_TEMPERATURE),
+        require_whole("seed", seed, 0, MAXIMUM_SEED),
+    )
 
 
 def token_ids(prompt: Iterable[SupportsIndex], vocabulary: int) -> list[int]:
@@ -30,26 +56,18 @@ def token_ids(prompt: Iterable[SupportsIndex], vocabulary: int) -> list[int]:
 
 
 def generate_tokens(
-    reader: TokenReader,
-    manifest: Manifest,
-    prompt: Sequence[int],
-    max_tokens: int,
-    *,
-    temperature: Fraction,
-    seed: int,
+    reader: TokenReader, manifest: Manifest, tokens: list[int], drawing: Drawing
 ) -> Iterator[int]:
-    """The tokens after `prompt`, as `Session.generate` describes them. Raises DataError."""
-    vocabulary, length = manifest.model.vocabulary, manifest.sequence_length
-    tokens = token_ids(prompt, vocabulary)
-    model = manifest.model
+    """The tokens after those of a prompt, as `Session.generate` describes them."""
+    model, length = manifest.model, manifest.sequence_length
     ends = end_tokens(model.eos_token_id) | end_tokens(model.end_token_ids)
     waiting = tokens[-length:]
     seen: list[int] = []
     reader.start()
-    for number in range(max_tokens):
+    for number in range(drawing.max_tokens):
         logits = reader.read(waiting)
         seen += waiting
-        token = pick_token(logits, temperature, seed, number)
+        token = pick_token(logits, drawing.temperature, drawing.seed, number)
         if token in ends:
             return
         yield token

@@ -5,10 +5,16 @@ runs it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
 from gsqc.bundle.machine import physical_memory
 from gsqc.bundle.plan import Plan
 from gsqc.data import WEIGHT_ONE, TokenSequence
-from gsqc.errors import BundleError, DataError
+from gsqc.decimals import as_fraction
+from gsqc.errors import BundleError, DataError, OptionError
+from gsqc.limits import MAXIMUM_CLIP
 from gsqc.numerics.optim import CLIP_INPUTS, OptimizerSpec
 
 SCHEDULES = ("prepare", "train", "gradient", "clip", "update", "evaluate", "decode")
@@ -105,3 +111,29 @@ def require_sequence(sequence: TokenSequence, length: int, vocabulary: int) -> N
             "positions that do not count up from 0 in each record",
             "leave them out if the sequence is one record",
         )
+
+
+def require_sequences(
+    sequences: Sequence[TokenSequence], length: int, vocabulary: int
+) -> Sequence[TokenSequence]:
+    """The sequences. DataError unless a bundle can take each of them."""
+    if not isinstance(sequences, Sequence):
+        raise DataError(
+            f"a {type(sequences).__name__} is no list of sequences",
+            "give a list of gsqc.data.TokenSequence",
+        )
+    for sequence in sequences:
+        require_sequence(sequence, length, vocabulary)
+    return sequences
+
+
+def require_rates(
+    learning_rate: Any, decay: Any, clip: Any
+) -> tuple[Fraction, Fraction, Fraction | None]:
+    """The numbers of a step as exact fractions. Raises OptionError."""
+    rate = as_fraction(learning_rate, "learning_rate", 1)
+    shrink = as_fraction(decay, "decay", 1)
+    norm = None if clip is None else as_fraction(clip, "clip", MAXIMUM_CLIP)
+    if norm == 0:
+        raise OptionError("clip 0 leaves nothing of the gradient", "give a norm above 0, or None")
+    return rate, shrink, norm

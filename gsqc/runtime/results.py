@@ -36,11 +36,15 @@ class StepResult:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Mean loss in nats over `tokens` weighted tokens."""
+    """Mean loss in nats over `tokens` weighted tokens.
+
+    notes  what of the data was cut or left out
+    """
 
     loss: float
     perplexity: float
     tokens: int
+    notes: tuple[str, ...] = ()
 
 
 def mean_loss(loss: int, weight: int) -> float:

@@ -24,12 +24,13 @@ from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.runtime.bus_error import explain_bus_errors
 from gsqc.runtime.digest import state_digest
 from gsqc.runtime.executor import Executor
-from gsqc.runtime.generation import generate_tokens
+from gsqc.runtime.generation import Drawing, generate_tokens, require_drawing, token_ids
 from gsqc.runtime.load_kernels import load_kernels
 from gsqc.runtime.requirements import (
     SEQUENCE_INPUTS,
     require_gradients,
-    require_sequence,
+    require_rates,
+    require_sequences,
     require_session,
 )
 from gsqc.runtime.results import EvaluationResult, StepResult, mean_loss, mean_norm, perplexity
@@ -37,6 +38,7 @@ from gsqc.runtime.store import BEST, STATE, RunStore
 from gsqc.runtime.token_reader import TokenReader
 from gsqc.targets.programs import program_plan
 from gsqc.targets.registry import NATIVE, best_target, find_target
+from gsqc.values import as_path, require_truth
 
 Array = npt.NDArray[Any]
 
@@ -59,24 +61,24 @@ class Session:
         threads: int | None = None,
         best: bool = False,
     ) -> None:
-        if not isinstance(bundle, Bundle):
-            bundle = Bundle.open(Path(bundle))
-        if best and run is None:
+        self.threads, self.is_best = thread_count(threads), require_truth("best", best)
+        place = None if run is None else as_path("run", run)
+        named = None if target in (None, NATIVE) else find_target(str(target))
+        if self.is_best and place is None:
             raise OptionError("only a run has a best state", "name the run (--run DIR)")
-        self.bundle = bundle
-        manifest = self.bundle.manifest
+        if not isinstance(bundle, Bundle):
+            bundle = Bundle.open(as_path("bundle", bundle))
+        self.bundle, manifest = bundle, bundle.manifest
         self.sequence_length: int = manifest.sequence_length
         self.batch: int = manifest.batch
         self.plan = self.bundle.plan
         self.optimizer = OPTIMIZERS[manifest.optimizer]
         require_session(self.plan, self.sequence_length, self.optimizer)
-        is_native = target is None or target == NATIVE
-        chosen = best_target(self.bundle) if is_native else find_target(str(target))
+        chosen = named or best_target(self.bundle)
         self.target = chosen.name
         kernels = load_kernels(self.bundle, self.plan, chosen)
-        self.threads = thread_count(threads)
         kernels.set_threads(self.threads)
-        self.store = RunStore(Path(run), self.bundle) if run is not None else None
+        self.store = RunStore(place, self.bundle) if place is not None else None
         explain_bus_errors()
         base = self.bundle.map_tensors(BASE, self.plan.buffers["base"])
         plan = program_plan(self.plan) if chosen.by_function else self.plan
@@ -87,7 +89,7 @@ class Session:
                 "not enough memory for the bundle's tensors",
                 "close other programs, or compile for a shorter --seq",
             ) from None
-        self.step_count, self.is_best = 0, best
+        self.step_count = 0
         self._load_state()
         self.executor.finish("prepare")
 
@@ -135,8 +137,9 @@ class Session:
     # ----------------------------------------------------------------------------
     # training and evaluation
 
-    def _check_sequence(self, sequence: TokenSequence) -> None:
-        require_sequence(sequence, self.sequence_length, self.bundle.manifest.model.vocabulary)
+    def _checked(self, sequences: Sequence[TokenSequence]) -> Sequence[TokenSequence]:
+        vocabulary = self.bundle.manifest.model.vocabulary
+        return require_sequences(sequences, self.sequence_length, vocabulary)
 
     def _run_sequence(self, schedule: str, sequence: TokenSequence) -> tuple[int, int]:
         """Run a schedule on one sequence: its weighted loss (Q16 · Q14) and its weight (Q14)."""
@@ -150,9 +153,9 @@ class Session:
     def step(
         self,
         sequences: Sequence[TokenSequence],
-        learning_rate: Fraction,
-        decay: Fraction = Fraction(0),
-        clip: Fraction | None = None,
+        learning_rate: Fraction | float | str,
+        decay: Fraction | float | str = 0,
+        clip: Fraction | float | str | None = None,
     ) -> StepResult:
         """Take one optimizer step on 1 to 64 sequences, by the mean gradient of their tokens.
 
@@ -162,30 +165,29 @@ class Session:
         Raises DataError and OptionError, and then the state is as it was. BundleChangedError if the
         bundle was changed while the step ran: the state is no longer certain then.
         """
+        sequences = self._checked(sequences)
         if not 1 <= len(sequences) <= MAXIMUM_SEQUENCES:
             raise DataError(
                 f"a step cannot take {len(sequences)} sequences", f"give 1 to {MAXIMUM_SEQUENCES}"
             )
-        for sequence in sequences:
-            self._check_sequence(sequence)
+        rates = require_rates(learning_rate, decay, clip)
         weight = sum(int(s.weights.astype(np.int64).sum()) for s in sequences)
         if weight == 0:
             raise DataError(
                 "a batch has no token with a loss",
                 "give records a completion that fits the sequence length",
             )
-        inputs = self.optimizer.step_inputs(learning_rate, decay, self.step_count + 1, weight, clip)
+        inputs = self.optimizer.step_inputs(*rates[:2], self.step_count + 1, weight, rates[2])
         for name, value in inputs.items():
             self.executor.tensors[name][0] = value
-        norm = None
         if len(sequences) == 1 and clip is None:
-            loss, _ = self._run_sequence("train", sequences[0])
+            loss, norm = self._run_sequence("train", sequences[0])[0], None
         else:
             loss, norm = self._step_on_sums(sequences, weight, clip is not None)
         self.bundle.require_unchanged()
         self.step_count += 1
-        tokens = round(weight / WEIGHT_ONE)
-        return StepResult(self.step_count, mean_loss(loss, weight), tokens, self.digest(), norm)
+        mean, tokens = mean_loss(loss, weight), round(weight / WEIGHT_ONE)
+        return StepResult(self.step_count, mean, tokens, self.digest(), norm)
 
     def _step_on_sums(
         self, sequences: Sequence[TokenSequence], weight: int, clip: bool
@@ -209,9 +211,7 @@ class Session:
 
         `watch` is called after each sequence with the number of sequences done.
         """
-        for sequence in sequences:
-            self._check_sequence(sequence)
-        totals = []
+        sequences, totals = self._checked(sequences), []
         for sequence in sequences:
             totals.append(self._run_sequence("evaluate", sequence))
             watch(len(totals))
@@ -229,7 +229,7 @@ class Session:
         self,
         prompt: Sequence[int],
         max_tokens: int,
-        temperature: Fraction = Fraction(0),
+        temperature: Fraction | float | str = 0,
         seed: int = 0,
     ) -> Iterator[int]:
         """The tokens after `prompt`: the likeliest ones at temperature 0, else sampled ones.
@@ -237,15 +237,14 @@ class Session:
         It ends after `max_tokens` tokens, or before a token that ends a text or a turn. Keys and
         values of earlier tokens are kept. When prompt and completion outgrow the sequence length,
         the first half of the window is dropped and the rest is read again. Do not step the session
-        in between.
-        BundleChangedError comes after the last token if the bundle was changed meanwhile.
+        in between. BundleChangedError comes after the last token if the bundle was changed
+        meanwhile. Raises OptionError and DataError at once.
         """
-        yield from generate_tokens(
-            TokenReader(self.executor, self.plan),
-            self.bundle.manifest,
-            prompt,
-            max_tokens,
-            temperature=temperature,
-            seed=seed,
-        )
+        drawing = require_drawing(max_tokens, temperature, seed)
+        tokens = token_ids(prompt, self.bundle.manifest.model.vocabulary)
+        return self._generate(tokens, drawing)
+
+    def _generate(self, tokens: list[int], drawing: Drawing) -> Iterator[int]:
+        reader = TokenReader(self.executor, self.plan)
+        yield from generate_tokens(reader, self.bundle.manifest, tokens, drawing)
         self.bundle.require_unchanged()

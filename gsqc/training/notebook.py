@@ -6,12 +6,14 @@ from __future__ import annotations
 import html
 import sys
 import time
+from textwrap import wrap
 from typing import Any
 
 from gsqc.training.callbacks import Callbacks, End
 from gsqc.training.trainer import Trainer
 from gsqc.training.view import RunView, duration
 
+WIDTH = 100
 SECONDS_BETWEEN = 0.5
 """Least time between updates, because a notebook keeps every update that it gets."""
 
@@ -24,10 +26,11 @@ def in_notebook() -> bool:
 
 
 def view_html(view: RunView) -> str:
-    """The view as a block of text that keeps its columns."""
+    """The view as a block of text that keeps its columns, with what the run told below it."""
     left = "" if view.seconds_left is None else f"   {duration(view.seconds_left)} left"
     head = f"step {view.step} / {view.steps}{left}   {view.activity}"
     lines = [head.rstrip(), *(f"{name:10}{text}" for name, text in view.rows())]
+    lines += [line for note in view.notes for line in wrap(note, WIDTH, subsequent_indent="  ")]
     return f"<pre>{html.escape(chr(10).join(lines))}</pre>"
 
 

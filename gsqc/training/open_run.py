@@ -7,27 +7,32 @@ A run that has steps goes on only with the settings that it began with.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.data import DataOptions, data_digest, held_out_digest, load_split, validation_share
+from gsqc.data import (
+    DataOptions,
+    Dataset,
+    data_digest,
+    held_out_digest,
+    load_split,
+    validation_share,
+)
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, RunError
 from gsqc.runtime.session import Session
-from gsqc.runtime.store import SETTINGS
+from gsqc.runtime.store import SETTINGS, RunStore
 from gsqc.targets.registry import best_target
 from gsqc.targets.trust import require_trusted
+from gsqc.training.epochs import count_steps
+from gsqc.training.fixed_settings import FIXED_BY_SCHEDULE, FIXED_IF_GIVEN, FIXED_SETTINGS
+from gsqc.training.held_out import HeldOut
 from gsqc.training.lock import RunLock
-from gsqc.training.options import (
-    FIXED_BY_SCHEDULE,
-    FIXED_IF_GIVEN,
-    FIXED_SETTINGS,
-    TrainOptions,
-)
+from gsqc.training.options import TrainOptions
 from gsqc.training.settings_file import RECORDED, write_table
 from gsqc.training.trainer import Trainer
 from gsqc.version import __version__
@@ -75,6 +80,24 @@ def check_resume(session: Session, config: dict[str, Any]) -> None:
         )
 
 
+def _check_evaluations(trainer: Trainer) -> None:
+    """RunError if new evaluations would take other sequences than those in the log.
+
+    The log says how many tokens they took. gsqc-step writes a config.json without --eval-limit.
+    """
+    taken = [e["validation_tokens"] for e in trainer.entries if "validation_tokens" in e]
+    now = sum(sequence.weighted_tokens for sequence in trainer.validation)
+    if not taken or not trainer.validation or taken[-1] == now:
+        return
+    limit = trainer.store.config.get("eval_limit")
+    limit = limit if type(limit) is int and limit > 0 else 0  # older runs took all
+    raise RunError(
+        f"{trainer.store.path} has held-out losses of {taken[-1]} tokens, and new ones of {now} "
+        "could not be compared with them",
+        f"give --eval-limit {limit}, or start a new run with another --run",
+    )
+
+
 def _check_made_with(before: Mapping[str, Any], now: dict[str, str]) -> None:
     for name, what in (
         ("bundle", "bundle"),
@@ -88,14 +111,33 @@ def _check_made_with(before: Mapping[str, Any], now: dict[str, str]) -> None:
             )
 
 
-def _settings_text(run: Path, settings: Mapping[str, Any], now: dict[str, str]) -> str:
+def _identity(
+    options: TrainOptions, bundle: Bundle, reading: DataOptions, made_with: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The run's config, and the hashes of what it is made with. RunError if they changed."""
+    config = run_config(options, bundle, reading)
+    now = {"bundle": bundle.meaning} | {k: v for k, v in config.items() if k.endswith("_sha256")}
+    _check_made_with(made_with, now)
+    return config, now
+
+
+def _further_settings(options: TrainOptions) -> dict[str, Any]:
+    """What config.json also holds: it decides no bits, or the steps say it too."""
+    asked = {} if options.epochs is None else {"epochs": options.epochs}
+    return {"eval_limit": options.eval_limit, **asked}
+
+
+def _settings_text(
+    run: Path, settings: Mapping[str, Any], now: dict[str, str], config: Mapping[str, Any]
+) -> str:
     place, file = (shlex.quote(str(path)).replace("\n", " ") for path in (run, run / SETTINGS))
     head = (
         f"# Written by gsqc {__version__}.\n"
         f"# Go on with this run:    gsqc train --resume {place}\n"
         f"# Run the same once more: gsqc train --config {file} --run ANOTHER\n\n"
     )
-    return head + write_table("train", settings) + "\n" + write_table(RECORDED, now)
+    steps = {"steps": config["steps"]} if "epochs" in config else {}
+    return head + write_table("train", settings) + "\n" + write_table(RECORDED, {**now, **steps})
 
 
 def _check_held_out(reading: DataOptions, options: TrainOptions) -> None:
@@ -122,6 +164,20 @@ def _before_save(lock: RunLock, bundle: Bundle, options: TrainOptions) -> None:
     bundle.require_unchanged(hashed=options.verify == "always")
 
 
+def _trainer(
+    session: Session,
+    store: RunStore,
+    dataset: Dataset,
+    held_out: Dataset | None,
+    options: TrainOptions,
+) -> Trainer:
+    evaluated = HeldOut.of(held_out, options.eval_limit)
+    entries = store.resume_log(session.step_count)
+    trainer = Trainer(session, store, dataset, evaluated, options, entries=entries)
+    _check_evaluations(trainer)
+    return trainer
+
+
 @contextmanager
 def open_run(
     bundle: Path,
@@ -133,32 +189,33 @@ def open_run(
     settings: Mapping[str, Any] | None = None,
     made_with: Mapping[str, Any] | None = None,
     bundle_named_by: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Trainer]:
     """A trainer for the run, which no other process can open until it is closed.
 
-    `settings` goes into config.toml. `made_with` is what a settings file records of the run that
-    wrote it (bundle, data_sha256), which must not have changed. `bundle_named_by` is the file that
-    named the bundle, if the user did not: then its code must be trusted.
+    settings         goes into config.toml
+    made_with        what a settings file records of its run. It must not have changed
+    bundle_named_by  the file that named the bundle, if the user did not: its code must be trusted
+    on_progress      takes the bytes of data that are read, and how many there are
 
     Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
     _check_held_out(reading, options)
     opened = _open_bundle(bundle, bundle_named_by)
-    config = run_config(options, opened, reading)
-    now = {"bundle": opened.meaning} | {k: v for k, v in config.items() if k.endswith("_sha256")}
-    _check_made_with(made_with or {}, now)
-    dataset, held_out = load_split(reading, Tokenizer(opened), opened.manifest.sequence_length)
+    config, now = _identity(options, opened, reading, made_with or {})
+    length, batch = opened.manifest.sequence_length, opened.manifest.batch
+    dataset, held_out = load_split(reading, Tokenizer(opened), length, on_progress=on_progress)
+    counted = count_steps(options, len(dataset.sequences), options.sequences_per_step(batch))
+    config |= counted.settings(batch) | _further_settings(options)
     lock = RunLock(run)
     try:
         session = Session(opened, run, threads=threads)
         check_resume(session, config)
         assert session.store is not None
         session.store.before_save = partial(_before_save, lock, opened, options)
-        validation = held_out.sequences if held_out else []
-        trainer = Trainer(session, session.store, dataset, validation, options)
-        trainer.entries = session.store.resume_log(session.step_count)
+        trainer = _trainer(session, session.store, dataset, held_out, counted)
         if trainer.end is None:
-            session.store.begin(config, _settings_text(run, settings or {}, now))
+            session.store.begin(config, _settings_text(run, settings or {}, now, config))
         yield trainer
     finally:
         lock.release()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TrainOptions, and which settings a run must keep when it goes on."""
+"""TrainOptions: the options of a training run."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from gsqc.data.options import DataOptions
 from gsqc.decimals import parse_fraction, plain_number
 from gsqc.errors import OptionError
-from gsqc.limits import MAXIMUM_COUNT, MAXIMUM_SEED, MAXIMUM_SEQUENCES, MAXIMUM_STEPS
+from gsqc.limits import (
+    MAXIMUM_CLIP,
+    MAXIMUM_COUNT,
+    MAXIMUM_EPOCHS,
+    MAXIMUM_SEED,
+    MAXIMUM_SEQUENCES,
+    MAXIMUM_STEPS,
+)
 from gsqc.option import Option, check_options, option, options_of
 from gsqc.training.learning_rate import SCHEDULES, LearningRate
 
-MAXIMUM_CLIP = 10**6
 EVALUATIONS = 10
 """How often a run is evaluated if --eval-every is not given."""
+EVALUATED = 100
+"""How many held-out sequences an evaluation takes if --eval-limit is not given."""
 LEARNING_RATE = "0.001"
 """A rate that suits LoRA with AdamW (docs/training.md)."""
 
@@ -25,22 +32,32 @@ PER_STEP = "sequences_per_step"
 """The setting that --batch and --accumulate make together."""
 
 
+def recorded_names(declared: Option) -> tuple[str, ...]:
+    """The settings of config.json that an option decides."""
+    return (declared.recorded or (declared.field,)) if declared.decides_bits else ()
+
+
 @dataclass(frozen=True)
 class TrainOptions:
     """The options of a training run.
 
-    Numbers that decide the bits are decimal texts. A float stands for its shortest text. Raises
-    OptionError for values out of range.
+    Numbers that decide the bits are decimal texts. A float stands for its shortest text. With
+    `epochs`, `steps` is None until `count_steps` knows it.
+
+    Raises OptionError for values out of range.
     """
 
     steps: int = option(
-        help="Steps of the run in all. A run that has 3 of 6 makes 3 more.",
+        None,
+        help="Steps of the run in all. A run that has 3 of 6 makes 3 more. Give this or --epochs.",
         group=STEPS,
         minimum=1,
         maximum=MAXIMUM_STEPS,
         example=200,
         decides_bits=True,
         may_change=True,
+        instead_of="epochs",
+        is_written=True,
     )
     lr: str | float = option(
         LEARNING_RATE,
@@ -107,6 +124,17 @@ class TrainOptions:
     seed: int = option(
         0, help="Seed of the data order.", group=STEPS, maximum=MAXIMUM_SEED, decides_bits=True
     )
+    epochs: str | float | None = option(
+        None,
+        help="Passes over the data, in place of --steps. 0.5 is half of it.",
+        group=STEPS,
+        maximum=MAXIMUM_EPOCHS,
+        example=3,
+        decides_bits=True,
+        recorded=("steps",),
+        may_change=True,
+        instead_of="steps",
+    )
     save_every: int = option(
         20, help="Steps between saves.", group=SAVING, minimum=1, maximum=MAXIMUM_STEPS
     )
@@ -118,6 +146,12 @@ class TrainOptions:
         maximum=MAXIMUM_STEPS,
         example=20,
     )
+    eval_limit: int = option(
+        EVALUATED,
+        help="Held-out sequences of an evaluation, drawn once for the run. 0 takes all.",
+        group=SAVING,
+        maximum=MAXIMUM_COUNT,
+    )
     patience: int | None = option(
         None,
         help="Stop after this many evaluations without a lower held-out loss.",
@@ -126,7 +160,6 @@ class TrainOptions:
         maximum=MAXIMUM_COUNT,
         example=3,
     )
-
     verify: str = option(
         "changes",
         help="When the bundle's weights are hashed again: at each save (always), or only if the "
@@ -137,17 +170,26 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         """Check all values, and spell each number in its one way."""
-        check_options(self)
+        check_options(self, self._problems())
         for declared in options_of(TrainOptions):
             value = getattr(self, declared.field)
             if declared.kind is float and value is not None:
                 object.__setattr__(self, declared.field, plain_number(value))
-        self.rates, self.largest_norm  # noqa: B018  each raises OptionError for what does not fit
+        self.largest_norm  # noqa: B018  raises OptionError for a norm of 0
+        if self.steps is not None:
+            self.rates  # noqa: B018  raises OptionError for what does not fit together
+
+    def _problems(self) -> list[str]:
+        """What is wrong with the steps and the epochs together."""
+        if (self.steps is None) is (self.epochs is None):
+            both = "not both" if self.epochs is not None else "which say how long it is"
+            return [f"a run takes --steps or --epochs, {both}"]
+        return []
 
     @property
     def rates(self) -> LearningRate:
         """The learning rate of each step."""
-        peak, least = self._exact("lr"), self._exact("min_lr")
+        peak, least = self.exact("lr"), self.exact("min_lr")
         return LearningRate(peak, self.steps, self.warmup, self.schedule, least)
 
     @property
@@ -158,14 +200,14 @@ class TrainOptions:
     @property
     def decay(self) -> Fraction:
         """The weight decay as an exact fraction."""
-        return self._exact("weight_decay")
+        return self.exact("weight_decay")
 
     @property
     def largest_norm(self) -> Fraction | None:
         """The largest norm of the mean gradient as an exact fraction, or None."""
         if self.clip is None:
             return None
-        norm = self._exact("clip")
+        norm = self.exact("clip")
         if not norm:
             raise OptionError(
                 "--clip 0 leaves nothing of the gradient",
@@ -173,7 +215,8 @@ class TrainOptions:
             )
         return norm
 
-    def _exact(self, field: str) -> Fraction:
+    def exact(self, field: str) -> Fraction:
+        """A number that decides the bits as an exact fraction."""
         (declared,) = (o for o in options_of(TrainOptions) if o.field == field)
         assert declared.maximum is not None
         return parse_fraction(str(getattr(self, field)), declared.shown_name, declared.maximum)
@@ -192,31 +235,7 @@ class TrainOptions:
     def settings(self, bundle_batch: int) -> dict[str, Any]:
         """The settings that decide the bits, as config.json holds them."""
         return {
-            name: self.sequences_per_step(bundle_batch)
-            if name == PER_STEP
-            else getattr(self, declared.field)
+            name: self.sequences_per_step(bundle_batch) if name == PER_STEP else getattr(self, name)
             for declared in options_of(TrainOptions)
-            for name in _recorded(declared)
+            for name in recorded_names(declared)
         }
-
-
-def _recorded(declared: Option) -> tuple[str, ...]:
-    """The settings of config.json that an option decides."""
-    return (declared.recorded or (declared.field,)) if declared.decides_bits else ()
-
-
-def _settings(may_change: bool) -> tuple[str, ...]:
-    declared = (*options_of(DataOptions), *options_of(TrainOptions))
-    chosen = (o for o in declared if o.may_change is may_change)
-    return tuple(dict.fromkeys(name for o in chosen for name in _recorded(o)))
-
-
-FIXED_IF_GIVEN = ("validation_sha256",)
-"""The setting that counts only if the run began with a held-out file and goes on with one."""
-FIXED_SETTINGS = tuple(s for s in _settings(may_change=False) if s not in FIXED_IF_GIVEN)
-"""The settings of config.json that must not change when a run goes on.
-
-gsqc-step gets these lists through gsqc/runner/format.h.
-"""
-FIXED_BY_SCHEDULE = _settings(may_change=True)
-"""More settings that must not change if the learning rate is not constant: it depends on them."""

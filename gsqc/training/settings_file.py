@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from gsqc.errors import ConfigError
+from gsqc.errors import ConfigError, OptionError
 from gsqc.files.reading import read_file
 
 _MOST_BYTES = 1 << 24
@@ -104,6 +104,14 @@ def closest(name: str, names: Iterable[str]) -> str:
     names = list(names)
     found = difflib.get_close_matches(name.replace("-", "_"), names, 1)
     return f"did you mean {found[0]}?" if found else f"it takes {', '.join(names)}"
+
+
+def require_known(function: str, given: Iterable[str], names: Iterable[str]) -> None:
+    """OptionError for a name that a function of gsqc does not take."""
+    names = list(names)
+    for name in given:
+        if name not in names:
+            raise OptionError(f"gsqc.{function} takes no {name}", closest(name, names))
 
 
 def toml_value(value: Any) -> str:

@@ -20,6 +20,7 @@ class TrainResult:
     step    the number of its steps
     digest  the sha256 over its state
     log     the lines of its log (docs/runs.md)
+    notes   what the run told: data that was cut, forecasts, warnings, how to go on
     """
 
     run: Path
@@ -27,6 +28,7 @@ class TrainResult:
     step: int
     digest: str
     log: list[dict[str, Any]] = field(repr=False)
+    notes: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def losses(self) -> list[float]:

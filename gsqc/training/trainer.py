@@ -4,20 +4,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from gsqc.data import Dataset, TokenSequence
-from gsqc.errors import BundleChangedError, GsqcError, RunError, RunTakenError
+from gsqc.errors import BundleChangedError, GsqcError
 from gsqc.runtime.session import Session
-from gsqc.runtime.store import BEST, RunStore
-from gsqc.training.callbacks import Callbacks, End, Entry, StopTraining
+from gsqc.runtime.store import RunStore
+from gsqc.training.callbacks import Callbacks, End, Entry, Event, Note, StopTraining
+from gsqc.training.forecast import plan_run
+from gsqc.training.held_out import HeldOut
 from gsqc.training.interruption import Interruption, stopping
 from gsqc.training.memory import peak_rss_bytes
+from gsqc.training.movement import Movement
+from gsqc.training.notes import FirstSteps, State
 from gsqc.training.options import TrainOptions
 from gsqc.training.progress import Best, best_of
+from gsqc.training.run_files import RunFiles
 
 
 class _Interrupted(Exception):
@@ -28,23 +32,34 @@ class _Interrupted(Exception):
 class Trainer:
     """An open run: a session, a locked store with its config written, data and options.
 
-    `entries` are the lines of the log so far.
+    validation  the sequences of an evaluation
+    entries     the lines of the log so far
+    notes       what the run has told beside its log
     """
 
     session: Session
     store: RunStore
     dataset: Dataset
-    validation: Sequence[TokenSequence]
+    held_out: HeldOut
     options: TrainOptions
     callbacks: Callbacks = field(default_factory=Callbacks)
     entries: list[Entry] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     interruption: Interruption = field(default_factory=Interruption)
-    _saved: int = -1
-    _unlogged: list[Entry] = field(default_factory=list)
-    _is_log_stale: bool = False
     _is_whole: bool = True
-    _best: tuple[dict[str, Any], int] | None = None
     _step_seconds: float | None = None
+    _evaluation_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        """Draw the sequences of the evaluations."""
+        self.validation: Sequence[TokenSequence] = self.held_out.drawn()
+        self._files = RunFiles(
+            self.session,
+            self.store,
+            self.entries,
+            warn=lambda text: self._tell(Note(text, Event.WARNING)),
+            on_save=lambda step: self.callbacks.on_save(step),
+        )
 
     # ----------------------------------------------------------------------------
     # progress
@@ -53,11 +68,6 @@ class Trainer:
     def step(self) -> int:
         """The number of steps that the state has taken."""
         return self.session.step_count
-
-    @property
-    def report(self) -> str | None:
-        """A sentence on the data that did not fit, or None if all of it did."""
-        return self.dataset.report()
 
     @property
     def best(self) -> Best | None:
@@ -78,7 +88,12 @@ class Trainer:
 
     def _is_evaluation_due(self) -> bool:
         every = self.options.evaluation_interval
-        return bool(self.validation) and (self.step % every == 0 or self.step == self.options.steps)
+        is_last = self.step == self.options.steps
+        return bool(self.validation) and (self.step % every == 0 or is_last)
+
+    def _tell(self, note: Note) -> None:
+        self.notes.append(note)
+        self.callbacks.on_note(note)
 
     # ----------------------------------------------------------------------------
     # training
@@ -86,20 +101,36 @@ class Trainer:
     def run(self) -> End:
         """Step until the run's end, a signal or a callback's StopTraining, then save.
 
-        An error of a callback or of a refused batch is raised after saving. RunError if the last
-        save fails. BundleChangedError and RunTakenError are raised without saving.
+        A run that is over is left as it is. An error of a callback or of a refused batch is raised
+        after saving. RunError if the last save fails. BundleChangedError and RunTakenError are
+        raised without saving.
         """
-        self._saved = self.step
-        self.interruption.tell = lambda: self.callbacks.on_warning(stopping(self._step_seconds))
+        self.interruption.tell = lambda: self._tell(
+            Note(stopping(self._step_seconds), Event.WARNING)
+        )
+        if (over := self.end) is not None:
+            self._tell_all(self._state().over_notes(over))
+            return over
         with self.interruption:
             try:
                 reason = self._reason()
-                self._save()
+                self._files.save()
             except BundleChangedError as error:
                 raise BundleChangedError(
-                    f"{error}; the steps after step {self._saved} were left out", error.hint
+                    f"{error}; the steps after step {self._files.saved} were left out", error.hint
                 ) from None
+        self._tell_all(self._state().end_notes(reason))
         return reason
+
+    def _state(self) -> State:
+        reports, digest = (self.dataset.report(), self.held_out.report), self.session.digest
+        return State(self.store.path, self.options.steps, self.step, digest, self.best, *reports)
+
+    def _tell_all(self, notes: Iterable[Note]) -> None:
+        """Tell what comes after the last step, where nothing is left to be stopped."""
+        for note in notes:
+            with suppress(StopTraining):
+                self._tell(note)
 
     def _reason(self) -> End:
         """Step, and say why that ended."""
@@ -111,34 +142,43 @@ class Trainer:
             return End.SIGNAL
         except BaseException:
             if self._is_whole:  # the store refuses to save what is not certain
-                self._attempt(self._save)
+                self._files.attempt(self._files.save)
             raise
 
     def _steps(self) -> End:
         count = self.options.sequences_per_step(self.session.batch)
         batches = self.dataset.batches(count, self.options.seed, self.step)
+        forecast = plan_run(self.options, count, self.step, self.dataset.sequences, self.held_out)
+        if self._is_evaluation_missing():
+            forecast = replace(forecast, evaluations=forecast.evaluations + 1)
+        first = FirstSteps(forecast, Movement(self.session, self.options.rates))
+        for note in (*self._state().opening_notes(), *forecast.notes()):
+            self._tell(note)
         self._catch_up()
         while True:
             if (end := self.end) is not None:
                 return end
             if self.interruption.number is not None:
                 return End.SIGNAL
-            self._step(batches)
+            self._step(batches, first)
 
-    def _step(self, batches: Iterator[list[TokenSequence]]) -> None:
+    def _step(self, batches: Iterator[list[TokenSequence]], first: FirstSteps) -> None:
         entry = self._take_step(next(batches))
         self.entries.append(entry)
         is_due = self._is_evaluation_due()
         if is_due:
             with suppress(_Interrupted):  # `_catch_up` evaluates when the run goes on
                 self._evaluate(entry)
-        self._unlogged.append(entry)
-        self._attempt(self._write_log)
+        self._files.unlogged.append(entry)
+        self._files.attempt(self._files.write_log)
         if is_due or self.step % self.options.save_every == 0:
-            self._attempt(self._save)
+            self._files.attempt(self._files.save)
         self.callbacks.on_step(entry)
         if "validation_loss" in entry:
             self.callbacks.on_evaluate(entry)
+        seconds = self._step_seconds or 0.0, self._evaluation_seconds
+        for note in first.notes(*seconds, entry["peak_rss_bytes"], is_last=self.end is not None):
+            self._tell(note)
 
     def _take_step(self, sequences: list[TokenSequence]) -> Entry:
         options, start = self.options, time.monotonic()
@@ -185,8 +225,8 @@ class Trainer:
         entry = self.entries[-1] if self.entries else {"step": 0}
         self._evaluate(entry)
         self.entries[len(self.entries) - bool(self.entries) :] = [entry]
-        self._is_log_stale = True
-        self._attempt(self._write_log)
+        self._files.is_stale = True
+        self._files.attempt(self._files.write_log)
         self.callbacks.on_evaluate(entry)
 
     def _evaluate(self, entry: Entry) -> None:
@@ -200,51 +240,11 @@ class Trainer:
                 raise _Interrupted
             self.callbacks.on_evaluating(done, len(self.validation))
 
+        start = time.monotonic()
         result = self.session.evaluate(self.validation, watch)
+        self._evaluation_seconds = time.monotonic() - start
         known = self.best
         entry["validation_loss"], entry["validation_tokens"] = result.loss, result.tokens
         entry["best"] = known is None or result.loss < known.loss
         if entry["best"]:
-            self._best = (self.session.state(), self.step)
-            if not self._attempt(self._save_best):
-                # The next step changes the state, so a copy waits for the next save.
-                self._best = (
-                    {name: tensor.copy() for name, tensor in self.session.state().items()},
-                    self.step,
-                )
-
-    # ----------------------------------------------------------------------------
-    # saving
-
-    def _attempt(self, write: Callable[[], None]) -> bool:
-        """Write in the middle of a run. If the disk is full, the run warns and keeps training."""
-        try:
-            write()
-        except RunError as error:
-            if isinstance(error, RunTakenError):
-                raise
-            self.callbacks.on_warning(f"{error}; the run goes on and tries again")
-            return False
-        return True
-
-    def _write_log(self) -> None:
-        """Write the lines that the log lacks, or the whole log if a line of it was changed."""
-        if self._is_log_stale:
-            self.store.write_log(self.entries)
-        elif self._unlogged:
-            self.store.append_log(self._unlogged)
-        self._is_log_stale = False
-        self._unlogged.clear()
-
-    def _save_best(self) -> None:
-        if self._best is not None:
-            self.store.save_state(*self._best, BEST)
-            self._best = None
-
-    def _save(self) -> None:
-        self._save_best()
-        self._write_log()
-        if self.step > self._saved:
-            self.session.save()
-            self._saved = self.step
-            self.callbacks.on_save(self.step)
+            self._files.keep_best()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from gsqc.training.callbacks import Callbacks
+from gsqc.training.callbacks import Callbacks, Event, Note
 from gsqc.training.progress import best_of, trend
 
 RECENT = 20
@@ -48,13 +48,14 @@ class RunView:
     entries: list[dict[str, Any]]
     activity: str = ""
     warning: str = ""
+    notes: list[str] = field(default_factory=list)
     _times: list[float] = field(default_factory=lambda: [time.monotonic()])
 
     @property
     def callbacks(self) -> Callbacks:
         """Callbacks that keep the view up to date, except `entries`, to which the trainer adds."""
         return Callbacks(
-            self._on_step, self._on_evaluate, self._on_evaluating, self._on_save, self._on_warning
+            self._on_step, self._on_evaluate, self._on_evaluating, self._on_save, self._on_note
         )
 
     def _on_step(self, entry: dict[str, Any]) -> None:
@@ -70,8 +71,11 @@ class RunView:
     def _on_save(self, step: int) -> None:
         self.warning = ""
 
-    def _on_warning(self, text: str) -> None:
-        self.warning = text
+    def _on_note(self, note: Note) -> None:
+        if note.event is Event.WARNING:
+            self.warning = note.text
+        if note.text not in self.notes[-1:]:  # a disk that stays full is told at each step
+            self.notes.append(note.text)
 
     @property
     def step(self) -> int:

@@ -137,7 +137,7 @@ def test_a_manifest_that_is_none_is_refused(path: Path, text: str) -> None:
 
 def test_a_bundle_of_an_older_gsqc_is_told_in_a_sentence(path: Path) -> None:
     change_manifest(path, {"format_version": 1})
-    with pytest.raises(BundleError, match=r"has format 1, this gsqc reads format 3$"):
+    with pytest.raises(BundleError, match=r"(?m)has format 1, this gsqc reads format 3$"):
         Bundle.open(path)
 
 

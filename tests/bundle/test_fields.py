@@ -76,7 +76,7 @@ def test_what_does_not_fit_is_named(change: dict[str, Any], named: str) -> None:
 
 
 def test_all_problems_are_named_at_once() -> None:
-    with pytest.raises(BundleError, match=r"malformed: name, kind, gears, wheels$"):
+    with pytest.raises(BundleError, match=r"(?m)malformed: name, kind, gears, wheels$"):
         read({})
     with pytest.raises(BundleError, match="it is no object"):
         read([])
@@ -95,7 +95,7 @@ def test_a_manifest_comes_back_and_names_its_wrong_fields() -> None:
     assert Manifest.from_json(data) == manifest()
     data["model"]["layers"], data["bits"] = 0, "4-8"
     del data["operators"]
-    with pytest.raises(BundleError, match=r"model\.layers, bits, operators$"):
+    with pytest.raises(BundleError, match=r"(?m)model\.layers, bits, operators$"):
         Manifest.from_json(data)
 
 
@@ -116,5 +116,5 @@ def test_sizes_that_memory_is_made_of_have_their_limits(name: str, most: int) ->
         if value == most:
             Manifest.from_json(data)
             continue
-        with pytest.raises(BundleError, match=f"malformed: {name}$"):
+        with pytest.raises(BundleError, match=f"(?m)malformed: {name}$"):
             Manifest.from_json(data)

@@ -102,11 +102,11 @@ def test_an_option_that_a_file_may_give_is_not_required(capsys: Capture) -> None
     """Typer requires none, because gsqc itself names all missing options at once."""
     assert main(["train"]) == 2
     error = capsys.readouterr().err
-    assert "gsqc train needs BUNDLE, --data, --steps, --run; give it here" in error
+    assert "gsqc train needs BUNDLE, --data, --steps or --epochs, --run; give it here" in error
     assert "--config or --resume" in error
     assert main(["train", "--help"]) == 0
     text = capsys.readouterr().out
-    assert "[required]" not in text and text.count("(needed)") == 5
+    assert "[required]" not in text and text.count("(needed)") == 4
     assert main(["tokens"]) == 2
     assert "Missing argument 'BUNDLE'" in capsys.readouterr().err
 

@@ -36,10 +36,12 @@ def arguments(place: Path, steps: int, run: str = "run", **changes: object) -> l
 def train_json(
     capsys: Capture, place: Path, steps: int, run: str = "run", **changes: object
 ) -> list[dict[str, Any]]:
+    """The lines of the log that the command prints, without its notes."""
     assert main([*arguments(place, steps, run, **changes), "--json"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
-    return [json.loads(line) for line in captured.out.splitlines()]
+    lines = [json.loads(line) for line in captured.out.splitlines()]
+    return [line for line in lines if "event" not in line]
 
 
 def log(place: Path, run: str = "run") -> list[dict[str, Any]]:

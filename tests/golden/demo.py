@@ -15,7 +15,9 @@ from pathlib import Path
 
 FILE = Path(__file__).parent / "demo.txt"
 SCRIPT = Path(__file__).parents[2] / "examples" / "demo.sh"
-_SPEED = re.compile(r" for \S+ in \d+ s$|  [\d.]+ tokens/s|, [\d.]+ tokens/s", re.M)
+_SPEED = re.compile(
+    r" for \S+ in \d+ s$|  [\d.]+ tokens/s|, [\d.]+ tokens/s|^a step takes .*\n", re.M
+)
 """What depends on the machine: its target, and how fast it is."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gsqc.cli.main import main
-from gsqc.training.options import FIXED_BY_SCHEDULE, FIXED_IF_GIVEN, FIXED_SETTINGS
+from gsqc.training.fixed_settings import FIXED_BY_SCHEDULE, FIXED_IF_GIVEN, FIXED_SETTINGS
 from tests.runner.steps import RATE, STEPS, program_of
 
 CONFIG = "config.json"

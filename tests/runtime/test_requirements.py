@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 
 from gsqc.data import WEIGHT_ONE, TokenSequence
 from gsqc.errors import DataError
-from gsqc.runtime.generation import generate_tokens
+from gsqc.runtime.generation import token_ids
 from gsqc.runtime.requirements import require_sequence
 from tests.runtime.small_bundle import manifest
 
@@ -68,6 +67,5 @@ def test_what_does_not(given: Any, reason: str) -> None:
     ],
 )
 def test_a_prompt_of_other_values(prompt: Any, reason: str) -> None:
-    reader: Any = None  # it is not reached
     with pytest.raises(DataError, match=reason):
-        next(generate_tokens(reader, manifest(), prompt, 1, temperature=Fraction(0), seed=0))
+        token_ids(prompt, manifest().model.vocabulary)

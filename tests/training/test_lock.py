@@ -16,7 +16,7 @@ from gsqc.training.lock import RunLock
 
 def test_a_second_holder_is_refused_and_told_who_holds(tmp_path: Path) -> None:
     lock = RunLock(tmp_path / "run")
-    with pytest.raises(RunError, match=f"is being trained by process {os.getpid()}$"):
+    with pytest.raises(RunError, match=f"(?m)is being trained by process {os.getpid()}$"):
         RunLock(tmp_path / "run")
     lock.release()
     RunLock(tmp_path / "run").release()
@@ -31,7 +31,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(RunError, match=f"process {holder.pid}$"):
+        with pytest.raises(RunError, match=f"(?m)process {holder.pid}$"):
             RunLock(tmp_path)
         holder.kill()
     RunLock(tmp_path).release()

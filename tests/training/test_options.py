@@ -10,7 +10,8 @@ import pytest
 
 from gsqc.decimals import plain_number
 from gsqc.errors import OptionError
-from gsqc.training.options import FIXED_BY_SCHEDULE, FIXED_IF_GIVEN, FIXED_SETTINGS, TrainOptions
+from gsqc.training.fixed_settings import FIXED_BY_SCHEDULE, FIXED_IF_GIVEN, FIXED_SETTINGS
+from gsqc.training.options import TrainOptions
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,7 @@ from gsqc.training.options import FIXED_BY_SCHEDULE, FIXED_IF_GIVEN, FIXED_SETTI
         (10, "10"),
         ("1E-12", "1e-12"),
         ("fast", "fast"),
+        ("0.1000000000000000000000000000000001", "0.1000000000000000000000000000000001"),
     ],
 )
 def test_numbers_have_one_spelling(value: Any, text: str) -> None:

@@ -13,7 +13,7 @@ import gsqc.training.open_run
 from gsqc.data import DataOptions
 from gsqc.errors import OptionError, RunError
 from gsqc.runtime.store import STATE, RunStore
-from gsqc.training.callbacks import End, StopTraining
+from gsqc.training.callbacks import End, Event, Note, StopTraining
 from gsqc.training.open_run import open_run
 from gsqc.training.options import TrainOptions
 from gsqc.training.view import RunView
@@ -133,14 +133,14 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(
 ) -> None:
     """The run goes on, and later writes the log, the state, and the best state of step 6."""
     whole = train(place, "whole", eval_every=2, save_every=2)[1]
-    warnings: list[str] = []
+    told: list[Note] = []
     with open_at(place, eval_every=2, save_every=2) as trainer:
-        trainer.callbacks.on_warning = warnings.append
+        trainer.callbacks.on_note = lambda note: told.append(note)
         trainer.callbacks.on_step = lambda entry: full_disk.update(
             full=entry["step"] in range(5, 9)
         )
         assert trainer.run() is End.DONE
-    assert "disk full" in warnings[0]
+    assert any("disk full" in note.text for note in told if note.event is Event.WARNING)
     log = [json.loads(line) for line in (place / "run" / "log.jsonl").read_text().splitlines()]
     assert [e.get("digest") for e in log] == [e.get("digest") for e in whole]
     for name in ("state.safetensors", "best.safetensors"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from gsqc.training.callbacks import Event, Note
 from gsqc.training.notebook import view_html
 from gsqc.training.progress import best_of, trend
 from gsqc.training.view import RunView, curve, duration
@@ -59,7 +60,7 @@ def test_rows_and_lines() -> None:
         entries.append(entry(k, 3.0 - k, gradient_norm=0.25))
         view.callbacks.on_step(entries[-1])
     view.callbacks.on_evaluating(3, 8)
-    view.callbacks.on_warning("disk full")
+    view.callbacks.on_note(Note("disk full", Event.WARNING))
     rows = dict(view.rows())
     assert rows["loss"] == "1.0000   █▁   -20.000 in 20 steps"
     assert rows["speed"] == "100 tokens/s   memory 3 MiB peak   learning rate 0.001"

@@ -63,7 +63,9 @@ def dropped_parts(
         for part in list(dropped)[:1]:
             what = f"{kind} of" if role == "assistant" else f"{kind} of the {role},"
             said.append(f"the {what} message {part.number + 1}")
-            is_split |= kind == "reasoning" and len(group) < sum(p.kind == kind for p in parts)
+            if kind == "reasoning" and part.number + 1 < len(messages):
+                # Would it be kept if the chat ended with it?
+                is_split |= bool(_kept(render, messages[: part.number + 1], tools, [part]))
     if not said:
         return None
     hint = f": {_SPLIT}" if is_split else ""

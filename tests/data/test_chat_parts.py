@@ -54,6 +54,12 @@ def learned(template: Any, chat: Chat, *, mask_prompt: bool = True) -> list[str]
             r"drops the reasoning of message 2 \(.*make each answer with reasoning the last turn",
         ),
         (
+            without_marks(QWEN3),
+            Chat([ASKED, INSIDE, ASKED, said("assistant", "2")]),
+            r"drops the reasoning of message 2 \(.*make each answer with reasoning the last turn",
+        ),
+        (CHATML, Chat([ASKED, THOUGHT, ASKED, INSIDE]), r"reasoning of message 2 \([\w ]*\)$"),
+        (
             "{% for m in messages if m.role != 'system' %}{{ m.role + m.content }}{% endfor %}",
             Chat([said("system", "Be brief."), ASKED, said("assistant", "2")]),
             "drops the content of the system, message 1 ",

@@ -12,9 +12,11 @@ from rich.text import Text
 from gsqc.bundle.bundle import Bundle
 from gsqc.cli.command import OptionsOf
 from gsqc.cli.output import Output
+from gsqc.cli.reading import reading_bar
 from gsqc.cli.shared import JsonOption
 from gsqc.compiler.installed import needs_compiler
 from gsqc.data import DataOptions, Dataset, load_split
+from gsqc.data.sequences import listed
 from gsqc.data.summary import Bin, counts, example_numbers, example_parts, length_histogram
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError
@@ -48,11 +50,12 @@ def data_command(
 ) -> None:
     """Show what DATA becomes in training: counts, token lengths and three examples."""
     out = Output(json)
-    with out.console.status("reading"):
+    with out.console.status("reading the tokenizer"):
         tokenizer, length = _tokenizer(bundle, seq)
-        options = DataOptions(tuple(data), **reading)
-        dataset, held_out = load_split(options, tokenizer, length)
-        record = counts(dataset, length)
+    options = DataOptions(tuple(data), **reading)
+    with reading_bar(out) as tell:
+        dataset, held_out = load_split(options, tokenizer, length, tell)
+    record = counts(dataset, length)
     record["held_out_sequences"] = 0 if held_out is None else len(held_out.sequences)
     bins = length_histogram(dataset.record_lengths)
     examples = [
@@ -117,6 +120,9 @@ def _show(
     out.say(dataset.report() or "nothing is cut")
     if record["held_out_sequences"]:
         out.say(f"{record['held_out_sequences']:,} sequences are held out")
+    if dataset.control_tokens:
+        found = listed([f"{text} {n:,}" for text, n in dataset.control_tokens.items()])
+        out.say(f"control tokens in the text of {dataset.control_records:,} records: {found}")
     longest = f"{record['shortest']:,} to {record['longest']:,}, median {record['median']:,}"
     out.say(f"\ntokens of a record: {longest}")
     out.console.print(_histogram(bins, record["sequence_length"]))

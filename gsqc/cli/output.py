@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from typing import Any, TextIO
@@ -19,6 +20,7 @@ class Output:
     def __init__(self, as_json: bool) -> None:
         """Print for scripts if `as_json`, else for people."""
         self.as_json = as_json
+        take_any_text(sys.stdout)
         self.console = Console(quiet=as_json, highlight=False)
 
     def say(self, text: str) -> None:
@@ -37,6 +39,12 @@ class Output:
         if self.as_json:
             sys.stdout.write(json.dumps(record) + "\n")
             sys.stdout.flush()
+
+
+def take_any_text(stream: TextIO) -> None:
+    """Let a stream write what its encoding lacks as escapes. A notebook's own takes any text."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="backslashreplace")
 
 
 def print_error(message: str, hint: str, *, as_json: bool) -> None:

@@ -14,6 +14,8 @@ from gsqc.cli.display import show
 from gsqc.cli.output import Output
 from gsqc.cli.shared import BundleArgument, JsonOption, ThreadsOption
 from gsqc.data import DataOptions
+from gsqc.data.content import STANDARD_INPUT
+from gsqc.errors import OptionError
 from gsqc.option import Option
 from gsqc.training.callbacks import End
 from gsqc.training.open_run import open_run
@@ -54,6 +56,11 @@ def train(
         for option, name in MADE_WITH.items()
         for value in recorded(context, option, name)
     }
+    if STANDARD_INPUT in map(str, reading.data) and settings_file_of(context, "data"):
+        raise OptionError(
+            "the run read its data from standard input, which cannot be read again",
+            "pipe the same data into it: gsqc train --resume RUN --data -",
+        )
     # TrainOptions spells each number in one way, so its values replace those given.
     settings = {**resolved(context), **vars(training)}
     with open_run(

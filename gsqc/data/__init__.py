@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training data: files of many forms become padded token sequences with a weight for each token.
 
-from files to records      files, json_reader, saved_dataset, text_reader, records
+from files to records      names, directories, files, content, *_reader, saved_dataset, records
 from records to tokens     tokenizer, chat, encode, sequences
-from tokens to data sets   packing, load: sequences to train on, and sequences held out
+from tokens to data sets   corpus, piece_store, packing, load: what is trained on, and held out
 """
 
 from gsqc.data.encode import chat_prompt
-from gsqc.data.files import data_digest
+from gsqc.data.files import data_digest, held_out_digest
 from gsqc.data.load import load_data, load_split
 from gsqc.data.options import DataOptions, validation_share
 from gsqc.data.sequences import WEIGHT_ONE, Dataset, TokenSequence
@@ -19,6 +19,7 @@ __all__ = [
     "TokenSequence",
     "chat_prompt",
     "data_digest",
+    "held_out_digest",
     "load_data",
     "load_split",
     "validation_share",

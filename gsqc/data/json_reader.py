@@ -5,63 +5,81 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
-from gsqc.data.files import MAXIMUM_ARRAY_BYTES, file_size, read_lines, read_text
-from gsqc.data.problems import Problems
+from gsqc.data.content import Content
+from gsqc.data.problems import Problems, reason_of
 from gsqc.data.records import Example, RecordReader
 from gsqc.errors import DataError
 
+MAXIMUM_ARRAY_BYTES = 64 << 20
+"""Of a .json file, which gsqc reads as a whole."""
 
-def read_jsonl(path: Path, problems: Problems) -> Iterator[tuple[str, Example]]:
+
+def read_jsonl(content: Content, problems: Problems) -> Iterator[tuple[str, Example]]:
     """Each record behind its place, file:line. Malformed records are added to `problems`.
 
     Raises DataError if the file cannot be read.
     """
-    reader = RecordReader()
-    for where, line in read_lines(path):
+    reader = RecordReader(problems.unused)
+    for number, line in content.lines():
+        if line.isspace():
+            continue
         try:
             example = reader.read(json.loads(line))
         except (ValueError, RecursionError) as error:
-            problems.add(where, _reason(error))
+            problems.note(f"{content.name}:{number}", _as_json(error))
         else:
-            yield where, example
+            yield f"{content.name}:{number}", example
 
 
-def read_array(path: Path, problems: Problems) -> Iterator[tuple[str, Example]]:
+def read_array(content: Content, problems: Problems) -> Iterator[tuple[str, Example]]:
     """As `read_jsonl`, for a file that is one JSON array of records. The place is a number."""
-    size = file_size(path)
-    if size > MAXIMUM_ARRAY_BYTES:
+    name = content.name
+    if content.size > MAXIMUM_ARRAY_BYTES:
+        most = MAXIMUM_ARRAY_BYTES >> 20
         raise DataError(
-            f"{path.name} has {size >> 20} MiB, "
-            f"a .json file is read up to {MAXIMUM_ARRAY_BYTES >> 20}",
-            f"make it JSONL: jq -c '.[]' {path.name} > {path.stem}.jsonl",
+            f"{name} has {content.size >> 20} MiB, a .json file is read up to {most}",
+            f"make it JSONL: jq -c '.[]' {name} > {name.removesuffix('.json')}.jsonl",
         )
     try:
-        records = json.loads(read_text(path))
+        records = json.loads(content.text(MAXIMUM_ARRAY_BYTES))
     except (ValueError, RecursionError) as error:
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise DataError(
-            f"{path.name}{line}: {_reason(error)}",
+            f"{name}{line}: {reason_of(_as_json(error))}",
             "a .json file holds one array of records; JSONL is named .jsonl",
         ) from None
     if not isinstance(records, list):
         raise DataError(
-            f"{path.name} holds no array of records",
+            f"{name} holds no array of records",
             "write [{…}, {…}], or one record on each line (.jsonl)",
         )
-    reader = RecordReader()
+    reader = RecordReader(problems.unused)
     for number, record in enumerate(records, 1):
-        where = f"{path.name} record {number}"
+        where = f"{name} record {number}"
         try:
             example = reader.read(record)
         except (ValueError, RecursionError) as error:
-            problems.add(where, _reason(error))
+            problems.note(where, error)
         else:
             yield where, example
 
 
-def _reason(error: Exception) -> str:
+def read_piped(content: Content, problems: Problems) -> Iterator[tuple[str, Example]]:
+    """As the two others, for standard input. Its first character tells which it is."""
+    with content.opened() as stream:
+        first = stream.read(1 << 10).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if first == b"[":
+        return read_array(content, problems)
+    if first in (b"{", b""):
+        return read_jsonl(content, problems)
+    raise DataError(
+        f"{content.name} is neither JSONL nor a JSON array", "save it as a file, with its suffix"
+    )
+
+
+def _as_json(error: Exception) -> Exception:
+    """An error of Python's reader in a few words. Others as they are."""
     if isinstance(error, json.JSONDecodeError):
-        return f"not JSON ({error.msg})"
-    return str(error) if isinstance(error, ValueError) else "nested too deeply"
+        return ValueError(f"not JSON ({error.msg})")
+    return error

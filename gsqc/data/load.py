@@ -3,21 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
-from gsqc.data.chat import ChatRenderer
-from gsqc.data.encode import Encoder, Prepared
-from gsqc.data.files import TEXT_SUFFIXES, find_files, left_out
-from gsqc.data.json_reader import read_array, read_jsonl
+from gsqc.data.content import raw_size
+from gsqc.data.corpus import Corpus, Progress, Settings, read_corpus
+from gsqc.data.directories import OTHER_SPLIT, DataFile, Unread
+from gsqc.data.files import find_files, held_out_files
+from gsqc.data.names import HELD_OUT
 from gsqc.data.options import DataOptions, validation_share
 from gsqc.data.packing import pack_pieces
-from gsqc.data.problems import Problems
-from gsqc.data.records import Document, Example
-from gsqc.data.saved_dataset import read_saved_dataset
+from gsqc.data.piece_store import PieceStore, in_both
 from gsqc.data.sequences import Dataset, PaddedSequences, Piece
-from gsqc.data.text_reader import read_document
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import DataError
 from gsqc.numerics.random import permutation
@@ -25,91 +24,12 @@ from gsqc.numerics.random import permutation
 HELD_OUT_SEED = 1
 """The split does not depend on --seed: runs with other seeds are measured on the same records."""
 
-_BATCH_CHARACTERS = 1 << 18
-"""Characters that are tokenised at once."""
-Reader = Callable[[Path, Problems], Iterator[tuple[str, Example]]]
-
-
-@dataclass
-class _Corpus:
-    """The pieces of some files, and what was cut of their records."""
-
-    pieces: list[Piece] = field(default_factory=list)
-    statistics: Dataset = field(default_factory=Dataset)
-
-    def add(self, example: Example, whole: Piece, encoder: Encoder) -> None:
-        """Cut a record's tokens and count them."""
-        statistics = self.statistics
-        found = list(encoder.cut(example, whole))
-        statistics.record_lengths.append(len(whole.tokens))
-        statistics.shapes[example.form] = statistics.shapes.get(example.form, 0) + 1
-        self.pieces += found
-        if not found:
-            statistics.skipped_records += 1
-        elif not isinstance(example, Document):
-            lost = max(len(whole.tokens) - (encoder.length + 1), 0)
-            statistics.truncated_records += lost > 0
-            statistics.truncated_tokens += lost
-
-
-def _reader(path: Path) -> Reader:
-    if path.is_dir():
-        return read_saved_dataset
-    suffix = path.suffix.lower()
-    if suffix in TEXT_SUFFIXES:
-        return read_document
-    return read_array if suffix == ".json" else read_jsonl
-
-
-def _prepared(path: Path, encoder: Encoder, problems: Problems) -> Iterator[Prepared]:
-    """The records of a file. What is wrong with others is added to `problems`."""
-    for where, example in _reader(path)(path, problems):
-        try:
-            yield encoder.prepare(example)
-        except ValueError as error:
-            problems.add(where, str(error))
-
-
-def _batches(records: Iterable[Prepared]) -> Iterator[list[Prepared]]:
-    """The records in order, some at a time: each call of the tokenizer's process takes time."""
-    batch: list[Prepared] = []
-    characters = 0
-    for record in records:
-        batch.append(record)
-        characters += sum(map(len, record.texts))
-        if characters > _BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
-
-
-def _load_corpus(
-    paths: Sequence[Path], tokenizer: Tokenizer, length: int, *, mask_prompt: bool
-) -> _Corpus:
-    corpus = _Corpus(statistics=Dataset(left_out=left_out(paths)))
-    with ChatRenderer(tokenizer.chat_template, tokenizer.template_variables) as renderer:
-        encoder = Encoder(tokenizer, length, renderer, mask_prompt=mask_prompt)
-        for file in find_files(paths):
-            problems = Problems()
-            for batch in _batches(_prepared(file, encoder, problems)):
-                for prepared, whole in zip(batch, encoder.encode(batch), strict=True):
-                    corpus.add(prepared.example, whole, encoder)
-            problems.raise_any()
-    if not corpus.pieces:
-        names = ", ".join(path.name for path in paths)
-        if corpus.statistics.skipped_records:
-            raise DataError(
-                f"{names}: nothing that counts fits into {length} tokens: "
-                "every prompt alone fills the sequence length",
-                "compile with a longer --seq, or shorten the prompts",
-            )
-        raise DataError(f"{names}: the data set is empty", "give a file with records or text")
-    return corpus
+OnProgress = Callable[[int, int], None]
+"""Called with the bytes that are read and those of all files."""
 
 
 def _dataset(
-    pieces: Sequence[Piece], corpus: _Corpus, tokenizer: Tokenizer, length: int, *, packing: bool
+    pieces: Sequence[Piece], corpus: Corpus, tokenizer: Tokenizer, length: int, *, packing: bool
 ) -> Dataset:
     if packing and tokenizer.eos is None and not tokenizer.beginning:
         raise DataError(
@@ -128,44 +48,81 @@ def load_data(
     *,
     mask_prompt: bool = True,
     packing: bool = False,
+    strict: bool = False,
+    on_progress: OnProgress | None = None,
 ) -> Dataset:
-    """The sequences of `length` tokens of some files: JSONL, JSON, text, Markdown, directories.
+    """The sequences of `length` tokens of some files or directories (docs/data.md).
 
     mask_prompt  whether only completions and turns of the assistant have a loss
     packing      whether short records share a sequence
+    strict       whether a record with nothing to learn is an error
 
-    Raises DataError.
+    Of a directory with splits it is what is trained on. Raises DataError.
     """
-    paths = [data] if isinstance(data, Path) else list(data)
-    corpus = _load_corpus(paths, tokenizer, length, mask_prompt=mask_prompt)
+    found = find_files([data] if isinstance(data, Path) else list(data))
+    settings = Settings(length, mask_prompt, strict)
+    corpus = read_corpus(found.train, tokenizer, settings, _progress(found.train, on_progress))
+    corpus.statistics.unread = [*found.unread, *_left_alone(found.held_out, [])]
     return _dataset(corpus.pieces, corpus, tokenizer, length, packing=packing)
 
 
 def load_split(
-    options: DataOptions, tokenizer: Tokenizer, length: int
+    options: DataOptions,
+    tokenizer: Tokenizer,
+    length: int,
+    on_progress: OnProgress | None = None,
 ) -> tuple[Dataset, Dataset | None]:
     """What is trained on, and what is held out, in sequences of `length` tokens.
 
     gsqc's own generator draws a share from the records, and from the pieces of documents. It is the
     same on every machine, whatever --seed is. What is held out is never packed, so its loss is that
-    of a record alone. Raises DataError, OptionError.
+    of a record alone. Without --validation, the split of that name of a directory is held out.
+    Raises DataError, OptionError.
     """
     share = validation_share(options.validation)
-    corpus = _load_corpus(options.data, tokenizer, length, mask_prompt=options.mask_prompt)
-    if share is None:
-        train = _dataset(corpus.pieces, corpus, tokenizer, length, packing=options.packing)
+    found, held_files = find_files(options.data), held_out_files(options)
+    settings = Settings(length, options.mask_prompt, options.strict)
+    progress = _progress([*found.train, *held_files], on_progress)
+    corpus = read_corpus(found.train, tokenizer, settings, progress)
+    kept, held = corpus.pieces, None
+    statistics = corpus.statistics
+    statistics.unread = [*found.unread, *_left_alone(found.held_out, held_files)]
+    if share is not None:
+        kept, held = _drawn(corpus.pieces, share)
+        validation = Dataset(PaddedSequences(held, length))
+    elif held_files:
+        held_corpus = read_corpus(held_files, tokenizer, settings, progress)
+        held = held_corpus.pieces
+        validation = replace(held_corpus.statistics, sequences=PaddedSequences(held, length))
         if options.validation is None:
-            return train, None
-        return train, load_data(
-            Path(options.validation), tokenizer, length, mask_prompt=options.mask_prompt
-        )
-    count = len(corpus.pieces)
+            statistics.held_out_by_name = [file.name for file in held_files]
+    if held is not None:
+        statistics.held_out_twice = in_both(kept, held)
+    train = _dataset(kept, corpus, tokenizer, length, packing=options.packing)
+    return train, None if held is None else validation
+
+
+def _progress(files: Sequence[DataFile], tell: OnProgress | None) -> Progress:
+    return Progress(0 if tell is None else sum(map(raw_size, files)), tell)
+
+
+def _left_alone(split: Sequence[DataFile], read: Sequence[DataFile]) -> list[Unread]:
+    """The files of a directory's held-out split that are not read."""
+    paths = {file.path.resolve() for file in read}
+    return [
+        Unread(file.name, OTHER_SPLIT + HELD_OUT)
+        for file in split
+        if file.path.resolve() not in paths
+    ]
+
+
+def _drawn(pieces: PieceStore, share: Fraction) -> tuple[PieceStore, PieceStore]:
+    """The pieces that stay, and a share of them that is held out. Raises DataError."""
+    count = len(pieces)
     if count < 2:
         raise DataError(
             "one record is not enough to hold a share out", "give more data, or --validation FILE"
         )
-    chosen = permutation(count, HELD_OUT_SEED, 0)[: min(max(round(share * count), 1), count - 1)]
-    held = set(chosen)
-    kept = [piece for k, piece in enumerate(corpus.pieces) if k not in held]
-    validation = Dataset(PaddedSequences([corpus.pieces[k] for k in sorted(held)], length))
-    return _dataset(kept, corpus, tokenizer, length, packing=options.packing), validation
+    size = min(max(round(share * count), 1), count - 1)
+    held = set(permutation(count, HELD_OUT_SEED, 0)[:size])
+    return pieces.pick(k for k in range(count) if k not in held), pieces.pick(sorted(held))

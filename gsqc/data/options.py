@@ -50,6 +50,13 @@ class DataOptions:
         decides_bits=True,
         recorded=("held_out_share", "validation_sha256"),
     )
+    strict: bool = option(
+        False,
+        help="Refuse a record with nothing to learn, such as an empty completion. Without it, "
+        "such records are left out.",
+        flag="--strict",
+        group=GROUP,
+    )
 
 
 def validation_share(text: str | None) -> Fraction | None:

@@ -1,24 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records of a file of data: which shape they have, and what is in them.
 
-messages [, tools]              a chat
-conversations                   a chat in ShareGPT's form, whose turns have `from` and `value`
-prompt, completion              a prompt and what the model is to answer
-instruction [, input], output   Alpaca's, put into Alpaca's prompt
-text                            a document
+messages [, tools] [, system]        a chat
+conversations [, tools] [, system]   a chat in ShareGPT's form, whose turns have `from` and `value`
+prompt, completion                   a prompt and what the model is to answer: texts, or messages
+instruction [, input], output        Alpaca's, put into Alpaca's prompt
+text                                 a document
 
-Other keys of a record are ignored. Where a record fits several shapes, the first of this list wins.
-Alpaca's prompt is that of https://github.com/tatsu-lab/stanford_alpaca.
+Keys that change the meaning are honoured or refused (meanings.py). Others are counted. Where a
+record fits several shapes, the first of this list wins. Alpaca's prompt is that of
+https://github.com/tatsu-lab/stanford_alpaca.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gsqc.bundle.json_text import check_depth
+from gsqc.data.chat_records import (
+    ROLES,
+    read_conversation,
+    read_conversational,
+    read_messages,
+    shown,
+)
+from gsqc.data.examples import Chat, Document, Example, Prompted, is_unicode
+from gsqc.data.meanings import REFUSED, refuse_meanings
+from gsqc.data.problems import Nothing
+
+__all__ = ["KEYS", "ROLES", "SHAPES", "Chat", "Document", "Example", "Prompted", "RecordReader"]
 
 SHAPES = {
     "messages": ("messages",),
@@ -28,26 +40,21 @@ SHAPES = {
     "text": ("text",),
 }
 """Each shape with the keys that a record must have. Any of them shows the shape."""
-
-KEYS = (
-    "messages",
-    "tools",
-    "conversations",
-    "prompt",
-    "completion",
-    "instruction",
-    "input",
-    "output",
-    "text",
-)
-ROLES = ("system", "developer", "user", "assistant", "tool")
-_SHAREGPT = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "system": "system",
+_FURTHER = {
+    "messages": ("tools", "system"),
+    "conversations": ("tools", "system"),
+    "prompt + completion": (),
+    "instruction + output": ("input", "system", "history"),
+    "text": (),
 }
+"""Keys that a record of a shape may have beside."""
+_USED = {shape: frozenset((*keys, *_FURTHER[shape])) for shape, keys in SHAPES.items()}
+_CONVERSATIONAL = "prompt + completion of messages"
+_USED[_CONVERSATIONAL] = frozenset(("prompt", "completion", "tools", "system"))
+
+MAY_BE_EMPTY = ("prompt", "completion", "instruction", "output", "text")
+"""Keys of a text, whose empty cell in a table is an empty text."""
+KEYS = tuple(dict.fromkeys(key for shape in SHAPES for key in (*SHAPES[shape], *_FURTHER[shape])))
 _ALPACA = (
     "Below is an instruction that describes a task{}. "
     "Write a response that appropriately completes the request."
@@ -55,43 +62,21 @@ _ALPACA = (
 )
 
 
-@dataclass(frozen=True)
-class Prompted:
-    """A prompt, which may be empty, and its completion. The form is prompt or alpaca."""
-
-    prompt: str
-    completion: str
-    form: str = "prompt"
-
-
-@dataclass(frozen=True)
-class Chat:
-    """Messages with role and content, and the tools that the template may show the model."""
-
-    form = "chat"
-    messages: list[dict[str, Any]]
-    tools: list[Any] | None = None
-
-
-@dataclass(frozen=True)
-class Document:
-    """A text. The model is trained on every token of it."""
-
-    form = "document"
-    text: str
-
-
-Example = Prompted | Chat | Document
-
-
 @dataclass
 class RecordReader:
-    """Turns the records of one file into examples. All must have the shape of the first."""
+    """Turns the records of one file into examples. All must have the shape of the first.
 
+    unused  counts the records that have each key that is not used
+    """
+
+    unused: Counter[str] = field(default_factory=Counter)
     shape: str | None = field(default=None)
 
     def read(self, record: Any) -> Example:
-        """The example that a record is. Raises ValueError, which says what is wrong with it."""
+        """The example that a record is. Raises ValueError, which says what is wrong with it.
+
+        The error is Nothing if the record is well formed and has nothing to learn.
+        """
         if not isinstance(record, dict):
             array = (
                 " but an array (a file that is one array of records is named .json)"
@@ -99,27 +84,49 @@ class RecordReader:
                 else ""
             )
             raise ValueError(f"not a JSON object{array}")
-        shape = next((s for s, keys in SHAPES.items() if any(k in record for k in keys)), None)
-        if shape is None:
-            raise ValueError(f"the record has none of {', '.join(SHAPES)}")
+        shape = _shape(record)
         if self.shape not in (None, shape):
             raise ValueError(f"a record of {shape} in a file of {self.shape}")
-        missing = [key for key in SHAPES[shape] if key not in record]
-        if missing:
-            raise ValueError(f"the record has no {missing[0]}")
+        if len(record) > 2 or not _USED[shape].issuperset(record):
+            refuse_meanings(record, alpaca="instruction" in record)
+            self.unused.update(key for key in record if key not in _USED[shape])
         example = _READERS[shape](record)
         self.shape = shape
         return example
 
 
+def _shape(record: dict[str, Any]) -> str:
+    """The shape of a record. Raises ValueError if it has none, or a part of one."""
+    shape = next((s for s, keys in SHAPES.items() if any(k in record for k in keys)), None)
+    if shape is None:
+        raise ValueError(f"the record has none of {', '.join(SHAPES)}")
+    missing = [key for key in SHAPES[shape] if key not in record]
+    if missing:
+        refuse_meanings(record)
+        raise ValueError(f"the record has no {missing[0]}")
+    has_messages = shape == "prompt + completion" and isinstance(record["prompt"], list)
+    return _CONVERSATIONAL if has_messages else shape
+
+
+def known_columns(names: Iterable[str], unused: Counter[str], rows: int) -> list[str]:
+    """The columns of a table that a record may use or must refuse. Others are counted."""
+    known = [name for name in names if name in KEYS or name in REFUSED]
+    unused.update({name: rows for name in names if name not in known})
+    return known
+
+
 def _text(record: dict[str, Any], key: str, *, empty: bool = True) -> str:
     value = record[key]
+    if value is None and not empty:
+        raise Nothing(f"the {key} is empty")
     if not isinstance(value, str):
-        raise ValueError(f"{key} is not a text")
-    if any("\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError(f"{key} is not a text but {shown(value)}")
+    if not is_unicode(value):
         raise ValueError(f"{key} has half of a surrogate pair")
+    if "\0" in value:
+        raise ValueError(f"{key} has a zero byte, so it is no text")
     if not empty and not value.strip():
-        raise ValueError(f"the {key} is empty")
+        raise Nothing(f"the {key} is empty")
     return value
 
 
@@ -130,7 +137,7 @@ def _prompted(record: dict[str, Any]) -> Prompted:
 def _alpaca(record: dict[str, Any]) -> Prompted:
     instruction = _text(record, "instruction", empty=False)
     output = _text(record, "output", empty=False)
-    given = _text({"input": "", **record}, "input")
+    given = "" if record.get("input") is None else _text(record, "input")
     return Prompted(alpaca_prompt(instruction, given), output, "alpaca")
 
 
@@ -145,89 +152,11 @@ def _document(record: dict[str, Any]) -> Document:
     return Document(_text(record, "text", empty=False))
 
 
-def _conversation(record: dict[str, Any]) -> Chat:
-    turns = record["conversations"]
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
-        raise ValueError("conversations is not a list of objects")
-    if any("role" in turn for turn in turns):
-        return _chat({"messages": turns})
-    messages = []
-    for number, turn in enumerate(turns, 1):
-        speaker = turn.get("from")
-        if not isinstance(speaker, str) or speaker not in _SHAREGPT:
-            raise ValueError(
-                f"turn {number} is from {_shown(speaker)}, not one of {', '.join(_SHAREGPT)}"
-            )
-        messages.append({"role": _SHAREGPT[speaker], "content": turn.get("value")})
-    return _chat({"messages": messages})
-
-
-def _chat(record: dict[str, Any]) -> Chat:
-    messages, tools = record["messages"], record.get("tools")
-    if (
-        not isinstance(messages, list)
-        or not messages
-        or not all(isinstance(m, dict) for m in messages)
-    ):
-        raise ValueError("messages is not a list of objects with role and content")
-    if tools is not None and not isinstance(tools, list):
-        raise ValueError("tools is not a list")
-    read = [_message(message, number) for number, message in enumerate(messages, 1)]
-    if not any(message["role"] == "assistant" for message in read):
-        raise ValueError("no turn of the assistant, so nothing to learn")
-    try:
-        check_depth([read, tools])
-        json.dumps([read, tools], ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise ValueError("a message has half of a surrogate pair") from None
-    except TypeError:  # a row of a table may hold bytes or a date
-        raise ValueError("a message has a value that JSON cannot hold") from None
-    return Chat(read, tools)
-
-
-def _shown(value: Any) -> str:
-    """A value for a message: a text in quotes, None, or the kind of another value."""
-    if isinstance(value, str):
-        return repr(value[:40])
-    return "None" if value is None else f"a {type(value).__name__}"
-
-
-def _message(message: dict[str, Any], number: int) -> dict[str, Any]:
-    role, content = message.get("role"), message.get("content")
-    if role not in ROLES:
-        raise ValueError(
-            f"message {number} has the role {_shown(role)}, not one of {', '.join(ROLES)}"
-        )
-    if isinstance(content, list):
-        content = _joined(content, number)
-    calls = role == "assistant" and content is None and message.get("tool_calls")
-    if not isinstance(content, str) and not calls:
-        raise ValueError(f"message {number} has no content")
-    if (
-        role == "assistant"
-        and not calls
-        and not str(content).strip()
-        and not message.get("tool_calls")
-    ):
-        raise ValueError(f"message {number}, of the assistant, is empty")
-    return {**message, "content": content}
-
-
-def _joined(parts: list[Any], number: int) -> str:
-    """The text of content in parts, as the OpenAI format has it."""
-    texts = [
-        part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
-        for part in parts
-    ]
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"message {number} has a part that is not text")
-    return "".join(map(str, texts))
-
-
 _READERS: dict[str, Callable[[dict[str, Any]], Example]] = {
-    "messages": _chat,
-    "conversations": _conversation,
+    "messages": read_messages,
+    "conversations": read_conversation,
     "prompt + completion": _prompted,
+    _CONVERSATIONAL: read_conversational,
     "instruction + output": _alpaca,
     "text": _document,
 }

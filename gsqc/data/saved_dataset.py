@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gsqc.data.content import Content
 from gsqc.data.problems import Problems
-from gsqc.data.records import KEYS, Example, RecordReader
+from gsqc.data.records import KEYS, Example, RecordReader, known_columns
 from gsqc.errors import DataError
 from gsqc.files.reading import open_file, read_file
 
@@ -18,26 +19,27 @@ _MAXIMUM_STATE = 16 << 20
 """Bytes of state.json, which lists the files of a data set."""
 
 
-def read_saved_dataset(path: Path, problems: Problems) -> Iterator[tuple[str, Example]]:
+def read_saved_dataset(content: Content, problems: Problems) -> Iterator[tuple[str, Example]]:
     """Each row of a data set behind its place. Of several splits, those of "train".
 
     Malformed rows are added to `problems`. Raises DataError if the directory cannot be read, and if
     the package `datasets` is missing.
     """
+    path = content.file.path
     rows = _open(path)
-    columns = [name for name in rows.column_names if name in KEYS]
-    if not columns:
+    if not any(name in KEYS for name in rows.column_names):
         raise DataError(
             f"{path.name} has the columns {', '.join(rows.column_names)[:200]}",
             f"rename them to some of {', '.join(KEYS)}",
         )
-    reader = RecordReader()
+    columns = known_columns(rows.column_names, problems.unused, len(rows))
+    reader = RecordReader(problems.unused)
     for number, row in enumerate(_rows(rows, columns, path)):
-        where = f"{path.name} row {number}"
+        where = f"{content.name} row {number}"
         try:
-            example = reader.read(_without_none(row))
+            example = reader.read(table_record(row))
         except ValueError as error:
-            problems.add(where, str(error))
+            problems.note(where, error)
         else:
             yield where, example
 
@@ -97,8 +99,20 @@ def _open(path: Path) -> Any:
     return found[_TRAIN]
 
 
+def table_record(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a table as a record. Arrow fills the keys that a record lacks with None.
+
+    A prompt whose completion is None has an empty one, and so has a row of an empty text.
+    """
+    record: dict[str, Any] = _without_none(row)
+    for given, wanted in (("prompt", "completion"), ("instruction", "output")):
+        if given in record and wanted in row:
+            record.setdefault(wanted, None)
+    return record or {key: None for key in row if key == "text"}
+
+
 def _without_none(value: Any) -> Any:
-    """The value without keys that are None. Arrow fills keys that a record lacks with None."""
+    """The value without keys that are None."""
     if isinstance(value, dict):
         return {key: _without_none(part) for key, part in value.items() if part is not None}
     return [_without_none(part) for part in value] if isinstance(value, list) else value

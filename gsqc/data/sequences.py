@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from gsqc.data.directories import Unread
 from gsqc.errors import DataError
 from gsqc.numerics.random import permutation
 
@@ -105,6 +105,12 @@ class PaddedSequences(Sequence[TokenSequence]):
         return self.pieces[index].pad(self.length)
 
 
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Names for people, of which a long list is cut."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 @dataclass
 class Dataset:
     """The sequences of a data set, and what did not fit.
@@ -114,7 +120,14 @@ class Dataset:
     skipped_records    records of which nothing that counts was left
     record_lengths     the tokens of each record before it was cut
     shapes             how many records there are of each shape
-    left_out           links and special files below a directory, which are not read
+    empty_records      records with nothing to learn, such as an empty completion
+    first_empty        where the first of them is, and why
+    unused_keys        how many records have each key that gsqc does not use
+    unread             what lies below a directory and is not read
+    held_out_by_name   files that are held out because their names say so
+    held_out_twice     held-out sequences that are trained on too, token for token
+    control_tokens     how often each control token stands in users' text
+    control_records  records with any of them
     """
 
     sequences: Sequence[TokenSequence] = field(default_factory=list)
@@ -123,11 +136,29 @@ class Dataset:
     skipped_records: int = 0
     record_lengths: list[int] = field(default_factory=list)
     shapes: dict[str, int] = field(default_factory=dict)
-    left_out: list[Path] = field(default_factory=list)
+    empty_records: int = 0
+    first_empty: str = ""
+    unused_keys: dict[str, int] = field(default_factory=dict)
+    unread: list[Unread] = field(default_factory=list)
+    held_out_by_name: list[str] = field(default_factory=list)
+    held_out_twice: int = 0
+    control_tokens: dict[str, int] = field(default_factory=dict)
+    control_records: int = 0
+
+    def unread_by_kind(self) -> dict[str, tuple[int, str]]:
+        """For each kind of what is not read: how many there are, and the first name."""
+        found: dict[str, tuple[int, str]] = {}
+        for unread in self.unread:
+            count, first = found.get(unread.kind, (0, unread.name))
+            found[unread.kind] = (count + 1, first)
+        return found
 
     def report(self) -> str | None:
         """What was cut or left out, for people. None if nothing was."""
         parts = []
+        if self.held_out_by_name:
+            names = listed(self.held_out_by_name)
+            parts.append(f"{names}: held out, for the name says so")
         if self.truncated_records or self.skipped_records:
             parts.append(
                 f"{self.truncated_records} records were cut to the sequence length "
@@ -137,11 +168,19 @@ class Dataset:
             parts.append(
                 f"{self.skipped_records} records whose prompt alone fills it were left out"
             )
-        if self.left_out:
+        if self.empty_records:
             parts.append(
-                f"{len(self.left_out)} links and special files were not read "
-                f"(first {self.left_out[0]})"
+                f"{self.empty_records} records with nothing to learn were left out "
+                f"(first {self.first_empty})"
             )
+        if self.held_out_twice:
+            parts.append(f"{self.held_out_twice} held-out sequences are also trained on")
+        if self.unused_keys:
+            parts.append(f"keys not used: {listed(list(self.unused_keys))}")
+        parts += [
+            f"{count} {kind} were not read (first {name})"
+            for kind, (count, name) in self.unread_by_kind().items()
+        ]
         return "; ".join(parts) or None
 
     def order(self, batch: int, seed: int, start: int = 0) -> Iterator[list[int]]:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from gsqc.data.sequences import Dataset, TokenSequence
+from gsqc.data.piece_store import PieceStore
+from gsqc.data.sequences import Dataset, PaddedSequences, TokenSequence
 from gsqc.data.tokenizer import Tokenizer
 
 BINS = 10
@@ -51,22 +53,44 @@ def _round_up(width: int) -> int:
 def counts(dataset: Dataset, length: int) -> dict[str, Any]:
     """Counts of records, sequences, tokens and what was cut, as JSON data by name."""
     sequences, lengths = dataset.sequences, sorted(dataset.record_lengths)
-    pairs = [(sequence.weighted_tokens, _used(sequence)) for sequence in sequences]
+    used, trained = _totals(sequences)
     return {
         "records": len(lengths),
         "shapes": dataset.shapes,
         "sequences": len(sequences),
         "sequence_length": length,
-        "tokens": sum(used for _, used in pairs),
-        "trained_tokens": sum(weighted for weighted, _ in pairs),
-        "padding_share": round(1 - sum(used for _, used in pairs) / (len(sequences) * length), 4),
+        "tokens": used,
+        "trained_tokens": trained,
+        "padding_share": round(1 - used / (len(sequences) * length), 4),
         "truncated_records": dataset.truncated_records,
         "truncated_tokens": dataset.truncated_tokens,
         "skipped_records": dataset.skipped_records,
+        "empty_records": dataset.empty_records,
+        "unused_keys": dataset.unused_keys,
+        "not_read": {
+            kind: {"count": count, "first": first}
+            for kind, (count, first) in dataset.unread_by_kind().items()
+        },
+        "held_out_by_name": dataset.held_out_by_name,
+        "held_out_twice": dataset.held_out_twice,
+        "control_tokens": dataset.control_tokens,
+        "control_records": dataset.control_records,
         "shortest": lengths[0],
         "median": lengths[len(lengths) // 2],
         "longest": lengths[-1],
     }
+
+
+def _totals(sequences: Sequence[TokenSequence]) -> tuple[int, int]:
+    """How many inputs are no padding, and how many have a loss."""
+    if isinstance(sequences, PaddedSequences):  # to pad each would take most of the time
+        pieces = sequences.pieces
+        if isinstance(pieces, PieceStore):
+            return len(pieces.tokens) - len(pieces), int(pieces.counted.sum())
+        used = sum(len(piece.tokens) - 1 for piece in pieces)
+        return used, sum(int(piece.counted[1:].sum()) for piece in pieces)
+    used = sum(map(_used, sequences))
+    return used, sum(sequence.weighted_tokens for sequence in sequences)
 
 
 def _used(sequence: TokenSequence) -> int:

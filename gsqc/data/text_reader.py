@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from gsqc.data.files import read_text
+from gsqc.data.content import Content
 from gsqc.data.problems import Problems
 from gsqc.data.records import Document, Example
 
 
-def read_document(path: Path, problems: Problems) -> Iterator[tuple[str, Example]]:
+def read_document(content: Content, problems: Problems) -> Iterator[tuple[str, Example]]:
     """The text of a file behind the file's name, unless it is blank. Raises DataError."""
     del problems  # a text cannot be malformed
-    text = read_text(path)
+    text = content.text()
     if text.strip():
-        yield path.name, Document(text)
+        yield content.name, Document(text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ import numpy.typing as npt
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.data.bounded_process import BoundedProcess, ProcessEnded
+from gsqc.data.examples import is_unicode
+from gsqc.data.word_cache import WordCache
 from gsqc.errors import BundleError, DataError
 from gsqc.files.reading import read_file
 
@@ -30,6 +33,7 @@ class Tokenizer:
     eos                 the end-of-text token, the first of several, or None
     beginning           what the model's tokenizer puts before a text: BOS, or nothing
     chat_template       the model's own, a Jinja text, or None
+    special_texts       the texts of its control tokens
     template_variables  the texts of bos_token and eos_token, as a chat template knows them
 
     Raises BundleError if the bundle has no tokenizer, or one that cannot be read. Every method
@@ -83,6 +87,8 @@ class Tokenizer:
             raise _failure(error) from None
         facts, _ = self._ask({})
         self.beginning: tuple[int, ...] = tuple(facts["beginning"])
+        self._words = WordCache(partial(self._encode, starts=False), facts["added"])
+        self.special_texts: tuple[str, ...] = tuple(facts["special_texts"])
         self.template_variables: dict[str, str] = {
             name: text for name, text in facts["texts"].items() if text is not None
         }
@@ -95,7 +101,7 @@ class Tokenizer:
 
     def encode_each(self, texts: Sequence[str]) -> list[Int32]:
         """The token ids of each text, without added special tokens."""
-        return self._encode(texts, starts=False)
+        return self._words.encode(texts)
 
     def encode_each_with_starts(self, texts: Sequence[str]) -> list[tuple[Int32, Int32]]:
         """The token ids of each text, and the character of the text at which each begins."""
@@ -103,9 +109,8 @@ class Tokenizer:
         return [(ids, starts) for ids, starts in halves]
 
     def _encode(self, texts: Sequence[str], *, starts: bool) -> list[Int32]:
-        for text in texts:
-            if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-                raise DataError("a text has half of a surrogate pair", "write the text as UTF-8")
+        if not all(map(is_unicode, texts)):
+            raise DataError("a text has half of a surrogate pair", "write the text as UTF-8")
         if not texts:
             return []
         answer, raw = self._ask({"encode": list(texts), "starts": starts})

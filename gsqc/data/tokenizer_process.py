@@ -4,7 +4,9 @@
 The library panics on some files and aborts on others. It begins with {tokenizer_json, special},
 and answers:
 
-{}                {beginning, texts}: what stands before a text, and the texts of `special` ids
+{}                {beginning, texts, special_texts}: what stands before a text, the texts of
+                  `special` ids, and those of all control tokens. Also {added}: the texts of all
+                  added tokens if a text may be cut into words, else None
 {encode, starts}  {counts} and int32 bytes: the ids of each text, without added special tokens
                   With `starts`, the character at which each token begins follows each text's ids.
 {decode, special} {text}
@@ -12,6 +14,7 @@ and answers:
 
 from __future__ import annotations
 
+import json
 from array import array
 from typing import Any
 
@@ -61,7 +64,26 @@ class Server:
         )
         starts = (k for k in range(len(added) - len(bare) + 1) if added[k : k + len(bare)] == bare)
         texts = {name: self.tokenizer.id_to_token(token) for name, token in self.special.items()}
-        return {"beginning": added[: next(starts, 0)], "texts": texts}
+        special = [t.content for t in self._added() if t.special]
+        return {
+            "beginning": added[: next(starts, 0)],
+            "texts": texts,
+            "special_texts": special,
+            "added": [t.content for t in self._added()] if self._splits_words() else None,
+        }
+
+    def _added(self) -> list[Any]:
+        return list(self.tokenizer.get_added_tokens_decoder().values())
+
+    def _splits_words(self) -> bool:
+        """Whether `word_cache` may cut a text into words: see there."""
+        if self.tokenizer.normalizer is not None or self.tokenizer.pre_tokenizer is None:
+            return False
+        if any(t.single_word or t.lstrip or t.rstrip for t in self._added()):
+            return False
+        state = json.loads(self.tokenizer.pre_tokenizer.__getstate__())
+        parts = state["pretokenizers"] if state["type"] == "Sequence" else [state]
+        return any(map(_splits_before_spaces, parts)) and all(map(_is_known, parts))
 
     def _encode(self, texts: list[str], starts: bool) -> tuple[dict[str, Any], bytes]:
         encode = self.tokenizer.encode_batch if starts else self.tokenizer.encode_batch_fast
@@ -73,6 +95,30 @@ class Server:
             if starts:
                 numbers.extend(start for start, _ in encoding.offsets)
         return {"counts": counts}, numbers.tobytes()
+
+
+_PATTERNS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",  # Qwen2
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",  # Llama 3
+)
+"""Patterns that `word_cache` was proved for."""
+
+
+def _splits_before_spaces(part: dict[str, Any]) -> bool:
+    """Whether a pre-tokenizer splits a text as GPT-2 or one of the patterns does."""
+    if part["type"] == "ByteLevel":
+        return bool(part["use_regex"])
+    is_known = part["type"] == "Split" and part["pattern"].get("Regex") in _PATTERNS
+    return is_known and part["behavior"] == "Isolated" and not part["invert"]
+
+
+def _is_known(part: dict[str, Any]) -> bool:
+    """Whether a pre-tokenizer looks at no character before or behind the pieces that it makes."""
+    if part["type"] == "ByteLevel":
+        return not part["add_prefix_space"]
+    return part["type"] == "Digits" or _splits_before_spaces(part)
 
 
 def open_program(begin: dict[str, Any]) -> Server:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.data import DataOptions, data_digest, load_split, validation_share
+from gsqc.data import DataOptions, data_digest, held_out_digest, load_split, validation_share
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, RunError
 from gsqc.runtime.session import Session
@@ -45,8 +45,8 @@ def run_config(options: TrainOptions, bundle: Bundle, reading: DataOptions) -> d
         "validation": reading.validation,
         "held_out_share": None if share is None else str(share),
     }
-    if reading.validation is not None and share is None:
-        config["validation_sha256"] = data_digest([Path(reading.validation)])
+    if (held_out := held_out_digest(reading)) is not None:
+        config["validation_sha256"] = held_out
     return config
 
 
@@ -99,7 +99,8 @@ def _settings_text(run: Path, settings: Mapping[str, Any], now: dict[str, str]) 
 
 
 def _check_held_out(reading: DataOptions, options: TrainOptions) -> None:
-    if reading.validation is None and (options.patience or options.eval_every):
+    needs_it = bool(options.patience or options.eval_every)
+    if needs_it and reading.validation is None and held_out_digest(reading) is None:
         raise OptionError(
             "--patience and --eval-every need held-out data",
             "give it with --validation FILE or 10%",

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import gsqc.cli.evaluate
 import gsqc.cli.generate
 import gsqc.training.open_run
 from gsqc.cli.main import main
+from gsqc.files import spool
 from tests.data.templates import CHATML
 from tests.runtime.small_bundle import SEQUENCE, FakeSession, manifest, write_bundle
 
@@ -154,3 +158,86 @@ def test_eval_and_generate(capsys: Capture, bundle: Path, data: Path) -> None:
     )
     assert line["text"].endswith("user\nHi<|im_end|>\n<|im_start|>assistant\n")
     assert "system\nS<" in line["text"]
+
+
+def test_what_was_not_read_is_in_words_and_in_json(
+    capsys: Capture, bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mlx"
+    folder.mkdir()
+    record = '{"prompt": "a<end>", "completion": "b", "id": 1}\n{"prompt": "a", "completion": ""}\n'
+    for name in ("train.jsonl", "valid.jsonl", "test.jsonl", "README.md"):
+        (folder / name).write_text(record)
+    assert main(["data", str(folder), "--bundle", str(bundle)]) == 0
+    out = capsys.readouterr().out
+    for text in (
+        "valid.jsonl: held out, for the name says so",
+        "1 records with nothing to learn were left out (first train.jsonl:2: the completion",
+        "1 held-out sequences are also trained on",
+        "keys not used: id",
+        "1 files of the split test were not read (first test.jsonl)",
+        "control tokens in the text of 1 records: <end> 1",
+    ):
+        assert text in out
+    (line,) = run_json(capsys, "data", folder, "--bundle", bundle)
+    assert line["held_out_by_name"] == ["valid.jsonl"]
+    assert (line["empty_records"], line["held_out_twice"], line["unused_keys"]) == (1, 1, {"id": 1})
+    assert (line["control_tokens"], line["control_records"]) == ({"<end>": 1}, 1)
+    assert line["not_read"] == {
+        "cards and settings": {"count": 1, "first": "README.md"},
+        "files of the split test": {"count": 1, "first": "test.jsonl"},
+    }
+    assert "the completion is empty" in error_of(
+        capsys, "data", folder, "--bundle", bundle, "--strict"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
+def test_a_console_of_any_encoding(
+    bundle: Path, data: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    data.write_text(json.dumps({"prompt": "ä猫", "completion": "🙂"}) + "\n")
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main(["data", str(data), "--bundle", str(bundle)]) == 0
+    stream.flush()
+    text = raw.getvalue().decode(encoding)
+    assert "1 records (1 prompt)" in text
+    assert ("🙂" in text) == (encoding == "utf-8")
+    assert ("\\U0001f642" in text) == (encoding != "utf-8")
+
+
+def test_the_split_of_a_directory_is_held_out_and_recorded(
+    capsys: Capture, bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    folder, run = tmp_path / "mlx", tmp_path / "run"
+    folder.mkdir()
+    for name in ("train.jsonl", "valid.jsonl"):
+        (folder / name).write_text(data.read_text())
+    arguments = ["train", bundle, "--data", folder, "--run", run, "--eval-every", 1, "--steps"]
+    lines = run_json(capsys, *arguments, 2)
+    assert "validation_loss" in lines[1]
+    config = json.loads((run / "config.json").read_text())
+    digest = hashlib.sha256(data.read_bytes()).hexdigest()
+    assert (config["data_sha256"], config["validation_sha256"]) == (digest, digest)
+    (folder / "valid.jsonl").write_text(data.read_text() * 2)
+    assert "validation_sha256" in error_of(capsys, *arguments, 3)
+
+
+def test_standard_input_cannot_be_read_again(
+    capsys: Capture, bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def piped() -> None:
+        spool._spooled.cache_clear()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data.read_bytes())))
+
+    run = tmp_path / "run"
+    piped()
+    run_json(capsys, "train", bundle, "--data", "-", "--run", run, "--steps", 1)
+    config = json.loads((run / "config.json").read_text())
+    assert config["data_sha256"] == hashlib.sha256(data.read_bytes()).hexdigest()
+    assert "cannot be read again" in error_of(capsys, "train", "--resume", run, "--steps", 2)
+    piped()
+    lines = run_json(capsys, "train", "--resume", run, "--data", "-", "--steps", 2)
+    assert lines[-1]["step"] == 2

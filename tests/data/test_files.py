@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pytest
 
-import gsqc.data.files
-from gsqc.data.files import data_digest, find_files, left_out, read_lines, read_text
+import gsqc.data.content
+from gsqc.data.content import Content
+from gsqc.data.directories import DataFile, Unread
+from gsqc.data.files import data_digest, find_files
 from gsqc.data.sequences import Dataset
 from gsqc.errors import DataError
+
+
+def content(path: Path) -> Content:
+    return Content(DataFile(path, path.name))
 
 
 def put(folder: Path, **files: bytes) -> Path:
@@ -24,30 +30,38 @@ def put(folder: Path, **files: bytes) -> Path:
 
 
 def test_a_directory_of_notes_is_walked_in_the_order_of_paths(tmp_path: Path) -> None:
-    put(tmp_path, b_md=b"b", a__z_txt=b"z", a__B_md=b"B", c_png=b"", d_json=b"")
+    put(tmp_path, b_md=b"b", a__z_txt=b"z", a__B_md=b"B", c_png=b"", config_json=b"{}")
     put(tmp_path / ".obsidian", x_md=b"hidden")
     (tmp_path / ".hidden.md").write_bytes(b"hidden")
     (tmp_path / "link.md").symlink_to(tmp_path / "b.md")
     (tmp_path / "loop").symlink_to(tmp_path)
-    names = [file.relative_to(tmp_path).as_posix() for file in find_files([tmp_path])]
-    assert names == ["a/B.md", "a/z.txt", "b.md"]
+    found = find_files([tmp_path])
+    assert [file.name for file in found.train] == ["a/B.md", "a/z.txt", "b.md"]
+    assert found.unread == [
+        Unread("c.png", "files of other kinds"),
+        Unread("config.json", "cards and settings"),
+        Unread("link.md", "links to files read already"),
+        Unread("loop", "links"),
+    ]
 
 
 def test_files_keep_the_order_they_are_given_in(tmp_path: Path) -> None:
     put(tmp_path, b_jsonl=b"", a_txt=b"")
-    assert find_files([tmp_path / "b.jsonl", tmp_path / "a.txt"]) == [
-        tmp_path / "b.jsonl",
-        tmp_path / "a.txt",
-    ]
+    found = find_files([tmp_path / "b.jsonl", tmp_path / "a.txt"])
+    assert [file.path for file in found.train] == [tmp_path / "b.jsonl", tmp_path / "a.txt"]
 
 
 @pytest.mark.parametrize(
     ("files", "given", "reason"),
     [
-        ({}, ".", "has no .txt"),
-        ({"a_png": b""}, ".", "has no .txt"),
-        ({"a_md": b"", "b_jsonl": b""}, ".", "text files and JSONL files"),
-        ({"a_csv": b""}, "a.csv", "a.csv is neither .jsonl, .json nor .txt"),
+        ({}, ".", "has no file of records or text"),
+        ({"a_png": b""}, ".", "has no file of records or text"),
+        ({"x__a_md": b"", "b_jsonl": b""}, ".", r"text files and record files \(x/a.md, b.jsonl\)"),
+        (
+            {"a_tsv": b""},
+            "a.tsv",
+            "a.tsv is neither .jsonl, .ndjson, .json, .csv, .parquet nor .txt",
+        ),
         ({}, "absent", "no such data file"),
     ],
 )
@@ -69,12 +83,13 @@ def test_a_directory_with_pipes_and_links_says_what_it_leaves_out(tmp_path: Path
     os.mkfifo(tmp_path / "pipe.md")
     (tmp_path / "link.md").symlink_to(tmp_path / "a.md")
     (tmp_path / "folder").symlink_to(tmp_path / "b")
-    assert find_files([tmp_path]) == [tmp_path / "a.md", tmp_path / "b" / "c.md"]
-    assert left_out([tmp_path, tmp_path / "a.md"]) == [
-        tmp_path / name for name in ("folder", "link.md", "pipe.md")
-    ]
-    assert Dataset(left_out=left_out([tmp_path])).report() == (
-        f"3 links and special files were not read (first {tmp_path / 'folder'})"
+    found = find_files([tmp_path])
+    assert [file.path for file in found.train] == [tmp_path / "a.md", tmp_path / "b" / "c.md"]
+    assert [unread.name for unread in found.unread] == ["folder", "link.md", "pipe.md"]
+    assert Dataset(unread=found.unread).report() == (
+        "1 links were not read (first folder); "
+        "1 links to files read already were not read (first link.md); "
+        "1 special files were not read (first pipe.md)"
     )
 
 
@@ -89,7 +104,7 @@ def test_a_file_whose_name_is_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"\xff.jsonl")
     path.write_bytes(b"\xff")
     with pytest.raises(DataError, match="is not UTF-8"):
-        list(read_lines(path))
+        list(content(path).lines())
     assert data_digest([path]) == hashlib.sha256(b"\xff").hexdigest()
 
 
@@ -103,10 +118,10 @@ def test_too_much_data_is_refused_before_it_is_read(tmp_path: Path) -> None:
 def test_a_line_without_an_end_is_refused_after_its_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gsqc.data.files, "MAXIMUM_LINE_BYTES", 1 << 20)
+    monkeypatch.setattr(gsqc.data.content, "MAXIMUM_LINE_BYTES", 1 << 20)
     put(tmp_path, a_jsonl=b"{}\n" + b" " * (1 << 20) + b"{}")
     with pytest.raises(DataError, match=r"a.jsonl:2: a line longer than 1 MiB"):
-        list(read_lines(tmp_path / "a.jsonl"))
+        list(content(tmp_path / "a.jsonl").lines())
 
 
 def test_text_that_is_not_utf8_is_named_by_line(tmp_path: Path) -> None:
@@ -116,16 +131,16 @@ def test_text_that_is_not_utf8_is_named_by_line(tmp_path: Path) -> None:
         ("a.md", "byte 3 in line 2"),
     ):
         with pytest.raises(DataError, match=reason):
-            list(
-                read_lines(tmp_path / name) if name.endswith("l") else [read_text(tmp_path / name)]
-            )
-    with pytest.raises(DataError, match="not UTF-8"):
-        read_text(tmp_path / "utf16.md")
+            list(content(tmp_path / name).lines()) if name.endswith("l") else content(
+                tmp_path / name
+            ).text()
+    with pytest.raises(DataError, match=r"utf16\.md is UTF-16, not UTF-8"):
+        content(tmp_path / "utf16.md").text()
 
 
 def test_lines_end_alike_everywhere(tmp_path: Path) -> None:
     put(tmp_path, a_md=b"\xef\xbb\xbfa\r\nb\rc\n")
-    assert read_text(tmp_path / "a.md") == "a\nb\nc\n"
+    assert content(tmp_path / "a.md").text() == "a\nb\nc\n"
 
 
 def test_the_digest_of_one_file_is_its_sha256_and_of_several_has_their_names(

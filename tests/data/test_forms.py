@@ -194,7 +194,7 @@ def test_a_dataset_of_other_values(tmp_path: Path, tokenizer: Tokenizer) -> None
     for k, (row, reason) in enumerate(
         [
             ({"text": b"a"}, "text is not a text"),
-            ({"prompt": [1], "completion": "a"}, "prompt is not a text"),
+            ({"prompt": [1], "completion": "a"}, "prompt is not a list of objects"),
             ({"messages": [answer]}, "JSON cannot hold"),
         ]
     ):

@@ -111,8 +111,8 @@ def test_plain_text_is_cut_without_a_gap(tmp_path: Path, tokenizer: Tokenizer) -
         ('{"question": "a"}', "none of messages"),
         ('{"text": "a"}', "a record of text in a file of prompt"),
         ('{"prompt": 1, "completion": "a"}', "prompt is not a text"),
-        ('{"prompt": "a", "completion": null}', "completion is not a text"),
-        ('{"prompt": "a", "completion": ""}', "completion is empty"),
+        ('{"prompt": "a", "completion": 3}', "completion is not a text"),
+        ('{"prompt": "a", "completion": "\\u0000"}', "completion has a zero byte"),
         ('{"prompt": "\\ud800", "completion": "a"}', "surrogate"),
     ],
 )
@@ -135,7 +135,7 @@ def test_all_malformed_lines_are_counted(tmp_path: Path, tokenizer: Tokenizer) -
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("data.csv", b"a", "neither"),
+        ("data.tsv", b"a", "neither"),
         ("data", b"a", "neither"),
         ("data.jsonl", b"", "empty"),
         ("data.txt", b"", "empty"),
@@ -156,7 +156,10 @@ def test_a_file_that_gives_nothing_is_refused(
 
 def test_a_missing_file_and_a_directory(tmp_path: Path, tokenizer: Tokenizer) -> None:
     (tmp_path / "folder.jsonl").mkdir()
-    for name, reason in (("absent.jsonl", "no such data file"), ("folder.jsonl", r"has no \.txt")):
+    for name, reason in (
+        ("absent.jsonl", "no such data file"),
+        ("folder.jsonl", "has no file of records"),
+    ):
         with pytest.raises(DataError, match=reason):
             load_data(tmp_path / name, tokenizer, LENGTH)
 

@@ -111,7 +111,7 @@ def nested(depth: int) -> list[Any]:
         ({"output": "a"}, "no instruction"),
         ({"instruction": "a", "input": 3, "output": "b"}, "input is not a text"),
         ({"text": " "}, "the text is empty"),
-        ({"text": None}, "text is not a text"),
+        ({"text": None}, "the text is empty"),
     ],
 )
 def test_reasons(record: Any, reason: str) -> None:

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from gsqc.data import DataOptions, load_data, load_split, validation_share
+from gsqc.data import (
+    DataOptions,
+    data_digest,
+    held_out_digest,
+    load_data,
+    load_split,
+    validation_share,
+)
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import DataError, OptionError
 from tests.data.small_data import counted, inputs, jsonl, make_tokenizer
@@ -88,3 +95,43 @@ def test_what_is_neither_a_share_nor_a_file(text: str) -> None:
 def test_shares() -> None:
     assert validation_share("0.05") == validation_share("5%") == Fraction(1, 20)
     assert validation_share(None) is None
+
+
+def test_the_splits_of_a_directory(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """mlx-lm's layout. Today's right answer is what mlx_lm.lora does with it."""
+    for name, count in (("train", 5), ("valid", 2), ("test", 3)):
+        numbered(tmp_path / f"{name}.jsonl", count)
+    train, held = load_split(DataOptions((tmp_path,)), tokenizer, 16)
+    assert held is not None
+    assert (len(train.sequences), len(held.sequences)) == (5, 2)
+    assert train.report() == (
+        "valid.jsonl: held out, for the name says so; 2 held-out sequences are also trained on; "
+        "1 files of the split test were not read (first test.jsonl)"
+    )
+    share, drawn = load_split(DataOptions((tmp_path,), validation="0.2"), tokenizer, 16)
+    assert drawn is not None
+    assert (len(share.sequences), len(drawn.sequences)) == (4, 1)
+    assert [unread.name for unread in share.unread] == ["test.jsonl", "valid.jsonl"]
+    for given, count in (
+        (tmp_path / "valid.jsonl", 2),
+        (tmp_path, 2),
+        (tmp_path / "test.jsonl", 3),
+    ):
+        options = DataOptions((tmp_path,), validation=str(given))
+        train, held = load_split(options, tokenizer, 16)
+        assert held is not None
+        assert (len(train.sequences), len(held.sequences)) == (5, count)
+        left = ["test.jsonl"] + ["valid.jsonl"] * (count == 3)
+        assert [unread.name for unread in train.unread] == left
+        assert held_out_digest(options) is not None
+    assert held_out_digest(DataOptions((tmp_path,))) == data_digest([tmp_path / "valid.jsonl"])
+    assert held_out_digest(DataOptions((tmp_path / "train.jsonl",))) is None
+
+
+def test_duplicates_across_the_split_are_counted(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    same = {"prompt": "p", "completion": "c"}
+    path = jsonl(tmp_path / "a.jsonl", *[same] * 4)
+    train, _ = load_split(DataOptions((path,), validation="0.5"), tokenizer, 16)
+    assert train.held_out_twice == 2
+    alone = load_split(DataOptions((numbered(path, 4),), validation="0.5"), tokenizer, 16)[0]
+    assert alone.held_out_twice == 0

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words alone have the tokens that they have in their text: the library's own, for every kind."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+from gsqc.data import tokenizer_process
+from gsqc.data.tokenizer_process import Server
+from gsqc.data.word_cache import _WORD, WordCache
+
+PARTS = [" ", "  ", "\n", "\n\n", "\r\n", "\t", "a", "an", "The", "'s", "'", "1", "23", ".", "),"]
+PARTS += [
+    "é",
+    "я",
+    "猫",
+    "²",
+    "\u00a0",
+    "\u2028",
+    "\x1c",
+    "<",
+    "<x>",
+    "<|a|>",
+    "_",
+    "🙂",
+    "ﬁ",
+    "\x85",
+]
+TEXTS = st.lists(st.sampled_from(PARTS), max_size=30).map("".join)
+
+
+def made(pre: pre_tokenizers.PreTokenizer, **added: bool) -> Tokenizer:
+    """A byte tokenizer that would merge across every border that its pre-tokenizer leaves open."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    frequent = "Ġ.an\u010a'1c"
+    merges = [(a, b) for a in frequent for b in frequent]
+    names = [*alphabet, *(a + b for a, b in merges)]
+    vocabulary = {name: k for k, name in enumerate(dict.fromkeys(names))}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer.pre_tokenizer = pre
+    tokenizer.add_special_tokens(["<|a|>"])
+    tokenizer.add_tokens([AddedToken("<x>", normalized=True, **added)])
+    return tokenizer
+
+
+def split(pattern: str) -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+
+
+BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+KINDS = [
+    BYTES,
+    pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), BYTES]),
+    *map(split, tokenizer_process._PATTERNS),
+]
+
+
+def cache_of(tokenizer: Tokenizer) -> WordCache:
+    server = Server(tokenizer.to_str(), {})
+    return WordCache(
+        lambda texts: [
+            np.array(tokenizer.encode(t, add_special_tokens=False).ids, np.int32) for t in texts
+        ],
+        server.answer({})["added"],  # type: ignore[call-overload]
+    )
+
+
+@pytest.mark.parametrize("kind", range(len(KINDS)))
+@settings(max_examples=300, deadline=None)
+@given(texts=st.lists(TEXTS, min_size=3, max_size=6))
+def test_the_tokens_are_those_of_the_library(kind: int, texts: list[str]) -> None:
+    tokenizer = made(KINDS[kind])
+    cache = cache_of(tokenizer)
+    assert cache._cuts
+    for _ in range(2):  # from the tokenizer, and from the cache
+        texts = [*texts, "The an 'an. 1"]
+        found = [ids.tolist() for ids in cache.encode(texts)]
+        assert found == [tokenizer.encode(t, add_special_tokens=False).ids for t in texts]
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=TEXTS)
+def test_words_are_the_whole_text(text: str) -> None:
+    assert "".join(_WORD.findall(text)) == text
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        made(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)),
+        made(pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=True)),
+        made(pre_tokenizers.Metaspace()),
+        made(split(r"[a-z ]+")),
+        made(BYTES, lstrip=True),
+        made(BYTES, single_word=True),
+    ],
+)
+def test_other_tokenizers_get_whole_texts(tokenizer: Tokenizer) -> None:
+    assert Server(tokenizer.to_str(), {}).answer({})["added"] is None  # type: ignore[call-overload]
+
+
+def test_a_normalizer_gets_whole_texts() -> None:
+    tokenizer = made(BYTES)
+    tokenizer.normalizer = normalizers.NFC()
+    assert Server(tokenizer.to_str(), {}).answer({})["added"] is None  # type: ignore[call-overload]
+
+
+def test_the_cache_asks_once_and_keeps_no_long_words() -> None:
+    asked: list[str] = []
+    tokenizer = made(BYTES)
+
+    def encode(texts: list[str]) -> list[np.ndarray]:
+        asked.extend(texts)
+        return [np.array(tokenizer.encode(t).ids, np.int32) for t in texts]
+
+    cache = WordCache(encode, [])
+    text = "one two one two " + "x" * 100
+    cache.encode([text, text])
+    cache.encode([text])
+    assert sorted(asked) == sorted([" one", " two", "one", *[" " + "x" * 100] * 2])
+    assert json.dumps(sorted(cache._tokens)) == '[" one", " two", "one"]'

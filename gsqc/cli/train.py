@@ -56,11 +56,7 @@ def train(
         for option, name in MADE_WITH.items()
         for value in recorded(context, option, name)
     }
-    if STANDARD_INPUT in map(str, reading.data) and settings_file_of(context, "data"):
-        raise OptionError(
-            "the run read its data from standard input, which cannot be read again",
-            "pipe the same data into it: gsqc train --resume RUN --data -",
-        )
+    _require_new_input(context, reading)
     # TrainOptions spells each number in one way, so its values replace those given.
     settings = {**resolved(context), **vars(training)}
     with open_run(
@@ -75,6 +71,15 @@ def train(
     ) as trainer:
         trainer.interruption.ends_process = bool(context.obj)
         return _train(trainer, out)
+
+
+def _require_new_input(context: typer.Context, reading: DataOptions) -> None:
+    """OptionError if only a settings file says that standard input is read."""
+    if STANDARD_INPUT in map(str, reading.data) and settings_file_of(context, "data"):
+        raise OptionError(
+            "the run read its data from standard input, which cannot be read again",
+            "pipe the same data into it: gsqc train --resume RUN --data -",
+        )
 
 
 def _train(trainer: Trainer, out: Output) -> int:

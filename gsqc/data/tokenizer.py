@@ -6,6 +6,8 @@ It works in a bounded process: the file is a stranger's, and the library aborts 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -32,6 +34,7 @@ class Tokenizer:
 
     eos                 the end-of-text token, the first of several, or None
     beginning           what the model's tokenizer puts before a text: BOS, or nothing
+    identity            a digest of all that its tokens depend on
     chat_template       the model's own, a Jinja text, or None
     special_texts       the texts of its control tokens
     template_variables  the texts of bos_token and eos_token, as a chat template knows them
@@ -73,6 +76,8 @@ class Tokenizer:
         self.eos = _token_id(model.get("eos_token_id"))
         bos = _token_id(model.get("bos_token_id"))
         self.chat_template = _template(model.get("chat_template"))
+        made_of = json.dumps([tokenizer_json, model], sort_keys=True, default=str)
+        self.identity = hashlib.sha256(made_of.encode("utf-8", "surrogatepass")).hexdigest()
         if len(tokenizer_json) > MAXIMUM_TOKENIZER_BYTES:
             most = MAXIMUM_TOKENIZER_BYTES >> 20
             raise BundleError(

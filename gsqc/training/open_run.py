@@ -15,6 +15,7 @@ from typing import Any
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.data import DataOptions, data_digest, held_out_digest, load_split, validation_share
+from gsqc.data.token_cache import TOKENS, TokenCache
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, RunError
 from gsqc.runtime.session import Session
@@ -147,7 +148,9 @@ def open_run(
     config = run_config(options, opened, reading)
     now = {"bundle": opened.meaning} | {k: v for k, v in config.items() if k.endswith("_sha256")}
     _check_made_with(made_with or {}, now)
-    dataset, held_out = load_split(reading, Tokenizer(opened), opened.manifest.sequence_length)
+    cache = TokenCache(run / TOKENS)
+    length = opened.manifest.sequence_length
+    dataset, held_out = load_split(reading, Tokenizer(opened), length, cache=cache)
     lock = RunLock(run)
     try:
         session = Session(opened, run, threads=threads)
@@ -159,6 +162,7 @@ def open_run(
         trainer.entries = session.store.resume_log(session.step_count)
         if trainer.end is None:
             session.store.begin(config, _settings_text(run, settings or {}, now))
+            cache.save()
         yield trainer
     finally:
         lock.release()

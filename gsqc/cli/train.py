@@ -51,11 +51,7 @@ def train(
     out = Output(json)
     found = [(n, recorded(context, option, n)) for option, n in MADE_WITH.items()]
     made_with = {name: value for name, values in found for value in values}
-    if STANDARD_INPUT in map(str, reading.data) and settings_file_of(context, "data"):
-        raise OptionError(
-            "the run read its data from standard input, which cannot be read again",
-            "pipe the same data into it: gsqc train --resume RUN --data -",
-        )
+    _require_new_input(context, reading)
     # TrainOptions spells each number in one way, so its values replace those given.
     settings = {**resolved(context), **vars(training)}
     with (
@@ -76,3 +72,12 @@ def train(
         trainer.interruption.ends_process = bool(context.obj)
         show(trainer, out)
         return trainer.interruption.exit_code
+
+
+def _require_new_input(context: typer.Context, reading: DataOptions) -> None:
+    """OptionError if only a settings file says that standard input is read."""
+    if STANDARD_INPUT in map(str, reading.data) and settings_file_of(context, "data"):
+        raise OptionError(
+            "the run read its data from standard input, which cannot be read again",
+            "pipe the same data into it: gsqc train --resume RUN --data -",
+        )

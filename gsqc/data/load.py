@@ -17,6 +17,7 @@ from gsqc.data.options import DataOptions, validation_share
 from gsqc.data.packing import pack_pieces
 from gsqc.data.piece_store import PieceStore, in_both
 from gsqc.data.sequences import Dataset, PaddedSequences, Piece
+from gsqc.data.token_cache import TokenCache, cache_key
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import DataError
 from gsqc.numerics.random import permutation
@@ -71,20 +72,21 @@ def load_split(
     tokenizer: Tokenizer,
     length: int,
     on_progress: OnProgress | None = None,
+    cache: TokenCache | None = None,
 ) -> tuple[Dataset, Dataset | None]:
     """What is trained on, and what is held out, in sequences of `length` tokens.
 
     gsqc's own generator draws a share from the records, and from the pieces of documents. It is the
     same on every machine, whatever --seed is. What is held out is never packed, so its loss is that
     of a record alone. Without --validation, the split of that name of a directory is held out.
-    `on_progress` takes the bytes that are read, and how many there are. Raises DataError,
-    OptionError.
+    `on_progress` takes the bytes that are read, and how many there are. `cache` gives the tokens of
+    the same data, or keeps them. Raises DataError, OptionError.
     """
     share = validation_share(options.validation)
     found, held_files = find_files(options.data), held_out_files(options)
     settings = Settings(length, options.mask_prompt, options.strict)
-    progress = _progress([*found.train, *held_files], on_progress)
-    corpus = read_corpus(found.train, tokenizer, settings, progress)
+    parts = [found.train, held_files] if held_files else [found.train]
+    corpus, *held_corpora = _read(parts, tokenizer, settings, on_progress, cache)
     kept, held = corpus.pieces, None
     statistics = corpus.statistics
     statistics.unread = [*found.unread, *_left_alone(found.held_out, held_files)]
@@ -92,15 +94,32 @@ def load_split(
         kept, held = _drawn(corpus.pieces, share)
         validation = Dataset(PaddedSequences(held, length))
     elif held_files:
-        held_corpus = read_corpus(held_files, tokenizer, settings, progress)
-        held = held_corpus.pieces
-        validation = replace(held_corpus.statistics, sequences=PaddedSequences(held, length))
+        held = held_corpora[0].pieces
+        validation = replace(held_corpora[0].statistics, sequences=PaddedSequences(held, length))
         if options.validation is None:
             statistics.held_out_by_name = [file.name for file in held_files]
     if held is not None:
         statistics.held_out_twice = in_both(kept, held)
     train = _dataset(kept, corpus, tokenizer, length, packing=options.packing)
     return train, None if held is None else validation
+
+
+def _read(
+    parts: list[list[DataFile]],
+    tokenizer: Tokenizer,
+    settings: Settings,
+    on_progress: OnProgress | None,
+    cache: TokenCache | None,
+) -> list[Corpus]:
+    """A corpus of each part, from the cache if it has them."""
+    key = "" if cache is None else cache_key(parts, tokenizer, settings)
+    if cache is not None and (known := cache.read(key)) is not None and len(known) == len(parts):
+        return known
+    progress = _progress([file for part in parts for file in part], on_progress)
+    corpora = [read_corpus(part, tokenizer, settings, progress) for part in parts]
+    if cache is not None:
+        cache.keep(key, corpora)
+    return corpora
 
 
 def _progress(files: Sequence[DataFile], tell: OnProgress | None) -> Progress:

@@ -32,14 +32,16 @@ from gsqc.data.problems import Nothing
 
 __all__ = ["KEYS", "ROLES", "SHAPES", "Chat", "Document", "Example", "Prompted", "RecordReader"]
 
-SHAPES = {
+_WANTED = {
     "messages": ("messages",),
     "conversations": ("conversations",),
     "prompt + completion": ("prompt", "completion"),
     "instruction + output": ("instruction", "output"),
     "text": ("text",),
 }
-"""Each shape with the keys that a record must have. Any of them shows the shape."""
+"""Each shape with the keys that a record must have."""
+SHAPES = {shape: frozenset(keys) for shape, keys in _WANTED.items()}
+"""Each shape with the keys of which any shows it."""
 _FURTHER = {
     "messages": ("tools", "system"),
     "conversations": ("tools", "system"),
@@ -48,13 +50,13 @@ _FURTHER = {
     "text": (),
 }
 """Keys that a record of a shape may have beside."""
-_USED = {shape: frozenset((*keys, *_FURTHER[shape])) for shape, keys in SHAPES.items()}
+_USED = {shape: keys.union(_FURTHER[shape]) for shape, keys in SHAPES.items()}
 _CONVERSATIONAL = "prompt + completion of messages"
 _USED[_CONVERSATIONAL] = frozenset(("prompt", "completion", "tools", "system"))
 
 MAY_BE_EMPTY = ("prompt", "completion", "instruction", "output", "text")
 """Keys of a text, whose empty cell in a table is an empty text."""
-KEYS = tuple(dict.fromkeys(key for shape in SHAPES for key in (*SHAPES[shape], *_FURTHER[shape])))
+KEYS = tuple(dict.fromkeys(key for shape in SHAPES for key in (*_WANTED[shape], *_FURTHER[shape])))
 _ALPACA = (
     "Below is an instruction that describes a task{}. "
     "Write a response that appropriately completes the request."
@@ -97,11 +99,11 @@ class RecordReader:
 
 def _shape(record: dict[str, Any]) -> str:
     """The shape of a record. Raises ValueError if it has none, or a part of one."""
-    shape = next((s for s, keys in SHAPES.items() if any(k in record for k in keys)), None)
+    shape = next((s for s, keys in SHAPES.items() if not keys.isdisjoint(record)), None)
     if shape is None:
         raise ValueError(f"the record has none of {', '.join(SHAPES)}")
-    missing = [key for key in SHAPES[shape] if key not in record]
-    if missing:
+    if not SHAPES[shape] <= record.keys():
+        missing = [key for key in _WANTED[shape] if key not in record]
         refuse_meanings(record)
         raise ValueError(f"the record has no {missing[0]}")
     has_messages = shape == "prompt + completion" and isinstance(record["prompt"], list)

@@ -6,6 +6,8 @@ It works in a bounded process: the file is a stranger's, and the library aborts 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -36,6 +38,7 @@ class Tokenizer:
     eos_text            its text, or None
     end_texts           the texts of the control tokens that end what the model generates
     beginning           what the model's tokenizer puts before a text: BOS, or nothing
+    identity            a digest of all that its tokens depend on
     chat_template       the model's own, a Jinja text, several of them by name, or None
     template_variables  the texts of bos_token, eos_token and others, as a chat template knows them
 
@@ -75,6 +78,8 @@ class Tokenizer:
     def _read(self, tokenizer_json: str, model: dict[str, Any]) -> None:
         self.eos = _token_id(model.get("eos_token_id"))
         self.chat_template = _template(model.get("chat_template"))
+        made_of = json.dumps([tokenizer_json, model], sort_keys=True, default=str)
+        self.identity = hashlib.sha256(made_of.encode("utf-8", "surrogatepass")).hexdigest()
         if len(tokenizer_json) > MAXIMUM_TOKENIZER_BYTES:
             most = MAXIMUM_TOKENIZER_BYTES >> 20
             raise BundleError(

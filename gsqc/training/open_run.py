@@ -22,6 +22,7 @@ from gsqc.data import (
     load_split,
     validation_share,
 )
+from gsqc.data.token_cache import TOKENS, TokenCache
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, RunError
 from gsqc.runtime.session import Session
@@ -204,7 +205,8 @@ def open_run(
     opened = _open_bundle(bundle, bundle_named_by)
     config, now = _identity(options, opened, reading, made_with or {})
     length, batch = opened.manifest.sequence_length, opened.manifest.batch
-    dataset, held_out = load_split(reading, Tokenizer(opened), length, on_progress=on_progress)
+    cache = TokenCache(run / TOKENS)
+    dataset, held_out = load_split(reading, Tokenizer(opened), length, on_progress, cache)
     counted = count_steps(options, len(dataset.sequences), options.sequences_per_step(batch))
     config |= counted.settings(batch) | _further_settings(options)
     lock = RunLock(run)
@@ -216,6 +218,7 @@ def open_run(
         trainer = _trainer(session, session.store, dataset, held_out, counted)
         if trainer.end is None:
             session.store.begin(config, _settings_text(run, settings or {}, now, config))
+            cache.save()
         yield trainer
     finally:
         lock.release()

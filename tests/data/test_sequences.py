@@ -37,7 +37,7 @@ def test_what_is_no_vector_of_int32(array: Any, kind: str) -> None:
     for position, name in enumerate(("tokens", "labels", "weights")):
         parts = [GOOD, GOOD, GOOD]
         parts[position] = array
-        with pytest.raises(DataError, match=f"the {name} of a sequence are no int32 .* {kind}"):
+        with pytest.raises(DataError, match=f"(?m)the {name} of a sequence are no int32 .* {kind}"):
             TokenSequence(*parts)
 
 

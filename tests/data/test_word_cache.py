@@ -67,7 +67,7 @@ KINDS = [
 
 
 def cache_of(tokenizer: Tokenizer) -> WordCache:
-    server = Server(tokenizer.to_str(), {})
+    server = Server(tokenizer.to_str(), {}, [])
     return WordCache(
         lambda texts: [
             np.array(tokenizer.encode(t, add_special_tokens=False).ids, np.int32) for t in texts
@@ -107,13 +107,13 @@ def test_words_are_the_whole_text(text: str) -> None:
     ],
 )
 def test_other_tokenizers_get_whole_texts(tokenizer: Tokenizer) -> None:
-    assert Server(tokenizer.to_str(), {}).answer({})["added"] is None  # type: ignore[call-overload]
+    assert Server(tokenizer.to_str(), {}, []).answer({})["added"] is None  # type: ignore[call-overload]
 
 
 def test_a_normalizer_gets_whole_texts() -> None:
     tokenizer = made(BYTES)
     tokenizer.normalizer = normalizers.NFC()
-    assert Server(tokenizer.to_str(), {}).answer({})["added"] is None  # type: ignore[call-overload]
+    assert Server(tokenizer.to_str(), {}, []).answer({})["added"] is None  # type: ignore[call-overload]
 
 
 def test_the_cache_asks_once_and_keeps_no_long_words() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gsqc.bundle.manifest import Manifest
-from gsqc.runtime.generation import generate_tokens
+from gsqc.runtime.generation import Drawing, generate_tokens
 from tests.runtime.small_bundle import VOCABULARY, manifest
 
 
@@ -47,7 +47,7 @@ def test_generation_stops_at_each_end(eos: Any, ends: Any, made: list[int]) -> N
     model = replace(manifest().model, eos_token_id=eos, end_token_ids=ends)
     changed = replace(manifest(), model=model)
     reader: Any = Counting()
-    found = generate_tokens(reader, changed, [3], 12, temperature=Fraction(0), seed=0)
+    found = generate_tokens(reader, changed, [3], Drawing(12, Fraction(0), 0))
     assert list(found) == made
 
 

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the tokens of a run's data beside the run, so that a resumed run need not read it again.
+
+The file names what it was made of: the digests of the data and of the tokenizer, and the options.
+It is read as a stranger's file. One that is damaged, or of something else, is made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gsqc.bundle.json_text import read_json
+from gsqc.bundle.tensor_file import MappedTensors, tensor_file
+from gsqc.data.corpus import Corpus, Settings
+from gsqc.data.directories import DataFile, Unread
+from gsqc.data.files import files_digest
+from gsqc.data.piece_store import PieceStore
+from gsqc.data.sequences import Dataset
+from gsqc.data.tokenizer import Tokenizer
+from gsqc.files.reading import open_file
+from gsqc.files.writing import replace_file
+
+FORMAT = 1
+"""Another number where the same data has other tokens."""
+TOKENS = "data.safetensors"
+"""Its name in a run's directory."""
+_ARRAYS = ("sequences", "record_lengths")
+"""Fields of a Dataset that are not part of the counts."""
+
+
+def cache_key(files: list[list[DataFile]], tokenizer: Tokenizer, settings: Settings) -> str:
+    """What the tokens of files depend on. Raises DataError."""
+    made_of = {
+        "format": FORMAT,
+        "data": [files_digest(part) for part in files],
+        "names": [[file.name for file in part] for part in files],
+        "tokenizer": tokenizer.identity,
+        **asdict(settings),
+    }
+    return json.dumps(made_of, sort_keys=True)
+
+
+class TokenCache:
+    """The file of a run. What is kept is written by `save`, when the run is known to be good."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._kept: tuple[str, list[Corpus]] | None = None
+
+    def read(self, key: str) -> list[Corpus] | None:
+        """What was kept under the key. None if nothing was, or if the file is damaged."""
+        try:
+            with open_file(self.path, links=False) as file:
+                tensors = MappedTensors(file)
+            if tensors.metadata["key"] != key:
+                return None
+            text = tensors.metadata["counts"]
+            if tensors.metadata["sha256"] != _digest(tensors, text):
+                return None
+            counts = read_json(text.encode())
+            return [_corpus(tensors, k, given) for k, given in enumerate(counts)]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def keep(self, key: str, corpora: list[Corpus]) -> None:
+        """Remember what `save` is to write."""
+        self._kept = key, corpora
+
+    def save(self) -> None:
+        """Write what is kept. A full disk is no error: the data can be read again."""
+        if self._kept is None:
+            return
+        key, corpora = self._kept
+        counts = [
+            {k: v for k, v in vars(corpus.statistics).items() if k not in _ARRAYS}
+            for corpus in corpora
+        ]
+        for given in counts:
+            given["unread"] = [[unread.name, unread.kind] for unread in given["unread"]]
+        tensors: dict[str, Any] = {}
+        for number, corpus in enumerate(corpora):
+            pieces = corpus.pieces
+            tensors[f"tokens.{number}"] = pieces.tokens
+            tensors[f"counted.{number}"] = pieces.counted.view(np.uint8)
+            tensors[f"lengths.{number}"] = np.diff(pieces.ends, prepend=0).astype(np.int32)
+            lengths = np.array(corpus.statistics.record_lengths, np.int32)
+            tensors[f"record_lengths.{number}"] = lengths
+        text = json.dumps(counts)
+        metadata = {"key": key, "counts": text, "sha256": _digest(tensors, text)}
+        with contextlib.suppress(OSError):
+            replace_file(self.path, tensor_file(tensors, metadata))
+        self._kept = None
+
+
+def _digest(tensors: Mapping[str, Any], counts: str) -> str:
+    """The sha256 of all that a file holds but its key."""
+    digest = hashlib.sha256(counts.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].size} ".encode())
+        digest.update(np.ascontiguousarray(tensors[name]).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _corpus(tensors: MappedTensors, number: int, counts: Any) -> Corpus:
+    """A corpus of the file. Raises ValueError, KeyError or TypeError if it cannot be one."""
+    tokens, counted, lengths, records = (
+        tensors[f"{name}.{number}"] for name in ("tokens", "counted", "lengths", "record_lengths")
+    )
+    kinds = [array.dtype.name for array in (tokens, counted, lengths, records)]
+    ends = lengths.astype(np.int64).cumsum()
+    if kinds != ["int32", "uint8", "int32", "int32"] or not len(lengths) or lengths.min() < 2:
+        raise ValueError("the arrays are no pieces")
+    if not int(ends[-1]) == len(tokens) == len(counted) or tokens.min() < 0 or counted.max() > 1:
+        raise ValueError("the arrays do not fit each other")
+    return Corpus(PieceStore.of(tokens, counted.view(np.bool_), ends), _statistics(counts, records))
+
+
+def _statistics(counts: Any, records: Any) -> Dataset:
+    """The counts of a corpus. As `_corpus`."""
+    plain = Dataset()
+    names = {field.name for field in fields(Dataset)} - set(_ARRAYS)
+    if set(counts) != names:
+        raise ValueError("the counts are others")
+    for name in names:
+        if type(counts[name]) is not type(getattr(plain, name)):
+            raise ValueError(f"{name} is of another type")
+        if isinstance(counts[name], dict) and any(
+            type(n) is not int for n in counts[name].values()
+        ):
+            raise ValueError(f"{name} holds no counts")
+    unread = [Unread(str(name), str(kind)) for name, kind in counts["unread"]]
+    by_name = [str(name) for name in counts["held_out_by_name"]]
+    further = {"unread": unread, "held_out_by_name": by_name, "record_lengths": records.tolist()}
+    return Dataset(**{**counts, **further})

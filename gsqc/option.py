@@ -56,7 +56,7 @@ class Option:
     recorded         its names in a run's config.json, if not its own. A run goes on only with these
     may_change       a run may go on with another value, if the learning rate does not depend on it
     is_argument      whether its place on the command line gives it, and not a flag
-    parse            reads its text, if its type has no `parse` of its own
+    parse            reads its text, if its type has no `parse` of its own or is a text itself
     callback         called with the value before other options are read
 
     The field gives `field`, its name, and `kind`, `is_list` and `default` (see `of`).
@@ -217,7 +217,8 @@ def parse_options(cls: type[_T], given: Mapping[str, Any]) -> _T:
     for known in options_of(cast(type, cls)):
         text = values.get(known.field, known.default)
         parse = known.parse or getattr(known.kind, "parse", None)
-        if parse is None or isinstance(text, known.kind):
+        is_read = isinstance(text, known.kind) and (known.kind is not str or known.parse is None)
+        if parse is None or is_read or (text is None and known.default is None):
             continue
         if not isinstance(text, str):
             errors.append(OptionError(f"{known.shown_name} {shown(text)} is not a text", HINT))

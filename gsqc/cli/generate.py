@@ -14,23 +14,26 @@ from gsqc.cli.shared import (
     JsonOption,
     RunStateOption,
     ThreadsOption,
+    prompt_form,
 )
-from gsqc.data import chat_prompt
+from gsqc.data.prompt import PromptOptions
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.limits import MAXIMUM_NEW_TOKENS, MAXIMUM_SEED, MAXIMUM_TEMPERATURE
 from gsqc.option import Option
+from gsqc.runtime.generation import require_room, what_is_dropped
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, STATE, require_state
 
 
 def generate(
     bundle: BundleArgument,
-    prompt: Annotated[str, Option("Text to continue, in the form of the training data's prompts.")],
+    prompt: Annotated[
+        str, Option("Text to answer. It takes the form that the run's data gave its prompts.")
+    ],
+    asked: PromptOptions,
     max_tokens: Annotated[
         int, Option("Most tokens to generate.", minimum=1, maximum=MAXIMUM_NEW_TOKENS)
     ] = 64,
-    chat: Annotated[bool, Option("Put the prompt into the model's chat template.")] = False,
-    system: Annotated[str | None, Option("System message before the prompt, with --chat.")] = None,
     run: RunStateOption = None,
     best: BestOption = False,
     temperature: Annotated[
@@ -42,6 +45,9 @@ def generate(
     seed: Annotated[
         int, Option("Seed of the draws, at a temperature above 0.", maximum=MAXIMUM_SEED)
     ] = 0,
+    strict: Annotated[
+        bool, Option("Refuse a prompt that is longer than a sequence. Else its beginning is lost.")
+    ] = False,
     threads: ThreadsOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -50,14 +56,30 @@ def generate(
     heat = Fraction(temperature)
     require_state(run, BEST if best else STATE)
     opened = Bundle.open(bundle)
+    form = prompt_form(asked, opened, run)
     tokenizer = Tokenizer(opened)
-    tokens = chat_prompt(tokenizer, prompt, system) if chat else tokenizer.encode_prompt(prompt)
+    tokens, length = form.tokens(tokenizer, prompt), opened.manifest.sequence_length
+    if strict:
+        require_room(len(tokens), length)
+    if form.told is not None:
+        out.note(form.told)
     session = Session(opened, run, threads=threads, best=best)
     made: list[int] = []
     with out.console.status("generating") as status:
         for token in session.generate(tokens, max_tokens, heat, seed):
             made.append(token)
             status.update(tokenizer.decode(made[-60:])[-60:].replace("\n", " "))
-    text = tokenizer.decode(made)
+    text, dropped = tokenizer.decode(made), what_is_dropped(len(tokens), len(made), length)
     out.say(text)
-    out.emit({"text": text, "tokens": made})
+    for line in dropped:
+        out.note(line)
+    out.emit(
+        {
+            "text": text,
+            "tokens": made,
+            "prompt_tokens": len(tokens),
+            "dropped_tokens": max(len(tokens) - length, 0),
+            "form": form.form,
+            "notes": [*filter(None, [form.told]), *dropped],
+        }
+    )

@@ -44,6 +44,7 @@ def tokens(
     steps = training.steps
     order = list(islice(dataset.order(count, training.seed), steps))
     config = run_config(training, opened, reading)
+    config |= dataset.form(reading.prompt_end).setting()
     write_token_file(output, opened, dataset.sequences, order, training, config)
     out.say(f"wrote {output}: {len(dataset.sequences)} sequences, {steps} steps of {count}")
     out.emit({"tokens": str(output), "sequences": len(dataset.sequences), "steps": steps})

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gsqc.data.chat import ChatRenderer
-from gsqc.data.encode import Encoder, Prepared
+from gsqc.data.encode import Encoder, Prepared, Reading
 from gsqc.data.files import TEXT_SUFFIXES, find_files, left_out
 from gsqc.data.json_reader import read_array, read_jsonl
 from gsqc.data.options import DataOptions, validation_share
 from gsqc.data.packing import pack_pieces
 from gsqc.data.problems import Problems
+from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.data.records import Document, Example
 from gsqc.data.saved_dataset import read_saved_dataset
 from gsqc.data.sequences import Dataset, PaddedSequences, Piece
@@ -43,6 +44,7 @@ class _Corpus:
         found = list(encoder.cut(example, whole))
         statistics.record_lengths.append(len(whole.tokens))
         statistics.shapes[example.form] = statistics.shapes.get(example.form, 0) + 1
+        statistics.shared.add(example)
         self.pieces += found
         if not found:
             statistics.skipped_records += 1
@@ -85,11 +87,11 @@ def _batches(records: Iterable[Prepared]) -> Iterator[list[Prepared]]:
 
 
 def _load_corpus(
-    paths: Sequence[Path], tokenizer: Tokenizer, length: int, *, mask_prompt: bool
+    paths: Sequence[Path], tokenizer: Tokenizer, length: int, reading: Reading
 ) -> _Corpus:
     corpus = _Corpus(statistics=Dataset(left_out=left_out(paths)))
     with ChatRenderer(tokenizer.chat_template, tokenizer.template_variables) as renderer:
-        encoder = Encoder(tokenizer, length, renderer, mask_prompt=mask_prompt)
+        encoder = Encoder(tokenizer, length, renderer, reading)
         for file in find_files(paths):
             problems = Problems()
             for batch in _batches(_prepared(file, encoder, problems)):
@@ -128,37 +130,42 @@ def load_data(
     *,
     mask_prompt: bool = True,
     packing: bool = False,
+    prompt_end: str = DEFAULT_END,
 ) -> Dataset:
     """The sequences of `length` tokens of some files: JSONL, JSON, text, Markdown, directories.
 
     mask_prompt  whether only completions and turns of the assistant have a loss
     packing      whether short records share a sequence
+    prompt_end   what stands between a prompt and its completion
 
     Raises DataError.
     """
     paths = [data] if isinstance(data, Path) else list(data)
-    corpus = _load_corpus(paths, tokenizer, length, mask_prompt=mask_prompt)
+    corpus = _load_corpus(paths, tokenizer, length, Reading(mask_prompt, prompt_end))
     return _dataset(corpus.pieces, corpus, tokenizer, length, packing=packing)
 
 
 def load_split(
-    options: DataOptions, tokenizer: Tokenizer, length: int
+    options: DataOptions,
+    tokenizer: Tokenizer,
+    length: int,
+    convert: Callable[[Example], Example] | None = None,
 ) -> tuple[Dataset, Dataset | None]:
     """What is trained on, and what is held out, in sequences of `length` tokens.
 
     gsqc's own generator draws a share from the records, and from the pieces of documents. It is the
     same on every machine, whatever --seed is. What is held out is never packed, so its loss is that
-    of a record alone. Raises DataError, OptionError.
+    of a record alone. `convert` makes another example of each. Raises DataError, OptionError.
     """
     share = validation_share(options.validation)
-    corpus = _load_corpus(options.data, tokenizer, length, mask_prompt=options.mask_prompt)
+    reading = Reading(options.mask_prompt, options.prompt_end, convert)
+    corpus = _load_corpus(options.data, tokenizer, length, reading)
     if share is None:
         train = _dataset(corpus.pieces, corpus, tokenizer, length, packing=options.packing)
         if options.validation is None:
             return train, None
-        return train, load_data(
-            Path(options.validation), tokenizer, length, mask_prompt=options.mask_prompt
-        )
+        held_out = _load_corpus([Path(options.validation)], tokenizer, length, reading)
+        return train, _dataset(held_out.pieces, held_out, tokenizer, length, packing=False)
     count = len(corpus.pieces)
     if count < 2:
         raise DataError(

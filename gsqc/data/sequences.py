@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from gsqc.data.form import DataForm, SharedParts
 from gsqc.errors import DataError
 from gsqc.numerics.random import permutation
 
@@ -113,7 +114,8 @@ class Dataset:
     truncated_tokens   tokens that were lost by it
     skipped_records    records of which nothing that counts was left
     record_lengths     the tokens of each record before it was cut
-    shapes             how many records there are of each shape
+    shapes             how many records there are of each form
+    shared             the system text and the tools that all chats share
     left_out           links and special files below a directory, which are not read
     """
 
@@ -123,7 +125,12 @@ class Dataset:
     skipped_records: int = 0
     record_lengths: list[int] = field(default_factory=list)
     shapes: dict[str, int] = field(default_factory=dict)
+    shared: SharedParts = field(default_factory=SharedParts)
     left_out: list[Path] = field(default_factory=list)
+
+    def form(self, prompt_end: str) -> DataForm:
+        """The form of the records, in which a later prompt has to be too."""
+        return DataForm(self.shapes, self.shared.system, self.shared.tools, prompt_end)
 
     def report(self) -> str | None:
         """What was cut or left out, for people. None if nothing was."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.data.bounded_process import BoundedProcess, ProcessEnded
+from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.errors import BundleError, DataError
 from gsqc.files.reading import read_file
 
@@ -117,13 +118,13 @@ class Tokenizer:
         ids: list[int] = self.encode_each([text])[0].tolist()
         return ids
 
-    def encode_prompt(self, prompt: str) -> list[int]:
-        """A prompt as training and generation see it: the beginning, the text and a newline.
+    def encode_prompt(self, prompt: str, end: str = DEFAULT_END) -> list[int]:
+        """A prompt as training and generation see it: the beginning, the text and its end.
 
-        If both are empty, the end of text stands before what follows.
+        If prompt and beginning are empty, the end of text stands before what follows.
         """
         if prompt:
-            return [*self.beginning, *self.encode(prompt + "\n")]
+            return [*self.beginning, *self.encode(prompt + end)]
         return list(self.beginning) or ([] if self.eos is None else [self.eos])
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:

@@ -235,8 +235,8 @@ class Session:
         """The tokens after `prompt`: the likeliest ones at temperature 0, else sampled ones.
 
         It ends after `max_tokens` tokens or before an end-of-text token. Keys and values of earlier
-        tokens are kept. When prompt and completion outgrow the sequence length, the first half of
-        the window is dropped and the rest is read again. Do not step the session in between.
+        tokens are kept. Of a prompt longer than a sequence, the end is read. When the text outgrows
+        a sequence, its first half is dropped (`what_is_dropped`). Do not step in between.
         BundleChangedError comes after the last token if the bundle was changed meanwhile.
         """
         yield from generate_tokens(

@@ -15,6 +15,7 @@ from typing import Any
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.data import DataOptions, data_digest, load_split, validation_share
+from gsqc.data.prompt_end import escaped
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, RunError
 from gsqc.runtime.session import Session
@@ -23,6 +24,7 @@ from gsqc.targets.registry import best_target
 from gsqc.targets.trust import require_trusted
 from gsqc.training.lock import RunLock
 from gsqc.training.options import (
+    ADDED_SETTINGS,
     FIXED_BY_SCHEDULE,
     FIXED_IF_GIVEN,
     FIXED_SETTINGS,
@@ -42,6 +44,7 @@ def run_config(options: TrainOptions, bundle: Bundle, reading: DataOptions) -> d
         "data_sha256": data_digest(reading.data),
         "mask_prompt": reading.mask_prompt,
         "packing": reading.packing,
+        "prompt_end": reading.prompt_end,
         "validation": reading.validation,
         "held_out_share": None if share is None else str(share),
     }
@@ -55,6 +58,7 @@ def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
 
     Numbers can be compared as texts, because `run_config` spells each in one way.
     """
+    old = {**ADDED_SETTINGS, **old}
     names = [name for name in FIXED_SETTINGS if name in old]
     names += [name for name in FIXED_IF_GIVEN if name in old and name in new]
     if new.get("schedule") != "constant":
@@ -68,11 +72,17 @@ def check_resume(session: Session, config: dict[str, Any]) -> None:
     old = session.store.config
     changed = changed_settings(old, config)
     if session.step_count and changed:
-        now = ", ".join(f"{k} was {old[k]}, is {config[k]}" for k in changed)
+        before = {**ADDED_SETTINGS, **old}
+        now = ", ".join(f"{k} was {_shown(before[k])}, is {_shown(config[k])}" for k in changed)
         raise RunError(
             f"{session.store.path} has {session.step_count} steps with other settings: {now}",
             "give the settings that it began with, or start a new run with another --run",
         )
+
+
+def _shown(value: Any) -> str:
+    """A setting in one line."""
+    return escaped(value) if isinstance(value, str) else str(value)
 
 
 def _check_made_with(before: Mapping[str, Any], now: dict[str, str]) -> None:
@@ -147,6 +157,7 @@ def open_run(
     now = {"bundle": opened.meaning} | {k: v for k, v in config.items() if k.endswith("_sha256")}
     _check_made_with(made_with or {}, now)
     dataset, held_out = load_split(reading, Tokenizer(opened), opened.manifest.sequence_length)
+    config |= dataset.form(reading.prompt_end).setting()
     lock = RunLock(run)
     try:
         session = Session(opened, run, threads=threads)

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from gsqc.data.options import DataOptions
+from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.decimals import parse_fraction, plain_number
 from gsqc.errors import OptionError
 from gsqc.limits import MAXIMUM_COUNT, MAXIMUM_SEED, MAXIMUM_SEQUENCES, MAXIMUM_STEPS
@@ -220,3 +221,5 @@ gsqc-step gets these lists through gsqc/runner/format.h.
 """
 FIXED_BY_SCHEDULE = _settings(may_change=True)
 """More settings that must not change if the learning rate is not constant: it depends on them."""
+ADDED_SETTINGS = {"prompt_end": DEFAULT_END}
+"""The fixed settings that runs and token files of older versions lack, and what they were then."""

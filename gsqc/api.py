@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -12,18 +13,20 @@ from typing import Any
 from gsqc.bundle.bundle import Bundle
 from gsqc.compiler.installed import needs_compiler
 from gsqc.compiler.options import parse_compile_options
-from gsqc.data import DataOptions, chat_prompt, load_split
+from gsqc.data import DataOptions
+from gsqc.data.prompt import PromptOptions, choose_form
+from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.decimals import parse_fraction
 from gsqc.errors import OptionError, system_errors
 from gsqc.limits import MAXIMUM_NEW_TOKENS, MAXIMUM_SEED, MAXIMUM_TEMPERATURE, MAXIMUM_THREADS
 from gsqc.option import check_options
-from gsqc.runtime.generation import token_ids
+from gsqc.runtime.answer import Question, answer_prompt
 from gsqc.training.callbacks import Callbacks, End
 from gsqc.training.options import LEARNING_RATE, TrainOptions
 from gsqc.training.train_result import TrainResult
 from gsqc.training.trainer import Trainer
-from gsqc.values import as_path, is_text, require_whole, shown
+from gsqc.values import as_path, require_whole, shown
 
 Place = str | Path
 
@@ -98,6 +101,7 @@ def train(
     validation: Place | float | None = None,
     mask_prompt: bool = True,
     packing: bool = False,
+    prompt_end: str = DEFAULT_END,
     threads: int | None = None,
     progress: bool = True,
     on_step: Callable[[dict[str, Any]], object] = _none,
@@ -108,6 +112,7 @@ def train(
     """Fine-tune a bundle's adapter on files, or go on with what `run` holds.
 
     validation   a file, or the share of the records that is held out
+    prompt_end   what stands between a prompt and its completion
     on_step      called with a line of the log (docs/runs.md), as on_evaluate is. Both may raise
                  StopTraining.
     on_save      called with the number of the step
@@ -118,7 +123,7 @@ def train(
     from gsqc.training.open_run import open_run
 
     chosen = TrainOptions(steps=steps, lr=lr, **options)
-    reading = _reading(data, mask_prompt, packing, validation)
+    reading = _reading(data, mask_prompt, packing, validation, prompt_end)
     bundle, run, threads = as_path("bundle", bundle), as_path("run", run), _threads(threads)
     given = {"bundle": bundle, "run": run, **vars(reading), **vars(chosen), "threads": threads}
     with ExitStack() as opened:
@@ -143,6 +148,7 @@ def _reading(
     mask_prompt: bool,
     packing: bool,
     validation: Place | float | None,
+    prompt_end: str = DEFAULT_END,
 ) -> DataOptions:
     try:
         places = [data] if isinstance(data, str | Path) else list(data)
@@ -152,7 +158,7 @@ def _reading(
         raise OptionError(f"data {shown(data)} names no file", "give a path or a list of paths")
     held_out = None if validation is None else str(validation)
     paths = tuple(as_path("data", place) for place in places)
-    reading = DataOptions(paths, mask_prompt, packing, held_out)
+    reading = DataOptions(paths, mask_prompt, packing, held_out, prompt_end)
     check_options(reading)
     return reading
 
@@ -170,24 +176,41 @@ def _open(bundle: Place, run: Place | None, best: bool, threads: int | None) -> 
 @system_errors()
 def evaluate(
     bundle: Place,
-    data: Place | Sequence[Place],
+    data: Place | Sequence[Place] = (),
     *,
     run: Place | None = None,
     best: bool = False,
-    mask_prompt: bool = True,
+    mask_prompt: bool | None = None,
+    validation: float | str | None = None,
+    held_out: bool = False,
     threads: int | None = None,
+    **form: Any,
 ) -> Any:
     """Loss, perplexity and tokens of a bundle on files: an EvaluationResult.
 
-    run   the run whose adapter is used. Without it, the bundle's initial one.
-    best  whether the run's best state is used in place of its last
+    run, best    the run whose adapter, or best one, is used. Without it, the bundle's initial one
+    mask_prompt  whether prompts have no loss. Without it as in the run, or else they have none
+    validation   measure only the share that training with this share holds out
+    held_out     measure what the run held out, and nothing else
+    form         form, system and prompt_end of bare prompts, as in `generate`
 
-    Raises OptionError, DataError, BundleError, RunError, TargetError.
+    What was cut is told in a warning. Raises OptionError, DataError, BundleError, RunError,
+    TargetError.
     """
-    reading = _reading(data, mask_prompt, False, None)
+    from gsqc.training.evaluation_data import EvaluationOptions, load_evaluation
+
+    files = () if held_out and not data else _reading(data, True, False, None).data
+    share = None if validation is None else str(validation)
+    options = EvaluationOptions(files, mask_prompt, share, held_out, PromptOptions(**form))
     session = _open(bundle, run, best, threads)
-    dataset, _ = load_split(reading, Tokenizer(session.bundle), session.sequence_length)
-    return session.evaluate(dataset.sequences)
+    found = load_evaluation(options, session.bundle, session.store)
+    _warn(found.notes)
+    return session.evaluate(found.sequences)
+
+
+def _warn(notes: Iterable[str]) -> None:
+    for note in notes:
+        warnings.warn(note, stacklevel=4)
 
 
 @system_errors()
@@ -198,30 +221,30 @@ def generate(
     run: Place | None = None,
     best: bool = False,
     max_tokens: int = 64,
-    chat: bool = False,
-    system: str | None = None,
+    strict: bool = False,
     temperature: float | str = 0,
     seed: int = 0,
     threads: int | None = None,
+    **form: Any,
 ) -> str:
     """The text that a bundle's model writes after a prompt.
 
-    prompt       a text, or token ids
+    prompt       a text, or token ids, which have no form
     run, best    as in `evaluate`
-    chat         whether the prompt, and `system` if given, are put into the model's chat template
+    strict       refuse a prompt that is longer than a sequence. Else its beginning is dropped
     temperature  0 takes the likeliest token at each place
+    form         form, chat, system, input and prompt_end, as in `gsqc generate`
 
-    Raises OptionError, DataError, BundleError, RunError, TargetError.
+    What was dropped is told in a warning. Raises OptionError, DataError, BundleError, RunError,
+    TargetError.
     """
     heat = parse_fraction(shown(temperature), "temperature", MAXIMUM_TEMPERATURE)
     require_whole("max_tokens", max_tokens, 1, MAXIMUM_NEW_TOKENS)
     require_whole("seed", seed, 0, MAXIMUM_SEED)
-    for text in (prompt, system):
-        if isinstance(text, str) and not is_text(text):
-            raise OptionError("the prompt is no text in UTF-8", "give whole characters")
+    asked = PromptOptions(**form)
     session = _open(bundle, run, best, threads)
-    tokenizer = Tokenizer(session.bundle)
-    if isinstance(prompt, str):
-        prompt = chat_prompt(tokenizer, prompt, system) if chat else tokenizer.encode_prompt(prompt)
-    tokens = token_ids(prompt, session.bundle.manifest.model.vocabulary)
-    return tokenizer.decode(list(session.generate(tokens, max_tokens, heat, seed)))
+    recorded = None if session.store is None else session.store.data_form
+    question = Question(prompt, choose_form(asked, recorded), max_tokens, heat, seed, strict)
+    answer = answer_prompt(session, Tokenizer(session.bundle), question)
+    _warn(answer.notes)
+    return answer.text

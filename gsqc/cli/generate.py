@@ -20,7 +20,7 @@ from gsqc.data.prompt import PromptOptions
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.limits import MAXIMUM_NEW_TOKENS, MAXIMUM_SEED, MAXIMUM_TEMPERATURE
 from gsqc.option import Option
-from gsqc.runtime.generation import require_room, what_is_dropped
+from gsqc.runtime.answer import Question, answer_prompt
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, STATE, require_state
 
@@ -53,33 +53,21 @@ def generate(
 ) -> None:
     """Generate text with BUNDLE, or with what a run has learned."""
     out = Output(json)
-    heat = Fraction(temperature)
     require_state(run, BEST if best else STATE)
     opened = Bundle.open(bundle)
-    form = prompt_form(asked, opened, run)
-    tokenizer = Tokenizer(opened)
-    tokens, length = form.tokens(tokenizer, prompt), opened.manifest.sequence_length
-    if strict:
-        require_room(len(tokens), length)
+    form, tokenizer = prompt_form(asked, opened, run), Tokenizer(opened)
+    question = Question(prompt, form, max_tokens, Fraction(temperature), seed, strict)
     if form.told is not None:
         out.note(form.told)
     session = Session(opened, run, threads=threads, best=best)
-    made: list[int] = []
     with out.console.status("generating") as status:
-        for token in session.generate(tokens, max_tokens, heat, seed):
-            made.append(token)
+
+        def watch(made: list[int]) -> None:
             status.update(tokenizer.decode(made[-60:])[-60:].replace("\n", " "))
-    text, dropped = tokenizer.decode(made), what_is_dropped(len(tokens), len(made), length)
-    out.say(text)
-    for line in dropped:
-        out.note(line)
-    out.emit(
-        {
-            "text": text,
-            "tokens": made,
-            "prompt_tokens": len(tokens),
-            "dropped_tokens": max(len(tokens) - length, 0),
-            "form": form.form,
-            "notes": [*filter(None, [form.told]), *dropped],
-        }
-    )
+
+        answer = answer_prompt(session, tokenizer, question, watch)
+    out.say(answer.text)
+    for note in answer.notes:
+        out.note(note)
+    notes = [*filter(None, [form.told]), *answer.notes]
+    out.emit({**vars(answer), "form": form.form, "notes": notes})

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.cli.command import OptionsOf
-from gsqc.data import DataOptions
 from gsqc.data.prompt import PromptForm, PromptOptions, choose_form
 from gsqc.limits import MAXIMUM_THREADS
 from gsqc.option import Option
@@ -50,8 +48,6 @@ ThreadsOption = Annotated[
         example=2,
     ),
 ]
-DATA_ALONE = OptionsOf(DataOptions, has=lambda o: o.field in ("data", "mask_prompt"))
-"""The options for reading data in commands that do not train."""
 
 
 def prompt_form(asked: PromptOptions, bundle: Bundle, run: Path | None) -> PromptForm:

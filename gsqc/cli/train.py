@@ -9,7 +9,14 @@ from typing import Annotated
 
 import typer
 
-from gsqc.cli.config import ConfigOption, ResumeOption, recorded, resolved, settings_file_of
+from gsqc.cli.config import (
+    ConfigOption,
+    ResumeOption,
+    recorded,
+    require_found,
+    resolved,
+    settings_file_of,
+)
 from gsqc.cli.display import show
 from gsqc.cli.output import Output
 from gsqc.cli.shared import BundleArgument, JsonOption, ThreadsOption
@@ -49,6 +56,7 @@ def train(
     can also come from --config or --resume.
     """
     out = Output(json)
+    require_found(context)
     made_with = {
         name: value
         for option, name in MADE_WITH.items()

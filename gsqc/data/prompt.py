@@ -16,6 +16,7 @@ from gsqc.data.records import Example, alpaca_prompt
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import DataError, OptionError
 from gsqc.option import check_options, option
+from gsqc.values import is_text
 
 AUTO = "auto"
 FORMS = ("chat", "alpaca", "prompt", "text")
@@ -98,6 +99,8 @@ class PromptForm:
 
     def tokens(self, tokenizer: Tokenizer, text: str) -> list[int]:
         """The tokens of a prompt, which an answer follows. Raises OptionError, DataError."""
+        if not is_text(text):
+            raise OptionError("the prompt is no text in UTF-8", "give whole characters")
         if self.form == "chat":
             return chat_prompt(tokenizer, text, self.system, self.tools)
         if self.form == "alpaca":

@@ -29,33 +29,6 @@ def token_ids(prompt: Iterable[SupportsIndex], vocabulary: int) -> list[int]:
     return tokens
 
 
-def what_is_dropped(prompt: int, made: int, length: int) -> list[str]:
-    """What a window of `length` tokens drops of `prompt` tokens and `made` ones after them."""
-    lost, kept = max(prompt - length, 0), min(prompt, length)
-    told = []
-    if lost:
-        told.append(
-            f"the first {lost} of the prompt's {prompt} tokens were dropped: "
-            f"the bundle's sequences have {length}"
-        )
-    # The window is full after its last token was read, and that gives one more token.
-    if made > (whole := length - kept + 1):
-        told.append(
-            f"after {whole} tokens the text was longer than the bundle's sequences of {length}, "
-            "so its beginning was dropped"
-        )
-    return told
-
-
-def require_room(prompt: int, length: int) -> None:
-    """DataError if a prompt has more tokens than a sequence."""
-    if prompt > length:
-        raise DataError(
-            f"the prompt has {prompt} tokens, and the bundle's sequences have {length}",
-            "shorten it, compile with a longer --seq, or leave --strict out to drop its beginning",
-        )
-
-
 def generate_tokens(
     reader: TokenReader,
     manifest: Manifest,

@@ -30,6 +30,7 @@ from gsqc.training.options import (
     FIXED_SETTINGS,
     TrainOptions,
 )
+from gsqc.training.run_paths import record_paths
 from gsqc.training.settings_file import RECORDED, write_table
 from gsqc.training.trainer import Trainer
 from gsqc.version import __version__
@@ -85,7 +86,7 @@ def _shown(value: Any) -> str:
     return escaped(value) if isinstance(value, str) else str(value)
 
 
-def _check_made_with(before: Mapping[str, Any], now: dict[str, str]) -> None:
+def _check_made_with(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for name, what in (
         ("bundle", "bundle"),
         ("data_sha256", "data"),
@@ -98,13 +99,24 @@ def _check_made_with(before: Mapping[str, Any], now: dict[str, str]) -> None:
             )
 
 
-def _settings_text(run: Path, settings: Mapping[str, Any], now: dict[str, str]) -> str:
+def _paths(bundle: Path, reading: DataOptions, run: Path) -> dict[str, Any]:
+    """Where the files of a run are. A share of held-out data is no file."""
+    is_file = reading.validation is not None and validation_share(reading.validation) is None
+    held_out = [Path(str(reading.validation))] if is_file else []
+    return record_paths(run, [bundle, run, *reading.data, *held_out])
+
+
+def _settings_text(
+    run: Path, settings: Mapping[str, Any], reading: DataOptions, now: Mapping[str, Any]
+) -> str:
     place, file = (shlex.quote(str(path)).replace("\n", " ") for path in (run, run / SETTINGS))
     head = (
         f"# Written by gsqc {__version__}.\n"
         f"# Go on with this run:    gsqc train --resume {place}\n"
         f"# Run the same once more: gsqc train --config {file} --run ANOTHER\n\n"
     )
+    if settings:  # as the option spells it
+        settings = {**settings, "prompt_end": escaped(reading.prompt_end)}
     return head + write_table("train", settings) + "\n" + write_table(RECORDED, now)
 
 
@@ -154,10 +166,13 @@ def open_run(
     _check_held_out(reading, options)
     opened = _open_bundle(bundle, bundle_named_by)
     config = run_config(options, opened, reading)
-    now = {"bundle": opened.meaning} | {k: v for k, v in config.items() if k.endswith("_sha256")}
+    now: dict[str, Any] = {"bundle": opened.meaning}
+    now |= {k: v for k, v in config.items() if k.endswith("_sha256")}
     _check_made_with(made_with or {}, now)
     dataset, held_out = load_split(reading, Tokenizer(opened), opened.manifest.sequence_length)
-    config |= dataset.form(reading.prompt_end).setting()
+    paths = _paths(bundle, reading, run)
+    config |= dataset.form(reading.prompt_end).setting() | paths
+    text = _settings_text(run, settings or {}, reading, now | paths)
     lock = RunLock(run)
     try:
         session = Session(opened, run, threads=threads)
@@ -168,7 +183,7 @@ def open_run(
         trainer = Trainer(session, session.store, dataset, validation, options)
         trainer.entries = session.store.resume_log(session.step_count)
         if trainer.end is None:
-            session.store.begin(config, _settings_text(run, settings or {}, now))
+            session.store.begin(config, text)
         yield trainer
     finally:
         lock.release()

@@ -193,7 +193,11 @@ def test_an_empty_prompt_works_or_is_refused_in_a_sentence() -> None:
     with_bos, without = make_tokenizer(bos=True), make_tokenizer(eos_token_id=None)
     for form in ("prompt", "text"):
         chosen = PromptForm(form)
-        assert chosen.tokens(with_bos, "") == list(with_bos.beginning) == byte_tokenizer().encode("A").ids
+        assert (
+            chosen.tokens(with_bos, "")
+            == list(with_bos.beginning)
+            == byte_tokenizer().encode("A").ids
+        )
         assert chosen.tokens(make_tokenizer(), "") == [END]
         with pytest.raises(DataError, match="the prompt is empty"):
             chosen.tokens(without, "")

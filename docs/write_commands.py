@@ -61,7 +61,7 @@ def _default(option: Option) -> str:
     default = option.given_default
     if option.is_needed:
         return "needed"
-    if option.kind is bool:
+    if option.kind is bool and default is not None:
         off = f"`{option.opposite}`" if option.opposite else ""
         return f"`{option.shown_name}`" if default else off
     return "" if default is None else f"`{default}`"

@@ -11,6 +11,7 @@ from gsqc.report.charts import Line, heat_map, line_chart, smooth
 from gsqc.report.html import bars, card, escape, page, table, tile
 from gsqc.report.measure import Histogram
 from gsqc.report.run_files import RunFiles
+from gsqc.training.run_paths import PATHS
 
 _SHOWN_DIGESTS = 200
 
@@ -212,7 +213,9 @@ def _samples(measured: Measured) -> list[str]:
 
 def _settings(run: RunFiles, measured: Measured) -> str:
     rows = [
-        (key.replace("_", " "), value) for key, value in {**measured.bundle, **run.config}.items()
+        (key.replace("_", " "), value)
+        for key, value in {**measured.bundle, **run.config}.items()
+        if key != PATHS  # where files lie on this machine is not for the reader of a page
     ]
     return card(
         "Settings",

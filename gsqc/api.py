@@ -112,9 +112,7 @@ def train(
     """Fine-tune a bundle's adapter on files, or go on with what `run` holds.
 
     validation   a file, or the share of the records that is held out
-    prompt_end   what stands between a prompt and its completion
-    on_step      called with a line of the log (docs/runs.md), as on_evaluate is. Both may raise
-                 StopTraining.
+    on_step      called with a line of the log, as on_evaluate is. Both may raise StopTraining
     on_save      called with the number of the step
     options      further options of `gsqc train`
 

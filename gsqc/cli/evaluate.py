@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Annotated
 
 from gsqc.bundle.bundle import Bundle
@@ -23,32 +23,13 @@ from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, STATE, RunStore, require_state
 from gsqc.training.evaluation_data import EvaluationOptions, load_evaluation
 
-DATA = "Data"
 FORM = OptionsOf(PromptOptions, has=lambda o: o.field != "input")
 
 
 def evaluate(
     bundle: BundleArgument,
+    wanted: EvaluationOptions,
     asked: Annotated[PromptOptions, FORM],
-    data: Annotated[
-        list[Path] | None,
-        Option("Files or directories, as for gsqc train. Not needed with --held-out.", group=DATA),
-    ] = None,
-    validation: Annotated[
-        str | None,
-        Option("Measure only the share that training with it holds out: 0.1 or 10%.", group=DATA),
-    ] = None,
-    held_out: Annotated[
-        bool, Option("Measure what the run held out, and nothing else.", group=DATA)
-    ] = False,
-    mask_prompt: Annotated[
-        bool | None,
-        Option(
-            "Only completions and the assistant's turns have a loss. Without it, as in the run.",
-            opposite="--no-mask-prompt",
-            group=DATA,
-        ),
-    ] = None,
     run: RunStateOption = None,
     best: BestOption = False,
     limit: Annotated[
@@ -62,8 +43,7 @@ def evaluate(
     require_state(run, BEST if best else STATE)
     opened = Bundle.open(bundle)
     store = None if run is None else RunStore(run, opened)
-    options = EvaluationOptions(tuple(data or ()), mask_prompt, validation, held_out, asked)
-    found = load_evaluation(options, opened, store)
+    found = load_evaluation(replace(wanted, asked=asked), opened, store)
     notes = [*filter(None, [found.about]), *found.notes]
     for note in notes:
         out.say(note)

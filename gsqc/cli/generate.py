@@ -20,7 +20,7 @@ from gsqc.data.prompt import PromptOptions
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.limits import MAXIMUM_NEW_TOKENS, MAXIMUM_SEED, MAXIMUM_TEMPERATURE
 from gsqc.option import Option
-from gsqc.runtime.answer import Question, answer_prompt
+from gsqc.runtime.answer import Answer, Question, answer_prompt
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, STATE, require_state
 
@@ -59,15 +59,19 @@ def generate(
     question = Question(prompt, form, max_tokens, Fraction(temperature), seed, strict)
     if form.told is not None:
         out.note(form.told)
-    session = Session(opened, run, threads=threads, best=best)
-    with out.console.status("generating") as status:
-
-        def watch(made: list[int]) -> None:
-            status.update(tokenizer.decode(made[-60:])[-60:].replace("\n", " "))
-
-        answer = answer_prompt(session, tokenizer, question, watch)
+    answer = _answer(out, Session(opened, run, threads=threads, best=best), tokenizer, question)
     out.say(answer.text)
     for note in answer.notes:
         out.note(note)
     notes = [*filter(None, [form.told]), *answer.notes]
     out.emit({**vars(answer), "form": form.form, "notes": notes})
+
+
+def _answer(out: Output, session: Session, tokenizer: Tokenizer, question: Question) -> Answer:
+    """The answer. Its last words are shown while it is made."""
+    with out.console.status("generating") as status:
+
+        def watch(made: list[int]) -> None:
+            status.update(tokenizer.decode(made[-60:])[-60:].replace("\n", " "))
+
+        return answer_prompt(session, tokenizer, question, watch)

@@ -14,30 +14,45 @@ from typing import Any
 from gsqc.bundle.bundle import Bundle
 from gsqc.data import DataOptions, Dataset, TokenSequence, data_digest, load_split, validation_share
 from gsqc.data.form import DataForm
+from gsqc.data.options import GROUP
 from gsqc.data.prompt import OVERRIDES, PromptForm, PromptOptions, choose_form
 from gsqc.data.records import Example
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, RunError
+from gsqc.option import check_options, option
 from gsqc.runtime.store import RunStore
 from gsqc.training.run_paths import find_path
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What is measured, and how it is read.
+    """What is measured, and how it is read. `asked` is the form of bare prompts.
 
-    data         files, or nothing if `held_out` finds those of the run
-    mask_prompt  whether prompts have no loss. None: as in the run, or else yes
-    validation   only the share that training with this --validation holds out
-    held_out     only what the run held out
-    asked        the form of bare prompts
+    Raises OptionError.
     """
 
-    data: tuple[Path, ...] = ()
-    mask_prompt: bool | None = None
-    validation: str | None = None
-    held_out: bool = False
+    data: tuple[Path, ...] = option(
+        (),
+        help="Files or directories, as for gsqc train. Not needed with --held-out.",
+        group=GROUP,
+    )
+    mask_prompt: bool | None = option(
+        None,
+        help="Only completions and the assistant's turns have a loss. Without it, as in the run.",
+        opposite="--no-mask-prompt",
+        group=GROUP,
+    )
+    validation: str | None = option(
+        None,
+        help="Measure only the share that training with it holds out: 0.1 or 10%.",
+        group=GROUP,
+    )
+    held_out: bool = option(False, help="Measure only what the run held out.", group=GROUP)
     asked: PromptOptions = field(default_factory=PromptOptions)
+
+    def __post_init__(self) -> None:
+        """Check all values."""
+        check_options(self)
 
 
 @dataclass(frozen=True)

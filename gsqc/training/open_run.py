@@ -166,13 +166,10 @@ def open_run(
     _check_held_out(reading, options)
     opened = _open_bundle(bundle, bundle_named_by)
     config = run_config(options, opened, reading)
-    now: dict[str, Any] = {"bundle": opened.meaning}
-    now |= {k: v for k, v in config.items() if k.endswith("_sha256")}
+    now = {"bundle": opened.meaning} | {k: v for k, v in config.items() if k.endswith("_sha256")}
     _check_made_with(made_with or {}, now)
     dataset, held_out = load_split(reading, Tokenizer(opened), opened.manifest.sequence_length)
-    paths = _paths(bundle, reading, run)
-    config |= dataset.form(reading.prompt_end).setting() | paths
-    text = _settings_text(run, settings or {}, reading, now | paths)
+    config |= (paths := _paths(bundle, reading, run)) | dataset.form(reading.prompt_end).setting()
     lock = RunLock(run)
     try:
         session = Session(opened, run, threads=threads)
@@ -183,7 +180,7 @@ def open_run(
         trainer = Trainer(session, session.store, dataset, validation, options)
         trainer.entries = session.store.resume_log(session.step_count)
         if trainer.end is None:
-            session.store.begin(config, text)
+            session.store.begin(config, _settings_text(run, settings or {}, reading, now | paths))
         yield trainer
     finally:
         lock.release()

@@ -15,9 +15,8 @@ from gsqc.data import DataOptions, load_split
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.limits import MAXIMUM_LISTED_STEPS
 from gsqc.option import Option
-from gsqc.training.open_run import run_config
+from gsqc.training.open_run import file_paths, run_config
 from gsqc.training.options import TrainOptions
-from gsqc.training.run_paths import record_paths
 from gsqc.training.token_file import write_token_file
 from gsqc.values import require_whole
 
@@ -45,7 +44,7 @@ def tokens(
     steps = training.steps
     order = list(islice(dataset.order(count, training.seed), steps))
     config = run_config(training, opened, reading)
-    config |= dataset.form(reading.prompt_end).setting() | record_paths(None, reading.data)
+    config |= dataset.form(reading.prompt_end).setting() | file_paths(bundle, reading, None)
     write_token_file(output, opened, dataset.sequences, order, training, config)
     out.say(f"wrote {output}: {len(dataset.sequences)} sequences, {steps} steps of {count}")
     out.emit({"tokens": str(output), "sequences": len(dataset.sequences), "steps": steps})

@@ -30,7 +30,7 @@ from gsqc.training.options import (
     FIXED_SETTINGS,
     TrainOptions,
 )
-from gsqc.training.run_paths import record_paths
+from gsqc.training.run_paths import PATHS, record_paths
 from gsqc.training.settings_file import RECORDED, write_table
 from gsqc.training.trainer import Trainer
 from gsqc.version import __version__
@@ -99,15 +99,26 @@ def _check_made_with(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             )
 
 
-def _paths(bundle: Path, reading: DataOptions, run: Path) -> dict[str, Any]:
-    """Where the files of a run are. A share of held-out data is no file."""
+def file_paths(bundle: Path, reading: DataOptions, run: Path | None) -> dict[str, Any]:
+    """Where the files of a run are. A share of held-out data is no file. Raises OptionError."""
     is_file = reading.validation is not None and validation_share(reading.validation) is None
     held_out = [Path(str(reading.validation))] if is_file else []
-    return record_paths(run, [bundle, run, *reading.data, *held_out])
+    runs = [] if run is None else [run]
+    return record_paths(run, [bundle, *runs, *reading.data, *held_out])
+
+
+def _made_with(bundle: Bundle, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.toml records beside the settings: the bundle, hashes of data, and paths."""
+    kept = {k: v for k, v in config.items() if k.endswith("_sha256") or k == PATHS}
+    return {"bundle": bundle.meaning, **kept}
 
 
 def _settings_text(
-    run: Path, settings: Mapping[str, Any], reading: DataOptions, now: Mapping[str, Any]
+    run: Path,
+    settings: Mapping[str, Any],
+    reading: DataOptions,
+    bundle: Bundle,
+    config: Mapping[str, Any],
 ) -> str:
     place, file = (shlex.quote(str(path)).replace("\n", " ") for path in (run, run / SETTINGS))
     head = (
@@ -117,7 +128,8 @@ def _settings_text(
     )
     if settings:  # as the option spells it
         settings = {**settings, "prompt_end": escaped(reading.prompt_end)}
-    return head + write_table("train", settings) + "\n" + write_table(RECORDED, now)
+    recorded = write_table(RECORDED, _made_with(bundle, config))
+    return f"{head}{write_table('train', settings)}\n{recorded}"
 
 
 def _check_held_out(reading: DataOptions, options: TrainOptions) -> None:
@@ -166,10 +178,9 @@ def open_run(
     _check_held_out(reading, options)
     opened = _open_bundle(bundle, bundle_named_by)
     config = run_config(options, opened, reading)
-    now = {"bundle": opened.meaning} | {k: v for k, v in config.items() if k.endswith("_sha256")}
-    _check_made_with(made_with or {}, now)
+    _check_made_with(made_with or {}, _made_with(opened, config))
     dataset, held_out = load_split(reading, Tokenizer(opened), opened.manifest.sequence_length)
-    config |= (paths := _paths(bundle, reading, run)) | dataset.form(reading.prompt_end).setting()
+    config |= dataset.form(reading.prompt_end).setting() | file_paths(bundle, reading, run)
     lock = RunLock(run)
     try:
         session = Session(opened, run, threads=threads)
@@ -180,7 +191,8 @@ def open_run(
         trainer = Trainer(session, session.store, dataset, validation, options)
         trainer.entries = session.store.resume_log(session.step_count)
         if trainer.end is None:
-            session.store.begin(config, _settings_text(run, settings or {}, reading, now | paths))
+            text = _settings_text(run, settings or {}, reading, opened, config)
+            session.store.begin(config, text)
         yield trainer
     finally:
         lock.release()

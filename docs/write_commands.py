@@ -63,10 +63,10 @@ def _default(option: Option) -> str:
         return f"this or `--{option.instead_of}`"
     if option.is_needed:
         return "needed"
-    if option.kind is bool:
+    if option.kind is bool and default is not None:
         off = f"`{option.opposite}`" if option.opposite else ""
         return f"`{option.shown_name}`" if default else off
-    return "" if default is None else f"`{default}`"
+    return "" if default in (None, ()) else f"`{default}`"
 
 
 def _row(option: Option, with_bits: bool) -> str:

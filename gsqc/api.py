@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -18,13 +19,15 @@ from gsqc.cli.output import Output
 from gsqc.cli.reading_bar import ReadingBar
 from gsqc.compiler.installed import needs_compiler
 from gsqc.compiler.options import CompileOptions, parse_compile_options
-from gsqc.data import chat_prompt, load_split
 from gsqc.data.in_memory import write_records
+from gsqc.data.prompt import PromptOptions, choose_form
+from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, system_errors
 from gsqc.limits import MAXIMUM_COUNT
 from gsqc.option import options_of
-from gsqc.runtime.generation import require_drawing, token_ids
+from gsqc.runtime.answer import Question, answer_prompt
+from gsqc.runtime.generation import require_drawing
 from gsqc.training.callbacks import checked_callbacks
 from gsqc.training.notebook import in_notebook, show_in_notebook
 from gsqc.training.options import LEARNING_RATE, TrainOptions
@@ -32,7 +35,7 @@ from gsqc.training.settings_file import require_known
 from gsqc.training.sources import open_on, reading_options
 from gsqc.training.train_result import TrainResult
 from gsqc.training.trainer import Trainer
-from gsqc.values import as_path, require_function, require_text, require_truth, require_whole
+from gsqc.values import as_path, require_function, require_truth, require_whole
 
 Place = str | Path
 Data = Any
@@ -107,6 +110,7 @@ def train(
     validation: Data | float | None = None,
     mask_prompt: bool = True,
     packing: bool = False,
+    prompt_end: str = DEFAULT_END,
     threads: int | None = None,
     progress: bool = True,
     on_step: Callable[[dict[str, Any]], object] = _none,
@@ -129,6 +133,7 @@ def train(
     is_shown = require_truth("progress", progress)
     calls = checked_callbacks(on_step, on_evaluate, on_save, on_note)
     how = {"validation": validation, "mask_prompt": mask_prompt, "packing": packing}
+    how["prompt_end"] = prompt_end
     with ExitStack() as opened:
         bar = opened.enter_context(ReadingBar(Output(not is_shown))).update
         trainer = open_on(opened, bundle, data, run, chosen, threads, on_progress=bar, **how)
@@ -158,33 +163,51 @@ def _open(bundle: Place, run: Place | None, best: bool, threads: int | None) -> 
 @system_errors()
 def evaluate(
     bundle: Place,
-    data: Data,
+    data: Data = (),
     *,
     run: Place | None = None,
     best: bool = False,
-    mask_prompt: bool = True,
+    mask_prompt: bool | None = None,
+    validation: float | str | None = None,
+    held_out: bool = False,
     limit: int | None = None,
     threads: int | None = None,
+    **form: Any,
 ) -> Any:
     """Loss, perplexity and tokens of a bundle on data: an EvaluationResult.
 
-    data   files or records, as in `train`
-    run    the run whose adapter is used. Without it, the bundle's initial one.
-    best   whether the run's best state is used in place of its last
-    limit  takes only the first sequences
+    data         files or records, as in `train`
+    run, best    the run whose adapter, or best one, is used. Without it, the bundle's initial one
+    mask_prompt  whether prompts have no loss. Without it as in the run, or else they have none
+    validation   measure only the share that training with this share holds out
+    held_out     measure what the run held out, and nothing else
+    limit        takes only the first sequences
+    form         form, system and prompt_end of bare prompts, as in `generate`
 
-    Raises OptionError, DataError, BundleError, RunError, TargetError.
+    What was cut is told in a warning, and in the result's notes. Raises OptionError, DataError,
+    BundleError, RunError, TargetError.
     """
+    from gsqc.training.evaluation_data import EvaluationOptions, load_evaluation
+
     if limit is not None:
         limit = require_whole("limit", limit, 1, MAXIMUM_COUNT)
+    require_known("evaluate", form, (option.field for option in options_of(PromptOptions)))
+    share = None if validation is None else str(validation)
     with TemporaryDirectory(prefix="gsqc-") as folder:
-        keep = partial(write_records, Path(folder))
-        reading = reading_options(keep, data, None, mask_prompt=mask_prompt, packing=False)
+        files: tuple[Path, ...] = ()
+        if not (held_out and isinstance(data, tuple) and not data):
+            keep = partial(write_records, Path(folder))
+            files = reading_options(keep, data, None, mask_prompt=True, packing=False).data
+        options = EvaluationOptions(files, mask_prompt, share, held_out, PromptOptions(**form))
         session = _open(bundle, run, best, threads)
-        dataset, _ = load_split(reading, Tokenizer(session.bundle), session.sequence_length)
-    result = session.evaluate(dataset.sequences[:limit])
-    report = dataset.report()
-    return result if report is None else replace(result, notes=(report,))
+        found = load_evaluation(options, session.bundle, session.store)
+    _warn(found.notes)
+    return replace(session.evaluate(found.sequences[:limit]), notes=found.notes)
+
+
+def _warn(notes: Iterable[str]) -> None:
+    for note in notes:
+        warnings.warn(note, stacklevel=4)
 
 
 @system_errors()
@@ -195,34 +218,30 @@ def generate(
     run: Place | None = None,
     best: bool = False,
     max_tokens: int = 64,
-    chat: bool = False,
-    system: str | None = None,
+    strict: bool = False,
     temperature: float | str = 0,
     seed: int = 0,
     threads: int | None = None,
+    **form: Any,
 ) -> str:
     """The text that a bundle's model writes after a prompt.
 
-    prompt       a text, or token ids
+    prompt       a text, or token ids, which have no form
     run, best    as in `evaluate`
-    chat         whether the prompt, and `system` if given, are put into the model's chat template
+    strict       refuse a prompt that is longer than a sequence. Else its beginning is dropped
     temperature  0 takes the likeliest token at each place
+    form         form, chat, system, input and prompt_end, as in `gsqc generate`
 
-    Raises OptionError, DataError, BundleError, RunError, TargetError.
+    What was dropped is told in a warning. Raises OptionError, DataError, BundleError, RunError,
+    TargetError.
     """
     drawing = require_drawing(max_tokens, temperature, seed)
-    is_chat = require_truth("chat", chat)
-    if isinstance(prompt, str) or is_chat:
-        require_text("prompt", prompt)
-    if system is not None:
-        require_text("system", system)
+    is_strict = require_truth("strict", strict)
+    require_known("generate", form, (option.field for option in options_of(PromptOptions)))
+    asked = PromptOptions(**form)
     session = _open(bundle, run, best, threads)
-    tokenizer = Tokenizer(session.bundle)
-    if isinstance(prompt, str):
-        make = (
-            partial(chat_prompt, tokenizer, system=system) if is_chat else tokenizer.encode_prompt
-        )
-        prompt = make(prompt)
-    tokens = token_ids(prompt, session.bundle.manifest.model.vocabulary)
-    made = session.generate(tokens, drawing.max_tokens, drawing.temperature, drawing.seed)
-    return tokenizer.decode(list(made))
+    recorded = None if session.store is None else session.store.data_form
+    question = Question(prompt, choose_form(asked, recorded), drawing, is_strict)
+    answer = answer_prompt(session, Tokenizer(session.bundle), question)
+    _warn(answer.notes)
+    return answer.text

@@ -58,7 +58,7 @@ class Option:
     instead_of       an option that stands in its place. The command line's drops a file's
     is_written       whether gsqc init writes its example as a setting, and not as a comment
     is_argument      whether its place on the command line gives it, and not a flag
-    parse            reads its text, if its type has no `parse` of its own
+    parse            reads its text, if its type has no `parse` of its own or is a text itself
     callback         called with the value before other options are read
 
     The field gives `field`, its name, and `kind`, `is_list` and `default` (see `of`).
@@ -233,7 +233,8 @@ def parse_options(cls: type[_T], given: Mapping[str, Any]) -> _T:
     for known in options_of(cast(type, cls)):
         text = values.get(known.field, known.default)
         parse = known.parse or getattr(known.kind, "parse", None)
-        if parse is None or isinstance(text, known.kind):
+        is_read = isinstance(text, known.kind) and (known.kind is not str or known.parse is None)
+        if parse is None or is_read or (text is None and known.default is None):
             continue
         if not isinstance(text, str):
             errors.append(OptionError(f"{known.shown_name} {shown(text)} is not a text", HINT))

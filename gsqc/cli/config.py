@@ -11,9 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from gsqc.cli.shared import PRINTING
-from gsqc.errors import RunError
+from gsqc.errors import ConfigError, RunError
 from gsqc.option import Option
 from gsqc.runtime.store import SETTINGS
+from gsqc.training.run_paths import PATHS, Found, find_path, run_of_settings
 from gsqc.training.settings_file import SettingsFile, closest, read_settings
 from gsqc.values import shown
 
@@ -23,7 +24,9 @@ COMMANDS = ("compile", "train")
 NOT_SETTINGS = ("config", "resume", "force", "json", "help")
 """Options that say how a command is called, not what it does."""
 
-_FILE = "gsqc.settings_file"
+_FILE, _MISSING = "gsqc.settings_file", "gsqc.missing"
+_PATHS = {"bundle", "data", "validation", "run"}
+"""The settings that are paths, and that a run records (gsqc/training/run_paths.py)."""
 
 _WANTED: dict[type, tuple[tuple[type, ...], str]] = {
     int: ((int,), "a whole number"),
@@ -74,6 +77,45 @@ def _load(context: typer.Context, path: Path, *, links: bool = True) -> None:
         key: _checked(file, table, key, known[key]) for key in file.tables[table]
     }
     context.meta[_FILE] = file
+    if PATHS in file.recorded():
+        _find_paths(context, file, table)
+
+
+def _find_paths(context: typer.Context, file: SettingsFile, table: str) -> None:
+    """Replace the paths of a run's settings by where the files are now.
+
+    A file that is not there is an error only if the command line names no other (`require_found`).
+    """
+    values: dict[str, Any] = context.default_map  # type: ignore[assignment]
+    names = {str(entry[0]) for entry in file.recorded()[PATHS] if isinstance(entry, list) and entry}
+    run, missing = run_of_settings(file.path), context.meta.setdefault(_MISSING, {})
+    for key in _PATHS.intersection(values):
+        given = values[key] if isinstance(values[key], list) else [values[key]]
+        places = []
+        for text in map(str, given):
+            found = find_path(text, file.recorded(), run) if text in names else None
+            if found is not None and found.path is None and key != "run":
+                missing[key] = _not_found(file, table, key, text, found)
+            places.append(text if found is None else str(found.path or text))
+        values[key] = places if isinstance(values[key], list) else places[0]
+
+
+def _not_found(file: SettingsFile, table: str, key: str, text: str, found: Found) -> ConfigError:
+    looked = ", ".join(map(str, found.looked))
+    option = "BUNDLE" if key == "bundle" else f"--{key}"
+    return file.error(
+        f"{text} is not there (looked for {looked})",
+        f"bring it back, or name it on the command line: {option}",
+        table,
+        key,
+    )
+
+
+def require_found(context: typer.Context) -> None:
+    """ConfigError if a settings file names a path that is not there, and it is used."""
+    for key, error in context.meta.get(_MISSING, {}).items():
+        if _file_of(context, key) is not None:
+            raise error
 
 
 def _load_config(context: typer.Context, path: Path | None) -> Path | None:

@@ -21,7 +21,7 @@ from gsqc.data.summary import Bin, counts, example_numbers, example_parts, lengt
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError
 from gsqc.limits import MAXIMUM_SEQUENCE_LENGTH
-from gsqc.option import Option
+from gsqc.option import Option, parse_options
 from gsqc.printable import printable
 
 _BAR = 30
@@ -52,9 +52,9 @@ def data_command(
     out = Output(json)
     with out.console.status("reading the tokenizer"):
         tokenizer, length = _tokenizer(bundle, seq)
-    options = DataOptions(tuple(data), **reading)
+    options = parse_options(DataOptions, {"data": tuple(data), **reading})
     with ReadingBar(out) as bar:
-        dataset, held_out = load_split(options, tokenizer, length, bar.update)
+        dataset, held_out = load_split(options, tokenizer, length, on_progress=bar.update)
     record = counts(dataset, length)
     record["held_out_sequences"] = 0 if held_out is None else len(held_out.sequences)
     bins = length_histogram(dataset.record_lengths)

@@ -1,31 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc eval: measures loss and perplexity on files."""
+"""gsqc eval: measures loss and perplexity on files, or on what a run held out."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.cli.command import OptionsOf
 from gsqc.cli.output import Output
 from gsqc.cli.shared import (
-    DATA_ALONE,
     BestOption,
     BundleArgument,
     JsonOption,
     RunStateOption,
     ThreadsOption,
 )
-from gsqc.data import DataOptions, load_split
-from gsqc.data.tokenizer import Tokenizer
+from gsqc.data.prompt import PromptOptions
 from gsqc.limits import MAXIMUM_COUNT
 from gsqc.option import Option
 from gsqc.runtime.session import Session
-from gsqc.runtime.store import BEST, STATE, require_state
+from gsqc.runtime.store import BEST, STATE, RunStore, require_state
+from gsqc.training.evaluation_data import EvaluationOptions, load_evaluation
+
+FORM = OptionsOf(PromptOptions, has=lambda o: o.field != "input")
 
 
 def evaluate(
     bundle: BundleArgument,
-    reading: Annotated[DataOptions, DATA_ALONE],
+    wanted: EvaluationOptions,
+    asked: Annotated[PromptOptions, FORM],
     run: RunStateOption = None,
     best: BestOption = False,
     limit: Annotated[
@@ -38,11 +42,14 @@ def evaluate(
     out = Output(json)
     require_state(run, BEST if best else STATE)
     opened = Bundle.open(bundle)
-    dataset, _ = load_split(reading, Tokenizer(opened), opened.manifest.sequence_length)
-    if (report := dataset.report()) is not None:
-        out.say(report)
+    store = None if run is None else RunStore(run, opened)
+    found = load_evaluation(replace(wanted, asked=asked), opened, store)
+    notes = [*filter(None, [found.about]), *found.notes]
+    for note in notes:
+        out.say(note)
     with out.console.status("evaluating"):
         session = Session(opened, run, threads=threads, best=best)
-        result = session.evaluate(dataset.sequences[:limit])
+        result = session.evaluate(found.sequences[:limit])
     out.say(f"loss {result.loss:.4f}   perplexity {result.perplexity:.2f}   tokens {result.tokens}")
-    out.emit({"loss": result.loss, "perplexity": result.perplexity, "tokens": result.tokens})
+    measured = {"loss": result.loss, "perplexity": result.perplexity, "tokens": result.tokens}
+    out.emit({**measured, "notes": notes})

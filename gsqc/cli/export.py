@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.cli.command import OptionsOf
 from gsqc.cli.output import Output
 from gsqc.cli.shared import BestOption, JsonOption
+from gsqc.data.prompt import PromptOptions
 from gsqc.errors import OptionError
 from gsqc.export.adapter import TrainedAdapter, read_adapter
 from gsqc.export.floats import FLOAT_TYPES
@@ -20,9 +22,10 @@ from gsqc.export.merge import BASES, MergedWeights, open_base
 from gsqc.export.onnx_model import data_of, write_onnx_model
 from gsqc.export.peft import write_peft
 from gsqc.export.place import check_place
+from gsqc.export.prompts import TrainedPrompts, trained_prompts, write_chat_template
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.option import Option, check_options, option
-from gsqc.runtime.store import BEST, STATE
+from gsqc.runtime.store import BEST, STATE, RunStore
 
 PLACES, MERGED = "What to write", "Merged models"
 
@@ -50,6 +53,12 @@ class ExportOptions:
         help="Write the merged model as ONNX: NAME.onnx and NAME.onnx.data.",
         group=PLACES,
     )
+    chat_template: Path | None = option(
+        None,
+        help="Write the chat template that makes the form of the run's prompts, for llama.cpp's "
+        "--chat-template-file or vLLM's --chat-template.",
+        group=PLACES,
+    )
     model: str | None = option(
         None,
         help="The model that was compiled: a known name, a directory or a .gguf file.",
@@ -75,7 +84,7 @@ class ExportOptions:
     def __post_init__(self) -> None:
         """Check all that can be checked before a file is read."""
         check_options(self)
-        if all(place is None for place in (self.peft, self.gguf, self.merged, self.onnx)):
+        if not any((self.peft, self.gguf, self.merged, self.onnx, self.chat_template)):
             raise OptionError(
                 "nothing to export",
                 "say what to write: --peft DIR, --gguf FILE, --merged DIR or --onnx FILE",
@@ -106,6 +115,7 @@ class ExportOptions:
         places = [("--peft", self.peft, True), ("--gguf", self.gguf, False)]
         places += [("--merged", self.merged, not self.is_gguf), ("--onnx", self.onnx, False)]
         places += [("--onnx", data_of(self.onnx) if self.onnx else None, False)]
+        places += [("--chat-template", self.chat_template, False)]
         given = [place.absolute() for _, place, _ in places if place is not None]
         if len(set(given)) < len(given):
             raise OptionError("two exports go to the same place", "give each its own name")
@@ -120,38 +130,54 @@ def export(
     ],
     run: Annotated[Path, Option("Directory of the run.")],
     chosen: ExportOptions,
+    asked: Annotated[PromptOptions, OptionsOf(PromptOptions, has=lambda o: o.field != "input")],
     best: BestOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Write what a run has learned in the formats of other programs."""
+    """Write what a run has learned in the formats of other programs.
+
+    Their chat template makes the form that the run's data gave its prompts.
+    """
     chosen.check_places()
     opened = Bundle.open(bundle)
     adapter = read_adapter(opened, run, BEST if best else STATE)
-    export_to = _Exporter(Output(json), opened, adapter, chosen.base_name or base_name_of(opened))
+    prompts = trained_prompts(opened, asked, RunStore(run, opened).data_form)
+    name = chosen.base_name or base_name_of(opened)
+    export_to = _Exporter(Output(json), opened, adapter, name, prompts)
     export_to.adapter_files(chosen)
     if chosen.merged is not None or chosen.onnx is not None:
         with export_to.out.console.status("merging"):
             export_to.merged_files(chosen)
+    export_to.tell_of_prompts(chosen)
 
 
 @dataclass(frozen=True)
 class _Exporter:
-    """Writes the chosen files and says so. `name` is the base model's name for others."""
+    """Writes the chosen files and says so.
+
+    name     the base model's name for others
+    prompts  the form of the run's prompts
+    """
 
     out: Output
     bundle: Bundle
     adapter: TrainedAdapter
     name: str
+    prompts: TrainedPrompts
 
     def adapter_files(self, chosen: ExportOptions) -> None:
         """Write the adapter alone, for PEFT and llama.cpp."""
         about = _described(self.adapter)
         if chosen.peft is not None:
-            write_peft(self.adapter, self.name, chosen.peft)
+            write_peft(self.adapter, self.name, chosen.peft, self.prompts)
             self._tell("peft", chosen.peft, f"{about}, base {self.name}")
         if chosen.gguf is not None:
-            write_gguf_adapter(self.bundle, self.adapter, self.name, chosen.gguf)
+            template = self.prompts.template
+            write_gguf_adapter(self.bundle, self.adapter, self.name, chosen.gguf, template)
             self._tell("gguf", chosen.gguf, about)
+        if chosen.chat_template is not None:
+            write_chat_template(self.prompts, chosen.chat_template)
+            self._tell("chat_template", chosen.chat_template, "a chat template")
 
     def merged_files(self, chosen: ExportOptions) -> None:
         """Write the base with the adapter merged into it."""
@@ -159,18 +185,34 @@ class _Exporter:
         weights = MergedWeights(self.bundle, loaded, self.adapter, chosen.base)
         what = f"{self.name} and its adapter in one"
         if chosen.merged is not None:
-            write = write_gguf_model if chosen.is_gguf else write_hf_model
-            write(weights, source, chosen.merged, chosen.number_type)
+            to = (weights, source, chosen.merged, chosen.number_type, self.prompts)
+            if chosen.is_gguf:
+                write_gguf_model(*to)
+            else:
+                write_hf_model(*to, self.name)
             self._tell("merged", chosen.merged, f"{what}, {chosen.number_type}")
         if chosen.onnx is not None:
             write_onnx_model(weights, chosen.onnx)
             parts = f"{what}, f32, weights in {data_of(chosen.onnx).name}"
             self._tell("onnx", chosen.onnx, parts)
 
+    def tell_of_prompts(self, chosen: ExportOptions) -> None:
+        """Say which form prompts have to have, and where another program has to be told."""
+        self.out.say(self.prompts.told)
+        if self.prompts.form.system is not None:
+            self.out.say(f"system text of the data: {self.prompts.form.system}")
+        if chosen.gguf is not None and self.prompts.template is not None:
+            self.out.say(
+                "llama.cpp takes the base's chat template: write this one with --chat-template "
+                "FILE, and give it with --chat-template-file"
+            )
+
     def _tell(self, option: str, place: Path, what: str) -> None:
         self.out.say(f"wrote {place}: {what}")
         numbers = {"steps": self.adapter.steps, "rounded": self.adapter.rounded}
-        self.out.emit({option: str(place), "base": self.name, **numbers})
+        form = self.prompts.form
+        about = {"form": form.form, "system": form.system, "notes": [self.prompts.told]}
+        self.out.emit({option: str(place), "base": self.name, **numbers, **about})
 
 
 def _described(adapter: TrainedAdapter) -> str:

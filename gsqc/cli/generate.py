@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Annotated
 
 from gsqc.bundle.bundle import Bundle
@@ -14,23 +13,27 @@ from gsqc.cli.shared import (
     JsonOption,
     RunStateOption,
     ThreadsOption,
+    prompt_form,
 )
-from gsqc.data import chat_prompt
+from gsqc.data.prompt import PromptOptions
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.limits import MAXIMUM_NEW_TOKENS, MAXIMUM_SEED, MAXIMUM_TEMPERATURE
 from gsqc.option import Option
+from gsqc.runtime.answer import Answer, Question, answer_prompt
+from gsqc.runtime.generation import require_drawing
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, STATE, require_state
 
 
 def generate(
     bundle: BundleArgument,
-    prompt: Annotated[str, Option("Text to continue, in the form of the training data's prompts.")],
+    prompt: Annotated[
+        str, Option("Text to answer. It takes the form that the run's data gave its prompts.")
+    ],
+    asked: PromptOptions,
     max_tokens: Annotated[
         int, Option("Most tokens to generate.", minimum=1, maximum=MAXIMUM_NEW_TOKENS)
     ] = 64,
-    chat: Annotated[bool, Option("Put the prompt into the model's chat template.")] = False,
-    system: Annotated[str | None, Option("System message before the prompt, with --chat.")] = None,
     run: RunStateOption = None,
     best: BestOption = False,
     temperature: Annotated[
@@ -42,22 +45,33 @@ def generate(
     seed: Annotated[
         int, Option("Seed of the draws, at a temperature above 0.", maximum=MAXIMUM_SEED)
     ] = 0,
+    strict: Annotated[
+        bool, Option("Refuse a prompt that is longer than a sequence. Else its beginning is lost.")
+    ] = False,
     threads: ThreadsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Generate text with BUNDLE, or with what a run has learned."""
     out = Output(json)
-    heat = Fraction(temperature)
     require_state(run, BEST if best else STATE)
     opened = Bundle.open(bundle)
-    tokenizer = Tokenizer(opened)
-    tokens = chat_prompt(tokenizer, prompt, system) if chat else tokenizer.encode_prompt(prompt)
-    session = Session(opened, run, threads=threads, best=best)
-    made: list[int] = []
+    form, tokenizer = prompt_form(asked, opened, run), Tokenizer(opened)
+    question = Question(prompt, form, require_drawing(max_tokens, temperature, seed), strict)
+    if form.told is not None:
+        out.note(form.told)
+    answer = _answer(out, Session(opened, run, threads=threads, best=best), tokenizer, question)
+    out.say(answer.text)
+    for note in answer.notes:
+        out.note(note)
+    notes = [*filter(None, [form.told]), *answer.notes]
+    out.emit({**vars(answer), "form": form.form, "notes": notes})
+
+
+def _answer(out: Output, session: Session, tokenizer: Tokenizer, question: Question) -> Answer:
+    """The answer. Its last words are shown while it is made."""
     with out.console.status("generating") as status:
-        for token in session.generate(tokens, max_tokens, heat, seed):
-            made.append(token)
+
+        def watch(made: list[int]) -> None:
             status.update(tokenizer.decode(made[-60:])[-60:].replace("\n", " "))
-    text = tokenizer.decode(made)
-    out.say(text)
-    out.emit({"text": text, "tokens": made})
+
+        return answer_prompt(session, tokenizer, question, watch)

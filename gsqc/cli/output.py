@@ -64,6 +64,11 @@ class Output:
         else:
             self.say(f"warning: {text}")
 
+    def note(self, text: str) -> None:
+        """Print a note beside a result, on stderr. Scripts find it in the JSON line."""
+        if not self.as_json:
+            _write(sys.stderr, f"note: {printable(text)}")
+
     def emit(self, record: dict[str, Any]) -> None:
         """Print a JSON line for scripts."""
         if self.as_json:

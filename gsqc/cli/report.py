@@ -14,6 +14,8 @@ from typing import Annotated, Any
 from gsqc.bundle.bundle import Bundle
 from gsqc.cli.output import Output
 from gsqc.cli.shared import JsonOption
+from gsqc.data.form import DataForm
+from gsqc.data.prompt import PromptForm, PromptOptions, choose_form
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import GsqcError, OptionError, TargetError, system_errors
 from gsqc.export.adapter import TrainedAdapter, adapter_settings, read_adapter
@@ -26,19 +28,22 @@ from gsqc.report.measure import (
     base_exponents,
     load_adapter,
     memory_parts,
-    sample,
     stored_as,
     time_by_op,
 )
 from gsqc.report.run_files import RunFiles, read_run
 from gsqc.report.run_page import Measured, run_page
+from gsqc.runtime.answer import Question, answer_prompt
+from gsqc.runtime.generation import require_drawing
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import RunStore
 from gsqc.targets.registry import best_target
 from gsqc.targets.trust import is_trusted
+from gsqc.training.run_paths import find_path
 from gsqc.values import is_path
 
 PAGE = "report.html"
+SAMPLE = ("prompt", "before", "after")
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class Measurements:
 def report(
     run: Annotated[Path, Option("Directory of the run.", is_argument=True)],
     wanted: Measurements,
+    asked: PromptOptions,
     output: Annotated[
         Path | None,
         Option(
@@ -88,20 +94,33 @@ def report(
     files = read_run(run)
     place = output or run / PAGE
     check_place(place, force=force or output is None, option="-o", directory=False)
-    recorded = files.config.get("bundle_path")
-    chosen = bundle or (Path(str(recorded)) if is_path(recorded) else None)
+    form = choose_form(asked, DataForm.of_config(files.config), of_run=True)
+    if not wanted.prompts and asked != PromptOptions():
+        raise OptionError("the form of a prompt is for --sample", "add a --sample")
+    chosen = bundle or _recorded_bundle(files)
     with out.console.status("measuring"):
-        measured = _measured(files, chosen, wanted, is_named=bundle is not None)
+        measured = _measured(files, chosen, wanted, form, is_named=bundle is not None)
     with new_file(place) as work:
         write_new(work, run_page(files, measured))
-    for note in measured.notes:
+    notes = [*measured.asked, *measured.notes]
+    for note in notes:
         out.say(f"note: {note}")
     out.say(f"wrote {place}: {files.steps} steps")
-    out.emit({"report": str(place), "steps": files.steps, "notes": list(measured.notes)})
+    samples = [dict(zip(SAMPLE, sample, strict=True)) for sample in measured.samples]
+    record = {"report": str(place), "steps": files.steps, "notes": notes, "samples": samples}
+    out.emit(record)
+
+
+def _recorded_bundle(files: RunFiles) -> Path | None:
+    """The bundle that a run's config.json names, where it is now."""
+    recorded = files.config.get("bundle_path")
+    if not is_path(recorded):
+        return None
+    return find_path(str(recorded), files.config, files.path).path or Path(str(recorded))
 
 
 def _measured(
-    files: RunFiles, path: Path | None, wanted: Measurements, *, is_named: bool
+    files: RunFiles, path: Path | None, wanted: Measurements, form: PromptForm, *, is_named: bool
 ) -> Measured:
     """What the bundle and the run's state hold.
 
@@ -123,7 +142,7 @@ def _measured(
             "--sample runs the bundle's code, which your gsqc did not make",
             f"if you trust it, add --bundle {path}",
         )
-    found, notes = _from_code(bundle, files, wanted, trusted=may_run)
+    found, notes = _from_code(bundle, files, wanted, form, trusted=may_run)
     return Measured(notes=notes, **shown, **found)
 
 
@@ -149,7 +168,7 @@ def _shown(bundle: Bundle, adapter: TrainedAdapter) -> dict[str, Any]:
 
 
 def _from_code(
-    bundle: Bundle, files: RunFiles, wanted: Measurements, *, trusted: bool
+    bundle: Bundle, files: RunFiles, wanted: Measurements, form: PromptForm, *, trusted: bool
 ) -> tuple[dict[str, Any], list[str]]:
     """What needs the bundle's code, and notes on what is left out."""
     if not trusted:
@@ -161,29 +180,37 @@ def _from_code(
     if not wanted.time and not wanted.prompts:
         return {}, []
     try:
-        return _run_session(bundle, files, wanted), []
+        return _run_session(bundle, files, wanted, form), []
     except GsqcError as error:
         if wanted.prompts:
             raise
         return {}, [f"the time by op is not measured: {error} ({error.hint})"]
 
 
-def _run_session(bundle: Bundle, files: RunFiles, wanted: Measurements) -> dict[str, Any]:
+def _run_session(
+    bundle: Bundle, files: RunFiles, wanted: Measurements, form: PromptForm
+) -> dict[str, Any]:
     """Answers before and after training, and the time by op.
 
     The session has no run directory, so the run's files stay as they are.
     """
     tokenizer = Tokenizer(bundle) if wanted.prompts else None
     session = Session(bundle)
-    answers = []
+    answers: list[tuple[str, str, str]] = []
+    notes: list[str] = []
     if tokenizer is not None:
-        before = [sample(session, tokenizer, p, wanted.max_tokens) for p in wanted.prompts]
+        drawing = require_drawing(wanted.max_tokens, 0, 0)
+        questions = [Question(p, form, drawing) for p in wanted.prompts]
+        before = [answer_prompt(session, tokenizer, q).text for q in questions]
         saved = RunStore(files.path, bundle).load_state(bundle.plan.buffers["state"])
         assert saved is not None
         load_adapter(session, saved[0])
-        after = [sample(session, tokenizer, p, wanted.max_tokens) for p in wanted.prompts]
-        answers = list(zip(wanted.prompts, before, after, strict=True))
-    return {"samples": answers, "op_seconds": time_by_op(session) if wanted.time else []}
+        after = [answer_prompt(session, tokenizer, q) for q in questions]
+        texts = [answer.text for answer in after]
+        answers = list(zip(wanted.prompts, before, texts, strict=True))
+        notes = [*filter(None, [form.told]), *(n for answer in after for n in answer.notes)]
+    seconds = time_by_op(session) if wanted.time else []
+    return {"samples": answers, "asked": notes, "op_seconds": seconds}
 
 
 def _about(bundle: Bundle) -> dict[str, Any]:

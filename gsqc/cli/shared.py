@@ -6,10 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from gsqc.cli.command import OptionsOf
-from gsqc.data import DataOptions
+from gsqc.bundle.bundle import Bundle
+from gsqc.data.prompt import PromptForm, PromptOptions, choose_form
 from gsqc.limits import MAXIMUM_THREADS
 from gsqc.option import Option
+from gsqc.runtime.store import RunStore
 
 MACHINE = "This machine"
 PRINTING = "Settings and printing"
@@ -47,5 +48,9 @@ ThreadsOption = Annotated[
         example=2,
     ),
 ]
-DATA_ALONE = OptionsOf(DataOptions, has=lambda o: o.field in ("data", "mask_prompt"))
-"""The options for reading data in commands that do not train."""
+
+
+def prompt_form(asked: PromptOptions, bundle: Bundle, run: Path | None) -> PromptForm:
+    """The form that prompts have for a run, or without one. Raises OptionError, RunError."""
+    recorded = None if run is None else RunStore(run, bundle).data_form
+    return choose_form(asked, recorded, of_run=run is not None)

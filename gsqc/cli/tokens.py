@@ -22,6 +22,7 @@ from gsqc.training.forecast import plan_run
 from gsqc.training.held_out import HeldOut
 from gsqc.training.open_run import run_config
 from gsqc.training.options import TrainOptions
+from gsqc.training.run_settings import file_paths
 from gsqc.training.token_file import write_token_file
 from gsqc.values import require_whole
 
@@ -53,6 +54,7 @@ def tokens(
         out.tell(note.record)
     order = list(islice(dataset.order(count, training.seed), steps))
     config = run_config(counted, opened, reading)
+    config |= dataset.form(reading.prompt_end).setting() | file_paths(bundle, reading, None)
     if training.epochs is not None:
         config["epochs"] = training.epochs
     write_token_file(output, opened, dataset.sequences, order, counted, config)

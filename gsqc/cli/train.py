@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from gsqc.cli.config import ConfigOption, ResumeOption, recorded, resolved, settings_file_of
+from gsqc.cli.config import (
+    ConfigOption,
+    ResumeOption,
+    recorded,
+    require_found,
+    resolved,
+    settings_file_of,
+)
 from gsqc.cli.display import show
 from gsqc.cli.output import Output
 from gsqc.cli.reading_bar import ReadingBar
@@ -49,6 +56,7 @@ def train(
     can also come from --config or --resume.
     """
     out = Output(json)
+    require_found(context)
     found = [(n, recorded(context, option, n)) for option, n in MADE_WITH.items()]
     made_with = {name: value for name, values in found for value in values}
     _require_new_input(context, reading)

@@ -10,13 +10,14 @@ from gsqc.data.content import Content, is_standard_input
 from gsqc.data.control_tokens import ControlTokens
 from gsqc.data.csv_reader import read_csv
 from gsqc.data.directories import DataFile
-from gsqc.data.encode import Encoder, Prepared, chat_renderer
+from gsqc.data.encode import Convert, Encoder, Prepared, Reading, chat_renderer
 from gsqc.data.examples import Document, Example
 from gsqc.data.json_reader import read_array, read_jsonl, read_piped
 from gsqc.data.names import TEXT_SUFFIXES, suffix_of
 from gsqc.data.parquet_reader import read_parquet
 from gsqc.data.piece_store import PieceStore
 from gsqc.data.problems import Problems
+from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.data.saved_dataset import read_saved_dataset
 from gsqc.data.sequences import Dataset, Piece
 from gsqc.data.text_reader import read_document
@@ -41,11 +42,13 @@ class Settings:
     length       tokens of a sequence
     mask_prompt  whether only completions and turns of the assistant have a loss
     strict       whether a record with nothing to learn is an error
+    prompt_end   what stands between a prompt and its completion
     """
 
     length: int
     mask_prompt: bool = True
     strict: bool = False
+    prompt_end: str = DEFAULT_END
 
 
 class Progress:
@@ -79,6 +82,7 @@ class Corpus:
             self.pieces.add(piece)
         statistics.record_lengths.append(len(whole.tokens))
         statistics.shapes[example.form] = statistics.shapes.get(example.form, 0) + 1
+        statistics.shared.add(example)
         if len(self.pieces) == before:
             statistics.skipped_records += 1
         elif not isinstance(example, Document):
@@ -128,12 +132,20 @@ def _batches(records: Iterable[Prepared]) -> Iterator[list[Prepared]]:
 
 
 def read_corpus(
-    files: Sequence[DataFile], tokenizer: Tokenizer, settings: Settings, progress: Progress
+    files: Sequence[DataFile],
+    tokenizer: Tokenizer,
+    settings: Settings,
+    progress: Progress,
+    convert: Convert | None = None,
 ) -> Corpus:
-    """The pieces of some files. Raises DataError, and if nothing is left of them."""
+    """The pieces of some files. `convert` makes another example of each.
+
+    Raises DataError, also if nothing is left of them.
+    """
+    how = Reading(settings.mask_prompt, settings.prompt_end, convert)
     corpus, control = Corpus(), ControlTokens(tokenizer.control_tokens())
     with chat_renderer(tokenizer) as renderer:
-        encoder = Encoder(tokenizer, settings.length, renderer, mask_prompt=settings.mask_prompt)
+        encoder = Encoder(tokenizer, settings.length, renderer, how)
         for file in files:
             problems, content = Problems(strict=settings.strict), Content(file)
             for batch in _batches(_prepared(content, encoder, problems)):

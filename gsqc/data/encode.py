@@ -2,7 +2,7 @@
 """Examples become tokens, and some of the tokens have a loss: they count.
 
 prompt, completion
-    beginning + tokens(prompt + newline) + tokens(completion) + end of text
+    beginning + tokens(prompt + its end, a newline) + tokens(completion) + end of text
     The completion and the end count.
 chat
     the tokens of the text that the model's template makes of it
@@ -17,12 +17,15 @@ nothing. A template writes its own. A text that has a beginning or an end gets n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from gsqc.data.chat import ChatRenderer
+from gsqc.data.form import chat_messages
+from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.data.records import Chat, Document, Example, Prompted
 from gsqc.data.sequences import Int32, Piece
 from gsqc.data.tokenizer import Tokenizer
@@ -36,7 +39,7 @@ _TEXT_PART = 1 << 20
 class Prepared:
     """An example as texts to be tokenised.
 
-    texts  a prompt with its newline and a completion, the parts of a document, or a chat
+    texts  a prompt with its end and a completion, the parts of a document, or a chat
     spans  the characters of a chat that have a loss
     """
 
@@ -45,28 +48,41 @@ class Prepared:
     spans: tuple[tuple[int, int], ...] = ()
 
 
-class Encoder:
-    """Turns examples into pieces of at most `length` + 1 tokens.
+Convert = Callable[[Example], Example]
+"""Makes another example of one, such as one in another form."""
 
-    Without `mask_prompt` every token counts.
+
+@dataclass(frozen=True)
+class Reading:
+    """How examples become tokens.
+
+    mask_prompt  without it, every token counts
+    prompt_end   what stands between a prompt and its completion
+    convert      makes another example of each, such as one in another form
     """
 
+    mask_prompt: bool = True
+    prompt_end: str = DEFAULT_END
+    convert: Convert | None = None
+
+
+class Encoder:
+    """Turns examples into pieces of at most `length` + 1 tokens."""
+
     def __init__(
-        self, tokenizer: Tokenizer, length: int, renderer: ChatRenderer, *, mask_prompt: bool
+        self, tokenizer: Tokenizer, length: int, renderer: ChatRenderer, reading: Reading
     ) -> None:
-        self.tokenizer, self.length, self.renderer, self.mask_prompt = (
-            tokenizer,
-            length,
-            renderer,
-            mask_prompt,
-        )
+        self.tokenizer, self.length, self.renderer = tokenizer, length, renderer
+        self.reading, self.mask_prompt = reading, reading.mask_prompt
         self._control = np.array(sorted(tokenizer.control_tokens().values()), np.int32)
         self._end = np.array([] if tokenizer.eos is None else [tokenizer.eos], np.int32)
 
     def prepare(self, example: Example) -> Prepared:
         """The texts of an example. Raises ValueError if the chat template refuses it."""
+        if self.reading.convert is not None:
+            example = self.reading.convert(example)
         if isinstance(example, Prompted):
-            prompt = example.prompt and example.prompt + "\n"
+            prompt = example.prompt and example.prompt + self.reading.prompt_end
             return Prepared(example, (prompt, example.completion))
         if isinstance(example, Document):
             return Prepared(example, tuple(_text_parts(example.text)))
@@ -149,13 +165,14 @@ def chat_renderer(tokenizer: Tokenizer) -> ChatRenderer:
     )
 
 
-def chat_prompt(tokenizer: Tokenizer, text: str, system: str | None = None) -> list[int]:
+def chat_prompt(
+    tokenizer: Tokenizer, text: str, system: str | None = None, tools: list[Any] | None = None
+) -> list[int]:
     """The tokens that the assistant's answer to `text` follows, by the model's chat template.
 
     Raises DataError if there is no template, or if it refuses the messages.
     """
-    messages = [{"role": "system", "content": system}] if system is not None else []
-    chat = Chat([*messages, {"role": "user", "content": text}])
+    chat = Chat(chat_messages(text, system), tools)
     with chat_renderer(tokenizer) as renderer:
         try:
             return tokenizer.encode(renderer.prompt(chat))

@@ -11,11 +11,13 @@ from pathlib import Path
 from gsqc.data.content import raw_size
 from gsqc.data.corpus import Corpus, Progress, Settings, read_corpus
 from gsqc.data.directories import OTHER_SPLIT, DataFile, Unread
+from gsqc.data.encode import Convert
 from gsqc.data.files import find_files, held_out_files
 from gsqc.data.names import HELD_OUT
 from gsqc.data.options import DataOptions, validation_share
 from gsqc.data.packing import pack_pieces
 from gsqc.data.piece_store import PieceStore, in_both
+from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.data.sequences import Dataset, PaddedSequences, Piece
 from gsqc.data.token_cache import TokenCache, cache_key
 from gsqc.data.tokenizer import Tokenizer
@@ -50,6 +52,7 @@ def load_data(
     mask_prompt: bool = True,
     packing: bool = False,
     strict: bool = False,
+    prompt_end: str = DEFAULT_END,
     on_progress: OnProgress | None = None,
 ) -> Dataset:
     """The sequences of `length` tokens of some files or directories (docs/data.md).
@@ -57,11 +60,12 @@ def load_data(
     mask_prompt  whether only completions and turns of the assistant have a loss
     packing      whether short records share a sequence
     strict       whether a record with nothing to learn is an error
+    prompt_end   what stands between a prompt and its completion
 
     Of a directory with splits it is what is trained on. Raises DataError.
     """
     found = find_files([data] if isinstance(data, Path) else list(data))
-    settings = Settings(length, mask_prompt, strict)
+    settings = Settings(length, mask_prompt, strict, prompt_end)
     corpus = read_corpus(found.train, tokenizer, settings, _progress(found.train, on_progress))
     corpus.statistics.unread = [*found.unread, *_left_alone(found.held_out, [])]
     return _dataset(corpus.pieces, corpus, tokenizer, length, packing=packing)
@@ -71,6 +75,8 @@ def load_split(
     options: DataOptions,
     tokenizer: Tokenizer,
     length: int,
+    *,
+    convert: Convert | None = None,
     on_progress: OnProgress | None = None,
     cache: TokenCache | None = None,
 ) -> tuple[Dataset, Dataset | None]:
@@ -79,14 +85,16 @@ def load_split(
     gsqc's own generator draws a share from the records, and from the pieces of documents. It is the
     same on every machine, whatever --seed is. What is held out is never packed, so its loss is that
     of a record alone. Without --validation, the split of that name of a directory is held out.
-    `on_progress` takes the bytes that are read, and how many there are. `cache` gives the tokens of
-    the same data, or keeps them. Raises DataError, OptionError.
+    `on_progress` takes the bytes that are read, and how many there are. `convert` makes another
+    example of each. `cache` gives the tokens of the same data, or keeps them: not with `convert`.
+    Raises DataError, OptionError.
     """
     share = validation_share(options.validation)
     found, held_files = find_files(options.data), held_out_files(options)
-    settings = Settings(length, options.mask_prompt, options.strict)
+    settings = Settings(length, options.mask_prompt, options.strict, options.prompt_end)
     parts = [found.train, held_files] if held_files else [found.train]
-    corpus, *held_corpora = _read(parts, tokenizer, settings, on_progress, cache)
+    progress = _progress([file for part in parts for file in part], on_progress)
+    corpus, *held_corpora = _read(parts, tokenizer, settings, progress, convert, cache)
     kept, held = corpus.pieces, None
     statistics = corpus.statistics
     statistics.unread = [*found.unread, *_left_alone(found.held_out, held_files)]
@@ -108,15 +116,15 @@ def _read(
     parts: list[list[DataFile]],
     tokenizer: Tokenizer,
     settings: Settings,
-    on_progress: OnProgress | None,
+    progress: Progress,
+    convert: Convert | None,
     cache: TokenCache | None,
 ) -> list[Corpus]:
     """A corpus of each part, from the cache if it has them."""
     key = "" if cache is None else cache_key(parts, tokenizer, settings)
     if cache is not None and (known := cache.read(key)) is not None and len(known) == len(parts):
         return known
-    progress = _progress([file for part in parts for file in part], on_progress)
-    corpora = [read_corpus(part, tokenizer, settings, progress) for part in parts]
+    corpora = [read_corpus(part, tokenizer, settings, progress, convert) for part in parts]
     if cache is not None:
         cache.keep(key, corpora)
     return corpora

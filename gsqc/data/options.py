@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from gsqc.data.prompt_end import DEFAULT_END, require_end, unescaped
 from gsqc.decimals import exact_fraction
 from gsqc.errors import OptionError
 from gsqc.option import option
@@ -57,6 +58,18 @@ class DataOptions:
         flag="--strict",
         group=GROUP,
     )
+    prompt_end: str = option(
+        DEFAULT_END,
+        help=r"Text between a prompt and its completion. \n is a newline, \t a tab.",
+        group=GROUP,
+        command_default=r"\n",
+        decides_bits=True,
+        parse=unescaped,
+    )
+
+    def __post_init__(self) -> None:
+        """Check the text that ends a prompt."""
+        require_end(self.prompt_end)
 
 
 def validation_share(text: str | None) -> Fraction | None:

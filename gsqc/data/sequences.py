@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gsqc.data.directories import Unread
+from gsqc.data.form import DataForm, SharedParts
 from gsqc.errors import DataError
 from gsqc.numerics.random import permutation
 
@@ -132,7 +133,8 @@ class Dataset:
     truncated_tokens   tokens that were lost by it
     skipped_records    records of which nothing that counts was left
     record_lengths     the tokens of each record before it was cut
-    shapes             how many records there are of each shape
+    shapes             how many records there are of each form
+    shared             the system text and the tools that all chats share
     empty_records      records with nothing to learn, such as an empty completion
     first_empty        where the first of them is, and why
     unused_keys        how many records have each key that gsqc does not use
@@ -140,7 +142,7 @@ class Dataset:
     held_out_by_name   files that are held out because their names say so
     held_out_twice     held-out sequences that are trained on too, token for token
     control_tokens     how often each control token stands in users' text
-    control_records  records with any of them
+    control_records    records with any of them
     """
 
     sequences: Sequence[TokenSequence] = field(default_factory=list)
@@ -149,6 +151,7 @@ class Dataset:
     skipped_records: int = 0
     record_lengths: list[int] = field(default_factory=list)
     shapes: dict[str, int] = field(default_factory=dict)
+    shared: SharedParts = field(default_factory=SharedParts)
     empty_records: int = 0
     first_empty: str = ""
     unused_keys: dict[str, int] = field(default_factory=dict)
@@ -165,6 +168,10 @@ class Dataset:
             count, first = found.get(unread.kind, (0, unread.name))
             found[unread.kind] = (count + 1, first)
         return found
+
+    def form(self, prompt_end: str) -> DataForm:
+        """The form of the records, in which a later prompt has to be too."""
+        return DataForm(self.shapes, self.shared.system, self.shared.tools, prompt_end)
 
     def report(self) -> str | None:
         """What was cut or left out, for people. None if nothing was."""

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from gsqc.bundle.tensor_file import MappedTensors, tensor_file
 from gsqc.data.corpus import Corpus, Settings
 from gsqc.data.directories import DataFile, Unread
 from gsqc.data.files import files_digest
+from gsqc.data.form import SharedParts
 from gsqc.data.piece_store import PieceStore
 from gsqc.data.sequences import Dataset
 from gsqc.data.tokenizer import Tokenizer
@@ -85,6 +86,7 @@ class TokenCache:
         ]
         for given in counts:
             given["unread"] = [[unread.name, unread.kind] for unread in given["unread"]]
+            given["shared"] = asdict(given["shared"])
         tensors: dict[str, Any] = {}
         for number, corpus in enumerate(corpora):
             pieces = corpus.pieces
@@ -129,7 +131,7 @@ def _statistics(counts: Any, records: Any) -> Dataset:
     names = {field.name for field in fields(Dataset)} - set(_ARRAYS)
     if set(counts) != names:
         raise ValueError("the counts are others")
-    for name in names:
+    for name in names - {"shared"}:
         if type(counts[name]) is not type(getattr(plain, name)):
             raise ValueError(f"{name} is of another type")
         if isinstance(counts[name], dict) and any(
@@ -138,5 +140,10 @@ def _statistics(counts: Any, records: Any) -> Dataset:
             raise ValueError(f"{name} holds no counts")
     unread = [Unread(str(name), str(kind)) for name, kind in counts["unread"]]
     by_name = [str(name) for name in counts["held_out_by_name"]]
-    further = {"unread": unread, "held_out_by_name": by_name, "record_lengths": records.tolist()}
+    further: dict[str, Any] = {
+        "unread": unread,
+        "held_out_by_name": by_name,
+        "record_lengths": records.tolist(),
+    }
+    further["shared"] = SharedParts.of(counts["shared"])
     return Dataset(**{**counts, **further})

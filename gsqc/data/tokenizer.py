@@ -19,6 +19,7 @@ import numpy.typing as npt
 from gsqc.bundle.bundle import Bundle
 from gsqc.data.bounded_process import BoundedProcess, ProcessEnded
 from gsqc.data.examples import is_unicode
+from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.data.word_cache import WordCache
 from gsqc.errors import BundleError, DataError
 from gsqc.files.reading import read_file
@@ -143,14 +144,14 @@ class Tokenizer:
         ids: list[int] = self.encode_each([text])[0].tolist()
         return ids
 
-    def encode_prompt(self, prompt: str) -> list[int]:
-        """A prompt as training and generation see it: the beginning, the text and a newline.
+    def encode_prompt(self, prompt: str, end: str = DEFAULT_END) -> list[int]:
+        """A prompt as training and generation see it: the beginning, the text and its end.
 
         A beginning that the prompt has already is not doubled. If both are empty, the end of text
         stands before what follows.
         """
         if prompt:
-            tokens = self.encode(prompt + "\n")
+            tokens = self.encode(prompt + end)
             return [*self.missing_beginning(tokens), *tokens]
         return list(self.beginning) or ([] if self.eos is None else [self.eos])
 

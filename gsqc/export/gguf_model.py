@@ -17,6 +17,7 @@ from gsqc.errors import ExportError
 from gsqc.export.llama_cpp import import_gguf
 from gsqc.export.merge import MergedWeights
 from gsqc.export.place import new_file
+from gsqc.export.prompts import TrainedPrompts
 
 if TYPE_CHECKING:
     from gsqc.models.readers.gguf_file import Block
@@ -26,7 +27,9 @@ GGUF_TYPES = {"f32": "F32", "f16": "F16", "bf16": "BF16", "q8_0": "Q8_0"}
 _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}
 
 
-def write_gguf_model(weights: MergedWeights, source: Path, path: Path, dtype: str = "f16") -> None:
+def write_gguf_model(
+    weights: MergedWeights, source: Path, path: Path, dtype: str, prompts: TrainedPrompts
+) -> None:
     """Write the file `path` after the GGUF file `source`.
 
     Raises ExportError, and then `path` is as it was.
@@ -48,7 +51,7 @@ def write_gguf_model(weights: MergedWeights, source: Path, path: Path, dtype: st
     with new_file(path) as work:
         writer = gguf.GGUFWriter(work, file.metadata["general.architecture"])
         try:
-            _copy_metadata(gguf, writer, source, _FILE_TYPES[dtype])
+            _copy_metadata(gguf, writer, source, _FILE_TYPES[dtype], prompts.template)
             for ggml, block in file.tensors.items():
                 _announce(gguf, writer, ggml, block, kind if ggml in merged else None)
             writer.write_header_to_file()
@@ -81,10 +84,17 @@ def _encoded(gguf: Any, rows: npt.NDArray[Any], kind: Any) -> npt.NDArray[Any]:
     return data
 
 
-def _copy_metadata(gguf: Any, writer: Any, source: Path, file_type: str) -> None:
-    """Copy all keys with their types. The writer sets the architecture, the file type is new."""
+def _copy_metadata(
+    gguf: Any, writer: Any, source: Path, file_type: str, template: str | None
+) -> None:
+    """Copy all keys with their types. The writer sets the architecture, the file type is new.
+
+    So is the chat template, unless `template` is None. Then the model's own templates stay.
+    """
     for field in gguf.GGUFReader(source).fields.values():
         if field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith("GGUF."):
+            continue
+        if template is not None and field.name.startswith(gguf.Keys.Tokenizer.CHAT_TEMPLATE):
             continue
         kind = field.types[0]
         inner = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
@@ -92,3 +102,5 @@ def _copy_metadata(gguf: Any, writer: Any, source: Path, file_type: str) -> None
         if field.name == gguf.Keys.General.FILE_TYPE:
             value = int(gguf.LlamaFileType[file_type])
         writer.add_key_value(field.name, value, kind, sub_type=inner)
+    if template is not None:
+        writer.add_chat_template(template)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """write_hf_model: writes a merged model as a directory that transformers loads.
 
-It holds the configuration, the tokenizer and the weights as safetensors.
+It holds the configuration, the tokenizer, the weights as safetensors, and a README.md.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from gsqc.errors import ExportError
 from gsqc.export.floats import FLOAT_TYPES, write_float_tensors
 from gsqc.export.merge import MergedWeights
 from gsqc.export.place import new_directory
+from gsqc.export.prompts import PAGE, TEMPLATE_FILE, TrainedPrompts, page
 from gsqc.files.writing import copy_file, write_new
 from gsqc.models import LoadedModel
+from gsqc.models.readers.text_files import read_object
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -31,7 +33,14 @@ TOKENIZER_FILES = (
 )
 
 
-def write_hf_model(weights: MergedWeights, source: Path, path: Path, dtype: str = "f32") -> None:
+def write_hf_model(
+    weights: MergedWeights,
+    source: Path,
+    path: Path,
+    dtype: str,
+    prompts: TrainedPrompts,
+    base_name: str,
+) -> None:
     """Write the directory `path`. `source` is the path of the base model.
 
     Raises ExportError, and then `path` is as it was.
@@ -45,7 +54,22 @@ def write_hf_model(weights: MergedWeights, source: Path, path: Path, dtype: str 
                     copy_file(source / name, work / name)
         else:
             _write_tokenizer(weights.loaded, work)
+        if prompts.template is not None:
+            set_template(work, prompts.template)
+        about = f"{base_name} with an adapter that was trained with gsqc, merged into it"
+        write_new(work / PAGE, page(prompts, path.name, base_name, "transformers", about))
         write_float_tensors(work / "model.safetensors", weights.shapes(), dtype, weights.float32)
+
+
+def set_template(work: Path, template: str) -> None:
+    """Make `template` the chat template. Older programs read it from tokenizer_config.json."""
+    file = work / "tokenizer_config.json"
+    settings = read_object(file)
+    file.unlink(missing_ok=True)
+    if settings:
+        write_new(file, json.dumps({**settings, "chat_template": template}, indent=2))
+    (work / TEMPLATE_FILE).unlink(missing_ok=True)
+    write_new(work / TEMPLATE_FILE, template)
 
 
 def model_config(loaded: LoadedModel, source: Path, dtype: str) -> Any:
@@ -78,15 +102,14 @@ def _write_tokenizer(loaded: LoadedModel, work: Path) -> None:
         return
     write_new(work / "tokenizer.json", loaded.tokenizer_json)
     metadata = loaded.metadata
-    vocabulary = {k: t for t, k in json.loads(loaded.tokenizer_json)["model"]["vocab"].items()}
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
+        **(metadata.get("special_tokens") or {}),
     }
-    special = {key: metadata.get(f"{key}_token_id") for key in ("eos", "bos")}
-    settings |= {f"{key}_token": vocabulary[k] for key, k in special.items() if k in vocabulary}
     if metadata.get("chat_template"):
         settings["chat_template"] = metadata["chat_template"]
     write_new(work / "tokenizer_config.json", json.dumps(settings, indent=2))
-    ends = {f"{key}_token_id": k for key, k in special.items() if k is not None}
+    said = {"bos": metadata.get("bos_token_id"), "eos": metadata.get("end_token_ids")}
+    ends = {f"{key}_token_id": ids for key, ids in said.items() if ids}
     write_new(work / "generation_config.json", json.dumps(ends, indent=2))

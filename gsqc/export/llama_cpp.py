@@ -4,6 +4,8 @@
 blk.N.attn_q.weight.lora_a  float32 [rank, k], and so for each linear
 blk.N.attn_q.weight.lora_b  float32 [n, rank]
 adapter.lora.alpha          llama.cpp divides it by the rank
+tokenizer.chat_template     that of the run's prompts, if the base's own is another. llama.cpp takes
+                            the base's, so this one has to be given (--chat-template-file)
 
 The layout is that of convert_lora_to_gguf.py and src/llama-adapter.cpp of llama.cpp.
 """
@@ -40,8 +42,10 @@ def import_gguf() -> Any:
     return gguf
 
 
-def write_gguf_adapter(bundle: Bundle, adapter: TrainedAdapter, base_name: str, path: Path) -> None:
-    """Write the file `path`.
+def write_gguf_adapter(
+    bundle: Bundle, adapter: TrainedAdapter, base_name: str, path: Path, template: str | None
+) -> None:
+    """Write the file `path`. `template` is a chat template to note in it, or None.
 
     Raises OptionError, BundleError or ExportError, and then `path` is as it was.
     """
@@ -58,6 +62,8 @@ def write_gguf_adapter(bundle: Bundle, adapter: TrainedAdapter, base_name: str, 
             writer.add_name(f"LoRA of {base_name}, {adapter.steps} steps")
             writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
             writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+            if template is not None:
+                writer.add_chat_template(template)
             for linear, a, b in pairs:
                 name = f"blk.{linear.layer}.{LINEARS[linear.linear].gguf}.weight"
                 writer.add_tensor(f"{name}.lora_a", a)

@@ -4,6 +4,8 @@
 It needs neither torch nor peft.
 
 adapter_config.json        rank, alpha, the last part of each linear's name, the base model's name
+README.md                  the form of a prompt
+chat_template.jinja        a chat template that makes this form
 adapter_model.safetensors  float32 matrices of each linear, which has n outputs and k inputs:
                            base_model.model.<module>.lora_A.weight [rank, k]
                            base_model.model.<module>.lora_B.weight [n, rank]
@@ -23,6 +25,7 @@ from safetensors.numpy import save
 from gsqc.adapters.linears import LINEARS
 from gsqc.export.adapter import Float32, TrainedAdapter
 from gsqc.export.place import new_directory
+from gsqc.export.prompts import PAGE, TEMPLATE_FILE, TrainedPrompts, page
 from gsqc.files.writing import write_new
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -61,10 +64,16 @@ def peft_config(adapter: TrainedAdapter, base_name: str) -> dict[str, Any]:
     }
 
 
-def write_peft(adapter: TrainedAdapter, base_name: str, path: Path) -> None:
+def write_peft(
+    adapter: TrainedAdapter, base_name: str, path: Path, prompts: TrainedPrompts
+) -> None:
     """Write the directory `path`. Raises ExportError, and then `path` is as it was."""
     tensors = peft_tensors(adapter)
+    about = f"{adapter.settings.describe()}, {adapter.steps} steps, trained with gsqc"
     with new_directory(path) as work:
         write_new(work / WEIGHTS, save(tensors, {"format": "pt"}))
         config = json.dumps(peft_config(adapter, base_name), indent=2)
         write_new(work / CONFIG, f"{config}\n")
+        write_new(work / PAGE, page(prompts, f"LoRA of {base_name}", base_name, "peft", about))
+        if prompts.shown_template is not None:
+            write_new(work / TEMPLATE_FILE, prompts.shown_template)

@@ -12,7 +12,7 @@ from gsqc.report.run_files import RunFiles
 from gsqc.report.run_page import duration, size
 
 HEAD = ("run", "steps", "training loss", "held-out", "tokens/s", "time", "peak memory", "digest")
-_TELLING_NOTHING = ("data", "bundle_path", "run")
+_TELLING_NOTHING = ("data", "bundle_path", "paths", "run")
 """Settings that name a place. They may differ between equal runs."""
 
 

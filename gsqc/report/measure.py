@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -20,7 +20,6 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import AGAIN
 from gsqc.bundle.plan import COPY
 from gsqc.check.sequences import random_sequences
-from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import BundleError
 from gsqc.export.adapter import TrainedAdapter
 from gsqc.numerics.ops.embedding import master_row
@@ -143,9 +142,3 @@ def adapter_operands(adapter: TrainedAdapter, bits: int) -> tuple[list[Histogram
 
 def _by_layer(values: Mapping[int, list[Array]]) -> list[Histogram]:
     return [_shares(np.concatenate(values[layer])) for layer in sorted(values)]
-
-
-def sample(session: Session, tokenizer: Tokenizer, prompt: str, max_tokens: int) -> str:
-    """What the session answers to a prompt, without sampling."""
-    tokens: Iterable[int] = session.generate(tokenizer.encode(f"{prompt}\n"), max_tokens)
-    return tokenizer.decode(list(tokens))

@@ -11,6 +11,7 @@ from gsqc.report.charts import Line, heat_map, line_chart, smooth
 from gsqc.report.html import bars, card, escape, page, table, tile
 from gsqc.report.measure import Histogram
 from gsqc.report.run_files import RunFiles
+from gsqc.training.run_paths import PATHS
 
 _SHOWN_DIGESTS = 200
 
@@ -26,6 +27,7 @@ class Measured:
     exponents      shared exponents of the adapter, by layer
     mantissa_bits  bits that the adapter's mantissas use, by layer
     samples        prompt, answer before training, answer after it
+    asked          how the prompts were put, in sentences
     bundle         settings of the bundle
     notes          what could not be measured, and why
     """
@@ -37,6 +39,7 @@ class Measured:
     exponents: Sequence[Histogram] = ()
     mantissa_bits: Sequence[Histogram] = ()
     samples: Sequence[tuple[str, str, str]] = ()
+    asked: Sequence[str] = ()
     bundle: dict[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
@@ -204,16 +207,15 @@ def _samples(measured: Measured) -> list[str]:
         f"<p><small>after</small>{escape(after.strip())}</p></div>"
         for prompt, before, after in measured.samples
     ]
-    return [
-        card(
-            "Before and after", "".join(parts), "The likeliest tokens, without sampling.", wide=True
-        )
-    ]
+    note = ". ".join(["The likeliest tokens, without sampling", *measured.asked])
+    return [card("Before and after", "".join(parts), f"{note}.", wide=True)]
 
 
 def _settings(run: RunFiles, measured: Measured) -> str:
     rows = [
-        (key.replace("_", " "), value) for key, value in {**measured.bundle, **run.config}.items()
+        (key.replace("_", " "), value)
+        for key, value in {**measured.bundle, **run.config}.items()
+        if key != PATHS  # where files lie on this machine is not for the reader of a page
     ]
     return card(
         "Settings",

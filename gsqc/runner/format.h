@@ -61,12 +61,16 @@
 #define NORM_SUM_NAMES \
     "square_sum.m", "square_sum.e"
 #define FIXED_SETTINGS \
-    "data_sha256", "mask_prompt", "packing", "held_out_share", "lr", "schedule", "warmup", \
-    "min_lr", "weight_decay", "clip", "sequences_per_step", "seed"
+    "data_sha256", "mask_prompt", "packing", "held_out_share", "prompt_end", "lr", "schedule", \
+    "warmup", "min_lr", "weight_decay", "clip", "sequences_per_step", "seed"
 #define FIXED_IF_GIVEN \
     "validation_sha256"
 #define FIXED_BY_SCHEDULE \
     "steps"
+
+/* Fixed settings that older files lack, and what they were then. */
+
+#define ADDED_SETTINGS {"prompt_end", "\n"}
 
 /* The kinds of a plan's buffers, as BUFFER_KIND_NAMES has them. */
 

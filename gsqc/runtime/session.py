@@ -235,10 +235,10 @@ class Session:
         """The tokens after `prompt`: the likeliest ones at temperature 0, else sampled ones.
 
         It ends after `max_tokens` tokens, or before a token that ends a text or a turn. Keys and
-        values of earlier tokens are kept. When prompt and completion outgrow the sequence length,
-        the first half of the window is dropped and the rest is read again. Do not step the session
-        in between. BundleChangedError comes after the last token if the bundle was changed
-        meanwhile. Raises OptionError and DataError at once.
+        values of earlier tokens are kept. Of a prompt longer than a sequence, the end is read. When
+        the text outgrows a sequence, its first half is dropped (`what_is_dropped`). Do not step in
+        between. BundleChangedError comes after the last token if the bundle was changed meanwhile.
+        Raises OptionError and DataError at once.
         """
         drawing = require_drawing(max_tokens, temperature, seed)
         tokens = token_ids(prompt, self.bundle.manifest.model.vocabulary)

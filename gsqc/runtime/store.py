@@ -24,6 +24,7 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.json_text import read_json
 from gsqc.bundle.plan import TensorPlan
 from gsqc.bundle.tensor_file import MappedTensors, check_tensors, tensor_file
+from gsqc.data.form import DataForm
 from gsqc.errors import RunError
 from gsqc.files.reading import open_file, read_file
 from gsqc.files.writing import Content, append_to_file, remove_leftovers, replace_file
@@ -99,6 +100,11 @@ class RunStore:
             raise RunError(f"{path} is a file", "give a directory with --run")
         self.config = self._read_config()
         self._check_owner()
+
+    @property
+    def data_form(self) -> DataForm | None:
+        """The form of the run's data. None if nothing sound is recorded."""
+        return DataForm.of_config(self.config)
 
     def _check_owner(self) -> None:
         """RunError if the run belongs to another bundle or has the format of another gsqc."""

@@ -6,7 +6,6 @@ A run that has steps goes on only with the settings that it began with.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -22,21 +21,26 @@ from gsqc.data import (
     load_split,
     validation_share,
 )
+from gsqc.data.prompt_end import escaped
 from gsqc.data.token_cache import TOKENS, TokenCache
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, RunError
 from gsqc.runtime.session import Session
-from gsqc.runtime.store import SETTINGS, RunStore
+from gsqc.runtime.store import RunStore
 from gsqc.targets.registry import best_target
 from gsqc.targets.trust import require_trusted
 from gsqc.training.epochs import count_steps
-from gsqc.training.fixed_settings import FIXED_BY_SCHEDULE, FIXED_IF_GIVEN, FIXED_SETTINGS
+from gsqc.training.fixed_settings import (
+    ADDED_SETTINGS,
+    FIXED_BY_SCHEDULE,
+    FIXED_IF_GIVEN,
+    FIXED_SETTINGS,
+)
 from gsqc.training.held_out import HeldOut
 from gsqc.training.lock import RunLock
 from gsqc.training.options import TrainOptions
-from gsqc.training.settings_file import RECORDED, write_table
+from gsqc.training.run_settings import file_paths, made_with_now, settings_text
 from gsqc.training.trainer import Trainer
-from gsqc.version import __version__
 
 
 def run_config(options: TrainOptions, bundle: Bundle, reading: DataOptions) -> dict[str, Any]:
@@ -48,6 +52,7 @@ def run_config(options: TrainOptions, bundle: Bundle, reading: DataOptions) -> d
         "data_sha256": data_digest(reading.data),
         "mask_prompt": reading.mask_prompt,
         "packing": reading.packing,
+        "prompt_end": reading.prompt_end,
         "validation": reading.validation,
         "held_out_share": None if share is None else str(share),
     }
@@ -61,6 +66,7 @@ def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
 
     Numbers can be compared as texts, because `run_config` spells each in one way.
     """
+    old = {**ADDED_SETTINGS, **old}
     names = [name for name in FIXED_SETTINGS if name in old]
     names += [name for name in FIXED_IF_GIVEN if name in old and name in new]
     if new.get("schedule") != "constant":
@@ -74,7 +80,8 @@ def check_resume(session: Session, config: dict[str, Any]) -> None:
     old = session.store.config
     changed = changed_settings(old, config)
     if session.step_count and changed:
-        now = ", ".join(f"{k} was {old[k]}, is {config[k]}" for k in changed)
+        before = {**ADDED_SETTINGS, **old}
+        now = ", ".join(f"{k} was {_shown(before[k])}, is {_shown(config[k])}" for k in changed)
         raise RunError(
             f"{session.store.path} has {session.step_count} steps with other settings: {now}",
             "give the settings that it began with, or start a new run with another --run",
@@ -99,7 +106,12 @@ def _check_evaluations(trainer: Trainer) -> None:
     )
 
 
-def _check_made_with(before: Mapping[str, Any], now: dict[str, str]) -> None:
+def _shown(value: Any) -> str:
+    """A setting in one line."""
+    return escaped(value) if isinstance(value, str) else str(value)
+
+
+def _check_made_with(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for name, what in (
         ("bundle", "bundle"),
         ("data_sha256", "data"),
@@ -112,33 +124,10 @@ def _check_made_with(before: Mapping[str, Any], now: dict[str, str]) -> None:
             )
 
 
-def _identity(
-    options: TrainOptions, bundle: Bundle, reading: DataOptions, made_with: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """The run's config, and the hashes of what it is made with. RunError if they changed."""
-    config = run_config(options, bundle, reading)
-    now = {"bundle": bundle.meaning} | {k: v for k, v in config.items() if k.endswith("_sha256")}
-    _check_made_with(made_with, now)
-    return config, now
-
-
 def _further_settings(options: TrainOptions) -> dict[str, Any]:
     """What config.json also holds: it decides no bits, or the steps say it too."""
     asked = {} if options.epochs is None else {"epochs": options.epochs}
     return {"eval_limit": options.eval_limit, **asked}
-
-
-def _settings_text(
-    run: Path, settings: Mapping[str, Any], now: dict[str, str], config: Mapping[str, Any]
-) -> str:
-    place, file = (shlex.quote(str(path)).replace("\n", " ") for path in (run, run / SETTINGS))
-    head = (
-        f"# Written by gsqc {__version__}.\n"
-        f"# Go on with this run:    gsqc train --resume {place}\n"
-        f"# Run the same once more: gsqc train --config {file} --run ANOTHER\n\n"
-    )
-    steps = {"steps": config["steps"]} if "epochs" in config else {}
-    return head + write_table("train", settings) + "\n" + write_table(RECORDED, {**now, **steps})
 
 
 def _check_held_out(reading: DataOptions, options: TrainOptions) -> None:
@@ -203,12 +192,16 @@ def open_run(
     """
     _check_held_out(reading, options)
     opened = _open_bundle(bundle, bundle_named_by)
-    config, now = _identity(options, opened, reading, made_with or {})
+    config = run_config(options, opened, reading)
+    _check_made_with(made_with or {}, made_with_now(opened, config))
     length, batch = opened.manifest.sequence_length, opened.manifest.batch
     cache = TokenCache(run / TOKENS)
-    dataset, held_out = load_split(reading, Tokenizer(opened), length, on_progress, cache)
+    dataset, held_out = load_split(
+        reading, Tokenizer(opened), length, on_progress=on_progress, cache=cache
+    )
     counted = count_steps(options, len(dataset.sequences), options.sequences_per_step(batch))
     config |= counted.settings(batch) | _further_settings(options)
+    config |= dataset.form(reading.prompt_end).setting() | file_paths(bundle, reading, run)
     lock = RunLock(run)
     try:
         session = Session(opened, run, threads=threads)
@@ -217,7 +210,8 @@ def open_run(
         session.store.before_save = partial(_before_save, lock, opened, options)
         trainer = _trainer(session, session.store, dataset, held_out, counted)
         if trainer.end is None:
-            session.store.begin(config, _settings_text(run, settings or {}, now, config))
+            text = settings_text(run, settings or {}, reading, opened, config)
+            session.store.begin(config, text)
             cache.save()
         yield trainer
     finally:

@@ -11,6 +11,7 @@ from typing import Any
 from gsqc.bundle.machine import require_threads
 from gsqc.data import DataOptions
 from gsqc.data.in_memory import Records, paths_or_records
+from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.errors import OptionError, system_errors
 from gsqc.option import check_options
 from gsqc.training.kept_records import kept_records
@@ -24,7 +25,13 @@ Keep = Callable[[str, Records], Path]
 
 
 def reading_options(
-    keep: Keep, data: Any, validation: Any, *, mask_prompt: bool, packing: bool
+    keep: Keep,
+    data: Any,
+    validation: Any,
+    *,
+    mask_prompt: bool,
+    packing: bool,
+    prompt_end: str = DEFAULT_END,
 ) -> DataOptions:
     """The options of reading, where `keep` writes records in memory to files.
 
@@ -33,11 +40,16 @@ def reading_options(
 
     Raises OptionError.
     """
-    check_options(DataOptions((), mask_prompt, packing))
+    how: dict[str, Any] = {
+        "mask_prompt": mask_prompt,
+        "packing": packing,
+        "prompt_end": prompt_end,
+    }
+    check_options(DataOptions((), **how))
     sources = paths_or_records("data", data)
     held_out = _held_out(keep, validation)
     paths = sources if isinstance(sources, tuple) else (keep("data", sources),)
-    reading = DataOptions(paths, mask_prompt, packing, held_out)
+    reading = DataOptions(paths, validation=held_out, **how)
     check_options(reading)
     return reading
 

@@ -44,7 +44,7 @@ def data(tmp_path: Path) -> Path:
 def test_eval(capsys: Capture, bundle: Path, data: Path) -> None:
     assert run_json(capsys, "eval", bundle, "--data", data) == (
         0,
-        [{"loss": 2.25, "perplexity": 2.0**2.25, "tokens": 12}],
+        [{"loss": 2.25, "perplexity": 2.0**2.25, "tokens": 12, "notes": []}],
     )
     assert run_json(capsys, "eval", bundle, "--data", data, "--limit", 2)[1][0]["tokens"] == 8
     code, out, err = run_text(capsys, "eval", bundle, "--data", data)

@@ -2,7 +2,7 @@
 """What is data below a directory, what is held out, and what is not read.
 
 Splits are known by their names (names.py). With a split "train", that one is trained on. Text files
-have splits only if "train" has another beside it, for a note may be called test.md.
+have splits only if "train" has another beside it, for a note may be named after a test.
 """
 
 from __future__ import annotations

@@ -234,10 +234,9 @@ class Session:
     ) -> Iterator[int]:
         """The tokens after `prompt`: the likeliest ones at temperature 0, else sampled ones.
 
-        It ends after `max_tokens` tokens, or before a token that ends a text or a turn. Keys and
-        values of earlier tokens are kept. When prompt and completion outgrow the sequence length,
-        the first half of the window is dropped and the rest is read again. Do not step the session
-        in between.
+        It ends after `max_tokens` tokens or before an end of text or turn. Keys and values of
+        earlier tokens are kept. When prompt and completion outgrow the sequence length, the first
+        half of the window is dropped and the rest read again. Do not step the session in between.
         BundleChangedError comes after the last token if the bundle was changed meanwhile.
         """
         yield from generate_tokens(

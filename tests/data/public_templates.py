@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chat templates in the forms of public models, written anew.
 
-Each marks the assistant's turns with {% generation %}. `without_marks` gives the form that models
-come with.
-"""
+Each marks the assistant's turns with {% generation %}. `without_marks` gives what models have."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ CHATML = """\
 {{- '<|im_start|>' + m.role + '\\n' }}
 {%- if m.role == 'assistant' %}
 {%- generation %}{{- m.content + '<|im_end|>' }}{%- endgeneration %}
-{%- else %}
-{{- m.content + '<|im_end|>' }}
-{%- endif %}
+{%- else %}{{- m.content + '<|im_end|>' }}{%- endif %}
 {{- '\\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
@@ -60,17 +56,14 @@ LLAMA3 = """\
 {%- endgeneration %}
 {%- else %}
 {{- m.content | trim + '<|eot_id|>' }}
-{%- endif %}
-{%- endfor %}
+{%- endif %}{%- endfor %}
 {%- if add_generation_prompt %}
 {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
 {%- endif %}"""
 
 GEMMA = """\
 {{- bos_token }}
-{%- if messages[0].role == 'system' %}
-{{- raise_exception('System role not supported') }}
-{%- endif %}
+{%- if messages[0].role == 'system' %}{{- raise_exception('System role not supported') }}{% endif %}
 {%- for m in messages %}
 {{- '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\\n' }}
 {%- if m.role == 'assistant' %}
@@ -108,8 +101,7 @@ PHI3 = """\
 {{- '\\n' }}
 {%- else %}
 {{- '<|' + m.role + '|>\\n' + m.content + '<|end|>\\n' }}
-{%- endif %}
-{%- endfor %}
+{%- endif %}{%- endfor %}
 {%- if add_generation_prompt %}{{- '<|assistant|>\\n' }}{%- else %}{{- eos_token }}{%- endif %}"""
 
 ZEPHYR = """\
@@ -150,8 +142,7 @@ QWEN3 = """\
 {{- '\\n' }}
 {%- else %}
 {{- '<|im_start|>' + m.role + '\\n' + content + '<|im_end|>\\n' }}
-{%- endif %}
-{%- endfor %}
+{%- endif %}{%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
 
 R1 = """\
@@ -164,8 +155,7 @@ R1 = """\
 {%- if '</think>' in content %}{%- set content = content.split('</think>')[-1] %}{%- endif %}
 {{- '<|Assistant|>' }}
 {%- generation %}{{- content + eos_token }}{%- endgeneration %}
-{%- endif %}
-{%- endfor %}
+{%- endif %}{%- endfor %}
 {%- if add_generation_prompt %}{{- '<|Assistant|>' }}{%- endif %}"""
 
 TOOL_USE = """\
@@ -180,14 +170,11 @@ TOOL_USE = """\
 {%- endfor %}
 {{- '<|im_end|>' }}
 {%- endgeneration %}
-{%- else %}
-{{- m.content + '<|im_end|>' }}
-{%- endif %}
+{%- else %}{{- m.content + '<|im_end|>' }}{%- endif %}
 {{- '\\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
-"""Hermes' and Command-R's second template, which is taken if there are tools."""
-
+"""Hermes' and Command-R's second template, for tools."""
 GRANITE = """\
 {%- if messages[0].role == 'system' %}
 {%- set system = messages[0].content %}{%- set rest = messages[1:] %}
@@ -216,11 +203,9 @@ VICUNA = """\
 {%- generation %}{{- m.content + eos_token }}{%- endgeneration %}
 {%- else %}
 {{- m.role | upper + ': ' + m.content + ' ' }}
-{%- endif %}
-{%- endfor %}
+{%- endif %}{%- endfor %}
 {%- if add_generation_prompt %}{{- 'ASSISTANT: ' }}{%- endif %}"""
 """The prompt ends with a space, which is a part of the answer's first token."""
-
 PLAIN = """\
 {%- for m in messages %}
 {{- '### ' + m.role + ':\\n' }}

@@ -79,6 +79,17 @@ def _beginning(metadata: dict[str, Any], tokens: list[str]) -> dict[str, Any] | 
     }
 
 
+def _marked(tokens: list[str], types: list[int]) -> dict[str, bool]:
+    """The tokens that the text is cut at first, and whether they are control tokens."""
+    marked = {
+        t: kind == _CONTROL
+        for t, kind in zip(tokens, types, strict=True)
+        if t and kind in (_CONTROL, _USER_DEFINED)
+    }
+    # Ends are control tokens whatever their types are, as in llama.cpp.
+    return marked | dict.fromkeys(end_texts(tokens), True)
+
+
 def tokenizer_from_gguf(metadata: dict[str, Any]) -> str | None:
     """The JSON text of a byte-level BPE tokenizer; None if the file has no tokenizer.
 
@@ -94,19 +105,14 @@ def tokenizer_from_gguf(metadata: dict[str, Any]) -> str | None:
     tokens, merges, types = _vocabulary(metadata)
     cut = metadata.get("tokenizer.ggml.pre", "default")
     vocabulary = {token: k for k, token in enumerate(tokens)}
-    marked = {
-        t: kind == _CONTROL
-        for t, kind in zip(tokens, types, strict=True)
-        if t and kind in (_CONTROL, _USER_DEFINED)
-    }
-    marked |= dict.fromkeys(end_texts(tokens), True)  # whatever their types are, as in llama.cpp
+    in_order = sorted(_marked(tokens, types).items(), key=lambda item: vocabulary[item[0]])
     tokenizer = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [
             {"id": vocabulary[token], "content": token, **_SPECIAL, "special": special}
-            for token, special in sorted(marked.items(), key=lambda item: vocabulary[item[0]])
+            for token, special in in_order
         ],
         "normalizer": None,
         "pre_tokenizer": _pre_tokenizer(cut),

@@ -25,7 +25,7 @@ NOT_SETTINGS = ("config", "resume", "force", "json", "help")
 """Options that say how a command is called, not what it does."""
 
 _FILE, _MISSING = "gsqc.settings_file", "gsqc.missing"
-_PATHS = {"bundle", "data", "validation", "run"}
+_PATHS = ("bundle", "data", "validation", "run")
 """The settings that are paths, and that a run records (gsqc/training/run_paths.py)."""
 
 _WANTED: dict[type, tuple[tuple[type, ...], str]] = {
@@ -89,7 +89,7 @@ def _find_paths(context: typer.Context, file: SettingsFile, table: str) -> None:
     values: dict[str, Any] = context.default_map  # type: ignore[assignment]
     names = {str(entry[0]) for entry in file.recorded()[PATHS] if isinstance(entry, list) and entry}
     run, missing = run_of_settings(file.path), context.meta.setdefault(_MISSING, {})
-    for key in _PATHS.intersection(values):
+    for key in filter(values.__contains__, _PATHS):
         given = values[key] if isinstance(values[key], list) else [values[key]]
         places = []
         for text in map(str, given):

@@ -53,7 +53,8 @@ def gsqc_side(folder: Path, tokens: int, prompt: int, threads: int) -> Speeds:
 
     session = Session(folder / "model.gsqc", threads=threads)
     bundle = session.bundle
-    model = replace(bundle.manifest.model, eos_token_id=None, end_token_ids=None)  # so that both sides give all tokens
+    # Without ends, both sides give all tokens.
+    model = replace(bundle.manifest.model, eos_token_id=None, end_token_ids=None)
     bundle.manifest = replace(bundle.manifest, model=model)
     return speeds(lambda start, count: len(list(session.generate(start, count))), tokens, prompt)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -74,7 +74,7 @@ def compile(
 
     require_function("progress", progress)
     name = _name_of(model)
-    place = as_path("output", f"{Path(name).stem}.gsqc" if output is None else output)
+    place = as_path("output", output or f"{Path(name).stem}.gsqc")
     of_targets = {option.name for _, option in target_options()}
     require_known("compile", options, {o.field for o in options_of(CompileOptions)} | of_targets)
     options = {"sequence_length": seq, **options, "bits": bits, "base": base, "adapter": adapter}
@@ -89,7 +89,7 @@ def compile(
 
 
 def _name_of(model: Any) -> str:
-    """The name or the path of a model. OptionError if it is none."""
+    """The name or the path of a model."""
     if isinstance(model, str | Path):
         return str(as_path("model", model))
     if hasattr(model, "state_dict"):
@@ -193,21 +193,21 @@ def evaluate(
         limit = require_whole("limit", limit, 1, MAXIMUM_COUNT)
     require_known("evaluate", form, (option.field for option in options_of(PromptOptions)))
     share = None if validation is None else str(validation)
+    is_alone = held_out and isinstance(data, tuple) and not data
     with TemporaryDirectory(prefix="gsqc-") as folder:
-        files: tuple[Path, ...] = ()
-        if not (held_out and isinstance(data, tuple) and not data):
-            keep = partial(write_records, Path(folder))
-            files = reading_options(keep, data, None, mask_prompt=True, packing=False).data
+        files = () if is_alone else _files(data, folder)
         options = EvaluationOptions(files, mask_prompt, share, held_out, PromptOptions(**form))
         session = _open(bundle, run, best, threads)
         found = load_evaluation(options, session.bundle, session.store)
-    _warn(found.notes)
+    for note in found.notes:
+        warnings.warn(note, stacklevel=3)
     return replace(session.evaluate(found.sequences[:limit]), notes=found.notes)
 
 
-def _warn(notes: Iterable[str]) -> None:
-    for note in notes:
-        warnings.warn(note, stacklevel=4)
+def _files(data: Data, folder: str) -> tuple[Path, ...]:
+    """The files of data. Records in memory are written to one in `folder`."""
+    keep = partial(write_records, Path(folder))
+    return reading_options(keep, data, None, mask_prompt=True, packing=False).data
 
 
 @system_errors()
@@ -243,5 +243,6 @@ def generate(
     recorded = None if session.store is None else session.store.data_form
     question = Question(prompt, choose_form(asked, recorded), drawing, is_strict)
     answer = answer_prompt(session, Tokenizer(session.bundle), question)
-    _warn(answer.notes)
+    for note in answer.notes:
+        warnings.warn(note, stacklevel=3)
     return answer.text

@@ -57,8 +57,6 @@ def train(
     """
     out = Output(json)
     require_found(context)
-    found = [(n, recorded(context, option, n)) for option, n in MADE_WITH.items()]
-    made_with = {name: value for name, values in found for value in values}
     _require_new_input(context, reading)
     # TrainOptions spells each number in one way, so its values replace those given.
     settings = {**resolved(context), **vars(training)}
@@ -71,7 +69,7 @@ def train(
             training,
             threads=threads,
             settings=settings,
-            made_with=made_with,
+            made_with=_made_with(context),
             bundle_named_by=settings_file_of(context, "bundle"),
             on_progress=bar.update,
         ) as trainer,
@@ -80,6 +78,12 @@ def train(
         trainer.interruption.ends_process = bool(context.obj)
         show(trainer, out)
         return trainer.interruption.exit_code
+
+
+def _made_with(context: typer.Context) -> dict[str, object]:
+    """What a settings file records of the run that wrote it, of the options that it gives."""
+    found = [(name, recorded(context, option, name)) for option, name in MADE_WITH.items()]
+    return {name: value for name, values in found for value in values}
 
 
 def _require_new_input(context: typer.Context, reading: DataOptions) -> None:

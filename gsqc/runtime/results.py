@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from gsqc.data import WEIGHT_ONE
-from gsqc.errors import BundleError
+from gsqc.errors import BundleError, DataError
 
 LOSS_ONE = 1 << 16
 """Losses are in Q16 nats."""
@@ -50,6 +50,19 @@ class EvaluationResult:
 def mean_loss(loss: int, weight: int) -> float:
     """A loss in Q16·Q14 over a weight in Q14. It is for people to read: no state depends on it."""
     return float(Fraction(loss, weight * LOSS_ONE))
+
+
+def evaluation_result(loss: int, weight: int) -> EvaluationResult:
+    """The result of sequences with that weighted loss (Q16·Q14) and weight (Q14). Raises DataError
+    if no token has a weight.
+    """
+    if weight == 0:
+        raise DataError(
+            "the data has no token with a loss",
+            "give records a completion that fits the sequence length",
+        )
+    mean = mean_loss(loss, weight)
+    return EvaluationResult(mean, perplexity(mean), round(weight / WEIGHT_ONE))
 
 
 def mean_norm(mantissa: int, exponent: int, weight: int) -> float:

@@ -33,7 +33,13 @@ from gsqc.runtime.requirements import (
     require_sequences,
     require_session,
 )
-from gsqc.runtime.results import EvaluationResult, StepResult, mean_loss, mean_norm, perplexity
+from gsqc.runtime.results import (
+    EvaluationResult,
+    StepResult,
+    evaluation_result,
+    mean_loss,
+    mean_norm,
+)
 from gsqc.runtime.store import BEST, STATE, RunStore
 from gsqc.runtime.token_reader import TokenReader
 from gsqc.targets.programs import program_plan
@@ -216,14 +222,7 @@ class Session:
             totals.append(self._run_sequence("evaluate", sequence))
             watch(len(totals))
         self.bundle.require_unchanged()
-        loss, weight = sum(t[0] for t in totals), sum(t[1] for t in totals)
-        if weight == 0:
-            raise DataError(
-                "the data has no token with a loss",
-                "give records a completion that fits the sequence length",
-            )
-        mean = mean_loss(loss, weight)
-        return EvaluationResult(mean, perplexity(mean), round(weight / WEIGHT_ONE))
+        return evaluation_result(sum(t[0] for t in totals), sum(t[1] for t in totals))
 
     def generate(
         self,

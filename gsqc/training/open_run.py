@@ -26,7 +26,6 @@ from gsqc.data.token_cache import TOKENS, TokenCache
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, RunError
 from gsqc.runtime.session import Session
-from gsqc.runtime.store import RunStore
 from gsqc.targets.registry import best_target
 from gsqc.targets.trust import require_trusted
 from gsqc.training.epochs import count_steps
@@ -124,10 +123,15 @@ def _check_made_with(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             )
 
 
-def _further_settings(options: TrainOptions) -> dict[str, Any]:
-    """What config.json also holds: it decides no bits, or the steps say it too."""
+def _counted(
+    options: TrainOptions, dataset: Dataset, bundle: Bundle, config: dict[str, Any]
+) -> TrainOptions:
+    """The options with their steps counted. `config` gets these, and what decides no bits."""
+    batch = bundle.manifest.batch
+    counted = count_steps(options, len(dataset.sequences), options.sequences_per_step(batch))
     asked = {} if options.epochs is None else {"epochs": options.epochs}
-    return {"eval_limit": options.eval_limit, **asked}
+    config |= counted.settings(batch) | {"eval_limit": options.eval_limit, **asked}
+    return counted
 
 
 def _check_held_out(reading: DataOptions, options: TrainOptions) -> None:
@@ -156,11 +160,14 @@ def _before_save(lock: RunLock, bundle: Bundle, options: TrainOptions) -> None:
 
 def _trainer(
     session: Session,
-    store: RunStore,
+    lock: RunLock,
     dataset: Dataset,
     held_out: Dataset | None,
     options: TrainOptions,
 ) -> Trainer:
+    store = session.store
+    assert store is not None
+    store.before_save = partial(_before_save, lock, session.bundle, options)
     evaluated = HeldOut.of(held_out, options.eval_limit)
     entries = store.resume_log(session.step_count)
     trainer = Trainer(session, store, dataset, evaluated, options, entries=entries)
@@ -194,24 +201,19 @@ def open_run(
     opened = _open_bundle(bundle, bundle_named_by)
     config = run_config(options, opened, reading)
     _check_made_with(made_with or {}, made_with_now(opened, config))
-    length, batch = opened.manifest.sequence_length, opened.manifest.batch
-    cache = TokenCache(run / TOKENS)
-    dataset, held_out = load_split(
-        reading, Tokenizer(opened), length, on_progress=on_progress, cache=cache
-    )
-    counted = count_steps(options, len(dataset.sequences), options.sequences_per_step(batch))
-    config |= counted.settings(batch) | _further_settings(options)
+    cache, length = TokenCache(run / TOKENS), opened.manifest.sequence_length
+    read = partial(load_split, reading, Tokenizer(opened), length, on_progress=on_progress)
+    dataset, held_out = read(cache=cache)
+    counted = _counted(options, dataset, opened, config)
     config |= dataset.form(reading.prompt_end).setting() | file_paths(bundle, reading, run)
     lock = RunLock(run)
     try:
         session = Session(opened, run, threads=threads)
         check_resume(session, config)
-        assert session.store is not None
-        session.store.before_save = partial(_before_save, lock, opened, options)
-        trainer = _trainer(session, session.store, dataset, held_out, counted)
+        trainer = _trainer(session, lock, dataset, held_out, counted)
         if trainer.end is None:
             text = settings_text(run, settings or {}, reading, opened, config)
-            session.store.begin(config, text)
+            trainer.store.begin(config, text)
             cache.save()
         yield trainer
     finally:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gsqc.data.content import STANDARD_INPUT
 from gsqc.runtime.store import CONFIG
 from gsqc.values import is_path
 
@@ -21,9 +22,14 @@ PATHS = "paths"
 
 
 def record_paths(run: Path | None, paths: Iterable[Path]) -> dict[str, list[list[str]]]:
-    """What a run records of its paths. Each is [as given, seen from the run, absolute]."""
+    """What a run records of its paths. Each is [as given, seen from the run, absolute].
+
+    Standard input is no file, and nothing is recorded of it.
+    """
     found = []
     for path in paths:
+        if str(path) == STANDARD_INPUT:
+            continue
         absolute = _absolute(path)
         seen = [] if run is None else [os.path.relpath(absolute, os.path.realpath(run))]
         found.append([str(path), *seen, absolute])

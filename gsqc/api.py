@@ -184,8 +184,7 @@ def evaluate(
     limit        takes only the first sequences
     form         form, system and prompt_end of bare prompts, as in `generate`
 
-    What was cut is told in a warning, and in the result's notes. Raises OptionError, DataError,
-    BundleError, RunError, TargetError.
+    Warns of what was cut. Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
     from gsqc.training.evaluation_data import EvaluationOptions, load_evaluation
 

@@ -6,7 +6,7 @@ A run that has steps goes on only with the settings that it began with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from gsqc.data import (
     load_split,
     validation_share,
 )
+from gsqc.data.load import OnProgress
 from gsqc.data.prompt_end import escaped
 from gsqc.data.token_cache import TOKENS, TokenCache
 from gsqc.data.tokenizer import Tokenizer
@@ -123,6 +124,13 @@ def _check_made_with(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             )
 
 
+def _read(
+    reading: DataOptions, bundle: Bundle, on_progress: OnProgress | None, cache: TokenCache
+) -> tuple[Dataset, Dataset | None]:
+    length = bundle.manifest.sequence_length
+    return load_split(reading, Tokenizer(bundle), length, on_progress=on_progress, cache=cache)
+
+
 def _counted(
     options: TrainOptions, dataset: Dataset, bundle: Bundle, config: dict[str, Any]
 ) -> TrainOptions:
@@ -186,7 +194,7 @@ def open_run(
     settings: Mapping[str, Any] | None = None,
     made_with: Mapping[str, Any] | None = None,
     bundle_named_by: str | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Iterator[Trainer]:
     """A trainer for the run, which no other process can open until it is closed.
 
@@ -201,9 +209,7 @@ def open_run(
     opened = _open_bundle(bundle, bundle_named_by)
     config = run_config(options, opened, reading)
     _check_made_with(made_with or {}, made_with_now(opened, config))
-    cache, length = TokenCache(run / TOKENS), opened.manifest.sequence_length
-    read = partial(load_split, reading, Tokenizer(opened), length, on_progress=on_progress)
-    dataset, held_out = read(cache=cache)
+    dataset, held_out = _read(reading, opened, on_progress, cache := TokenCache(run / TOKENS))
     counted = _counted(options, dataset, opened, config)
     config |= dataset.form(reading.prompt_end).setting() | file_paths(bundle, reading, run)
     lock = RunLock(run)

@@ -198,7 +198,7 @@ class Dataset:
         if self.unused_keys:
             parts.append(f"keys not used: {listed(list(self.unused_keys))}")
         parts += [
-            f"{count} {kind} were not read (first {name})"
+            f"not read: {kind} ({count}, first {name})"
             for kind, (count, name) in self.unread_by_kind().items()
         ]
         return "; ".join(parts) or None

@@ -175,7 +175,7 @@ def test_what_was_not_read_is_in_words_and_in_json(
         "1 records with nothing to learn were left out (first train.jsonl:2: the completion",
         "1 held-out sequences are also trained on",
         "keys not used: id",
-        "1 files of the split test were not read (first test.jsonl)",
+        "not read: files of the split test (1, first test.jsonl)",
         "control tokens in the text of 1 records: <end> 1",
     ):
         assert text in out

@@ -87,9 +87,9 @@ def test_a_directory_with_pipes_and_links_says_what_it_leaves_out(tmp_path: Path
     assert [file.path for file in found.train] == [tmp_path / "a.md", tmp_path / "b" / "c.md"]
     assert [unread.name for unread in found.unread] == ["folder", "link.md", "pipe.md"]
     assert Dataset(unread=found.unread).report() == (
-        "1 links were not read (first folder); "
-        "1 links to files read already were not read (first link.md); "
-        "1 special files were not read (first pipe.md)"
+        "not read: links (1, first folder); "
+        "not read: links to files read already (1, first link.md); "
+        "not read: special files (1, first pipe.md)"
     )
 
 

@@ -106,7 +106,7 @@ def test_the_splits_of_a_directory(tmp_path: Path, tokenizer: Tokenizer) -> None
     assert (len(train.sequences), len(held.sequences)) == (5, 2)
     assert train.report() == (
         "valid.jsonl: held out, for the name says so; 2 held-out sequences are also trained on; "
-        "1 files of the split test were not read (first test.jsonl)"
+        "not read: files of the split test (1, first test.jsonl)"
     )
     share, drawn = load_split(DataOptions((tmp_path,), validation="0.2"), tokenizer, 16)
     assert drawn is not None

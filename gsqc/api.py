@@ -111,6 +111,7 @@ def train(
     mask_prompt: bool = True,
     packing: bool = False,
     prompt_end: str = DEFAULT_END,
+    strict: bool = False,
     threads: int | None = None,
     progress: bool = True,
     on_step: Callable[[dict[str, Any]], object] = _none,
@@ -133,7 +134,7 @@ def train(
     is_shown = require_truth("progress", progress)
     calls = checked_callbacks(on_step, on_evaluate, on_save, on_note)
     how = {"validation": validation, "mask_prompt": mask_prompt, "packing": packing}
-    how["prompt_end"] = prompt_end
+    how |= {"prompt_end": prompt_end, "strict": strict}
     with ExitStack() as opened:
         bar = opened.enter_context(ReadingBar(Output(not is_shown))).update
         trainer = open_on(opened, bundle, data, run, chosen, threads, on_progress=bar, **how)
@@ -237,7 +238,7 @@ def generate(
     drawing = require_drawing(max_tokens, temperature, seed)
     is_strict = require_truth("strict", strict)
     require_known("generate", form, (option.field for option in options_of(PromptOptions)))
-    asked = PromptOptions(**form)
+    asked = PromptOptions(**form).of_prompt(prompt)
     session = _open(bundle, run, best, threads)
     recorded = None if session.store is None else session.store.data_form
     question = Question(prompt, choose_form(asked, recorded), drawing, is_strict)

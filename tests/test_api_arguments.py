@@ -23,6 +23,7 @@ from gsqc.cli.app import COMMANDS
 from gsqc.cli.command import as_command
 from gsqc.cli.config import NOT_SETTINGS
 from gsqc.compiler.options import CompileOptions
+from gsqc.data.prompt import PromptOptions
 from gsqc.errors import BundleError, DataError, FileError, GsqcError, OptionError, RunError
 from gsqc.option import Option, options_of
 from gsqc.targets.registry import target_options
@@ -60,6 +61,8 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "validation": [d for d in DATA if d is not None] + [2.0, -0.5, True, NAN, ["a", "b"]],
         "mask_prompt": [*TRUTHS, None],
         "packing": [*TRUTHS, None],
+        "prompt_end": [5, None, "x" * 257],
+        "strict": [*TRUTHS, None],
         "threads": [0, *COUNTS],
         "progress": [*TRUTHS, None],
         **dict.fromkeys(("on_step", "on_evaluate", "on_save", "on_note"), FUNCTIONS),
@@ -69,7 +72,9 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "data": DATA,
         "run": [*PATHS, "absent"],
         "best": [*TRUTHS, None],
-        "mask_prompt": [*TRUTHS, None],
+        "mask_prompt": TRUTHS,
+        "validation": [2.0, -0.5, True, "a.jsonl"],
+        "held_out": [*TRUTHS, None],
         "limit": [0, *COUNTS],
         "threads": [0, *COUNTS],
     },
@@ -79,6 +84,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "run": [*PATHS, "absent"],
         "best": [*TRUTHS, None],
         "max_tokens": [0, None, *COUNTS],
+        "strict": [*TRUTHS, None],
         "chat": [*TRUTHS, None, True],
         "system": [5, b"x", "\ud800"],
         "temperature": [*NUMBERS, 101, None],
@@ -92,7 +98,12 @@ GIVEN: dict[str, dict[str, Any]] = {
     "evaluate": {"data": "notes.jsonl", "bundle": "small.gsqc"},
     "generate": {"prompt": [1, 2], "bundle": "small.gsqc", "max_tokens": 1},
 }
-OPTIONS = {"compile": CompileOptions, "train": TrainOptions}
+OPTIONS = {
+    "compile": CompileOptions,
+    "train": TrainOptions,
+    "evaluate": PromptOptions,
+    "generate": PromptOptions,
+}
 """The functions that take the options of a class by name."""
 
 
@@ -205,4 +216,5 @@ def test_whole_numbers_of_numpy_are_whole_numbers(place: Path, kind: Callable[[i
     )
     assert boxed.digest == plain.digest
     configs = [json.loads((place / run / "config.json").read_text()) for run in "ab"]
+    assert [c.pop("paths") != c for c in configs] == [True, True]  # the runs are two
     assert configs[0] == configs[1]

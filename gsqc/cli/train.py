@@ -56,8 +56,8 @@ def train(
     can also come from --config or --resume.
     """
     out = Output(json)
-    require_found(context)
     _require_new_input(context, reading)
+    require_found(context)
     # TrainOptions spells each number in one way, so its values replace those given.
     settings = {**resolved(context), **vars(training)}
     with (

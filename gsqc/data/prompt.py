@@ -60,6 +60,12 @@ class PromptOptions:
         if self.chat and self.form not in (AUTO, "chat"):
             raise OptionError(f"--chat and --form {self.form} are two forms", "give one of them")
 
+    def of_prompt(self, prompt: object) -> PromptOptions:
+        """These options. OptionError if the prompt is token ids and a form is asked for."""
+        if not isinstance(prompt, str) and self != PromptOptions():
+            raise OptionError("token ids have no form", "give the prompt as a text")
+        return self
+
     @property
     def wanted(self) -> str | None:
         """The form that the user asks for, or None."""

@@ -32,6 +32,7 @@ def reading_options(
     mask_prompt: bool,
     packing: bool,
     prompt_end: str = DEFAULT_END,
+    strict: bool = False,
 ) -> DataOptions:
     """The options of reading, where `keep` writes records in memory to files.
 
@@ -44,6 +45,7 @@ def reading_options(
         "mask_prompt": mask_prompt,
         "packing": packing,
         "prompt_end": prompt_end,
+        "strict": strict,
     }
     check_options(DataOptions((), **how))
     sources = paths_or_records("data", data)

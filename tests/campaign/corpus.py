@@ -20,7 +20,8 @@ from gsqc.cli.main import main
 from tests.runtime.small_bundle import END, VOCABULARY, byte_tokenizer, manifest, write_bundle
 
 TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
+    "{{ bos_token }}{% if tools %}{{ tools | tojson }}{% endif %}"
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 PROMPTS = [{"prompt": f"ab{k}", "completion": f"cd{k * k}"} for k in range(7)]

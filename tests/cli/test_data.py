@@ -137,7 +137,8 @@ def test_train_takes_several_files_and_remembers_how_it_read_them(
         run,
         "--packing",
     ]
-    lines = run_json(capsys, *arguments, "--steps", 2, "--validation", "0.3")
+    told = run_json(capsys, *arguments, "--steps", 2, "--validation", "0.3")
+    lines = [line for line in told if "event" not in line]
     assert [line["step"] for line in lines] == [0, 1, 2]
     assert lines[2]["validation_loss"] < lines[0]["validation_loss"]
     config = json.loads((run / "config.json").read_text())
@@ -217,7 +218,7 @@ def test_the_split_of_a_directory_is_held_out_and_recorded(
         (folder / name).write_text(data.read_text())
     arguments = ["train", bundle, "--data", folder, "--run", run, "--eval-every", 1, "--steps"]
     lines = run_json(capsys, *arguments, 2)
-    assert "validation_loss" in lines[1]
+    assert any("validation_loss" in line for line in lines)
     config = json.loads((run / "config.json").read_text())
     digest = hashlib.sha256(data.read_bytes()).hexdigest()
     assert (config["data_sha256"], config["validation_sha256"]) == (digest, digest)

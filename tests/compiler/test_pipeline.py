@@ -51,6 +51,7 @@ def open_executor(toy: Toy, optimizer: str = "adamw") -> tuple[Executor, dict[st
     executor.run("prepare")
     tokens = rng.integers(0, toy.sizes.vocabulary, toy.sizes.tokens + 1)
     executor.tensors["tokens"][:], executor.tensors["labels"][:] = tokens[:-1], tokens[1:]
+    executor.tensors["positions"][:] = np.arange(toy.sizes.tokens)
     executor.tensors["weights"][:] = ONE
     executor.tensors["weights"][:5] = 0
     return executor, adapters

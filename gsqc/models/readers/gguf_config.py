@@ -8,7 +8,7 @@ from typing import Any
 from gsqc.errors import ModelError
 from gsqc.limits import MAXIMUM_LAYERS
 from gsqc.models.readers.gguf_file import GgufFile
-from gsqc.models.readers.meta_model import first_line
+from gsqc.models.readers.text_files import first_line
 
 ARCHITECTURE = "llama"
 _MOST = 2**31 - 1

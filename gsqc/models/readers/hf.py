@@ -17,9 +17,9 @@ from torch import nn
 from gsqc.errors import ModelError
 from gsqc.files.reading import open_file
 from gsqc.models.loaded import FLOAT_KIND, Float32, FloatTensor, LoadedModel
-from gsqc.models.readers.meta_model import check_counts, first_line, meta_model
+from gsqc.models.readers.meta_model import check_counts, meta_model
 from gsqc.models.readers.metadata import checked_metadata
-from gsqc.models.readers.text_files import read_object, read_text
+from gsqc.models.readers.text_files import first_line, read_object, read_text
 from gsqc.models.special_tokens import tokens_of_directory
 
 _MOST_TEMPLATES = 16

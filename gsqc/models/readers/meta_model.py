@@ -19,6 +19,7 @@ from torch.nn.modules.module import (
 )
 
 from gsqc.errors import ModelError
+from gsqc.models.readers.text_files import first_line
 
 MAXIMUM_COUNT = 1 << 20
 """Of layers, experts, heads and labels. transformers makes lists of some of them."""
@@ -108,9 +109,3 @@ def _require_frequencies(model: nn.Module, stored: Collection[Shape]) -> None:
                 f"the model's configuration asks for heads of {2 * frequencies.numel()} numbers",
                 "the configuration and the tensors are of two models: fetch both again",
             )
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, at most 200 characters, without halves of pairs."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200].encode("utf-8", "replace").decode()

@@ -9,7 +9,6 @@ from typing import Any
 
 from gsqc.errors import ModelError
 from gsqc.files.reading import read_file
-from gsqc.models.readers.meta_model import first_line
 
 _MAXIMUM_BYTES = 64 << 20
 """The largest are tokenizers, of 34 MB."""
@@ -40,3 +39,9 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(f"{path.name} does not hold an object", "fetch the file again")
     return content
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, at most 200 characters, without halves of pairs."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200].encode("utf-8", "replace").decode()

@@ -16,7 +16,7 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.machine import require_threads
 from gsqc.cli.display import show
 from gsqc.cli.output import Output
-from gsqc.cli.reading_bar import ReadingBar
+from gsqc.cli.reading_bar import reading_bar
 from gsqc.compiler.installed import needs_compiler
 from gsqc.compiler.options import CompileOptions, parse_compile_options
 from gsqc.data.in_memory import write_records
@@ -133,10 +133,10 @@ def train(
     chosen = TrainOptions(**{"steps": steps, "lr": lr, **options})
     is_shown = require_truth("progress", progress)
     calls = checked_callbacks(on_step, on_evaluate, on_save, on_note)
-    how = {"validation": validation, "mask_prompt": mask_prompt, "packing": packing}
-    how |= {"prompt_end": prompt_end, "strict": strict}
+    how = {"mask_prompt": mask_prompt, "packing": packing, "prompt_end": prompt_end}
+    how |= {"validation": validation, "strict": strict}
     with ExitStack() as opened:
-        bar = opened.enter_context(ReadingBar(Output(not is_shown))).update
+        bar = opened.enter_context(reading_bar(Output(not is_shown))).update
         trainer = open_on(opened, bundle, data, run, chosen, threads, on_progress=bar, **how)
         trainer.callbacks = calls
         return _run(trainer, is_shown)
@@ -207,7 +207,7 @@ def evaluate(
 def _files(data: Data, folder: str) -> tuple[Path, ...]:
     """The files of data. Records in memory are written to one in `folder`."""
     keep = partial(write_records, Path(folder))
-    return reading_options(keep, data, None, mask_prompt=True, packing=False).data
+    return reading_options(keep, data, None).data
 
 
 @system_errors()

@@ -58,7 +58,7 @@ class ModelPart:
     chat_template   as its files have it: a text, or a list of objects with name and template
     special_tokens  the variables of the template, by name. None: those of eos_token_id and
                     bos_token_id
-    end_token_ids   what ends generation beside eos_token_id. None in older bundles.
+    end_token_ids   what ends generation beside eos_token_id, or None
     """
 
     architecture: str

@@ -12,7 +12,7 @@ from rich.text import Text
 from gsqc.bundle.bundle import Bundle
 from gsqc.cli.command import OptionsOf
 from gsqc.cli.output import Output
-from gsqc.cli.reading_bar import ReadingBar
+from gsqc.cli.reading_bar import reading_bar
 from gsqc.cli.shared import JsonOption
 from gsqc.compiler.installed import needs_compiler
 from gsqc.data import DataOptions, Dataset, load_split
@@ -53,7 +53,7 @@ def data_command(
     with out.console.status("reading the tokenizer"):
         tokenizer, length = _tokenizer(bundle, seq)
     options = parse_options(DataOptions, {"data": tuple(data), **reading})
-    with ReadingBar(out) as bar:
+    with reading_bar(out) as bar:
         dataset, held_out = load_split(options, tokenizer, length, on_progress=bar.update)
     record = counts(dataset, length)
     record["held_out_sequences"] = 0 if held_out is None else len(held_out.sequences)

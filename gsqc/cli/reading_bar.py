@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ReadingBar: shows how much of the data is read."""
+"""reading_bar: shows how much of the data is read."""
 
 from __future__ import annotations
 
 import time
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -14,6 +15,16 @@ SECONDS_TO_BAR = 0.5
 """Reading that takes less shows nothing on a terminal."""
 SECONDS_TO_LINE = 5
 """Reading that takes more has one line where no bar can stay in place."""
+
+
+@contextmanager
+def reading_bar(out: Output) -> Iterator[ReadingBar]:
+    """A bar that goes away at the end, also after an error."""
+    bar = ReadingBar(out)
+    try:
+        yield bar
+    finally:
+        bar.stop()
 
 
 class ReadingBar:
@@ -31,19 +42,6 @@ class ReadingBar:
             transient=True,
         )
         self._task = self._bar.add_task("reading")
-
-    def __enter__(self) -> ReadingBar:
-        """Begin to read."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Take the bar away, also after an error."""
-        self.stop()
 
     def stop(self) -> None:
         """Take the bar away."""

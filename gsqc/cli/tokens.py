@@ -10,7 +10,7 @@ from typing import Annotated
 from gsqc.bundle.bundle import Bundle
 from gsqc.cli.command import OptionsOf
 from gsqc.cli.output import Output
-from gsqc.cli.reading_bar import ReadingBar
+from gsqc.cli.reading_bar import reading_bar
 from gsqc.cli.shared import BundleArgument, JsonOption
 from gsqc.data import DataOptions, load_split
 from gsqc.data.tokenizer import Tokenizer
@@ -44,7 +44,7 @@ def tokens(
     opened = Bundle.open(bundle)
     length, batch = opened.manifest.sequence_length, opened.manifest.batch
     count = training.sequences_per_step(batch)
-    with ReadingBar(out) as bar:
+    with reading_bar(out) as bar:
         dataset, _ = load_split(reading, Tokenizer(opened), length, on_progress=bar.update)
     if (report := dataset.report()) is not None:
         out.tell(Note(report).record)

@@ -18,7 +18,7 @@ from gsqc.cli.config import (
 )
 from gsqc.cli.display import show
 from gsqc.cli.output import Output
-from gsqc.cli.reading_bar import ReadingBar
+from gsqc.cli.reading_bar import reading_bar
 from gsqc.cli.shared import BundleArgument, JsonOption, ThreadsOption
 from gsqc.data import DataOptions
 from gsqc.data.content import STANDARD_INPUT
@@ -61,7 +61,7 @@ def train(
     # TrainOptions spells each number in one way, so its values replace those given.
     settings = {**resolved(context), **vars(training)}
     with (
-        ReadingBar(out) as bar,
+        reading_bar(out) as bar,
         open_run(
             bundle,
             reading,

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from gsqc.data.bounded_process import BoundedProcess, ProcessEnded
-from gsqc.data.records import Chat
+from gsqc.data.examples import Chat
 from gsqc.errors import DataError
 
 MAXIMUM_TEMPLATE = 1 << 18
@@ -34,8 +34,8 @@ class ChatRenderer:
     template   the model's own, a Jinja text, several by name, or None
     variables  what a template knows besides the chat: bos_token, eos_token and others
     controls   texts of control tokens. White space behind one that ends a turn has no loss.
-    ends       those that end generation. What a template writes behind one has no loss.
-               Without controls and ends, eos_token is one.
+    ends       those that end generation beside eos_token. What a template writes behind one has no
+               loss.
 
     The process starts with the first chat. Raises DataError if there is no template, if it is
     malformed, if jinja2 is missing, or if the template exceeds its limits of time and memory.
@@ -49,8 +49,7 @@ class ChatRenderer:
         ends: Iterable[str] = (),
     ) -> None:
         self.template, self.variables = template, variables
-        eos = [variables[k] for k in ("eos_token",) if variables.get(k)]
-        self.ends = [end for end in ends if end] or eos
+        self.ends = [end for end in (*ends, variables.get("eos_token")) if end]
         self.controls = [*self.ends, *(text for text in controls if text)]
         self._process: BoundedProcess | None = None
 

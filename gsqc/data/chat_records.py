@@ -9,7 +9,7 @@ from typing import Any
 
 from gsqc.bundle.json_text import check_depth
 from gsqc.data.examples import Chat
-from gsqc.data.meanings import is_learned, refuse_meanings, without_flags
+from gsqc.data.meanings import is_learned, refuse_keys, without_flags
 from gsqc.data.problems import Nothing
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -140,7 +140,7 @@ def _tools(value: Any) -> list[Any] | None:
 
 
 def _message(message: dict[str, Any], number: int) -> dict[str, Any]:
-    refuse_meanings({k: v for k, v in message.items() if k not in ("weight", "label")})
+    refuse_keys(message)
     role, content = message.get("role"), message.get("content")
     if role not in ROLES:
         raise ValueError(

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
+from pathlib import Path
 from typing import Any, cast
 
 from gsqc.data.directories import CHECK_PATH, DataFile
@@ -24,7 +25,8 @@ MAXIMUM_LINE_BYTES = 4 << 20
 STANDARD_INPUT = "-"
 
 _BOM = b"\xef\xbb\xbf"
-_OTHER_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_AS_UTF8 = "save the file as UTF-8: iconv -f UTF-16 -t UTF-8 FILE > NEW, if it is UTF-16"
 
 
 def unreadable(name: str, error: BaseException) -> DataError:
@@ -48,7 +50,7 @@ def raw_size(file: DataFile) -> int:
         raise unreadable(file.name, error) from None
 
 
-def _parts(file: DataFile) -> list[tuple[Any, str]]:
+def _parts(file: DataFile) -> list[tuple[Path, str]]:
     """The paths that hold a file's data, with names: itself, or the tables of a directory."""
     if not file.path.is_dir():
         return [(file.path, file.name)]
@@ -67,7 +69,7 @@ def digests(file: DataFile) -> list[tuple[str, str]]:
         raise unreadable(file.name, error) from None
 
 
-def _sha256(path: Any) -> str:
+def _sha256(path: Path) -> str:
     with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -164,14 +166,11 @@ class Content:
 
     def _require_utf8_mark(self, content: bytes) -> None:
         """DataError if a byte order mark says that the text has another encoding."""
-        if (other := _OTHER_BOMS.get(content[:2])) is not None:
-            raise DataError(f"{self.name} is {other}, not UTF-8", _AS_UTF8)
+        if content.startswith(_UTF16_MARKS):
+            raise DataError(f"{self.name} is UTF-16, not UTF-8", _AS_UTF8)
 
     def _place(self, content: bytes, at: int, number: int | None) -> tuple[str, str]:
         """The name of a byte's place: the line and the byte, or the byte and the line."""
         if number is not None:
             return f"{self.name}:{number}", f"byte {at}"
         return self.name, f"byte {at} in line {content.count(10, 0, at) + 1}"
-
-
-_AS_UTF8 = "save the file as UTF-8: iconv -f UTF-16 -t UTF-8 FILE > NEW, if it is UTF-16"

@@ -17,7 +17,6 @@ from gsqc.data.names import TEXT_SUFFIXES, suffix_of
 from gsqc.data.parquet_reader import read_parquet
 from gsqc.data.piece_store import PieceStore
 from gsqc.data.problems import Problems
-from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.data.saved_dataset import read_saved_dataset
 from gsqc.data.sequences import Dataset, Piece
 from gsqc.data.text_reader import read_document
@@ -33,22 +32,6 @@ _READERS: dict[str, Reader] = {
     ".csv": read_csv,
     ".parquet": read_parquet,
 }
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How records become pieces.
-
-    length       tokens of a sequence
-    mask_prompt  whether only completions and turns of the assistant have a loss
-    strict       whether a record with nothing to learn is an error
-    prompt_end   what stands between a prompt and its completion
-    """
-
-    length: int
-    mask_prompt: bool = True
-    strict: bool = False
-    prompt_end: str = DEFAULT_END
 
 
 class Progress:
@@ -86,7 +69,7 @@ class Corpus:
         if len(self.pieces) == before:
             statistics.skipped_records += 1
         elif not isinstance(example, Document):
-            lost = max(len(whole.tokens) - (encoder.length + 1), 0)
+            lost = max(len(whole.tokens) - (encoder.reading.length + 1), 0)
             statistics.truncated_records += lost > 0
             statistics.truncated_tokens += lost
 
@@ -134,7 +117,7 @@ def _batches(records: Iterable[Prepared]) -> Iterator[list[Prepared]]:
 def read_corpus(
     files: Sequence[DataFile],
     tokenizer: Tokenizer,
-    settings: Settings,
+    reading: Reading,
     progress: Progress,
     convert: Convert | None = None,
 ) -> Corpus:
@@ -142,12 +125,11 @@ def read_corpus(
 
     Raises DataError, also if nothing is left of them.
     """
-    how = Reading(settings.mask_prompt, settings.prompt_end, convert)
     corpus, control = Corpus(), ControlTokens(tokenizer.control_tokens())
     with chat_renderer(tokenizer) as renderer:
-        encoder = Encoder(tokenizer, settings.length, renderer, how)
+        encoder = Encoder(tokenizer, renderer, reading, convert)
         for file in files:
-            problems, content = Problems(strict=settings.strict), Content(file)
+            problems, content = Problems(strict=reading.strict), Content(file)
             for batch in _batches(_prepared(content, encoder, problems)):
                 for prepared, whole in zip(batch, encoder.encode(batch), strict=True):
                     control.look_at(prepared.example)
@@ -158,7 +140,7 @@ def read_corpus(
     corpus.statistics.control_tokens = dict(control.found)
     corpus.statistics.control_records = control.records
     if not corpus.pieces:
-        raise _nothing(files, corpus.statistics, settings.length)
+        raise _nothing(files, corpus.statistics, reading.length)
     return corpus
 
 

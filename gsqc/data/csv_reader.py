@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from functools import partial
 
 from gsqc.data.content import MAXIMUM_LINE_BYTES, Content
+from gsqc.data.examples import Example
 from gsqc.data.problems import Problems
-from gsqc.data.records import KEYS, MAY_BE_EMPTY, Example, RecordReader
+from gsqc.data.records import KEYS, MAY_BE_EMPTY, read_each
 from gsqc.errors import DataError
 
 
@@ -22,17 +24,8 @@ def read_csv(content: Content, problems: Problems) -> Iterator[tuple[str, Exampl
     try:
         header = next(rows, [])
         _check_header(content.name, header)
-        reader = RecordReader(problems.unused)
-        for row in rows:
-            where = f"{content.name}:{rows.line_num}"
-            if not row:
-                continue
-            try:
-                example = reader.read(_record(header, row))
-            except ValueError as error:
-                problems.note(where, error)
-            else:
-                yield where, example
+        placed = ((f"{content.name}:{rows.line_num}", row) for row in rows if row)
+        yield from read_each(placed, problems, partial(_record, header))
     except csv.Error as error:
         raise DataError(
             f"{content.name}:{rows.line_num}: {error}",

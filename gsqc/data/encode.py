@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from gsqc.data.chat import ChatRenderer
+from gsqc.data.examples import Chat, Document, Example, Prompted
 from gsqc.data.form import chat_messages
 from gsqc.data.prompt_end import DEFAULT_END
-from gsqc.data.records import Chat, Document, Example, Prompted
 from gsqc.data.sequences import Int32, Piece
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import DataError
@@ -54,39 +54,48 @@ Convert = Callable[[Example], Example]
 
 @dataclass(frozen=True)
 class Reading:
-    """How examples become tokens.
+    """How records become pieces of tokens.
 
+    length       tokens of a sequence
     mask_prompt  without it, every token counts
     prompt_end   what stands between a prompt and its completion
-    convert      makes another example of each, such as one in another form
+    strict       whether a record with nothing to learn is an error
     """
 
+    length: int
     mask_prompt: bool = True
     prompt_end: str = DEFAULT_END
-    convert: Convert | None = None
+    strict: bool = False
 
 
 class Encoder:
-    """Turns examples into pieces of at most `length` + 1 tokens."""
+    """Turns examples into pieces of at most `reading.length` + 1 tokens.
+
+    `convert`, if given, makes another example of each first.
+    """
 
     def __init__(
-        self, tokenizer: Tokenizer, length: int, renderer: ChatRenderer, reading: Reading
+        self,
+        tokenizer: Tokenizer,
+        renderer: ChatRenderer,
+        reading: Reading,
+        convert: Convert | None = None,
     ) -> None:
-        self.tokenizer, self.length, self.renderer = tokenizer, length, renderer
-        self.reading, self.mask_prompt = reading, reading.mask_prompt
+        self.tokenizer, self.renderer = tokenizer, renderer
+        self.reading, self._convert = reading, convert
         self._control = np.array(sorted(tokenizer.control_tokens().values()), np.int32)
         self._end = np.array([] if tokenizer.eos is None else [tokenizer.eos], np.int32)
 
     def prepare(self, example: Example) -> Prepared:
         """The texts of an example. Raises ValueError if the chat template refuses it."""
-        if self.reading.convert is not None:
-            example = self.reading.convert(example)
+        if self._convert is not None:
+            example = self._convert(example)
         if isinstance(example, Prompted):
             prompt = example.prompt and example.prompt + self.reading.prompt_end
             return Prepared(example, (prompt, example.completion))
         if isinstance(example, Document):
             return Prepared(example, tuple(_text_parts(example.text)))
-        rendered = self.renderer.render(example, mask_prompt=self.mask_prompt)
+        rendered = self.renderer.render(example, mask_prompt=self.reading.mask_prompt)
         return Prepared(example, (rendered.text,), tuple(rendered.spans))
 
     def encode(self, batch: Sequence[Prepared]) -> list[Piece]:
@@ -118,7 +127,7 @@ class Encoder:
         if isinstance(given.example, Prompted):
             if not given.example.prompt and not self.tokenizer.beginning:
                 tokens[0] = self._end
-            start = len(tokens[0]) + len(tokens[1]) if self.mask_prompt else 0
+            start = len(tokens[0]) + len(tokens[1]) if self.reading.mask_prompt else 0
         return _piece(tokens, [(start, sum(map(len, tokens)))])
 
     def cut(self, example: Example, whole: Piece) -> Iterator[Piece]:
@@ -126,9 +135,10 @@ class Encoder:
 
         A document is cut into several. Of other examples the beginning is kept.
         """
-        step = self.length if isinstance(example, Document) else max(len(whole.tokens), 1)
+        length = self.reading.length
+        step = length if isinstance(example, Document) else max(len(whole.tokens), 1)
         for start in range(0, max(len(whole.tokens) - 1, 0), step):
-            part = slice(start, start + self.length + 1)
+            part = slice(start, start + length + 1)
             tokens, counted = whole.tokens[part].copy(), whole.counted[part].copy()
             counted[0] = False
             if counted.any():

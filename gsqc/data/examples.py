@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a record of data is, whatever form it was written in."""
+"""What a record of data is, whatever form it was written in; and Alpaca's prompt.
+
+Alpaca's prompt is that of https://github.com/tatsu-lab/stanford_alpaca.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+
+_ALPACA = (
+    "Below is an instruction that describes a task{}. "
+    "Write a response that appropriately completes the request."
+    "\n\n### Instruction:\n{}{}\n\n### Response:"
+)
 
 
 def is_unicode(text: str) -> bool:
@@ -47,3 +56,10 @@ class Document:
 
 
 Example = Prompted | Chat | Document
+
+
+def alpaca_prompt(instruction: str, given: str = "") -> str:
+    """Alpaca's prompt for an instruction, and for an input if one is given."""
+    further = ", paired with an input that provides further context" if given.strip() else ""
+    shown = f"\n\n### Input:\n{given}" if given.strip() else ""
+    return _ALPACA.format(further, instruction, shown)

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gsqc.data.examples import Chat, Example, Prompted, alpaca_prompt
 from gsqc.data.prompt_end import DEFAULT_END
-from gsqc.data.records import Chat, Example, Prompted, alpaca_prompt
 from gsqc.limits import MAXIMUM_COUNT
 from gsqc.values import is_text, is_whole
 
@@ -91,7 +91,7 @@ class DataForm:
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> DataForm | None:
-        """The form that a run recorded. None if an older gsqc wrote it, or if it makes no sense.
+        """The form that a run recorded. None if there is none, or if it makes no sense.
 
         The file may be a stranger's, so every field is checked.
         """

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from gsqc.data.content import Content
+from gsqc.data.examples import Example
 from gsqc.data.problems import Problems, reason_of
-from gsqc.data.records import Example, RecordReader
+from gsqc.data.records import read_each
 from gsqc.errors import DataError
 
 MAXIMUM_ARRAY_BYTES = 64 << 20
@@ -20,16 +22,17 @@ def read_jsonl(content: Content, problems: Problems) -> Iterator[tuple[str, Exam
 
     Raises DataError if the file cannot be read.
     """
-    reader = RecordReader(problems.unused)
-    for number, line in content.lines():
-        if line.isspace():
-            continue
-        try:
-            example = reader.read(json.loads(line))
-        except (ValueError, RecursionError) as error:
-            problems.note(f"{content.name}:{number}", _as_json(error))
-        else:
-            yield f"{content.name}:{number}", example
+    lines = (
+        (f"{content.name}:{number}", line) for number, line in content.lines() if not line.isspace()
+    )
+    return read_each(lines, problems, _parsed)
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise _in_short(error) from None
 
 
 def read_array(content: Content, problems: Problems) -> Iterator[tuple[str, Example]]:
@@ -43,26 +46,24 @@ def read_array(content: Content, problems: Problems) -> Iterator[tuple[str, Exam
         )
     try:
         records = json.loads(content.text(MAXIMUM_ARRAY_BYTES))
+    except json.JSONDecodeError as error:
+        raise _no_array(f"{name}:{error.lineno}", _in_short(error)) from None
     except (ValueError, RecursionError) as error:
-        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise DataError(
-            f"{name}{line}: {reason_of(_as_json(error))}",
-            "a .json file holds one array of records; JSONL is named .jsonl",
-        ) from None
+        raise _no_array(name, error) from None
     if not isinstance(records, list):
         raise DataError(
             f"{name} holds no array of records",
             "write [{…}, {…}], or one record on each line (.jsonl)",
         )
-    reader = RecordReader(problems.unused)
-    for number, record in enumerate(records, 1):
-        where = f"{name} record {number}"
-        try:
-            example = reader.read(record)
-        except (ValueError, RecursionError) as error:
-            problems.note(where, error)
-        else:
-            yield where, example
+    numbered = ((f"{name} record {number}", record) for number, record in enumerate(records, 1))
+    return read_each(numbered, problems)
+
+
+def _no_array(place: str, error: Exception) -> DataError:
+    return DataError(
+        f"{place}: {reason_of(error)}",
+        "a .json file holds one array of records; JSONL is named .jsonl",
+    )
 
 
 def read_piped(content: Content, problems: Problems) -> Iterator[tuple[str, Example]]:
@@ -78,8 +79,6 @@ def read_piped(content: Content, problems: Problems) -> Iterator[tuple[str, Exam
     )
 
 
-def _as_json(error: Exception) -> Exception:
-    """An error of Python's reader in a few words. Others as they are."""
-    if isinstance(error, json.JSONDecodeError):
-        return ValueError(f"not JSON ({error.msg})")
-    return error
+def _in_short(error: json.JSONDecodeError) -> ValueError:
+    """An error of Python's reader in a few words."""
+    return ValueError(f"not JSON ({error.msg})")

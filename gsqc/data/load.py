@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""load_data and load_split: from files to sequences to train on, and sequences held out."""
+"""From files to sequences to train on and sequences held out, by `load_split` and its relatives."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from gsqc.data.content import raw_size
-from gsqc.data.corpus import Corpus, Progress, Settings, read_corpus
+from gsqc.data.corpus import Corpus, Progress, read_corpus
 from gsqc.data.directories import OTHER_SPLIT, DataFile, Unread
-from gsqc.data.encode import Convert
+from gsqc.data.encode import Convert, Reading
 from gsqc.data.files import find_files, held_out_files
 from gsqc.data.names import HELD_OUT
 from gsqc.data.options import DataOptions, validation_share
@@ -65,8 +65,8 @@ def load_data(
     Of a directory with splits it is what is trained on. Raises DataError.
     """
     found = find_files([data] if isinstance(data, Path) else list(data))
-    settings = Settings(length, mask_prompt, strict, prompt_end)
-    corpus = read_corpus(found.train, tokenizer, settings, _progress(found.train, on_progress))
+    reading = Reading(length, mask_prompt, prompt_end, strict)
+    corpus = read_corpus(found.train, tokenizer, reading, _progress(found.train, on_progress))
     corpus.statistics.unread = [*found.unread, *_left_alone(found.held_out, [])]
     return _dataset(corpus.pieces, corpus, tokenizer, length, packing=packing)
 
@@ -91,10 +91,10 @@ def load_split(
     """
     share = validation_share(options.validation)
     found, held_files = find_files(options.data), held_out_files(options)
-    settings = Settings(length, options.mask_prompt, options.strict, options.prompt_end)
+    reading = _reading(options, length)
     parts = [found.train, held_files] if held_files else [found.train]
     progress = _progress([file for part in parts for file in part], on_progress)
-    corpus, *held_corpora = _read(parts, tokenizer, settings, progress, convert, cache)
+    corpus, *held_corpora = _read(parts, tokenizer, reading, progress, convert, cache)
     kept, held = corpus.pieces, None
     statistics = corpus.statistics
     statistics.unread = [*found.unread, *_left_alone(found.held_out, held_files)]
@@ -112,19 +112,40 @@ def load_split(
     return train, None if held is None else validation
 
 
+def load_held_out(
+    options: DataOptions, tokenizer: Tokenizer, length: int, convert: Convert | None = None
+) -> Dataset | None:
+    """What `load_split` holds out, or None. It reads no file that it does not need for that.
+
+    Raises DataError, OptionError.
+    """
+    if validation_share(options.validation) is not None:
+        return load_split(options, tokenizer, length, convert=convert)[1]
+    files = held_out_files(options)
+    if not files:
+        return None
+    reading = _reading(options, length)
+    corpus = read_corpus(files, tokenizer, reading, _progress(files, None), convert)
+    return _dataset(corpus.pieces, corpus, tokenizer, length, packing=False)
+
+
+def _reading(options: DataOptions, length: int) -> Reading:
+    return Reading(length, options.mask_prompt, options.prompt_end, options.strict)
+
+
 def _read(
     parts: list[list[DataFile]],
     tokenizer: Tokenizer,
-    settings: Settings,
+    reading: Reading,
     progress: Progress,
     convert: Convert | None,
     cache: TokenCache | None,
 ) -> list[Corpus]:
     """A corpus of each part, from the cache if it has them."""
-    key = "" if cache is None else cache_key(parts, tokenizer, settings)
+    key = "" if cache is None else cache_key(parts, tokenizer, reading)
     if cache is not None and (known := cache.read(key)) is not None and len(known) == len(parts):
         return known
-    corpora = [read_corpus(part, tokenizer, settings, progress, convert) for part in parts]
+    corpora = [read_corpus(part, tokenizer, reading, progress, convert) for part in parts]
     if cache is not None:
         cache.keep(key, corpora)
     return corpora

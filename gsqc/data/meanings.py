@@ -43,17 +43,24 @@ REFUSED = {
 _RECORD_WEIGHTS = ("weight", "sample_weight", "loss_weight")
 
 
-def refuse_meanings(record: Mapping[str, Any], *, alpaca: bool = False) -> None:
-    """Raise ValueError for a key of a record that changes what is trained, and has a value."""
-    for key in record:
-        if key in REFUSED and record[key] not in (None, "", [], {}):
+def refuse_keys(given: Mapping[str, Any]) -> None:
+    """Raise ValueError for a key of a record or message that gsqc cannot honour."""
+    for key in given:
+        if key in REFUSED and given[key] not in (None, "", [], {}):
             raise ValueError(f"the key {key} is not supported ({REFUSED[key]})")
-        if alpaca and key in ("system", "history") and record[key]:
+
+
+def refuse_meanings(record: Mapping[str, Any]) -> None:
+    """As `refuse_keys`, also for the keys that mean something on a whole record alone."""
+    refuse_keys(record)
+    for key in ("system", "history") if "instruction" in record else ():
+        if record.get(key):
             raise ValueError(f"the key {key} is not supported ({_ALPACA})")
-        if key in _RECORD_WEIGHTS and record[key] not in (None, 1):
+    for key in _RECORD_WEIGHTS:
+        if record.get(key) not in (None, 1):
             raise ValueError(f"the key {key} is not supported (all records count alike)")
-        if key == "label" and isinstance(record[key], bool):
-            raise ValueError(f"the key {key} is not supported ({_PREFERENCE})")
+    if isinstance(record.get("label"), bool):
+        raise ValueError(f"the key label is not supported ({_PREFERENCE})")
 
 
 def is_learned(message: Mapping[str, Any], number: int) -> bool | None:

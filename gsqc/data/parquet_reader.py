@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from gsqc.data.content import MAXIMUM_DATA_BYTES, Content
+from gsqc.data.examples import Example
 from gsqc.data.problems import Problems
-from gsqc.data.records import KEYS, Example, RecordReader, known_columns
-from gsqc.data.saved_dataset import table_record
+from gsqc.data.table import known_columns, read_table
 from gsqc.errors import DataError
 
 _ROWS = 256
@@ -39,21 +39,8 @@ def read_parquet(content: Content, problems: Problems) -> Iterator[tuple[str, Ex
             raise _unreadable(content, error) from None
         if unpacked > MAXIMUM_DATA_BYTES:
             content.count(unpacked)
-        if not any(name in KEYS for name in names):
-            raise DataError(
-                f"{content.name} has the columns {', '.join(names)[:200]}",
-                f"rename them to some of {', '.join(KEYS)}",
-            )
-        columns = known_columns(names, problems.unused, table.metadata.num_rows)
-        reader = RecordReader(problems.unused)
-        for number, row in enumerate(_rows(table, columns, content)):
-            where = f"{content.name} row {number}"
-            try:
-                example = reader.read(table_record(row))
-            except ValueError as error:
-                problems.note(where, error)
-            else:
-                yield where, example
+        columns = known_columns(content.name, names, table.metadata.num_rows, problems)
+        yield from read_table(content.name, _rows(table, columns, content), problems)
 
 
 def _rows(table: Any, columns: list[str], content: Content) -> Iterator[Any]:

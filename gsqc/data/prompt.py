@@ -6,13 +6,13 @@ generate, eval, report and export decide it here, as the functions of gsqc/api.p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gsqc.data.encode import chat_prompt
+from gsqc.data.examples import Example, alpaca_prompt
 from gsqc.data.form import DATA_FORMS, DataForm, in_form
 from gsqc.data.prompt_end import DEFAULT_END, escaped, require_end, unescaped
-from gsqc.data.records import Example, alpaca_prompt
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import DataError, OptionError
 from gsqc.option import check_options, option
@@ -132,7 +132,7 @@ def choose_form(
     """The form that prompts have. Raises OptionError if an option is not for this form.
 
     recorded  the form of the run's data, or None
-    of_run    whether there is a run, which an older gsqc may have made without a recorded form
+    of_run    whether there is a run. Its config.json may lack the form
     """
     trained = None if recorded is None else _OF_DATA[recorded.form]
     form = options.wanted or trained or "prompt"
@@ -156,8 +156,7 @@ def choose_form(
         input=options.input,
         prompt_end=end,
     )
-    told = _told(chosen, options, recorded, trained) if of_run else None
-    return PromptForm(**{**vars(chosen), "told": told})
+    return replace(chosen, told=_told(chosen, options, recorded, trained)) if of_run else chosen
 
 
 def _told(

@@ -8,40 +8,34 @@ instruction [, input], output        Alpaca's, put into Alpaca's prompt
 text                                 a document
 
 Keys that change the meaning are honoured or refused (meanings.py). Others are counted. Where a
-record fits several shapes, the first of this list wins. Alpaca's prompt is that of
-https://github.com/tatsu-lab/stanford_alpaca.
+record fits several shapes, the first of this list wins.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from gsqc.data.chat_records import (
-    ROLES,
     read_conversation,
     read_conversational,
     read_messages,
     shown,
 )
-from gsqc.data.examples import Chat, Document, Example, Prompted, is_unicode
-from gsqc.data.meanings import REFUSED, refuse_meanings
-from gsqc.data.problems import Nothing
+from gsqc.data.examples import Document, Example, Prompted, alpaca_prompt, is_unicode
+from gsqc.data.meanings import refuse_meanings
+from gsqc.data.problems import Nothing, Problems
 
-__all__ = ["KEYS", "ROLES", "SHAPES", "Chat", "Document", "Example", "Prompted", "RecordReader"]
-
-_WANTED = {
+SHAPES = {
     "messages": ("messages",),
     "conversations": ("conversations",),
     "prompt + completion": ("prompt", "completion"),
     "instruction + output": ("instruction", "output"),
     "text": ("text",),
 }
-"""Each shape with the keys that a record must have."""
-SHAPES = {shape: frozenset(keys) for shape, keys in _WANTED.items()}
-"""Each shape with the keys of which any shows it."""
+"""Each shape with the keys that a record must have. Any of them shows the shape."""
 _FURTHER = {
     "messages": ("tools", "system"),
     "conversations": ("tools", "system"),
@@ -50,18 +44,13 @@ _FURTHER = {
     "text": (),
 }
 """Keys that a record of a shape may have beside."""
-_USED = {shape: keys.union(_FURTHER[shape]) for shape, keys in SHAPES.items()}
+_USED = {shape: frozenset((*keys, *_FURTHER[shape])) for shape, keys in SHAPES.items()}
 _CONVERSATIONAL = "prompt + completion of messages"
 _USED[_CONVERSATIONAL] = frozenset(("prompt", "completion", "tools", "system"))
 
 MAY_BE_EMPTY = ("prompt", "completion", "instruction", "output", "text")
 """Keys of a text, whose empty cell in a table is an empty text."""
-KEYS = tuple(dict.fromkeys(key for shape in SHAPES for key in (*_WANTED[shape], *_FURTHER[shape])))
-_ALPACA = (
-    "Below is an instruction that describes a task{}. "
-    "Write a response that appropriately completes the request."
-    "\n\n### Instruction:\n{}{}\n\n### Response:"
-)
+KEYS = tuple(dict.fromkeys(key for shape in SHAPES for key in (*SHAPES[shape], *_FURTHER[shape])))
 
 
 @dataclass
@@ -90,31 +79,41 @@ class RecordReader:
         if self.shape not in (None, shape):
             raise ValueError(f"a record of {shape} in a file of {self.shape}")
         if len(record) > 2 or not _USED[shape].issuperset(record):
-            refuse_meanings(record, alpaca="instruction" in record)
+            refuse_meanings(record)
             self.unused.update(key for key in record if key not in _USED[shape])
         example = _READERS[shape](record)
         self.shape = shape
         return example
 
 
+def read_each(
+    rows: Iterable[tuple[str, Any]], problems: Problems, parse: Callable[[Any], Any] | None = None
+) -> Iterator[tuple[str, Example]]:
+    """The examples of a file's rows, each behind its place. Malformed rows go to `problems`.
+
+    parse  makes a record of a row. It may raise ValueError
+    """
+    reader = RecordReader(problems.unused)
+    for where, row in rows:
+        try:
+            example = reader.read(row if parse is None else parse(row))
+        except (ValueError, RecursionError) as error:
+            problems.note(where, error)
+        else:
+            yield where, example
+
+
 def _shape(record: dict[str, Any]) -> str:
     """The shape of a record. Raises ValueError if it has none, or a part of one."""
-    shape = next((s for s, keys in SHAPES.items() if not keys.isdisjoint(record)), None)
+    shape = next((s for s, keys in SHAPES.items() if any(k in record for k in keys)), None)
     if shape is None:
         raise ValueError(f"the record has none of {', '.join(SHAPES)}")
-    if not SHAPES[shape] <= record.keys():
-        missing = [key for key in _WANTED[shape] if key not in record]
+    missing = [key for key in SHAPES[shape] if key not in record]
+    if missing:
         refuse_meanings(record)
         raise ValueError(f"the record has no {missing[0]}")
     has_messages = shape == "prompt + completion" and isinstance(record["prompt"], list)
     return _CONVERSATIONAL if has_messages else shape
-
-
-def known_columns(names: Iterable[str], unused: Counter[str], rows: int) -> list[str]:
-    """The columns of a table that a record may use or must refuse. Others are counted."""
-    known = [name for name in names if name in KEYS or name in REFUSED]
-    unused.update({name: rows for name in names if name not in known})
-    return known
 
 
 def _text(record: dict[str, Any], key: str, *, empty: bool = True) -> str:
@@ -141,13 +140,6 @@ def _alpaca(record: dict[str, Any]) -> Prompted:
     output = _text(record, "output", empty=False)
     given = "" if record.get("input") is None else _text(record, "input")
     return Prompted(alpaca_prompt(instruction, given), output, "alpaca")
-
-
-def alpaca_prompt(instruction: str, given: str = "") -> str:
-    """Alpaca's prompt for an instruction, and for an input if one is given."""
-    further = ", paired with an input that provides further context" if given.strip() else ""
-    shown = f"\n\n### Input:\n{given}" if given.strip() else ""
-    return _ALPACA.format(further, instruction, shown)
 
 
 def _document(record: dict[str, Any]) -> Document:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from gsqc.data.content import Content
+from gsqc.data.examples import Example
 from gsqc.data.problems import Problems
-from gsqc.data.records import KEYS, Example, RecordReader, known_columns
+from gsqc.data.table import known_columns, read_table
 from gsqc.errors import DataError
 from gsqc.files.reading import open_file, read_file
 
@@ -27,21 +28,8 @@ def read_saved_dataset(content: Content, problems: Problems) -> Iterator[tuple[s
     """
     path = content.file.path
     rows = _open(path)
-    if not any(name in KEYS for name in rows.column_names):
-        raise DataError(
-            f"{path.name} has the columns {', '.join(rows.column_names)[:200]}",
-            f"rename them to some of {', '.join(KEYS)}",
-        )
-    columns = known_columns(rows.column_names, problems.unused, len(rows))
-    reader = RecordReader(problems.unused)
-    for number, row in enumerate(_rows(rows, columns, path)):
-        where = f"{content.name} row {number}"
-        try:
-            example = reader.read(table_record(row))
-        except ValueError as error:
-            problems.note(where, error)
-        else:
-            yield where, example
+    columns = known_columns(path.name, rows.column_names, len(rows), problems)
+    return read_table(content.name, _rows(rows, columns, path), problems)
 
 
 def _rows(rows: Any, columns: list[str], path: Path) -> Iterator[Any]:
@@ -97,22 +85,3 @@ def _open(path: Path) -> Any:
             f"give one of them: {path}/{next(iter(found))}",
         )
     return found[_TRAIN]
-
-
-def table_record(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of a table as a record. Arrow fills the keys that a record lacks with None.
-
-    A prompt whose completion is None has an empty one, and so has a row of an empty text.
-    """
-    record: dict[str, Any] = _without_none(row)
-    for given, wanted in (("prompt", "completion"), ("instruction", "output")):
-        if given in record and wanted in row:
-            record.setdefault(wanted, None)
-    return record or {key: None for key in row if key == "text"}
-
-
-def _without_none(value: Any) -> Any:
-    """The value without keys that are None."""
-    if isinstance(value, dict):
-        return {key: _without_none(part) for key, part in value.items() if part is not None}
-    return [_without_none(part) for part in value] if isinstance(value, list) else value

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gsqc.data.content import Content
+from gsqc.data.examples import Document, Example
 from gsqc.data.problems import Problems
-from gsqc.data.records import Document, Example
 
 
 def read_document(content: Content, problems: Problems) -> Iterator[tuple[str, Example]]:

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ import numpy as np
 
 from gsqc.bundle.json_text import read_json
 from gsqc.bundle.tensor_file import MappedTensors, tensor_file
-from gsqc.data.corpus import Corpus, Settings
-from gsqc.data.directories import DataFile, Unread
+from gsqc.data.corpus import Corpus
+from gsqc.data.directories import DataFile
+from gsqc.data.encode import Reading
 from gsqc.data.files import files_digest
 from gsqc.data.form import SharedParts
 from gsqc.data.piece_store import PieceStore
@@ -33,18 +34,22 @@ FORMAT = 1
 """Another number where the same data has other tokens."""
 TOKENS = "data.safetensors"
 """Its name in a run's directory."""
-_ARRAYS = ("sequences", "record_lengths")
-"""Fields of a Dataset that are not part of the counts."""
+_COUNTS = (
+    *("truncated_records", "truncated_tokens", "skipped_records", "shapes", "empty_records"),
+    *("first_empty", "unused_keys", "control_tokens", "control_records"),
+)
+"""The fields of a Dataset that reading counts. Others are known without it, or are arrays."""
+_SHARED = "shared"
 
 
-def cache_key(files: list[list[DataFile]], tokenizer: Tokenizer, settings: Settings) -> str:
+def cache_key(files: list[list[DataFile]], tokenizer: Tokenizer, reading: Reading) -> str:
     """What the tokens of files depend on. Raises DataError."""
     made_of = {
         "format": FORMAT,
         "data": [files_digest(part) for part in files],
         "names": [[file.name for file in part] for part in files],
         "tokenizer": tokenizer.identity,
-        **asdict(settings),
+        **asdict(reading),
     }
     return json.dumps(made_of, sort_keys=True)
 
@@ -81,12 +86,10 @@ class TokenCache:
             return
         key, corpora = self._kept
         counts = [
-            {k: v for k, v in vars(corpus.statistics).items() if k not in _ARRAYS}
+            {name: getattr(corpus.statistics, name) for name in _COUNTS}
+            | {_SHARED: asdict(corpus.statistics.shared)}
             for corpus in corpora
         ]
-        for given in counts:
-            given["unread"] = [[unread.name, unread.kind] for unread in given["unread"]]
-            given["shared"] = asdict(given["shared"])
         tensors: dict[str, Any] = {}
         for number, corpus in enumerate(corpora):
             pieces = corpus.pieces
@@ -127,23 +130,12 @@ def _corpus(tensors: MappedTensors, number: int, counts: Any) -> Corpus:
 
 def _statistics(counts: Any, records: Any) -> Dataset:
     """The counts of a corpus. As `_corpus`."""
-    plain = Dataset()
-    names = {field.name for field in fields(Dataset)} - set(_ARRAYS)
-    if set(counts) != names:
+    if set(counts) != {*_COUNTS, _SHARED}:
         raise ValueError("the counts are others")
-    for name in names - {"shared"}:
-        if type(counts[name]) is not type(getattr(plain, name)):
+    shared = SharedParts.of(counts.pop(_SHARED))
+    for name, value in counts.items():
+        if type(value) is not type(getattr(Dataset(), name)):
             raise ValueError(f"{name} is of another type")
-        if isinstance(counts[name], dict) and any(
-            type(n) is not int for n in counts[name].values()
-        ):
+        if isinstance(value, dict) and any(type(n) is not int for n in value.values()):
             raise ValueError(f"{name} holds no counts")
-    unread = [Unread(str(name), str(kind)) for name, kind in counts["unread"]]
-    by_name = [str(name) for name in counts["held_out_by_name"]]
-    further: dict[str, Any] = {
-        "unread": unread,
-        "held_out_by_name": by_name,
-        "record_lengths": records.tolist(),
-    }
-    further["shared"] = SharedParts.of(counts["shared"])
-    return Dataset(**{**counts, **further})
+    return Dataset(record_lengths=records.tolist(), shared=shared, **counts)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from gsqc.data.encode import chat_renderer
-from gsqc.data.records import Chat
+from gsqc.data.examples import Chat
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import GsqcError
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.data.examples import alpaca_prompt
 from gsqc.data.form import DataForm
 from gsqc.data.prompt import PromptForm, PromptOptions, choose_form
-from gsqc.data.records import alpaca_prompt
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import BundleError, ExportError
 from gsqc.export.place import new_file

@@ -68,10 +68,6 @@
 #define FIXED_BY_SCHEDULE \
     "steps"
 
-/* Fixed settings that older files lack, and what they were then. */
-
-#define ADDED_SETTINGS {"prompt_end", "\n"}
-
 /* The kinds of a plan's buffers, as BUFFER_KIND_NAMES has them. */
 
 #define BUFFER_KIND_LIST BASE, PREPARED, STATE, GRADIENT, CACHE, INPUT, OUTPUT

@@ -18,9 +18,6 @@ static const char DAMAGED[] =
 
 static const char *const FIXED[] = {FIXED_SETTINGS}, *const IF_GIVEN[] = {FIXED_IF_GIVEN};
 static const char *const BY_SCHEDULE[] = {FIXED_BY_SCHEDULE};
-static const struct {
-    const char *name, *value;
-} ADDED[] = {ADDED_SETTINGS};
 
 static void check_owner(const run *r) {
     yyjson_val *version = yyjson_obj_get(r->config, "format_version");
@@ -50,27 +47,24 @@ void read_config(run *r, bool is_begun) {
     check_owner(r);
 }
 
-/* Whether a setting differs. Numbers have one spelling in both, so equal settings are equal JSON
- * (training/open_run.py). A setting that was added later had one value in older files. */
-static bool has_changed(const char *name, yyjson_val *old, yyjson_val *settings) {
-    yyjson_val *before = yyjson_obj_get(old, name), *now = yyjson_obj_get(settings, name);
-    for (size_t k = 0; k < sizeof ADDED / sizeof *ADDED; k++)
-        if (!strcmp(ADDED[k].name, name) && !(before && now)) {
-            yyjson_val *given = before ? before : now;
-            return given && !yyjson_equals_str(given, ADDED[k].value);
-        }
+static bool has_changed(yyjson_val *before, yyjson_val *now) {
     return before && !yyjson_equals(before, now);
 }
 
+/* Numbers have one spelling in both, so equal settings are equal JSON (training/open_run.py). */
 static const char *changed_setting(yyjson_val *old, yyjson_val *settings) {
     for (size_t k = 0; k < sizeof FIXED / sizeof *FIXED; k++)
-        if (has_changed(FIXED[k], old, settings)) return FIXED[k];
-    for (size_t k = 0; k < sizeof IF_GIVEN / sizeof *IF_GIVEN; k++)
-        if (yyjson_obj_get(settings, IF_GIVEN[k]) && has_changed(IF_GIVEN[k], old, settings))
-            return IF_GIVEN[k];
+        if (has_changed(yyjson_obj_get(old, FIXED[k]), yyjson_obj_get(settings, FIXED[k])))
+            return FIXED[k];
+    for (size_t k = 0; k < sizeof IF_GIVEN / sizeof *IF_GIVEN; k++) {
+        yyjson_val *now = yyjson_obj_get(settings, IF_GIVEN[k]);
+        if (now && has_changed(yyjson_obj_get(old, IF_GIVEN[k]), now)) return IF_GIVEN[k];
+    }
     bool constant = yyjson_equals_str(yyjson_obj_get(settings, "schedule"), "constant");
     for (size_t k = 0; !constant && k < sizeof BY_SCHEDULE / sizeof *BY_SCHEDULE; k++)
-        if (has_changed(BY_SCHEDULE[k], old, settings)) return BY_SCHEDULE[k];
+        if (has_changed(yyjson_obj_get(old, BY_SCHEDULE[k]),
+                        yyjson_obj_get(settings, BY_SCHEDULE[k])))
+            return BY_SCHEDULE[k];
     return NULL;
 }
 

@@ -6,7 +6,6 @@ Run it after such a declaration has changed: python gsqc/runner/write_format.py
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -115,8 +114,6 @@ def text() -> str:
     """The header's text."""
     kinds = ", ".join(f"FIELD_{kind.name}" for kind in Kind)
     buffers = ", ".join(name.upper() for name in plan.BUFFER_KINDS)
-    was_then = fixed_settings.ADDED_SETTINGS.items()
-    added = "".join(f'{{"{k}", {json.dumps(v)}}}, ' for k, v in was_then)
     values = "".join(f'{{"{kind}", {count}}}, ' for kind, count in plan.VALUE_TENSORS.items())
     rows = [_row(path, rule) for path, rule in _rules(rule_of(manifest.Manifest), "")]
     return "\n\n".join(
@@ -128,8 +125,6 @@ def text() -> str:
                 _definition(name, [", ".join(f'"{t}"' for t in texts)])
                 for name, texts in LISTS.items()
             ),
-            "/* Fixed settings that older files lack, and what they were then. */",
-            f"#define ADDED_SETTINGS {added.rstrip(', ')}",
             "/* The kinds of a plan's buffers, as BUFFER_KIND_NAMES has them. */",
             f"#define BUFFER_KIND_LIST {buffers}",
             "/* A kernel's input by its kind: how many tensors it has. */",

@@ -12,11 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.data import DataOptions, Dataset, TokenSequence, data_digest, load_split, validation_share
+from gsqc.data import (
+    DataOptions,
+    Dataset,
+    TokenSequence,
+    data_digest,
+    held_out_digest,
+    load_split,
+    validation_share,
+)
+from gsqc.data.examples import Example
+from gsqc.data.files import held_out_files
 from gsqc.data.form import DataForm
+from gsqc.data.load import load_held_out
 from gsqc.data.options import GROUP
 from gsqc.data.prompt import OVERRIDES, PromptForm, PromptOptions, choose_form
-from gsqc.data.records import Example
+from gsqc.data.prompt_end import DEFAULT_END
+from gsqc.data.sequences import listed
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, RunError
 from gsqc.option import check_options, option
@@ -86,16 +98,29 @@ def load_evaluation(
     reading = DataOptions(
         options.data, mask, validation=options.validation, prompt_end=form.prompt_end
     )
-    converter, length = _Converter(form), bundle.manifest.sequence_length
-    dataset, held_out = load_split(reading, Tokenizer(bundle), length, convert=converter.convert)
+    converter = _Converter(form)
+    dataset, chosen, about = _chosen(reading, bundle, converter)
     notes = [dataset.report(), _other_form(dataset, recorded)]
     if converter.count:
         why = "" if options.asked.wanted else f", as the run's data; {OVERRIDES}"
         notes.append(f"{converter.count} bare prompts are taken {form.describe()}{why}")
     if mask is False and options.mask_prompt is None:
         notes.append("prompts count too, as in the run; --mask-prompt overrides")
-    chosen = dataset if held_out is None else held_out
-    return EvaluationData(chosen.sequences, tuple(filter(None, notes)))
+    return EvaluationData(chosen.sequences, tuple(filter(None, notes)), about)
+
+
+def _chosen(
+    reading: DataOptions, bundle: Bundle, converter: _Converter
+) -> tuple[Dataset, Dataset, str]:
+    """What is read, what of it is measured, and what that is if it is not all."""
+    tokenizer, length = Tokenizer(bundle), bundle.manifest.sequence_length
+    if reading.validation is None and (files := held_out_files(reading)):
+        split = load_held_out(reading, tokenizer, length, converter.convert)
+        assert split is not None
+        names = listed([file.name for file in files])
+        return split, split, f"{names}: measured alone, for the name says that it is held out"
+    dataset, held_out = load_split(reading, tokenizer, length, convert=converter.convert)
+    return dataset, dataset if held_out is None else held_out, ""
 
 
 def _check(options: EvaluationOptions) -> None:
@@ -138,21 +163,27 @@ def _load_held_out(
     """What a run held out, read as in training."""
     config = _config_with_held_out(options, store)
     assert store is not None
-    share, held_out = config.get("held_out_share"), config.get("validation")
-    mask, end = config.get("mask_prompt") is not False, config.get("prompt_end", "\n")
-    if share is None:
-        files = options.data or _files(store, config, [held_out])
-        _require_same(files, config.get("validation_sha256"), store)
-        reading = DataOptions(files, mask, prompt_end=end)
+    held_out, end = config.get("validation"), config.get("prompt_end", DEFAULT_END)
+    if held_out is None or config.get("held_out_share") is not None:
+        data, validation = options.data or _files(store, config, config.get("data")), held_out
+        about = "a split of the run's data" if held_out is None else f"{held_out} of the run's data"
     else:
-        files = options.data or _files(store, config, config.get("data"))
-        _require_same(files, config.get("data_sha256"), store)
-        reading = DataOptions(files, mask, validation=str(held_out), prompt_end=end)
-    train, found = load_split(reading, Tokenizer(bundle), bundle.manifest.sequence_length)
-    chosen = train if found is None else found
-    what = f"{held_out} of the run's data" if share is not None else str(held_out)
-    about = f"{len(chosen.sequences)} sequences that the run held out: {what}"
-    return EvaluationData(chosen.sequences, tuple(filter(None, [chosen.report()])), about)
+        data, about = (), str(held_out)
+        validation = str(_one(options.data or _files(store, config, [held_out])))
+    mask = config.get("mask_prompt") is not False
+    reading = DataOptions(data, mask, validation=validation, prompt_end=end)
+    _require_same(reading, config, store)
+    found = load_held_out(reading, Tokenizer(bundle), bundle.manifest.sequence_length)
+    assert found is not None, "the digest is that of what the run held out"
+    about = f"{len(found.sequences)} sequences that the run held out: {about}"
+    return EvaluationData(found.sequences, tuple(filter(None, [found.report()])), about)
+
+
+def _one(paths: tuple[Path, ...]) -> Path:
+    """The only path. Raises OptionError if there are several."""
+    if len(paths) > 1:
+        raise OptionError(f"the run held out one file, not {len(paths)}", "name one with --data")
+    return paths[0]
 
 
 def _config_with_held_out(options: EvaluationOptions, store: RunStore | None) -> dict[str, Any]:
@@ -168,7 +199,7 @@ def _config_with_held_out(options: EvaluationOptions, store: RunStore | None) ->
         raise OptionError(
             "--held-out reads records as the run did", "leave the form of a prompt out"
         )
-    if store.config.get("validation") is None:
+    if store.config.get("validation") is None and "validation_sha256" not in store.config:
         raise RunError(
             f"{store.path} has no held-out data, because it was trained without --validation",
             "name files with --data",
@@ -190,10 +221,14 @@ def _files(store: RunStore, config: dict[str, Any], named: Any) -> tuple[Path, .
     return tuple(f.path for f in found if f.path is not None)
 
 
-def _require_same(files: tuple[Path, ...], sha256: Any, store: RunStore) -> None:
-    if data_digest(files) != sha256:
+def _require_same(reading: DataOptions, config: dict[str, Any], store: RunStore) -> None:
+    """RunError unless the data is what the run was trained with."""
+    is_share = config.get("held_out_share") is not None
+    name = "data_sha256" if is_share else "validation_sha256"
+    digest = data_digest(reading.data) if is_share else held_out_digest(reading)
+    if digest != config.get(name):
+        paths = ", ".join(map(str, reading.data or (reading.validation,)))
         raise RunError(
-            f"{', '.join(map(str, files))} is not the data that {store.path} was trained with "
-            "(its sha256 differs)",
+            f"{paths} is not the data that {store.path} was trained with (its sha256 differs)",
             "give that data with --data, or measure other data without --held-out",
         )

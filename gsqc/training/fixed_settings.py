@@ -7,7 +7,6 @@ gsqc-step gets these lists through gsqc/runner/format.h.
 from __future__ import annotations
 
 from gsqc.data.options import DataOptions
-from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.option import options_of
 from gsqc.training.options import TrainOptions, recorded_names
 
@@ -24,5 +23,3 @@ FIXED_SETTINGS = tuple(s for s in _settings(may_change=False) if s not in FIXED_
 """The settings of config.json that must not change when a run goes on."""
 FIXED_BY_SCHEDULE = _settings(may_change=True)
 """More settings that must not change if the learning rate is not constant: it depends on them."""
-ADDED_SETTINGS = {"prompt_end": DEFAULT_END}
-"""The fixed settings that runs and token files of older versions lack, and what they were then."""

@@ -26,12 +26,12 @@ from gsqc.data.prompt_end import escaped
 from gsqc.data.token_cache import TOKENS, TokenCache
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, RunError
+from gsqc.limits import MAXIMUM_COUNT
 from gsqc.runtime.session import Session
 from gsqc.targets.registry import best_target
 from gsqc.targets.trust import require_trusted
 from gsqc.training.epochs import count_steps
 from gsqc.training.fixed_settings import (
-    ADDED_SETTINGS,
     FIXED_BY_SCHEDULE,
     FIXED_IF_GIVEN,
     FIXED_SETTINGS,
@@ -41,6 +41,7 @@ from gsqc.training.lock import RunLock
 from gsqc.training.options import TrainOptions
 from gsqc.training.run_settings import file_paths, made_with_now, settings_text
 from gsqc.training.trainer import Trainer
+from gsqc.values import is_whole
 
 
 def run_config(options: TrainOptions, bundle: Bundle, reading: DataOptions) -> dict[str, Any]:
@@ -66,7 +67,6 @@ def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
 
     Numbers can be compared as texts, because `run_config` spells each in one way.
     """
-    old = {**ADDED_SETTINGS, **old}
     names = [name for name in FIXED_SETTINGS if name in old]
     names += [name for name in FIXED_IF_GIVEN if name in old and name in new]
     if new.get("schedule") != "constant":
@@ -80,8 +80,7 @@ def check_resume(session: Session, config: dict[str, Any]) -> None:
     old = session.store.config
     changed = changed_settings(old, config)
     if session.step_count and changed:
-        before = {**ADDED_SETTINGS, **old}
-        now = ", ".join(f"{k} was {_shown(before[k])}, is {_shown(config[k])}" for k in changed)
+        now = ", ".join(f"{k} was {_shown(old[k])}, is {_shown(config[k])}" for k in changed)
         raise RunError(
             f"{session.store.path} has {session.step_count} steps with other settings: {now}",
             "give the settings that it began with, or start a new run with another --run",
@@ -98,11 +97,11 @@ def _check_evaluations(trainer: Trainer) -> None:
     if not taken or not trainer.validation or taken[-1] == now:
         return
     limit = trainer.store.config.get("eval_limit")
-    limit = limit if type(limit) is int and limit > 0 else 0  # older runs took all
+    known = f" {limit}" if is_whole(limit, 0, MAXIMUM_COUNT) else ""
     raise RunError(
         f"{trainer.store.path} has held-out losses of {taken[-1]} tokens, and new ones of {now} "
         "could not be compared with them",
-        f"give --eval-limit {limit}, or start a new run with another --run",
+        f"give the --eval-limit{known} that it began with, or start a new run with another --run",
     )
 
 

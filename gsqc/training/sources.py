@@ -11,7 +11,6 @@ from typing import Any
 from gsqc.bundle.machine import require_threads
 from gsqc.data import DataOptions
 from gsqc.data.in_memory import Records, paths_or_records
-from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.errors import OptionError, system_errors
 from gsqc.option import check_options
 from gsqc.training.kept_records import kept_records
@@ -24,29 +23,15 @@ Keep = Callable[[str, Records], Path]
 """Writes records to a file, under a name, and gives its path."""
 
 
-def reading_options(
-    keep: Keep,
-    data: Any,
-    validation: Any,
-    *,
-    mask_prompt: bool,
-    packing: bool,
-    prompt_end: str = DEFAULT_END,
-    strict: bool = False,
-) -> DataOptions:
+def reading_options(keep: Keep, data: Any, validation: Any, **how: Any) -> DataOptions:
     """The options of reading, where `keep` writes records in memory to files.
 
     data        a path, several, or records
     validation  a path, records, a share of the data as a number or text, or None
+    how         the other fields of DataOptions
 
     Raises OptionError.
     """
-    how: dict[str, Any] = {
-        "mask_prompt": mask_prompt,
-        "packing": packing,
-        "prompt_end": prompt_end,
-        "strict": strict,
-    }
     check_options(DataOptions((), **how))
     sources = paths_or_records("data", data)
     held_out = _held_out(keep, validation)

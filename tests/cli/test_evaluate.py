@@ -15,6 +15,7 @@ import gsqc.cli.evaluate
 import gsqc.runtime.results
 import gsqc.training.open_run
 from gsqc.bundle.bundle import Bundle
+from gsqc.cli.main import main
 from gsqc.data import load_data
 from gsqc.data.tokenizer import Tokenizer
 from tests.cli.prompted import place, trained
@@ -111,6 +112,32 @@ def test_eval_of_a_held_out_file(
     (place / "held.jsonl").unlink()
     code, _, err = run_text(capsys, "eval", place / "plain.gsqc", "--run", run, "--held-out")
     assert code == 2 and f"looked for {place / 'held.jsonl'}" in err
+
+
+@pytest.mark.parametrize("how", ["directory", "named directory"])
+def test_the_held_out_split_of_a_directory(
+    capsys: Capture, place: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Of the training data, and of a directory that --validation names."""
+    monkeypatch.setattr(gsqc.training.open_run, "Session", Counting)
+    monkeypatch.setattr(gsqc.cli.evaluate, "Session", Counting)
+    folder, run = place / "mlx", place / "split"
+    folder.mkdir()
+    jsonl(folder / "train.jsonl", *numbered(4))
+    jsonl(folder / "valid.jsonl", *numbered(2))
+    options = ["--steps", "2", "--run", str(run), "--data"]
+    options += [str(folder if how == "directory" else folder / "train.jsonl")]
+    options += [] if how == "directory" else ["--validation", str(folder)]
+    assert main(["train", str(place / "plain.gsqc"), *options]) == 0
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    line = measured(capsys, place, "--run", run, "--held-out")
+    assert (line["loss"], line["tokens"]) == (log[0]["validation_loss"], 2)
+    alone = measured(capsys, place, "--data", folder)
+    assert (alone["loss"], alone["tokens"]) == (line["loss"], 2)
+    assert "valid.jsonl: measured alone" in alone["notes"][0]
+    jsonl(folder / "valid.jsonl", *numbered(3))
+    code, _, err = run_text(capsys, "eval", place / "plain.gsqc", "--run", run, "--held-out")
+    assert code == 2 and "its sha256 differs" in err
 
 
 @pytest.mark.parametrize(

@@ -81,10 +81,10 @@ def test_options_override_the_runs_form(capsys: Capture, place: Path) -> None:
         assert (code, out) == (2, "") and err.count("\n") == 1
 
 
-def test_a_run_of_an_older_gsqc_goes_on_and_has_no_form(capsys: Capture, place: Path) -> None:
+def test_a_run_without_a_recorded_form_goes_on(capsys: Capture, place: Path) -> None:
     run = trained(place, RECORDS["alpaca"])
     config = json.loads((run / "config.json").read_text())
-    for name in ("data_form", "prompt_end", "paths"):
+    for name in ("data_form", "paths"):
         del config[name]
     (run / "config.json").write_text(json.dumps(config))
     line = ask(capsys, place, run)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gsqc.data.chat import MAXIMUM_TEMPLATE, ChatRenderer
-from gsqc.data.records import Chat
+from gsqc.data.examples import Chat
 from gsqc.errors import DataError
 from tests.data import templates
 

@@ -10,7 +10,7 @@ import pytest
 from gsqc.data.chat import ChatRenderer
 from gsqc.data.chat_spans import assistant_spans
 from gsqc.data.chat_template import Messages, Template
-from gsqc.data.records import Chat
+from gsqc.data.examples import Chat
 from tests.data.public_templates import FORMS, QWEN3, R1, TOOL_USE, without_marks
 from tests.data.templates import ALTERNATING, CHATML, THINKING
 

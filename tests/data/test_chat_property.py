@@ -16,7 +16,7 @@ from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from gsqc.data.encode import Encoder, Reading, chat_renderer
-from gsqc.data.records import Chat
+from gsqc.data.examples import Chat
 from gsqc.data.tokenizer import Tokenizer
 from tests.data.public_templates import CONTROLS, FORMS, without_marks
 
@@ -66,7 +66,7 @@ def ours(name: str, marked: bool) -> Encoder:
     ends = [library().token_to_id(text) for text in ("</s>", "<|end|>", "<|im_end|>")]
     model = {"eos_token_id": ends, "special_tokens": NAMED, "chat_template": named}
     tokenizer = Tokenizer.of_model(library().to_str(), model)
-    return Encoder(tokenizer, 1 << 20, chat_renderer(tokenizer), Reading())
+    return Encoder(tokenizer, chat_renderer(tokenizer), Reading(1 << 20))
 
 
 @st.composite

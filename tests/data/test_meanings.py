@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from gsqc.data import DataOptions, load_split
+from gsqc.data.examples import Chat, Prompted
 from gsqc.data.problems import Nothing
-from gsqc.data.records import Chat, Prompted, RecordReader
+from gsqc.data.records import RecordReader
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import DataError
 from tests.data.small_data import inputs, jsonl, make_tokenizer

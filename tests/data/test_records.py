@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gsqc.data.records import Chat, Document, Example, Prompted, RecordReader
+from gsqc.data.examples import Chat, Document, Example, Prompted
+from gsqc.data.records import RecordReader
 
 USER, ASSISTANT = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 

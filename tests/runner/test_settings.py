@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
 
 from gsqc.cli.main import main
 from gsqc.training.fixed_settings import FIXED_BY_SCHEDULE, FIXED_IF_GIVEN, FIXED_SETTINGS
@@ -81,38 +79,6 @@ def test_both_runtimes_refuse_another_setting(
     text = capsys.readouterr().err
     assert (code, f"other settings: {name} was" in text) == (2, True), text
     assert {p.name: p.read_bytes() for p in run.iterdir() if p.name != "lock"} == before
-
-
-@pytest.mark.parametrize(
-    ("before", "now", "code"),
-    [(None, "\n", 0), (None, "x", 2), ("\n", None, 0), ("x", None, 2), (None, None, 0)],
-)
-def test_a_setting_that_older_files_lack_had_its_default(
-    before: str | None,
-    now: str | None,
-    code: int,
-    bundle: Path,
-    tokens_of_run: Path,
-    begun: Path,
-    tmp_path: Path,
-) -> None:
-    """Runs and token files without the end of a prompt had a newline."""
-    run, tokens = tmp_path / "run", tmp_path / "t.safetensors"
-    shutil.copytree(begun, run)
-    config = with_end(json.loads((run / CONFIG).read_text()), before)
-    (run / CONFIG).write_text(json.dumps(config))
-    with safe_open(tokens_of_run, "numpy") as file:
-        metadata = file.metadata()
-    metadata["settings"] = json.dumps(with_end(json.loads(metadata["settings"]), now))
-    save_file(load_file(tokens_of_run), tokens, metadata)
-    found, text = step(bundle, tokens, run)
-    assert (found, "another prompt_end;" in text) == (code, code == 2), text
-
-
-def with_end(settings: dict[str, Any], end: str | None) -> dict[str, Any]:
-    """The settings with this end of a prompt, or without one."""
-    kept = {name: value for name, value in settings.items() if name != "prompt_end"}
-    return kept if end is None else {**kept, "prompt_end": end}
 
 
 def test_the_same_settings_go_on(

@@ -35,7 +35,7 @@ class Counting:
 @pytest.mark.parametrize(
     ("eos", "ends", "made"),
     [
-        (9, None, [4, 5, 6, 7, 8]),  # a bundle of an older gsqc
+        (9, None, [4, 5, 6, 7, 8]),
         (9, [9, 6], [4, 5]),
         ([9, 7], [9, 7, 8], [4, 5, 6]),
         (None, [5], [4]),
@@ -51,7 +51,7 @@ def test_generation_stops_at_each_end(eos: Any, ends: Any, made: list[int]) -> N
     assert list(found) == made
 
 
-def test_a_manifest_of_an_older_gsqc_is_read() -> None:
+def test_a_manifest_without_them_is_read() -> None:
     data = json.loads(json.dumps(manifest().to_json()))
     for name in ("special_tokens", "end_token_ids"):
         del data["model"][name]

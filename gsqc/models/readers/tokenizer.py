@@ -62,12 +62,7 @@ def _pre_tokenizer(kind: Any) -> dict[str, Any]:
 def _beginning(metadata: dict[str, Any], tokens: list[str]) -> dict[str, Any] | None:
     """The part that puts BOS before a text, if the file or its kind of tokenizer asks for it."""
     bos = metadata.get("tokenizer.ggml.bos_token_id")
-    if (
-        not adds_bos(metadata)
-        or type(bos) is bool
-        or not isinstance(bos, int)
-        or not 0 <= bos < len(tokens)
-    ):
+    if not adds_bos(metadata) or type(bos) is not int or not 0 <= bos < len(tokens):
         return None
     a, b = ({"Sequence": {"id": name, "type_id": k}} for k, name in enumerate("AB"))
     first = tokens[bos]

@@ -34,10 +34,12 @@ class ControlTokens:
         """Count what stands in an example."""
         has_any = False
         for text in _texts(example):
-            if any(first in text for first in self._firsts):
-                tokens = self._pattern.findall(text)
-                self.found.update(tokens)
-                has_any = has_any or bool(tokens)
+            for first in self._firsts:
+                if first in text:
+                    tokens = self._pattern.findall(text)
+                    self.found.update(tokens)
+                    has_any = has_any or bool(tokens)
+                    break
         self.records += has_any
 
 

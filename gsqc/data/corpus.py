@@ -10,7 +10,7 @@ from gsqc.data.content import Content, is_standard_input
 from gsqc.data.control_tokens import ControlTokens
 from gsqc.data.csv_reader import read_csv
 from gsqc.data.directories import DataFile
-from gsqc.data.encode import Convert, Encoder, Prepared, Reading, chat_renderer
+from gsqc.data.encode import Convert, Encoded, Encoder, Prepared, Reading, chat_renderer
 from gsqc.data.examples import Document, Example
 from gsqc.data.json_reader import read_array, read_jsonl, read_piped
 from gsqc.data.names import TEXT_SUFFIXES, suffix_of
@@ -18,7 +18,7 @@ from gsqc.data.parquet_reader import read_parquet
 from gsqc.data.piece_store import PieceStore
 from gsqc.data.problems import Problems
 from gsqc.data.saved_dataset import read_saved_dataset
-from gsqc.data.sequences import Dataset, Piece
+from gsqc.data.sequences import Dataset
 from gsqc.data.text_reader import read_document
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import DataError
@@ -58,18 +58,19 @@ class Corpus:
     pieces: PieceStore = field(default_factory=PieceStore)
     statistics: Dataset = field(default_factory=Dataset)
 
-    def add(self, example: Example, whole: Piece, encoder: Encoder) -> None:
+    def add(self, example: Example, whole: Encoded, encoder: Encoder) -> None:
         """Cut a record's tokens and count them."""
         statistics, before = self.statistics, len(self.pieces)
         for piece in encoder.cut(example, whole):
-            self.pieces.add(piece)
-        statistics.record_lengths.append(len(whole.tokens))
+            self.pieces.add(piece.ids, piece.counted)
+        count = len(whole.counted)
+        statistics.record_lengths.append(count)
         statistics.shapes[example.form] = statistics.shapes.get(example.form, 0) + 1
         statistics.shared.add(example)
         if len(self.pieces) == before:
             statistics.skipped_records += 1
         elif not isinstance(example, Document):
-            lost = max(len(whole.tokens) - (encoder.reading.length + 1), 0)
+            lost = max(count - (encoder.reading.length + 1), 0)
             statistics.truncated_records += lost > 0
             statistics.truncated_tokens += lost
 

@@ -17,9 +17,9 @@ nothing. A template writes its own. A text that has a beginning or an end gets n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,6 @@ from gsqc.data.chat import ChatRenderer
 from gsqc.data.examples import Chat, Document, Example, Prompted
 from gsqc.data.form import chat_messages
 from gsqc.data.prompt_end import DEFAULT_END
-from gsqc.data.sequences import Int32, Piece
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import DataError
 
@@ -46,6 +45,17 @@ class Prepared:
     example: Example
     texts: tuple[str, ...]
     spans: tuple[tuple[int, int], ...] = ()
+
+
+class Encoded(NamedTuple):
+    """Tokens as bytes: arrays would take most of the time, for most records are short.
+
+    ids      int32 [n]
+    counted  n bytes: 1 if a token has a loss. The first never has: nothing stands before it.
+    """
+
+    ids: bytes
+    counted: bytes
 
 
 Convert = Callable[[Example], Example]
@@ -84,7 +94,8 @@ class Encoder:
         self.tokenizer, self.renderer = tokenizer, renderer
         self.reading, self._convert = reading, convert
         self._control = np.array(sorted(tokenizer.control_tokens().values()), np.int32)
-        self._end = np.array([] if tokenizer.eos is None else [tokenizer.eos], np.int32)
+        self._beginning = np.array(tokenizer.beginning, np.int32).tobytes()
+        self._end = b"" if tokenizer.eos is None else np.int32(tokenizer.eos).tobytes()
 
     def prepare(self, example: Example) -> Prepared:
         """The texts of an example. Raises ValueError if the chat template refuses it."""
@@ -98,11 +109,11 @@ class Encoder:
         rendered = self.renderer.render(example, mask_prompt=self.reading.mask_prompt)
         return Prepared(example, (rendered.text,), tuple(rendered.spans))
 
-    def encode(self, batch: Sequence[Prepared]) -> list[Piece]:
+    def encode(self, batch: Sequence[Prepared]) -> list[Encoded]:
         """All tokens of each example, which may be too many for a sequence."""
         chats = [k for k, given in enumerate(batch) if isinstance(given.example, Chat)]
         others = [k for k, given in enumerate(batch) if not isinstance(given.example, Chat)]
-        pieces: dict[int, Piece] = {}
+        found: dict[int, Encoded] = {}
         encoded = self.tokenizer.encode_each_with_ranges([batch[k].texts[0] for k in chats])
         for k, (ids, starts, ends) in zip(chats, encoded, strict=True):
             spans = np.array(batch[k].spans, np.int64).reshape(-1, 2)
@@ -112,47 +123,42 @@ class Encoder:
             # A control token is another turn's if it is not all of this one's.
             cut = (last > first) & (ends[last - 1] > spans[:, 1])
             last -= cut & np.isin(ids[last - 1], self._control)
-            pieces[k] = _piece([ids], zip(first, last, strict=True))
+            counted = np.zeros(len(ids), np.bool_)
+            for start, end in zip(first, last, strict=True):
+                counted[start:end] = True
+            counted[:1] = False
+            found[k] = Encoded(ids.tobytes(), counted.tobytes())
         texts = iter(self.tokenizer.encode_each([t for k in others for t in batch[k].texts]))
         for k in others:
-            pieces[k] = self._plain(batch[k], [next(texts) for _ in batch[k].texts])
-        return [pieces[k] for k in range(len(batch))]
+            found[k] = self._plain(batch[k], [next(texts) for _ in batch[k].texts])
+        return [found[k] for k in range(len(batch))]
 
-    def _plain(self, given: Prepared, parts: list[Int32]) -> Piece:
+    def _plain(self, given: Prepared, parts: list[bytes]) -> Encoded:
         """The tokens of a prompt with its completion, or of a document."""
-        filled = next((part for part in parts if len(part)), self._end)
-        before = np.array(self.tokenizer.missing_beginning(filled), np.int32)
-        after = self._end[:0] if self.tokenizer.is_ended(given.texts[-1], parts[-1]) else self._end
-        tokens, start = [before, *parts, after], 0
+        filled = next(filter(None, parts), self._end)
+        before = b"" if filled.startswith(self._beginning) else self._beginning
+        after = b"" if self.tokenizer.is_ended(given.texts[-1], parts[-1]) else self._end
+        start = 0
         if isinstance(given.example, Prompted):
-            if not given.example.prompt and not self.tokenizer.beginning:
-                tokens[0] = self._end
-            start = len(tokens[0]) + len(tokens[1]) if self.reading.mask_prompt else 0
-        return _piece(tokens, [(start, sum(map(len, tokens)))])
+            if not given.example.prompt and not self._beginning:
+                before = self._end
+            start = len(before + parts[0]) // 4 if self.reading.mask_prompt else 0
+        ids = b"".join((before, *parts, after))
+        start = max(start, 1)
+        return Encoded(ids, (bytes(start) + b"\1" * (len(ids) // 4 - start))[: len(ids) // 4])
 
-    def cut(self, example: Example, whole: Piece) -> Iterator[Piece]:
+    def cut(self, example: Example, whole: Encoded) -> Iterator[Encoded]:
         """The pieces of an example's tokens that fit into a sequence and have a loss.
 
         A document is cut into several. Of other examples the beginning is kept.
         """
-        length = self.reading.length
-        step = length if isinstance(example, Document) else max(len(whole.tokens), 1)
-        for start in range(0, max(len(whole.tokens) - 1, 0), step):
-            part = slice(start, start + length + 1)
-            tokens, counted = whole.tokens[part].copy(), whole.counted[part].copy()
-            counted[0] = False
-            if counted.any():
-                yield Piece(tokens, counted)
-
-
-def _piece(parts: list[Int32], bounds: Iterable[Sequence[int]]) -> Piece:
-    """The tokens as a Piece. Those within the bounds count, but never the first."""
-    tokens = np.concatenate(parts)
-    counted = np.zeros(len(tokens), np.bool_)
-    for start, end in bounds:
-        counted[start:end] = True
-    counted[:1] = False
-    return Piece(tokens, counted)
+        count, length = len(whole.counted), self.reading.length
+        step = length if isinstance(example, Document) else max(count, 1)
+        for start in range(0, max(count - 1, 0), step):
+            end = start + length + 1
+            counted = b"\0" + whole.counted[start + 1 : end]
+            if b"\1" in counted:
+                yield Encoded(whole.ids[4 * start : 4 * end], counted)
 
 
 def _text_parts(text: str) -> Iterator[str]:

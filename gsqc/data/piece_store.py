@@ -36,17 +36,18 @@ class PieceStore(Sequence[Piece]):
         store._counted += counted.astype(np.bool_).tobytes()
         return store
 
-    def add(self, piece: Piece) -> None:
-        """Put a piece behind the others."""
-        self._tokens.frombytes(piece.tokens.tobytes())
-        self._counted += piece.counted.tobytes()
+    def add(self, tokens: bytes, counted: bytes) -> None:
+        """Put a piece behind the others: int32 tokens, and a byte for each, 1 if it has a loss."""
+        self._tokens.frombytes(tokens)
+        self._counted += counted
         self._ends.append(len(self._tokens))
 
     def pick(self, numbers: Iterable[int]) -> PieceStore:
         """Some of the pieces, in the order of the numbers."""
         chosen = PieceStore()
         for number in numbers:
-            chosen.add(self[number])
+            piece = self[number]
+            chosen.add(piece.tokens.tobytes(), piece.counted.tobytes())
         return chosen
 
     @property

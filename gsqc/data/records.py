@@ -36,6 +36,8 @@ SHAPES = {
     "text": ("text",),
 }
 """Each shape with the keys that a record must have. Any of them shows the shape."""
+_SHAPE_OF = {key: shape for shape, keys in SHAPES.items() for key in keys}
+_RANKS = {shape: rank for rank, shape in enumerate(SHAPES)}
 _FURTHER = {
     "messages": ("tools", "system"),
     "conversations": ("tools", "system"),
@@ -105,9 +107,10 @@ def read_each(
 
 def _shape(record: dict[str, Any]) -> str:
     """The shape of a record. Raises ValueError if it has none, or a part of one."""
-    shape = next((s for s, keys in SHAPES.items() if any(k in record for k in keys)), None)
-    if shape is None:
+    shapes = [_SHAPE_OF[key] for key in record if key in _SHAPE_OF]
+    if not shapes:
         raise ValueError(f"the record has none of {', '.join(SHAPES)}")
+    shape = min(shapes, key=_RANKS.__getitem__)
     missing = [key for key in SHAPES[shape] if key not in record]
     if missing:
         refuse_meanings(record)

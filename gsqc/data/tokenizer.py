@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -118,8 +119,11 @@ class Tokenizer:
         except (ProcessEnded, ValueError) as error:
             raise _failure(error) from None
 
-    def encode_each(self, texts: Sequence[str]) -> list[Int32]:
-        """The token ids of each text, without added special tokens."""
+    def encode_each(self, texts: Sequence[str]) -> list[bytes]:
+        """The token ids of each text, without added special tokens: int32 as bytes.
+
+        For many short texts, making arrays would take most of the time.
+        """
         return self._words.encode(texts)
 
     def encode_each_with_ranges(self, texts: Sequence[str]) -> list[tuple[Int32, Int32, Int32]]:
@@ -127,21 +131,22 @@ class Tokenizer:
 
         Tokens of one character, such as its bytes, have the same range.
         """
-        thirds = [part.reshape(3, -1) for part in self._encode(texts, ranges=True)]
-        return [(ids, starts, ends) for ids, starts, ends in thirds]
+        parts = (np.frombuffer(part, np.int32) for part in self._encode(texts, ranges=True))
+        return [(ids, starts, ends) for ids, starts, ends in (p.reshape(3, -1) for p in parts)]
 
-    def _encode(self, texts: Sequence[str], *, ranges: bool) -> list[Int32]:
+    def _encode(self, texts: Sequence[str], *, ranges: bool) -> list[bytes]:
         if not all(map(is_unicode, texts)):
             raise DataError("a text has half of a surrogate pair", "write the text as UTF-8")
         if not texts:
             return []
         answer, raw = self._ask({"encode": list(texts), "ranges": ranges})
-        ends = np.cumsum(answer["counts"], dtype=np.int64) * (3 if ranges else 1)
-        return np.split(np.frombuffer(raw, np.int32), ends[:-1])
+        size = 12 if ranges else 4
+        ends = accumulate((size * count for count in answer["counts"]), initial=0)
+        return [raw[start:end] for start, end in pairwise(ends)]
 
     def encode(self, text: str) -> list[int]:
         """The token ids of a text, without added special tokens."""
-        ids: list[int] = self.encode_each([text])[0].tolist()
+        ids: list[int] = np.frombuffer(self.encode_each([text])[0], np.int32).tolist()
         return ids
 
     def encode_prompt(self, prompt: str, end: str = DEFAULT_END) -> list[int]:
@@ -152,21 +157,16 @@ class Tokenizer:
         """
         if prompt:
             tokens = self.encode(prompt + end)
-            return [*self.missing_beginning(tokens), *tokens]
+            begun = tuple(tokens[: len(self.beginning)]) == self.beginning
+            return tokens if begun else [*self.beginning, *tokens]
         return list(self.beginning) or ([] if self.eos is None else [self.eos])
 
-    def missing_beginning(self, tokens: Sequence[int] | Int32) -> tuple[int, ...]:
-        """What has to be put before the tokens of a text: the beginning, or nothing if it has it.
-
-        Only its first tokens are looked at.
-        """
-        begun = tuple(int(token) for token in tokens[: len(self.beginning)]) == self.beginning
-        return () if begun else self.beginning
-
-    def is_ended(self, text: str, tokens: Sequence[int] | Int32) -> bool:
+    def is_ended(self, text: str, ids: bytes) -> bool:
         """Whether a text with these tokens ends with the end of text, or with spaces behind it."""
         end = self.eos_text
-        return bool(end and text.rstrip().endswith(end) and self.eos in tokens[-_END_TOKENS:])
+        if not end or not text.rstrip().endswith(end):
+            return False
+        return self.eos in np.frombuffer(ids, np.int32)[-_END_TOKENS:]
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
         """The text of tokens. Special tokens are left out unless `special` is set."""

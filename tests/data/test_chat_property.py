@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
@@ -122,10 +123,10 @@ def made(name: str, chat: Chat, *, marked: bool) -> tuple[list[int], list[int]] 
     """Our tokens and mask, or why the chat is refused."""
     encoder = ours(name, marked)
     try:
-        (piece,) = encoder.encode([encoder.prepare(chat)])
+        (found,) = encoder.encode([encoder.prepare(chat)])
     except ValueError as error:
         return str(error)
-    return piece.tokens.tolist(), piece.counted.astype(int).tolist()
+    return np.frombuffer(found.ids, np.int32).tolist(), list(found.counted)
 
 
 def check(name: str, chat: Chat) -> Iterator[str]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gsqc.bundle.bundle import Bundle
@@ -109,7 +110,9 @@ def test_texts_together_are_texts_one_by_one() -> None:
     tokenizer = make_tokenizer()
     texts = ["a", "", "Hü🙂\n", "\u2028 <end>b", "x" * 9]
     expected = [byte_tokenizer().encode(text, add_special_tokens=False) for text in texts]
-    assert [ids.tolist() for ids in tokenizer.encode_each(texts)] == [e.ids for e in expected]
+    assert [np.frombuffer(ids, np.int32).tolist() for ids in tokenizer.encode_each(texts)] == [
+        e.ids for e in expected
+    ]
     assert [
         (ids.tolist(), starts.tolist(), ends.tolist())
         for ids, starts, ends in tokenizer.encode_each_with_ranges(texts)

@@ -27,7 +27,8 @@ class BoundedProcess:
     """A program that answers requests, a file of this folder (bounded_program says how it looks).
 
     Raises ProcessEnded if the first request, `begin`, ends the process, and ValueError if the
-    program refuses it.
+    program refuses it. It serves the process that made it. A fork of that one has its pipes too,
+    and must leave them alone: there every request raises ProcessEnded.
     """
 
     def __init__(self, program: str, begin: dict[str, Any]) -> None:
@@ -40,7 +41,8 @@ class BoundedProcess:
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONHASHSEED": "0", "TOKENIZERS_PARALLELISM": "false"},
         )
-        self.close = weakref.finalize(self, _end, self._process)
+        self._owner = os.getpid()
+        self.close = weakref.finalize(self, _end, self._process, self._owner)
         try:
             self.ask(begin)
         except BaseException:
@@ -52,6 +54,8 @@ class BoundedProcess:
 
         Raises ValueError if the program refuses the request, and ProcessEnded.
         """
+        if os.getpid() != self._owner:
+            raise ProcessEnded("it belongs to the process that this one was forked from")
         line = json.dumps(request, ensure_ascii=False).encode("utf-8", "surrogatepass")
         try:
             answer, raw = self._exchange(line + b"\n")
@@ -95,6 +99,7 @@ class BoundedProcess:
         return "it took more time than its limit" if name == "SIGXCPU" else f"signal {name}"
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.communicate()
+def _end(process: subprocess.Popen[bytes], owner: int) -> None:
+    if os.getpid() == owner:
+        process.kill()
+        process.communicate()

@@ -43,6 +43,25 @@ def test_an_answer_and_the_bytes_behind_it(program: str) -> None:
         assert process.ask({"code": code}) == ({"said": code, "raw": 4}, b"12\n3")
 
 
+def test_a_fork_leaves_the_process_alone(program: str) -> None:
+    """Its finalizer would wait for the end of a process that is not its child."""
+    process = BoundedProcess(program, {})
+    forked = os.fork()
+    if not forked:
+        try:
+            process.ask({"code": "pass"})
+        except ProcessEnded as error:
+            process.close()
+            os._exit(0 if "forked" in str(error) else 1)
+        os._exit(2)
+    signal.alarm(60)
+    try:
+        assert os.waitpid(forked, 0)[1] == 0
+    finally:
+        signal.alarm(0)
+    assert process.ask({"code": "pass"})[1]
+
+
 def test_what_a_program_refuses(program: str) -> None:
     with pytest.raises(ValueError, match="it is refused"):
         BoundedProcess(program, {"a": 1})

@@ -144,6 +144,9 @@ class Manifest:
 
     targets     what the bundle has code for, by the names of `gsqc targets`
     base_kinds  how each weight of the first block is stored, by its name
+    base_losses  what the weights of all blocks lost by that, in millionths: RMS of the difference
+                 over RMS of the weight. Weights that lost nothing are not there. None in older
+                 bundles, which do not say it.
     operators   how many operators of each kind the kernels have
     golden      what its first steps gave on the machine that compiled it, if it could step it
     files       every other file by its name in the bundle
@@ -165,6 +168,7 @@ class Manifest:
     planned_peak_bytes: Bytes
     weights_bytes: Bytes
     programs: Mapping[str, ProgramEntry] = field(default_factory=dict)
+    base_losses: Mapping[str, Count] | None = None
     golden: FirstSteps | None = None
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     gsqc_version: str = __version__

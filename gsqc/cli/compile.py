@@ -7,6 +7,8 @@ import time
 from functools import partial
 from typing import Annotated, Any
 
+from gsqc.bundle.base import base_lines
+from gsqc.bundle.bundle import Bundle
 from gsqc.check.first_digests import take_first_digests
 from gsqc.cli.command import OptionsOf
 from gsqc.cli.config import ConfigOption
@@ -49,5 +51,9 @@ def compile_command(
             partial(take_first_digests, say=out.say),
         )
     seconds = time.monotonic() - start
+    manifest = Bundle.open(options.output).manifest
     out.say(f"wrote {options.output} for {target} in {seconds:.0f} s")
-    out.emit({"bundle": str(options.output), "target": target, "seconds": round(seconds, 1)})
+    for line in base_lines(manifest.base, manifest.base_kinds, manifest.base_losses):
+        out.say(f"base {line}")
+    record = {"bundle": str(options.output), "target": target, "seconds": round(seconds, 1)}
+    out.emit({**record, "base": manifest.base_kinds, "base_losses": manifest.base_losses})

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from gsqc.bundle.base import base_lines
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import TargetPart
 from gsqc.cli.output import Output
@@ -60,12 +61,15 @@ def inspect(
     record["programs"] = (
         len(manifest.programs) or "none: tosa-tools was not installed when the bundle was compiled"
     )
+    stored = base_lines(manifest.base, manifest.base_kinds, manifest.base_losses)
     record["model"] = {k: data["model"][k] for k in ("name", "layers", "hidden", "vocabulary")}
     table = Table(show_header=False)
     targets = {name: _code(name, part) for name, part in manifest.targets.items()}
     rows = [(key.replace("_", " "), value) for key, value in record.items()]
+    rows += [("base as stored", line) for line in stored]
     rows += [(f"code for {name}", code) for name, code in targets.items()]
     for key, value in rows:
         table.add_row(Text(printable(key)), Text(printable(_text(value))))
     out.console.print(table)
-    out.emit(record | {"targets": targets})
+    about = {"base_kinds": data["base_kinds"], "base_losses": data["base_losses"]}
+    out.emit(record | about | {"targets": targets})

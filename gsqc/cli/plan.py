@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.table import Table
 
+from gsqc.bundle.base import VECTOR_KIND
 from gsqc.cli.command import OptionsOf
 from gsqc.cli.output import Output
 from gsqc.cli.shared import JsonOption, ModelArgument
@@ -76,7 +77,8 @@ def plan_command(
     _show(out, asked, estimator.no_probe)
     _show_others(out, others, memory_mib)
     settings = [_record(other, memory_mib) for other in others]
-    out.emit({**_record(asked, memory_mib), "lr": LEARNING_RATE, "settings": settings})
+    about = {"base_kinds": asked.base_kinds}
+    out.emit({**_record(asked, memory_mib), **about, "lr": LEARNING_RATE, "settings": settings})
 
 
 def _others(
@@ -121,6 +123,8 @@ def _show(out: Output, asked: Estimate, no_probe: str) -> None:
         f"{options.batch} × {options.sequence_length} tokens, "
         f"--weights {options.weights}, --recompute {options.recompute}"
     )
+    formats = dict.fromkeys(asked.base_kinds.values())
+    out.say(f"base as stored: {', '.join(kind for kind in formats if kind != VECTOR_KIND)}")
     table = Table(show_header=False, box=None, padding=(0, 1))
     for name, what in _PARTS.items():
         if size := getattr(memory, name):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from gsqc.bundle.manifest import AdapterPart, Manifest, MatrixEntry, ModelPart
+from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.options import CompileOptions
 from gsqc.data.turn_ends import turn_ends
 from gsqc.models.capture import CapturedModel
@@ -68,18 +69,17 @@ def build_manifest(
     code: dict[str, Any],
     options: CompileOptions,
     base: dict[str, Array],
-    kinds: dict[str, str],
+    weights: FrozenWeights,
 ) -> Manifest:
-    """The manifest. `code` holds the fields that the targets know. `kinds` are the codes of each
-    weight, by its name.
-    """
+    """The manifest. `code` holds the fields that the targets know."""
     sums = step.plan.buffer_bytes("gradient") if options.batch > 1 else 0
     return Manifest(
         model=_model(captured, known_name),
         adapter=_adapter(step),
         bits=str(options.bits),
         base=options.base,
-        base_kinds=kinds,
+        base_kinds=weights.code_kinds(step.parts),
+        base_losses=weights.losses,
         optimizer=options.optimizer,
         sequence_length=options.sequence_length,
         batch=options.batch,

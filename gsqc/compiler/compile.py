@@ -90,9 +90,8 @@ def compile_model(
         bundle.add_tensors("state.safetensors", initial_state(step, options.seed))
         if captured.tokenizer_json is not None:
             bundle.add_bytes("tokenizer.json", captured.tokenizer_json.encode())
-        kinds = weights.code_kinds(step.parts)
         known_name = model if isinstance(model, str) and model in KNOWN_MODELS else None
-        manifest = build_manifest(captured, known_name, step, code, options, base, kinds)
+        manifest = build_manifest(captured, known_name, step, code, options, base, weights)
         progress("taking the first steps")
         golden = first_digests(bundle.add_manifest(manifest, step.plan))
         bundle.finish(replace(manifest, golden=golden), step.plan)

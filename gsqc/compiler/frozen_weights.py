@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.models import FLOAT_KIND, WeightSource
+from gsqc.bundle.base import FILE_CODES, LOSS_UNIT, VECTOR_KIND
+from gsqc.models import WeightSource
+from gsqc.models.base_codes import base_codes, joined_kind
 from gsqc.models.codes import Codes, encode_row16
-from gsqc.models.gguf_codes import base_codes
 from gsqc.numerics.formats import Gse, Row
 from gsqc.numerics.ops.quantise import quantise
 from gsqc.numerics.ops.registry import OPS, evaluate
@@ -21,8 +22,6 @@ from gsqc.numerics.ops.rope import TABLE_FRACTION_BITS
 from gsqc.passes.outline import Outline, Parameter, Storage
 
 Array = npt.NDArray[Any]
-KEEP_FILE_CODES = "gguf"
-"""The value of --base that keeps the codes of a GGUF file."""
 
 
 def _table_arrays(name: str, weight: Array) -> dict[str, Array]:
@@ -50,26 +49,28 @@ def _row_arrays(name: str, weight: Array) -> dict[str, Array]:
 class FrozenWeights:
     """A model's weights as a bundle stores them: in codes of the kind `base`, or those of the
     model's own file.
+
+    losses  what the weights that `tensors` coded have lost, in millionths, by their names
     """
 
     def __init__(self, weights: WeightSource, base: str) -> None:
         self.weights, self.base = weights, base
+        self.losses: dict[str, int] = {}
 
     def _codes(self, name: str, kind: str) -> Codes:
-        if kind == "row16":
+        if kind == VECTOR_KIND:
             return encode_row16(self.weights.float32(name))
         return base_codes(self.weights, name, kind)
 
     def kind_of(self, parameter: Parameter, names: Sequence[str]) -> str:
         """The kind of codes of a weight. Layers share code, so it is the same in all layers of a
-        kind.
+        kind: where their formats differ, one that holds all of them.
         """
         if parameter.storage is Storage.CODES_ROW:
-            return "row16"
-        if self.base != KEEP_FILE_CODES:
+            return VECTOR_KIND
+        if self.base != FILE_CODES:
             return self.base
-        kinds = {self.weights.code_kind(name) for name in names}
-        return kinds.pop() if len(kinds) == 1 else FLOAT_KIND
+        return joined_kind(map(self.weights.code_kind, names))
 
     def codes_of(self, parameter: Parameter, names: Sequence[str]) -> Codes:
         """The codes of the weight in the first of these layers: their shapes are those of all."""
@@ -87,8 +88,10 @@ class FrozenWeights:
         for parameter, names in _by_weight(outline):
             kind = self.kind_of(parameter, names)
             for name in names:
-                arrays = self._codes(name, kind).arrays
-                base |= {f"{name}.{key}": array for key, array in arrays.items()}
+                codes = self._codes(name, kind)
+                base |= {f"{name}.{key}": array for key, array in codes.arrays.items()}
+                if codes.lost:
+                    self.losses[name] = round(codes.lost * LOSS_UNIT)
         for parameter in (*outline.embed.parameters, *outline.head.parameters):
             if f"{parameter.name}.m" not in base:  # a tied table is stored once
                 store = _table_arrays if parameter.storage is Storage.TABLE else _row_arrays

@@ -20,13 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from gsqc.bundle.base import VECTOR_KIND
 from gsqc.bundle.bundle import Bundle
 from gsqc.errors import ExportError, GsqcError, OptionError
 from gsqc.export.adapter import FRACTION_BITS, Float32, TrainedAdapter
 from gsqc.models import LoadedModel
+from gsqc.models.base_codes import base_codes, is_exact
 from gsqc.models.catalogue import KNOWN_MODELS, find_model
 from gsqc.models.codes import Codes
-from gsqc.models.gguf_codes import GGUF_READERS, base_codes
 
 BASES = ("trained", "original")
 
@@ -109,7 +110,7 @@ class MergedWeights:
     def _coded(self, name: str) -> Codes | None:
         """The codes that training uses for a weight, or None if they hold the file's numbers."""
         kind = self._kinds.get(re.sub(r"\.\d+\.", ".0.", name, count=1))
-        if self.base != "trained" or kind is None or kind in GGUF_READERS or kind == "row16":
+        if self.base != "trained" or kind is None or is_exact(kind) or kind == VECTOR_KIND:
             return None
         return base_codes(self.loaded.weights, name, kind)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from gsqc.errors import ModelError
-from gsqc.models.loaded import FLOAT_KIND, LoadedModel, WeightSource
+from gsqc.models.loaded import LoadedModel, WeightSource
 
-__all__ = ["FLOAT_KIND", "LoadedModel", "WeightSource", "load_model"]
+__all__ = ["LoadedModel", "WeightSource", "load_model"]
 
 
 def load_model(model: Any) -> LoadedModel:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Codes: how a bundle stores frozen weights, and how they are made from float32.
 
-gguf_codes takes them from the blocks of a GGUF file instead, exactly.
+`base_codes` takes them from the blocks of a GGUF file instead, exactly.
 
 A format of 4 bits packs two codes in a byte: the low nibble for the first half of the row, the high
 nibble for the second. What codes mean is the op `dequantise_<kind>`, and nothing else:
@@ -10,8 +10,9 @@ nibble for the second. What codes mean is the op `dequantise_<kind>`, and nothin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,24 +32,30 @@ NF4_BLOCK = 64
 class Codes:
     """A weight [N, K] as integer arrays.
 
-    kind    the format: nf4, q4_1, q4_0, q8_0, gse4, gse8 or row16
+    kind    the format: nf4, gse4, gse8, row16, or one of ggml's. Several of those, joined by +,
+            are a layout that holds each of them.
     arrays  the arguments of the op `dequantise_op`, in its order
     shape   (N, K), the weight's own shape, without padding
+    blocks  the attributes of `dequantise_blocks`, if that is the op
+    lost    what making the codes lost: RMS of the difference over RMS of the weight, 0 for codes
+            that are the file's own
     """
 
     kind: str
     arrays: dict[str, Array]
     shape: tuple[int, int]
+    blocks: dict[str, Any] | None = None
+    lost: float = 0.0
 
     @property
     def dequantise_op(self) -> str:
         """The name of the op that gives these codes their meaning."""
-        return f"dequantise_{self.kind}"
+        return f"dequantise_{self.kind}" if self.blocks is None else "dequantise_blocks"
 
     @property
     def attributes(self) -> dict[str, Any]:
         """The attributes of that op."""
-        return {"columns": self.shape[1]}
+        return {"columns": self.shape[1]} if self.blocks is None else self.blocks
 
     @property
     def bits_per_weight(self) -> float:
@@ -100,6 +107,12 @@ def _mantissas(values: npt.NDArray[np.float64], bits: int) -> tuple[Array, Array
     return m.astype(np.int32), e
 
 
+def _lost(exact: npt.NDArray[np.float64], coded: npt.NDArray[np.float64]) -> float:
+    """RMS of the difference over RMS of the weight."""
+    power = float(np.square(exact).sum())
+    return math.sqrt(float(np.square(coded - exact).sum()) / power) if power else 0.0
+
+
 def encode_nf4(weight: Array) -> Codes:
     """float32 [N, K] -> NF4: the nearest level, in blocks of 64 numbers, or of 32 if 64 does not
     divide K.
@@ -121,25 +134,29 @@ def encode_nf4(weight: Array) -> Codes:
         "scale_m": scale_m[..., 0].astype(np.int16),
         "scale_e": scale_e[..., 0].astype(np.int8),
     }
-    return Codes("nf4", arrays, (rows, columns))
+    return Codes("nf4", arrays, (rows, columns), lost=_lost(blocks, levels[nibbles] * scale))
 
 
-def _encode_gse(weight: Array, bits: int) -> tuple[Array, Array, tuple[int, int]]:
+def _encode_gse(weight: Array, bits: int) -> Codes:
+    """Mantissas as int32 [N, K], 32 to an exponent."""
     wide = _checked(weight)
-    m, e = _mantissas(_blocks(wide, GROUP), bits)
-    return m.reshape(len(wide), -1), e[..., 0].astype(np.int8), (wide.shape[0], wide.shape[1])
+    blocks = _blocks(wide, GROUP)
+    m, e = _mantissas(blocks, bits)
+    arrays = {"codes": m.reshape(len(wide), -1), "exponents": e[..., 0].astype(np.int8)}
+    lost = _lost(blocks, np.ldexp(m.astype(np.float64), e))
+    return Codes(f"gse{bits}", arrays, (wide.shape[0], wide.shape[1]), lost=lost)
 
 
 def encode_gse4(weight: Array) -> Codes:
     """float32 [N, K] -> mantissas of 4 bits, 32 to an exponent."""
-    m, e, shape = _encode_gse(weight, 4)
-    return Codes("gse4", {"codes": pack(m & 15), "exponents": e}, shape)
+    made = _encode_gse(weight, 4)
+    return replace(made, arrays={**made.arrays, "codes": pack(made.arrays["codes"] & 15)})
 
 
 def encode_gse8(weight: Array) -> Codes:
     """float32 [N, K] -> mantissas of 8 bits, 32 to an exponent."""
-    m, e, shape = _encode_gse(weight, 8)
-    return Codes("gse8", {"codes": m.astype(np.int8), "exponents": e}, shape)
+    made = _encode_gse(weight, 8)
+    return replace(made, arrays={**made.arrays, "codes": made.arrays["codes"].astype(np.int8)})
 
 
 def encode_row16(weight: Array) -> Codes:

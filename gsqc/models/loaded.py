@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import torch
 
 Float32 = npt.NDArray[np.float32]
-FLOAT_KIND = "nf4"
-"""The codes that a weight gets which is not stored in a format whose codes can be kept."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,8 @@ class WeightSource(Protocol):
         """
 
     def code_kind(self, name: str) -> str:
-        """q4_0, q4_1 or q8_0 if the weight is stored so, and its codes can be kept exactly; else
-        nf4.
+        """The kind of codes that loses least: ggml's own format in lower case if its codes can be
+        kept, else one of gsqc's.
         """
 
 

@@ -16,12 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 import gsqc.numerics.ops.all  # noqa: F401  registers every op
+from gsqc.bundle.base import VECTOR_KIND, in_layer, loss_text, losses_of
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import AGAIN
 from gsqc.bundle.plan import COPY
 from gsqc.check.sequences import random_sequences
 from gsqc.errors import BundleError
 from gsqc.export.adapter import TrainedAdapter
+from gsqc.models.block_layout import joined
+from gsqc.models.ggml_blocks import LAYOUTS
 from gsqc.numerics.ops.embedding import master_row
 from gsqc.numerics.ops.quantise import quantise
 from gsqc.numerics.ops.registry import evaluate
@@ -86,11 +89,11 @@ def base_exponents(bundle: Bundle) -> list[Histogram]:
     tensors = bundle.map_tensors("base.safetensors")
     layers: dict[int, list[Array]] = {}
     for first, kind in bundle.manifest.base_kinds.items():
-        if kind == "row16":
+        if kind == VECTOR_KIND:
             continue
         for layer in range(bundle.manifest.model.layers):
-            name = re.sub(r"\.0\.", f".{layer}.", first, count=1)
-            layers.setdefault(layer, []).append(_scale_exponents(tensors, name))
+            exponents = _scale_exponents(tensors, in_layer(first, layer))
+            layers.setdefault(layer, []).append(exponents)
     tensors.release_pages()
     return _by_layer(layers)
 
@@ -102,24 +105,37 @@ def _scale_exponents(tensors: Mapping[str, Array], name: str) -> Array:
     m, e = (tensors.get(f"{name}.scale_{part}", _NOTHING).astype(np.int32) for part in "me")
     if not m.size or m.shape != e.shape:
         raise BundleError(f"the bundle has no scales of {name}", AGAIN)
+    steps = tensors.get(f"{name}.steps")
+    if steps is not None and steps.size % m.size == 0:
+        count = steps.size // m.size
+        m, e = np.repeat(m, count) * steps.astype(np.int32), np.repeat(e, count)
     there = m != 0
     return np.asarray(np.frexp(np.abs(m[there]).astype(np.float64))[1] - 1 + e[there])
 
 
-def stored_as(bundle: Bundle) -> list[tuple[str, str, str]]:
-    """Each weight of a layer: its name, its format, and its stored bits per number with scales."""
-    base = bundle.plan.buffers.get("base", {})
+def stored_as(bundle: Bundle) -> list[tuple[str, str, str, str]]:
+    """Each weight of a layer: its name, its format, its stored bits per number with scales, and
+    what was lost.
+    """
+    manifest, base = bundle.manifest, bundle.plan.buffers.get("base", {})
     rows = []
-    for name, kind in bundle.manifest.base_kinds.items():
-        parts = {key: t for key, t in base.items() if key.rpartition(".")[0] == name}
-        size = sum(t.size_bytes for t in parts.values())
-        codes = parts.get(f"{name}.codes")
-        packed = kind in ("nf4", "q4_0", "q4_1", "gse4")
-        count = codes.count * (2 if packed else 1) if codes else 0
-        rows.append(
-            (re.sub(r"^.*?\.0\.", "", name), kind, f"{8 * size / count:.2f}" if count else "?")
-        )
+    for name, kind in manifest.base_kinds.items():
+        arrays = {key.rpartition(".")[2]: t for key, t in base.items() if key.startswith(name)}
+        size = sum(array.size_bytes for array in arrays.values())
+        count = _numbers(kind, {key: array.count for key, array in arrays.items()})
+        bits = f"{8 * size / count:.2f}" if count else "?"
+        lost = loss_text(manifest.base, losses_of(name, manifest.base_losses))
+        shown = "16 bits" if kind == VECTOR_KIND else lost
+        rows.append((re.sub(r"^.*?\.0\.", "", name), kind, bits, shown))
     return rows
+
+
+def _numbers(kind: str, counts: Mapping[str, int]) -> int:
+    """How many numbers a weight has, from the elements of its arrays. 0 if they are not there."""
+    kinds = kind.split("+")
+    if "scale_m" in counts and all(k in LAYOUTS for k in kinds):
+        return counts["scale_m"] * joined([LAYOUTS[k] for k in kinds]).unit
+    return counts.get("codes", 0) * (2 if kind in ("nf4", "gse4") else 1)
 
 
 def adapter_operands(adapter: TrainedAdapter, bits: int) -> tuple[list[Histogram], list[Histogram]]:

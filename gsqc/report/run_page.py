@@ -23,7 +23,7 @@ class Measured:
     memory         bytes by part
     op_seconds     seconds of one step, by op
     base           scale exponents of the base, by layer
-    stored         name, format and bits per number of each weight of a layer
+    stored         name, format, bits per number and loss of each weight of a layer
     exponents      shared exponents of the adapter, by layer
     mantissa_bits  bits that the adapter's mantissas use, by layer
     samples        prompt, answer before training, answer after it
@@ -35,7 +35,7 @@ class Measured:
     memory: Sequence[tuple[str, int]] = ()
     op_seconds: Sequence[tuple[str, float]] = ()
     base: Sequence[Histogram] = ()
-    stored: Sequence[tuple[str, str, str]] = ()
+    stored: Sequence[tuple[str, str, str, str]] = ()
     exponents: Sequence[Histogram] = ()
     mantissa_bits: Sequence[Histogram] = ()
     samples: Sequence[tuple[str, str, str]] = ()
@@ -191,10 +191,9 @@ def _numbers(measured: Measured) -> list[str]:
             card("Base: exponents of the scales", body, "The frozen linears of each layer.")
         )
     if measured.stored:
-        head = ("weight of a layer", "format", "bits a number")
-        cards.append(
-            card("Base: as stored", table(measured.stored, head), "Scales and offsets included.")
-        )
+        head = ("weight of a layer", "format", "bits a number", "against the file")
+        note = "Scales and offsets included. A loss is the RMS of the difference over the weight's."
+        cards.append(card("Base: as stored", table(measured.stored, head), note))
     return cards
 
 

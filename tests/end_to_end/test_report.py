@@ -89,8 +89,8 @@ def test_what_is_measured(bundle: Path, run: Path) -> None:
     beside = ("base (", "caches", "sums of")
     planned = sum(size for name, size in parts.items() if not name.startswith(beside))
     assert planned == opened.plan.peak_bytes
-    assert {name: kind for name, kind, _ in stored_as(opened)}["mlp.up_proj.weight"] == "nf4"
-    assert {bits for _, kind, bits in stored_as(opened) if kind == "nf4"} == {"4.38", "4.75"}
+    assert {name: kind for name, kind, *_ in stored_as(opened)}["mlp.up_proj.weight"] == "nf4"
+    assert {bits for _, kind, bits, _ in stored_as(opened) if kind == "nf4"} == {"4.38", "4.75"}
     exponents, mantissa_bits = adapter_operands(read_adapter(opened, run), 8)
     assert len(exponents) == len(mantissa_bits) == len(base_exponents(opened)) == 2
     for histogram in (*exponents, *mantissa_bits, *base_exponents(opened)):

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tiny Llama as a GGUF file with Q4_1 linears, laid out as llama.cpp's converter does."""
+"""The tiny Llama as a GGUF file, laid out as llama.cpp's converter does. Its linears are Q4_1, or
+what a test asks for.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import numpy.typing as npt
 from gguf import GGMLQuantizationType as Kind
 
 from gsqc.models.readers.rope_order import pair_order
+from tests.export.ggml_pack import pack
 from tests.models.capture.tiny import tiny_llama
 from tests.runtime.small_bundle import END, VOCABULARY, byte_tokenizer
 
@@ -32,16 +36,28 @@ OUTER_NAMES = {
 Array = npt.NDArray[Any]
 
 
-def write_tiny_gguf(path: Path, *further: str, pre: str = "gpt-2", **settings: Any) -> Path:
+def _q4_1(_: int, name: str) -> Kind:
+    return Kind.Q4_1
+
+
+def write_tiny_gguf(
+    path: Path,
+    *further: str,
+    pre: str = "gpt-2",
+    kind_of: Callable[[int, str], Kind] = _q4_1,
+    sizes: dict[str, int] | None = None,
+    **settings: Any,
+) -> Path:
     """Write the model to `path`, and return `path`.
 
     further   control tokens behind <end> and a token "ab", without which llama.cpp reads no file
     pre       the kind of byte-level tokenizer
+    kind_of   the type of a linear, by its layer and ggml's name of it
+    sizes     changes of the model's configuration
     settings  further metadata of the tokenizer, such as bos_token_id
     """
-    model = tiny_llama(
-        vocab_size=VOCABULARY + (1 + len(further) if further else 0), eos_token_id=END
-    )
+    vocabulary = VOCABULARY + (1 + len(further) if further else 0)
+    model = tiny_llama(vocab_size=vocabulary, eos_token_id=END, **sizes or {})
     writer = gguf.GGUFWriter(path, "llama")
     _add_settings(writer, model.config)
     _add_tokenizer(writer, further, pre)
@@ -49,7 +65,7 @@ def write_tiny_gguf(path: Path, *further: str, pre: str = "gpt-2", **settings: A
         add = writer.add_bool if isinstance(value, bool) else writer.add_uint32
         add(f"tokenizer.ggml.{name}", value)
     for name, parameter in model.named_parameters():
-        _add_tensor(writer, model.config, name, parameter.detach().numpy())
+        _add_tensor(writer, model.config, name, parameter.detach().numpy(), kind_of)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -84,8 +100,14 @@ def _add_tokenizer(writer: gguf.GGUFWriter, further: tuple[str, ...], pre: str) 
     writer.add_eos_token_id(END)
 
 
-def _add_tensor(writer: gguf.GGUFWriter, config: Any, name: str, data: Array) -> None:
-    """Add a parameter under ggml's name. Linears become Q4_1."""
+def _add_tensor(
+    writer: gguf.GGUFWriter,
+    config: Any,
+    name: str,
+    data: Array,
+    kind_of: Callable[[int, str], Kind],
+) -> None:
+    """Add a parameter under ggml's name."""
     if name in OUTER_NAMES:
         writer.add_tensor(OUTER_NAMES[name], data)
         return
@@ -99,7 +121,8 @@ def _add_tensor(writer: gguf.GGUFWriter, config: Any, name: str, data: Array) ->
         data = pair_order(data, heads[short])
     stored = f"blk.{parts[2]}.{short}.weight"
     if data.ndim == 2:
-        packed = gguf.quants.quantize(data, Kind.Q4_1)
-        writer.add_tensor(stored, packed, raw_dtype=Kind.Q4_1)
+        kind = kind_of(int(parts[2]), short)
+        packed = gguf.quants.quantize(data, kind) if kind is Kind.Q4_1 else pack(data, kind)
+        writer.add_tensor(stored, packed, raw_dtype=kind)
     else:
         writer.add_tensor(stored, data)

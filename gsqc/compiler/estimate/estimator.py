@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from gsqc.compiler.estimate.memory import MemoryNeeds, disk_bytes, memory_of
 from gsqc.compiler.estimate.probe import Rates, probe, reference_rates, step_seconds
 from gsqc.compiler.estimate.shallow import ShallowModel, capture_shallow, open_shallow
+from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.options import RECOMPUTE, WEIGHTS, CompileOptions
 from gsqc.errors import TargetError
 from gsqc.models import LoadedModel
@@ -19,9 +20,13 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one choice of settings needs: memory in parts, bytes on the disk, seconds per step."""
+    """What one choice of settings needs: memory in parts, bytes on the disk, seconds per step.
+
+    base_kinds  how each weight of the first block is stored, by its name
+    """
 
     options: CompileOptions
+    base_kinds: dict[str, str]
     memory: MemoryNeeds
     disk: dict[str, int]
     seconds: float
@@ -68,6 +73,7 @@ class Estimator:
         tokenizer = len((self.loaded.tokenizer_json or "").encode())
         return Estimate(
             options,
+            FrozenWeights(model.captured.weights, options.base).code_kinds(step.parts),
             memory_of(step.plan, model.captured.config.vocabulary, options.batch),
             disk_bytes(step.plan, tokenizer),
             step_seconds(step, options.batch, self.rates),

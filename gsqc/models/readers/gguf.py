@@ -15,8 +15,8 @@ from gguf.quants import dequantize
 from torch import nn
 
 from gsqc.errors import ModelError
-from gsqc.models.gguf_codes import GGUF_READERS
-from gsqc.models.loaded import FLOAT_KIND, Float32, GgufTensor, LoadedModel
+from gsqc.models.ggml_blocks import READABLE, READERS
+from gsqc.models.loaded import Float32, GgufTensor, LoadedModel
 from gsqc.models.readers.gguf_config import ARCHITECTURE, llama_config
 from gsqc.models.readers.gguf_file import GgufFile, read_gguf
 from gsqc.models.readers.meta_model import meta_model
@@ -87,17 +87,17 @@ class GgufWeights:
     def raw_blocks(self, name: str) -> npt.NDArray[np.uint8]:
         """uint8 [N, bytes per row] of a weight whose codes can be kept; ModelError for others."""
         tensor = self.tensor(name)
-        if tensor.type.lower() not in GGUF_READERS:
+        if tensor.type.lower() not in READERS:
             raise ModelError(
                 f"the codes of {name}, {tensor.type}, are not kept",
-                "choose the base format nf4 or gse4",
+                "choose the base format nf4, gse4 or gse8",
             )
         return tensor.raw
 
     def code_kind(self, name: str) -> str:
-        """The file's own format if its codes can be kept, else nf4."""
+        """The file's own format if its codes can be kept, else gse8, which loses least."""
         kind = self.tensor(name).type.lower()
-        return kind if kind in GGUF_READERS else FLOAT_KIND
+        return kind if kind in READERS else "gse8"
 
 
 def _float32(tensor: GgufTensor) -> Float32:
@@ -181,10 +181,9 @@ def _check(file: GgufFile, names: dict[str, str], module: nn.Module) -> None:
         try:
             dequantize(np.zeros((1, GGML_QUANT_SIZES[quantisation][1]), np.uint8), quantisation)
         except NotImplementedError as error:
-            readable = ", ".join(k.upper() for k in GGUF_READERS)
             raise ModelError(
                 f"{file.path.name} has tensors of type {kind}",
-                f"give a file of {readable}, K-quants or floats",
+                f"gsqc reads {READABLE}",
             ) from error
 
 

@@ -21,6 +21,7 @@ from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gsqc.errors import ModelError
 from gsqc.files.reading import open_file
 from gsqc.limits import MAXIMUM_VOCABULARY
+from gsqc.models.ggml_blocks import READABLE
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -167,7 +168,7 @@ def _tensor(cursor: _Cursor, name: str, shape: tuple[int, ...], kind: int, at: i
     except (ValueError, KeyError) as error:
         raise ModelError(
             f"{name} of {cursor.path.name} has the unknown tensor type {kind}",
-            "gsqc reads Q4_0, Q4_1, Q8_0 and floats",
+            f"gsqc reads {READABLE}",
         ) from error
     if shape[-1] % numbers or 0 in shape:
         raise cursor.damaged(f"{name} has the shape {list(shape)} in type {quantisation.name}")

@@ -16,7 +16,7 @@ from torch import nn
 
 from gsqc.errors import ModelError
 from gsqc.files.reading import open_file
-from gsqc.models.loaded import FLOAT_KIND, Float32, FloatTensor, LoadedModel
+from gsqc.models.loaded import Float32, FloatTensor, LoadedModel
 from gsqc.models.readers.meta_model import check_counts, meta_model
 from gsqc.models.readers.metadata import checked_metadata
 from gsqc.models.readers.text_files import first_line, read_object, read_text
@@ -63,8 +63,8 @@ class FloatWeights:
         )
 
     def code_kind(self, name: str) -> str:
-        """The format for weights that come as floats."""
-        return FLOAT_KIND
+        """nf4, for weights that come as floats."""
+        return "nf4"
 
 
 def parameter_aliases(module: nn.Module) -> dict[str, list[str]]:

@@ -69,7 +69,7 @@ def dequantise_q8_0(
     return blocks_to_row(product, per_block(scale_e), columns)
 
 
-def _random_halves(
+def random_halves(
     rng: np.random.Generator, rows: int, blocks: int
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """fp16 numbers as mantissa and exponent: normal ones of all sizes, subnormal ones, zeros."""
@@ -83,8 +83,8 @@ def _random_halves(
 @cases(dequantise_q4_1)
 def _q4_1_cases(rng: np.random.Generator) -> Iterator[Case]:
     for name, (rows, width, columns) in CASE_SHAPES:
-        scale = _random_halves(rng, rows, width // GROUP)
-        offset = _random_halves(rng, rows, width // GROUP)
+        scale = random_halves(rng, rows, width // GROUP)
+        offset = random_halves(rng, rows, width // GROUP)
         yield Case(
             name, [random_codes(rng, rows, width // 2), *scale, *offset], {"columns": columns}
         )
@@ -93,12 +93,12 @@ def _q4_1_cases(rng: np.random.Generator) -> Iterator[Case]:
 @cases(dequantise_q4_0)
 def _q4_0_cases(rng: np.random.Generator) -> Iterator[Case]:
     for name, (rows, width, columns) in CASE_SHAPES:
-        scale = _random_halves(rng, rows, width // GROUP)
+        scale = random_halves(rng, rows, width // GROUP)
         yield Case(name, [random_codes(rng, rows, width // 2), *scale], {"columns": columns})
 
 
 @cases(dequantise_q8_0)
 def _q8_0_cases(rng: np.random.Generator) -> Iterator[Case]:
     for name, (rows, width, columns) in CASE_SHAPES:
-        scale = _random_halves(rng, rows, width // GROUP)
+        scale = random_halves(rng, rows, width // GROUP)
         yield Case(name, [random_codes(rng, rows, width), *scale], {"columns": columns})

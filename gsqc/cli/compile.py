@@ -8,7 +8,6 @@ from functools import partial
 from typing import Annotated, Any
 
 from gsqc.bundle.base import base_lines
-from gsqc.bundle.bundle import Bundle
 from gsqc.check.first_digests import take_first_digests
 from gsqc.cli.command import OptionsOf
 from gsqc.cli.config import ConfigOption
@@ -44,14 +43,13 @@ def compile_command(
         from gsqc.compiler.compile import compile_model
     start = time.monotonic()
     with out.console.status("") as status:
-        compile_model(
+        manifest = compile_model(
             model,
             options,
             lambda text: status.update(text),
             partial(take_first_digests, say=out.say),
         )
     seconds = time.monotonic() - start
-    manifest = Bundle.open(options.output).manifest
     out.say(f"wrote {options.output} for {target} in {seconds:.0f} s")
     for line in base_lines(manifest.base, manifest.base_kinds, manifest.base_losses):
         out.say(f"base {line}")

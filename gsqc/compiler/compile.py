@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gsqc.bundle.manifest import FirstSteps
+from gsqc.bundle.manifest import FirstSteps, Manifest
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.compiler.build_manifest import build_manifest
@@ -63,9 +63,9 @@ def compile_model(
     options: CompileOptions,
     progress: Progress = _quiet,
     first_digests: FirstDigests = _no_digests,
-) -> None:
+) -> Manifest:
     """Compile `model` (a name, a directory, a .gguf file, or a Hugging Face model object) into
-    `options.output`.
+    `options.output`, and return what the bundle says of itself.
 
     `first_digests` steps the new bundle before it is put in its place, and what it returns goes
     into the manifest. Raises ModelError, UnsupportedOperatorError, TargetError, OptionError and
@@ -94,8 +94,10 @@ def compile_model(
         manifest = build_manifest(captured, known_name, step, code, options, base, weights)
         progress("taking the first steps")
         golden = first_digests(bundle.add_manifest(manifest, step.plan))
-        bundle.finish(replace(manifest, golden=golden), step.plan)
+        manifest = replace(manifest, golden=golden)
+        bundle.finish(manifest, step.plan)
     trust_own(bundle, target)
+    return manifest
 
 
 def _plans(step: Step) -> dict[str, Plan]:

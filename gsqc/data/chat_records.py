@@ -11,8 +11,14 @@ from gsqc.bundle.json_text import check_depth
 from gsqc.data.examples import Chat
 from gsqc.data.meanings import is_learned, refuse_keys, without_flags
 from gsqc.data.problems import Nothing
+from gsqc.data.tool_records import check_calls, read_tools, sharegpt_calls
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
+SYSTEM = ("system", "system_prompt")
+"""Keys of a record that hold the text of a first message of the system."""
+_TEXTS = ("text", "content", "value")
+"""Keys of a part's text: OpenAI's, torchtune's and LLaMA-Factory's. axolotl takes each."""
+_REASONING = ("reasoning_content", "thinking", "reasoning")
 _SHAREGPT = {
     "human": "user",
     "user": "user",
@@ -60,13 +66,16 @@ def _objects(record: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 def _with_system(record: dict[str, Any], messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The messages behind the record's own `system`, which some tools put beside them."""
-    system = record.get("system")
-    if system in (None, ""):
+    key = next((key for key in SYSTEM if record.get(key) not in (None, "")), None)
+    if key is None:
         return messages
+    system = record[key]
     if not isinstance(system, str):
-        raise ValueError("system is not a text")
+        raise ValueError(f"{key} is not a text")
     if messages and messages[0].get("role") == "system":
-        raise ValueError("the record has a system and a first message of the system")
+        if messages[0].get("content") == system:
+            return messages
+        raise ValueError(f"the record has a {key} and another first message of the system")
     return [{"role": "system", "content": system}, *messages]
 
 
@@ -75,7 +84,7 @@ def _from_sharegpt(turn: dict[str, Any], number: int) -> dict[str, Any]:
     speaker, value = turn.get("from"), turn.get("value")
     others = {key: part for key, part in turn.items() if key not in ("from", "value")}
     if speaker == _CALL:
-        return {"role": "assistant", "tool_calls": _calls(value, number), **others}
+        return {"role": "assistant", "tool_calls": sharegpt_calls(value, number), **others}
     if not isinstance(speaker, str) or speaker not in _SHAREGPT:
         raise ValueError(
             f"turn {number} is from {shown(speaker)}, not one of {', '.join((*_SHAREGPT, _CALL))}"
@@ -83,24 +92,11 @@ def _from_sharegpt(turn: dict[str, Any], number: int) -> dict[str, Any]:
     return {"role": _SHAREGPT[speaker], "content": value, **others}
 
 
-def _calls(value: Any, number: int) -> list[dict[str, Any]]:
-    """The calls of a turn: a JSON object with name and arguments, or a list of such."""
-    try:
-        calls = json.loads(value)
-        calls = calls if isinstance(calls, list) else [calls]
-        return [
-            {"type": "function", "function": {k: call[k] for k in ("name", "arguments")}}
-            for call in calls
-        ]
-    except (ValueError, TypeError, KeyError):
-        raise ValueError(f"turn {number} is no JSON with name and arguments") from None
-
-
 def _chat(
     messages: Sequence[dict[str, Any]], record: dict[str, Any], first_learned: int | None = None
 ) -> Chat:
     """A chat of checked messages. Those before `first_learned` have no loss."""
-    tools = _tools(record.get("tools"))
+    tools = read_tools(record.get("tools"))
     flags = [is_learned(message, number) for number, message in enumerate(messages, 1)]
     read = [_message(message, number) for number, message in enumerate(messages, 1)]
     learned = None
@@ -127,41 +123,38 @@ def _chat(
     return Chat(read, tools, learned)
 
 
-def _tools(value: Any) -> list[Any] | None:
-    """The tools of a record. A text is their JSON, for a table cannot hold them otherwise."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value) if value.strip() else None
-        except ValueError:
-            raise ValueError("tools is not a list") from None
-    if value is not None and not isinstance(value, list):
-        raise ValueError("tools is not a list")
-    return value
-
-
 def _message(message: dict[str, Any], number: int) -> dict[str, Any]:
     refuse_keys(message)
     role, content = message.get("role"), message.get("content")
+    if role is None:
+        raise ValueError(f"message {number} has no role (one of {', '.join(ROLES)})")
     if role not in ROLES:
         raise ValueError(
             f"message {number} has the role {shown(role)}, not one of {', '.join(ROLES)}"
         )
     if isinstance(content, list):
+        _check_parts(message, number)
         content = _joined(content, number)
-    calls = role == "assistant" and message.get("tool_calls")
+    calls = check_calls(message, number)
+    for key in _REASONING:
+        if not isinstance(message.get(key), str | None):
+            raise ValueError(f"message {number} has {key} that is not a text")
     if "content" not in message and not calls:
         raise ValueError(f"message {number} has no content")
     if role == "assistant" and not calls and not str(content or "").strip():
         raise Nothing(f"message {number}, of the assistant, is empty")
     if not isinstance(content, str) and not (calls and content is None):
-        raise ValueError(f"message {number} has no content")
+        what = "no content" if content is None else f"content that is {shown(content)}, not a text"
+        raise ValueError(f"message {number} has {what}")
     return {**without_flags(message), "content": content}
 
 
 def _joined(parts: list[Any], number: int) -> str:
-    """The text of content in parts, as the OpenAI format has it."""
+    """The text of content in parts, as the OpenAI format has it. The key may be another tool's."""
     texts = [
-        part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
+        next((part[key] for key in _TEXTS if key in part), None)
+        if isinstance(part, dict) and part.get("type") == "text"
+        else None
         for part in parts
     ]
     if not all(isinstance(text, str) for text in texts):
@@ -169,8 +162,21 @@ def _joined(parts: list[Any], number: int) -> str:
     return "".join(map(str, texts))
 
 
+def _check_parts(message: dict[str, Any], number: int) -> None:
+    """ValueError for a part whose own flag (axolotl's) says another thing than its message."""
+    is_assistant, flag = message.get("role") == "assistant", is_learned(message, number)
+    for part in message["content"]:
+        own = is_learned(part, number) if isinstance(part, dict) else None
+        if flag is not False and own not in (None, is_assistant):
+            raise ValueError(
+                f"message {number} has a part with a flag of its own: "
+                "loss is of whole messages, so give the flag to the message"
+            )
+
+
 def shown(value: Any) -> str:
     """A value for a message: a text in quotes, None, or the kind of another value."""
     if isinstance(value, str):
         return repr(value[:40])
-    return "None" if value is None else f"a {type(value).__name__}"
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

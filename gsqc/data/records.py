@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records of a file of data: which shape they have, and what is in them.
 
-messages [, tools] [, system]        a chat
+messages [, tools] [, system]        a chat. `system` may be named `system_prompt`
 conversations [, tools] [, system]   a chat in ShareGPT's form, whose turns have `from` and `value`
 prompt, completion                   a prompt and what the model is to answer: texts, or messages
 instruction [, input], output        Alpaca's, put into Alpaca's prompt
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gsqc.data.chat_records import (
+    SYSTEM,
     read_conversation,
     read_conversational,
     read_messages,
@@ -39,8 +40,8 @@ SHAPES = {
 _SHAPE_OF = {key: shape for shape, keys in SHAPES.items() for key in keys}
 _RANKS = {shape: rank for rank, shape in enumerate(SHAPES)}
 _FURTHER = {
-    "messages": ("tools", "system"),
-    "conversations": ("tools", "system"),
+    "messages": ("tools", *SYSTEM),
+    "conversations": ("tools", *SYSTEM),
     "prompt + completion": (),
     "instruction + output": ("input", "system", "history"),
     "text": (),
@@ -48,7 +49,7 @@ _FURTHER = {
 """Keys that a record of a shape may have beside."""
 _USED = {shape: frozenset((*keys, *_FURTHER[shape])) for shape, keys in SHAPES.items()}
 _CONVERSATIONAL = "prompt + completion of messages"
-_USED[_CONVERSATIONAL] = frozenset(("prompt", "completion", "tools", "system"))
+_USED[_CONVERSATIONAL] = frozenset(("prompt", "completion", "tools", *SYSTEM))
 
 MAY_BE_EMPTY = ("prompt", "completion", "instruction", "output", "text")
 """Keys of a text, whose empty cell in a table is an empty text."""
@@ -81,7 +82,7 @@ class RecordReader:
         if self.shape not in (None, shape):
             raise ValueError(f"a record of {shape} in a file of {self.shape}")
         if len(record) > 2 or not _USED[shape].issuperset(record):
-            refuse_meanings(record)
+            refuse_meanings(record, shape)
             self.unused.update(key for key in record if key not in _USED[shape])
         example = _READERS[shape](record)
         self.shape = shape
@@ -109,11 +110,12 @@ def _shape(record: dict[str, Any]) -> str:
     """The shape of a record. Raises ValueError if it has none, or a part of one."""
     shapes = [_SHAPE_OF[key] for key in record if key in _SHAPE_OF]
     if not shapes:
+        refuse_meanings(record, None)
         raise ValueError(f"the record has none of {', '.join(SHAPES)}")
     shape = min(shapes, key=_RANKS.__getitem__)
     missing = [key for key in SHAPES[shape] if key not in record]
     if missing:
-        refuse_meanings(record)
+        refuse_meanings(record, None)
         raise ValueError(f"the record has no {missing[0]}")
     has_messages = shape == "prompt + completion" and isinstance(record["prompt"], list)
     return _CONVERSATIONAL if has_messages else shape

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from gsqc.data.examples import Example
-from gsqc.data.meanings import REFUSED
+from gsqc.data.meanings import MEANT
 from gsqc.data.problems import Problems
 from gsqc.data.records import KEYS, read_each
 from gsqc.errors import DataError
@@ -23,7 +23,7 @@ def known_columns(name: str, columns: Sequence[str], rows: int, problems: Proble
             f"{name} has the columns {', '.join(columns)[:200]}",
             f"rename them to some of {', '.join(KEYS)}",
         )
-    known = [column for column in columns if column in KEYS or column in REFUSED]
+    known = [column for column in columns if column in KEYS or column in MEANT]
     problems.unused.update({column: rows for column in columns if column not in known})
     return known
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The blocks of a GGUF file as codes, steps, scales and offsets, exactly.
 
-How each format packs them is in ggml-quants.c and ggml-common.h of https://github.com/ggml-org/ggml.
+How each format packs them: https://github.com/ggml-org/ggml, dequantize_row_* and block_*.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,11 +17,11 @@ import gsqc.check.steppers
 import gsqc.cli.evaluate
 import gsqc.cli.generate
 from gsqc.bundle.machine import machine_cpu_flags
-from gsqc.bundle.manifest import TargetPart
+from gsqc.bundle.manifest import Manifest, TargetPart
 from gsqc.compiler.options import CompileOptions
 from gsqc.version import __version__
 from tests.cli.run_command import Capture, run_json, run_text
-from tests.runtime.small_bundle import FakeSession, write_bundle
+from tests.runtime.small_bundle import FakeSession, manifest, write_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -134,10 +135,14 @@ def test_compile_passes_its_options_on(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, CompileOptions]] = []
-    compiler = SimpleNamespace(
-        compile_model=lambda model, options, *hooks: seen.append((model, options))
-    )
+
+    def compile_model(model: str, options: CompileOptions, *_: object) -> Manifest:
+        seen.append((model, options))
+        name = "m.0.w.weight"
+        return replace(manifest(), base_kinds={name: "nf4"}, base_losses={name: 91_000})
+
     # The real one takes seconds to import.
+    compiler = SimpleNamespace(compile_model=compile_model)
     monkeypatch.setitem(sys.modules, "gsqc.compiler.compile", compiler)
     output = tmp_path / "a.gsqc"
     given = {
@@ -153,6 +158,7 @@ def test_compile_passes_its_options_on(
     arguments = [*(f"--{name}={value}" for name, value in given.items()), "--force"]
     code, (line,) = run_json(capsys, "compile", "dir", *arguments, "-o", output)
     assert (code, line["bundle"]) == (0, str(output))
+    assert line["base_losses"] == {"m.0.w.weight": 91_000}
     (model, options) = seen[0]
     assert model == "dir"
     assert (str(options.bits), options.base, options.optimizer) == ("4-7-6", "nf4", "sgd")

@@ -129,7 +129,10 @@ ALPACA = {"instruction": "i", "output": "o"}
             {"messages": [{**USER, "weight": 1}, ASSISTANT]},
             "message 1 is to be learned, and not of the assistant",
         ),
-        ({"system": "s", "messages": [SYSTEM, USER, ASSISTANT]}, "a first message of the system"),
+        (
+            {"system": "t", "messages": [SYSTEM, USER, ASSISTANT]},
+            "a system and another first message of the system",
+        ),
         ({"system": ["s"], "messages": [USER, ASSISTANT]}, "system is not a text"),
         ({"conversations": [HUMAN, {"from": "function_call", "value": "f"}]}, "turn 2 is no JSON"),
         ({"prompt": [USER], "completion": "c"}, "completion is not a list of objects"),

@@ -97,7 +97,7 @@ def test_parquet(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.Monke
         ("prompt,completion\na\n", "a.csv:2: a row of 1 cells below a header of 2"),
         ('prompt,completion\na,"b', "a.csv:2: unexpected end of data"),
         ("", "the data set is empty"),
-        ("prompt,completion,weight\na,b,0\n", "the key weight is not supported"),
+        ("prompt,completion,weight\na,b,0.5\n", "the key weight is not supported"),
     ],
 )
 def test_a_csv_that_is_refused(

@@ -71,6 +71,9 @@ def nested(depth: int) -> list[Any]:
     return value
 
 
+DEEP = {"name": "f", "parameters": {"x": nested(100_000)}}
+
+
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
@@ -85,10 +88,14 @@ def nested(depth: int) -> list[Any]:
             {"messages": [USER, {"role": "bot", "content": "a"}]},
             "message 2 has the role 'bot', not one of system",
         ),
-        ({"messages": [USER, {"content": "a"}]}, "message 2 has the role None,"),
+        ({"messages": [USER, {"content": "a"}]}, "message 2 has no role .one of system"),
         ({"messages": [{"role": [], "content": "a"}]}, "message 1 has the role a list, not one"),
         ({"messages": [USER, {"role": "assistant"}]}, "message 2 has no content"),
-        ({"messages": [{"role": "user", "content": 3}, ASSISTANT]}, "message 1 has no content"),
+        (
+            {"messages": [{"role": "user", "content": 3}, ASSISTANT]},
+            "message 1 has content that is an int, not a text",
+        ),
+        ({"messages": [{"role": "user", "content": None}, ASSISTANT]}, "message 1 has no content"),
         (
             {"messages": [USER, {"role": "assistant", "content": " "}]},
             "message 2, of the assistant, is empty",
@@ -106,7 +113,7 @@ def nested(depth: int) -> list[Any]:
         ({"conversations": [{}]}, "turn 1 is from None"),
         ({"conversations": 3}, "not a list of objects"),
         ({"messages": [USER, {**ASSISTANT, "more": nested(70)}]}, "nested too deeply"),
-        ({"messages": [USER, ASSISTANT], "tools": nested(100_000)}, "nested too deeply"),
+        ({"messages": [USER, ASSISTANT], "tools": [DEEP]}, "nested too deeply"),
         ({"messages": [USER, {**ASSISTANT, "more": b"a"}]}, "JSON cannot hold"),
         ({"instruction": "a"}, "no output"),
         ({"output": "a"}, "no instruction"),

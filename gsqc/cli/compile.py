@@ -48,6 +48,7 @@ def compile_command(
             options,
             lambda text: status.update(text),
             partial(take_first_digests, say=out.say),
+            out.say,
         )
     seconds = time.monotonic() - start
     out.say(f"wrote {options.output} for {target} in {seconds:.0f} s")

@@ -97,7 +97,9 @@ def _tokenizer(name: str, seq: int | None) -> tuple[Tokenizer, int]:
         raise OptionError(
             f"the model {name} has no tokenizer", "give a model that has a tokenizer.json"
         )
-    return Tokenizer.of_model(model.tokenizer_json, model.metadata), seq or _SEQUENCE
+    vocabulary = getattr(model.module.config, "vocab_size", None)
+    metadata = {**model.metadata, "vocabulary": vocabulary}
+    return Tokenizer.of_model(model.tokenizer_json, metadata), seq or _SEQUENCE
 
 
 def _show(

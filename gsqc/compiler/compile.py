@@ -16,7 +16,7 @@ from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.initial_state import initial_state
 from gsqc.compiler.options import RECOMPUTE, CompileOptions
 from gsqc.compiler.pipeline import run_pipeline, write_dumps
-from gsqc.models.capture import capture_model
+from gsqc.models.capture import CapturedModel, capture_model
 from gsqc.models.capture.source import source_lines
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.passes.choose_recompute import replan
@@ -63,19 +63,23 @@ def compile_model(
     options: CompileOptions,
     progress: Progress = _quiet,
     first_digests: FirstDigests = _no_digests,
+    note: Progress = _quiet,
 ) -> Manifest:
     """Compile `model` (a name, a directory, a .gguf file, or a Hugging Face model object) into
     `options.output`, and return what the bundle says of itself.
 
     `first_digests` steps the new bundle before it is put in its place, and what it returns goes
-    into the manifest. Raises ModelError, UnsupportedOperatorError, TargetError, OptionError and
-    BundleError.
+    into the manifest. `note` is told what one would want to know before the work is done.
+
+    Raises ModelError, UnsupportedOperatorError, TargetError, OptionError and BundleError.
     """
     target = find_target(options.target)
     target.require(runner=options.runner)
     with BundleWriter(Path(options.output), force=options.force) as bundle:
         progress("capturing the model")
         captured = capture_model(model, options.sequence_length)
+        if captured.tokenizer_json is None:
+            note(_no_tokenizer(captured))
         weights = FrozenWeights(captured.weights, options.base)
         progress("generating the step")
         dumps = write_dumps(options.dump) if options.dump is not None else None
@@ -98,6 +102,15 @@ def compile_model(
         bundle.finish(manifest, step.plan)
     trust_own(bundle, target)
     return manifest
+
+
+def _no_tokenizer(captured: CapturedModel) -> str:
+    why = captured.metadata.get("tokenizer") or "none"
+    return (
+        f"tokenizer: {why}. The bundle will take token ids only, through gsqc.runtime.Session. "
+        "transformers writes a tokenizer.json: AutoTokenizer.from_pretrained(DIR)"
+        ".save_pretrained(DIR)"
+    )
 
 
 def _plans(step: Step) -> dict[str, Plan]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gsqc.bundle.base import FILE_CODES, LOSS_UNIT, VECTOR_KIND
 from gsqc.models import WeightSource
 from gsqc.models.base_codes import base_codes, joined_kind
-from gsqc.models.codes import Codes, encode_row16
+from gsqc.models.codes import Codes, encode_row16, require_finite
 from gsqc.numerics.formats import Gse, Row
 from gsqc.numerics.ops.quantise import quantise
 from gsqc.numerics.ops.registry import OPS, evaluate
@@ -26,6 +26,7 @@ Array = npt.NDArray[Any]
 
 def _table_arrays(name: str, weight: Array) -> dict[str, Array]:
     """An embedding table [V, n] as GSE-8 along n, by our own quantise: one meaning."""
+    require_finite(weight, name)
     fraction, exponent = np.frexp(np.abs(weight).max(axis=1, keepdims=True).astype(np.float64))
     exponent = np.where(fraction > 0, exponent - 29, 0).astype(np.int32)
     m = np.rint(np.ldexp(weight.astype(np.float64), -exponent)).astype(np.int32)

@@ -79,6 +79,7 @@ class Tokenizer:
 
     def _read(self, tokenizer_json: str, model: dict[str, Any]) -> None:
         self.eos = _token_id(model.get("eos_token_id"))
+        self._vocabulary: int | None = model.get("vocabulary")
         self.chat_template = _template(model.get("chat_template"))
         made_of = json.dumps([tokenizer_json, model], sort_keys=True, default=str)
         self.identity = hashlib.sha256(made_of.encode("utf-8", "surrogatepass")).hexdigest()
@@ -131,8 +132,11 @@ class Tokenizer:
 
         Tokens of one character, such as its bytes, have the same range.
         """
-        parts = (np.frombuffer(part, np.int32) for part in self._encode(texts, ranges=True))
-        return [(ids, starts, ends) for ids, starts, ends in (p.reshape(3, -1) for p in parts)]
+        parts = [np.frombuffer(part, np.int32) for part in self._encode(texts, ranges=True)]
+        thirds = [(ids, starts, ends) for ids, starts, ends in (p.reshape(3, -1) for p in parts)]
+        for ids, _, _ in thirds:
+            self._require_known(ids)
+        return thirds
 
     def _encode(self, texts: Sequence[str], *, ranges: bool) -> list[bytes]:
         if not all(map(is_unicode, texts)):
@@ -140,9 +144,24 @@ class Tokenizer:
         if not texts:
             return []
         answer, raw = self._ask({"encode": list(texts), "ranges": ranges})
+        if not ranges:
+            self._require_known(np.frombuffer(raw, np.int32))
         size = 12 if ranges else 4
         ends = accumulate((size * count for count in answer["counts"]), initial=0)
         return [raw[start:end] for start, end in pairwise(ends)]
+
+    def _require_known(self, ids: Int32) -> None:
+        """DataError for a token that the model does not have."""
+        largest = int(ids.max(initial=-1))
+        if self._vocabulary is None or largest < self._vocabulary:
+            return
+        text = self.decode([largest], special=True)
+        raise DataError(
+            f"the tokenizer reads {text!r} as token {largest}, and the model has "
+            f"{self._vocabulary} tokens",
+            "take that text out of the data, or compile the model with the tokenizer that belongs "
+            "to it",
+        )
 
     def encode(self, text: str) -> list[int]:
         """The token ids of a text, without added special tokens."""

@@ -74,13 +74,18 @@ class Codes:
 # from float32
 
 
+def require_finite(weight: Array, name: str = "a weight") -> None:
+    """ModelError for infinities and NaN."""
+    if not np.isfinite(weight).all():
+        raise ModelError(
+            f"{name} holds infinities or NaN", "take a checkpoint whose weights are finite"
+        )
+
+
 def _checked(weight: Array) -> npt.NDArray[np.float64]:
     """The weight as float64 [N, K]; a vector becomes one row."""
     wide: npt.NDArray[np.float64] = np.atleast_2d(np.asarray(weight)).astype(np.float64)
-    if not np.isfinite(wide).all():
-        raise ModelError(
-            "a weight holds infinities or NaN", "take a checkpoint whose weights are finite"
-        )
+    require_finite(wide)
     return wide
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import gsqc.numerics.ops.all  # noqa: F401  registers every op
 from gsqc.errors import ModelError
-from gsqc.graph.function import Function, Node
+from gsqc.graph.function import Function, Node, value_of
 from gsqc.graph.roles import STREAM_IN, STREAM_OUT, Kind, Notes, Role
 from gsqc.models import model_ops
 from gsqc.numerics.formats import Spec
@@ -120,12 +120,25 @@ def _lower_nodes(lowering: Lowering) -> Any:
 # parts
 
 
+def _stream(lowering: Lowering, what: str) -> Any:
+    """The value of a part as the residual stream takes it. ModelError for another width."""
+    value = _lower_nodes(lowering)
+    if getattr(value_of(value), "bits", None) != STREAM_BITS:
+        last = lowering.part.nodes[-1]
+        name, line = getattr(last.target, "__name__", last.target), last.meta.get("source")
+        raise ModelError(
+            f"{what} ends with {name} ({line or 'unknown source'})",
+            "gsqc compiles models whose layers follow an embedding or a sum directly",
+        )
+    return value
+
+
 def _embed(part: Part, mode: Mode, options: StepOptions) -> Function:
     lowering = Lowering(part, mode, options, "embed")
     tokens = Role(Kind.INPUT, mode.inputs[0])
     lowering.nodes[part.input] = lowering.input("tokens", Spec((mode.tokens,), "int32"), tokens)
     lowering.add_parameters(in_block=False)
-    lowering.function.set_outputs({"x": (_lower_nodes(lowering), STREAM_OUT)})
+    lowering.function.set_outputs({"x": (_stream(lowering, "the embedding"), STREAM_OUT)})
     return lowering.function
 
 
@@ -136,7 +149,7 @@ def _block(part: Part, mode: Mode, options: StepOptions, kind: str, hidden: int)
     # Asking makes the placeholder: here, so that it stands before the weights.
     assert lowering.position is not None
     lowering.add_parameters(in_block=True)
-    out = _lower_nodes(lowering)
+    out = _stream(lowering, "a decoder layer")
     lowering.function.set_outputs({"x_out": (out, STREAM_OUT), **lowering.next_caches})
     return lowering.function
 

@@ -159,3 +159,13 @@ def test_an_interrupted_request_leaves_no_answer_behind(monkeypatch: pytest.Monk
             tokenizer.encode("a")
     with pytest.raises(BundleError, match="ended its process"):
         tokenizer.encode("b")
+
+
+def test_a_token_that_the_model_does_not_have() -> None:
+    """A tokenizer with tokens added, whose model was not resized."""
+    model = {"vocabulary": END, "eos_token_id": None}
+    tokenizer = Tokenizer.of_model(byte_tokenizer().to_str(), model)
+    assert tokenizer.encode("ab")
+    for read in (tokenizer.encode, lambda text: tokenizer.encode_each_with_ranges([text])):
+        with pytest.raises(DataError, match=f"'<end>' as token {END}, and the model has {END}"):
+            read("a <end>")

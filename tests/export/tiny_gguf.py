@@ -46,6 +46,7 @@ def write_tiny_gguf(
     pre: str = "gpt-2",
     kind_of: Callable[[int, str], Kind] = _q4_1,
     sizes: dict[str, int] | None = None,
+    model: dict[str, float] | None = None,
     **settings: Any,
 ) -> Path:
     """Write the model to `path`, and return `path`.
@@ -54,18 +55,21 @@ def write_tiny_gguf(
     pre       the kind of byte-level tokenizer
     kind_of   the type of a linear, by its layer and ggml's name of it
     sizes     changes of the model's configuration
+    model     further metadata of the architecture, such as rope.scaling.factor
     settings  further metadata of the tokenizer, such as bos_token_id
     """
     vocabulary = VOCABULARY + (1 + len(further) if further else 0)
-    model = tiny_llama(vocab_size=vocabulary, eos_token_id=END, **sizes or {})
+    built = tiny_llama(vocab_size=vocabulary, eos_token_id=END, **sizes or {})
     writer = gguf.GGUFWriter(path, "llama")
-    _add_settings(writer, model.config)
+    _add_settings(writer, built.config)
+    for key, value in (model or {}).items():
+        writer.add_float32(f"llama.{key}", value)
     _add_tokenizer(writer, further, pre)
     for name, value in settings.items():
         add = writer.add_bool if isinstance(value, bool) else writer.add_uint32
         add(f"tokenizer.ggml.{name}", value)
-    for name, parameter in model.named_parameters():
-        _add_tensor(writer, model.config, name, parameter.detach().numpy(), kind_of)
+    for name, parameter in built.named_parameters():
+        _add_tensor(writer, built.config, name, parameter.detach().numpy(), kind_of)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -100,15 +100,18 @@ def llama_config(file: GgufFile, names: dict[str, str]) -> Any:
 
 def _rope_parameters(file: GgufFile) -> dict[str, Any]:
     theta = float(_number(file, "rope.freq_base", 10000.0))
-    kind = file.metadata.get(f"{ARCHITECTURE}.rope.scaling.type", "none")
-    if kind == "none":
+    # As in llama.cpp, a factor without a type is linear, and it once had another name.
+    kind = file.metadata.get(f"{ARCHITECTURE}.rope.scaling.type", "linear")
+    if float(_number(file, "rope.scaling.attn_factor", 1)) != 1:
+        raise ModelError(
+            f"{file.path.name} scales attention beside rope (rope.scaling.attn_factor)",
+            "gsqc reads GGUF files with no or linear rope scaling",
+        )
+    factor = float(_number(file, "rope.scaling.factor", _number(file, "rope.scale_linear", 1)))
+    if kind == "none" or (kind == "linear" and factor == 1):
         return {"rope_type": "default", "rope_theta": theta}
     if kind == "linear":
-        return {
-            "rope_type": "linear",
-            "rope_theta": theta,
-            "factor": float(_number(file, "rope.scaling.factor")),
-        }
+        return {"rope_type": "linear", "rope_theta": theta, "factor": factor}
     raise ModelError(
         f"{file.path.name} scales rope by {kind}",
         "gsqc reads GGUF files with no or linear rope scaling",

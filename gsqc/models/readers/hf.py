@@ -3,34 +3,29 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from gsqc.errors import ModelError
-from gsqc.files.reading import open_file
 from gsqc.models.loaded import Float32, FloatTensor, LoadedModel
 from gsqc.models.readers.meta_model import check_counts, meta_model
 from gsqc.models.readers.metadata import checked_metadata
+from gsqc.models.readers.stored_tensors import (
+    StoredTensor,
+    opened,
+    require_known,
+    stored_tensors,
+)
 from gsqc.models.readers.text_files import first_line, read_object, read_text
 from gsqc.models.special_tokens import tokens_of_directory
 
 _MOST_TEMPLATES = 16
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-
-
-class _Stored(NamedTuple):
-    """A tensor's file and shape."""
-
-    file: Path
-    shape: tuple[int, ...]
 
 
 class FloatWeights:
@@ -109,8 +104,13 @@ def from_directory(path: Path) -> LoadedModel:
     """A directory with config.json, *.safetensors and, if it has one, tokenizer.json. Raises
     ModelError.
     """
-    files = _stored(path)
-    module = meta_model(_config(path), [tensor.shape for tensor in files.values()])
+    files = stored_tensors(path)
+    shapes = [tensor.shape for tensor in files.values()]
+    config = _config(path)
+    module = meta_model(config, shapes)
+    if _untied(files, parameter_aliases(module)):
+        config.tie_word_embeddings = False
+        module = meta_model(config, shapes)
     aliases = parameter_aliases(module)
     stored = {name: next((a for a in names if a in files), None) for name, names in aliases.items()}
     missing = [name for name, found in stored.items() if found is None]
@@ -127,15 +127,32 @@ def from_directory(path: Path) -> LoadedModel:
                 f"{name} has shape {list(shape)}, config.json says {list(parameters[name].shape)}",
                 "config.json and the safetensors are of two models: fetch both again",
             )
+    require_known(module, aliases, path, files)
 
     def read(name: str) -> torch.Tensor:
-        with _opened(files[str(stored[name])].file) as file:
-            tensor: torch.Tensor = file.get_tensor(stored[name]).to("cpu", torch.float32)
-        return tensor
+        return _read(files, str(stored[name]))
 
     tokenizer = _tokenizer(path)
     metadata = _metadata(path, module, tokenizer)
     return LoadedModel(module, FloatWeights(aliases, read), tokenizer, metadata)
+
+
+def _read(files: Mapping[str, StoredTensor], name: str) -> torch.Tensor:
+    with opened(files[name].file) as file:
+        tensor: torch.Tensor = file.get_tensor(name).to("cpu", torch.float32)
+    return tensor
+
+
+def _untied(files: Mapping[str, StoredTensor], aliases: Mapping[str, list[str]]) -> bool:
+    """Whether tied parameters are stored with different numbers. As in transformers, they count."""
+    for names in aliases.values():
+        first, *others = [name for name in names if name in files] or [""]
+        for other in others:
+            if files[first].shape != files[other].shape:
+                return True
+            if not torch.equal(_read(files, first), _read(files, other)):
+                return True
+    return False
 
 
 # ------------------------------------------------------------------------------------------------
@@ -163,38 +180,6 @@ def _config(path: Path) -> Any:
         raise ModelError(
             f"transformers cannot read {path.name}/config.json: {reason}", "see the named key"
         ) from error
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The reader of a safetensors file. What goes wrong inside is a ModelError."""
-    try:
-        open_file(path).close()  # the library would wait for ever for a FIFO
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (OSError, SafetensorError, UnicodeEncodeError, TypeError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise ModelError(
-            f"cannot read {path.name}: {reason}", "the file is incomplete: fetch it again"
-        ) from error
-
-
-def _stored(path: Path) -> dict[str, _Stored]:
-    """The tensors of a directory. What is there decides: an index may name any path."""
-    paths = sorted(path.glob("*.safetensors"))
-    if not paths:
-        hint = "give the directory that save_pretrained wrote"
-        if any(next(path.glob(pattern), None) for pattern in _PICKLES):
-            hint = (
-                "its weights are pickles, which may run any code: convert them to safetensors first"
-            )
-        raise ModelError(f"{path} has no .safetensors file", hint)
-    tensors: dict[str, _Stored] = {}
-    for file in paths:
-        with _opened(file) as opened:
-            for name in opened.keys():  # noqa: SIM118  # no dict
-                tensors[name] = _Stored(file, tuple(opened.get_slice(name).get_shape()))
-    return tensors
 
 
 def _token_ids(config: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ pytest.importorskip("transformers")
 from gsqc.errors import ModelError
 from gsqc.models import load_model
 from gsqc.models.readers.gguf_file import read_gguf
+from tests.export.tiny_gguf import write_tiny_gguf
 
 UINT32, FLOAT32, STRING, ARRAY = 4, 6, 8, 9
 
@@ -80,8 +82,6 @@ def test_a_container_that_does_not_fit(tmp_path: Path, content: bytes, reason: s
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    from tests.export.tiny_gguf import write_tiny_gguf
-
     return write_tiny_gguf(tmp_path_factory.mktemp("gguf") / "a.gguf").read_bytes()
 
 
@@ -115,6 +115,26 @@ def test_a_count_that_the_file_cannot_have(
     with pytest.raises(ModelError, match=reason):
         load_model(tmp_path / "a.gguf")
     assert time.process_time() - start < 20
+
+
+def without_type(tmp_path: Path, **values: float) -> Any:
+    """The rope of a file with these values, and no type of scaling."""
+    write_tiny_gguf(tmp_path / "a.gguf", model={f"rope.{k}": v for k, v in values.items()})
+    return load_model(tmp_path / "a.gguf").module.config.rope_parameters
+
+
+@pytest.mark.parametrize("key", ["scaling.factor", "scale_linear"])
+def test_a_rope_factor_without_a_type_is_linear(tmp_path: Path, key: str) -> None:
+    """llama.cpp, llama-model.cpp: the type is linear if it is not there, and the old key counts."""
+    rope = without_type(tmp_path, **{key: 4.0})
+    assert (rope["rope_type"], rope["factor"]) == ("linear", 4)
+    assert without_type(tmp_path, **{key: 1.0})["rope_type"] == "default"
+
+
+def test_a_scale_of_attention_beside_rope_is_refused(tmp_path: Path) -> None:
+    assert without_type(tmp_path, **{"scaling.attn_factor": 1.0})["rope_type"] == "default"
+    with pytest.raises(ModelError, match="attn_factor"):
+        without_type(tmp_path, **{"scaling.attn_factor": 1.2})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 2.5])

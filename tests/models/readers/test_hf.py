@@ -10,9 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("transformers")
+
+import transformers
+from safetensors.numpy import load_file, save_file
 
 from gsqc.errors import ModelError
 from gsqc.models import load_model
@@ -92,6 +96,54 @@ def test_named_templates_keep_their_names(folder: Path) -> None:
     given = [{"name": "default", "template": "t", "more": 1e999}, 7]
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": given}))
     assert load_model(folder).metadata["chat_template"] == [{"name": "default", "template": "t"}]
+
+
+def test_a_tensor_in_two_files(folder: Path) -> None:
+    """The model's own file is what transformers reads, but the other may be what the user means."""
+    tensors = load_file(folder / "model.safetensors")
+    name = "model.norm.weight"
+    save_file({name: tensors[name] + 1}, folder / "zz.safetensors")
+    with pytest.raises(ModelError, match=r"model\.safetensors and zz\.safetensors both have"):
+        load_model(folder)
+
+
+def test_files_beside_the_model_are_not_its_weights(folder: Path) -> None:
+    """As in transformers: model.safetensors, else what the index names."""
+    save_file({"layers.0.attention.wq.weight": np.ones(3)}, folder / "consolidated.safetensors")
+    assert load_model(folder).weights.names()
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    save_file(tensors, folder / "model-00001-of-00001.safetensors")
+    index = {"weight_map": dict.fromkeys(tensors, "model-00001-of-00001.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert load_model(folder).weights.names()
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": 5}')
+    with pytest.raises(ModelError, match=r"layers\.0\.attention\.wq\.weight"):
+        load_model(folder)
+
+
+def test_a_tensor_that_the_configuration_does_not_know(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    computed = {"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(3, np.float32)}
+    save_file(tensors | computed, folder / "model.safetensors")
+    assert load_model(folder).weights.names()
+    bias = {"model.layers.0.self_attn.q_proj.bias": np.ones(64, np.float32)}
+    save_file(tensors | bias, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=r"1 tensors .* first model\.layers\.0.*q_proj\.bias"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("change", [0, 1])
+def test_a_stored_head_of_a_tied_model(folder: Path, change: int) -> None:
+    """transformers takes the stored one if it is another than the embedding."""
+    tensors = load_file(folder / "model.safetensors")
+    head = tensors["model.embed_tokens.weight"] + np.float32(change)
+    save_file({**tensors, "lm_head.weight": head}, folder / "model.safetensors", {"format": "pt"})
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).lm_head.weight
+    ours = load_model(folder)
+    assert ("lm_head.weight" in ours.weights.names()) == bool(change)
+    name = "lm_head.weight" if change else "model.embed_tokens.weight"
+    np.testing.assert_array_equal(ours.weights.float32(name), theirs.detach().numpy())
 
 
 def test_what_is_no_plain_file(folder: Path) -> None:

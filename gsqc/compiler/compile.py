@@ -15,7 +15,7 @@ from gsqc.compiler.build_manifest import build_manifest
 from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.initial_state import initial_state
 from gsqc.compiler.options import RECOMPUTE, CompileOptions
-from gsqc.compiler.pipeline import run_pipeline, write_dumps
+from gsqc.compiler.pipeline import AfterPass, run_pipeline, write_dumps
 from gsqc.models.capture import CapturedModel, capture_model
 from gsqc.models.capture.source import source_lines
 from gsqc.models.catalogue import KNOWN_MODELS
@@ -78,13 +78,11 @@ def compile_model(
     with BundleWriter(Path(options.output), force=options.force) as bundle:
         progress("capturing the model")
         captured = capture_model(model, options.sequence_length)
-        if captured.tokenizer_json is None:
-            note(_no_tokenizer(captured))
+        _note_tokenizer(captured, note)
         weights = FrozenWeights(captured.weights, options.base)
         progress("generating the step")
-        dumps = write_dumps(options.dump) if options.dump is not None else None
         step = Step(captured.graph, weights.codes_of, step_options(options))
-        step = run_pipeline(step, after=dumps)
+        step = run_pipeline(step, after=_dumps(options))
         progress("quantising the base")
         base = weights.tensors(step.parts, captured.constants)
         sources = source_lines(captured.graph)
@@ -104,13 +102,19 @@ def compile_model(
     return manifest
 
 
-def _no_tokenizer(captured: CapturedModel) -> str:
-    why = captured.metadata.get("tokenizer") or "none"
-    return (
-        f"tokenizer: {why}. The bundle will take token ids only, through gsqc.runtime.Session. "
-        "transformers writes a tokenizer.json: AutoTokenizer.from_pretrained(DIR)"
-        ".save_pretrained(DIR)"
-    )
+def _note_tokenizer(captured: CapturedModel, note: Progress) -> None:
+    """Say that there is none."""
+    if captured.tokenizer_json is None:
+        why = captured.metadata.get("tokenizer") or "none"
+        note(
+            f"tokenizer: {why}. The bundle will take token ids only, through gsqc.runtime.Session. "
+            "transformers writes a tokenizer.json: AutoTokenizer.from_pretrained(DIR)"
+            ".save_pretrained(DIR)"
+        )
+
+
+def _dumps(options: CompileOptions) -> AfterPass | None:
+    return None if options.dump is None else write_dumps(options.dump)
 
 
 def _plans(step: Step) -> dict[str, Plan]:

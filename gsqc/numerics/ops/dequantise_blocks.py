@@ -111,14 +111,14 @@ def dequantise_blocks(
     m = m * _in_blocks(scale_m, units)
     e = _in_blocks(scale_e, units)
     if offset:
-        bits = largest_code(widths, bias, levels).bit_length() + step_bits + _SCALE_BITS
-        up, offset_up = _PRODUCT_BITS - bits, _PRODUCT_BITS - step_bits - _SCALE_BITS
         offset_m, offset_e = (_in_blocks(next(parts), units) for _ in range(2))
-        if step_bits:
-            offset_m = offset_m * _in_blocks(next(parts), units)
-        m, e = add_scaled(m << up, e - up, offset_m << offset_up, offset_e - offset_up)
-    unit = codes.shape[1] // units
-    return blocks_to_row(m.reshape(rows, units, unit), e.reshape(rows, units, 1), codes.shape[1])
+        offset_m = offset_m * _in_blocks(next(parts), units) if step_bits else offset_m
+        up = _PRODUCT_BITS - step_bits - _SCALE_BITS
+        code_up = up - largest_code(widths, bias, levels).bit_length()
+        m, e = add_scaled(m << code_up, e - code_up, offset_m << up, offset_e - up)
+    columns = codes.shape[1]
+    m, e = m.reshape(rows, units, columns // units), e.reshape(rows, units, 1)
+    return blocks_to_row(m, e, columns)
 
 
 _CASES: tuple[tuple[str, tuple[int, ...], int, str, int, int, int, bool], ...] = (

@@ -66,7 +66,7 @@ def compile_model(
     note: Progress = _quiet,
 ) -> Manifest:
     """Compile `model` (a name, a directory, a .gguf file, or a Hugging Face model object) into
-    `options.output`, and return what the bundle says of itself.
+    `options.output`, and return what the bundle says of itself, but for its first digests.
 
     `first_digests` steps the new bundle before it is put in its place, and what it returns goes
     into the manifest. `note` is told what one would want to know before the work is done.
@@ -85,19 +85,17 @@ def compile_model(
         step = run_pipeline(step, after=_dumps(options))
         progress("quantising the base")
         base = weights.tensors(step.parts, captured.constants)
-        sources = source_lines(captured.graph)
-        code = _add_code(bundle, step, target, options, sources, progress)
+        code = _add_code(bundle, step, target, options, captured, progress)
         progress("writing the bundle")
         bundle.add_tensors("base.safetensors", base)
         bundle.add_tensors("state.safetensors", initial_state(step, options.seed))
         if captured.tokenizer_json is not None:
             bundle.add_bytes("tokenizer.json", captured.tokenizer_json.encode())
-        known_name = model if isinstance(model, str) and model in KNOWN_MODELS else None
-        manifest = build_manifest(captured, known_name, step, code, options, base, weights)
+        known = model if isinstance(model, str) and model in KNOWN_MODELS else None
+        manifest = build_manifest(captured, known, step, code, options, base, weights)
         progress("taking the first steps")
         golden = first_digests(bundle.add_manifest(manifest, step.plan))
-        manifest = replace(manifest, golden=golden)
-        bundle.finish(manifest, step.plan)
+        bundle.finish(replace(manifest, golden=golden), step.plan)
     trust_own(bundle, target)
     return manifest
 
@@ -130,7 +128,7 @@ def _add_code(
     step: Step,
     target: Target,
     options: CompileOptions,
-    sources: dict[str, str],
+    captured: CapturedModel,
     progress: Progress,
 ) -> dict[str, Any]:
     """The target's code, and what any target adds to every bundle."""
@@ -140,7 +138,7 @@ def _add_code(
         lambda: _plans(step),
         options.target_options,
         options.runner,
-        sources,
+        source_lines(captured.graph),
         progress,
     )
     code = target.add_code(bundle, job)

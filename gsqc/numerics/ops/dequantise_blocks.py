@@ -99,16 +99,14 @@ def dequantise_blocks(
     No overflow: the parts are at most 2^29, because a scale has 11 bits.
     """
     parts = iter(arrays)
-    planes = [next(parts) for _ in widths]
-    codes = code_values(b, planes, widths, levels)
-    codes = codes if levels or not bias else codes + bias
+    codes = code_values(b, [next(parts) for _ in widths], widths, levels)
+    codes = codes + bias if bias else codes
     scale_m, scale_e = next(parts), next(parts)
     rows, units = scale_m.shape
     steps = _in_blocks(next(parts), units) if step_bits else None
     blocks = 1 if steps is None else steps.shape[2]
     m = codes.reshape(rows, units, blocks, codes.shape[1] // (units * blocks))
-    m = m if steps is None else m * steps
-    m = m * _in_blocks(scale_m, units)
+    m = (m if steps is None else m * steps) * _in_blocks(scale_m, units)
     e = _in_blocks(scale_e, units)
     if offset:
         offset_m, offset_e = (_in_blocks(next(parts), units) for _ in range(2))

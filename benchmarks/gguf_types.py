@@ -134,7 +134,7 @@ def measured(path: Path, folder: Path, records: int) -> Iterator[tuple[str, floa
             force=True,
         )
         manifest = compile_model(str(path), options)
-        yield base, float(Session(output).evaluate(sequences))
+        yield base, float(Session(output).evaluate(sequences).loss)
         if base == "gguf":
             print(json.dumps({"kinds": sorted(set(manifest.base_kinds.values()))}), flush=True)
 

@@ -67,7 +67,10 @@ def inspect(
     targets = {name: _code(name, part) for name, part in manifest.targets.items()}
     matrices = manifest.adapter.matrices.values()
     count = sum(matrix.rows * matrix.columns for matrix in matrices)
-    shown = {**record, "adapter": f"{manifest.adapter}: {len(matrices)} matrices, {count:,} numbers"}
+    shown = {
+        **record,
+        "adapter": f"{manifest.adapter}: {len(matrices)} matrices, {count:,} numbers",
+    }
     rows = [(key.replace("_", " "), value) for key, value in shown.items()]
     rows += [("base as stored", line) for line in stored]
     rows += [(f"code for {name}", code) for name, code in targets.items()]

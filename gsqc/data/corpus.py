@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from gsqc.data.content import Content, is_standard_input
 from gsqc.data.control_tokens import ControlTokens
 from gsqc.data.csv_reader import read_csv
 from gsqc.data.directories import DataFile
-from gsqc.data.encode import Convert, Encoded, Encoder, Prepared, Reading, chat_renderer
+from gsqc.data.encode import Convert, Encoded, Encoder, Prepared, Reading, Tokens, chat_renderer
 from gsqc.data.examples import Document, Example
 from gsqc.data.json_reader import read_array, read_jsonl, read_piped
 from gsqc.data.names import TEXT_SUFFIXES, suffix_of
@@ -115,6 +116,21 @@ def _batches(records: Iterable[Prepared]) -> Iterator[list[Prepared]]:
         yield batch
 
 
+def _encoded(
+    batches: Iterable[list[Prepared]], encoder: Encoder
+) -> Iterator[tuple[list[Prepared], list[Encoded]]]:
+    """Each batch with its tokens. The tokenizer's process makes them while the next one is read."""
+    with ThreadPoolExecutor(1, "tokens") as pool:
+        before: tuple[list[Prepared], Future[Tokens]] | None = None
+        for batch in batches:
+            ahead = batch, pool.submit(encoder.tokens, batch)
+            if before is not None:
+                yield before[0], encoder.encode(before[0], before[1].result())
+            before = ahead
+        if before is not None:
+            yield before[0], encoder.encode(before[0], before[1].result())
+
+
 def read_corpus(
     files: Sequence[DataFile],
     tokenizer: Tokenizer,
@@ -131,8 +147,9 @@ def read_corpus(
         encoder = Encoder(tokenizer, renderer, reading, convert)
         for file in files:
             problems, content = Problems(strict=reading.strict), Content(file)
-            for batch in _batches(_prepared(content, encoder, problems)):
-                for prepared, whole in zip(batch, encoder.encode(batch), strict=True):
+            batches = _batches(_prepared(content, encoder, problems))
+            for batch, encoded in _encoded(batches, encoder):
+                for prepared, whole in zip(batch, encoded, strict=True):
                     control.look_at(prepared.example)
                     corpus.add(prepared.example, whole, encoder)
                 progress.at(content.position)

@@ -27,7 +27,7 @@ from gsqc.data.chat import ChatRenderer
 from gsqc.data.examples import Chat, Document, Example, Prompted
 from gsqc.data.form import chat_messages
 from gsqc.data.prompt_end import DEFAULT_END
-from gsqc.data.tokenizer import Tokenizer
+from gsqc.data.tokenizer import Int32, Tokenizer
 from gsqc.errors import DataError
 
 _TEXT_PART = 1 << 20
@@ -45,6 +45,13 @@ class Prepared:
     example: Example
     texts: tuple[str, ...]
     spans: tuple[tuple[int, int], ...] = ()
+
+
+class Tokens(NamedTuple):
+    """The tokens of the texts of a batch: of chats with their ranges, and of all others."""
+
+    chats: list[tuple[Int32, Int32, Int32]]
+    others: list[bytes]
 
 
 class Encoded(NamedTuple):
@@ -109,29 +116,42 @@ class Encoder:
         rendered = self.renderer.render(example, mask_prompt=self.reading.mask_prompt)
         return Prepared(example, (rendered.text,), tuple(rendered.spans))
 
-    def encode(self, batch: Sequence[Prepared]) -> list[Encoded]:
-        """All tokens of each example, which may be too many for a sequence."""
-        chats = [k for k, given in enumerate(batch) if isinstance(given.example, Chat)]
-        others = [k for k, given in enumerate(batch) if not isinstance(given.example, Chat)]
-        found: dict[int, Encoded] = {}
-        encoded = self.tokenizer.encode_each_with_ranges([batch[k].texts[0] for k in chats])
-        for k, (ids, starts, ends) in zip(chats, encoded, strict=True):
-            spans = np.array(batch[k].spans, np.int64).reshape(-1, 2)
-            # A token counts if any of its characters does, as in transformers' mask.
-            first = np.searchsorted(ends, spans[:, 0], "right")
-            last = np.searchsorted(starts, spans[:, 1])
-            # A control token is another turn's if it is not all of this one's.
-            cut = (last > first) & (ends[last - 1] > spans[:, 1])
-            last -= cut & np.isin(ids[last - 1], self._control)
-            counted = np.zeros(len(ids), np.bool_)
-            for start, end in zip(first, last, strict=True):
-                counted[start:end] = True
-            counted[:1] = False
-            found[k] = Encoded(ids.tobytes(), counted.tobytes())
-        texts = iter(self.tokenizer.encode_each([t for k in others for t in batch[k].texts]))
-        for k in others:
-            found[k] = self._plain(batch[k], [next(texts) for _ in batch[k].texts])
-        return [found[k] for k in range(len(batch))]
+    def tokens(self, batch: Sequence[Prepared]) -> Tokens:
+        """The tokens of all texts. It may run in a thread of its own, one batch at a time."""
+        chats = [given.texts[0] for given in batch if isinstance(given.example, Chat)]
+        others = [t for given in batch if not isinstance(given.example, Chat) for t in given.texts]
+        return Tokens(
+            self.tokenizer.encode_each_with_ranges(chats), self.tokenizer.encode_each(others)
+        )
+
+    def encode(self, batch: Sequence[Prepared], tokens: Tokens | None = None) -> list[Encoded]:
+        """All tokens of each example, which may be too many for a sequence.
+
+        tokens  what `self.tokens` gives for the batch
+        """
+        tokens = self.tokens(batch) if tokens is None else tokens
+        chats, others = iter(tokens.chats), iter(tokens.others)
+        return [
+            self._chat(given, *next(chats))
+            if isinstance(given.example, Chat)
+            else self._plain(given, [next(others) for _ in given.texts])
+            for given in batch
+        ]
+
+    def _chat(self, given: Prepared, ids: Int32, starts: Int32, ends: Int32) -> Encoded:
+        """The tokens of a chat, and the characters that each stands for."""
+        spans = np.array(given.spans, np.int64).reshape(-1, 2)
+        # A token counts if any of its characters does, as in transformers' mask.
+        first = np.searchsorted(ends, spans[:, 0], "right")
+        last = np.searchsorted(starts, spans[:, 1])
+        # A control token is another turn's if it is not all of this one's.
+        cut = (last > first) & (ends[last - 1] > spans[:, 1])
+        last -= cut & np.isin(ids[last - 1], self._control)
+        counted = np.zeros(len(ids), np.bool_)
+        for start, end in zip(first, last, strict=True):
+            counted[start:end] = True
+        counted[:1] = False
+        return Encoded(ids.tobytes(), counted.tobytes())
 
     def _plain(self, given: Prepared, parts: list[bytes]) -> Encoded:
         """The tokens of a prompt with its completion, or of a document."""

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -21,7 +20,6 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.data.bounded_process import BoundedProcess, ProcessEnded
 from gsqc.data.examples import is_unicode
 from gsqc.data.prompt_end import DEFAULT_END
-from gsqc.data.word_cache import WordCache
 from gsqc.errors import BundleError, DataError
 from gsqc.files.reading import read_file
 
@@ -105,7 +103,6 @@ class Tokenizer:
         texts = {name: text for name, text in facts["texts"].items() if text is not None}
         self.eos_text: str | None = texts.get("eos_token")
         self.template_variables: dict[str, str] = texts if named is None else dict(named)
-        self._words = WordCache(partial(self._encode, ranges=False), facts["added"])
 
     def control_tokens(self) -> dict[str, int]:
         """The texts that the tokenizer reads as control tokens wherever they stand, with their ids.
@@ -125,7 +122,7 @@ class Tokenizer:
 
         For many short texts, making arrays would take most of the time.
         """
-        return self._words.encode(texts)
+        return self._encode(texts, ranges=False)
 
     def encode_each_with_ranges(self, texts: Sequence[str]) -> list[tuple[Int32, Int32, Int32]]:
         """The token ids of each text, and the characters [start, end) that each stands for.
@@ -139,7 +136,7 @@ class Tokenizer:
         return thirds
 
     def _encode(self, texts: Sequence[str], *, ranges: bool) -> list[bytes]:
-        if not all(map(is_unicode, texts)):
+        if not is_unicode("".join(texts)):
             raise DataError("a text has half of a surrogate pair", "write the text as UTF-8")
         if not texts:
             return []

@@ -4,9 +4,8 @@
 The library panics on some files and aborts on others. It begins with {tokenizer_json, special,
 named}, and answers:
 
-{}                {beginning, texts, control, added}: what stands before a text, the texts of
-                  `special` ids, the control tokens with their ids, and the texts of all added
-                  tokens if a text may be cut into words, else None
+{}                {beginning, texts, control}: what stands before a text, the texts of `special`
+                  ids, and the control tokens with their ids
 {encode, ranges}  {counts} and int32 bytes: the ids of each text, without added special tokens
                   With `ranges`, the ids of each text are followed by the characters at which its
                   tokens begin, and by those at which they end.
@@ -17,9 +16,12 @@ from __future__ import annotations
 
 import json
 from array import array
+from collections.abc import Sequence
 from typing import Any
 
 from tokenizers import Tokenizer
+
+from gsqc.data.word_cache import WordCache
 
 LIMITS = (20, 8 << 30)
 """Seconds of CPU time for a short request, and bytes of memory.
@@ -27,6 +29,7 @@ LIMITS = (20, 8 << 30)
 A tokenizer of 262144 tokens takes 0.5 GB and 3 seconds to open, and 0.12 GB and a second for each
 million characters. The longest text of a file has 64 million.
 """
+_ID_BYTES = 4
 _RANDOM = ("dropout", "alpha", "nbest_size")
 """Settings of random choices: BPE's dropout, and the sampling of Unigram."""
 
@@ -61,6 +64,9 @@ class Server:
         try:
             self.tokenizer = _open(tokenizer_json, named)
             self.facts = self._facts(special)
+            added = self.tokenizer.get_added_tokens_decoder().values()
+            texts = [token.content for token in added] if self._splits_words() else None
+            self._words = WordCache(self._ids, texts)
             # It would take leading spaces off the ranges of tokens. Nothing else needs it.
             self.tokenizer.post_processor = None
         except BaseException as error:  # the library's panic is none of Exception
@@ -92,7 +98,6 @@ class Server:
             "beginning": whole[: next(starts, 0)],
             "texts": {name: self.tokenizer.id_to_token(token) for name, token in special.items()},
             "control": {token.content: number for number, token in added if token.special},
-            "added": [t.content for _, t in added] if self._splits_words() else None,
         }
 
     def _splits_words(self) -> bool:
@@ -107,17 +112,22 @@ class Server:
         return any(map(_splits_before_spaces, parts)) and all(map(_is_known, parts))
 
     def _encode(self, texts: list[str], ranges: bool) -> tuple[dict[str, Any], bytes]:
-        encode = self.tokenizer.encode_batch if ranges else self.tokenizer.encode_batch_fast
+        if not ranges:
+            tokens = self._words.encode(texts)
+            return {"counts": [len(ids) // _ID_BYTES for ids in tokens]}, b"".join(tokens)
         numbers, counts = array("i"), []
-        for encoding in encode(texts, add_special_tokens=False):
-            ids = encoding.ids
-            counts.append(len(ids))
-            numbers.extend(ids)
-            if ranges:
-                offsets = encoding.offsets
-                numbers.extend(start for start, _ in offsets)
-                numbers.extend(end for _, end in offsets)
+        for encoding in self.tokenizer.encode_batch(texts, add_special_tokens=False):
+            counts.append(len(encoding.ids))
+            numbers.extend(encoding.ids)
+            offsets = encoding.offsets
+            numbers.extend(start for start, _ in offsets)
+            numbers.extend(end for _, end in offsets)
         return {"counts": counts}, numbers.tobytes()
+
+    def _ids(self, texts: Sequence[str]) -> list[bytes]:
+        """The token ids of each text, int32, by the library."""
+        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [array("i", encoding.ids).tobytes() for encoding in encodings]
 
 
 _PATTERNS = (

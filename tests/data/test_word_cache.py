@@ -58,11 +58,7 @@ def ids_of(tokenizer: Tokenizer, text: str) -> bytes:
 
 
 def cache_of(tokenizer: Tokenizer) -> WordCache:
-    server = Server(tokenizer.to_str(), {}, [])
-    return WordCache(
-        lambda texts: [ids_of(tokenizer, text) for text in texts],
-        server.answer({})["added"],  # type: ignore[call-overload]
-    )
+    return Server(tokenizer.to_str(), {}, [])._words
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS)))
@@ -95,13 +91,13 @@ def test_words_are_the_whole_text(text: str) -> None:
     ],
 )
 def test_other_tokenizers_get_whole_texts(tokenizer: Tokenizer) -> None:
-    assert Server(tokenizer.to_str(), {}, []).answer({})["added"] is None  # type: ignore[call-overload]
+    assert not cache_of(tokenizer)._cuts
 
 
 def test_a_normalizer_gets_whole_texts() -> None:
     tokenizer = made(BYTES)
     tokenizer.normalizer = normalizers.NFC()
-    assert Server(tokenizer.to_str(), {}, []).answer({})["added"] is None  # type: ignore[call-overload]
+    assert not cache_of(tokenizer)._cuts
 
 
 def test_the_cache_asks_once_and_keeps_no_long_words() -> None:

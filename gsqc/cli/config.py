@@ -14,7 +14,7 @@ from gsqc.cli.shared import PRINTING
 from gsqc.errors import ConfigError, RunError
 from gsqc.option import Option
 from gsqc.runtime.store import SETTINGS
-from gsqc.training.run_paths import PATHS, Found, find_path, run_of_settings
+from gsqc.training.run_paths import PATHS, Found, find_path, recorded_paths, run_of_settings
 from gsqc.training.settings_file import SettingsFile, closest, read_settings
 from gsqc.values import shown
 
@@ -87,7 +87,7 @@ def _find_paths(context: typer.Context, file: SettingsFile, table: str) -> None:
     A file that is not there is an error only if the command line names no other (`require_found`).
     """
     values: dict[str, Any] = context.default_map  # type: ignore[assignment]
-    names = {str(entry[0]) for entry in file.recorded()[PATHS] if isinstance(entry, list) and entry}
+    names = {entry[0] for entry in recorded_paths(file.recorded())}
     run, missing = run_of_settings(file.path), context.meta.setdefault(_MISSING, {})
     for key in filter(values.__contains__, _PATHS):
         given = values[key] if isinstance(values[key], list) else [values[key]]

@@ -41,6 +41,16 @@ def _absolute(path: Path) -> str:
     return os.path.join(os.path.realpath(path.parent), path.name) if path.name else str(path)
 
 
+def recorded_paths(recorded: Mapping[str, Any]) -> list[list[str]]:
+    """What `record_paths` gave, from a run's settings. A stranger's may hold anything there."""
+    entries = recorded.get(PATHS)
+    return [[str(part) for part in entry] for entry in _listed(entries) if _is_entry(entry)]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 @dataclass(frozen=True)
 class Found:
     """Where a path of a run's settings was looked for, and the first place where something is."""
@@ -58,9 +68,7 @@ def find_path(text: str, recorded: Mapping[str, Any], run: Path | None) -> Found
     recorded  what `record_paths` gave, among other things
     run       the run's directory. None if it is not known
     """
-    entries = recorded.get(PATHS)
-    known = [e for e in entries if _is_entry(e)] if isinstance(entries, list) else []
-    places = next(([str(part) for part in e[1:]] for e in known if str(e[0]) == text), [])
+    places = next((entry[1:] for entry in recorded_paths(recorded) if entry[0] == text), [])
     chosen = [Path(p) for p in places if os.path.isabs(p)]
     if run is not None:
         base = os.path.realpath(run)

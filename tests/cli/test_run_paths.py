@@ -152,6 +152,18 @@ def test_odd_records_of_paths(odd: Any, tmp_path: Path, monkeypatch: pytest.Monk
     assert find_path("notes.jsonl", {"paths": odd}, None).path == Path("notes.jsonl")
 
 
+@pytest.mark.parametrize("odd", ["3", "true", "1.5", '"x"', "[]", "[3, []]", '[["notes.jsonl"]]'])
+def test_odd_records_in_a_settings_file(odd: str, project: Path) -> None:
+    """They say nothing, so the paths are taken as they are given."""
+    file = project / "runs" / "a" / "config.toml"
+    lines = file.read_text().splitlines()
+    changed = [f"paths = {odd}" if line.startswith("paths = ") else line for line in lines]
+    assert changed != lines
+    file.write_text("\n".join(changed))
+    assert main(["train", "--config", str(file), "--steps", "4"]) == 0
+    assert steps(project / "runs" / "a") == 4
+
+
 def test_what_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Links in folders are followed, so that the way from the run is a real one."""
     (tmp_path / "real" / "run").mkdir(parents=True)

@@ -18,7 +18,7 @@ from gsqc.models.readers.text_files import first_line, read_object
 
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-_COMPUTED = re.compile(r".*\.(inv_freq|position_ids|masked_bias|attn\.bias)|position_ids")
+_COMPUTED = r"(^|\.)(inv_freq|position_ids|masked_bias|attn\.bias)$"
 """Buffers that older versions of transformers stored, and that are computed."""
 
 
@@ -88,14 +88,20 @@ def require_known(
     path: Path,
     tensors: Mapping[str, StoredTensor],
 ) -> None:
-    """ModelError for tensors that the configuration has no place for. The model would lack them."""
+    """ModelError for tensors that the configuration has no place for. The model would lack them.
+
+    transformers names some that a kind of model does without.
+    """
     known = {name for names in aliases.values() for name in names}
     known |= {name for name, _ in module.named_buffers(remove_duplicate=False)}
-    unknown = [name for name in tensors if name not in known and not _COMPUTED.fullmatch(name)]
+    spare = [_COMPUTED, *(getattr(module, "_keys_to_ignore_on_load_unexpected", None) or ())]
+    unknown = [
+        name for name in tensors.keys() - known if not any(re.search(p, name) for p in spare)
+    ]
     if unknown:
         raise ModelError(
             f"{path.name} has {len(unknown)} tensors that its config.json does not know, "
-            f"first {unknown[0]}",
+            f"first {min(unknown)}",
             "config.json and the safetensors are of two models, or the model is of another kind "
             "than config.json says",
         )

@@ -93,6 +93,24 @@ def test_a_text_is_greedy_if_every_label_with_a_weight_is_the_likeliest(session:
     assert session.score(other(given, 2, 9)).is_greedy()  # a label without a weight
 
 
+def test_two_labels_that_are_equally_likely(bundle: Path) -> None:
+    """Each has nearly half of the probability, and only the likelier one is greedy."""
+    session, first = Session(bundle), sequence(1)
+    second = TokenSequence(first.tokens, sequence(2).labels, first.weights)
+    for _ in range(60):
+        session.step([first, second], Fraction(1, 50))
+    near_half = 0
+    for given in (first, second):
+        scores = session.score(given)
+        for place in range(LENGTH):
+            only = TokenSequence(given.tokens, given.labels, np.zeros(LENGTH, np.int32))
+            only.weights[place] = WEIGHT_ONE
+            is_likeliest = scores.likeliest(place) == given.labels[place]
+            assert session.score(only).is_greedy() == is_likeliest
+            near_half += not is_likeliest and scores.losses[place] < 2 * 2**16
+    assert near_half > 0
+
+
 def test_scores_hold_whatever_the_session_runs_meanwhile(session: Session) -> None:
     given = sequence(8)
     scores = session.score(given)

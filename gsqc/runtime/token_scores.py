@@ -9,8 +9,8 @@ because the rows of the head do not know each other. So no program runs that a b
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -116,6 +116,25 @@ class TokenScores:
             first += len(mantissas)
         losses: Int32 = _run(OPS["cross_entropy_loss"], [*state]).reshape(-1).astype(np.int32)
         return losses
+
+    def relabelled(self, place: int, labels: Sequence[int]) -> list[TokenScores]:
+        """For each of `labels`, the scores of the sequence with that label at `place`, `==`."""
+        return [
+            replace(self, sequence=_with_label(self.sequence, place, label), losses=losses)
+            for label, losses in zip(labels, self._losses_with(place, labels), strict=True)
+        ]
+
+    def _losses_with(self, place: int, labels: Sequence[int]) -> Iterator[Int32]:
+        for loss in self.losses_of(place, labels):
+            losses = self.losses.copy()
+            losses[place] = loss
+            yield losses
+
+
+def _with_label(sequence: TokenSequence, place: int, label: int) -> TokenSequence:
+    labels = sequence.labels.copy()
+    labels[place] = label
+    return replace(sequence, labels=labels)
 
 
 def _run(operation: Op, values: list[Any], **attributes: Any) -> Any:

@@ -27,6 +27,8 @@ from gsqc.option import options_of
 from gsqc.runtime.answer import Question, answer_prompt
 from gsqc.runtime.generation import require_drawing
 from gsqc.training.callbacks import checked_callbacks
+from gsqc.training.evaluation_data import load_evaluation
+from gsqc.training.evaluation_options import EvaluationOptions
 from gsqc.training.notebook import in_notebook, show_in_notebook
 from gsqc.training.options import LEARNING_RATE, TrainOptions
 from gsqc.training.settings_file import require_known
@@ -187,17 +189,14 @@ def evaluate(
 
     Warns of what was cut. Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
-    from gsqc.training.evaluation_data import load_evaluation
-    from gsqc.training.evaluation_options import EvaluationOptions
-
     require_known("evaluate", form, (option.field for option in options_of(PromptOptions)))
     share = None if validation is None else str(validation)
     text = None if perplexity is None else as_path("perplexity", perplexity)
     is_alone = (held_out or text) and isinstance(data, tuple) and not data
     with TemporaryDirectory(prefix="gsqc-") as folder:
         files = () if is_alone else _files(data, folder)
-        asked = PromptOptions(**form)
-        options = EvaluationOptions(files, mask_prompt, share, held_out, text, limit, asked)
+        chosen = (files, mask_prompt, share, held_out, text, limit)
+        options = EvaluationOptions(*chosen, PromptOptions(**form))
         session = _open(bundle, run, best, threads)
         found = load_evaluation(options, session.bundle, session.store)
     for note in found.notes:

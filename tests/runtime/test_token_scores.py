@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gsqc.data import WEIGHT_ONE, TokenSequence
-from gsqc.errors import BundleError, DataError
+from gsqc.errors import BundleError, DataError, OptionError
 from gsqc.runtime.results import mean_loss
 from gsqc.runtime.session import Session
 from gsqc.runtime.token_scores import copy_head_input
@@ -129,6 +129,16 @@ def test_what_is_no_sequence_of_the_bundle_is_refused(session: Session) -> None:
     for method in (session.token_losses, session.score):
         with pytest.raises(DataError, match="23 tokens"):
             method(TokenSequence(short, short, short))
+
+
+def test_what_is_no_place_and_no_label_is_refused(session: Session) -> None:
+    scores = session.score(sequence(7))
+    for place in (-1, LENGTH, 1.5, None):
+        with pytest.raises(OptionError, match="place"):
+            scores.likeliest(place)  # type: ignore[arg-type]
+    for labels in ([], [-1], [VOCABULARY], [0.5], 3):
+        with pytest.raises(DataError, match=r"labels|tokens outside"):
+            scores.losses_of(0, labels)  # type: ignore[arg-type]
 
 
 def test_a_plan_without_the_input_of_the_head_is_refused() -> None:

@@ -35,6 +35,8 @@ NOTES = {
     "report": "More: [report.md](../report.md).",
     "export": "More: [export.md](../export.md).",
     "import": "More: [export.md](../export.md).",
+    "eval": "More: [evaluation.md](../evaluation.md).",
+    "lm-eval": "More: [evaluation.md](../evaluation.md).",
     "check": "More: [exactness.md](../exactness.md), [ci.md](../ci.md).",
 }
 

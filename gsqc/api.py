@@ -6,7 +6,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,18 +23,19 @@ from gsqc.data.prompt import PromptOptions, choose_form
 from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, system_errors
-from gsqc.limits import MAXIMUM_COUNT
 from gsqc.option import options_of
 from gsqc.runtime.answer import Question, answer_prompt
 from gsqc.runtime.generation import require_drawing
 from gsqc.training.callbacks import checked_callbacks
+from gsqc.training.evaluation_data import load_evaluation
+from gsqc.training.evaluation_options import EvaluationOptions
 from gsqc.training.notebook import in_notebook, show_in_notebook
 from gsqc.training.options import LEARNING_RATE, TrainOptions
 from gsqc.training.settings_file import require_known
 from gsqc.training.sources import open_on, reading_options
 from gsqc.training.train_result import TrainResult
 from gsqc.training.trainer import Trainer
-from gsqc.values import as_path, require_function, require_truth, require_whole
+from gsqc.values import as_path, require_function, require_truth
 
 Place = str | Path
 Data = Any
@@ -171,6 +171,7 @@ def evaluate(
     mask_prompt: bool | None = None,
     validation: float | str | None = None,
     held_out: bool = False,
+    perplexity: Place | None = None,
     limit: int | None = None,
     threads: int | None = None,
     **form: Any,
@@ -182,26 +183,25 @@ def evaluate(
     mask_prompt  whether prompts have no loss. Without it as in the run, or else they have none
     validation   measure only the share that training with this share holds out
     held_out     measure what the run held out, and nothing else
+    perplexity   a file of text: measure it in place of data, and its bits per byte
     limit        takes only the first sequences
     form         form, system and prompt_end of bare prompts, as in `generate`
 
     Warns of what was cut. Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
-    from gsqc.training.evaluation_data import EvaluationOptions, load_evaluation
-
-    if limit is not None:
-        limit = require_whole("limit", limit, 1, MAXIMUM_COUNT)
     require_known("evaluate", form, (option.field for option in options_of(PromptOptions)))
     share = None if validation is None else str(validation)
-    is_alone = held_out and isinstance(data, tuple) and not data
+    text = None if perplexity is None else as_path("perplexity", perplexity)
+    is_alone = (held_out or text) and isinstance(data, tuple) and not data
     with TemporaryDirectory(prefix="gsqc-") as folder:
         files = () if is_alone else _files(data, folder)
-        options = EvaluationOptions(files, mask_prompt, share, held_out, PromptOptions(**form))
+        chosen = (files, mask_prompt, share, held_out, text, limit)
+        options = EvaluationOptions(*chosen, PromptOptions(**form))
         session = _open(bundle, run, best, threads)
         found = load_evaluation(options, session.bundle, session.store)
     for note in found.notes:
         warnings.warn(note, stacklevel=3)
-    return replace(session.evaluate(found.sequences[:limit]), notes=found.notes)
+    return found.measure(session)
 
 
 def _files(data: Data, folder: str) -> tuple[Path, ...]:

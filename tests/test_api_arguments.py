@@ -75,6 +75,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "mask_prompt": TRUTHS,
         "validation": [2.0, -0.5, True, "a.jsonl"],
         "held_out": [*TRUTHS, None],
+        "perplexity": [*PATHS, "absent", "notes.jsonl"],
         "limit": [0, *COUNTS],
         "threads": [0, *COUNTS],
     },

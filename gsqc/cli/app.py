@@ -21,6 +21,7 @@ from gsqc.cli.import_adapter import import_command
 from gsqc.cli.info import info
 from gsqc.cli.init import init
 from gsqc.cli.inspect import inspect
+from gsqc.cli.lm_eval import lm_eval_command
 from gsqc.cli.output import Output
 from gsqc.cli.plan import plan_command
 from gsqc.cli.report import report
@@ -41,7 +42,12 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
         "init": init,
     },
     "Train": {"data": data_command, "train": train, "tokens": tokens, "import": import_command},
-    "Use what was learned": {"eval": evaluate, "generate": generate, "export": export},
+    "Use what was learned": {
+        "eval": evaluate,
+        "lm-eval": lm_eval_command,
+        "generate": generate,
+        "export": export,
+    },
     "Look at it": {"check": check, "inspect": inspect, "report": report, "compare": compare},
     "This machine": {"targets": targets, "info": info},
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gsqc eval: measures loss and perplexity on files, or on what a run held out."""
+"""gsqc eval: measures loss and perplexity on files, on what a run held out, or on a text."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from gsqc.cli.shared import (
     ThreadsOption,
 )
 from gsqc.data.prompt import PromptOptions
-from gsqc.limits import MAXIMUM_COUNT
-from gsqc.option import Option
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, STATE, RunStore, require_state
-from gsqc.training.evaluation_data import EvaluationOptions, load_evaluation
+from gsqc.training.evaluation_data import load_evaluation
+from gsqc.training.evaluation_options import EvaluationOptions
 
 FORM = OptionsOf(PromptOptions, has=lambda o: o.field != "input")
 
@@ -32,13 +31,10 @@ def evaluate(
     asked: Annotated[PromptOptions, FORM],
     run: RunStateOption = None,
     best: BestOption = False,
-    limit: Annotated[
-        int | None, Option("Take only the first sequences.", minimum=1, maximum=MAXIMUM_COUNT)
-    ] = None,
     threads: ThreadsOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure the loss of BUNDLE, or of a run, on files."""
+    """Measure the loss of BUNDLE, or of a run, on records or on a text."""
     out = Output(json)
     require_state(run, BEST if best else STATE)
     opened = Bundle.open(bundle)
@@ -49,7 +45,10 @@ def evaluate(
         out.say(note)
     with out.console.status("evaluating"):
         session = Session(opened, run, threads=threads, best=best)
-        result = session.evaluate(found.sequences[:limit])
-    out.say(f"loss {result.loss:.4f}   perplexity {result.perplexity:.2f}   tokens {result.tokens}")
-    measured = {"loss": result.loss, "perplexity": result.perplexity, "tokens": result.tokens}
-    out.emit({**measured, "notes": notes})
+        result = found.measure(session)
+    bits = result.bits_per_byte
+    out.say(
+        f"loss {result.loss:.4f}   perplexity {result.perplexity:.2f}   tokens {result.tokens}"
+        + ("" if bits is None else f"   bits per byte {bits:.4f}")
+    )
+    out.emit({**{k: v for k, v in vars(result).items() if v is not None}, "notes": notes})

@@ -24,7 +24,7 @@ from gsqc.data.names import (
 )
 from gsqc.errors import DataError
 
-CHECK_PATH = "check the path given with --data"
+CHECK_PATH = "check the path"
 LINKED, SPECIAL = "links", "special files"
 CARD, OTHER_KIND, DATA_KIND = "cards and settings", "files of other kinds", "data of other kinds"
 RUN, BUNDLE, MODEL, TWICE = "runs of gsqc", "bundles", "models", "links to files read already"

@@ -112,7 +112,7 @@ class Encoder:
             prompt = example.prompt and example.prompt + self.reading.prompt_end
             return Prepared(example, (prompt, example.completion))
         if isinstance(example, Document):
-            return Prepared(example, tuple(_text_parts(example.text)))
+            return Prepared(example, tuple(text_parts(example.text)))
         rendered = self.renderer.render(example, mask_prompt=self.reading.mask_prompt)
         return Prepared(example, (rendered.text,), tuple(rendered.spans))
 
@@ -181,7 +181,8 @@ class Encoder:
                 yield Encoded(whole.ids[4 * start : 4 * end], counted)
 
 
-def _text_parts(text: str) -> Iterator[str]:
+def text_parts(text: str) -> Iterator[str]:
+    """A text in parts of bounded size, which end at line ends."""
     start = 0
     while len(text) - start > _TEXT_PART:
         end = text.rfind("\n", start, start + _TEXT_PART) + 1

@@ -68,6 +68,7 @@ class Executor:
             place += align(tensor.size_bytes)
         self.watch: Callable[[Call], None] | None = None
         self._bound: dict[str, list[Bound]] = {}
+        self._last: dict[str, Program] = {}
         self._cache: dict[tuple[int, str, int], Array] = {}
 
     def _slice(self, array: Array, reference: Reference) -> Array:
@@ -77,14 +78,16 @@ class Executor:
             self._cache[key] = array[reference.offset : reference.offset + reference.count]
         return self._cache[key]
 
+    def activations(self, schedule_name: str) -> dict[str, Array]:
+        """What lives between the calls of a schedule, by name. Other schedules write over it."""
+        region = self.arena[self.plan.scratch_bytes(schedule_name) :]
+        activations = self.plan.schedules[schedule_name].activations
+        return {name: _typed(region, tensor) for name, tensor in activations.items()}
+
     def calls(self, schedule_name: str) -> Iterator[Call]:
         """The calls of a schedule on their memory, in order."""
         schedule = self.plan.schedules[schedule_name]
-        activations = self.arena[self.plan.scratch_bytes(schedule_name) :]
-        known = {
-            **self.tensors,
-            **{n: _typed(activations, t) for n, t in schedule.activations.items()},
-        }
+        known = {**self.tensors, **self.activations(schedule_name)}
         scratch = {
             name: {n: _typed(self.arena, t) for n, t in function.scratch.items()}
             for name, function in self.plan.functions.items()
@@ -136,6 +139,14 @@ class Executor:
             part.program.run()
             if part.releases and self.release is not None:
                 self.release()
+
+    def run_last(self, schedule: str) -> None:
+        """Run the last function of a schedule alone, on what the activations hold."""
+        if schedule not in self._last:
+            name, _ = self.plan.schedules[schedule].calls[-1]
+            calls = [call for call in self.calls(schedule) if call.function == name]
+            self._last[schedule] = self.kernels.program(calls)
+        self._last[schedule].run()
 
     def _run_watched(self, schedule: str, watch: Callable[[Call], None]) -> None:
         places = (

@@ -40,14 +40,14 @@ def require_drawing(max_tokens: Any, temperature: Any, seed: Any) -> Drawing:
     )
 
 
-def token_ids(prompt: Iterable[SupportsIndex], vocabulary: int) -> list[int]:
+def token_ids(prompt: Iterable[SupportsIndex], vocabulary: int, what: str = "prompt") -> list[int]:
     """The tokens of a prompt as integers, be it a list or an array. Raises DataError."""
     try:
         tokens = [index(token) for token in prompt]
     except TypeError:
-        raise DataError("the prompt is no list of token ids", "give whole numbers") from None
+        raise DataError(f"the {what} is no list of token ids", "give whole numbers") from None
     if not tokens:
-        raise DataError("the prompt is empty", "give at least one token")
+        raise DataError(f"the {what} is empty", "give at least one token")
     if not all(0 <= t < vocabulary for t in tokens):
         raise DataError(
             f"tokens outside [0, {vocabulary - 1}]", "use the tokenizer of the bundle's model"

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""load_kernels: the kernels of a bundle on a target."""
+"""The kernels of a bundle on a target, and the executor that runs them."""
 
 from __future__ import annotations
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.files import BASE
 from gsqc.bundle.plan import Plan
-from gsqc.errors import TargetError
+from gsqc.errors import BundleError, TargetError
+from gsqc.runtime.bus_error import explain_bus_errors
+from gsqc.runtime.executor import Executor
 from gsqc.targets.interface import Kernels, Target
+from gsqc.targets.programs import program_plan
 
 
 def load_kernels(bundle: Bundle, plan: Plan, target: Target) -> Kernels:
@@ -25,3 +29,20 @@ def load_kernels(bundle: Bundle, plan: Plan, target: Target) -> Kernels:
     if error is not None:
         raise error
     return target.load(bundle, plan)
+
+
+def open_executor(kernels: Kernels, bundle: Bundle, target: Target) -> Executor:
+    """An executor of a bundle's plan with a target's kernels. The bundle's base is mapped.
+
+    BundleError if memory is short.
+    """
+    explain_bus_errors()
+    base = bundle.map_tensors(BASE, bundle.plan.buffers["base"])
+    plan = program_plan(bundle.plan) if target.by_function else bundle.plan
+    try:
+        return Executor(plan, kernels, base, base.release_pages)
+    except MemoryError:
+        raise BundleError(
+            "not enough memory for the bundle's tensors",
+            "close other programs, or compile for a shorter --seq",
+        ) from None

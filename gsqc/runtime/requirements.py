@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from gsqc.bundle.machine import physical_memory
 from gsqc.bundle.plan import Plan
 from gsqc.data import WEIGHT_ONE, TokenSequence
 from gsqc.decimals import as_fraction
 from gsqc.errors import BundleError, DataError, OptionError
-from gsqc.limits import MAXIMUM_CLIP
+from gsqc.limits import MAXIMUM_CLIP, MAXIMUM_SEQUENCES
 from gsqc.numerics.optim import CLIP_INPUTS, OptimizerSpec
 
 SCHEDULES = ("prepare", "train", "gradient", "clip", "update", "evaluate", "decode")
@@ -125,6 +127,21 @@ def require_sequences(
     for sequence in sequences:
         require_sequence(sequence, length, vocabulary)
     return sequences
+
+
+def require_batch(sequences: Sequence[TokenSequence]) -> int:
+    """The weight of a step's sequences, in Q14. DataError unless they are 1 to 64 and have one."""
+    if not 1 <= len(sequences) <= MAXIMUM_SEQUENCES:
+        raise DataError(
+            f"a step cannot take {len(sequences)} sequences", f"give 1 to {MAXIMUM_SEQUENCES}"
+        )
+    weight = sum(int(s.weights.astype(np.int64).sum()) for s in sequences)
+    if weight == 0:
+        raise DataError(
+            "a batch has no token with a loss",
+            "give records a completion that fits the sequence length",
+        )
+    return weight
 
 
 def require_rates(

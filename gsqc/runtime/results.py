@@ -38,13 +38,15 @@ class StepResult:
 class EvaluationResult:
     """Mean loss in nats over `tokens` weighted tokens.
 
-    notes  what of the data was cut or left out
+    notes          what of the data was cut or left out
+    bits_per_byte  the loss of a text, in bits, over its bytes in UTF-8. None for records
     """
 
     loss: float
     perplexity: float
     tokens: int
     notes: tuple[str, ...] = ()
+    bits_per_byte: float | None = None
 
 
 def mean_loss(loss: int, weight: int) -> float:
@@ -63,6 +65,11 @@ def evaluation_result(loss: int, weight: int) -> EvaluationResult:
         )
     mean = mean_loss(loss, weight)
     return EvaluationResult(mean, perplexity(mean), round(weight / WEIGHT_ONE))
+
+
+def bits_per_byte(result: EvaluationResult, text_bytes: int) -> float:
+    """The bits that a text's tokens cost together, over the text's bytes."""
+    return result.loss * result.tokens / math.log(2) / text_bytes
 
 
 def mean_norm(mantissa: int, exponent: int, weight: int) -> float:

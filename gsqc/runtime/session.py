@@ -15,19 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.files import BASE, INITIAL_STATE
+from gsqc.bundle.files import INITIAL_STATE
 from gsqc.bundle.machine import thread_count
 from gsqc.data import WEIGHT_ONE, TokenSequence
-from gsqc.errors import BundleError, DataError, OptionError
-from gsqc.limits import MAXIMUM_SEQUENCES
+from gsqc.errors import OptionError
 from gsqc.numerics.optim import OPTIMIZERS
-from gsqc.runtime.bus_error import explain_bus_errors
 from gsqc.runtime.digest import state_digest
-from gsqc.runtime.executor import Executor
 from gsqc.runtime.generation import Drawing, generate_tokens, require_drawing, token_ids
-from gsqc.runtime.load_kernels import load_kernels
+from gsqc.runtime.load_kernels import load_kernels, open_executor
 from gsqc.runtime.requirements import (
     SEQUENCE_INPUTS,
+    require_batch,
     require_gradients,
     require_rates,
     require_sequences,
@@ -42,7 +40,7 @@ from gsqc.runtime.results import (
 )
 from gsqc.runtime.store import BEST, STATE, RunStore
 from gsqc.runtime.token_reader import TokenReader
-from gsqc.targets.programs import program_plan
+from gsqc.runtime.token_scores import Int32, TokenScores, copy_head_input
 from gsqc.targets.registry import NATIVE, best_target, find_target
 from gsqc.values import as_path, require_truth
 
@@ -85,16 +83,7 @@ class Session:
         kernels = load_kernels(self.bundle, self.plan, chosen)
         kernels.set_threads(self.threads)
         self.store = RunStore(place, self.bundle) if place is not None else None
-        explain_bus_errors()
-        base = self.bundle.map_tensors(BASE, self.plan.buffers["base"])
-        plan = program_plan(self.plan) if chosen.by_function else self.plan
-        try:
-            self.executor = Executor(plan, kernels, base, base.release_pages)
-        except MemoryError:
-            raise BundleError(
-                "not enough memory for the bundle's tensors",
-                "close other programs, or compile for a shorter --seq",
-            ) from None
+        self.executor = open_executor(kernels, bundle, chosen)
         self.step_count = 0
         self._load_state()
         self.executor.finish("prepare")
@@ -172,17 +161,8 @@ class Session:
         bundle was changed while the step ran: the state is no longer certain then.
         """
         sequences = self._checked(sequences)
-        if not 1 <= len(sequences) <= MAXIMUM_SEQUENCES:
-            raise DataError(
-                f"a step cannot take {len(sequences)} sequences", f"give 1 to {MAXIMUM_SEQUENCES}"
-            )
+        weight = require_batch(sequences)
         rates = require_rates(learning_rate, decay, clip)
-        weight = sum(int(s.weights.astype(np.int64).sum()) for s in sequences)
-        if weight == 0:
-            raise DataError(
-                "a batch has no token with a loss",
-                "give records a completion that fits the sequence length",
-            )
         inputs = self.optimizer.step_inputs(*rates[:2], self.step_count + 1, weight, rates[2])
         for name, value in inputs.items():
             self.executor.tensors[name][0] = value
@@ -223,6 +203,27 @@ class Session:
             watch(len(totals))
         self.bundle.require_unchanged()
         return evaluation_result(sum(t[0] for t in totals), sum(t[1] for t in totals))
+
+    def token_losses(self, sequence: TokenSequence) -> Int32:
+        """The loss of each label in nats, Q16, int32 [T], whether it has a weight or not.
+
+        Their sum by the weights is the loss of `evaluate`, `==`. The state does not change. Raises
+        DataError.
+        """
+        self._checked([sequence])
+        self._run_sequence("evaluate", sequence)
+        self.bundle.require_unchanged()
+        return np.array(self.executor.tensors["loss"], np.int32)
+
+    def score(self, sequence: TokenSequence) -> TokenScores:
+        """The losses of a sequence's tokens, and what else the model says of them.
+
+        That is: logits, the likeliest token, and losses of other labels. The state does not change.
+        Raises DataError, BundleError.
+        """
+        losses, layers = self.token_losses(sequence), self.bundle.manifest.model.layers
+        rows = copy_head_input(self.executor, layers)
+        return TokenScores(sequence, losses, self.executor, rows, layers)
 
     def generate(
         self,

@@ -6,15 +6,25 @@ Their keys and values join a cache.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gsqc.bundle.plan import Plan
 from gsqc.runtime.executor import Executor
 from gsqc.runtime.sampling import Chunk
+from gsqc.targets.interface import Array
 
 ONE = ("decode", "token", "position")
 SEVERAL = ("prefill", "chunk", "chunk_positions")
 """A schedule and its two inputs: the tokens and their positions."""
+
+
+def logits_of(tensors: Mapping[str, Array]) -> list[Chunk]:
+    """The logits that the head of generation made last, in chunks of the vocabulary.
+
+    Each chunk has its mantissas and their exponent. The arrays are the session's own memory.
+    """
+    chunks = sum(name.startswith("logits_") and name.endswith(".m") for name in tensors)
+    return [(tensors[f"logits_{k}.m"], int(tensors[f"logits_{k}.e"][0])) for k in range(chunks)]
 
 
 class TokenReader:
@@ -27,9 +37,6 @@ class TokenReader:
     def __init__(self, executor: Executor, plan: Plan) -> None:
         self.executor, self.plan, self.position = executor, plan, 0
         self.most = plan.buffers["input"]["chunk"].count if "prefill" in plan.schedules else 1
-        self.chunks = sum(
-            name.startswith("logits_") and name.endswith(".m") for name in executor.tensors
-        )
 
     def start(self) -> None:
         """Forget all tokens, and take the adapter as it is now."""
@@ -42,15 +49,11 @@ class TokenReader:
     def read(self, tokens: Sequence[int]) -> list[Chunk]:
         """The logits after these tokens, of which there is at least one.
 
-        Each chunk of the vocabulary has its mantissas and their exponent. The arrays are valid
-        until the next call.
+        The arrays are valid until the next call.
         """
         for start in range(0, len(tokens), self.most):
             self._read_part(tokens[start : start + self.most])
-        tensors = self.executor.tensors
-        return [
-            (tensors[f"logits_{k}.m"], int(tensors[f"logits_{k}.e"][0])) for k in range(self.chunks)
-        ]
+        return logits_of(self.executor.tensors)
 
     def _read_part(self, tokens: Sequence[int]) -> None:
         """Read at most one chunk. A short chunk is filled with copies of its last token.

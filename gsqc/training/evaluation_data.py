@@ -1,83 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `gsqc eval` measures: files, a share of them, or what a run held out.
+"""What `gsqc eval` measures: files, a share of them, what a run held out, or a text.
 
 Records are read as the run's data was: with its end of a prompt, and bare prompts in its form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.data import (
-    DataOptions,
-    Dataset,
-    TokenSequence,
-    data_digest,
-    held_out_digest,
-    load_split,
-    validation_share,
-)
+from gsqc.data import DataOptions, Dataset, load_split, validation_share
 from gsqc.data.examples import Example
 from gsqc.data.files import held_out_files
 from gsqc.data.form import DataForm
 from gsqc.data.load import load_held_out
-from gsqc.data.options import GROUP
-from gsqc.data.prompt import OVERRIDES, PromptForm, PromptOptions, choose_form
-from gsqc.data.prompt_end import DEFAULT_END
+from gsqc.data.prompt import OVERRIDES, PromptForm, choose_form
 from gsqc.data.sequences import listed
+from gsqc.data.text_windows import read_text_windows
 from gsqc.data.tokenizer import Tokenizer
-from gsqc.errors import OptionError, RunError
-from gsqc.option import check_options, option
+from gsqc.errors import OptionError
 from gsqc.runtime.store import RunStore
-from gsqc.training.run_paths import find_path
-
-
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """What is measured, and how it is read. `asked` is the form of bare prompts.
-
-    Raises OptionError.
-    """
-
-    data: tuple[Path, ...] = option(
-        (),
-        help="Files or directories, as for gsqc train. Not needed with --held-out.",
-        group=GROUP,
-    )
-    mask_prompt: bool | None = option(
-        None,
-        help="Only completions and the assistant's turns have a loss. Without it, as in the run.",
-        opposite="--no-mask-prompt",
-        group=GROUP,
-    )
-    validation: str | None = option(
-        None,
-        help="Measure only the share that training with it holds out: 0.1 or 10%.",
-        group=GROUP,
-    )
-    held_out: bool = option(False, help="Measure only what the run held out.", group=GROUP)
-    asked: PromptOptions = field(default_factory=PromptOptions)
-
-    def __post_init__(self) -> None:
-        """Check all values."""
-        check_options(self)
-
-
-@dataclass(frozen=True)
-class EvaluationData:
-    """What is measured.
-
-    notes  how it was read, and what was cut
-    about  what it is, if the run says it
-    """
-
-    sequences: Sequence[TokenSequence]
-    notes: tuple[str, ...]
-    about: str = ""
+from gsqc.training.evaluation_held_out import load_run_held_out
+from gsqc.training.evaluation_options import EvaluationData, EvaluationOptions
 
 
 def load_evaluation(
@@ -87,8 +32,29 @@ def load_evaluation(
 
     Raises OptionError, RunError, DataError.
     """
+    if options.perplexity is not None:
+        return _load_text(options, options.perplexity, bundle)
+    found = _load_records(options, bundle, store)
+    return replace(found, sequences=found.sequences[: options.limit])
+
+
+def _load_text(options: EvaluationOptions, path: Path, bundle: Bundle) -> EvaluationData:
+    """The windows of a text. Nothing that is asked of records may be asked of it."""
+    if options != EvaluationOptions(perplexity=path, limit=options.limit):
+        raise OptionError(
+            "--perplexity measures a text as it is, without records and prompts",
+            "leave out what says which records are measured, and how",
+        )
+    length = bundle.manifest.sequence_length
+    windows = read_text_windows(path, Tokenizer(bundle), length, options.limit)
+    return EvaluationData(windows.sequences, (), text_bytes=windows.text_bytes)
+
+
+def _load_records(
+    options: EvaluationOptions, bundle: Bundle, store: RunStore | None
+) -> EvaluationData:
     if options.held_out:
-        return _load_held_out(options, bundle, store)
+        return load_run_held_out(options, bundle, store)
     _check(options)
     recorded = None if store is None else store.data_form
     config = {} if store is None else store.config
@@ -126,7 +92,8 @@ def _chosen(
 def _check(options: EvaluationOptions) -> None:
     if not options.data:
         raise OptionError(
-            "there is nothing to measure", "name files with --data, or add --held-out to --run"
+            "there is nothing to measure",
+            "name files with --data or --perplexity, or add --held-out to --run",
         )
     if options.validation is not None and validation_share(options.validation) is None:
         raise OptionError(
@@ -155,80 +122,3 @@ def _other_form(dataset: Dataset, recorded: DataForm | None) -> str | None:
     new = [name for name in dataset.shapes if name not in recorded.records]
     seen = ", ".join(recorded.records)
     return f"the data has the form {', '.join(new)}, and the run's data had {seen}" if new else None
-
-
-def _load_held_out(
-    options: EvaluationOptions, bundle: Bundle, store: RunStore | None
-) -> EvaluationData:
-    """What a run held out, read as in training."""
-    config = _config_with_held_out(options, store)
-    assert store is not None
-    held_out, end = config.get("validation"), config.get("prompt_end", DEFAULT_END)
-    if held_out is None or config.get("held_out_share") is not None:
-        data, validation = options.data or _files(store, config, config.get("data")), held_out
-        about = "a split of the run's data" if held_out is None else f"{held_out} of the run's data"
-    else:
-        data, about = (), str(held_out)
-        validation = str(_one(options.data or _files(store, config, [held_out])))
-    mask = config.get("mask_prompt") is not False
-    reading = DataOptions(data, mask, validation=validation, prompt_end=end)
-    _require_same(reading, config, store)
-    found = load_held_out(reading, Tokenizer(bundle), bundle.manifest.sequence_length)
-    assert found is not None, "the digest is that of what the run held out"
-    about = f"{len(found.sequences)} sequences that the run held out: {about}"
-    return EvaluationData(found.sequences, tuple(filter(None, [found.report()])), about)
-
-
-def _one(paths: tuple[Path, ...]) -> Path:
-    """The only path. Raises OptionError if there are several."""
-    if len(paths) > 1:
-        raise OptionError(f"the run held out one file, not {len(paths)}", "name one with --data")
-    return paths[0]
-
-
-def _config_with_held_out(options: EvaluationOptions, store: RunStore | None) -> dict[str, Any]:
-    """The settings of a run that held something out. Raises OptionError, RunError."""
-    if store is None:
-        raise OptionError("only a run has held-out data", "name the run: --run DIR")
-    if options.validation is not None or options.mask_prompt is not None:
-        raise OptionError(
-            "--held-out measures what the run held out, as it was read there",
-            "leave --validation and --mask-prompt out, or leave --held-out out",
-        )
-    if options.asked != PromptOptions():
-        raise OptionError(
-            "--held-out reads records as the run did", "leave the form of a prompt out"
-        )
-    if store.config.get("validation") is None and "validation_sha256" not in store.config:
-        raise RunError(
-            f"{store.path} has no held-out data, because it was trained without --validation",
-            "name files with --data",
-        )
-    return store.config
-
-
-def _files(store: RunStore, config: dict[str, Any], named: Any) -> tuple[Path, ...]:
-    """The files that a run's config.json names. RunError if one of them is not there."""
-    texts = named if isinstance(named, list) else []
-    found = [find_path(str(text), config, store.path) for text in texts]
-    missing = [(t, f.looked) for t, f in zip(texts, found, strict=True) if f.path is None]
-    if missing or not found:
-        text, looked = missing[0] if missing else ("the run's data", ())
-        raise RunError(
-            f"{text} is not there (looked for {', '.join(map(str, looked))})",
-            "name it with --data",
-        )
-    return tuple(f.path for f in found if f.path is not None)
-
-
-def _require_same(reading: DataOptions, config: dict[str, Any], store: RunStore) -> None:
-    """RunError unless the data is what the run was trained with."""
-    is_share = config.get("held_out_share") is not None
-    name = "data_sha256" if is_share else "validation_sha256"
-    digest = data_digest(reading.data) if is_share else held_out_digest(reading)
-    if digest != config.get(name):
-        paths = ", ".join(map(str, reading.data or (reading.validation,)))
-        raise RunError(
-            f"{paths} is not the data that {store.path} was trained with (its sha256 differs)",
-            "give that data with --data, or measure other data without --held-out",
-        )

@@ -150,6 +150,11 @@ def test_the_held_out_split_of_a_directory(
         (["--held-out", "--run", "{run}", "--chat"], "reads records as the run did"),
         (["--data", "{data}", "--validation", "{data}"], "is a file, and eval takes a share"),
         (["--data", "{data}", "--validation", "2"], "neither a file nor a share"),
+        (["--perplexity", "{data}", "--data", "{data}"], "measures a text as it is"),
+        (["--perplexity", "{data}", "--chat"], "measures a text as it is"),
+        (["--perplexity", "{data}", "--held-out", "--run", "{run}"], "measures a text as it is"),
+        (["--perplexity", "absent.txt"], "cannot read absent.txt"),
+        (["--perplexity", "{data}", "--limit", "0"], "--limit 0 is not a whole number from 1"),
     ],
 )
 def test_evaluations_that_make_no_sense(

@@ -31,6 +31,8 @@ from gsqc.numerics.ops.registry import Calls, Case, cases, composite, evaluate
 
 CHUNK = 4096
 """Columns of the logits that exist at a time."""
+LOGIT_BITS = 24
+"""Logits are Row-24."""
 WIDTH = 8
 """Bits of all operands, whatever `--bits` says. The head is a few percent of the work."""
 
@@ -49,7 +51,7 @@ def _chunks_of(call: Calls, table: Any) -> list[tuple[int, int]]:
 
 def _logits(call: Calls, h: Any, table: Any, start: int, count: int) -> Any:
     part = call(table_rows, table, start=start, count=count)
-    return call(linear, h, part, **_WIDTHS, bits=24)
+    return call(linear, h, part, **_WIDTHS, bits=LOGIT_BITS)
 
 
 @composite

@@ -49,16 +49,17 @@ class BoundedProcess:
             self.close()
             raise
 
-    def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """The answer to a request, and the bytes behind it.
+    def ask(self, request: dict[str, Any], raw: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        """The answer to a request with the bytes behind it, and the bytes behind the answer.
 
         Raises ValueError if the program refuses the request, and ProcessEnded.
         """
         if os.getpid() != self._owner:
             raise ProcessEnded("it belongs to the process that this one was forked from")
+        request = {**request, "raw": len(raw)} if raw else request
         line = json.dumps(request, ensure_ascii=False).encode("utf-8", "surrogatepass")
         try:
-            answer, raw = self._exchange(line + b"\n")
+            answer, behind = self._exchange(line + b"\n" + raw)
         except OSError:
             raise ProcessEnded(self._how_it_ended()) from None
         except BaseException:  # Ctrl-C. The answer would be taken for that of the next request.
@@ -66,7 +67,7 @@ class BoundedProcess:
             raise
         if "error" in answer:
             raise ValueError(answer["error"])
-        return answer, raw
+        return answer, behind
 
     def _exchange(self, line: bytes) -> tuple[dict[str, Any], bytes]:
         """Write a request and read its answer. OSError if there is none."""

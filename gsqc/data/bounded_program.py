@@ -9,8 +9,8 @@ ValueError: the request is refused. It may import files of its own folder by the
 import nothing else of gsqc, so that the process starts quickly.
 
 stdin holds a JSON object per line: first `begin`, then requests. Each is answered on stdout by a
-line with a JSON object, which is {"error": …} for one that is refused. If the object has the name
-"raw", that many bytes follow its line.
+line with a JSON object, which is {"error": …} for one that is refused. If an object has the name
+"raw", that many bytes follow its line. Those of a request are in its place when it is answered.
 """
 
 from __future__ import annotations
@@ -90,12 +90,15 @@ def main() -> None:
     answer: Any
     _limit_process(memory_bytes)
     for line in sys.stdin.buffer:
-        _limit_time(math.ceil(slowness * (cpu_seconds + (len(line) >> _SECOND_BITS))))
+        request = json.loads(line)
+        raw = sys.stdin.buffer.read(request.get("raw", 0))
+        size = len(line) + len(raw)
+        _limit_time(math.ceil(slowness * (cpu_seconds + (size >> _SECOND_BITS))))
         try:
             if opened is None:
-                opened, answer = program["open_program"](json.loads(line)), {}
+                opened, answer = program["open_program"](request), {}
             else:
-                answer = opened.answer(json.loads(line))
+                answer = opened.answer({**request, "raw": raw} if raw else request)
         except ValueError as error:
             answer = {"error": str(error)}
         _say(*answer) if isinstance(answer, tuple) else _say(answer)

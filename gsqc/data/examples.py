@@ -18,8 +18,10 @@ _ALPACA = (
 
 def is_unicode(text: str) -> bool:
     """Whether a text has no halves of surrogate pairs, which no tokenizer takes."""
+    if text.isascii():
+        return True
     try:
-        text.encode("utf-8")
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -13,6 +13,7 @@ from gsqc.data.problems import Problems, reason_of
 from gsqc.data.records import read_each
 from gsqc.errors import DataError
 
+_decode = json.JSONDecoder().decode  # json.loads looks at its options for each line
 MAXIMUM_ARRAY_BYTES = 64 << 20
 """Of a .json file, which gsqc reads as a whole."""
 
@@ -30,7 +31,7 @@ def read_jsonl(content: Content, problems: Problems) -> Iterator[tuple[str, Exam
 
 def _parsed(line: str) -> Any:
     try:
-        return json.loads(line)
+        return _decode(line)
     except json.JSONDecodeError as error:
         raise _in_short(error) from None
 

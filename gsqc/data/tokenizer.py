@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.data.bounded_process import BoundedProcess, ProcessEnded
-from gsqc.data.examples import is_unicode
 from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.errors import BundleError, DataError
 from gsqc.files.reading import read_file
@@ -111,9 +110,9 @@ class Tokenizer:
         """
         return dict(self._control)
 
-    def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def _ask(self, request: dict[str, Any], raw: bytes = b"") -> tuple[dict[str, Any], bytes]:
         try:
-            return self._process.ask(request)
+            return self._process.ask(request, raw)
         except (ProcessEnded, ValueError) as error:
             raise _failure(error) from None
 
@@ -136,11 +135,16 @@ class Tokenizer:
         return thirds
 
     def _encode(self, texts: Sequence[str], *, ranges: bool) -> list[bytes]:
-        if not is_unicode("".join(texts)):
-            raise DataError("a text has half of a surrogate pair", "write the text as UTF-8")
         if not texts:
             return []
-        answer, raw = self._ask({"encode": list(texts), "ranges": ranges})
+        try:
+            parts = [text.encode() for text in texts]
+        except UnicodeEncodeError:
+            raise DataError(
+                "a text has half of a surrogate pair", "write the text as UTF-8"
+            ) from None
+        request = {"encode": [*map(len, parts)], "ranges": ranges}
+        answer, raw = self._ask(request, b"".join(parts))
         if not ranges:
             self._require_known(np.frombuffer(raw, np.int32))
         size = 12 if ranges else 4

@@ -7,6 +7,7 @@ named}, and answers:
 {}                {beginning, texts, control}: what stands before a text, the texts of `special`
                   ids, and the control tokens with their ids
 {encode, ranges}  {counts} and int32 bytes: the ids of each text, without added special tokens
+                  `encode` holds the bytes of each text, which is UTF-8 behind the request.
                   With `ranges`, the ids of each text are followed by the characters at which its
                   tokens begin, and by those at which they end.
 {decode, special} {text}
@@ -17,6 +18,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -76,7 +78,10 @@ class Server:
         """The answer to a request."""
         try:
             if "encode" in request:
-                return self._encode(request["encode"], request["ranges"])
+                ends = accumulate(request["encode"], initial=0)
+                raw = request.get("raw", b"")
+                texts = [raw[start:end].decode() for start, end in pairwise(ends)]
+                return self._encode(texts, request["ranges"])
             if "decode" in request:
                 special = request["special"]
                 text = self.tokenizer.decode(request["decode"], skip_special_tokens=not special)

@@ -23,7 +23,8 @@ MX_GROUP, NVFP4_GROUP, GSE_GROUP = 32, 16, 32
 NF4_BLOCK, NF4_SCALES = 64, 256
 GSE_WINDOW = 31
 """Octaves that a shared exponent of 5 bits spans."""
-_LEAST_EXPONENT = -126
+LEAST_SCALE = 2.0**-126
+"""The least normal float32."""
 _EXPONENT_MASK = 255 << 23
 
 
@@ -54,14 +55,9 @@ E2M3, E3M2, E2M1 = Element(2, 3, 7.5), Element(3, 2, 28.0), Element(2, 1, 6.0)
 # parts
 
 
-def exponent(x: Tensor) -> Tensor:
-    """⌊log2 |x|⌋ as int32, from the bits. It is -127 for zero and for float32's subnormals."""
-    return (x.contiguous().view(torch.int32) >> 23 & 255) - 127
-
-
-def power_of_two(e: Tensor) -> Tensor:
-    """2^e as float32, exact. e is raised to -126."""
-    return (e.clamp(_LEAST_EXPONENT, 127) + 127 << 23).view(torch.float32)
+def power_of(x: Tensor) -> Tensor:
+    """2^⌊log2 |x|⌋, from the bits. It is 0 for zero and for float32's subnormals."""
+    return (x.contiguous().view(torch.int32) & _EXPONENT_MASK).view(torch.float32)
 
 
 def round_element(x: Tensor, element: Element) -> Tensor:
@@ -71,14 +67,14 @@ def round_element(x: Tensor, element: Element) -> Tensor:
     place. So float32's own addition rounds to that step, ties to even.
     """
     least = 2.0 ** (2 - 2 ** (element.exponent_bits - 1))
-    power = (x.contiguous().view(torch.int32) & _EXPONENT_MASK).view(torch.float32)
-    shift = power.clamp_(min=least).mul_(1.5 * 2.0 ** (23 - element.mantissa_bits))
+    shift = power_of(x).clamp_(min=least).mul_(1.5 * 2.0 ** (23 - element.mantissa_bits))
     return (x + shift).sub_(shift).clamp_(-element.largest, element.largest)
 
 
 def in_groups(x: Tensor, size: int) -> Tensor:
     """x [..., K] as [..., groups, size], padded with zeros."""
-    padded = torch.nn.functional.pad(x, (0, -x.shape[-1] % size))
+    short = -x.shape[-1] % size
+    padded = torch.nn.functional.pad(x, (0, short)) if short else x
     return padded.reshape(*x.shape[:-1], -1, size)
 
 
@@ -123,8 +119,8 @@ def mx(x: Tensor, element: Element) -> Tensor:
     2^-126 are raised to it.
     """
     groups = in_groups(x, MX_GROUP)
-    shared = exponent(groups.abs().amax(-1, keepdim=True)) - element.largest_exponent
-    scale = power_of_two(shared)
+    top = power_of(groups.abs().amax(-1, keepdim=True))
+    scale = top.mul_(2.0**-element.largest_exponent).clamp_(min=LEAST_SCALE)
     return out_of_groups(round_element(groups / scale, element) * scale, x)
 
 
@@ -162,8 +158,8 @@ def gse(x: Tensor, bits: int) -> Tensor:
     `gsqc/numerics/ops/quantise.py`, and the 31 octaves end at the tensor's largest exponent.
     """
     groups = in_groups(x, GSE_GROUP)
-    shared = exponent(groups.abs().amax(-1, keepdim=True)) + 2 - bits
-    scale = power_of_two(torch.maximum(shared, shared.amax() - GSE_WINDOW))
+    top = power_of(groups.abs().amax(-1, keepdim=True)).mul_(2.0 ** (2 - bits))
+    scale = torch.maximum(top, top.amax() * 2.0**-GSE_WINDOW).clamp_(min=LEAST_SCALE)
     # In halves of a step, because v + ½ is not exact for every float32 v.
     halves = torch.floor(groups * 2 / scale)
     limit = 2 ** (bits - 1) - 1

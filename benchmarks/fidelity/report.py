@@ -19,6 +19,10 @@ FAMILIES = {
     "": ("#566573", "D"),
 }
 """Colour and marker of a side, by what its name begins with."""
+PLACES = [(8, 0, "left"), (-8, 0, "right"), (8, 9, "left"), (-8, 9, "right"), (8, -9, "left")]
+PLACES += [(-8, -9, "right"), (8, 18, "left"), (-8, 18, "right"), (8, -18, "left")]
+"""Where a name may stand beside its point: an offset in points, and the end that is there."""
+BIT_TICKS, LOSS_TICKS = (4, 5, 6, 8, 16), (0, 0.25, 0.5, 1, 2, 5, 10, 20)
 
 
 @dataclass(frozen=True)
@@ -114,32 +118,43 @@ def _family(row: Row) -> tuple[str, str]:
     return next(style for start, style in FAMILIES.items() if row.name.startswith(start))
 
 
+def _label(axes: Any, text: str, point: tuple[float, float], colour: str, taken: list[Any]) -> None:
+    """Write a name beside its point, at the first place where it covers nothing of `taken`."""
+    style = {"textcoords": "offset points", "fontsize": 7.5, "color": colour}
+    note = axes.annotate(text, point, (0, 0), **style)
+    for x, y, side in PLACES:
+        note.set(position=(x, y), horizontalalignment=side, verticalalignment="center")
+        box = note.get_window_extent()
+        if not any(box.overlaps(other) for other in taken):
+            break
+    taken.append(box)
+
+
 def _panel(axes: Any, rows: list[Row]) -> None:
     """Points with a bar from the least to the largest order, and their names."""
-    for row in rows:
-        if row.side == FLOAT:
-            continue
-        colour, marker = _family(row)
-        bits, least, most = operand_bits(row.side), min(row.above.values()), max(row.above.values())
-        axes.plot([bits, bits], [least, most], color=colour, linewidth=1)
-        axes.plot(bits, row.mean, marker, color=colour, markersize=6)
-        axes.annotate(
-            row.name,
-            (bits, row.mean),
-            xytext=(6, 3),
-            textcoords="offset points",
-            fontsize=7.5,
-            color=colour,
-        )
+    from matplotlib.transforms import Bbox
+
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xscale("log", base=2)
-    ticks = [4, 5, 6, 8, 16]
-    axes.set_xticks(ticks, [str(t) for t in ticks])
+    axes.set_xticks(BIT_TICKS, [str(t) for t in BIT_TICKS])
+    axes.set_xlim(3.8, 26)
     axes.set_yscale("symlog", linthresh=0.5, linscale=0.6)
-    marks = [0, 0.25, 0.5, 1, 2, 5, 10, 20]
-    axes.set_yticks(marks, [f"{m:g} %" for m in marks])
+    axes.set_yticks(LOSS_TICKS, [f"{t:g} %" for t in LOSS_TICKS])
+    axes.set_ylim(-0.3, 1.3 * max(2, *(max(row.above.values()) for row in rows)))
     axes.minorticks_off()
     axes.grid(alpha=0.25)
+    zero = axes.transData.transform((4, 0))[1]
+    taken, points = [Bbox([[-1e4, zero - 1], [1e4, zero + 1]])], []
+    for row in rows[1:]:  # the first is float32
+        colour, marker = _family(row)
+        point, spread = (operand_bits(row.side), row.mean), row.above.values()
+        axes.plot([point[0]] * 2, [min(spread), max(spread)], color=colour, linewidth=1)
+        axes.plot(*point, marker, color=colour, markersize=6)
+        points.append((row.name, point, colour))
+        x, y = axes.transData.transform(point)
+        taken.append(Bbox([[x - 6, y - 6], [x + 6, y + 6]]))
+    for name, point, colour in points:
+        _label(axes, name, point, colour, taken)
 
 
 def draw(results: Iterable[Result], path: Path) -> None:
@@ -153,14 +168,13 @@ def draw(results: Iterable[Result], path: Path) -> None:
     if not groups:
         return
     figure, panels = pyplot.subplots(
-        1, len(groups), figsize=(6.4 * len(groups), 5), sharey=True, squeeze=False
+        1, len(groups), figsize=(6.4 * len(groups), 5.2), squeeze=False, layout="constrained"
     )
+    figure.canvas.draw()
     for axes, ((text, rate, *_), rows) in zip(panels[0], groups.items(), strict=True):
-        orders = max(len(row.runs) for row in rows)
-        axes.set_title(f"{text}, rate {rate}, up to {orders} orders", fontsize=10)
+        axes.set_title(f"{text}, rate {rate}", fontsize=10)
         axes.set_xlabel("bits of an operand, scales counted")
         _panel(axes, rows)
     panels[0][0].set_ylabel("held-out loss above float32 LoRA")
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

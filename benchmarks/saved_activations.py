@@ -2,7 +2,7 @@
 """How much the gradient loses if the activations saved for the backward pass have fewer bits, on
 SmolLM2-135M.
 
-    python benchmarks/saved_activations.py
+    python -m benchmarks.saved_activations
 
 The model first trains for a few steps. Then the adapters' gradient of some batches is taken twice:
 with the saved activations as they are, and with some of them rounded to GSE-b (groups of 32, no
@@ -23,14 +23,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fidelity import EXAMPLES, MODEL, FloatSide, float_adapters
+import torch
 
-from gsqc.adapters.lora import Lora
+from benchmarks.fidelity.gsqc_side import LORA, MODEL
+from benchmarks.fidelity.recipes import FLOAT, PEERS
+from benchmarks.fidelity.texts import EXAMPLES
+from benchmarks.fidelity.torch_side import TorchSide
 from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import Bits, CompileOptions
 from gsqc.data import TokenSequence, load_data
 from gsqc.data.tokenizer import Tokenizer
-from gsqc.models.capture import capture_model
+from gsqc.models.capture import capture_model, float_parameters
 from gsqc.numerics.formats import GROUP, Row, largest
 from gsqc.numerics.ops.quantise import quantise
 from gsqc.numerics.ops.registry import evaluate
@@ -128,10 +131,19 @@ class Gradients:
                 round_gse(self.activation(f"layers.{layer}.saved_{name}.m"), bits)
 
 
+def float_adapters(session: Session) -> dict[str, torch.Tensor]:
+    """The session's adapter matrices as float32."""
+    state = session.state()
+    sizes = {n: (LORA.rank, -1) if n.endswith("_a") else (-1, LORA.rank) for n in state}
+    names = [n for n in state if n.endswith(("_a", "_b"))]
+    return {n: torch.from_numpy(state[n].reshape(sizes[n]) / 2.0**24).float() for n in names}
+
+
 def float_gradient(session: Session, captured: Any, sequence: TokenSequence) -> np.ndarray:
     """The gradient of the float32 model with the session's adapters."""
-    side = FloatSide(captured, float_adapters(session), Lora(16, 32))
-    side.loss(sequence)[0].backward()
+    parameters, adapters = float_parameters(captured), float_adapters(session)
+    side = TorchSide(captured, parameters, PEERS[FLOAT], adapters, LORA)
+    side.loss([sequence])[0].backward()
     names = [n for n in session.state() if n.endswith(("_a", "_b"))]
     return np.concatenate([side.adapters[n].grad.numpy().reshape(-1) for n in names]).astype(
         np.float64

@@ -11,8 +11,8 @@ with the same adapter and take the same records with the same learning rates: wa
 to zero. The order of the data alone moves a loss by about 0.3 %, so read means of several orders.
 
 Each run becomes a line of results.jsonl in --output, and runs that are there already are skipped:
-hours can be split. A changed number format needs another --output. table.md and fidelity.png, of
-all that is in the file, are written last.
+hours can be split. A changed number format needs another --output. The table and the plot, of all
+that is in the file, are written last.
 """
 
 from __future__ import annotations

@@ -54,12 +54,17 @@ def _replace(tree: Any, rng: random.Random) -> None:
     box[key] = rng.choice(VALUES)
 
 
+def _as_float(number: float) -> float:
+    """A float of about that size. An int may be larger than any."""
+    return float(max(min(number, 1e300), -1e300))
+
+
 def _nudge(tree: Any, rng: random.Random) -> None:
     """A number a little off, or of the other sign. Other values become texts."""
     box, key = choose(tree, rng)
     old = box[key]
     number = type(old) is int
-    box[key] = rng.choice((-old, old + 1, old - 1, old * 2, float(old))) if number else str(old)
+    box[key] = rng.choice((-old, old + 1, old - 1, old * 2, _as_float(old))) if number else str(old)
 
 
 def _refer(tree: Any, rng: random.Random) -> None:

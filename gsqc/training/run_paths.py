@@ -62,12 +62,15 @@ class Found:
 def find_path(text: str, recorded: Mapping[str, Any], run: Path | None) -> Found:
     """Find a path that a run's settings name.
 
-    It is looked for as seen from the run, then where it was when the run was made, then from the
-    working directory. The settings may be a stranger's, so nothing is taken for granted.
+    An absolute path that is there is meant as it is. Others are looked for as seen from the run,
+    then where they were when the run was made, then from the working directory. The settings may be
+    a stranger's, so nothing is taken for granted.
 
     recorded  what `record_paths` gave, among other things
     run       the run's directory. None if it is not known
     """
+    if os.path.isabs(text) and os.path.exists(text):
+        return Found(Path(text), (Path(text),))
     places = next((entry[1:] for entry in recorded_paths(recorded) if entry[0] == text), [])
     chosen = [Path(p) for p in places if os.path.isabs(p)]
     if run is not None:

@@ -39,7 +39,7 @@ class Amount:
     fuzz: int
 
 
-LONG, SHORT = Amount(2200, 900, 150, 300), Amount(8, 4, 2, 2)
+LONG, SHORT = Amount(2200, 900, 150, 300), Amount(5, 3, 2, 2)
 
 
 @dataclass(frozen=True)

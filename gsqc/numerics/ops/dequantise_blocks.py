@@ -120,13 +120,9 @@ def dequantise_blocks(
 
 
 _CASES: tuple[tuple[str, tuple[int, ...], int, str, int, int, int, bool], ...] = (
-    ("4 bits", (4,), -8, "", 32, 32, 0, False),
     ("5 bits with offsets", (4, 1), 0, "", 32, 32, 0, True),
     ("q2_k", (2,), 0, "", 256, 16, 4, True),
     ("q3_k", (2, 1), -4, "", 256, 16, 5, False),
-    ("q4_k", (4,), 0, "", 256, 32, 6, True),
-    ("q5_k", (4, 1), 0, "", 256, 32, 6, True),
-    ("q6_k", (4, 2), -32, "", 256, 16, 7, False),
     ("q4_k and q6_k", (4, 2), -32, "", 256, 16, 7, True),
     ("iq4_xs", (4,), 0, "iq4_nl", 256, 32, 5, False),
     ("nvfp4", (4,), 0, "e2m1", 16, 16, 0, False),

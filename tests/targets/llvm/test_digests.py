@@ -63,6 +63,7 @@ def test_the_matrix(
     assert all(len(set(digests)) == STEPS for digests in result.targets.values())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("aarch64" not in targets_here(), reason=MISSING_QEMU)
 def test_check_compiles_what_the_bundle_lacks(bundle: Path) -> None:
     """In a process of its own, as a user starts it."""
@@ -123,7 +124,9 @@ def test_a_fault_is_traced_to_its_operator(bundle: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.skipif("aarch64" not in targets_here(), reason=MISSING_QEMU)
-@pytest.mark.parametrize(("op", "step"), [("silu_gate", 1), ("adamw", 3)])
+@pytest.mark.parametrize(
+    ("op", "step"), [("silu_gate", 1), pytest.param("adamw", 3, marks=pytest.mark.slow)]
+)
 def test_a_fault_of_an_emulated_target_is_traced_to_its_operator(
     op: str, step: int, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 """What the types of a GGUF file cost: held-out loss of a bundle that keeps them, of one in NF4, and
 of the file itself in float32.
 
-    python benchmarks/gguf_types.py --types q4_k_m,q6_k,q8_0,f16,mxfp4 --records 20
+    python -m benchmarks.gguf_types --types q4_k_m,q6_k,q8_0,f16,mxfp4 --records 20
 
 The files are made of SmolLM2-135M's weights by llama.cpp's own packing. Where its rows are no whole
 blocks of 256, the type is the one that llama.cpp takes instead.
@@ -11,18 +11,14 @@ blocks of 256, the type is the one that llama.cpp takes instead.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import gguf
 import numpy as np
-import numpy.typing as npt
 import torch
-import xllamacpp
 from gguf import GGMLQuantizationType as Kind
 
 from gsqc.compiler.compile import compile_model
@@ -34,11 +30,11 @@ from gsqc.models import load_model
 from gsqc.models.catalogue import find_model
 from gsqc.runtime.session import Session
 from gsqc.targets.registry import resolve_target
+from tests.export.ggml_pack import pack
 
 HELD_OUT = Path(__file__).parents[1] / "examples" / "devils-dictionary-heldout.jsonl"
 LENGTH = 128
 FALLBACK = {Kind.Q4_K: Kind.Q5_0, Kind.Q6_K: Kind.Q8_0}
-FLOATS = {Kind.F32: np.float32, Kind.F16: np.float16}
 
 
 def q4_k_m(layer: int, layers: int, name: str) -> Kind:
@@ -55,21 +51,6 @@ MIXES = {
     "q4_k_m": q4_k_m,
     **{kind.name.lower(): _same(kind) for kind in (Kind.Q6_K, Kind.Q8_0, Kind.F16, Kind.MXFP4)},
 }
-
-
-def pack(weight: npt.NDArray[np.float32], kind: Kind) -> npt.NDArray[Any]:
-    """float32 [N, K] in a type, by ggml_quantize_chunk."""
-    if kind in FLOATS:
-        return weight.astype(FLOATS[kind])
-    library = ctypes.CDLL(str(xllamacpp.xllamacpp.__file__))
-    library.ggml_quantize_chunk.restype = ctypes.c_size_t
-    rows, columns = weight.shape
-    numbers, size = gguf.GGML_QUANT_SIZES[kind]
-    packed = np.zeros((rows, columns // numbers * size), np.uint8)
-    sizes = [ctypes.c_int64(n) for n in (0, rows, columns)]
-    places = [ctypes.c_void_p(a.ctypes.data) for a in (weight, packed)]
-    library.ggml_quantize_chunk(ctypes.c_int(kind), *places, *sizes, None)
-    return packed
 
 
 def write_file(path: Path, choose: Callable[[int, int, str], Kind]) -> None:

@@ -84,7 +84,9 @@ def compile(
     with needs_compiler():
         from gsqc.compiler.compile import compile_model
     source = str(model) if isinstance(model, Path) else model
-    compile_model(source, parsed, progress, partial(take_first_digests, say=progress))
+    first_digests = partial(take_first_digests, say=progress)
+    note = partial(warnings.warn, stacklevel=5)
+    compile_model(source, parsed, progress, first_digests, note)
     return place
 
 

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -111,11 +112,21 @@ class TorchSide:
         self.adapters: dict[str, Tensor] = {
             name: torch.nn.Parameter(value.clone()) for name, value in initial.items()
         }
-        # oneDNN then takes the processor's bfloat16 products with float32 sums: the operands stay
-        # exact, and where they would not, float32 products are taken.
-        torch.backends.mkldnn.matmul.fp32_precision = "bf16" if recipe.short else "ieee"
+        self._precision = "bf16" if recipe.short else "ieee"
         factor = lora.alpha / lora.rank
         self.runner = RecipeRun(captured, parameters, recipe, self.adapters, factor)
+
+    @contextmanager
+    def _products(self) -> Iterator[None]:
+        """With bf16, oneDNN takes the processor's bfloat16 products with float32 sums. The operands
+        stay exact; where they would not, float32 products are taken.
+        """
+        chosen = torch.backends.mkldnn.matmul
+        before, chosen.fp32_precision = chosen.fp32_precision, self._precision
+        try:
+            yield
+        finally:
+            chosen.fp32_precision = before
 
     def loss(self, sequences: Sequence[TokenSequence]) -> tuple[Tensor, float]:
         """Summed loss over the weighted tokens, and the sum of their weights.
@@ -144,15 +155,16 @@ class TorchSide:
             for group in optimizer.param_groups:
                 group["lr"] = float(rates.at(step))
             optimizer.zero_grad()
-            loss, tokens = self.loss(next(batches))
-            (loss / tokens).backward()
+            with self._products():
+                loss, tokens = self.loss(next(batches))
+                (loss / tokens).backward()
             optimizer.step()
             losses.append(loss.item() / tokens)
         return losses
 
     def evaluate(self, data: Dataset) -> float:
         """Mean loss per weighted token."""
-        with torch.no_grad():
+        with torch.no_grad(), self._products():
             sequences = sorted(data.sequences, key=lambda s: s.weighted_tokens)
             starts = range(0, len(sequences), EVALUATED_TOGETHER)
             sums = [self.loss(sequences[k : k + EVALUATED_TOGETHER]) for k in starts]

@@ -20,16 +20,16 @@ def in_layer(first: str, layer: int) -> str:
     return re.sub(r"\.0\.", f".{layer}.", first, count=1)
 
 
+def in_first_layer(name: str) -> str:
+    """The name in the first layer of a weight of any layer."""
+    return re.sub(r"\.\d+\.", ".0.", name, count=1)
+
+
 def losses_of(first: str, losses: Losses) -> list[float] | None:
     """What each layer's weight lost, as a share, for a weight that is named in the first layer."""
     if losses is None:
         return None
-    found = []
-    for layer in range(len(losses)):
-        name = in_layer(first, layer)
-        if name in losses:
-            found.append(losses[name] / LOSS_UNIT)
-    return found
+    return [loss / LOSS_UNIT for name, loss in losses.items() if in_first_layer(name) == first]
 
 
 def loss_text(base: str, shares: list[float] | None) -> str:

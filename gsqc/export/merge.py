@@ -14,13 +14,12 @@ Embedding tables are always the original ones.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gsqc.bundle.base import VECTOR_KIND
+from gsqc.bundle.base import VECTOR_KIND, in_first_layer, in_layer
 from gsqc.bundle.bundle import Bundle
 from gsqc.errors import ExportError, GsqcError, OptionError
 from gsqc.export.adapter import FRACTION_BITS, Float32, TrainedAdapter
@@ -63,9 +62,9 @@ def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
 def _require_same(bundle: Bundle, loaded: LoadedModel, chosen: str) -> None:
     """ExportError unless the first and the last block give the codes that the bundle holds."""
     base = bundle.map_tensors("base.safetensors")
-    last = f".{bundle.manifest.model.layers - 1}."
+    last = bundle.manifest.model.layers - 1
     for first, kind in bundle.manifest.base_kinds.items():
-        for name in dict.fromkeys((first, re.sub(r"\.0\.", last, first, count=1))):
+        for name in dict.fromkeys((first, in_layer(first, last))):
             try:
                 arrays = base_codes(loaded.weights, name, kind).arrays
                 same = all(
@@ -109,7 +108,7 @@ class MergedWeights:
 
     def _coded(self, name: str) -> Codes | None:
         """The codes that training uses for a weight, or None if they hold the file's numbers."""
-        kind = self._kinds.get(re.sub(r"\.\d+\.", ".0.", name, count=1))
+        kind = self._kinds.get(in_first_layer(name))
         if self.base != "trained" or kind is None or is_exact(kind) or kind == VECTOR_KIND:
             return None
         return base_codes(self.loaded.weights, name, kind)

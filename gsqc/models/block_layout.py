@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gsqc.models.codes import Array, Codes
+from gsqc.models.codes import Array, Codes, pack
 from gsqc.numerics.ops.dequantise_blocks import LEVELS
 
 _LEAST_EXPONENT = -128
@@ -120,8 +120,8 @@ def stored(blocks: Blocks, kind: str, layout: Layout) -> Codes:
         codes = codes - layout.low
     arrays, done = {}, 0
     for number, width in enumerate(widths):
-        part = codes >> done if width < 8 else codes
-        arrays["codes" if number == 0 else "codes_high"] = _plane(part, width)
+        part = codes.astype(np.int8) if width == 8 else pack((codes >> done) % (1 << width), width)
+        arrays["codes" if number == 0 else "codes_high"] = part
         done += width
     units = blocks.layout.unit // layout.unit
     arrays |= _split("scale", tuple(np.repeat(part, units, 1) for part in blocks.scale))
@@ -158,12 +158,3 @@ def _level_numbers(levels: str) -> Array:
     for number, level in reversed(list(enumerate(LEVELS[levels]))):
         numbers[level + 128] = number
     return numbers
-
-
-def _plane(codes: Array, width: int) -> Array:
-    """The low bits of codes [N, K] as a plane, int8 [N, K·width/8]."""
-    if width == 8:
-        return codes.astype(np.int8)
-    parts = np.split(codes & ((1 << width) - 1), 8 // width, 1)
-    packed = sum(part << (width * number) for number, part in enumerate(parts))
-    return np.asarray(packed).astype(np.uint8).view(np.int8)

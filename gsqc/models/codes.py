@@ -4,8 +4,8 @@
 `base_codes` takes them from the blocks of a GGUF file instead, exactly.
 
 A format of 4 bits packs two codes in a byte: the low nibble for the first half of the row, the high
-nibble for the second. What codes mean is the op `dequantise_<kind>`, and nothing else:
-`Codes.float32` evaluates that op.
+nibble for the second. What codes mean is the op that `Codes.dequantise_op` names, and nothing else:
+`Codes.float32` evaluates it.
 """
 
 from __future__ import annotations
@@ -96,11 +96,12 @@ def _blocks(weight: npt.NDArray[np.float64], block: int) -> npt.NDArray[np.float
     return padded.reshape(rows, -1, block)
 
 
-def pack(nibbles: Array) -> Array:
-    """Numbers in [0, 16) [N, K] -> int8 [N, K/2]."""
-    half = nibbles.shape[1] // 2
-    packed: Array = (nibbles[:, :half] | (nibbles[:, half:] << 4)).astype(np.uint8).view(np.int8)
-    return packed
+def pack(numbers: Array, width: int = 4) -> Array:
+    """Numbers in [0, 2^width) [N, K] -> int8 [N, K·width/8], as `dequantise.unpack` reads them."""
+    packed = np.zeros((len(numbers), numbers.shape[1] * width // 8), np.uint8)
+    for place, part in enumerate(np.split(numbers, 8 // width, 1)):
+        packed |= (part << (place * width)).astype(np.uint8)
+    return packed.view(np.int8)
 
 
 def _mantissas(values: npt.NDArray[np.float64], bits: int) -> tuple[Array, Array]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+import gsqc
 from gsqc.adapters.lora import Lora
 from gsqc.cli.main import main
 from gsqc.compiler.compile import compile_model
@@ -46,6 +47,10 @@ def test_a_model_without_a_tokenizer_says_so_first(
     first, *others = capsys.readouterr().out.splitlines()
     assert first.startswith("tokenizer: none: the directory has no tokenizer.json.")
     assert any("wrote" in line for line in others)
+    place = tmp_path / "c.gsqc"
+    with pytest.warns(UserWarning, match="tokenizer: none") as told:
+        gsqc.compile(folder, place, target="numpy", seq=8, adapter="lora:rank=2,linears=q")
+    assert told[0].filename == __file__
 
 
 class WithNorm(torch.nn.Module):

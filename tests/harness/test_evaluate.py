@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,15 +21,6 @@ from tests.harness.tiny_tasks import CHOICES, LETTERS, tasks_folder
 pytest.importorskip("lm_eval", reason="needs pip install 'gsqc[lm-eval]'")
 
 __all__ = ["from_directory", "tasks_folder"]
-
-
-@pytest.fixture(autouse=True)
-def own_environment() -> Iterator[None]:
-    """What gsqc tells Hugging Face's packages is taken back."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @cache

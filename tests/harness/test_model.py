@@ -5,8 +5,6 @@ Hugging Face models on the de-quantised weights, nearly.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +28,6 @@ TOLERANCE = 0.02
 """Of a log-likelihood. test_export bounds the rounding of a token's logits by 5 %. A continuation
 here has 2 to 113 tokens, whose errors partly cancel. The largest difference of this test is 0.6 %.
 """
-
-
-@pytest.fixture(autouse=True)
-def own_environment() -> Iterator[None]:
-    """What gsqc tells Hugging Face's packages is taken back."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")

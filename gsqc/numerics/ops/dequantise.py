@@ -10,7 +10,7 @@ bits below the row's largest hold it, else it is rounded half up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,13 +44,26 @@ NF4_LEVELS = (
 """The NormalFloat levels, the largest of which is 1. Dettmers et al. 2023, "QLoRA", appendix E."""
 
 NF4_INTEGERS = tuple(round(level * 32767) for level in NF4_LEVELS)
-_NF4_TABLE = [0] * 256 + list(NF4_INTEGERS) + [0] * 241
 
 
-def nibbles(codes: Tensor) -> Tensor:
-    """int8 [N, K/2] -> the nibbles in [0, 16), int32 [N, K]."""
+def unpack(codes: Tensor, width: int) -> Tensor:
+    """int8 [N, K·width/8] -> the numbers in [0, 2^width), int32 [N, K].
+
+    Bits j·width to (j+1)·width of the bytes are part j of the row, of 8/width parts. Numbers of 8
+    bits have a sign.
+    """
     wide = codes.cast("int32")
-    return codes.builder.concat([wide & 15, (wide >> 4) & 15], 1)
+    if width == 8:
+        return wide
+    mask = (1 << width) - 1
+    further = [(wide >> shift) & mask for shift in range(width, 8, width)]
+    return codes.builder.concat([wide & mask, *further], 1)
+
+
+def look_up(numbers: Tensor, levels: Sequence[int]) -> Tensor:
+    """The level of each number in [0, 16), int32. Levels fit int16."""
+    table = [0] * 256 + list(levels) + [0] * 241
+    return numbers.builder.table((numbers << 7).cast("int16"), table) >> 7
 
 
 def to_blocks(values: Tensor, scales: Tensor) -> Tensor:
@@ -93,7 +106,7 @@ def dequantise_nf4(
     mantissa in [0, 2^15), so |product| < 2^30. Dettmers et al. 2023, "QLoRA", section 3, with
     scales of 15 bits in place of double quantisation.
     """
-    level = b.table((nibbles(codes) << 7).cast("int16"), _NF4_TABLE) >> 7
+    level = look_up(unpack(codes, 4), NF4_INTEGERS)
     return blocks_to_row(
         to_blocks(level, scale_m) * per_block(scale_m), per_block(scale_e), columns
     )
@@ -106,7 +119,7 @@ def dequantise_gse4(b: Builder, codes: Tensor, exponents: Tensor, *, columns: in
     A nibble is a mantissa in two's complement with |m| ≤ 7.
     """
     return blocks_to_row(
-        to_blocks((nibbles(codes) ^ 8) - 8, exponents), per_block(exponents), columns
+        to_blocks((unpack(codes, 4) ^ 8) - 8, exponents), per_block(exponents), columns
     )
 
 

@@ -10,8 +10,8 @@ int8, both [N, K/unit]. A block of it, of 16 or 32 numbers, has a step, int8 [N,
 without steps have a scale for each block. Some have offsets, with steps of their own. A code is a
 number, or stands for one of 16 levels.
 
-Codes of 2 to 6 bits lie in one or two planes: the low bits first, then the others. A plane of w
-bits is int8 [N, K·w/8]. Bits j·w to (j+1)·w of its bytes are part j of the row, of 8/w parts.
+Codes of 2 to 6 bits lie in one or two planes: the low bits first, then the others. `unpack` says
+how the numbers of a plane lie in its bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from gsqc.numerics.formats import Row
 from gsqc.numerics.operators.builder import Builder, Tensor
-from gsqc.numerics.ops.dequantise import blocks_to_row, random_codes
+from gsqc.numerics.ops.dequantise import blocks_to_row, look_up, random_codes, unpack
 from gsqc.numerics.ops.dequantise_ggml import random_halves
 from gsqc.numerics.ops.primitives import add_scaled
 from gsqc.numerics.ops.registry import Case, Kind, cases, op
@@ -40,26 +40,13 @@ _SCALE_BITS = 11
 _PRODUCT_BITS = 29
 
 
-def plane(codes: Tensor, width: int) -> Tensor:
-    """int8 [N, K·width/8] -> the numbers in [0, 2^width), int32 [N, K]. Of 8 bits: with sign."""
-    wide = codes.cast("int32")
-    if width == 8:
-        return wide
-    mask = (1 << width) - 1
-    parts = [(wide >> (width * part)) & mask for part in range(8 // width)]
-    return codes.builder.concat(parts, 1)
-
-
-def code_values(b: Builder, planes: Sequence[Tensor], widths: Sequence[int], levels: str) -> Tensor:
+def code_values(planes: Sequence[Tensor], widths: Sequence[int], levels: str) -> Tensor:
     """The codes of all planes, int32 [N, K], or the levels that they stand for."""
-    codes, bits = plane(planes[0], widths[0]), widths[0]
+    codes, bits = unpack(planes[0], widths[0]), widths[0]
     for further, width in zip(planes[1:], widths[1:], strict=True):
-        codes = codes | (plane(further, width) << bits)
+        codes = codes | (unpack(further, width) << bits)
         bits += width
-    if not levels:
-        return codes
-    table = [0] * 256 + list(LEVELS[levels]) + [0] * 241
-    return b.table((codes << 7).cast("int16"), table) >> 7
+    return look_up(codes, LEVELS[levels]) if levels else codes
 
 
 def largest_code(widths: Sequence[int], bias: int, levels: str) -> int:
@@ -99,7 +86,7 @@ def dequantise_blocks(
     No overflow: the parts are at most 2^29, because a scale has 11 bits.
     """
     parts = iter(arrays)
-    codes = code_values(b, [next(parts) for _ in widths], widths, levels)
+    codes = code_values([next(parts) for _ in widths], widths, levels)
     codes = codes + bias if bias else codes
     scale_m, scale_e = next(parts), next(parts)
     rows, units = scale_m.shape

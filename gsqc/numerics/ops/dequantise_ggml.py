@@ -19,10 +19,10 @@ from gsqc.numerics.operators.builder import Builder, Tensor
 from gsqc.numerics.ops.dequantise import (
     CASE_SHAPES,
     blocks_to_row,
-    nibbles,
     per_block,
     random_codes,
     to_blocks,
+    unpack,
 )
 from gsqc.numerics.ops.primitives import add_scaled
 from gsqc.numerics.ops.registry import Case, Kind, cases, op
@@ -44,7 +44,7 @@ def dequantise_q4_1(
     No overflow: 15 · 2047 · 2^15 < 2^30 and 2047 · 2^18 < 2^29. The sum is exact where the
     exponents of scale and offset are at most 15 apart.
     """
-    product = to_blocks(nibbles(codes), scale_m) * (per_block(scale_m) << 15)
+    product = to_blocks(unpack(codes, 4), scale_m) * (per_block(scale_m) << 15)
     offset = per_block(offset_m) << 18
     m, e = add_scaled(product, per_block(scale_e) - 15, offset, per_block(offset_e) - 18)
     return blocks_to_row(m, e, columns)
@@ -56,7 +56,7 @@ def dequantise_q4_0(
 ) -> Row:
     """codes int8 [N, K/2], scale -> (code - 8) · scale, Row-30 (ggml's Q4_0). |product| < 2^14."""
     return blocks_to_row(
-        to_blocks(nibbles(codes) - 8, scale_m) * per_block(scale_m), per_block(scale_e), columns
+        to_blocks(unpack(codes, 4) - 8, scale_m) * per_block(scale_m), per_block(scale_e), columns
     )
 
 

@@ -56,8 +56,8 @@ def unpack(codes: Tensor, width: int) -> Tensor:
     if width == 8:
         return wide
     mask = (1 << width) - 1
-    further = [(wide >> shift) & mask for shift in range(width, 8, width)]
-    return codes.builder.concat([wide & mask, *further], 1)
+    parts = [(wide >> shift if shift else wide) & mask for shift in range(0, 8, width)]
+    return codes.builder.concat(parts, 1)
 
 
 def look_up(numbers: Tensor, levels: Sequence[int]) -> Tensor:

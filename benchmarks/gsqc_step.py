@@ -14,6 +14,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from gsqc.compiler.options import Bits
+
 MODEL = "smollm2-135m"
 
 
@@ -52,7 +54,11 @@ def gsqc_side(bundle: Path, steps: int, threads: int) -> dict[str, Any]:
 
 def instruction_peak(target: str, bits: str, threads: int) -> float:
     """GMAC/s of the instruction that the target's linears are made of, on all threads at once."""
-    bytes_fit = all(int(b) < 8 for b in bits.split("-")[1:])
+    # Not above: it brings TVM along, whose memory is none of the step's.
+    from gsqc.targets.llvm.quad_dots import quads_in_int16
+
+    widths = Bits.parse(bits)
+    bytes_fit = quads_in_int16(widths.a, widths.base) > 0
     instruction = "vpdpbusd" if target == "x86-64-vnni" else "pmaddubsw" if bytes_fit else "pmaddwd"
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "instruction_peak"

@@ -69,8 +69,7 @@ def compile(
     """
     from gsqc.check.first_digests import take_first_digests
     from gsqc.models.catalogue import KNOWN_MODELS
-    from gsqc.targets import resolve_target
-    from gsqc.targets.registry import target_options
+    from gsqc.targets.registry import resolve_target, target_options
 
     require_function("progress", progress)
     name = _name_of(model)
@@ -84,9 +83,8 @@ def compile(
     with needs_compiler():
         from gsqc.compiler.compile import compile_model
     source = str(model) if isinstance(model, Path) else model
-    first_digests = partial(take_first_digests, say=progress)
-    note = partial(warnings.warn, stacklevel=5)
-    compile_model(source, parsed, progress, first_digests, note)
+    digests = partial(take_first_digests, say=progress)
+    compile_model(source, parsed, progress, digests, partial(warnings.warn, stacklevel=5))
     return place
 
 

@@ -157,7 +157,11 @@ class Toy:
     def frozen(self, name: str) -> torch.Tensor:
         """A frozen weight's de-quantised value, for the float reference."""
         if name == TABLE:
-            row = evaluate(OPS["gse_row"], [self.table], {"columns": self.sizes.hidden})
+            row = evaluate(
+                OPS["unrotate"],
+                [evaluate(OPS["gse_row"], [self.table], {})],
+                {"columns": self.sizes.hidden, "bits": 24},
+            )
             return torch.tensor(to_float(row))[:, : self.sizes.hidden]
         if name == NORM:
             norm = Row(self.base[f"{NORM}.m"], self.base[f"{NORM}.e"], 16)
@@ -171,6 +175,7 @@ def toy_options(sizes: Sizes, **changes: Any) -> StepOptions:
     options = StepOptions(
         tokens=sizes.tokens,
         activation_bits=8,
+        weight_bits=8,
         gradient_bits=8,
         adapter=Lora(rank=8, alpha=16),
         optimizer="adamw",
@@ -217,6 +222,7 @@ def build_toy(
     options = toy_options(
         sizes,
         activation_bits=bits.a,
+        weight_bits=bits.base,
         gradient_bits=bits.g,
         adapter=Lora(rank=8, alpha=16, linears=linears),
         optimizer=optimizer,

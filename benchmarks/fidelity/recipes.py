@@ -62,11 +62,11 @@ has E4M3 for gradients too (NVIDIA 2025, arXiv 2506.08027)."""
 def gsqc_bits(bits: Bits) -> float:
     """Bits of an operand of gsqc's linears: mantissas, and a byte of exponent for 32 of them.
 
-    Of the six operands of x·Wᵀ, dy·W and dyᵀ·x two are gradients.
+    Of the six operands of x·Wᵀ, dy·W and dyᵀ·x two are activations, two weights, two gradients.
     """
-    return (2 * bits.a + bits.g) / 3 + 8 / formats.GSE_GROUP
+    return (bits.a + bits.base + bits.g) / 3 + 8 / formats.GSE_GROUP
 
 
 def operand_bits(side: str) -> float:
-    """Bits of an operand of a side: a peer's name, or gsqc's W-A-G."""
+    """Bits of an operand of a side: a peer's name, or what --bits takes."""
     return PEERS[side].bits if side in PEERS else gsqc_bits(Bits.parse(side))

@@ -45,7 +45,9 @@ class Site(Protocol):
         """The matrix of that name in `parameters`, as a Row-24."""
 
     def linear(self, x: Any, w: Any, bits: int) -> Any:
-        """x · wᵀ as a Row-bits. The operands get the bits that this linear's operands get."""
+        """x · wᵀ as a Row-bits. The operands get the bits of `--bits`: W those of the base in
+        products, all others those of activations.
+        """
 
     def call(self, operation: Any, *values: Any, **attributes: Any) -> Any:
         """A call of any op: its result, or a tuple of them."""

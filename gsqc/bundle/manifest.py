@@ -20,14 +20,23 @@ from gsqc.limits import (
 from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.version import __version__
 
-FORMAT_VERSION = 3
-"""The format of the manifest and the plan. gsqc reads this one only."""
+FORMAT_VERSION = 4
+"""The format of the manifest, the plan and the numbers. gsqc reads this one only. Since 4, operands
+are rotated (docs/number-format.md).
+"""
 AGAIN = "compile the model again (gsqc compile … --force)"
 
 Count = Annotated[int, Range(0, 2**31 - 1)]
 Size = Annotated[int, Range(1, 2**31 - 1)]
 Bytes = Annotated[int, Range(0, 2**63 - 1)]
-BITS = tuple(f"{w}-{a}-{g}" for w in (4, 8) for a in range(5, 9) for g in range(5, 9))
+BITS = tuple(
+    f"{w}-{a}-{g}{base}"
+    for w in (4, 8)
+    for a in range(5, 9)
+    for g in range(5, 9)
+    for base in ("", *(f":w{n}" for n in range(4, 9) if n != a))
+)
+"""All texts of `--bits`."""
 
 
 @dataclass(frozen=True)

@@ -156,13 +156,13 @@ def _is_trusted(bundle: Bundle) -> bool:
 
 def _shown(bundle: Bundle, adapter: TrainedAdapter) -> dict[str, Any]:
     """What the files of the bundle and of the state hold."""
-    exponents, mantissa_bits = adapter_operands(adapter, int(bundle.manifest.bits.split("-")[1]))
+    exponents, operand_bits = adapter_operands(adapter, int(bundle.manifest.bits.split("-")[1]))
     return {
         "memory": memory_parts(bundle),
         "base": base_exponents(bundle),
         "stored": stored_as(bundle),
         "exponents": exponents,
-        "mantissa_bits": mantissa_bits,
+        "operand_bits": operand_bits,
         "bundle": _about(bundle),
     }
 

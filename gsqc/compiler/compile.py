@@ -48,6 +48,7 @@ def step_options(options: CompileOptions) -> StepOptions:
     return StepOptions(
         tokens=options.sequence_length,
         activation_bits=options.bits.a,
+        weight_bits=options.bits.base,
         gradient_bits=options.bits.g,
         adapter=options.adapter,
         optimizer=options.optimizer,

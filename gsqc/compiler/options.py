@@ -30,30 +30,44 @@ OUTPUT, NUMBERS, STEP, MEMORY = "Output", "Numbers", "Adapter and step", "Memory
 @dataclass(frozen=True)
 class Bits:
     """Widths: `w` of the stored base (4 or 8), `a` of activations and adapter factors, `g` of
-    gradients.
+    gradients, `base_operands` of the base in products. Without the last it is that of `a`.
     """
 
     w: int = option(help="Bits of the base.", flag="W of --bits", minimum=4, maximum=8)
     a: int = option(help="Bits of activations.", flag="A of --bits", minimum=5, maximum=8)
     g: int = option(help="Bits of gradients.", flag="G of --bits", minimum=5, maximum=8)
+    base_operands: int | None = option(
+        None, help="Bits of the base in products.", flag=":wN of --bits", minimum=4, maximum=8
+    )
 
     def __post_init__(self) -> None:
-        """Check the widths."""
+        """Check the widths. What `a` says already is not kept twice: equal bits have one text."""
         check_options(self)
+        if self.base_operands == self.a:
+            object.__setattr__(self, "base_operands", None)
 
     def __str__(self) -> str:
         """As `parse` reads it."""
-        return f"{self.w}-{self.a}-{self.g}"
+        text = f"{self.w}-{self.a}-{self.g}"
+        return text if self.base_operands is None else f"{text}:w{self.base_operands}"
+
+    @property
+    def base(self) -> int:
+        """The width of the base in products."""
+        return self.a if self.base_operands is None else self.base_operands
 
     @staticmethod
     def parse(text: str) -> Bits:
-        """Read "4-8-8". Raises OptionError."""
-        numbers = re.fullmatch(r"([48])-([5-8])-([5-8])", text)
+        """Read "4-8-8" or "4-5-5:w8". Raises OptionError."""
+        numbers = re.fullmatch(r"([48])-([5-8])-([5-8])(?::w([4-8]))?", text)
         if numbers is None:
             raise OptionError(
-                f"--bits {text} is not W-A-G", "W is 4 or 8, A and G are 5 to 8: --bits 4-8-8"
+                f"--bits {text} is not W-A-G or W-A-G:wN",
+                "W is 4 or 8, A and G are 5 to 8, N is 4 to 8: --bits 4-8-8, --bits 4-5-5:w8",
             )
-        return Bits(*map(int, numbers.groups()))
+        w, a, g, base = (None if n is None else int(n) for n in numbers.groups())
+        assert w is not None and a is not None and g is not None
+        return Bits(w, a, g, base)
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,8 @@ class CompileOptions:
     )
     bits: Bits = option(
         Bits(4, 8, 8),
-        help="Bits as W-A-G, of the stored base, of activations and of gradients.",
+        help="Bits as W-A-G, of the stored base, of activations and of gradients. W-A-G:wN gives "
+        "the base N bits in products, where it has A otherwise.",
         group=NUMBERS,
         decides_bits=True,
     )

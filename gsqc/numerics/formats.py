@@ -18,6 +18,12 @@ from gsqc.numerics.operators.builder import Tensor
 
 GROUP = 32
 """Numbers of a GSE row that share an exponent."""
+WINDOW = 8
+"""Octaves below the largest group of its row at which a group's scale stays."""
+SCALES = {4: 4, 5: 4, 6: 2, 7: 1, 8: 1}
+"""Scales an octave, n, by the bits of a mantissa: c·2^k with c = 1, (n + 1)/n, … (2n - 1)/n."""
+ROTATION_SHIFT = 5
+"""Both operands of a product are rotated, which multiplies it by 2^5."""
 LEAST_EXPONENT = -120
 """The exponent of a zero row. Mantissas of smaller numbers lose bits, as floats do below normal."""
 
@@ -45,10 +51,11 @@ class Spec:
 class Row:
     """Row-w: mantissas of w bits that share an exponent per row. The value is m · 2^e.
 
-    m     [..., n]  |m| ≤ 2^(bits-1) - 1, int16 if bits ≤ 16, else int32
+    m     [..., n]  |m| ≤ 2^(bits-1) - 1, of the type `row_dtype(bits)`
     e     int32, broadcasts against m: [..., 1] for one exponent per row, [..., 1, n] after a
           transpose
-    bits  w, with the sign: 16 to 30, and 31 for a scalar in [2^29, 2^30)
+    bits  w, with the sign: 16 to 30, 8 for the values of attention, and 31 for a scalar in
+          [2^29, 2^30)
     """
 
     m: Any
@@ -68,14 +75,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Gse:
-    """GSE-b: mantissas of b bits, 32 of which share an exponent. The value is m · 2^(e - d).
+    """GSE-b: mantissas of b bits, 32 of which share a scale. The value is m · 2^(e - d).
 
-    m     int8 [..., n]     |m| ≤ 2^(b-1) - 1, no implicit leading one, n a multiple of 32
-    d     int8 [..., n/32]  distance of the group's exponent below the row's, 0 ≤ d ≤ 16 - b
+    m     int8 [..., n]     mantissa times step: |mantissa| ≤ 2^(b-1) - 1, one step from n to
+                            2n - 1 in a group, n = SCALES[b]; |m| ≤ `largest_operand`; n a multiple
+                            of 32
+    d     int8 [..., n/32]  distance of the group's octave below the row's, 0 ≤ d ≤ WINDOW
     e     int32 [..., 1]    the row's exponent, the largest of its groups
-    bits  b, with the sign: 5 to 8, and 4 for codes of frozen weights
+    bits  b, with the sign: 4 to 8
 
-    The aligned mantissa m << (16 - b - d), at the exponent e - (16 - b), always fits int16.
+    The aligned mantissa m << (WINDOW - d), at the exponent e - WINDOW, always fits int16.
     """
 
     m: Any
@@ -98,9 +107,14 @@ def largest(bits: int) -> int:
     return int((1 << (bits - 1)) - 1)
 
 
+def largest_operand(bits: int) -> int:
+    """The largest |m| of GSE-bits: the largest mantissa times the largest step. 127 or less."""
+    return largest(bits) * (2 * SCALES[bits] - 1)
+
+
 def row_dtype(bits: int) -> str:
     """The type in which a Row of `bits` bits stores its mantissas."""
-    return "int16" if bits <= 16 else "int32"
+    return "int8" if bits <= 8 else "int16" if bits <= 16 else "int32"
 
 
 _FIELDS: dict[type, tuple[str, ...]] = {Row: ("m", "e"), Gse: ("m", "d", "e")}

@@ -46,8 +46,6 @@ class LinearSite:
         self.parameters = {
             f"{short}_{name}": p for name, p in adapter.parameters(rows, columns).items()
         }
-        # All products of the site round their operands as the model's own linear does.
-        self._widths = {key: node.kwargs[key] for key in ("x_bits", "w_bits")}
 
     def base(self) -> Node:
         """W·x, 24 bits wide."""
@@ -63,8 +61,10 @@ class LinearSite:
         return rows
 
     def linear(self, x: Node, w: Node, bits: int) -> Node:
-        """A product with the widths of this linear."""
-        y: Node = self.call(linear, x, w, **self._widths, bits=bits)
+        """A product in which the frozen W has its own width, and all else that of activations."""
+        width: Any = self.node.kwargs["x_bits"]
+        w_bits = self.node.kwargs["w_bits"] if w is self.w else width
+        y: Node = self.call(linear, x, w, x_bits=width, w_bits=w_bits, bits=bits)
         # Only the width of gradients is passed on. With the linear's name too, adapt_function would
         # adapt the adapter.
         y.meta["notes"] = Notes(gradient_bits=notes_of(self.node).gradient_bits)

@@ -70,10 +70,11 @@ def _linear(lowering: Lowering, node: Node) -> Any:
     # would otherwise collect a rounding from each.
     into_stream = all(u.target is model_ops.add for u in node.users)
     bits = STREAM_BITS if into_stream else ACTIVATION_BITS
-    width = lowering.options.activation_bits
-    y: Node = lowering.call(linear, x, w, x_bits=width, w_bits=width, bits=bits)
+    options = lowering.options
+    widths = {"x_bits": options.activation_bits, "w_bits": options.weight_bits}
+    y: Node = lowering.call(linear, x, w, **widths, bits=bits)
     name = last_part(weight.meta["parameter"])
-    y.meta["notes"] = Notes(gradient_bits=lowering.options.gradient_bits, linear=name)
+    y.meta["notes"] = Notes(gradient_bits=options.gradient_bits, linear=name)
     return y
 
 

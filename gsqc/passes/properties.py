@@ -14,12 +14,17 @@ from collections import Counter
 from gsqc.graph.function import Function, Node, notes_of, role_of, shape_of, value_of
 from gsqc.graph.roles import FROZEN, STREAM_IN, STREAM_OUT, Kind
 from gsqc.numerics.formats import Gse
+from gsqc.numerics.ops.attend import weigh_values
 from gsqc.numerics.ops.linear import linear
 from gsqc.numerics.ops.registry import Kind as OpKind
 from gsqc.numerics.ops.registry import Op
+from gsqc.numerics.ops.scores import attention_scores
 from gsqc.numerics.ops.softmax import softmax, softmax_grad
 from gsqc.passes.scores import is_large
 from gsqc.passes.step import Step, step_property
+
+PRODUCTS = (linear, attention_scores, weigh_values)
+"""Ops whose gradients round their operands."""
 
 
 def _op(node: Node) -> Op:
@@ -71,7 +76,7 @@ def _check_block(function: Function, *, trains: bool) -> None:
     roles = [*map(role_of, function.placeholders.values()), *function.roles.values()]
     assert {STREAM_IN, STREAM_OUT} <= set(roles), f"{function.name} does not pass the stream on"
     for node in function.calls():
-        known = node.target is not linear or notes_of(node).gradient_bits is not None
+        known = node.target not in PRODUCTS or notes_of(node).gradient_bits is not None
         assert known or not trains, f"{function.name}: {node.name} has no width of gradients"
 
 

@@ -2,12 +2,12 @@
 """split_attention: attention of a few key-value heads after the other, where the scores of all take
 much memory.
 
-before:  s = linear(q, k) [3,1536,512]   p = softmax(s)   o = linear(p, v)
-after:   q0 = take_leading(q, 0, 1)      s0 = linear(q0, k0) [1,1536,512]
-         p0 = softmax(s0)                o0 = linear(p0, v0)
+before:  s = attention_scores(q, k) [3,3,512,512]   p = softmax(s)   o = weigh_values(p, v)
+after:   q0 = take_leading(q, 0, 1)      s0 = attention_scores(q0, k0) [1,3,512,512]
+         p0 = softmax(s0)                o0 = weigh_values(p0, v0)
          q1 = …                          o = join_leading(o0, o1, o2)
 
-What is split is what leads to a softmax or its gradient and away from it, up to the linears around
+What is split is what leads to a softmax or its gradient and away from it, up to the products around
 it: their other operands and their results are narrow. A head's scores are made, used and gone
 before the next one's. Heads do not mix, so the bits are the same.
 
@@ -21,28 +21,27 @@ from typing import Any
 
 from gsqc.graph.function import Function, Node, add_call, is_call, shape_of
 from gsqc.numerics.ops.layout import take_leading, transpose, view
-from gsqc.numerics.ops.linear import linear
 from gsqc.numerics.ops.softmax import softmax, softmax_grad
 from gsqc.passes.join_parts import join_parts
-from gsqc.passes.properties import DIFFERENTIATED, SCORES_FIT
+from gsqc.passes.properties import DIFFERENTIATED, PRODUCTS, SCORES_FIT
 from gsqc.passes.scores import heads_of_part, is_large
 from gsqc.passes.step import Step, graph_pass
 
 
 def _around(node: Node) -> set[Node]:
-    """What leads to a softmax or its gradient and away from it, up to linears."""
+    """What leads to a softmax or its gradient and away from it, up to products."""
     found = {node}
     to, away = list(node.all_input_nodes), list(node.users)
     while to:
         n = to.pop()
-        if is_call(n, linear):
+        if n.target in PRODUCTS:
             found.add(n)
         elif is_call(n, view) or is_call(n, transpose):
             found.add(n)
             to += n.all_input_nodes
     while away:
         n = away.pop()
-        if is_call(n, linear) or is_call(n, softmax_grad):
+        if n.target in PRODUCTS or is_call(n, softmax_grad):
             found.add(n)
         elif is_call(n, view) or is_call(n, transpose):
             found.add(n)

@@ -33,6 +33,7 @@ class StepOptions:
 
     tokens           of a training sequence; generation reads as many at most
     activation_bits  width of activations and adapter factors in products, 5 to 8
+    weight_bits      width of frozen weights in products, 4 to 8
     gradient_bits    width of gradients in products, 5 to 8
     keep_operands    the products' operands of base weights are made once a session, not at each use
     keep_head        so are those of the head
@@ -42,6 +43,7 @@ class StepOptions:
 
     tokens: int
     activation_bits: int
+    weight_bits: int
     gradient_bits: int
     adapter: Adapter
     optimizer: str

@@ -139,20 +139,20 @@ def _numbers(kind: str, counts: Mapping[str, int]) -> int:
 
 
 def adapter_operands(adapter: TrainedAdapter, bits: int) -> tuple[list[Histogram], list[Histogram]]:
-    """Shared exponents and used mantissa bits of the adapter, for each layer.
+    """Shared exponents of the adapter, and bits that its operands use, for each layer.
 
-    The adapter is taken in the form that matmuls read, GSE-`bits`.
+    The adapter is taken in the form that matmuls read, rotated and in GSE-`bits`.
     """
     exponents: dict[int, list[Array]] = {}
     lengths: dict[int, list[Array]] = {}
     for linear in adapter.linears:
         for p in linear.matrices.values():
             gse = evaluate(quantise, [evaluate(master_row, [p], {})], {"bits": bits})
-            groups, mantissas = (gse.e - gse.d).reshape(-1), np.abs(gse.m.astype(np.int32))
-            used = mantissas.reshape(gse.d.size, -1).any(-1)
+            groups, sizes = (gse.e - gse.d).reshape(-1), np.abs(gse.m.astype(np.int32))
+            used = sizes.reshape(gse.d.size, -1).any(-1)
             exponents.setdefault(linear.layer, []).append(groups[used])
-            bit_lengths = np.frexp(mantissas[:, : p.shape[1]].astype(np.float64))[1]
-            lengths.setdefault(linear.layer, []).append(bit_lengths.reshape(-1))
+            bit_lengths = np.frexp(sizes.reshape(-1).astype(np.float64))[1]
+            lengths.setdefault(linear.layer, []).append(bit_lengths)
     return _by_layer(exponents), _by_layer(lengths)
 
 

@@ -25,7 +25,7 @@ class Measured:
     base           scale exponents of the base, by layer
     stored         name, format, bits per number and loss of each weight of a layer
     exponents      shared exponents of the adapter, by layer
-    mantissa_bits  bits that the adapter's mantissas use, by layer
+    operand_bits  bits that the adapter's operands use, by layer
     samples        prompt, answer before training, answer after it
     asked          how the prompts were put, in sentences
     bundle         settings of the bundle
@@ -37,7 +37,7 @@ class Measured:
     base: Sequence[Histogram] = ()
     stored: Sequence[tuple[str, str, str, str]] = ()
     exponents: Sequence[Histogram] = ()
-    mantissa_bits: Sequence[Histogram] = ()
+    operand_bits: Sequence[Histogram] = ()
     samples: Sequence[tuple[str, str, str]] = ()
     asked: Sequence[str] = ()
     bundle: dict[str, Any] = field(default_factory=dict)
@@ -177,14 +177,12 @@ def _numbers(measured: Measured) -> list[str]:
             "The darker a field, the more groups of 32 share that exponent."
         )
         cards.append(card("Adapter: shared exponents", body, note))
-        body = heat_map(
-            measured.mantissa_bits, "bits", "bits of the adapter's mantissas by layer", 2
-        )
+        body = heat_map(measured.operand_bits, "bits", "bits of the adapter's operands by layer", 2)
         note = (
-            "How many bits the magnitude of a mantissa needs. "
-            "Few bits mean that a neighbour in its group is larger."
+            "How many bits the magnitude of an operand needs, a mantissa times its step. "
+            "Few bits in all of a group mean that another group of the row is much larger."
         )
-        cards.append(card("Adapter: bits of its mantissas", body, note))
+        cards.append(card("Adapter: bits of its operands", body, note))
     if measured.base:
         body = heat_map(measured.base, "exponent", "scale exponents of the base by layer", 3)
         cards.append(

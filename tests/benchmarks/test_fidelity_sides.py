@@ -164,3 +164,4 @@ def test_bits_count_the_scales() -> None:
     assert operand_bits("mxfp4") == 4.25 and operand_bits("nvfp4") == 4.5
     assert operand_bits("4-5-5") == 5.25
     assert operand_bits("4-8-6") == (2 * 8 + 6) / 3 + 0.25
+    assert operand_bits("4-5-5:w8") == (2 * 5 + 8) / 3 + 0.25

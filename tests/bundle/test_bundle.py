@@ -128,7 +128,7 @@ def test_a_malformed_manifest_is_refused(path: Path, change: dict[str, Any]) -> 
         Bundle.open(path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"format_version": 3}', "\udcff"])
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"format_version": 4}', "\udcff"])
 def test_a_manifest_that_is_none_is_refused(path: Path, text: str) -> None:
     (path / "manifest.json").write_text(text, errors="surrogateescape")
     with pytest.raises(BundleError):
@@ -137,7 +137,7 @@ def test_a_manifest_that_is_none_is_refused(path: Path, text: str) -> None:
 
 def test_a_bundle_of_an_older_gsqc_is_told_in_a_sentence(path: Path) -> None:
     change_manifest(path, {"format_version": 1})
-    with pytest.raises(BundleError, match=r"(?m)has format 1, this gsqc reads format 3$"):
+    with pytest.raises(BundleError, match=r"(?m)has format 1, this gsqc reads format 4$"):
         Bundle.open(path)
 
 

@@ -146,7 +146,7 @@ def test_compile_passes_its_options_on(
     monkeypatch.setitem(sys.modules, "gsqc.compiler.compile", compiler)
     output = tmp_path / "a.gsqc"
     given = {
-        "bits": "4-7-6",
+        "bits": "4-7-6:w8",
         "base": "nf4",
         "adapter": "lora:rank=4,alpha=8,linears=q+v",
         "optimizer": "sgd",
@@ -161,7 +161,7 @@ def test_compile_passes_its_options_on(
     assert line["base_losses"] == {"m.0.w.weight": 91_000}
     (model, options) = seen[0]
     assert model == "dir"
-    assert (str(options.bits), options.base, options.optimizer) == ("4-7-6", "nf4", "sgd")
+    assert (str(options.bits), options.base, options.optimizer) == ("4-7-6:w8", "nf4", "sgd")
     assert (options.sequence_length, options.batch, options.seed, options.force) == (64, 3, 5, True)
     assert options.adapter.linears == ("q", "v")
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import pytest
 from gsqc.adapters import parse_adapter
 from gsqc.adapters.linears import LINEARS
 from gsqc.adapters.lora import Lora
+from gsqc.bundle.manifest import BITS
 from gsqc.compiler.options import Bits, CompileOptions, parse_compile_options
 from gsqc.errors import OptionError
+
+RANGE = range(5, 9)
 
 
 def parse(model: str = "dir", **changes: Any) -> CompileOptions:
@@ -37,11 +41,44 @@ def test_texts_and_values_are_the_same() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "4-8", "4-8-8-8", "3-8-8", "4-4-8", "4-8-9", "4-08-8", " 4-8-8", "4-8-8\n", "４-8-8"],
+    [
+        *("", "4-8", "4-8-8-8", "3-8-8", "4-4-8", "4-8-9", "4-08-8", " 4-8-8", "4-8-8\n", "４-8-8"),
+        *("4-5-5:8", "4-5-5:w", "4-5-5:w3", "4-5-5:w9", "4-5-5:w08", "4-5-5w8", "4-5-5:w8:w8"),
+        *("4-5-5:W8", "4-5-5:w８", "4-5-5: w8", "4-5-5:w8\n", ":w8"),
+    ],
 )
 def test_other_bits_are_refused(text: str) -> None:
-    with pytest.raises(OptionError, match="--bits"):
+    with pytest.raises(OptionError) as error:
         Bits.parse(text)
+    assert f"--bits {text} is not W-A-G or W-A-G:wN" in str(error.value)
+    assert "--bits 4-5-5:w8" in error.value.hint
+
+
+@pytest.mark.parametrize("base", [3, 9, "8", True, 5.0])
+def test_other_widths_of_the_base_in_products_are_refused(base: Any) -> None:
+    with pytest.raises(OptionError, match=r":wN of --bits .* is not a whole number from 4 to 8"):
+        Bits(4, 5, 5, base)
+
+
+def test_the_base_has_a_width_of_its_own_in_products() -> None:
+    bits = Bits.parse("4-5-6:w8")
+    assert bits == Bits(4, 5, 6, 8)
+    assert (bits.w, bits.a, bits.g, bits.base) == (4, 5, 6, 8)
+    assert str(bits) == "4-5-6:w8"
+    assert Bits.parse("8-8-8:w4").base == 4
+
+
+def test_without_one_the_base_has_the_width_of_activations() -> None:
+    """Equal bits have one text, so a run knows them again."""
+    assert Bits.parse("4-5-6").base == 5
+    assert Bits.parse("4-5-6:w5") == Bits(4, 5, 6) == Bits(4, 5, 6, 5)
+    assert str(Bits.parse("4-5-6:w5")) == "4-5-6"
+
+
+def test_a_bundle_may_have_any_bits() -> None:
+    every = [Bits(w, a, g, n) for w in (4, 8) for a, g, n in product(RANGE, RANGE, range(4, 9))]
+    assert set(BITS) == set(map(str, every))
+    assert len(BITS) == len(set(BITS))
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,10 @@ def test_any_adapter_can_be_left_out(linears: tuple[str, ...]) -> None:
     check_plan(toy.step.plan)
 
 
-@pytest.mark.parametrize("bits", [Bits(4, a, g) for a, g in combinations((5, 6, 7, 8), 2)])
+PAIRS = [Bits(4, a, g) for a, g in combinations((5, 6, 7, 8), 2)]
+
+
+@pytest.mark.parametrize("bits", [*PAIRS, Bits(4, 5, 5, 8), Bits(4, 8, 6, 4)])
 def test_any_bits(bits: Bits) -> None:
     executor, _ = open_executor(build_toy(bits=bits, linears=("q", "down")))
     executor.run("gradient")

@@ -91,11 +91,11 @@ def test_what_is_measured(bundle: Path, run: Path) -> None:
     assert planned == opened.plan.peak_bytes
     assert {name: kind for name, kind, *_ in stored_as(opened)}["mlp.up_proj.weight"] == "nf4"
     assert {bits for _, kind, bits, _ in stored_as(opened) if kind == "nf4"} == {"4.38", "4.75"}
-    exponents, mantissa_bits = adapter_operands(read_adapter(opened, run), 8)
-    assert len(exponents) == len(mantissa_bits) == len(base_exponents(opened)) == 2
-    for histogram in (*exponents, *mantissa_bits, *base_exponents(opened)):
+    exponents, operand_bits = adapter_operands(read_adapter(opened, run), 8)
+    assert len(exponents) == len(operand_bits) == len(base_exponents(opened)) == 2
+    for histogram in (*exponents, *operand_bits, *base_exponents(opened)):
         assert sum(histogram.values()) == pytest.approx(1)
-    assert max(max(h) for h in mantissa_bits) == 7
+    assert max(max(h) for h in operand_bits) == 7
     seconds = dict(time_by_op(Session(opened)))
     assert seconds["gse_matmul"] > 0
     assert np.isfinite(sum(seconds.values()))

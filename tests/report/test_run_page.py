@@ -96,7 +96,7 @@ def test_what_a_page_shows(tmp_path: Path) -> None:
         memory=[("activations", 5 << 20)],
         op_seconds=[("linear", 0.3), ("softmax", 0.1)],
         exponents=[{-8: 0.25, -7: 0.75}],
-        mantissa_bits=[{7: 1.0}],
+        operand_bits=[{7: 1.0}],
         samples=[("Define LIBERTY.", "Freedom.", "A possession.")],
     )
     tags = check_page(run_page(run, measured))

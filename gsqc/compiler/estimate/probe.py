@@ -19,7 +19,7 @@ import numpy as np
 from gsqc.bundle.machine import default_threads
 from gsqc.bundle.plan import KernelPlan
 from gsqc.compiler.estimate.work import Work, kernel_work, step_calls
-from gsqc.numerics.formats import Gse, Row, Value, flatten
+from gsqc.numerics.formats import Gse, Row, Value, flatten, largest, largest_operand
 from gsqc.numerics.ops.registry import OPS, Kind
 from gsqc.passes.step import Step
 from gsqc.targets.host_memory import aligned_bytes
@@ -128,7 +128,7 @@ def _operands(value: Value, generator: np.random.Generator) -> list[Array]:
     """Flat random operands of a spec. Bare tensors are zeros: they may be indices."""
     arrays = [aligned_bytes(spec.size_bytes).view(spec.dtype) for spec in flatten(value)]
     if isinstance(value, (Gse, Row)):
-        limit = (1 << (value.bits - 1)) - 1
+        limit = (largest_operand if isinstance(value, Gse) else largest)(value.bits)
         arrays[0][:] = generator.integers(-limit, limit + 1, arrays[0].size)
     if isinstance(value, Gse):
         arrays[1][:] = generator.integers(0, 4, arrays[1].size)

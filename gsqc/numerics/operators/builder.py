@@ -23,6 +23,8 @@ from typing import Any
 
 DTYPES = ("bool", "int8", "int16", "int32")
 TABLE_ENTRIES = 513
+ROTATED = 32
+"""Numbers that a rotation takes together."""
 
 
 class Tensor:
@@ -138,6 +140,10 @@ class Tensor:
         """The sum along an axis, which stays with size 1."""
         return self.builder.reduce("reduce_sum", self, axis % len(self.shape))
 
+    def rotate(self) -> Tensor:
+        """Each 32 numbers of the last axis, multiplied by the Hadamard matrix."""
+        return self.builder.rotate(self)
+
     def reshape(self, *shape: int) -> Tensor:
         """The same elements in another shape."""
         return self if shape == self.shape else self.builder.reshape(self, shape)
@@ -180,6 +186,13 @@ class Builder(ABC):
     @abstractmethod
     def reduce(self, operator: str, x: Tensor, axis: int) -> Tensor:
         """reduce_max or reduce_sum of int32 along one axis, which stays with size 1."""
+
+    @abstractmethod
+    def rotate(self, x: Tensor) -> Tensor:
+        """H·x for each row of x int32 [..., 32], with Sylvester's 32 × 32 Hadamard matrix.
+
+        H[j, k] is 1 or -1, by the parity of the bits of j & k. |x| < 2^26, |H·x| ≤ 32·|x|.
+        """
 
     @abstractmethod
     def cast(self, x: Tensor, dtype: str) -> Tensor:
@@ -235,16 +248,3 @@ ELEMENTWISE = (*ARITHMETIC, *BITWISE, *SHIFTS, *COMPARISONS, "select")
 def where(condition: Tensor, x: Tensor | int, y: Tensor | int) -> Tensor:
     """TOSA's SELECT: x where the condition (bool) holds, else y."""
     return condition.builder.elementwise("select", condition, condition.lift(x), condition.lift(y))
-
-
-def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape to which shapes of equal rank broadcast. ValueError if they do not fit."""
-    if len({len(s) for s in shapes}) != 1:
-        raise ValueError(f"operands of different rank: {shapes}")
-    result = []
-    for sizes in zip(*shapes, strict=True):
-        size = max(sizes)
-        if any(n not in (1, size) for n in sizes):
-            raise ValueError(f"shapes do not broadcast: {shapes}")
-        result.append(size)
-    return tuple(result)

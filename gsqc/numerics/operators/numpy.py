@@ -12,10 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.numerics.operators.builder import Builder, Tensor, broadcast_shape
+from gsqc.numerics.operators.builder import ROTATED, Builder, Tensor
+from gsqc.numerics.operators.shapes import broadcast_shape
 
 Array = npt.NDArray[Any]
 _FLOAT64_EXACT = 2.0**53
+_HADAMARD = np.array(
+    [[1.0 - 2.0 * ((j & k).bit_count() & 1) for k in range(ROTATED)] for j in range(ROTATED)]
+)
 
 
 def _int32(operator: str, wide: Array) -> Array:
@@ -115,6 +119,11 @@ class NumpyBuilder(Builder):
         if operator == "reduce_max":
             return self.tensor(x.data.max(axis, keepdims=True))
         return self.tensor(_int32(operator, x.data.sum(axis, keepdims=True, dtype=np.int64)))
+
+    def rotate(self, x: Tensor) -> Tensor:
+        """A product with the matrix in float64, which is exact."""
+        assert x.shape[-1] == len(_HADAMARD)
+        return self.tensor(_int32("rotate", (x.data @ _HADAMARD).astype(np.int64)))
 
     def cast(self, x: Tensor, dtype: str) -> Tensor:
         """The array in another type, in whose range each number must lie."""

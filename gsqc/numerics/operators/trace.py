@@ -13,11 +13,12 @@ from typing import Any
 from gsqc.numerics.operators.builder import (
     COMPARISONS,
     ELEMENTWISE,
+    ROTATED,
     TABLE_ENTRIES,
     Builder,
     Tensor,
-    broadcast_shape,
 )
+from gsqc.numerics.operators.shapes import broadcast_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Operator:
     attributes     what else it takes, by name
 
     Beside the elementwise ones there are input (index), const (value), iota (axis), mulc
-    (constant), reduce_max and reduce_sum (axis), cast, table (entries), reshape, transpose
+    (constant), reduce_max and reduce_sum (axis), rotate, cast, table (entries), reshape, transpose
     (permutation), slice (start), concat (axis), gather and matmul (shift).
     """
 
@@ -142,6 +143,11 @@ class TraceBuilder(Builder):
         assert x.dtype == "int32"
         shape = [1 if k == axis else n for k, n in enumerate(x.shape)]
         return self._record(operator, (x,), shape, axis=axis)
+
+    def rotate(self, x: Tensor) -> Tensor:
+        """Records a rotation of int32 rows of 32 numbers."""
+        assert x.dtype == "int32" and x.shape[-1] == ROTATED, (x.dtype, x.shape)
+        return self._record("rotate", (x,), x.shape)
 
     def cast(self, x: Tensor, dtype: str) -> Tensor:
         """Records a change of type."""

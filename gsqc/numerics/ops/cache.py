@@ -32,17 +32,14 @@ def take_position(b: Builder, table: Tensor, position: Tensor) -> Tensor:
 
 
 @op(Kind.ROW)
-def mask_future(b: Builder, c: Tensor, position: Tensor) -> Tensor:
-    """c int32 [..., T, S] -> c with zeros in the columns of row t beyond position[t].
+def put_column(b: Builder, cache: Row, column: Row, position: Tensor) -> Row:
+    """cache [H, D, S] Row with an exponent per column, column [H, D, 1] -> the cache with it.
 
-    position  int32 [1, …, T, 1]
-
-    These are the products of a token with later ones. Where a token is read alone, the cache holds
-    zeros there, so both ways give the same bits.
+    position  int32 [1, 1, 1] in [0, S)
     """
-    rank = len(c.shape)
-    column = b.iota((*(1,) * (rank - 1), c.shape[-1]), rank - 1)
-    return where(column.greater(position), 0, c)
+    there = b.iota((1, 1, cache.shape[2]), 2).equal(position)
+    m = where(there, column.mantissa, cache.mantissa)
+    return Row(m.cast(row_dtype(cache.bits)), where(there, column.e, cache.e), cache.bits)
 
 
 @cases(put_row)
@@ -59,11 +56,9 @@ def _take_cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("several", [table, np.array([5, 6, 8, 8], np.int32)])
 
 
-@cases(mask_future)
-def _mask_cases(rng: np.random.Generator) -> Iterator[Case]:
-    for name, shape, positions in (
-        ("chunk", (2, 3, 4, 40), [17, 18, 19, 19]),
-        ("ends", (1, 1, 2, 33), [0, 32]),
-    ):
-        c = rng.integers(-(2**30), 2**30, shape).astype(np.int32)
-        yield Case(name, [c, np.array(positions, np.int32).reshape(1, 1, -1, 1)])
+@cases(put_column)
+def _column_cases(rng: np.random.Generator) -> Iterator[Case]:
+    for name, shape, position in (("first", (3, 64, 40), 0), ("last", (2, 32, 7), 6)):
+        column = random_row(rng, (shape[0], shape[1], 1), 8, column=True)
+        cache = random_row(rng, shape, 8, column=True)
+        yield Case(name, [cache, column, np.full((1, 1, 1), position, np.int32)])

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gsqc.numerics.formats import GROUP, Gse, Row, largest
+from gsqc.numerics.formats import GROUP, ROTATION_SHIFT, WINDOW, Gse, Row, largest_operand
 from gsqc.numerics.operators.builder import Builder, Tensor
 from gsqc.numerics.ops.layout import column_exponents, row_exponents, transpose
 from gsqc.numerics.ops.primitives import normalise_mixed, store_row
@@ -27,34 +27,41 @@ def matmul_shift(k: int) -> int:
 
 
 def _aligned(x: Gse) -> Tensor:
-    """x GSE-b [..., K] -> its aligned mantissas m << (16 - b - d), int16 [..., K], exact."""
+    """x GSE-b [..., K] -> its aligned mantissas m << (WINDOW - d), int16 [..., K], exact."""
     *lead, n = x.shape
     m = x.m.cast("int32").reshape(*lead, n // GROUP, GROUP)
     d = x.d.cast("int32").reshape(*lead, n // GROUP, 1)
-    aligned: Tensor = (m << ((16 - x.bits) - d)).reshape(*lead, n).cast("int16")
+    aligned: Tensor = (m << (WINDOW - d)).reshape(*lead, n).cast("int16")
     return aligned
 
 
 @op(Kind.MATMUL)
-def gse_matmul(b: Builder, x: Gse, w: Gse) -> Tensor:
+def gse_matmul(b: Builder, x: Gse, w: Gse, *, terms: int = 0) -> Tensor:
     """x [N, M, K] and w [N, C, K] GSE (or without N) -> int32 [N, M, C], below 2^30.
 
         (Σ_k ax·aw + 2^(s-1)) >> s with the aligned mantissas ax, aw and s = matmul_shift(K)
+
+    terms  at least K, and then in its place: the rounding is that of a sum over so many
 
     The sum of int16 products is exact, and the one rounding is half up. The exponent is that which
     `to_row` takes, with `product_exponent` as its offset. GSQ-Tuning (arXiv 2502.12913), section
     3.2, with an exact sum in place of a float accumulator.
     """
     ax, aw = _aligned(x), _aligned(w)
+    assert not terms or terms >= x.shape[-1], (terms, x.shape)
+    shift = matmul_shift(terms or x.shape[-1])
     if len(x.shape) == 3:
-        return b.matmul(ax, aw, matmul_shift(x.shape[-1]))
-    c = b.matmul(ax.reshape(1, *ax.shape), aw.reshape(1, *aw.shape), matmul_shift(x.shape[-1]))
+        return b.matmul(ax, aw, shift)
+    c = b.matmul(ax.reshape(1, *ax.shape), aw.reshape(1, *aw.shape), shift)
     return c.reshape(x.shape[0], w.shape[0])
 
 
-def product_exponent(x_bits: int, w_bits: int, k: int) -> int:
-    """What is added to the exponents of row i of x and row j of w, for a matmul over k numbers."""
-    return matmul_shift(k) - (16 - x_bits) - (16 - w_bits)
+def product_exponent(k: int) -> int:
+    """What is added to the exponents of row i of x and row j of w, for a matmul over k numbers.
+
+    Both operands are rotated.
+    """
+    return matmul_shift(k) - 2 * WINDOW - ROTATION_SHIFT
 
 
 @op(Kind.ROW)
@@ -76,8 +83,7 @@ def product(call: Calls, x: Any, w: Any, *, x_bits: int, w_bits: int) -> tuple[A
     qx = x if isinstance(call.type_of(x), Gse) else call(quantise, x, bits=x_bits)
     qw = w if isinstance(call.type_of(w), Gse) else call(quantise, w, bits=w_bits)
     c = call(gse_matmul, qx, qw)
-    left, right = call.type_of(qx), call.type_of(qw)
-    offset = product_exponent(left.bits, right.bits, left.shape[-1])
+    offset = product_exponent(call.type_of(qx).shape[-1])
     return c, call(row_exponents, qx), call(column_exponents, qw), offset
 
 
@@ -128,19 +134,19 @@ def random_gse(
 
     extreme  mantissas and distances at the ends of their ranges
     """
-    limit = largest(bits)
+    limit = largest_operand(bits)
     m = rng.integers(-limit, limit + 1, shape)
-    d = rng.integers(0, 16 - bits + 1, (*shape[:-1], shape[-1] // GROUP))
+    d = rng.integers(0, WINDOW + 1, (*shape[:-1], shape[-1] // GROUP))
     if extreme:
         m = np.where(rng.random(shape) < 0.02, -limit, limit)
-        d = np.where(rng.random(d.shape) < 0.5, 0, 16 - bits)
+        d = np.where(rng.random(d.shape) < 0.5, 0, WINDOW)
     e = rng.integers(-30, 5, (*shape[:-1], 1))
     return Gse(m.astype(np.int8), d.astype(np.int8), e.astype(np.int32), bits)
 
 
 @cases(gse_matmul)
 def _matmul_cases(rng: np.random.Generator) -> Iterator[Case]:
-    for bits in (5, 6, 7, 8):
+    for bits in (4, 5, 6, 7, 8):
         yield Case(f"gse{bits}", [random_gse(rng, (12, 64), bits), random_gse(rng, (16, 64), bits)])
     yield Case(
         "extreme",

@@ -7,13 +7,25 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gsqc.numerics.formats import GROUP, LEAST_EXPONENT, Gse, Row, largest
+from gsqc.numerics.formats import (
+    GROUP,
+    LEAST_EXPONENT,
+    SCALES,
+    WINDOW,
+    Gse,
+    Row,
+    largest,
+    row_dtype,
+)
 from gsqc.numerics.operators.builder import Builder, Tensor, where
-from gsqc.numerics.ops.primitives import row_exponent, scale_by_power
+from gsqc.numerics.ops.primitives import Scaled, normalise_mixed, row_exponent, scale_by_power
 from gsqc.numerics.ops.registry import Case, Kind, cases, op
 
+ROTATED_BITS = 24
+"""A row has no more bits when it is rotated, which adds five: all of it stays below 2^28."""
 
-def _pad(x: Tensor, count: int) -> Tensor:
+
+def pad_columns(x: Tensor, count: int) -> Tensor:
     """x [..., n] with `count` zeros after its last column."""
     b, rank = x.builder, len(x.shape)
     first = x.slice((0,) * rank, (*x.shape[:-1], 1))
@@ -23,42 +35,116 @@ def _pad(x: Tensor, count: int) -> Tensor:
 
 @op(Kind.ROW)
 def quantise(b: Builder, x: Row, *, bits: int) -> Gse:
-    """x Row-w [..., n] -> GSE-bits [..., n padded to a multiple of 32].
+    """x Row-w [..., n] -> H·x in GSE-bits [..., n padded to a multiple of 32].
 
-    x has an exponent per row or per column. The exponent of a group of 32 is the least at which its
-    largest mantissa fits `bits` bits. A group further than 16 - bits octaves below the largest of
-    its row keeps that distance, and its mantissas are smaller. Each number is rounded once, half
-    up, and clamped to ±(2^(bits-1) - 1). A zero row has LEAST_EXPONENT. GSQ-Tuning (arXiv
-    2502.12913), section 3.1. The window of 16 - bits octaves is ours: it makes aligned mantissas
-    fit int16.
+    x has an exponent per row or per column. Each group of 32 is multiplied by the Hadamard matrix
+    H, then rounded by the rule of `to_gse`. A row of more than 24 bits, or with exponents per
+    column, is rounded to 24 bits first.
+
+    Groups that share an exponent: GSQ-Tuning (arXiv 2502.12913), section 3.1. Rotation before
+    rounding: Ashkboos et al. 2024, "QuaRot" (arXiv 2404.00456), here inside each group.
     """
-    m, n = x.mantissa, x.shape[-1]
-    lead, padding = x.shape[:-1], -n % GROUP
-    e = x.e
-    if padding:
-        m = _pad(m, padding)
-        e = e if row_exponent(x) else _pad(e, padding)
-    groups = (n + padding) // GROUP
-    m = m.reshape(*lead, groups, GROUP)
-    if row_exponent(x):
-        e = e.reshape(*e.shape[:-1], 1, 1)
-        top = m.abs().reduce_max()
-        octave = where(top.greater(0), (32 - top.clz()) + e, LEAST_EXPONENT)
+    y, e = rotate_groups(x)
+    return to_gse(y, e.reshape(*e.shape[:-1], 1, 1), bits)
+
+
+def rotate_groups(x: Row) -> Scaled:
+    """x [..., n] -> H·x as groups [..., ⌈n / 32⌉, 32], below 2^28, and an exponent per row.
+
+    What is missing in the last group is zero.
+    """
+    m, e = _on_24_bits(x)
+    if padding := -x.shape[-1] % GROUP:
+        m = pad_columns(m, padding)
+    return m.reshape(*x.shape[:-1], m.shape[-1] // GROUP, GROUP).rotate(), e
+
+
+def _on_24_bits(x: Row) -> Scaled:
+    """x with at most 24 bits and one exponent a row: rounded half up where it has more."""
+    if not row_exponent(x):
+        m = x.mantissa
+        return normalise_mixed(m, x.e | (m & 0), ROTATED_BITS)
+    if x.bits <= ROTATED_BITS:
+        return x.mantissa, x.e
+    limit = largest(ROTATED_BITS)
+    drop = x.bits - ROTATED_BITS
+    return x.mantissa.round_shift(drop).clamp(-limit, limit), x.e + drop
+
+
+def scale_rule(bits: int) -> tuple[int, list[int]]:
+    """How a group's largest number gives its scale: the code at 2^0, and the numbers that raise it.
+
+    The code of a scale c·2^k is n·k + n·(c - 1), with n = SCALES[bits]. The scale is the least s
+    with |y| ≤ (2^(bits-1) - 1/2)·s. So the largest, as a number f in [1, 2), has the first code
+    plus one for each bound that f exceeds. The bounds are in units of 2^-30.
+    """
+    n, twice = SCALES[bits], 2 * largest(bits) + 1
+
+    def bound(code: int) -> int:  # (L + 1/2)·c·2^k, over 2^60
+        return twice * (n + code % n) * (1 << (59 + code // n)) // n
+
+    codes = [q for q in range(-12 * n, 2 * n) if 2**60 <= bound(q) < 2**61]
+    return codes[0], [bound(q) >> 30 for q in codes]
+
+
+def scale_code(top: Tensor, e: Tensor, bits: int) -> Tensor:
+    """top · 2^e -> the code of the scale by `scale_rule`, no less than the least one.
+
+    top  int32, no number below 0
+    """
+    n = SCALES[bits]
+    first, bounds = scale_rule(bits)
+    leading = top.clz()
+    normalised = top << (leading - 1).minimum(30)
+    code = ((31 - leading) + e) * n + first
+    for bound in bounds:
+        code = code + where(normalised.greater(bound), 1, 0)
+    least = n * (LEAST_EXPONENT + n.bit_length() - 1)
+    return where(top.greater(0), code.maximum(least), least)
+
+
+def to_gse(y: Tensor, e: Tensor, bits: int) -> Gse:
+    """y · 2^e, int32 [..., groups, 32] below 2^28 -> GSE-bits [..., groups · 32].
+
+    e  int32 [..., 1, 1], or [..., groups, 32] for an exponent per number
+
+    The scale of a group is the least c·2^k at which no number exceeds the largest mantissa by more
+    than half a unit (`scale_rule`). A group more than WINDOW octaves below the largest scale of its
+    row has the scale at that distance, and a zero group too. Each number is rounded once, half up,
+    and clamped to ±(2^(bits-1) - 1). A zero row has the least exponent.
+    """
+    *lead, groups, _ = y.shape
+    n, limit = SCALES[bits], largest(bits)
+    fraction = n.bit_length() - 1
+    size = y.abs()
+    if e.shape[-1] == 1:
+        code = scale_code(size.reduce_max(), e, bits)
     else:
-        e = e.reshape(*e.shape[:-1], groups, GROUP)
-        size = m.abs()
-        octave = where(size.greater(0), (32 - size.clz()) + e, LEAST_EXPONENT).reduce_max()
-    group_exponent = (octave - (bits - 1)).maximum(LEAST_EXPONENT)
-    shared = group_exponent.reduce_max(-2)
-    distance = (shared - group_exponent).minimum(16 - bits)
-    limit = largest(bits)
-    mantissa = scale_by_power(m, ((shared - distance) - e).clamp(-31, 31)).clamp(-limit, limit)
+        code = scale_code(size, e, bits).reduce_max()
+    shared = code.reduce_max(-2)
+    code = code.maximum(shared - n * WINDOW)
+    octave, step = code >> fraction, (code & (n - 1)) + n
+    mantissa = _divide(y, step, (octave - fraction) - e, n).clamp(-limit, limit)
     return Gse(
-        mantissa.reshape(*lead, groups * GROUP).cast("int8"),
-        distance.reshape(*lead, groups).cast("int8"),
-        shared.reshape(*lead, 1),
+        (mantissa if n == 1 else mantissa * step).reshape(*lead, groups * GROUP).cast("int8"),
+        ((shared >> fraction) - octave).reshape(*lead, groups).cast("int8"),
+        ((shared >> fraction) - fraction).reshape(*lead, 1),
         bits,
     )
+
+
+def _divide(y: Tensor, step: Tensor, shift: Tensor, n: int) -> Tensor:
+    """⌊y / (step · 2^shift) + 1/2⌋ for step in [n, 2n)."""
+    if n == 1:
+        return scale_by_power(y, shift.clamp(-31, 30))
+    left, right = (1 - shift).clamp(0, 31), shift.clamp(1, 28)
+    whole = ((y << left) + (step << (right - 1))) >> right
+    # A floor of a floor is one floor. ⌊N / step⌋ = (2N + 1)·R >> 16, R = 2^15 / step rounded, for
+    # |N| ≤ 512.
+    reciprocal = step & 0
+    for k in range(n, 2 * n):
+        reciprocal = where(step.equal(k), round(2**15 / k), reciprocal)
+    return ((whole * 2 + 1) * reciprocal) >> 16
 
 
 def random_row(
@@ -79,7 +165,21 @@ def random_row(
         rows[2] = np.where(rows[2] < 0, -limit, limit)
     e_shape = (*shape[:-2], 1, shape[-1]) if column else (*shape[:-1], 1)
     e = rng.integers(-40, 10, e_shape)
-    return Row(m.astype(np.int16 if bits <= 16 else np.int32), e.astype(np.int32), bits)
+    return Row(m.astype(row_dtype(bits)), e.astype(np.int32), bits)
+
+
+def border_rows(bits: int) -> Row:
+    """Rows of three groups at the borders of scales, and one to each side of them.
+
+    A lone number v becomes ±v, 32 times. One group has v, another a
+    larger one, the last a small one.
+    """
+    n, twice = SCALES[bits], 2 * largest(bits) + 1
+    borders = np.array([4 * twice * (n + step) for step in range(n)])
+    numbers = (borders[:, None] + [-1, 0, 1]).reshape(-1)
+    m = np.zeros((numbers.size, 3 * GROUP), np.int32)
+    m[:, 3], m[:, GROUP + 7], m[:, -1] = numbers, -numbers[::-1] << 6, 1
+    return Row(m, np.full((numbers.size, 1), -12, np.int32), 24)
 
 
 @cases(quantise)
@@ -102,3 +202,5 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
         [Row(np.ones((2, 32), np.int16), np.full((2, 1), -125, np.int32), 16)],
         {"bits": 8},
     )
+    for bits in (4, 5, 6, 8):
+        yield Case(f"gse{bits}, borders of scales", [border_rows(bits)], {"bits": bits})

@@ -39,12 +39,10 @@ def softmax(b: Builder, scores: Row, position: Tensor, *, scale: float) -> Row:
 
     Column j of row i counts only if i - position ≤ j ≤ i: a token sees the tokens before it in its
     record, and none of another record. The rows are those of the axis before the last. exp2 comes
-    from a table with a relative error of 2^-17. The sum of at most 2^12 terms is exact after a
-    shift by ⌈log2 C⌉. A row takes one reciprocal. The largest error is 0.6 ulp of 16 bits.
+    from a table with a relative error of 2^-17. The sum of at most 2^15 terms is exact, so a row
+    does not depend on the number of columns. It takes one reciprocal.
     """
-    rank = len(scores.shape)
-    row = b.iota((*(1,) * (rank - 2), scores.shape[-2], 1), rank - 2)
-    return _between(b, scores, row - position, row, scale)
+    return _visible_softmax(b, scores, position, scale, in_record=True)
 
 
 @op(Kind.ROW)
@@ -53,25 +51,41 @@ def softmax_at(b: Builder, scores: Row, position: Tensor, *, scale: float) -> Ro
 
     position  int32 [1, …, 1] for all rows, or [1, …, T, 1] for each
     """
-    return _between(b, scores, None, position, scale)
+    return _visible_softmax(b, scores, position, scale, in_record=False)
 
 
-def _between(b: Builder, scores: Row, first: Tensor | None, last: Tensor, scale: float) -> Row:
-    """softmax over the columns from `first`, if given, to `last`, both included."""
-    rank, columns = len(scores.shape), scores.shape[-1]
+def hidden_columns(
+    b: Builder, rank: int, rows: int, columns: int, position: Tensor, *, in_record: bool
+) -> list[Tensor]:
+    """Which columns of scores [..., rows, columns] of `rank` axes a row does not see, as bools.
+
+    position   int32 [1, …, rows, 1], or [1, …, 1] for all
+    in_record  row i is the token at `position` of its record: it sees columns i - position to i.
+               Otherwise it sees those up to `position`
+    """
     column = b.iota((*(1,) * (rank - 1), columns), rank - 1)
+    if not in_record:
+        return [column.greater(position)]
+    row = b.iota((*(1,) * (rank - 2), rows, 1), rank - 2)
+    return [column.greater(row), (row - position).greater(column)]
+
+
+def _visible_softmax(
+    b: Builder, scores: Row, position: Tensor, scale: float, *, in_record: bool
+) -> Row:
+    """softmax over the columns that a row sees."""
+    rank, (rows, columns) = len(scores.shape), scores.shape[-2:]
     t = to_log2_units(*widen(scores), scale)
-    t = where(column.greater(last), MASKED, t)
-    if first is not None:
-        t = where(first.greater(column), MASKED, t)
+    for hidden in hidden_columns(b, rank, rows, columns, position, in_record=in_record):
+        t = where(hidden, MASKED, t)
     p = exp2_negative((t.reduce_max() - t).minimum(40 << 16))
-    q = max(1, (columns - 1).bit_length())
-    total, k = normalise_elements(p.round_shift(q).reduce_sum().maximum(1))
+    total, total_e = row_sum(p)
+    total, k = normalise_elements(total.maximum(1))
     drop = 31 - PROBABILITY_BITS
     probability = (
         p.mulr30(reciprocal(total)).round_shift(drop).minimum(2 ** (PROBABILITY_BITS - 1) - 1)
     )
-    return store_row(probability, (k - 29 - q) + drop, PROBABILITY_BITS)
+    return store_row(probability, (k - 29 - total_e) + drop, PROBABILITY_BITS)
 
 
 @op(Kind.ROW)
@@ -98,7 +112,7 @@ def _gradient(g: Any, call: Any, dp: Any) -> list[Any]:
     return [g.call(softmax_grad, call.results[0], dp, scale=call.attributes["scale"]), None]
 
 
-def _places(rank: int, *records: int) -> np.ndarray[Any, np.dtype[np.int32]]:
+def places(rank: int, *records: int) -> np.ndarray[Any, np.dtype[np.int32]]:
     """The positions of the tokens of records of so many tokens, one behind the other."""
     places = np.concatenate([np.arange(count, dtype=np.int32) for count in records])
     return places.reshape(*(1,) * (rank - 2), -1, 1)
@@ -107,17 +121,17 @@ def _places(rank: int, *records: int) -> np.ndarray[Any, np.dtype[np.int32]]:
 @cases(softmax)
 def _cases(rng: np.random.Generator) -> Iterator[Case]:
     for name, shape in (("heads", (2, 3, 32, 32)), ("ragged", (3, 13, 13)), ("one token", (1, 1))):
-        operands = [random_row(rng, shape, 24), _places(len(shape), shape[-2])]
+        operands = [random_row(rng, shape, 24), places(len(shape), shape[-2])]
         yield Case(name, operands, {"scale": 0.125})
     calm = Row(
         rng.integers(-(2**15), 2**15, (2, 40, 40)).astype(np.int16),
         np.full((2, 40, 1), -12, np.int32),
         16,
     )
-    yield Case("moderate scores", [calm, _places(3, 40)], {"scale": 40**-0.5})
+    yield Case("moderate scores", [calm, places(3, 40)], {"scale": 40**-0.5})
     large = Row(calm.m, calm.e + 30, 16)
-    yield Case("large exponents", [large, _places(3, 40)], {"scale": 0.25})
-    yield Case("three records", [calm, _places(3, 17, 1, 22)], {"scale": 40**-0.5})
+    yield Case("large exponents", [large, places(3, 40)], {"scale": 0.25})
+    yield Case("three records", [calm, places(3, 17, 1, 22)], {"scale": 40**-0.5})
 
 
 @cases(softmax_at)

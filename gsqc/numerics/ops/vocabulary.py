@@ -23,11 +23,12 @@ from gsqc.numerics.ops.cross_entropy import (
     cross_entropy_probabilities,
     cross_entropy_start,
 )
-from gsqc.numerics.ops.embedding import embedding, gse_row
+from gsqc.numerics.ops.embedding import gse_row, take_rows
 from gsqc.numerics.ops.layout import reshape, table_rows, transpose
 from gsqc.numerics.ops.linear import linear, random_gse
 from gsqc.numerics.ops.quantise import quantise, random_row
 from gsqc.numerics.ops.registry import Calls, Case, cases, composite, evaluate
+from gsqc.numerics.ops.unrotate import unrotate
 
 CHUNK = 4096
 """Columns of the logits that exist at a time."""
@@ -91,19 +92,20 @@ def vocabulary_loss_grad(
 
     The logits are made again, chunk by chunk. A token of weight 0 gives a zero row.
     """
-    hidden, dh = call.type_of(h).shape[-1], None
+    dh = None
     for start, count in _chunks_of(call, table):
         logits = _logits(call, h, table, start, count)
         state = (octaves, mantissa, exponent)
         p = call(cross_entropy_probabilities, logits, *state, weights)
         part = call(table_rows, table, start=start, count=count)
-        rows = call(gse_row, part, columns=hidden)
+        rows = call(gse_row, part)
         columns = call(quantise, call(transpose, rows, permutation=(1, 0)), bits=WIDTH)
         chunk = call(linear, p, columns, **_WIDTHS, bits=24)
         dh = chunk if dh is None else call(add, dh, chunk, bits=30)
     tokens = call(reshape, labels, shape=(call.type_of(labels).shape[0],))
-    label_rows = call(embedding, tokens, table, columns=hidden)
-    total: Row = call(subtract_weighted, dh, label_rows, weights, bits=24)
+    # The table's rows are rotated, and so are their sums.
+    rotated = call(subtract_weighted, dh, call(take_rows, tokens, table), weights, bits=24)
+    total: Row = call(unrotate, rotated, columns=call.type_of(h).shape[-1], bits=24)
     return total
 
 

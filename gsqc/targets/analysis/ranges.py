@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gsqc.numerics.operators.builder import ROTATED
 from gsqc.numerics.operators.trace import Operator
 
 Interval = tuple[int, int]
@@ -97,6 +98,9 @@ def _other(node: Operator, args: list[Interval]) -> Interval:
         entries = node.attributes["entries"]
         # A table interpolates between neighbours: it never leaves the range of its entries.
         return min(entries) << 7, max(entries) << 7
+    if operator == "rotate":
+        most = ROTATED * _largest_size(args[0])
+        return -most, most
     if operator == "reduce_sum":
         count = node.args[0].shape[node.attributes["axis"]]
         return args[0][0] * count, args[0][1] * count

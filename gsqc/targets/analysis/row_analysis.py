@@ -23,6 +23,7 @@ LEAVES = ("input", "const", "iota")
 # In units of one vector instruction. An operator that is not here costs 1.
 _COST = {
     "table": 14,
+    "rotate": 10,
     "mulr15": 6,
     "mulr30": 6,
     "mulc": 6,

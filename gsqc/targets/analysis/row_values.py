@@ -119,6 +119,10 @@ class RowValues(ABC):
         if node.operator == "slice":
             return self.value(node.args[0], index + self.plan.slice_start(node), scope)
         assert node.operator not in (*REDUCTIONS, "concat"), f"{node.operator} is not known yet"
+        return self.evaluate(node, index, scope)
+
+    def evaluate(self, node: Operator, index: Index, scope: Scope) -> Value:
+        """Element `index` of an operator's row, from its operands."""
         args = [self.value(a, self._index_of(node, a, index, scope), scope) for a in node.args]
         return self.apply(node, args)
 

@@ -21,12 +21,15 @@ _KINDS = {
     "data movement": ("Transpose", "MemoryCopy", "Reshape", "Concat", "Slice", "Gather", "Tile"),
     "table": ("LUT", "Table"),
 }
-ELEMENTWISE = "element-wise"
-KINDS = (*_KINDS, ELEMENTWISE)
+ROTATION, ELEMENTWISE = "rotation", "element-wise"
+KINDS = (*_KINDS, ROTATION, ELEMENTWISE)
 
 
 def _kind(layer: LayerEstimate, node: Operator | None) -> str:
     """The kind that an NPU operation counts for."""
+    # A rotation is a product, of parts that are split off element by element.
+    if node is not None and node.operator == "rotate":
+        return ROTATION
     # The serialiser halves rows with MAXIMUM, which Vela counts as element-wise.
     if node is not None and node.operator.startswith("reduce"):
         return "reduction"

@@ -16,8 +16,14 @@ from gsqc.targets.arm_npu.builder import serialise_for_vela
 from gsqc.targets.arm_npu.vela import RefusedOperatorError, run_vela
 
 _ORIGINS = {
+    "attention": (
+        "softmax",
+        "to_visible_row",
+        "round_values",
+        "quantise_probabilities",
+        "value_operand",
+    ),
     "linear": ("quantise", "gse_matmul", "to_row", "accumulate_gradient", "scale", "dequantise"),
-    "attention": ("softmax",),
 }
 """Which ops the passes make of a node of the captured model, where their names differ."""
 

@@ -49,6 +49,8 @@ EXAMPLES: dict[str, Example] = {
     "mulc": lambda x, y: x.mulc(2**30 + 1),
     "reduce_max": lambda x, y: x.reduce_max(),
     "reduce_sum": lambda x, y: x.reduce_sum(),
+    "rotate": lambda x, y: x.rotate(),
+    "rotate 16 bits": lambda x, y: x.cast("int16").cast("int32").rotate(),
     "cast to int16": lambda x, y: x.cast("int16"),
     "cast to int8": lambda x, y: x.cast("int8"),
     "table": lambda x, y: x.builder.table(x.cast("int16"), [0] * 512 + [9]),

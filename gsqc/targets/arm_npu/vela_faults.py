@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three forms that Vela 5.2.0 compiles to wrong code for Ethos-U85. The serialiser writes them in
+"""Four forms that Vela 5.2.0 compiles to wrong code for Ethos-U85. The serialiser writes them in
 another way.
 
 select      One of its values is also reshaped: Vela takes the other shape. The serialiser writes
@@ -7,7 +7,7 @@ select      One of its values is also reshaped: Vela takes the other shape. The 
 reduce_max  It takes a slice, over the last axis: Vela reads the whole tensor. The serialiser writes
             MAXIMUM with -2^31 in between.
 gather      A result of the program is also transposed: Vela leaves it out. The serialiser makes it
-            another tensor with IDENTITY.
+rotate      another tensor with IDENTITY.
 
 tests/targets/arm_npu/test_vela_faults.py shows each of them. It fails when a version of Vela is
 right.
@@ -20,6 +20,10 @@ from gsqc.targets.programs import Forms
 
 _SAME_BYTES = ("reshape", "transpose")
 """Operators of which Vela may find that they move nothing."""
+
+
+_RESHAPED_LAST = ("gather", "rotate")
+"""Operators whose last TOSA operator is a RESHAPE."""
 
 
 def _origin(node: Operator) -> Operator:
@@ -48,5 +52,5 @@ class VelaFaults(Forms):
         return _origin(reduce_max.args[0]).operator == "slice"
 
     def copies(self, result: Operator) -> bool:
-        """The result is gathered, and transposed elsewhere."""
-        return result.operator == "gather" and result.id in self._transposed
+        """The result is gathered or rotated, and transposed elsewhere."""
+        return result.operator in _RESHAPED_LAST and result.id in self._transposed

@@ -77,6 +77,7 @@ _FORMS = {
     "maximum": "max({}, {})",
     "abs": "abs({})",
     "clz": "__clz({})",
+    "rotate": "rotated({})",
     "bitwise_and": "({} & {})",
     "bitwise_or": "({} | {})",
     "bitwise_xor": "({} ^ {})",

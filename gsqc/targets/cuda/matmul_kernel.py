@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from gsqc.numerics.formats import GROUP, largest
+from gsqc.numerics.formats import GROUP, WINDOW, largest_operand
 from gsqc.numerics.operators.trace import Trace
 from gsqc.targets.cuda.writer import KernelSource, Launch, Tables, kernel_source
 
@@ -20,8 +20,8 @@ def write_matmul_kernel(symbol: str, trace: Trace, x_bits: int, w_bits: int) -> 
     x, w = trace.inputs[0].shape, trace.inputs[3].shape
     batch, m, c, k = (x[0] if len(x) == 3 else 1), x[-2], w[-2], x[-1]
     shift = next(n.attributes["shift"] for n in trace.nodes if n.operator == "matmul")
-    dot = GROUP * largest(x_bits) * largest(w_bits)
-    sizes = f"{m}, {c}, {k}, {batch}, {16 - x_bits}, {16 - w_bits}, {dot}, {shift}"
+    dot = GROUP * largest_operand(x_bits) * largest_operand(w_bits)
+    sizes = f"{m}, {c}, {k}, {batch}, {2 * WINDOW}, {dot}, {shift}"
     # A tile of tensor cores multiplies 64 rows, however few there are. For a row or a few, reading
     # w is all the work, and a warp per column does it with dp4a.
     if m <= FEW_ROWS:

@@ -115,7 +115,8 @@ class RowKernel(RowWalk):
     def _shared_loop(self, tasks: list[Task], domain: int) -> list[str]:
         """A thread takes every `threads`-th element.
 
-        The lanes of a warp then hold a group of 32 neighbours, which they reduce among themselves.
+        The lanes of a warp then hold a group of 32 neighbours, which they reduce or rotate among
+        themselves. A rotation's domain is a multiple of 32: no lane leaves the loop before others.
         """
         scope = Scope()
         whole = [t.source for t in tasks if t.reduces and t.period == domain]
@@ -150,6 +151,8 @@ class RowKernel(RowWalk):
         """A thread takes whole groups, one element after the other."""
         scope, after, kind = Scope(), Scope(), REDUCTION[task.source.operator]
         operand = self.value(task.source.args[0], C("k"), scope)
+        # Its neighbours are in other turns of the loop, not in other lanes.
+        assert not any("rotated(" in s for s in scope.statements), "a rotation of one thread"
         scope.statements.append(f"part = {kind}::combine(part, {operand});")
         self.store(task.target, C("group"), C("part"), after)
         period, groups = task.period, domain // task.period

@@ -119,7 +119,7 @@ def group_dots(cpu: CpuTarget, x_bits: int, w_bits: int) -> GroupDots:
         return SignedQuadDots(cpu)
     if cpu.vnni:
         return QuadDots(cpu)
-    # At 8 bits not even one sum of two products fits int16, and pairs of int16 are left.
+    # With operands of 8 bits not even one sum of two products fits int16: pairs of int16 are left.
     if cpu.avx2 and quads_in_int16(x_bits, w_bits):
         return ByteDots(cpu, x_bits, w_bits)
     return PairDots(cpu)

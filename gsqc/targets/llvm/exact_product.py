@@ -28,7 +28,7 @@ from typing import Any
 
 from tvm import tirx
 
-from gsqc.numerics.formats import GROUP, largest
+from gsqc.numerics.formats import GROUP, WINDOW, largest_operand
 from gsqc.numerics.operators.trace import Trace
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import (
@@ -66,7 +66,7 @@ class ExactProduct(ABC):
         x, w = trace.inputs[0].shape, trace.inputs[3].shape
         self.batch, self.m, self.c, self.k = (x[0] if len(x) == 3 else 1), x[-2], w[-2], x[-1]
         self.groups, self.rows = self.k // GROUP, self.batch * self.m
-        self.window_x, self.window_w, self.largest_w = 16 - x_bits, 16 - w_bits, largest(w_bits)
+        self.largest_w = largest_operand(w_bits)
         # s is the definition's own: the op chose it from k alone, and the trace holds it.
         self.shift = next(n.attributes["shift"] for n in trace.nodes if n.operator == "matmul")
         names = ("x_m", "x_d", "x_e", "w_m", "w_d", "w_e", "c")
@@ -139,7 +139,7 @@ class ExactProduct(ABC):
             loop(group, self.groups, add_up),
             store(total, first, const(0)),
             loop(group, self.groups, lift_up),
-            store(self.x_bases, row, const(self.window_x) - load(total, last)),
+            store(self.x_bases, row, const(WINDOW) - load(total, last)),
             store(self.x_bounds, row, load(total, first)),
         ]
 

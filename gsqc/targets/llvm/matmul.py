@@ -12,6 +12,7 @@ from typing import Any
 
 from tvm import tirx
 
+from gsqc.numerics.formats import WINDOW
 from gsqc.numerics.operators.trace import Trace
 from gsqc.targets.llvm.arm_dots import group_dots
 from gsqc.targets.llvm.cpu import CpuTarget
@@ -66,7 +67,7 @@ class _MatmulWriter(ExactProduct):
         # A row's bound times the largest |w| must stay below the limit of int32. What is the same
         # for the whole job is divided out here: that leaves one comparison per tile.
         last = load(self.block.last, const(0))
-        w_base, begin_base = bind("w_base", const(self.window_w) - last)
+        w_base, begin_base = bind("w_base", const(WINDOW) - last)
         limit, begin_limit = bind("limit", const(self.most) >> last)
         body += [begin_base, begin_limit]
         body.append(

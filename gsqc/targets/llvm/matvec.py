@@ -12,7 +12,7 @@ from typing import Any
 
 from tvm import tirx
 
-from gsqc.numerics.formats import GROUP
+from gsqc.numerics.formats import GROUP, WINDOW
 from gsqc.numerics.operators.trace import Trace
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import (
@@ -114,9 +114,7 @@ class _MatvecWriter(ExactProduct):
         statements = [store(sums, const(i * LANES), zero, LANES) for i in range(self.m)]
         statements.append(loop(group, self.groups, body))
         for i, row in enumerate(rows):
-            base, begin_base = bind(
-                f"base{i}", load(self.x_bases, row) + const(self.window_w) - last
-            )
+            base, begin_base = bind(f"base{i}", load(self.x_bases, row) + const(WINDOW) - last)
             finish, begin = self.rounding(i, base, 1, dtype)
             total = intrinsic(dtype, "llvm.vector.reduce.add", load(sums, const(i * LANES), LANES))
             result = store(self.buffers["c"], row * const(self.c) + column, finish(total))

@@ -12,7 +12,7 @@ from typing import Any
 
 from tvm import tirx
 
-from gsqc.numerics.formats import GROUP, largest
+from gsqc.numerics.formats import GROUP, largest_operand
 from gsqc.targets.llvm.cpu import CpuTarget
 from gsqc.targets.llvm.emit import (
     Buffer,
@@ -98,16 +98,14 @@ class QuadDots(GroupDots):
 class ByteDots(QuadDots):
     """pmaddubsw: two products per int16 lane, added up in int16 while they fit.
 
-    The offset is the least that makes w unsigned, so that few bits leave room in the int16: up to 6
-    bits a whole group fits, and one widening to int32 serves 8 words.
+    The offset is the least that makes w unsigned, so that small operands leave room in the int16.
     """
 
     def __init__(self, cpu: CpuTarget, x_bits: int, w_bits: int) -> None:
         """For operands of these bits."""
         self.cpu = cpu
         self.geometry = Geometry(rows=4, lanes=8, vectors=2, word=4)
-        # |w| is below the offset: w + offset is at most 2^bits - 1.
-        self.offset = 1 << (w_bits - 1)
+        self.offset = _offset(w_bits)
         self.quads = min(quads_in_int16(x_bits, w_bits), self.geometry.words)
         self._pairs: dict[tuple[int, int], Expr] = {}
 
@@ -131,4 +129,10 @@ class ByteDots(QuadDots):
 
 def quads_in_int16(x_bits: int, w_bits: int) -> int:
     """How many pairs of products, w unsigned, an int16 can add up: 0 if not even one."""
-    return ((1 << 15) - 1) // (2 * largest(x_bits) * ((1 << w_bits) - 1))
+    unsigned = largest_operand(w_bits) + _offset(w_bits)
+    return ((1 << 15) - 1) // (2 * largest_operand(x_bits) * unsigned)
+
+
+def _offset(w_bits: int) -> int:
+    """The least power of two above |w|."""
+    return 1 << largest_operand(w_bits).bit_length()

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from gsqc.numerics.operators.builder import ROTATED
 from gsqc.numerics.operators.trace import Operator
 from gsqc.targets.analysis.row_analysis import Task
 from gsqc.targets.analysis.row_values import Scope
@@ -89,6 +90,8 @@ class LoopWriter:
         """The statements of the loop; results of whole-row reductions become scalars of the row."""
         # All lanes of a vector must belong to one sum. So each period must be whole vectors.
         reduced = {t.period for t in tasks if t.reduces} - {domain}
+        if self._rotates(tasks) and domain > ROTATED:
+            reduced.add(ROTATED)
         whole_vectors = domain >= self.lanes and all(p % self.lanes == 0 for p in reduced)
         periods, lanes = reduced, self.lanes if whole_vectors else 1
         while True:
@@ -101,6 +104,11 @@ class LoopWriter:
                 more = periods | {problem.period}
                 nests = problem.period % lanes == 0 and _nests(domain, more)
                 periods, lanes = (more, lanes) if nests and more > periods else (reduced, 1)
+
+    def _rotates(self, tasks: list[Task]) -> bool:
+        """Whether the loop evaluates a rotation, for which it takes whole groups at a time."""
+        nodes = [*self.walk.plan.evaluation_order(tasks), *(t.source for t in tasks)]
+        return any(n.operator == "rotate" for n in nodes)
 
     def _accumulators(self, tasks: list[Task], lanes: int) -> list[Accumulator]:
         return [
@@ -178,6 +186,9 @@ class LoopWriter:
     ) -> list[Stmt]:
         count = size // lanes
         unroll = self._unroll(tasks, count, bool(base.terms)) if lanes > 1 else 1
+        if self._rotates(tasks):
+            assert size == ROTATED
+            unroll = count
         vectors = Index((), 0, lanes)
         if count == unroll:
             return self._body(tasks, sums, [base + vectors + u * lanes for u in range(unroll)])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from gsqc.numerics.operators.builder import ROTATED
 from gsqc.numerics.operators.trace import Operator, Trace
 from gsqc.targets.analysis.ranges import Ranges
 from gsqc.targets.analysis.row_analysis import Task
@@ -32,6 +33,7 @@ from gsqc.targets.llvm.emit import (
 )
 from gsqc.targets.llvm.index import ZERO, Axis, Index
 from gsqc.targets.llvm.operators import Operators
+from gsqc.targets.llvm.rotation import rotated
 from gsqc.targets.llvm.row_loops import LoopWriter, Value
 from gsqc.targets.llvm.tables import Tables
 
@@ -88,10 +90,29 @@ class RowProgram(RowWalk):
         lanes = max(a.lanes for a in args)
         return Value(self.operators.apply(node, [a.widened(lanes) for a in args], lanes), lanes)
 
+    def evaluate(self, node: Operator, index: Index, scope: Scope) -> Value:
+        """A rotation needs all vectors of its group, and gives all."""
+        if node.operator != "rotate":
+            plain: Value = super().evaluate(node, index, scope)
+            return plain
+        lanes = index.lanes
+        _, inside = self.split(index, ROTATED, scope)
+        assert not inside.terms, "a loop takes whole groups where it rotates"
+        places = [index + (k - inside.constant) for k in range(0, ROTATED, lanes)]
+        vectors = [self.value(node.args[0], place, scope).expr for place in places]
+
+        def named(expr: Expr) -> Expr:
+            return _keep_in(scope, f"v{node.id}", expr)
+
+        for place, expr in zip(places, rotated(vectors, lanes, named), strict=True):
+            scope.known[node.id, place] = Value(expr, lanes)
+        value: Value = scope.known[node.id, index]
+        return value
+
     def define(self, node: Operator, value: Value, scope: Scope) -> Value:
         """A register. A condition is written where it is used."""
         # TVM cannot keep a vector of bools. Its operands are kept, so only the comparison repeats.
-        if node.dtype == "bool":
+        if node.dtype == "bool" or node.operator == "rotate":  # a rotation has its names
             return value
         return Value(_keep_in(scope, f"v{node.id}", value.expr), value.lanes)
 

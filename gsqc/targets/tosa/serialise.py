@@ -4,11 +4,9 @@ EXT-INT16.
 
 Every operator of the builder is the TOSA operator of that name, apart from
 
-    mulr15(a, b)   a·b in two halves of a: (a >> 15)·b + ((a & 0x7fff)·b + 2^14 >> 15), 6 operators
-    mulr30(a, b)   both operands in halves of 15 bits, 13 operators
-    mulc(x, c)     RESCALE with scale32, multiplier c and shift 31
-    matmul         TRANSPOSE of the smaller operand, MATMUL with a 48-bit result, then RESCALE
-    iota           a constant
+    mulr15, mulr30, matmul, rotate   written as products.py says
+    mulc(x, c)                       RESCALE with scale32, multiplier c and shift 31
+    iota                             a constant
 
 What reads a program may get some forms wrong. `Forms` says which operators are therefore written in
 another form of the same meaning. A CAST to a narrower type is written as it is: the value fits by
@@ -18,10 +16,13 @@ the builder's contract, which numpy asserts. The package tosa-tools (the extra `
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 from gsqc.numerics.operators.trace import Operator, Trace
+from gsqc.targets.analysis.ranges import Ranges
 from gsqc.targets.programs import Forms
-from gsqc.targets.tosa.tosa_file import Tensor, TosaFile
+from gsqc.targets.tosa.products import Products
+from gsqc.targets.tosa.tosa_file import Tensor
 
 LEAST_HALF = 8
 """Elements below which REDUCE_MAX is cheaper than another MAXIMUM."""
@@ -34,7 +35,7 @@ def _halves(n: int) -> bool:
     return n % 2 == 0 and n >= 2 * LEAST_HALF
 
 
-class Writer(TosaFile):
+class Writer(Products):
     """Writes the operators of a recorded program."""
 
     def __init__(self, trace: Trace, forms: type[Forms] = Forms) -> None:
@@ -42,55 +43,6 @@ class Writer(TosaFile):
         self.trace = trace
         self.tensors: dict[int, Tensor] = {}
         self.forms = forms(trace)
-
-    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x = high · 2^15 + low with 0 ≤ low < 2^15."""
-        high = self.binary("arithmetic_right_shift", x, self.scalar(15, x))
-        return high, self.binary("bitwise_and", x, self.scalar(0x7FFF, x))
-
-    def round15(self, x: Tensor) -> Tensor:
-        """(x + 2^14) >> 15."""
-        return self.binary("arithmetic_right_shift_round", x, self.scalar(15, x))
-
-    def mulr15(self, x: Tensor, y: Tensor) -> Tensor:
-        """(x·y + 2^14) >> 15, from the halves of x."""
-        # TOSA's MUL has 32 bits: the half that is rounded away is added before the shift.
-        high, low = self.halves(x)
-        rounded = self.round15(self.binary("mul", low, y))
-        return self.binary("add", self.binary("mul", high, y), rounded)
-
-    def mulr30(self, x: Tensor, y: Tensor) -> Tensor:
-        """(x·y + 2^29) >> 30, from the halves of both."""
-        x_high, x_low = self.halves(x)
-        y_high, y_low = self.halves(y)
-        # No sum of these can overflow: by the builder's contract |x| and |y| are at most 2^30.
-        cross = self.binary(
-            "add", self.binary("mul", x_high, y_low), self.binary("mul", x_low, y_high)
-        )
-        # Cutting the lowest 15 bits first changes nothing: a floor of a floor is one floor.
-        low = self.binary("mul", x_low, y_low)
-        low = self.binary("arithmetic_right_shift", low, self.scalar(15, low))
-        return self.binary(
-            "add", self.binary("mul", x_high, y_high), self.round15(self.binary("add", cross, low))
-        )
-
-    def turned(self, x: Tensor) -> Tensor:
-        """The last two axes of three change places."""
-        batch, rows, columns = x[1]
-        return self.emit("TRANSPOSE", "Transpose", [x], (batch, columns, rows), x[2], [0, 2, 1])
-
-    def matmul(self, x: Tensor, w: Tensor, shift: int) -> Tensor:
-        """x · wᵀ, or (w · xᵀ)ᵀ where x has fewer rows than w."""
-        # The NPU moves the second operand twice, so that is the smaller one. It can write the
-        # result transposed at no cost.
-        if x[1][1] < w[1][1]:
-            return self.turned(self.matmul(w, x, shift))
-        zero = self.constant([0], (1,), "int16")
-        wide = self.emit(
-            "MATMUL", "MatMul", [x, self.turned(w), zero, zero], (*x[1][:2], w[1][1]), "int48"
-        )
-        # A multiplier of 2^14 and 14 more bits of shift: RESCALE's shift must not be less than 2.
-        return self.rescale(wide, 1 << 14, 14 + shift)
 
     def masked(self, condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """SELECT in bitwise operators: y ^ ((x ^ y) & mask), where the mask is all ones if the
@@ -151,6 +103,25 @@ class Writer(TosaFile):
             self.emit("GATHER", "Gather", batched, (1, count, width), values[2]), (count, width)
         )
 
+    @cached_property
+    def ranges(self) -> Ranges:
+        """The intervals of all values."""
+        return Ranges(self.trace.live_nodes())
+
+    def rotated(self, node: Operator) -> Tensor:
+        """The rotation: of one int16 tensor if the operand fits."""
+        x = node.args[0]
+        low, high = self.ranges[x]
+        if low < -(2**15) or high >= 2**15:
+            return self.rotate(self.tensors[x.id])
+        # Where x was widened, what it was widened from is used. Reshapes do not matter.
+        origin = x
+        while origin.dtype == "int32" and origin.operator in ("cast", "reshape"):
+            origin = origin.args[0]
+        narrow = origin.dtype == "int16"
+        given = self.tensors[origin.id] if narrow else self.narrowed(self.tensors[x.id])
+        return self.reshape(self.rotate16(given), node.shape)
+
     def operator(self, node: Operator) -> Tensor:
         """The operator's result. `layout` has the operators that move or name elements."""
         args = [self.tensors[a.id] for a in node.args]
@@ -180,6 +151,8 @@ class Writer(TosaFile):
                 return self.emit("TABLE", "Table", [*args, entries], shape, dtype)
             case "matmul":
                 return self.matmul(args[0], args[1], attributes["shift"])
+            case "rotate":
+                return self.rotated(node)
         return (
             self.layout(node, args)
             if node.operator in _LAYOUT

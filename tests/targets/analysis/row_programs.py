@@ -108,6 +108,36 @@ def conditions(b: Builder, x: Tensor, y: Tensor, z: Tensor) -> Results:
     return where(above, x, z), where(above, 1, 0), where(x.reduce_max().greater(0), x, 0)
 
 
+def _padded_groups(x: Tensor) -> Tensor:
+    """x by groups of 32, of which the last is filled with zeros."""
+    n, padding = x.shape[-1], -x.shape[-1] % 32
+    if padding:
+        zeros = (x.slice([0, 0, 0], [*LEAD, 1]) + x.builder.iota((1, 1, padding), 2)) & 0
+        x = x.builder.concat([x, zeros], 2)
+    return x.reshape(*LEAD, (n + padding) // 32, 32)
+
+
+def rotations(b: Builder, x: Tensor, y: Tensor, z: Tensor) -> Results:
+    """Rotations of almost 24 bits, rotated again, reduced by groups and by rows, and sliced."""
+    large = _padded_groups(x * 2796)
+    rotated = large.rotate()
+    n = large.shape[2] * 32
+    return (
+        (rotated + large).reshape(*LEAD, n),
+        ((rotated >> 5).rotate() - rotated.abs().reduce_max()).reshape(*LEAD, n),
+        rotated.reshape(*LEAD, n).reduce_max(),
+        (rotated - 1).reshape(*LEAD, n).slice([0, 0, 7], [*LEAD, n - 7]),
+    )
+
+
+def rows_of_hadamard(b: Builder, x: Tensor, y: Tensor, z: Tensor) -> Results:
+    """One number in each group of 32, in the place that the row's number says."""
+    place = b.iota((1, 1, 1, 32), 3)
+    row = b.iota((2, 1, 1, 1), 0) * 16 + b.iota((1, 3, 1, 1), 1) * 5
+    hot = where(place.equal(row), (1 << 23) - 1, _padded_groups(x) & 0)
+    return (hot.rotate().reshape(*LEAD, hot.shape[2] * 32),)
+
+
 PROGRAMS: dict[str, Callable[..., Results]] = {
     f.__name__: f
     for f in (
@@ -122,6 +152,8 @@ PROGRAMS: dict[str, Callable[..., Results]] = {
         groups,
         broadcast_over_groups,
         conditions,
+        rotations,
+        rows_of_hadamard,
     )
 }
 CASES = [(name, n) for name in PROGRAMS for n in LENGTHS]

@@ -45,12 +45,18 @@ def _gathered_and_transposed(x: Tensor, y: Tensor) -> list[Tensor]:
     return [rows, rows.transpose(1, 0)]
 
 
+def _rotated_and_transposed(x: Tensor, y: Tensor) -> list[Tensor]:
+    rotated = x.rotate()
+    return [rotated, rotated.transpose(1, 0)]
+
+
 FORMS = (
     _select_and_reshape,
     _select_of_a_view,
     _largest_of_a_slice,
     _largest_of_a_reshaped_slice,
     _gathered_and_transposed,
+    _rotated_and_transposed,
 )
 Form = Callable[[Tensor, Tensor], list[Tensor]]
 

@@ -31,11 +31,12 @@ NVDISASM = Path(sysconfig.get_path("purelib"), "nvidia", "cu13", "bin", "nvdisas
 
 @pytest.fixture(scope="module")
 def source() -> CudaSource:
-    """A tile of a matmul, one of few rows, a row program and a layout program."""
+    """A tile of a matmul, one of few rows, row programs and a layout program."""
     rng = np.random.default_rng(1)
     cases = {"tile": Case("", [random_gse(rng, (n, 64), 8) for n in (64, 64)])}
     cases["few"] = Case("", [random_gse(rng, (n, 64), 8) for n in (2, 64)])
     named = {"tile": "gse_matmul", "few": "gse_matmul", "row": "softmax", "layout": "split_heads"}
+    named["rotation"] = "quantise"
     cases |= {
         symbol: next(iter(CASES[name](rng)))
         for symbol, name in named.items()
@@ -69,6 +70,8 @@ def test_ptx_multiplies_on_tensor_cores_and_has_no_floats(
     assert text.count("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32") >= 16
     assert len(re.findall(r"\bdp4a\.s32\.s32", text)) >= 32
     assert "redux.sync.max.s32" in text
+    rotation = text.split(".entry rotation(")[1].split(".entry")[0]
+    assert rotation.count("shfl.sync.bfly.b32") >= 5
     assert not re.findall(r"\.(f16|f32|f64|bf16)\b", text)
 
 

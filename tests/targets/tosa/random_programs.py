@@ -85,6 +85,16 @@ def _iota(x: Tensor, y: Tensor, n: int) -> Tensor:
     return x.builder.iota(shape, axis).minimum(x)
 
 
+def _rotate(x: Tensor, y: Tensor, n: int) -> Tensor:
+    """Rows of 32 numbers of 16 bits, or of as many as the operator takes."""
+    count = int(np.prod(x.shape))
+    # A tensor that is no multiple of 32 is repeated until it is one.
+    turns = 1 if count % 32 == 0 else 32
+    rows = x.builder.concat([x.reshape(1, count)] * turns, 1) if turns > 1 else x
+    limit = 2**15 - 1 if n % 2 else 2**26 - 1
+    return rows.reshape(1, turns * count // 32, 32).clamp(-limit, limit).rotate()
+
+
 OPERATORS: tuple[Callable[[Tensor, Tensor, int], Tensor], ...] = (
     lambda x, y, n: x.clamp(-TOP, TOP - 1) + y.clamp(-TOP, TOP - 1),
     lambda x, y, n: x.clamp(-TOP, TOP - 1) - y.clamp(-TOP + 1, TOP),
@@ -115,6 +125,7 @@ OPERATORS: tuple[Callable[[Tensor, Tensor, int], Tensor], ...] = (
     _gather,
     _matmul,
     _iota,
+    _rotate,
 )
 LARGEST = 4096
 """Elements of the largest tensor that is used further."""

@@ -42,6 +42,16 @@ struct Max {
     static __device__ int warp(int x) { return __reduce_max_sync(ALL_LANES, x); }
 };
 
+// H·x for the 32 elements that the lanes of a warp hold. Each round takes one bit of the index:
+// where it is 0 stands the sum of two lanes, where it is 1 their difference.
+__device__ inline int rotated(int x) {
+    for (int bit = 1; bit < WARP; bit *= 2) {
+        const int other = __shfl_xor_sync(ALL_LANES, x, bit);
+        x = threadIdx.x & bit ? other - x : other + x;
+    }
+    return x;
+}
+
 // The reduction over all threads of the block, which all of them get. Warps reduce in registers,
 // and leave their parts to each other in shared memory.
 template <typename Reduction> __device__ inline int over_block(int x) {

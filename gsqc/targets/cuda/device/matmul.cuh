@@ -16,9 +16,9 @@ struct Product {
     const int8_t *x_m, *x_d, *w_m, *w_d;
     int *result;
     int m, c, k, batch;
-    int window_x, window_w;  // 16 - bits
-    int largest_dot;         // of a group
-    int shift;               // s
+    int window;       // octaves that the lifts of x and w may take together
+    int largest_dot;  // of a group
+    int shift;        // s
 };
 
 // Multiplied rather than shifted, because C leaves the left shift of a negative number undefined.
@@ -148,7 +148,7 @@ __device__ inline void multiply_tile(const Product &p, Tile &t, int batch, int f
                 int row = warp / 2 * WARP_TILE + i * 16 + e / 2 * 8 + lane / 4;
                 int column = warp % 2 * WARP_TILE + j * 8 + lane % 4 * 2 + e % 2;
                 if (first_row + row >= p.m || first_column + column >= p.c) continue;
-                int base = p.window_x - t.x.last[row] + p.window_w - t.w.last[column];
+                int base = p.window - t.x.last[row] - t.w.last[column];
                 p.result[((int64_t)batch * p.m + first_row + row) * p.c + first_column + column] =
                     round_sum(sums[i][j][e], base, p.shift);
             }
@@ -229,7 +229,7 @@ __device__ __noinline__ void few_rows_block(const Product &p) {
         if (i >= p.m) continue;
         for (int distance = WARP / 2; distance; distance /= 2)
             sums[i] += __shfl_xor_sync(ALL_LANES, sums[i], distance);
-        const int base = p.window_x - x_last[i] + p.window_w - w_last;
+        const int base = p.window - x_last[i] - w_last;
         if (lane == 0) p.result[(row + i) * p.c + column % p.c] = round_sum(sums[i], base, p.shift);
     }
 }

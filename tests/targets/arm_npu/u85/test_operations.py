@@ -23,6 +23,7 @@ from tests.targets.arm_npu.compiling import SIZES, Array, assert_same, needs_npu
 
 pytestmark = needs_npu
 FULL, ROW, COLUMN = (3, 20, 40), (3, 1, 40), (3, 20, 1)
+ROTATED = (2, 3, 10, 32)
 TABLE = [(k * k * 37) % 5000 - 2500 for k in range(513)]
 
 
@@ -65,6 +66,19 @@ OPERATIONS: dict[str, tuple[Function, tuple[tuple[int, ...], ...]]] = {
     "matmul": (_matmul, ((1, 20, 64), (1, 33, 64))),
     "batched matmul": (_matmul, ((3, 5, 96), (3, 40, 96))),
     "matmul of one row": (_matmul, ((1, 1, 576), (1, 192, 576))),
+    "rotate": (lambda x: (x * 67000).rotate(), (ROTATED,)),
+    "rotate a few rows": (lambda x: (x * 67000).rotate(), ((32,),)),
+    "rotate 16 bits": (lambda x: x.clamp(-(2**15), 2**15 - 1).rotate(), (ROTATED,)),
+    "rotate what was widened": (
+        lambda x: (x * 32).cast("int16").cast("int32").rotate(),
+        (ROTATED,),
+    ),
+    "rotate and keep": (lambda x: where(x.greater(0), x.rotate(), x), (ROTATED,)),
+    "rotate a choice": (lambda x, y: where(x.greater(y), x, y).rotate() + x, (ROTATED, ROTATED)),
+    "rotate twice": (lambda x: x.rotate().rotate().reshape(30, 64), (ROTATED,)),
+    "maximum of a rotation": (lambda x: x.rotate().reduce_max(3), (ROTATED,)),
+    "rotate a slice": (lambda x: x.slice((0, 1, 1, 0), (2, 2, 4, 32)).rotate(), (ROTATED,)),
+    "slice of a rotation": (lambda x: x.rotate().slice((0, 1, 1, 2), (2, 2, 4, 9)), (ROTATED,)),
     "a chain": (lambda x, y: ((x + y).round_shift(2) * y).maximum(x) - 1, (FULL, FULL)),
     **{
         f"reduce_max {axis}": (lambda x, axis=axis: x.reduce_max(axis), (FULL,))

@@ -213,6 +213,7 @@ def build_toy(
     dump: Any = None,
     sizes: Sizes | None = None,
     prompt_chunk: int | None = None,
+    balance: bool = False,
 ) -> Toy:
     """The toy through every pass, with NF4 weights and adapters of rank 8."""
     sizes, bits = sizes or Sizes(), bits or Bits(4, 8, 8)
@@ -226,16 +227,14 @@ def build_toy(
         gradient_bits=bits.g,
         adapter=Lora(rank=8, alpha=16, linears=linears),
         optimizer=optimizer,
+        balance=balance,
         prompt_chunk=prompt_chunk or min(32, sizes.tokens),
     )
     step = Step(captured.graph, lambda parameter, names: codes[names[0]], options)
     run_pipeline(step, after=write_dumps(dump) if dump else None)
     toy = Toy(sizes, captured, codes, step)
-    toy.table = evaluate(
-        quantise,
-        [to_row(rng.standard_normal((sizes.vocabulary, sizes.hidden)) * 0.3, 30)],
-        {"bits": 8},
-    )
+    table = to_row(rng.standard_normal((sizes.vocabulary, sizes.hidden)) * 0.3, 30)
+    toy.table = evaluate(quantise, [table], {"bits": 8})
     norm = to_row(1 + 0.2 * rng.standard_normal((1, sizes.hidden)), 16)
     toy.base = {f"{name}.{key}": a for name, c in codes.items() for key, a in c.arrays.items()}
     toy.base |= {f"{TABLE}.{key}": getattr(toy.table, key) for key in "mde"}

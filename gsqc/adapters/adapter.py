@@ -46,7 +46,7 @@ class Site(Protocol):
 
     def linear(self, x: Any, w: Any, bits: int) -> Any:
         """x · wᵀ as a Row-bits. The operands get the bits of `--bits`: W those of the base in
-        products, all others those of activations.
+        products, all others those of activations. Columns of x are shifted if the site says so.
         """
 
     def call(self, operation: Any, *values: Any, **attributes: Any) -> Any:

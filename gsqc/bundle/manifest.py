@@ -148,6 +148,23 @@ class FirstSteps:
 
 
 @dataclass(frozen=True)
+class CalibrationPart:
+    """The text by which columns are shifted before they are quantised.
+
+    name    of the file, without its folder
+    tokens  of it that were read
+    """
+
+    name: str
+    sha256: str
+    tokens: Count
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"by {self.name}, {self.tokens:,} tokens"
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a bundle says of itself.
 
@@ -156,6 +173,7 @@ class Manifest:
     base_losses  what the weights of all blocks lost by that, in millionths: RMS of the difference
                  over RMS of the weight. Weights that lost nothing are not there. None in older
                  bundles, which do not say it.
+    calibration  the text that it was calibrated with, or None if it was not
     operators   how many operators of each kind the kernels have
     golden      what its first steps gave on the machine that compiled it, if it could step it
     files       every other file by its name in the bundle
@@ -178,6 +196,7 @@ class Manifest:
     weights_bytes: Bytes
     programs: Mapping[str, ProgramEntry] = field(default_factory=dict)
     base_losses: Mapping[str, Count] | None = None
+    calibration: CalibrationPart | None = None
     golden: FirstSteps | None = None
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     gsqc_version: str = __version__

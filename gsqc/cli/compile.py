@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
@@ -54,5 +55,8 @@ def compile_command(
     out.say(f"wrote {options.output} for {target} in {seconds:.0f} s")
     for line in base_lines(manifest.base, manifest.base_kinds, manifest.base_losses):
         out.say(f"base {line}")
+    if manifest.calibration is not None:
+        out.say(f"calibrated {manifest.calibration}")
     record = {"bundle": str(options.output), "target": target, "seconds": round(seconds, 1)}
+    record["calibration"] = manifest.calibration and asdict(manifest.calibration)
     out.emit({**record, "base": manifest.base_kinds, "base_losses": manifest.base_losses})

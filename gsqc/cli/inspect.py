@@ -62,6 +62,7 @@ def inspect(
         len(manifest.programs) or "none: tosa-tools was not installed when the bundle was compiled"
     )
     stored = base_lines(manifest.base, manifest.base_kinds, manifest.base_losses)
+    record["calibration"] = data["calibration"]
     record["model"] = {k: data["model"][k] for k in ("name", "layers", "hidden", "vocabulary")}
     table = Table(show_header=False)
     targets = {name: _code(name, part) for name, part in manifest.targets.items()}
@@ -70,6 +71,7 @@ def inspect(
     shown = {
         **record,
         "adapter": f"{manifest.adapter}: {len(matrices)} matrices, {count:,} numbers",
+        "calibration": manifest.calibration or "none",
     }
     rows = [(key.replace("_", " "), value) for key, value in shown.items()]
     rows += [("base as stored", line) for line in stored]

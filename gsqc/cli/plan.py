@@ -77,7 +77,7 @@ def plan_command(
     _show(out, asked, estimator.no_probe)
     _show_others(out, others, memory_mib)
     settings = [_record(other, memory_mib) for other in others]
-    about = {"base_kinds": asked.base_kinds}
+    about = {"base_kinds": asked.base_kinds, "calibrated": asked.calibrated}
     out.emit({**_record(asked, memory_mib), **about, "lr": LEARNING_RATE, "settings": settings})
 
 
@@ -119,7 +119,8 @@ def _record(estimate: Estimate, memory_mib: int | None) -> dict[str, Any]:
 def _show(out: Output, asked: Estimate, no_probe: str) -> None:
     options, memory = asked.options, asked.memory
     out.say(
-        f"{options.bits}, base {options.base}, {options.adapter}, {options.optimizer}, "
+        f"{options.bits}{', calibrated' if asked.calibrated else ''}, base {options.base}, "
+        f"{options.adapter}, {options.optimizer}, "
         f"{options.batch} × {options.sequence_length} tokens, "
         f"--weights {options.weights}, --recompute {options.recompute}"
     )

@@ -219,7 +219,7 @@ def _about(bundle: Bundle) -> dict[str, Any]:
     return {
         "model": manifest.model.name,
         "target": ", ".join(manifest.targets),
-        "bits": manifest.bits,
+        "bits": f"{manifest.bits}{', calibrated' if manifest.calibration else ''}",
         "base": manifest.base,
         "adapter": adapter_settings(bundle).describe(),
         "optimizer": manifest.optimizer,

@@ -71,7 +71,7 @@ def build_manifest(
     base: dict[str, Array],
     weights: FrozenWeights,
 ) -> Manifest:
-    """The manifest. `code` holds the fields that the targets know."""
+    """The manifest. `code` holds the fields that the targets and the calibration know."""
     sums = step.plan.buffer_bytes("gradient") if options.batch > 1 else 0
     return Manifest(
         model=_model(captured, known_name),

@@ -12,6 +12,7 @@ from gsqc.bundle.manifest import FirstSteps, Manifest
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.writer import BundleWriter
 from gsqc.compiler.build_manifest import build_manifest
+from gsqc.compiler.calibration import Calibration, calibration_text, prepare_calibration
 from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.initial_state import initial_state
 from gsqc.compiler.options import RECOMPUTE, CompileOptions
@@ -41,8 +42,8 @@ PROMPT_CHUNK = 32
 """Tokens of a prompt that generation reads at once."""
 
 
-def step_options(options: CompileOptions) -> StepOptions:
-    """What the passes need to know of a compilation."""
+def step_options(options: CompileOptions, *, balance: bool = False) -> StepOptions:
+    """What the passes need to know of a compilation. `balance`: whether it is calibrated."""
     target = find_target(options.target)
     chunk = min(PROMPT_CHUNK, options.sequence_length) if target.prefill else 1
     return StepOptions(
@@ -52,6 +53,7 @@ def step_options(options: CompileOptions) -> StepOptions:
         gradient_bits=options.bits.g,
         adapter=options.adapter,
         optimizer=options.optimizer,
+        balance=balance,
         keep_operands=options.weights == "fast",
         keep_head=options.weights == "fast" and target.prepares_head,
         recompute=options.recompute,
@@ -76,29 +78,53 @@ def compile_model(
     """
     target = find_target(options.target)
     target.require(runner=options.runner)
+    text = calibration_text(options)
     with BundleWriter(Path(options.output), force=options.force) as bundle:
         progress("capturing the model")
         captured = capture_model(model, options.sequence_length)
         _note_tokenizer(captured, note)
+        calibration = prepare_calibration(captured, options, text, note)
         weights = FrozenWeights(captured.weights, options.base)
         progress("generating the step")
-        step = Step(captured.graph, weights.codes_of, step_options(options))
+        asked = step_options(options, balance=calibration is not None)
+        step = Step(captured.graph, weights.codes_of, asked)
         step = run_pipeline(step, after=_dumps(options))
-        progress("quantising the base")
-        base = weights.tensors(step.parts, captured.constants)
+        base = _base_tensors(weights, step, captured, calibration, progress)
         code = _add_code(bundle, step, target, options, captured, progress)
         progress("writing the bundle")
-        bundle.add_tensors("base.safetensors", base)
-        bundle.add_tensors("state.safetensors", initial_state(step, options.seed))
-        if captured.tokenizer_json is not None:
-            bundle.add_bytes("tokenizer.json", captured.tokenizer_json.encode())
+        _add_files(bundle, base, initial_state(step, options.seed), captured.tokenizer_json)
         known = model if isinstance(model, str) and model in KNOWN_MODELS else None
+        code["calibration"] = calibration and calibration.part
         manifest = build_manifest(captured, known, step, code, options, base, weights)
         progress("taking the first steps")
         golden = first_digests(bundle.add_manifest(manifest, step.plan))
         bundle.finish(replace(manifest, golden=golden), step.plan)
     trust_own(bundle, target)
     return manifest
+
+
+def _add_files(
+    bundle: BundleWriter, base: dict[str, Any], state: dict[str, Any], tokenizer: str | None
+) -> None:
+    bundle.add_tensors("base.safetensors", base)
+    bundle.add_tensors("state.safetensors", state)
+    if tokenizer is not None:
+        bundle.add_bytes("tokenizer.json", tokenizer.encode())
+
+
+def _base_tensors(
+    weights: FrozenWeights,
+    step: Step,
+    captured: CapturedModel,
+    calibration: Calibration | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    """All of base.safetensors."""
+    progress("quantising the base")
+    base = weights.tensors(step.parts, captured.constants)
+    if calibration is not None:
+        base |= calibration.balance(step.parts, captured, progress)
+    return base
 
 
 def _note_tokenizer(captured: CapturedModel, note: Progress) -> None:

@@ -40,7 +40,7 @@ class LinearSite:
     def __init__(self, function: Function, node: Node, short: str, adapter: Adapter) -> None:
         self.function, self.node, self.short = function, node, short
         operands: Any = node.args
-        self.x, self.w = operands
+        self.x, self.w, *self._balance = operands
         self.bits: int = value_of(node).bits
         rows, columns = shape_of(self.w)
         self.parameters = {
@@ -61,10 +61,14 @@ class LinearSite:
         return rows
 
     def linear(self, x: Node, w: Node, bits: int) -> Node:
-        """A product in which the frozen W has its own width, and all else that of activations."""
+        """A product in which the frozen W has its own width, and all else that of activations.
+
+        What reads the site's x reads it with the columns shifted, as the site's own linear does.
+        """
         width: Any = self.node.kwargs["x_bits"]
         w_bits = self.node.kwargs["w_bits"] if w is self.w else width
-        y: Node = self.call(linear, x, w, x_bits=width, w_bits=w_bits, bits=bits)
+        balance = self._balance if x is self.x else []
+        y: Node = self.call(linear, x, w, *balance, x_bits=width, w_bits=w_bits, bits=bits)
         # Only the width of gradients is passed on. With the linear's name too, adapt_function would
         # adapt the adapter.
         y.meta["notes"] = Notes(gradient_bits=notes_of(self.node).gradient_bits)

@@ -133,6 +133,8 @@ def hoist_constants(step: Step) -> Step:
         # the memory. A generation reads every weight for every token: there it does not pay.
         kept = [*training, *generation] if options.keep_operands else generation
         step.add(hoist_from(f"{kind}_{PREPARE}", kept, FROZEN))
-        trainable = {Kind.TRAINABLE}
-        step.add(hoist_from(f"{kind}_{PREPARE_DECODE}", generation, trainable, "adapter"))
+        # What depends on frozen values alone is gone by now. With them, and not by them alone, the
+        # adapter's matrices are shifted.
+        of_adapter = {Kind.TRAINABLE, *FROZEN}
+        step.add(hoist_from(f"{kind}_{PREPARE_DECODE}", generation, of_adapter, "adapter"))
     return step

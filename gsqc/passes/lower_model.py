@@ -72,7 +72,7 @@ def _linear(lowering: Lowering, node: Node) -> Any:
     bits = STREAM_BITS if into_stream else ACTIVATION_BITS
     options = lowering.options
     widths = {"x_bits": options.activation_bits, "w_bits": options.weight_bits}
-    y: Node = lowering.call(linear, x, w, **widths, bits=bits)
+    y: Node = lowering.call(linear, x, w, *lowering.balance(weight), **widths, bits=bits)
     name = last_part(weight.meta["parameter"])
     y.meta["notes"] = Notes(gradient_bits=options.gradient_bits, linear=name)
     return y

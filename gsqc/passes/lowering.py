@@ -7,14 +7,16 @@ append to a Lowering.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from gsqc.graph.function import Function, Node, add_call, insert_last
+from gsqc.graph.function import Function, Node, add_call, insert_last, role_of, shape_of
 from gsqc.graph.roles import Kind, Notes, Role
 from gsqc.numerics.formats import Gse, Row, Spec, Value
 from gsqc.numerics.ops.cache import take_position
 from gsqc.passes.modes import Mode
 from gsqc.passes.outline import Parameter, Part, Storage
+from gsqc.passes.sites import BALANCE, find_sites
 from gsqc.passes.step import StepOptions
 
 STREAM_BITS, ACTIVATION_BITS, WEIGHT_BITS, VECTOR_BITS = 24, 16, 30, 16
@@ -66,6 +68,8 @@ class Lowering:
         self.storage: dict[Node, Storage] = {}
         self.next_caches: dict[str, tuple[Node, Role]] = {}
         self._position: Node | None = None
+        self._sites = find_sites(part.nodes) if options.balance else {}
+        self._balances: dict[Node, Node] = {}
 
     def call(self, operation: Any, *args: Node, **attributes: Any) -> Any:
         """Append a call."""
@@ -86,6 +90,19 @@ class Lowering:
             role = Role(Kind.INPUT, self.mode.inputs[1])
             self._position = self.input("position", Spec((self.mode.tokens,), "int32"), role)
         return self._position
+
+    def balance(self, weight: Node) -> list[Node]:
+        """The shifts of the columns of a captured weight's site, or none if there are none."""
+        if not self.options.balance:
+            return []
+        first = self._sites[weight]
+        if first not in self._balances:
+            known = self.nodes[first]
+            # It is frozen, and each layer has its own: an array more of the site's first weight.
+            role = replace(role_of(known), array=BALANCE)
+            value = Spec((1, shape_of(known)[-1]), "int8")
+            self._balances[first] = self.input(f"{known.name}_{BALANCE}", value, role)
+        return [self._balances[first]]
 
     def add_parameters(self, *, in_block: bool) -> None:
         """A placeholder for each frozen parameter of the part."""

@@ -28,8 +28,8 @@ def code_function(function: Function, codes: Sequence[Codes]) -> None:
     graph = function.graph
     for name, node in function.placeholders.items():
         role = role_of(node)
-        if role.kind is not Kind.WEIGHT or role.position is None:
-            # Tables and vectors outside of blocks are read as they are stored.
+        if role.kind is not Kind.WEIGHT or role.position is None or role.array:
+            # Tables and vectors outside of blocks are read as they are stored, and so are shifts.
             continue
         weight = codes[role.position]
         with graph.inserting_before(node):

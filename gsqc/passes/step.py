@@ -35,6 +35,7 @@ class StepOptions:
     activation_bits  width of activations and adapter factors in products, 5 to 8
     weight_bits      width of frozen weights in products, 4 to 8
     gradient_bits    width of gradients in products, 5 to 8
+    balance          columns are shifted before they are quantised (`gsqc.passes.sites`)
     keep_operands    the products' operands of base weights are made once a session, not at each use
     keep_head        so are those of the head
     recompute        none, auto or blocks: which forward passes run again before their backward
@@ -47,6 +48,7 @@ class StepOptions:
     gradient_bits: int
     adapter: Adapter
     optimizer: str
+    balance: bool = False
     keep_operands: bool = True
     keep_head: bool = False
     recompute: str = "blocks"

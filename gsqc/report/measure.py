@@ -121,6 +121,7 @@ def stored_as(bundle: Bundle) -> list[tuple[str, str, str, str]]:
     rows = []
     for name, kind in manifest.base_kinds.items():
         arrays = {key.rpartition(".")[2]: t for key, t in base.items() if key.startswith(name)}
+        arrays.pop("balance", None)  # no part of the weight
         size = sum(array.size_bytes for array in arrays.values())
         count = _numbers(kind, {key: array.count for key, array in arrays.items()})
         bits = f"{8 * size / count:.2f}" if count else "?"

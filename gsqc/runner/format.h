@@ -160,6 +160,10 @@
     {"programs.*.operators", FIELD_NUMBER, false, 0, 2147483647, NULL}, \
     {"base_losses", FIELD_TABLE, true, 0, 0, NULL}, \
     {"base_losses.*", FIELD_NUMBER, false, 0, 2147483647, NULL}, \
+    {"calibration", FIELD_OBJECT, true, 0, 0, NULL}, \
+    {"calibration.name", FIELD_TEXT, false, 0, 0, NULL}, \
+    {"calibration.sha256", FIELD_TEXT, false, 0, 0, NULL}, \
+    {"calibration.tokens", FIELD_NUMBER, false, 0, 2147483647, NULL}, \
     {"golden", FIELD_OBJECT, true, 0, 0, NULL}, \
     {"golden.seed", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
     {"golden.steps", FIELD_TEXTS, false, 0, 0, NULL}, \

@@ -17,7 +17,7 @@ import gsqc.check.steppers
 import gsqc.cli.evaluate
 import gsqc.cli.generate
 from gsqc.bundle.machine import machine_cpu_flags
-from gsqc.bundle.manifest import Manifest, TargetPart
+from gsqc.bundle.manifest import CalibrationPart, Manifest, TargetPart
 from gsqc.compiler.options import CompileOptions
 from gsqc.version import __version__
 from tests.cli.run_command import Capture, run_json, run_text
@@ -115,6 +115,18 @@ def test_inspect(capsys: Capture, bundle: Path, tmp_path: Path) -> None:
     assert "[bold]" in out
 
 
+def test_inspect_says_how_a_bundle_was_calibrated(
+    capsys: Capture, bundle: Path, tmp_path: Path
+) -> None:
+    assert run_json(capsys, "inspect", bundle)[1][0]["calibration"] is None
+    assert "none" in run_text(capsys, "inspect", bundle)[1]
+    part = CalibrationPart("text.txt", "ab" * 32, 8192)
+    calibrated = write_bundle(tmp_path / "calibrated.gsqc", calibration=part)
+    shown = run_json(capsys, "inspect", calibrated)[1][0]["calibration"]
+    assert shown == {"name": "text.txt", "sha256": "ab" * 32, "tokens": 8192}
+    assert "by text.txt, 8,192 tokens" in run_text(capsys, "inspect", calibrated)[1]
+
+
 def test_inspect_of_a_manifest_that_lacks_fields(capsys: Capture, bundle: Path) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     del manifest["operators"]
@@ -131,19 +143,26 @@ def test_targets(capsys: Capture) -> None:
     assert "numpy" in run_text(capsys, "targets")[1]
 
 
-def test_compile_passes_its_options_on(
-    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, CompileOptions]]:
+    """What the compiler is called with. The real one takes seconds to import."""
     seen: list[tuple[str, CompileOptions]] = []
 
     def compile_model(model: str, options: CompileOptions, *_: object) -> Manifest:
         seen.append((model, options))
         name = "m.0.w.weight"
-        return replace(manifest(), base_kinds={name: "nf4"}, base_losses={name: 91_000})
+        made = replace(manifest(), base_kinds={name: "nf4"}, base_losses={name: 91_000})
+        calibration = CalibrationPart("a.txt", "cd", 300) if options.calibrate else None
+        return replace(made, calibration=calibration)
 
-    # The real one takes seconds to import.
     compiler = SimpleNamespace(compile_model=compile_model)
     monkeypatch.setitem(sys.modules, "gsqc.compiler.compile", compiler)
+    return seen
+
+
+def test_compile_passes_its_options_on(
+    capsys: Capture, tmp_path: Path, compiled: list[tuple[str, CompileOptions]]
+) -> None:
     output = tmp_path / "a.gsqc"
     given = {
         "bits": "4-7-6:w8",
@@ -159,11 +178,23 @@ def test_compile_passes_its_options_on(
     code, (line,) = run_json(capsys, "compile", "dir", *arguments, "-o", output)
     assert (code, line["bundle"]) == (0, str(output))
     assert line["base_losses"] == {"m.0.w.weight": 91_000}
-    (model, options) = seen[0]
+    assert line["calibration"] is None
+    (model, options) = compiled[0]
     assert model == "dir"
     assert (str(options.bits), options.base, options.optimizer) == ("4-7-6:w8", "nf4", "sgd")
     assert (options.sequence_length, options.batch, options.seed, options.force) == (64, 3, 5, True)
     assert options.adapter.linears == ("q", "v")
+    assert options.calibrate is None
+
+
+def test_compile_says_that_it_calibrated(
+    capsys: Capture, tmp_path: Path, compiled: list[tuple[str, CompileOptions]]
+) -> None:
+    arguments = ("compile", "dir", "--calibrate", tmp_path / "a.txt", "-o", tmp_path / "a.gsqc")
+    code, (line,) = run_json(capsys, *arguments)
+    assert (code, compiled[0][1].calibrate) == (0, tmp_path / "a.txt")
+    assert line["calibration"] == {"name": "a.txt", "sha256": "cd", "tokens": 300}
+    assert "calibrated by a.txt, 300 tokens" in run_text(capsys, *arguments)[1]
 
 
 def test_compile_tells_every_problem(capsys: Capture) -> None:

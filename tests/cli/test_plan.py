@@ -40,6 +40,26 @@ def test_text_and_json(
 
 
 @pytest.mark.parametrize(
+    ("bits", "calibrated"), [("4-5-5:w8", True), ("4-6-6", True), ("4-7-7", False)]
+)
+def test_bits_and_calibration(
+    capsys: Capture,
+    deep_model: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    bits: str,
+    calibrated: bool,
+) -> None:
+    settings = pytest.importorskip("gsqc.compiler.estimate.estimator")
+    monkeypatch.setattr(settings, "other_settings", lambda options: [])
+    arguments = ["plan", str(deep_model), *SMALL, "--bits", bits]
+    assert main([*arguments, "--json"]) == 0
+    (record,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert record["calibrated"] is calibrated
+    assert main(arguments) == 0
+    assert f"{bits}{', calibrated' if calibrated else ''}, base nf4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["absent"], "there is no model absent"),

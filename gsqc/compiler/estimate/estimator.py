@@ -23,6 +23,7 @@ class Estimate:
     """What one choice of settings needs: memory in parts, bytes on the disk, seconds per step.
 
     base_kinds  how each weight of the first block is stored, by its name
+    calibrated  columns of activations are shifted by what a text shows
     """
 
     options: CompileOptions
@@ -31,6 +32,7 @@ class Estimate:
     disk: dict[str, int]
     seconds: float
     measured: bool
+    calibrated: bool
 
     def fits(self, memory_mib: int) -> bool:
         """Whether the peak is within a limit."""
@@ -78,6 +80,7 @@ class Estimator:
             disk_bytes(step.plan, tokenizer),
             step_seconds(step, options.batch, self.rates),
             self.rates.measured,
+            step.options.balance,
         )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import nn
 
+from gsqc.compiler.calibration import is_balanced
 from gsqc.compiler.compile import step_options
 from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.options import CompileOptions
@@ -42,7 +43,9 @@ class ShallowModel:
     def plan(self, options: CompileOptions) -> Step:
         """The step with these options, which have the model's sequence length."""
         weights = FrozenWeights(self.captured.weights, options.base)
-        step = Step(self.captured.graph, weights.codes_of, step_options(options))
+        balance = is_balanced(options, self.captured.tokenizer_json)
+        passes = step_options(options, balance=balance)
+        step = Step(self.captured.graph, weights.codes_of, passes)
         return run_pipeline(step, after=self._name_all_layers)
 
     def _name_all_layers(self, one: Pass, step: Step) -> None:

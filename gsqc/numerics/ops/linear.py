@@ -17,7 +17,7 @@ from gsqc.numerics.formats import GROUP, ROTATION_SHIFT, WINDOW, Gse, Row, large
 from gsqc.numerics.operators.builder import Builder, Tensor
 from gsqc.numerics.ops.layout import column_exponents, row_exponents, transpose
 from gsqc.numerics.ops.primitives import normalise_mixed, store_row
-from gsqc.numerics.ops.quantise import quantise, random_row
+from gsqc.numerics.ops.quantise import MOST_SHIFT, quantise, random_row
 from gsqc.numerics.ops.registry import Calls, Case, Kind, cases, composite, op
 
 
@@ -75,25 +75,42 @@ def to_row(
     return store_row(*normalise_mixed(c, column_e + (row_e + offset), bits), bits)
 
 
-def product(call: Calls, x: Any, w: Any, *, x_bits: int, w_bits: int) -> tuple[Any, Any, Any, int]:
+def _operand(call: Calls, x: Any, bits: int, balance: Any, *, up: bool) -> Any:
+    """x in GSE-bits, if it is not in GSE already."""
+    if isinstance(call.type_of(x), Gse):
+        return x
+    if balance is None:
+        return call(quantise, x, bits=bits)
+    return call(quantise, x, balance, bits=bits, up=up)
+
+
+def product(
+    call: Calls, x: Any, w: Any, balance: Any = None, *, x_bits: int, w_bits: int
+) -> tuple[Any, Any, Any, int]:
     """x · wᵀ before it is rounded to rows. x and w are Rows, or in GSE already.
 
     Gives the int32 result, the exponents of its rows and of its columns, and what is added to them.
     """
-    qx = x if isinstance(call.type_of(x), Gse) else call(quantise, x, bits=x_bits)
-    qw = w if isinstance(call.type_of(w), Gse) else call(quantise, w, bits=w_bits)
+    qx = _operand(call, x, x_bits, balance, up=True)
+    qw = _operand(call, w, w_bits, balance, up=False)
     c = call(gse_matmul, qx, qw)
     offset = product_exponent(call.type_of(qx).shape[-1])
     return c, call(row_exponents, qx), call(column_exponents, qw), offset
 
 
 @composite
-def linear(call: Calls, x: Row, w: Row, *, x_bits: int, w_bits: int, bits: int) -> Row:
+def linear(
+    call: Calls, x: Row, w: Row, balance: Any = None, *, x_bits: int, w_bits: int, bits: int
+) -> Row:
     """x [..., M, K], w [..., C, K] -> Row-bits [..., M, C].
 
     Operands that are Rows are quantised to GSE-x_bits and GSE-w_bits.
+
+    balance  int8 [1, K], 0 to MOST_SHIFT: column k of x is multiplied by 2^balance[k], and that of
+             w by its inverse. The product is the same, and both operands lose less. SmoothQuant
+             (Xiao et al. 2022, arXiv 2211.10438), here by powers of two. Gradients do without.
     """
-    c, row_e, column_e, offset = product(call, x, w, x_bits=x_bits, w_bits=w_bits)
+    c, row_e, column_e, offset = product(call, x, w, balance, x_bits=x_bits, w_bits=w_bits)
     row: Row = call(to_row, c, row_e, column_e, offset=offset, bits=bits)
     return row
 
@@ -105,7 +122,7 @@ def _gradient(g: Any, call: Any, dy: Any) -> list[Any]:
     The operands of each product are grouped along the axis that it reduces over. Where w is itself
     a transpose, dw is made transposed, so that the rows of what w is made from share exponents.
     """
-    x, w = call.args
+    x, w = call.args[0], call.args[1]
     rank = len(g.shape(x))
     swap = (*range(rank - 2), rank - 1, rank - 2)
     x_bits, w_bits, grad_bits = (
@@ -124,7 +141,7 @@ def _gradient(g: Any, call: Any, dy: Any) -> list[Any]:
             dw = g.call(transpose, dw_t, permutation=swap)
         else:
             dw = g.call(linear, dy_t, x_t, x_bits=grad_bits, w_bits=x_bits, bits=24)
-    return [dx, dw]
+    return [dx, dw, *[None] * (len(call.needs) - 2)]
 
 
 def random_gse(
@@ -200,4 +217,10 @@ def _linear_cases(rng: np.random.Generator) -> Iterator[Case]:
         "ragged",
         [random_row(rng, (5, 40), 16), random_row(rng, (7, 40), 24)],
         {"x_bits": 8, "w_bits": 6, "bits": 16},
+    )
+    balance = rng.integers(0, MOST_SHIFT + 1, (1, 96)).astype(np.int8)
+    yield Case(
+        "balanced",
+        [random_row(rng, (5, 96), 16), random_row(rng, (7, 96), 30), balance],
+        {"x_bits": 5, "w_bits": 8, "bits": 24},
     )

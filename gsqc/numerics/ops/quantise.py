@@ -23,6 +23,8 @@ from gsqc.numerics.ops.registry import Case, Kind, cases, op
 
 ROTATED_BITS = 24
 """A row has no more bits when it is rotated, which adds five: all of it stays below 2^28."""
+MOST_SHIFT = 7
+"""A Row-16 that is shifted up by no more keeps all its bits in ROTATED_BITS. It is a mask too."""
 
 
 def pad_columns(x: Tensor, count: int) -> Tensor:
@@ -34,18 +36,42 @@ def pad_columns(x: Tensor, count: int) -> Tensor:
 
 
 @op(Kind.ROW)
-def quantise(b: Builder, x: Row, *, bits: int) -> Gse:
+def quantise(
+    b: Builder, x: Row, shifts: Tensor | None = None, *, bits: int, up: bool = True
+) -> Gse:
     """x Row-w [..., n] -> H·x in GSE-bits [..., n padded to a multiple of 32].
 
     x has an exponent per row or per column. Each group of 32 is multiplied by the Hadamard matrix
     H, then rounded by the rule of `to_gse`. A row of more than 24 bits, or with exponents per
     column, is rounded to 24 bits first.
 
+    shifts  int8 [1, n]: before all that, column k is multiplied by 2^shifts[k] or, without `up`, by
+            its inverse (`shift_columns`)
+
     Groups that share an exponent: GSQ-Tuning (arXiv 2502.12913), section 3.1. Rotation before
     rounding: Ashkboos et al. 2024, "QuaRot" (arXiv 2404.00456), here inside each group.
     """
-    y, e = rotate_groups(x)
+    y, e = rotate_groups(x if shifts is None else shift_columns(x, shifts, up=up))
     return to_gse(y, e.reshape(*e.shape[:-1], 1, 1), bits)
+
+
+def shift_columns(x: Row, shifts: Tensor, *, up: bool) -> Row:
+    """x [..., n] · 2^±shifts as a Row-24, for shifts in [0, MOST_SHIFT] and an exponent per row.
+
+    A Row-16 shifted up is exact, and so is what a shift down leaves in 24 bits. All else is rounded
+    once, half up: at 2^-23 of the row's largest number going down, at 2^-16 of it going up.
+    """
+    assert row_exponent(x), "columns are shifted along the axis that shares an exponent"
+    m, limit = x.mantissa, largest(ROTATED_BITS)
+    k = shifts.cast("int32").reshape(*(1,) * (len(x.shape) - 1), x.shape[-1]) & MOST_SHIFT
+    drop = max(0, x.bits + (MOST_SHIFT if up else 0) - ROTATED_BITS)
+    if not up:
+        m = m.round_shift(k + drop)
+    elif drop:
+        m = scale_by_power(m, drop - k)
+    else:
+        m = m << k
+    return Row(m.clamp(-limit, limit) if drop else m, x.e + drop, ROTATED_BITS)
 
 
 def rotate_groups(x: Row) -> Scaled:
@@ -191,6 +217,10 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("exponents per column", [random_row(rng, (6, 64), 16, column=True)], {"bits": 8})
     yield Case("columns, ragged", [random_row(rng, (2, 5, 37), 24, column=True)], {"bits": 8})
     yield Case("ragged", [random_row(rng, (7, 50), 16)], {"bits": 8})
+    for bits, up in ((16, True), (24, True), (16, False), (24, False), (30, False)):
+        name = f"row-{bits} with columns shifted {'up' if up else 'down'}"
+        shifts = rng.integers(0, MOST_SHIFT + 1, (1, 80)).astype(np.int8)
+        yield Case(name, [random_row(rng, (6, 80), bits), shifts], {"bits": 6, "up": up})
     yield Case("rank 16", [random_row(rng, (4, 16), 24)], {"bits": 6})
     yield Case("one element", [random_row(rng, (1, 1), 16)], {"bits": 8})
     broadcast = Row(

@@ -11,10 +11,11 @@ import pytest
 
 from gsqc.adapters.lora import Lora
 from gsqc.bundle.plan import Plan
+from gsqc.compiler.calibration import is_balanced
 from gsqc.compiler.compile import step_options
 from gsqc.compiler.estimate.shallow import capture_shallow, open_shallow
 from gsqc.compiler.frozen_weights import FrozenWeights
-from gsqc.compiler.options import CompileOptions
+from gsqc.compiler.options import Bits, CompileOptions
 from gsqc.compiler.pipeline import run_pipeline
 from gsqc.errors import GsqcError
 from gsqc.models import LoadedModel
@@ -36,7 +37,8 @@ def whole_plan(model: Path, options: CompileOptions) -> Plan:
     """As compile_model makes it."""
     captured = capture_model(str(model), options.sequence_length)
     weights = FrozenWeights(captured.weights, options.base)
-    return run_pipeline(Step(captured.graph, weights.codes_of, step_options(options))).plan
+    asked = step_options(options, balance=is_balanced(options, captured.tokenizer_json))
+    return run_pipeline(Step(captured.graph, weights.codes_of, asked)).plan
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,7 @@ def whole_plan(model: Path, options: CompileOptions) -> Plan:
     [
         {"weights": "small", "recompute": "none", "optimizer": "sgd", "base": "gse4"},
         {"sequence_length": 40, "batch": 3, "adapter": Lora(2, 4, ("q", "v"))},
+        {"bits": Bits(4, 5, 5, 8)},
     ],
 )
 def test_two_layers_give_the_whole_plan(

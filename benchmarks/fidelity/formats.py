@@ -154,8 +154,8 @@ def gse(x: Tensor, bits: int) -> Tensor:
     """GSE as in the paper: groups of 32 integers of `bits` bits share an exponent of 5 bits.
 
     Zhou et al. 2025, "GSQ-Tuning" (arXiv 2502.12913), section 3.1. The scale is the least power of
-    two with max < 2^(bits-1) · scale. The paper leaves open what gsqc decides: ties go up, as in
-    `gsqc/numerics/ops/quantise.py`, and the 31 octaves end at the tensor's largest exponent.
+    two with max < 2^(bits-1) · scale. What the paper leaves open: here ties go up, and the 31
+    octaves end at the tensor's largest exponent.
     """
     groups = in_groups(x, GSE_GROUP)
     top = power_of(groups.abs().amax(-1, keepdim=True)).mul_(2.0 ** (2 - bits))

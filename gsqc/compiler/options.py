@@ -97,14 +97,6 @@ class CompileOptions:
         group=NUMBERS,
         decides_bits=True,
     )
-    calibrate: Path | None = option(
-        None,
-        help="A text that shows which columns of activations are strong. Those lose less then. "
-        "Without it gsqc takes a text of its own, if A is 5 or 6.",
-        group=NUMBERS,
-        example="text.txt",
-        decides_bits=True,
-    )
     base: str = option(
         "nf4",
         command_default=None,
@@ -113,6 +105,14 @@ class CompileOptions:
         group=NUMBERS,
         choices=BASES,
         example="gguf",
+        decides_bits=True,
+    )
+    calibrate: Path | None = option(
+        None,
+        help="A text that shows which columns of activations are strong. Those lose less then. "
+        "Without it gsqc takes a text of its own, if A is 5 or 6.",
+        group=NUMBERS,
+        example="text.txt",
         decides_bits=True,
     )
     adapter: Adapter = option(

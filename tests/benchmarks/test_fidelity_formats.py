@@ -5,6 +5,8 @@ hand.
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -17,9 +19,6 @@ import gsqc.numerics.ops.all  # noqa: F401  registers every op
 from benchmarks.fidelity import formats
 from benchmarks.fidelity.formats import E2M1, E2M3, E3M2, E4M3, E5M2, Element
 from benchmarks.fidelity.recipes import PEERS
-from gsqc.numerics.formats import Row
-from gsqc.numerics.ops.registry import OPS, evaluate
-from tests.numerics.ops.float_reference import to_float
 
 ELEMENTS: dict[str, tuple[Element, Any]] = {
     "e4m3": (E4M3, ml_dtypes.float8_e4m3fn),
@@ -129,16 +128,22 @@ def test_int8_has_one_scale_a_row() -> None:
 
 
 @pytest.mark.parametrize("bits", [5, 6, 8])
-def test_gse_is_gsqcs_own_where_its_window_does_not_cut(bits: int) -> None:
-    """Within gsqc's 16 - bits octaves the mantissas and exponents are the same, ties too."""
+def test_gse_is_its_definition(bits: int) -> None:
+    """In exact fractions, on numbers within the 31 octaves: scales and mantissas, ties too."""
     generator = np.random.default_rng(3)
-    m = generator.integers(-(2**15) + 1, 2**15, (6, 96)).astype(np.int32)
-    m[:, 32:64] >>= 4
-    m[2, 64:] = [0] * 32
-    row = Row(m, np.full((6, 1), -15, np.int32), 16)
-    own = to_float(evaluate(OPS["quantise"], [row], {"bits": bits}))
-    x = torch.from_numpy(np.ldexp(m.astype(np.float32), -15))
-    assert np.array_equal(formats.gse(x, bits).numpy(), own[:, :96])
+    m = generator.integers(-(2**15) + 1, 2**15, (6, 3, 32))
+    m[:, 1] >>= 4
+    m[2, 2] = 0
+    most = 2 ** (bits - 1)
+    expected = []
+    for group in m.reshape(-1, 32).tolist():
+        scale = Fraction(1, 2**20)
+        while max(map(abs, group)) >= most * scale:
+            scale *= 2
+        rounded = [math.floor(v / scale + Fraction(1, 2)) for v in group]
+        expected += [float(min(max(v, 1 - most), most - 1) * scale) for v in rounded]
+    x = torch.from_numpy(m.reshape(6, 96).astype(np.float32))
+    assert formats.gse(x, bits).flatten().tolist() == expected
 
 
 def test_gse_by_hand() -> None:

@@ -231,6 +231,6 @@ def test_options_of_another_target(path: Path, capsys: Capture) -> None:
 
 def test_a_bundle_of_another_format(path: Path, capsys: Capture) -> None:
     text = (path / "manifest.json").read_text()
-    (path / "manifest.json").write_text(text.replace('"format_version":3', '"format_version":1'))
+    (path / "manifest.json").write_text(text.replace('"format_version":4', '"format_version":1'))
     assert main(["retarget", str(path), "--target", "numpy"]) == 2
     assert "has format 1, this gsqc reads format 4" in capsys.readouterr().err

@@ -5,6 +5,7 @@ ops, and how near its matmuls come to the peak of the instruction that they are 
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import tempfile
@@ -39,6 +40,23 @@ def timed(step: Callable[[], None], count: int) -> dict[str, float]:
         "cpu_seconds": statistics.median(cpu),
         "peak_rss_bytes": peak_rss_bytes(),
     }
+
+
+def run_python(
+    command: list[str], what: str, folder: Path | None = None, **environment: str
+) -> str:
+    """Run a command in a folder and return what it prints. End with its last lines if it fails."""
+    done = subprocess.run(
+        command,
+        env={**os.environ, **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{what} failed:\n{done.stderr[-2000:]}")
+    return done.stdout
 
 
 def gsqc_side(bundle: Path, steps: int, threads: int) -> dict[str, Any]:

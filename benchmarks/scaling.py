@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -24,7 +23,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from gsqc_step import MODEL, gsqc_side
+from gsqc_step import MODEL, gsqc_side, run_python
 
 REFERENCE_LAYERS, REFERENCE_HIDDEN = 30, 576
 HEAD = 64
@@ -120,15 +119,7 @@ class Bench:
 
     def _run(self, part: str, point: Point, folder: Path) -> str:
         command = [sys.executable, __file__, "--part", part, "--folder", str(folder), *self.options]
-        done = subprocess.run(
-            [*command, "--point", json.dumps(asdict(point))],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise SystemExit(f"{point} failed:\n{done.stderr[-2000:]}")
-        return done.stdout
+        return run_python([*command, "--point", json.dumps(asdict(point))], str(point))
 
     def _compile(self, point: Point) -> Path:
         folder = Path(tempfile.mkdtemp(dir=self.folder))

@@ -20,13 +20,12 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from gsqc_step import MODEL, gsqc_side, instruction_peak, timed
+from gsqc_step import MODEL, gsqc_side, instruction_peak, run_python, timed
 
 SIDES = ("gsqc", "torch", "torch-checkpoint", "ort")
 
@@ -64,16 +63,6 @@ def prepare(folder: Path, args: argparse.Namespace) -> None:
         for name, parameter in model.named_parameters():
             parameter.copy_(torch.from_numpy(weights.float32(name)))
     model.save_pretrained(folder / "torch")
-
-
-def run_python(command: list[str], what: str, **environment: str) -> str:
-    """Run a command and return what it prints. End with its last lines if it fails."""
-    done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{what} failed:\n{done.stderr[-2000:]}")
-    return done.stdout
 
 
 def prepare_ort(folder: Path, args: argparse.Namespace) -> None:

@@ -12,33 +12,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from gsqc_step import MODEL
+from gsqc_step import MODEL, run_python
 
 HERE = Path(__file__).resolve().parent.parent
 
 
 def run_in(checkout: Path, command: list[str]) -> str:
     """Run this Python with the modules of a checkout; what it prints. End if it fails."""
-    environment = {**os.environ, "PYTHONPATH": f"{checkout}:{checkout / 'benchmarks'}"}
-    done = subprocess.run(
-        [sys.executable, *command],
-        env=environment,
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{checkout}: {done.stderr[-2000:]}")
-    return done.stdout
+    # Python looks in the working directory first.
+    modules = f"{checkout}:{checkout / 'benchmarks'}"
+    return run_python([sys.executable, *command], str(checkout), checkout, PYTHONPATH=modules)
 
 
 def compiled(checkout: Path, folder: Path, args: argparse.Namespace) -> Path:
@@ -89,6 +78,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
+    if not (args.old / "benchmarks" / "gsqc_step.py").is_file():
+        parser.error(f"{args.old} is no checkout of gsqc: make one with git worktree add")
     checkouts = {"old": args.old.resolve(), "new": HERE}
     with tempfile.TemporaryDirectory() as folder:
         bundles = {}

@@ -42,6 +42,9 @@ def main() -> None:
     unknown = sorted({*given.only} - {*DESIGNS, ROTATION})
     if unknown:
         raise SystemExit(f"no unit {', '.join(unknown)}. There are {', '.join(DESIGNS)}.")
+    missing = [str(path) for path in given.library or () if not path.is_file()]
+    if missing:
+        raise SystemExit(f"no such liberty file: {', '.join(missing)}")
     library = None
     if given.library:
         library = read_library(given.library, given.nand2, given.without, given.period)

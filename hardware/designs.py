@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gsqc.numerics.formats import SCALES
 from hardware.float_formats import BF16, E4M3, E5M2, SUM16
 from hardware.float_units import ExactFloatUnit, FloatUnit, TreeFloatUnit
-from hardware.group_formats import SCALES_PER_OCTAVE, Gse, Int8
+from hardware.group_formats import Gse, Int8
 from hardware.integer_units import GroupUnit
 from hardware.rotation import Rotation
 from hardware.unit import Unit
@@ -31,7 +32,7 @@ class Design:
 
 def gse(bits: int, n: int | None = None, *, stored: bool = False) -> Gse:
     """GSE-b, with the format's own n if none is given."""
-    return Gse(bits, n or SCALES_PER_OCTAVE[bits], stored)
+    return Gse(bits, n or SCALES[bits], stored)
 
 
 def same(form: Gse | Int8, lanes: int = 32) -> Callable[[], Unit]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 
+from gsqc.numerics.formats import GROUP
 from hardware.float_formats import SUM32, Float
 from hardware.float_parts import Fields, Term, add, fields, normalise
-from hardware.group_formats import GROUP
 from hardware.unit import SUM_LENGTH, Cycle, Unit, adder_tree, signed_width
 
 

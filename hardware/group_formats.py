@@ -3,6 +3,9 @@
 
 A number of GSE-b is m · c · 2^k with |m| ≤ 2^(b-1) - 1 and c in {1, 1 + 1/n, …, 2 - 1/n}. All
 numbers of a group share c and k. Units see integers: c' = n · c, and k above the least of the row.
+
+gsqc's quantise has one n for each width, and always rotates. Here are the forms beside it too: with
+powers of two alone, and without the rotation.
 """
 
 from __future__ import annotations
@@ -12,17 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gsqc.numerics.formats import WINDOW
+from gsqc.numerics.operators.hadamard import HADAMARD
+
 Codes = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 
-GROUP = 32
-"""Numbers that share a scale."""
-WINDOW = 8
-"""Octaves below a row's largest scale that a scale may lie. In every width."""
 OCTAVE_BITS = 4
 """They hold an octave of 0 to WINDOW."""
-SCALES_PER_OCTAVE = {4: 4, 5: 4, 6: 2, 7: 1, 8: 1}
-"""n, by bits."""
 
 
 def unsigned(values: Codes, width: int) -> Codes:
@@ -33,14 +33,6 @@ def unsigned(values: Codes, width: int) -> Codes:
 def signed(code: int, width: int) -> int:
     """The number that a two's complement code stands for."""
     return code - (1 << width) if code >> (width - 1) else code
-
-
-def hadamard() -> Codes:
-    """Sylvester's 32 × 32 matrix: H₂ₙ = [[Hₙ, Hₙ], [Hₙ, -Hₙ]]."""
-    h = np.ones((1, 1), np.int64)
-    while len(h) < GROUP:
-        h = np.block([[h, h], [h, -h]])
-    return h
 
 
 @dataclass(frozen=True)
@@ -98,7 +90,7 @@ class Gse:
         A scale is the least with max ≤ (limit + ½) · scale, inside the window. Halves round up.
         """
         if self.rotated:
-            row = row @ hadamard().astype(np.float64)
+            row = row @ np.array(HADAMARD, np.float64)
         codes = self._least_scales(np.abs(row).max(-1))
         codes = np.maximum(codes, codes.max() - WINDOW * self.n)
         octave, part = np.divmod(codes, self.n)

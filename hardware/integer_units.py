@@ -7,8 +7,9 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Signal, signed
 
+from gsqc.numerics.formats import GROUP, WINDOW
 from hardware import group_formats
-from hardware.group_formats import GROUP, WINDOW, Gse, Int8
+from hardware.group_formats import Gse, Int8
 from hardware.unit import SUM_LENGTH, Cycle, Unit, adder_tree, signed_width
 
 

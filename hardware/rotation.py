@@ -13,7 +13,9 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hardware.group_formats import GROUP, hadamard, signed, unsigned
+from gsqc.numerics.formats import GROUP
+from gsqc.numerics.operators.hadamard import HADAMARD
+from hardware.group_formats import signed, unsigned
 from hardware.unit import Cycle, packed
 
 ROW_BITS = 16
@@ -58,5 +60,5 @@ class Rotation(wiring.Component):
     def meaning(self, _old: int, cycle: Cycle) -> int:
         """H · y, in one word."""
         y = [signed(code, self.bits) for code in cycle.x]
-        rotated = hadamard() @ np.array(y, np.int64)
+        rotated = np.array(HADAMARD) @ np.array(y, np.int64)
         return packed(unsigned(rotated, self.out_bits), self.out_bits)

@@ -14,7 +14,8 @@ from gguf import GGUFReader
 from gguf.quants import dequantize
 
 from gsqc.models.catalogue import find_model
-from hardware.group_formats import GROUP, Numbers
+from gsqc.numerics.formats import GROUP
+from hardware.group_formats import Numbers
 
 EPSILON = 1e-5
 """Of the model's norms."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gsqc.numerics.formats import GROUP
 from hardware.float_formats import Float
-from hardware.group_formats import GROUP, Codes, Numbers
+from hardware.group_formats import Codes, Numbers
 from hardware.unit import Cycle, Format, Unit
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hardware.group_formats import GROUP, unsigned
+from gsqc.numerics.formats import GROUP
+from hardware.group_formats import unsigned
 from hardware.netlist import STREAMS, Netlist, gather
 from hardware.rotation import ROW_BITS, Rotation
 from hardware.simulation import meanings

@@ -110,7 +110,7 @@ class CompileOptions:
     calibrate: Path | None = option(
         None,
         help="A text that shows which columns of activations are strong. Those lose less then. "
-        "Without it gsqc takes a text of its own, if A is 5 or 6.",
+        "Without it gsqc takes a text of its own, if A is 5 or 6. none: no calibration.",
         group=NUMBERS,
         example="text.txt",
         decides_bits=True,

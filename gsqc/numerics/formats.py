@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from gsqc.numerics.operators.builder import Tensor
+from gsqc.numerics.operators.hadamard import ROTATED
 
-GROUP = 32
-"""Numbers of a GSE row that share an exponent."""
+GROUP = ROTATED
+"""Numbers of a GSE row that share a scale, and are rotated together."""
 WINDOW = 8
 """Octaves below the largest group of its row at which a group's scale stays."""
 SCALES = {4: 4, 5: 4, 6: 2, 7: 1, 8: 1}
 """Scales an octave, n, by the bits of a mantissa: c·2^k with c = 1, (n + 1)/n, … (2n - 1)/n."""
-ROTATION_SHIFT = 5
+ROTATION_SHIFT = ROTATED.bit_length() - 1
 """Both operands of a product are rotated, which multiplies it by 2^5."""
 LEAST_EXPONENT = -120
 """The exponent of a zero row. Mantissas of smaller numbers lose bits, as floats do below normal."""

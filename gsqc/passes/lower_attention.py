@@ -16,15 +16,16 @@ arXiv 2305.13245.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from gsqc.graph.function import Node, shape_of, value_of
 from gsqc.graph.roles import Kind, Notes, Role
-from gsqc.numerics.formats import Row, Spec, row_dtype
-from gsqc.numerics.ops.attend import round_values, weigh_rounded, weigh_values
+from gsqc.numerics.formats import Spec, map_tensors
+from gsqc.numerics.ops.attention_scores import attention_scores
+from gsqc.numerics.ops.attention_values import round_values, weigh_rounded, weigh_values
 from gsqc.numerics.ops.cache import put_column, put_row
 from gsqc.numerics.ops.layout import pick, reshape, take_leading, transpose, view
-from gsqc.numerics.ops.scores import attention_scores
 from gsqc.numerics.ops.softmax import softmax, softmax_at
 from gsqc.passes.lowering import ACTIVATION_BITS, Lowering
 from gsqc.passes.scores import is_large
@@ -44,10 +45,18 @@ def _tokens(lowering: Lowering, x: Node) -> list[Node]:
     return [lowering.call(view, part, **shapes) for part in parts]
 
 
-def _cached(lowering: Lowering, name: str, value: Row, put: Any, new: list[Node]) -> Node:
-    """The cache `name` with each token of `new` in its place. The function also returns it."""
+def _cached(lowering: Lowering, name: str, put: Any, tokens: list[Node], axis: int) -> Node:
+    """The cache `name` with each token in its place along `axis`. The function also returns it."""
+    most = lowering.mode.cached
+    assert most is not None
+
+    def of_all_tokens(one: Spec) -> Spec:
+        # As many as the longest sequence: shapes are static, and softmax_at leaves out the rest.
+        return replace(one, shape=(*one.shape[:axis], most, *one.shape[axis + 1 :]))
+
+    value = map_tensors(value_of(tokens[0]), of_all_tokens)
     cache = lowering.input(name, value, Role(Kind.CACHE, name))
-    for t, token in enumerate(new):
+    for t, token in enumerate(tokens):
         place = lowering.call(pick, lowering.position, index=t, rank=3)
         cache = lowering.call(put, cache, token, place)
     lowering.next_caches[f"{name}_out"] = (cache, Role(Kind.CACHE, name))
@@ -56,21 +65,14 @@ def _cached(lowering: Lowering, name: str, value: Row, put: Any, new: list[Node]
 
 def _keys(lowering: Lowering, k: Node) -> Node:
     """k [G, T, D] joins the keys, Row [G, S, D] with S the most tokens that there may be."""
-    heads, _, width = shape_of(k)
-    shape, bits = (heads, lowering.mode.cached or 0, width), value_of(k).bits
-    value = Row(Spec(shape, row_dtype(bits)), Spec((*shape[:-1], 1), "int32"), bits)
-    return _cached(lowering, "keys", value, put_row, _tokens(lowering, k))
+    return _cached(lowering, "keys", put_row, _tokens(lowering, k), 1)
 
 
 def _values(lowering: Lowering, v: Node) -> Node:
     """v [G, T, D] joins the values, rounded and by columns, Row-8 [G, D, S]."""
     rounded = _tokens(lowering, lowering.call(round_values, v))
     columns = [lowering.call(transpose, token, permutation=(0, 2, 1)) for token in rounded]
-    heads, width, _ = shape_of(columns[0])
-    bits, count = value_of(columns[0]).bits, lowering.mode.cached or 0
-    shape, shared = (heads, width, count), (heads, 1, count)
-    value = Row(Spec(shape, row_dtype(bits)), Spec(shared, "int32"), bits)
-    return _cached(lowering, "values", value, put_column, columns)
+    return _cached(lowering, "values", put_column, columns, 2)
 
 
 def lower_attention(lowering: Lowering, q: Node, k: Node, v: Node, *, scale: float) -> Node:

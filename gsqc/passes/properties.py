@@ -14,11 +14,11 @@ from collections import Counter
 from gsqc.graph.function import Function, Node, notes_of, role_of, shape_of, value_of
 from gsqc.graph.roles import FROZEN, STREAM_IN, STREAM_OUT, Kind
 from gsqc.numerics.formats import Gse
-from gsqc.numerics.ops.attend import weigh_values
+from gsqc.numerics.ops.attention_scores import attention_scores
+from gsqc.numerics.ops.attention_values import weigh_values
 from gsqc.numerics.ops.linear import linear
 from gsqc.numerics.ops.registry import Kind as OpKind
 from gsqc.numerics.ops.registry import Op
-from gsqc.numerics.ops.scores import attention_scores
 from gsqc.numerics.ops.softmax import softmax, softmax_grad
 from gsqc.passes.scores import is_large
 from gsqc.passes.step import Step, step_property

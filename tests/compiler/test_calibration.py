@@ -51,17 +51,15 @@ def written(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("bits", "with_file", "without"),
+    ("bits", "by_itself"),
     [
-        *(("4-5-5", True, True), ("4-6-8", True, True), ("4-6-6:w8", True, True)),
-        *(("4-7-5", True, False), ("4-8-8", True, False), ("4-8-8:w5", True, False)),
+        *(("4-5-5", True), ("4-6-8", True), ("4-6-6:w8", True)),
+        *(("4-7-5", False), ("4-8-8", False), ("4-8-8:w5", False)),
     ],
 )
-def test_which_bits_are_calibrated(
-    tmp_path: Path, bits: str, with_file: bool, without: bool
-) -> None:
+def test_which_bits_are_calibrated(tmp_path: Path, bits: str, by_itself: bool) -> None:
     file = written(tmp_path, "text")
-    for given, wanted in ((file, with_file), (None, without)):
+    for given, wanted in ((file, True), (None, by_itself), (Path("none"), False)):
         chosen = options(bits, given)
         assert is_balanced(chosen, TOKENIZER) is wanted
         assert is_balanced(chosen, None) is False

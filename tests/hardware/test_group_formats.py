@@ -11,7 +11,8 @@ import pytest
 
 pytest.importorskip("amaranth", reason="needs pip install 'gsqc[hardware]'")
 
-from hardware.group_formats import GROUP, WINDOW, Gse, signed
+from gsqc.numerics.formats import GROUP, WINDOW
+from hardware.group_formats import Gse, signed
 from hardware.integer_units import GroupUnit
 from hardware.simulation import meanings
 from hardware.streams import cycles, real_side

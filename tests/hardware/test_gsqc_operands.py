@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("amaranth", reason="needs pip install 'gsqc[hardware]'")
 
 import gsqc.numerics.ops.all  # noqa: F401
-from gsqc.numerics.formats import Row
+from gsqc.numerics.formats import GROUP, SCALES, WINDOW, Row
 from gsqc.numerics.ops.registry import OPS, evaluate
-from hardware.group_formats import GROUP, SCALES_PER_OCTAVE, WINDOW, Gse, unsigned
+from hardware.group_formats import Gse, unsigned
 from hardware.integer_units import GroupUnit
 from hardware.simulation import meanings, outputs
 from hardware.streams import Side, cycles, real_side
@@ -37,9 +37,9 @@ def stored_by_gsqc(m: np.ndarray, e: np.ndarray, bits: int) -> Side:
     return Side(codes, WINDOW - np.asarray(gse.d).astype(np.int64).ravel())
 
 
-@pytest.mark.parametrize("bits", SCALES_PER_OCTAVE)
+@pytest.mark.parametrize("bits", SCALES)
 def test_operands_are_those_of_gsqc(bits: int) -> None:
-    form = Gse(bits, SCALES_PER_OCTAVE[bits], stored=True)
+    form = Gse(bits, SCALES[bits], stored=True)
     m, e = rows(seed=bits)
     mine = real_side(form, m.reshape(-1, GROUPS, GROUP).astype(np.float64))
     theirs = stored_by_gsqc(m, e, bits)
@@ -47,10 +47,10 @@ def test_operands_are_those_of_gsqc(bits: int) -> None:
     assert mine.scales.tolist() == theirs.scales.tolist()
 
 
-@pytest.mark.parametrize("bits", SCALES_PER_OCTAVE)
+@pytest.mark.parametrize("bits", SCALES)
 def test_the_unit_adds_what_gsqc_adds(bits: int) -> None:
     """Σ (m << octave) · (m' << octave'), which gsqc's exact matmul is defined as."""
-    form = Gse(bits, SCALES_PER_OCTAVE[bits], stored=True)
+    form = Gse(bits, SCALES[bits], stored=True)
     sides = [stored_by_gsqc(*rows(seed), bits) for seed in (bits, 10 + bits)]
     unit = GroupUnit(form, form)
     stream = list(cycles(unit, *sides, row_groups=GROUPS))

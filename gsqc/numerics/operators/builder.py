@@ -23,8 +23,6 @@ from typing import Any
 
 DTYPES = ("bool", "int8", "int16", "int32")
 TABLE_ENTRIES = 513
-ROTATED = 32
-"""Numbers that a rotation takes together."""
 
 
 class Tensor:
@@ -189,10 +187,7 @@ class Builder(ABC):
 
     @abstractmethod
     def rotate(self, x: Tensor) -> Tensor:
-        """H·x for each row of x int32 [..., 32], with Sylvester's 32 × 32 Hadamard matrix.
-
-        H[j, k] is 1 or -1, by the parity of the bits of j & k. |x| < 2^26, |H·x| ≤ 32·|x|.
-        """
+        """H·x for each row of x int32 [..., 32], |x| < 2^26, with `hadamard.HADAMARD`."""
 
     @abstractmethod
     def cast(self, x: Tensor, dtype: str) -> Tensor:

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.numerics.operators.builder import ROTATED, Builder, Tensor
+from gsqc.numerics.operators.builder import Builder, Tensor
+from gsqc.numerics.operators.hadamard import HADAMARD
 from gsqc.numerics.operators.shapes import broadcast_shape
 
 Array = npt.NDArray[Any]
 _FLOAT64_EXACT = 2.0**53
-_HADAMARD = np.array(
-    [[1.0 - 2.0 * ((j & k).bit_count() & 1) for k in range(ROTATED)] for j in range(ROTATED)]
-)
+_HADAMARD = np.array(HADAMARD, np.float64)
 
 
 def _int32(operator: str, wide: Array) -> Array:

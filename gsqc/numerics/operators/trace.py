@@ -13,11 +13,11 @@ from typing import Any
 from gsqc.numerics.operators.builder import (
     COMPARISONS,
     ELEMENTWISE,
-    ROTATED,
     TABLE_ENTRIES,
     Builder,
     Tensor,
 )
+from gsqc.numerics.operators.hadamard import ROTATED
 from gsqc.numerics.operators.shapes import broadcast_shape
 
 

@@ -8,7 +8,7 @@ after:   y = to_row(gse_matmul(quantise(x), quantise(w)), …)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,31 +117,38 @@ def linear(
 
 @linear.define_gradient
 def _gradient(g: Any, call: Any, dy: Any) -> list[Any]:
-    """dx = dy · w and dw = dyᵀ · x (GSQ-Tuning, equation 5).
+    bits = (call.attributes["x_bits"], call.attributes["w_bits"], g.gradient_bits(call))
+    gradients = product_gradient(g, dy, call.args[0], call.args[1], bits, call.needs)
+    return [*gradients, *[None] * (len(call.needs) - 2)]
+
+
+def product_gradient(
+    g: Any, dy: Any, x: Any, w: Any, bits: tuple[int, int, int], needs: Sequence[bool]
+) -> tuple[Any, Any]:
+    """dx = dy · w and dw = dyᵀ · x of y = x · wᵀ, Row-24 (GSQ-Tuning, equation 5). None where
+    `needs` says that nobody wants it.
+
+    g     adds calls to the backward graph, as in a gradient rule
+    bits  of the operands made of x, of w and of gradients
 
     The operands of each product are grouped along the axis that it reduces over. Where w is itself
     a transpose, dw is made transposed, so that the rows of what w is made from share exponents.
     """
-    x, w = call.args[0], call.args[1]
     rank = len(g.shape(x))
     swap = (*range(rank - 2), rank - 1, rank - 2)
-    x_bits, w_bits, grad_bits = (
-        call.attributes["x_bits"],
-        call.attributes["w_bits"],
-        g.gradient_bits(call),
-    )
+    x_bits, w_bits, grad_bits = bits
     dx = dw = None
-    if call.needs[0]:
+    if needs[0]:
         w_t = g.call(transpose, w, permutation=swap)
         dx = g.call(linear, dy, w_t, x_bits=grad_bits, w_bits=w_bits, bits=24)
-    if call.needs[1]:
+    if needs[1]:
         dy_t, x_t = g.call(transpose, dy, permutation=swap), g.call(transpose, x, permutation=swap)
         if g.is_call(w, transpose):
             dw_t = g.call(linear, x_t, dy_t, x_bits=x_bits, w_bits=grad_bits, bits=24)
             dw = g.call(transpose, dw_t, permutation=swap)
         else:
             dw = g.call(linear, dy_t, x_t, x_bits=grad_bits, w_bits=x_bits, bits=24)
-    return [dx, dw, *[None] * (len(call.needs) - 2)]
+    return dx, dw
 
 
 def random_gse(

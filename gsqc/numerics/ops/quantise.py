@@ -27,9 +27,11 @@ MOST_SHIFT = 7
 """A Row-16 that is shifted up by no more keeps all its bits in ROTATED_BITS. It is a mask too."""
 
 
-def pad_columns(x: Tensor, count: int) -> Tensor:
-    """x [..., n] with `count` zeros after its last column."""
-    b, rank = x.builder, len(x.shape)
+def whole_groups(x: Tensor) -> Tensor:
+    """x [..., n] with zeros after its last column, up to a multiple of 32."""
+    b, rank, count = x.builder, len(x.shape), -x.shape[-1] % GROUP
+    if not count:
+        return x
     first = x.slice((0,) * rank, (*x.shape[:-1], 1))
     zeros = (first & 0) | (b.iota((*(1,) * (rank - 1), count), rank - 1) & 0)
     return b.concat([x, zeros], rank - 1)
@@ -80,8 +82,7 @@ def rotate_groups(x: Row) -> Scaled:
     What is missing in the last group is zero.
     """
     m, e = _on_24_bits(x)
-    if padding := -x.shape[-1] % GROUP:
-        m = pad_columns(m, padding)
+    m = whole_groups(m)
     return m.reshape(*x.shape[:-1], m.shape[-1] // GROUP, GROUP).rotate(), e
 
 
@@ -140,29 +141,37 @@ def to_gse(y: Tensor, e: Tensor, bits: int) -> Gse:
     and clamped to ±(2^(bits-1) - 1). A zero row has the least exponent.
     """
     *lead, groups, _ = y.shape
-    n, limit = SCALES[bits], largest(bits)
-    fraction = n.bit_length() - 1
-    size = y.abs()
+    size, n = y.abs(), SCALES[bits]
     if e.shape[-1] == 1:
         code = scale_code(size.reduce_max(), e, bits)
     else:
         code = scale_code(size, e, bits).reduce_max()
     shared = code.reduce_max(-2)
     code = code.maximum(shared - n * WINDOW)
-    octave, step = code >> fraction, (code & (n - 1)) + n
-    mantissa = _divide(y, step, (octave - fraction) - e, n).clamp(-limit, limit)
+    exponent, step = _exponent_and_step(code, n)
+    largest_exponent, _ = _exponent_and_step(shared, n)
+    mantissa = mantissas(y, e, code, bits)
     return Gse(
         (mantissa if n == 1 else mantissa * step).reshape(*lead, groups * GROUP).cast("int8"),
-        ((shared >> fraction) - octave).reshape(*lead, groups).cast("int8"),
-        ((shared >> fraction) - fraction).reshape(*lead, 1),
+        (largest_exponent - exponent).reshape(*lead, groups).cast("int8"),
+        largest_exponent.reshape(*lead, 1),
         bits,
     )
 
 
-def _divide(y: Tensor, step: Tensor, shift: Tensor, n: int) -> Tensor:
-    """⌊y / (step · 2^shift) + 1/2⌋ for step in [n, 2n)."""
+def _exponent_and_step(code: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """The scale step · 2^exponent of a code, with step in [n, 2n)."""
+    fraction = n.bit_length() - 1
+    return (code >> fraction) - fraction, (code & (n - 1)) + n
+
+
+def mantissas(y: Tensor, e: Tensor, code: Tensor, bits: int) -> Tensor:
+    """y · 2^e over the scale of a code, rounded half up and clamped to ±(2^(bits-1) - 1)."""
+    n, limit = SCALES[bits], largest(bits)
+    exponent, step = _exponent_and_step(code, n)
+    shift = exponent - e
     if n == 1:
-        return scale_by_power(y, shift.clamp(-31, 30))
+        return scale_by_power(y, shift.clamp(-31, 30)).clamp(-limit, limit)
     left, right = (1 - shift).clamp(0, 31), shift.clamp(1, 28)
     whole = ((y << left) + (step << (right - 1))) >> right
     # A floor of a floor is one floor. ⌊N / step⌋ = (2N + 1)·R >> 16, R = 2^15 / step rounded, for
@@ -170,7 +179,7 @@ def _divide(y: Tensor, step: Tensor, shift: Tensor, n: int) -> Tensor:
     reciprocal = step & 0
     for k in range(n, 2 * n):
         reciprocal = where(step.equal(k), round(2**15 / k), reciprocal)
-    return ((whole * 2 + 1) * reciprocal) >> 16
+    return (((whole * 2 + 1) * reciprocal) >> 16).clamp(-limit, limit)
 
 
 def random_row(

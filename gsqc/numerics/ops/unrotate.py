@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gsqc.numerics.formats import GROUP, ROTATION_SHIFT, Row
+from gsqc.numerics.formats import ROTATION_SHIFT, Row
 from gsqc.numerics.operators.builder import Builder
 from gsqc.numerics.ops.primitives import normalise, store_row
-from gsqc.numerics.ops.quantise import random_row
+from gsqc.numerics.ops.quantise import random_row, rotate_groups
 from gsqc.numerics.ops.registry import Case, Kind, cases, op
 
 
@@ -23,10 +23,9 @@ def unrotate(b: Builder, x: Row, *, columns: int, bits: int) -> Row:
 
     The sums are exact, and rounded once.
     """
-    *lead, n = x.shape
-    y = x.mantissa.reshape(*lead, n // GROUP, GROUP).rotate().reshape(*lead, n)
-    y = y.slice((0,) * len(x.shape), (*lead, columns))
-    return store_row(*normalise(y, x.e - ROTATION_SHIFT, bits), bits)
+    y, e = rotate_groups(x)
+    y = y.reshape(*x.shape).slice((0,) * len(x.shape), (*x.shape[:-1], columns))
+    return store_row(*normalise(y, e - ROTATION_SHIFT, bits), bits)
 
 
 @cases(unrotate)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gsqc.numerics.operators.builder import ROTATED
+from gsqc.numerics.operators.hadamard import ROTATED
 from gsqc.numerics.operators.trace import Operator
 
 Interval = tuple[int, int]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from gsqc.numerics.operators.builder import ROTATED
+from gsqc.numerics.operators.hadamard import ROTATED
 from gsqc.numerics.operators.trace import Operator
 from gsqc.targets.analysis.row_analysis import Task
 from gsqc.targets.analysis.row_values import Scope

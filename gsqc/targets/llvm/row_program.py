@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gsqc.numerics.operators.builder import ROTATED
+from gsqc.numerics.operators.hadamard import ROTATED
 from gsqc.numerics.operators.trace import Operator, Trace
 from gsqc.targets.analysis.ranges import Ranges
 from gsqc.targets.analysis.row_analysis import Task

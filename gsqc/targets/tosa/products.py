@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import math
 
-from gsqc.numerics.operators.builder import ROTATED
+from gsqc.numerics.operators.hadamard import HADAMARD, ROTATED
 from gsqc.targets.tosa.tosa_file import Tensor, TosaFile
 
 LOW_BITS = 12
 """Bits of the lower part of a number that is rotated. RESCALE shifts left by 12 at most."""
-HADAMARD = tuple(1 - 2 * ((j & k).bit_count() & 1) for j in range(ROTATED) for k in range(ROTATED))
 
 
 class Products(TosaFile):
@@ -82,7 +81,7 @@ class Products(TosaFile):
         """H·x · 2^shift for x int16 [..., 32], as [1, rows, 32]."""
         rows = self.reshape(x, (1, math.prod(x[1]) // ROTATED, ROTATED))
         # The matrix is symmetric, so it is its own transpose.
-        matrix = self.constant(HADAMARD, (1, ROTATED, ROTATED), "int16")
+        matrix = self.constant([v for row in HADAMARD for v in row], (1, ROTATED, ROTATED), "int16")
         return self.wide_product(rows, matrix, -shift)
 
     def rotate(self, x: Tensor) -> Tensor:

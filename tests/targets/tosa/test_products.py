@@ -6,15 +6,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gsqc.numerics.operators.builder import ROTATED, Tensor
+from gsqc.numerics.operators.builder import Tensor
+from gsqc.numerics.operators.hadamard import HADAMARD, ROTATED
 from gsqc.numerics.operators.numpy import NumpyBuilder
 from gsqc.targets.arm_npu.builder import VelaBuilder, serialise_for_vela
-from gsqc.targets.tosa.products import HADAMARD
 from gsqc.targets.tosa.reference_model import run_reference_model
 from tests.targets.arm_npu.compiling import SIZES, Array, assert_same, needs_npu, run_compiled
 
 pytestmark = needs_npu
-MATRIX = np.array(HADAMARD).reshape(ROTATED, ROTATED)
+MATRIX = np.array(HADAMARD)
 LARGEST = {16: 2**15 - 1, 24: 2**23 - 1, 27: 2**26 - 1}
 """The largest number by its bits. A rotation takes 27 bits at most."""
 

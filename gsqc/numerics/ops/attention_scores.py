@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scores: attention's product q · k. A row is rounded over the columns that its token sees, so it
-depends on no later token and on no other record.
+"""attention_scores: attention's product q · k. A row is rounded over the columns that its token
+sees, so it depends on no later token and on no other record.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import numpy as np
 
 from gsqc.numerics.formats import Row
 from gsqc.numerics.operators.builder import Builder, Tensor, where
-from gsqc.numerics.ops.layout import reshape, transpose, view
-from gsqc.numerics.ops.linear import linear, product
-from gsqc.numerics.ops.primitives import normalise_mixed, store_row
+from gsqc.numerics.ops.layout import reshape, view
+from gsqc.numerics.ops.linear import product, product_gradient, to_row
 from gsqc.numerics.ops.quantise import random_row
 from gsqc.numerics.ops.registry import Calls, Case, Kind, cases, composite, op
 from gsqc.numerics.ops.softmax import hidden_columns, places
@@ -39,7 +38,8 @@ def to_visible_row(
     rank = len(c.shape)
     for hidden in hidden_columns(b, rank, c.shape[-2], c.shape[-1], position, in_record=in_record):
         c = where(hidden, 0, c)
-    return store_row(*normalise_mixed(c, column_e + (row_e + offset), bits), bits)
+    row: Row = to_row.function(b, c, row_e, column_e, offset=offset, bits=bits)
+    return row
 
 
 @composite
@@ -77,16 +77,13 @@ def attention_scores(
 
 @attention_scores.define_gradient
 def _scores_gradient(g: Any, call: Any, ds: Any) -> list[Any]:
-    """As of `linear`: the gradient of a score that is not seen is zero already."""
+    """Those of the product: the gradient of a score that is not seen is zero already."""
     q, k, _ = call.args
     *_, columns = g.shape(ds)
     rows = (*g.shape(q)[:2], columns)
     ds = g.call(view, ds, shape=rows, exponent_shape=(*rows[:2], 1))
-    widths = {"x_bits": g.gradient_bits(call), "w_bits": call.attributes["w_bits"], "bits": 24}
-    swap = {"permutation": (0, 2, 1)}
-    dq = g.call(linear, ds, g.call(transpose, k, **swap), **widths)
-    dk = g.call(linear, g.call(transpose, ds, **swap), g.call(transpose, q, **swap), **widths)
-    return [dq, dk, None]
+    bits = (call.attributes["x_bits"], call.attributes["w_bits"], g.gradient_bits(call))
+    return [*product_gradient(g, ds, q, k, bits, call.needs), None]
 
 
 @cases(to_visible_row)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""attend: attention's product P · v, in which no token's result depends on a later one.
+"""attention_values: attention's product P · v, in which no token's result depends on a later one.
 
 The values are rotated and rounded along a head's width, with a scale for each token and head. The
 scales are folded into P, which is rounded in groups of 32 tokens. P is not rotated, which would mix
@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from gsqc.numerics.formats import GROUP, WINDOW, Gse, Row, largest
+from gsqc.numerics.formats import GROUP, WINDOW, Gse, Row
 from gsqc.numerics.operators.builder import Builder
 from gsqc.numerics.ops.layout import column_exponents, row_exponents, transpose
-from gsqc.numerics.ops.linear import gse_matmul, linear, matmul_shift, to_row
-from gsqc.numerics.ops.primitives import scale_by_power, store_row
+from gsqc.numerics.ops.linear import gse_matmul, matmul_shift, product_gradient, to_row
+from gsqc.numerics.ops.primitives import store_row
 from gsqc.numerics.ops.quantise import (
-    pad_columns,
+    mantissas,
     random_row,
     rotate_groups,
     scale_code,
     to_gse,
+    whole_groups,
 )
 from gsqc.numerics.ops.registry import Calls, Case, Kind, cases, composite, op
 from gsqc.numerics.ops.unrotate import unrotate
@@ -43,9 +44,8 @@ def round_values(b: Builder, v: Row) -> Row:
     y, e = rotate_groups(v)
     y = y.reshape(*v.shape[:-1], y.shape[-2] * GROUP)
     code = scale_code(y.abs().reduce_max(), e, VALUE_BITS)
-    limit = largest(VALUE_BITS)
-    m = scale_by_power(y, (code - e).clamp(-31, 30)).clamp(-limit, limit)
-    return store_row(m, code, VALUE_BITS)
+    # With one scale an octave, the code of a scale is its exponent.
+    return store_row(mantissas(y, e, code, VALUE_BITS), code, VALUE_BITS)
 
 
 @op(Kind.ROW)
@@ -55,12 +55,9 @@ def quantise_probabilities(b: Builder, p: Row, values: Row) -> Gse:
     The values' exponents e are folded into p. The scale of a group of 32 tokens is that of
     `to_gse`. p is not rotated.
     """
-    m, e = p.mantissa, p.e + values.e
-    e = e | (m & 0)
-    *lead, columns = m.shape
-    if padding := -columns % GROUP:
-        m, e = pad_columns(m, padding), pad_columns(e, padding)
-    groups = (*lead, (columns + padding) // GROUP, GROUP)
+    e = (p.e + values.e) | (p.mantissa & 0)
+    m, e = whole_groups(p.mantissa), whole_groups(e)
+    groups = (*m.shape[:-1], m.shape[-1] // GROUP, GROUP)
     return to_gse(m.reshape(*groups), e.reshape(*groups), VALUE_BITS)
 
 
@@ -71,10 +68,8 @@ def value_operand(b: Builder, values: Row) -> Gse:
     C is padded to whole groups. All distances and exponents are 0, because those of the values are
     in the other operand.
     """
-    heads, width, columns = values.shape
-    m = values.mantissa
-    if padding := -columns % GROUP:
-        m = pad_columns(m, padding)
+    heads, width, _ = values.shape
+    m = whole_groups(values.mantissa)
     rows = (b.iota((heads, 1, 1), 0) | b.iota((1, width, 1), 1)) & 0
     groups = b.iota((1, 1, m.shape[-1] // GROUP), 2) & 0
     return Gse(m.cast("int8"), (rows | groups).cast("int8"), rows, VALUE_BITS)
@@ -105,13 +100,12 @@ def weigh_values(call: Calls, p: Row, v: Row, *, bits: int) -> Row:
 
 @weigh_values.define_gradient
 def _values_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
-    """dp = dy · v over a head's width, and dv = pᵀ · dy over the rows, as of `linear`."""
+    """Those of the product of p and vᵀ: the rounding of v counts as none, as everywhere."""
     p, v = call.args
-    grad_bits, swap = g.gradient_bits(call), {"permutation": (0, 2, 1)}
-    dp = g.call(linear, dy, v, x_bits=grad_bits, w_bits=VALUE_BITS, bits=24)
-    p_t, dy_t = g.call(transpose, p, **swap), g.call(transpose, dy, **swap)
-    dv = g.call(linear, p_t, dy_t, x_bits=VALUE_BITS, w_bits=grad_bits, bits=24)
-    return [dp, dv]
+    swap = {"permutation": (0, 2, 1)}
+    bits = (VALUE_BITS, VALUE_BITS, g.gradient_bits(call))
+    dp, dv_t = product_gradient(g, dy, p, g.call(transpose, v, **swap), bits, call.needs)
+    return [dp, None if dv_t is None else g.call(transpose, dv_t, **swap)]
 
 
 def _probabilities(rng: np.random.Generator, shape: tuple[int, ...]) -> Row:

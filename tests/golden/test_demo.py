@@ -11,9 +11,6 @@ import pytest
 from tests.golden.demo import FILE, SCRIPT, facts_of, run_demo
 from tests.golden.files import difference
 
-DIGEST = "347cb5dd88f0187d"
-"""After 40 steps. It stands in the README too."""
-
 
 @pytest.mark.slow
 def test_the_demo(tmp_path: Path) -> None:
@@ -25,11 +22,12 @@ def test_the_demo(tmp_path: Path) -> None:
         )
 
 
-def test_the_file_holds_what_the_readme_says() -> None:
+def test_the_run_of_the_file_has_learned() -> None:
+    """A run that learns nothing would be reproduced as exactly as a good one."""
     facts = FILE.read_text(encoding="utf-8")
-    assert f"digest {DIGEST}" in facts
-    assert "loss 4.2276" in facts
-    assert "loss 3.7461" in facts
+    before, after = (float(loss) for loss in re.findall(r"^loss (\S+)   perplexity", facts, re.M))
+    assert after < before - 0.3
+    assert re.search(r"^state saved in OUT/run, digest [0-9a-f]{16}$", facts, re.M)
 
 
 def test_the_file_has_the_titles_of_the_script() -> None:

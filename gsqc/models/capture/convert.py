@@ -58,6 +58,8 @@ class _Conversion:
     def _input(self, node: Node) -> ExportedValue:
         if node.name in self.exported.parameters:
             return ExportedValue(Form.PARAMETER, name=self.exported.parameters[node.name])
+        if node.name in self.exported.numbers:
+            return ExportedValue(Form.NUMBER, number=self.exported.numbers[node.name])
         return ExportedValue(Form.TOKENS if node.name == "tokens" else Form.OTHER)
 
     def _call(self, node: Node) -> ExportedValue:

@@ -75,7 +75,7 @@ class FloatRun(torch.fx.Interpreter):
         captured, all in range.
         """
         given = torch.as_tensor(tokens)
-        expected = self.captured.constants["rope_cos"].shape[0]
+        expected = next(iter(self.graph.nodes)).meta["shape"][0]
         if given.shape != (expected,) or given.is_floating_point():
             raise DataError(
                 f"tokens of shape {list(given.shape)}", f"give {expected} integers, as captured"

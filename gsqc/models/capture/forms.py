@@ -23,6 +23,7 @@ class Form(Enum):
     JOINED = "heads, tokens first"  # [T, H, D], as our [H, T, D]
     GATE = "silu of activations"  # [T, n], as our node before the silu
     TABLE = "a rope table"
+    NUMBER = "a number"
     TOKENS = "tokens"
     PARAMETER = "a parameter"
     OTHER = "a constant"
@@ -32,12 +33,13 @@ class Form(Enum):
 @dataclass(frozen=True)
 class ExportedValue:
     """An exported value: its form, and our node, if it has one; parameters and tables have a name
-    instead.
+    instead, and numbers are themselves.
     """
 
     form: Form
     node: Node | None = None
     name: str = ""
+    number: float = 0.0
 
 
 class Unsupported(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ from gsqc.models.capture.forms import (
     shape_of,
 )
 from gsqc.models.capture.graph_builder import GraphBuilder
-from gsqc.models.capture.layout_rules import dropout, permute, reshape, same, transpose
+from gsqc.models.capture.layout_rules import dropout, permute, reshape, same, split, transpose
+from gsqc.models.capture.number_rules import divide, scaled, tanh
 
 aten = torch.ops.aten
 Rule = Callable[[GraphBuilder, Node], ExportedValue]
@@ -47,25 +49,30 @@ def _embedding(c: GraphBuilder, node: Node) -> ExportedValue:
 
 def _linear(c: GraphBuilder, node: Node) -> ExportedValue:
     x, w, *bias = node.args
-    if any(b is not None for b in bias):
-        raise Unsupported(" with a bias")
     shape = (c.tokens, shape_of(node)[-1])
-    return ExportedValue(
-        Form.ROWS, c.emit(model_ops.linear, c.node_of(x, Form.ROWS), _parameter(c, w), shape=shape)
-    )
+    y = c.emit(model_ops.linear, c.node_of(x, Form.ROWS), _parameter(c, w), shape=shape)
+    for b in bias:
+        if b is not None:
+            y = c.emit(model_ops.add_bias, y, _parameter(c, b), shape=shape)
+    return ExportedValue(Form.ROWS, y)
 
 
 def _rms_norm(c: GraphBuilder, node: Node) -> ExportedValue:
-    x, weight, eps = node.args
-    x = c.node_of(x, Form.ROWS)
-    return ExportedValue(
-        Form.ROWS,
-        c.emit(model_ops.rms_norm, x, _parameter(c, weight), shape=x.meta["shape"], eps=eps),
-    )
+    arguments: Any = node.args
+    x, weight, eps, offset = arguments
+    value = c.value_of(x, Form.ROWS, Form.SPLIT, Form.HEADS, Form.JOINED)
+    if value.form is Form.SPLIT:  # each head by itself: from here on, heads are an axis
+        value = split(c, x)
+    assert value.node is not None
+    shape = value.node.meta["shape"]
+    settings = {"eps": eps, **({"offset": offset} if offset else {})}
+    y = c.emit(model_ops.rms_norm, value.node, _parameter(c, weight), shape=shape, **settings)
+    return replace(value, node=y)
 
 
 def _rope_table(c: GraphBuilder, node: Node) -> ExportedValue:
-    return ExportedValue(Form.TABLE, name="rope_sin" if node.args[3] else "rope_cos")
+    name: Any = node.args[3]
+    return ExportedValue(Form.TABLE, name=name)
 
 
 def _rope(c: GraphBuilder, node: Node) -> ExportedValue:
@@ -81,9 +88,10 @@ def _attention(c: GraphBuilder, node: Node) -> ExportedValue:
     q, k, v = (c.node_of(a, Form.HEADS) for a in node.args[:3])
     if len({n.meta["shape"][-1] for n in (q, k, v)}) != 1:
         raise Unsupported(" with values of another width than keys")
-    return ExportedValue(
-        Form.JOINED, c.emit(model_ops.attention, q, k, v, shape=q.meta["shape"], scale=node.args[3])
-    )
+    given = dict(zip(("scale", "window", "cap"), node.args[3:], strict=True))
+    settings = {name: value for name, value in given.items() if value is not None}
+    y = c.emit(model_ops.attention, q, k, v, shape=q.meta["shape"], **settings)
+    return ExportedValue(Form.JOINED, y)
 
 
 def _silu(c: GraphBuilder, node: Node) -> ExportedValue:
@@ -91,6 +99,10 @@ def _silu(c: GraphBuilder, node: Node) -> ExportedValue:
 
 
 def _mul(c: GraphBuilder, node: Node) -> ExportedValue:
+    a, b = node.args
+    for other, factor in ((a, c.number_of(b)), (b, c.number_of(a))):
+        if factor is not None:
+            return scaled(c, other, factor)
     x, y = (c.value_of(a, Form.GATE, Form.ROWS) for a in node.args)
     gate, up = (x, y) if x.form is Form.GATE else (y, x)
     if gate.form is not Form.GATE or up.form is not Form.ROWS:
@@ -127,6 +139,8 @@ RULES: dict[Any, Rule] = {
     aten.linear.default: _linear,
     aten.silu.default: _silu,
     aten.mul.Tensor: _mul,
+    aten.div.Tensor: divide,
+    aten.tanh.default: tanh,
     aten.add.Tensor: _add,
     custom_ops.rms_norm: _rms_norm,
     custom_ops.rope_table: _rope_table,

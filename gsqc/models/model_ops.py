@@ -65,6 +65,36 @@ def silu_gate(gate: Tensor, up: Tensor) -> Tensor:
     return torch.nn.functional.silu(gate) * up
 
 
+def gelu_gate(gate: Tensor, up: Tensor, *, tanh: bool) -> Tensor:
+    """gate, up [T, N] -> [T, N]: gelu(gate) · up."""
+    return gelu(gate, tanh=tanh) * up
+
+
+def relu_square_gate(gate: Tensor, up: Tensor) -> Tensor:
+    """gate, up [T, N] -> [T, N]: relu(gate)² · up."""
+    return relu_square(gate) * up
+
+
+def silu(x: Tensor) -> Tensor:
+    """x [T, N] -> [T, N]: x · sigmoid(x)."""
+    return torch.nn.functional.silu(x)
+
+
+def gelu(x: Tensor, *, tanh: bool) -> Tensor:
+    """x [T, N] -> [T, N]: x · Φ(x), with Φ of a normal number, or its form with tanh."""
+    return torch.nn.functional.gelu(x, approximate="tanh" if tanh else "none")
+
+
+def relu(x: Tensor) -> Tensor:
+    """x [T, N] -> [T, N]: the larger of x and 0."""
+    return torch.relu(x)
+
+
+def relu_square(x: Tensor) -> Tensor:
+    """x [T, N] -> [T, N]: relu(x)²."""
+    return torch.relu(x).square()
+
+
 def add(x: Tensor, y: Tensor) -> Tensor:
     """x, y [T, N] -> [T, N]: a residual connection."""
     return x + y

@@ -52,6 +52,8 @@ class _Conversion:
         if self.problems:
             raise _error(list(self.problems))
         builder.graph.output((logits.node,))
+        # A gate takes the place of its activation function, whose own call is then without use.
+        builder.graph.eliminate_dead_code()
         builder.graph.lint()
         return builder.graph
 

@@ -22,7 +22,13 @@ from torch import Tensor, nn
 
 from gsqc.errors import GsqcError, ModelError
 from gsqc.models.capture import custom_ops
-from gsqc.models.capture.recognise import Tables, applies_rope, rms_norm_eps, rope_tables
+from gsqc.models.capture.recognise import (
+    Tables,
+    applies_rope,
+    gelu_form,
+    rms_norm_eps,
+    rope_tables,
+)
 from gsqc.models.capture.source import raising_line
 
 WRAPPED = "wrapped"
@@ -127,6 +133,9 @@ def _known_parts_replaced(
                 module.training = False
                 if (eps := rms_norm_eps(module)) is not None:
                     replace(module.__dict__, "forward", functools.partial(_rms_norm, module, eps))
+                elif (form := gelu_form(module)) is not None:
+                    gelu = functools.partial(nn.functional.gelu, approximate=form)
+                    replace(module.__dict__, "forward", gelu)
                 elif (tables := rope_tables(module, tokens)) is not None:
                     _set_tables(constants, tables)
                     replace(

@@ -21,7 +21,6 @@ class Form(Enum):
     SPLIT = "activations split into heads"  # [T, H, D], as our [T, H·D]
     HEADS = "heads"  # [H, T, D], as ours
     JOINED = "heads, tokens first"  # [T, H, D], as our [H, T, D]
-    GATE = "silu of activations"  # [T, n], as our node before the silu
     TABLE = "a rope table"
     TOKENS = "tokens"
     PARAMETER = "a parameter"

@@ -50,16 +50,11 @@ def reshape(c: GraphBuilder, node: Node) -> ExportedValue:
         raise Unsupported(f" of {value.form.value}")
     assert value.node is not None
     ours = value.node.meta["shape"]
-    if value.form in (Form.ROWS, Form.GATE):
+    if value.form is Form.ROWS:
         if without_batch(shape, 2) == ours:
             return value
         split = without_batch(shape, 3)
-        if (
-            value.form is Form.ROWS
-            and split
-            and split[0] == c.tokens
-            and split[1] * split[2] == ours[1]
-        ):
+        if split and split[0] == c.tokens and split[1] * split[2] == ours[1]:
             return replace(value, form=Form.SPLIT)
     elif without_batch(shape, 3) == without_batch(shape_of(node.args[0]), 3):
         return value

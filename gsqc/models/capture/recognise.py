@@ -69,6 +69,27 @@ def rms_norm_eps(module: nn.Module) -> float | None:
     return eps if _close(y, model_ops.rms_norm(x, numbers, eps=eps)) else None
 
 
+def gelu_form(module: nn.Module) -> str | None:
+    """How torch's gelu says what the module computes, "tanh" or "none"; None for any other module.
+
+    Some models write GELU out, as in 0.5·x·(1 + tanh(…)).
+    """
+    if any(True for _ in module.children()) or module.state_dict():
+        return None
+    x = torch.linspace(-6, 6, 120).reshape(1, 6, 20)
+    try:
+        with torch.no_grad():
+            y = copy.deepcopy(module).eval()(x)
+    except Exception:  # a module of the user's may do anything
+        return None
+    # The two forms differ by 5e-4 at most, and the same form written in another way by 1e-6.
+    for form in ("tanh", "none"):
+        expected = nn.functional.gelu(x, approximate=form)
+        if isinstance(y, Tensor) and y.shape == x.shape and (y - expected).abs().max() < 1e-5:
+            return form
+    return None
+
+
 def rope_tables(module: nn.Module, tokens: int) -> Tables | None:
     """(cos, sin), each [T, D/2], of a module that gives Hugging Face's rope tables; None for any
     other module.

@@ -11,6 +11,7 @@ import torch
 
 from gsqc.models import model_ops
 from gsqc.models.capture import custom_ops
+from gsqc.models.capture.activation_rules import ACTIVATION_RULES, gate
 from gsqc.models.capture.forms import (
     ExportedValue,
     Form,
@@ -86,21 +87,10 @@ def _attention(c: GraphBuilder, node: Node) -> ExportedValue:
     )
 
 
-def _silu(c: GraphBuilder, node: Node) -> ExportedValue:
-    return ExportedValue(Form.GATE, c.node_of(node.args[0], Form.ROWS))
-
-
 def _mul(c: GraphBuilder, node: Node) -> ExportedValue:
-    x, y = (c.value_of(a, Form.GATE, Form.ROWS) for a in node.args)
-    gate, up = (x, y) if x.form is Form.GATE else (y, x)
-    if gate.form is not Form.GATE or up.form is not Form.ROWS:
-        raise Unsupported(f" of {x.form.value} and {y.form.value}")
-    assert gate.node is not None
-    assert up.node is not None
-    _same_shape(gate.node, up.node)
-    return ExportedValue(
-        Form.ROWS, c.emit(model_ops.silu_gate, gate.node, up.node, shape=up.node.meta["shape"])
-    )
+    x, y = (c.node_of(a, Form.ROWS) for a in node.args)
+    _same_shape(x, y)
+    return gate(c, x, y)
 
 
 def _add(c: GraphBuilder, node: Node) -> ExportedValue:
@@ -125,13 +115,13 @@ RULES: dict[Any, Rule] = {
     operator.getitem: _part,
     aten.embedding.default: _embedding,
     aten.linear.default: _linear,
-    aten.silu.default: _silu,
     aten.mul.Tensor: _mul,
     aten.add.Tensor: _add,
     custom_ops.rms_norm: _rms_norm,
     custom_ops.rope_table: _rope_table,
     custom_ops.rope: _rope,
     custom_ops.attention: _attention,
+    **ACTIVATION_RULES,
     aten.dropout.default: dropout,
     aten.transpose.int: transpose,
     aten.permute.default: permute,

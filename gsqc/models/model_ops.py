@@ -22,6 +22,15 @@ def rms_norm(x: Tensor, weight: Tensor, *, eps: float) -> Tensor:
     return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight
 
 
+def layer_norm(x: Tensor, *affine: Tensor, eps: float) -> Tensor:
+    """x [..., K] -> [..., K]: (x - mean) / sqrt(variance + eps), times weight [K], plus bias [K].
+
+    `affine` is both of them, the weight alone, or neither.
+    """
+    weight, bias = (*affine, None, None)[:2]
+    return torch.nn.functional.layer_norm(x, x.shape[-1:], weight, bias, eps)
+
+
 def linear(x: Tensor, w: Tensor) -> Tensor:
     """x [T, K], w [N, K] -> [T, N]: x · wᵀ, without a bias."""
     return x @ w.T

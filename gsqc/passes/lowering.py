@@ -77,7 +77,8 @@ class Lowering:
 
     def args(self, node: Node) -> list[Node]:
         """The lowered operands of a captured node."""
-        return [self.nodes[a] for a in node.all_input_nodes]
+        # Not all_input_nodes, which has an operand once that is taken twice.
+        return [self.nodes[a] for a in node.args if isinstance(a, Node)]
 
     def input(self, name: str, value: Value, role: Role) -> Node:
         """A placeholder behind the others."""

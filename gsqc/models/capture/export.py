@@ -26,6 +26,7 @@ from gsqc.models.capture.recognise import (
     Tables,
     applies_rope,
     gelu_form,
+    layer_norm_eps,
     rms_norm_eps,
     rope_tables,
 )
@@ -133,6 +134,8 @@ def _known_parts_replaced(
                 module.training = False
                 if (eps := rms_norm_eps(module)) is not None:
                     replace(module.__dict__, "forward", functools.partial(_rms_norm, module, eps))
+                elif (eps := layer_norm_eps(module)) is not None:
+                    replace(module.__dict__, "forward", functools.partial(_layer_norm, module, eps))
                 elif (form := gelu_form(module)) is not None:
                     gelu = functools.partial(nn.functional.gelu, approximate=form)
                     replace(module.__dict__, "forward", gelu)
@@ -198,6 +201,11 @@ def _own_attention(model: nn.Module) -> Iterator[None]:
 def _rms_norm(module: nn.Module, eps: float, x: Tensor) -> Tensor:
     y: Tensor = custom_ops.rms_norm(x, module.weight, eps)
     return y
+
+
+def _layer_norm(module: nn.Module, eps: float, x: Tensor) -> Tensor:
+    weight: Any = module.weight
+    return nn.functional.layer_norm(x, weight.shape, weight, None, eps)
 
 
 def _rope_tables(width: int, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -69,6 +69,32 @@ def rms_norm_eps(module: nn.Module) -> float | None:
     return eps if _close(y, model_ops.rms_norm(x, numbers, eps=eps)) else None
 
 
+def layer_norm_eps(module: nn.Module) -> float | None:
+    """The eps of a module with a weight alone that writes LayerNorm out, as Cohere's does. None for
+    any other module.
+    """
+    weight, eps = (getattr(module, name, None) for name in ("weight", "variance_epsilon"))
+    if (
+        not isinstance(weight, Tensor)
+        or not isinstance(eps, float)
+        or isinstance(module, nn.LayerNorm)
+    ):
+        return None
+    if weight.ndim != 1 or len(list(module.parameters())) != 1:
+        return None
+    width = weight.shape[0]
+    x = (_random(2, 3, width) + 1) * eps**0.5  # so small that eps matters
+    numbers = _random(width)
+    try:
+        probe: Any = copy.deepcopy(module).to_empty(device="cpu").float().eval()
+        with torch.no_grad():
+            probe.weight.copy_(numbers)
+            y = probe(x)
+    except Exception:  # a module of the user's may do anything: then it is not a norm
+        return None
+    return eps if _close(y, model_ops.layer_norm(x, numbers, eps=eps)) else None
+
+
 def gelu_form(module: nn.Module) -> str | None:
     """How torch's gelu says what the module computes, "tanh" or "none"; None for any other module.
 

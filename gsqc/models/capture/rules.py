@@ -21,6 +21,7 @@ from gsqc.models.capture.forms import (
 )
 from gsqc.models.capture.graph_builder import GraphBuilder
 from gsqc.models.capture.layout_rules import dropout, permute, reshape, same, transpose
+from gsqc.models.capture.norm_rules import NORM_RULES
 
 aten = torch.ops.aten
 Rule = Callable[[GraphBuilder, Node], ExportedValue]
@@ -122,6 +123,7 @@ RULES: dict[Any, Rule] = {
     custom_ops.rope: _rope,
     custom_ops.attention: _attention,
     **ACTIVATION_RULES,
+    **NORM_RULES,
     aten.dropout.default: dropout,
     aten.transpose.int: transpose,
     aten.permute.default: permute,

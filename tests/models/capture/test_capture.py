@@ -110,7 +110,7 @@ def test_graph_and_its_metadata() -> None:
         128,
     )
     assert config.tied_embeddings
-    assert config.rms_norm_eps == 1e-6
+    assert config.norm_eps == 1e-6
     assert captured.constants["rope_cos"].shape == (TOKENS, 8)
     assert captured.constants["rope_cos"].dtype == np.float64
 

@@ -51,6 +51,25 @@ def test_rms_norm() -> None:
     assert relative_error(to_float(dx), fx.grad.numpy()) < 8e-4
 
 
+@pytest.mark.parametrize("offset", [0.0, 50.0])
+@pytest.mark.parametrize("vectors", [0, 1, 2])
+def test_layer_norm(vectors: int, offset: float) -> None:
+    """A common offset of all columns costs bits before the norm: log2(offset / σ) of 24."""
+    rng = np.random.default_rng(1)
+    x = to_row(activations(rng, 32, 576) + offset, 24)
+    weight, bias = (to_row(rng.uniform(0.2, 3, (1, 576)), 16) for _ in range(2))
+    affine = [weight, bias][:vectors]
+    dy = to_row(activations(rng, 32, 576, 5), 16)
+    y, unit, scale = evaluate(OPS["layer_norm"], [x, *affine], {"eps": 1e-5})
+    dx = evaluate(OPS["layer_norm_grad"], [dy, unit, scale, *affine[:1]], {})
+    fx = leaf(to_float(x))
+    vector = [torch.tensor(to_float(v)[0]) for v in affine]
+    expected = functional.layer_norm(fx, (576,), *vector, eps=1e-5)
+    expected.backward(torch.tensor(to_float(dy)))
+    assert relative_error(to_float(y), expected.detach().numpy()) < 4e-4
+    assert relative_error(to_float(dx), fx.grad.numpy()) < 8e-4
+
+
 @pytest.mark.parametrize("records", [(64,), (20, 1, 43)])
 def test_softmax(records: tuple[int, ...]) -> None:
     """Against torch, with a token that sees the tokens before it in its own record alone."""

@@ -17,6 +17,11 @@ def embedding(tokens: Tensor, table: Tensor) -> Tensor:
     return table[tokens]
 
 
+def position_embedding(positions: Tensor, table: Tensor, *, offset: int) -> Tensor:
+    """positions [T] of integers, table [S, K] -> [T, K]: row `positions[t] + offset` of it."""
+    return table[positions + offset]
+
+
 def rms_norm(x: Tensor, weight: Tensor, *, eps: float) -> Tensor:
     """x [..., K], weight [K] -> [..., K]: x / sqrt(mean(x²) + eps) · weight."""
     return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight
@@ -36,6 +41,11 @@ def linear(x: Tensor, w: Tensor) -> Tensor:
     return x @ w.T
 
 
+def columns(x: Tensor, *, start: int, count: int) -> Tensor:
+    """x [..., N] -> [..., count]: its columns [start, start + count)."""
+    return x[..., start : start + count]
+
+
 def split_heads(x: Tensor, *, heads: int) -> Tensor:
     """x [T, H·D] -> [H, T, D]."""
     return x.reshape(x.shape[0], heads, -1).transpose(0, 1)
@@ -47,13 +57,26 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x [H, T, D], cos and sin [T, D/2] -> [H, T, D].
+    """x [H, T, D], cos and sin [T, W/2] -> [H, T, D].
 
-    Number j of the first half and number j of the second half are one pair: (a, c) -> (a·cos -
-    c·sin, c·cos + a·sin).
+    The first W columns are rotated. Number j of their first half and number j of their second half
+    are one pair: (a, c) -> (a·cos - c·sin, c·cos + a·sin).
     """
-    a, c = x.chunk(2, -1)
-    return torch.cat([a * cos - c * sin, c * cos + a * sin], -1)
+    half = cos.shape[-1]
+    a, c, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return torch.cat([a * cos - c * sin, c * cos + a * sin, rest], -1)
+
+
+def rope_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x [H, T, D], cos and sin [T, W/2] -> [H, T, D].
+
+    As rope, but numbers 2j and 2j + 1 are one pair.
+    """
+    width = 2 * cos.shape[-1]
+    order = torch.cat([torch.arange(0, width, 2), torch.arange(1, width, 2)])
+    y = x.clone()
+    y[..., order] = rope(x[..., order], cos, sin)
+    return y
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> Tensor:

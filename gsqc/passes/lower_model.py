@@ -19,7 +19,7 @@ from typing import Any
 
 import gsqc.numerics.ops.all  # noqa: F401  registers every op
 from gsqc.errors import ModelError
-from gsqc.graph.function import Function, Node, value_of
+from gsqc.graph.function import Function, Node, shape_of, value_of
 from gsqc.graph.roles import STREAM_IN, STREAM_OUT, Kind, Notes, Role
 from gsqc.models import model_ops
 from gsqc.numerics.formats import Spec
@@ -27,8 +27,10 @@ from gsqc.numerics.ops.add import add
 from gsqc.numerics.ops.embedding import embedding
 from gsqc.numerics.ops.layout import join_rows, take_leading, transpose
 from gsqc.numerics.ops.linear import linear
+from gsqc.numerics.ops.position_embedding import position_embedding
 from gsqc.numerics.ops.registry import OPS
 from gsqc.numerics.ops.rope import rope
+from gsqc.numerics.ops.rope_pairs import halves_to_pairs, pairs_to_halves
 from gsqc.numerics.ops.vocabulary import vocabulary_logits
 from gsqc.passes.lower_attention import lower_attention
 from gsqc.passes.lowering import ACTIVATION_BITS, STREAM_BITS, Lowering, row_type
@@ -60,6 +62,15 @@ def _embedding(lowering: Lowering, node: Node) -> Any:
     return lowering.call(embedding, *lowering.args(node), columns=columns)
 
 
+def _position_embedding(lowering: Lowering, node: Node) -> Any:
+    positions, table = lowering.args(node)
+    offset: Any = node.kwargs["offset"]
+    if offset:
+        count = shape_of(table)[0] - offset
+        table = lowering.call(take_leading, table, start=offset, count=count)
+    return lowering.call(position_embedding, positions, table)
+
+
 def _linear(lowering: Lowering, node: Node) -> Any:
     """A product with a table gives logits; any other is a linear, which adapters may change."""
     x, w = lowering.args(node)
@@ -82,6 +93,14 @@ def _rope(lowering: Lowering, node: Node) -> Any:
     return lowering.call(rope, *lowering.args(node), inverse=False)
 
 
+def _rope_pairs(lowering: Lowering, node: Node) -> Any:
+    x, *tables = lowering.args(node)
+    width = 2 * shape_of(tables[0])[-1]
+    halves = lowering.call(pairs_to_halves, x, width=width)
+    rotated = lowering.call(rope, halves, *tables, inverse=False)
+    return lowering.call(halves_to_pairs, rotated, width=width)
+
+
 def _merge_heads(lowering: Lowering, node: Node) -> Any:
     (x,) = lowering.args(node)
     return lowering.call(join_rows, lowering.call(transpose, x, permutation=(1, 0, 2)))
@@ -98,8 +117,10 @@ def _attention(lowering: Lowering, node: Node) -> Any:
 
 _RULES: dict[Any, Callable[[Lowering, Node], Any]] = {
     model_ops.embedding: _embedding,
+    model_ops.position_embedding: _position_embedding,
     model_ops.linear: _linear,
     model_ops.rope: _rope,
+    model_ops.rope_pairs: _rope_pairs,
     model_ops.attention: _attention,
     model_ops.merge_heads: _merge_heads,
     model_ops.add: _add,
@@ -113,6 +134,8 @@ def _lower_nodes(lowering: Lowering) -> Any:
         for arg in node.all_input_nodes:
             if arg not in lowering.nodes and "constant" in arg.meta:
                 lowering.add_constant(arg)
+            if "positions" in arg.meta:
+                lowering.nodes[arg] = lowering.position
         lowering.nodes[node] = _RULES.get(node.target, _same_op)(lowering, node)
     return lowering.nodes[nodes[-1]]
 

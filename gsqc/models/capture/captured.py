@@ -77,8 +77,9 @@ class CapturedModel:
     metadata        that of the `LoadedModel`
 
     The graph's placeholders are first `tokens` [T], then one for each parameter that is used
-    (`meta["parameter"]` is its Hugging Face name; tied parameters share one) and one for each rope
-    table (`meta["constant"]`). Every node has `meta["shape"]`. Calls have `meta["block"]` (the
+    (`meta["parameter"]` is its Hugging Face name; tied parameters share one), one for each rope
+    table (`meta["constant"]`), and `positions` [T] if a table of them was learned
+    (`meta["positions"]`). Every node has `meta["shape"]`. Calls have `meta["block"]` (the
     decoder layer's index, or None), `meta["module"]` and `meta["source"]` ("file.py:12: code").
     """
 

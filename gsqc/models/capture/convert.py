@@ -60,7 +60,8 @@ class _Conversion:
     def _input(self, node: Node) -> ExportedValue:
         if node.name in self.exported.parameters:
             return ExportedValue(Form.PARAMETER, name=self.exported.parameters[node.name])
-        return ExportedValue(Form.TOKENS if node.name == "tokens" else Form.OTHER)
+        forms = {"tokens": Form.TOKENS, "positions": Form.POSITIONS}
+        return ExportedValue(forms.get(node.name, Form.OTHER))
 
     def _call(self, node: Node) -> ExportedValue:
         rule = RULES.get(node.target)

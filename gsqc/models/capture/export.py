@@ -24,10 +24,10 @@ from gsqc.errors import GsqcError, ModelError
 from gsqc.models.capture import custom_ops
 from gsqc.models.capture.recognise import (
     Tables,
-    applies_rope,
     gelu_form,
     layer_norm_eps,
     rms_norm_eps,
+    rope_of_pairs,
     rope_tables,
 )
 from gsqc.models.capture.source import raising_line
@@ -44,7 +44,7 @@ class Exported:
     """An exported program at the training IR.
 
     parameters  placeholder name -> Hugging Face's parameter name; tied ones share the first's
-    constants   rope_cos and rope_sin, float64 [T, D/2]; empty if no rotary embedding was recognised
+    constants   rope_cos and rope_sin, float64 [T, W/2]; empty if no rotary embedding was recognised
     """
 
     graph: torch.fx.Graph
@@ -121,6 +121,7 @@ def _known_parts_replaced(
     undo: list[tuple[dict[str, Any], str, Any]] = []
     training = [m for m in model.modules() if m.training]
     constants: dict[str, npt.NDArray[np.float64]] = {}
+    layouts: set[str] = set()
 
     def replace(namespace: dict[str, Any], name: str, value: Any) -> None:
         undo.append(
@@ -141,14 +142,18 @@ def _known_parts_replaced(
                     replace(module.__dict__, "forward", gelu)
                 elif (tables := rope_tables(module, tokens)) is not None:
                     _set_tables(constants, tables)
+                    layouts.add(tables.layout)
                     replace(
                         module.__dict__,
                         "forward",
-                        functools.partial(_rope_tables, tables[0].shape[1] * 2),
+                        functools.partial(_rope_tables, tables.cos.shape[1] * 2),
                     )
             for namespace in _modelling_namespaces(model):
-                if applies_rope(namespace[_ROPE_FUNCTION]):
-                    replace(namespace, _ROPE_FUNCTION, _apply_rope)
+                found = {rope_of_pairs(namespace[_ROPE_FUNCTION], layout) for layout in layouts}
+                pairs = found.pop() if len(found) == 1 else None
+                if pairs is not None:
+                    apply = functools.partial(_apply_rope, pairs=pairs)
+                    replace(namespace, _ROPE_FUNCTION, apply)
             yield constants
     finally:
         for namespace, name, value in reversed(undo):
@@ -161,7 +166,7 @@ def _known_parts_replaced(
 
 
 def _set_tables(constants: dict[str, npt.NDArray[np.float64]], tables: Tables) -> None:
-    for name, table in zip(("rope_cos", "rope_sin"), tables, strict=True):
+    for name, table in (("rope_cos", tables.cos), ("rope_sin", tables.sin)):
         if not np.array_equal(constants.setdefault(name, table), table):
             raise ModelError(
                 "the model's layers rotate by different frequencies",
@@ -216,9 +221,9 @@ def _rope_tables(width: int, x: Tensor, position_ids: Tensor) -> tuple[Tensor, T
 
 
 def _apply_rope(
-    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *_: Any, **__: Any
+    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *_: Any, pairs: bool, **__: Any
 ) -> tuple[Tensor, Tensor]:
-    return custom_ops.rope(q, cos, sin), custom_ops.rope(k, cos, sin)
+    return custom_ops.rope(q, cos, sin, pairs), custom_ops.rope(k, cos, sin, pairs)
 
 
 def _attention(

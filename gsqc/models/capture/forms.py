@@ -23,6 +23,7 @@ class Form(Enum):
     JOINED = "heads, tokens first"  # [T, H, D], as our [H, T, D]
     TABLE = "a rope table"
     TOKENS = "tokens"
+    POSITIONS = "positions"
     PARAMETER = "a parameter"
     OTHER = "a constant"
     UNKNOWN = "unknown"
@@ -32,11 +33,14 @@ class Form(Enum):
 class ExportedValue:
     """An exported value: its form, and our node, if it has one; parameters and tables have a name
     instead.
+
+    offset  what was added to positions
     """
 
     form: Form
     node: Node | None = None
     name: str = ""
+    offset: int = 0
 
 
 class Unsupported(Exception):

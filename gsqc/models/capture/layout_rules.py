@@ -46,7 +46,9 @@ def reshape(c: GraphBuilder, node: Node) -> ExportedValue:
     """
     assert isinstance(node.args[0], Node)
     value, shape = c.values[node.args[0]], shape_of(node)
-    if value.form in (Form.TOKENS, Form.PARAMETER, Form.OTHER, Form.TABLE):
+    if value.form in (Form.TOKENS, Form.POSITIONS) and without_batch(shape, 1) == (c.tokens,):
+        return value
+    if value.form not in (Form.ROWS, Form.SPLIT, Form.HEADS, Form.JOINED):
         raise Unsupported(f" of {value.form.value}")
     assert value.node is not None
     ours = value.node.meta["shape"]

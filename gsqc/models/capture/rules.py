@@ -12,6 +12,7 @@ import torch
 from gsqc.models import model_ops
 from gsqc.models.capture import custom_ops
 from gsqc.models.capture.activation_rules import ACTIVATION_RULES, gate
+from gsqc.models.capture.column_rules import SPLITS, cut, join, part, split
 from gsqc.models.capture.forms import (
     ExportedValue,
     Form,
@@ -22,6 +23,7 @@ from gsqc.models.capture.forms import (
 from gsqc.models.capture.graph_builder import GraphBuilder
 from gsqc.models.capture.layout_rules import dropout, permute, reshape, same, transpose
 from gsqc.models.capture.norm_rules import NORM_RULES
+from gsqc.models.capture.position_rules import embedding, shifted
 
 aten = torch.ops.aten
 Rule = Callable[[GraphBuilder, Node], ExportedValue]
@@ -36,15 +38,6 @@ def _parameter(c: GraphBuilder, arg: Any) -> Node:
 def _table(c: GraphBuilder, arg: Any) -> Node:
     name = c.value_of(arg, Form.TABLE).name
     return c.placeholder(name, c.exported.constants[name].shape, constant=name)
-
-
-def _embedding(c: GraphBuilder, node: Node) -> ExportedValue:
-    c.value_of(node.args[1], Form.TOKENS)
-    shape = (c.tokens, shape_of(node)[-1])
-    tokens = c.placeholder("tokens", (c.tokens,))
-    return ExportedValue(
-        Form.ROWS, c.emit(model_ops.embedding, tokens, _parameter(c, node.args[0]), shape=shape)
-    )
 
 
 def _linear(c: GraphBuilder, node: Node) -> ExportedValue:
@@ -71,12 +64,13 @@ def _rope_table(c: GraphBuilder, node: Node) -> ExportedValue:
 
 
 def _rope(c: GraphBuilder, node: Node) -> ExportedValue:
-    x, cos, sin = node.args
+    x, cos, sin, pairs = node.args
     x = c.node_of(x, Form.HEADS)
     tables = _table(c, cos), _table(c, sin)
-    if 2 * tables[0].meta["shape"][-1] != x.meta["shape"][-1]:
-        raise Unsupported(" on a part of the head")
-    return ExportedValue(Form.HEADS, c.emit(model_ops.rope, x, *tables, shape=x.meta["shape"]))
+    if 2 * tables[0].meta["shape"][-1] > x.meta["shape"][-1]:
+        raise Unsupported(" with tables wider than the head")
+    function = model_ops.rope_pairs if pairs else model_ops.rope
+    return ExportedValue(Form.HEADS, c.emit(function, x, *tables, shape=x.meta["shape"]))
 
 
 def _attention(c: GraphBuilder, node: Node) -> ExportedValue:
@@ -95,16 +89,13 @@ def _mul(c: GraphBuilder, node: Node) -> ExportedValue:
 
 
 def _add(c: GraphBuilder, node: Node) -> ExportedValue:
+    if isinstance(node.args[0], Node) and c.values[node.args[0]].form is Form.POSITIONS:
+        return shifted(c, node)
     x, y = (c.node_of(a, Form.ROWS) for a in node.args)
     _same_shape(x, y)
     if node.kwargs.get("alpha", 1) != 1:
         raise Unsupported(" with alpha")
     return ExportedValue(Form.ROWS, c.emit(model_ops.add, x, y, shape=x.meta["shape"]))
-
-
-def _part(c: GraphBuilder, node: Node) -> ExportedValue:
-    """One result of several: no operator with several results has an entry."""
-    raise Unsupported(f" {node.args[1]} of {node.args[0]}")
 
 
 def _same_shape(x: Node, y: Node) -> None:
@@ -113,8 +104,11 @@ def _same_shape(x: Node, y: Node) -> None:
 
 
 RULES: dict[Any, Rule] = {
-    operator.getitem: _part,
-    aten.embedding.default: _embedding,
+    operator.getitem: part,
+    **dict.fromkeys(SPLITS, split),
+    aten.slice.Tensor: cut,
+    aten.cat.default: join,
+    aten.embedding.default: embedding,
     aten.linear.default: _linear,
     aten.mul.Tensor: _mul,
     aten.add.Tensor: _add,
@@ -134,7 +128,6 @@ RULES: dict[Any, Rule] = {
             aten.contiguous.default,
             aten.detach.default,
             aten.expand.default,
-            aten.slice.Tensor,
             aten.to.dtype,
             aten.to.dtype_layout,
             aten.to.device,

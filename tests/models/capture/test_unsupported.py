@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GemmaConfig, GPT2Config, PreTrainedModel, Qwen2Config, Qwen3Config
+from transformers import GemmaConfig, GPTJConfig, PreTrainedModel, Qwen2Config, Qwen3Config
 
 from gsqc.errors import ModelError, UnsupportedOperatorError
 from gsqc.models.capture import capture_model
@@ -71,7 +71,9 @@ def test_a_norm_that_adds_one_is_not_taken_for_an_rms_norm() -> None:
 
 
 def test_many_operators_are_counted() -> None:
-    message = problem(build(GPT2Config(n_embd=64, n_layer=1, n_head=4, vocab_size=128)))
+    message = problem(
+        build(GPTJConfig(n_embd=64, n_layer=1, n_head=4, rotary_dim=8, vocab_size=128))
+    )
     assert message.count("\n") == 6
     assert re.search(r"and \d+ more$", message)
 

@@ -163,6 +163,25 @@ def test_rope_is_undone_by_its_gradient() -> None:
     assert relative_error(to_float(back), to_float(x)) < 1.5e-4
 
 
+def test_rope_of_a_part_of_the_columns() -> None:
+    """What is not rotated is off by one rounding to 16 bits. Pairs are halves in another order."""
+    rng = np.random.default_rng(4)
+    x = to_row(rng.standard_normal((2, 20, 64)), 16)
+    angle = rng.uniform(0, 100, (1, 20, 10))
+    tables = [np.rint(f(angle) * 2**29).astype(np.int32) for f in (np.cos, np.sin)]
+    halves = evaluate(OPS["pairs_to_halves"], [x], {"width": 20})
+    order = [*range(0, 20, 2), *range(1, 20, 2), *range(20, 64)]
+    assert (to_float(halves) == to_float(x)[..., order]).all()
+    y = evaluate(OPS["rope"], [halves, *tables], {"inverse": False})
+    pairs = to_float(evaluate(OPS["halves_to_pairs"], [y], {"width": 20}))
+    z = (to_float(x)[..., :20:2] + 1j * to_float(x)[..., 1:20:2]) * np.exp(1j * angle)
+    rotated = np.stack([z.real, z.imag], -1).reshape(2, 20, 20)
+    assert relative_error(pairs[..., :20], rotated) < 1e-4
+    assert relative_error(pairs[..., 20:], to_float(x)[..., 20:]) < 1e-4
+    back = evaluate(OPS["rope"], [y, *tables], {"inverse": True})
+    assert relative_error(to_float(back), to_float(halves)) < 1.5e-4
+
+
 @pytest.mark.parametrize(("bits", "bound"), [(8, 0.012), (6, 0.05), (5, 0.1)])
 def test_linear(bits: int, bound: float) -> None:
     """y, dx and dw of a linear against float on the unquantised operands.

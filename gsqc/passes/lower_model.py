@@ -39,12 +39,6 @@ from gsqc.passes.outline import Part, Storage
 from gsqc.passes.properties import OUTLINED, TYPED
 from gsqc.passes.step import Step, StepOptions, graph_pass
 
-
-def last_part(parameter: str) -> str:
-    """model.layers.3.self_attn.q_proj.weight -> q_proj."""
-    return parameter.removesuffix(".weight").rsplit(".", 1)[-1]
-
-
 # ------------------------------------------------------------------------------------------------
 # rules
 
@@ -84,7 +78,7 @@ def _linear(lowering: Lowering, node: Node) -> Any:
     options = lowering.options
     widths = {"x_bits": options.activation_bits, "w_bits": options.weight_bits}
     y: Node = lowering.call(linear, x, w, *lowering.balance(weight), **widths, bits=bits)
-    name = last_part(weight.meta["parameter"])
+    name = lowering.linear_names[weight]
     y.meta["notes"] = Notes(gradient_bits=options.gradient_bits, linear=name)
     return y
 

@@ -22,9 +22,12 @@ def position_embedding(positions: Tensor, table: Tensor, *, offset: int) -> Tens
     return table[positions + offset]
 
 
-def rms_norm(x: Tensor, weight: Tensor, *, eps: float) -> Tensor:
-    """x [..., K], weight [K] -> [..., K]: x / sqrt(mean(x²) + eps) · weight."""
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight
+def rms_norm(x: Tensor, weight: Tensor, *, eps: float, offset: float = 0.0) -> Tensor:
+    """x [..., K], weight [K] -> [..., K]: x / sqrt(mean(x²) + eps) · (weight + offset).
+
+    On heads [H, T, D] each head is normalised by itself.
+    """
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * (weight + offset)
 
 
 def layer_norm(x: Tensor, *affine: Tensor, eps: float) -> Tensor:
@@ -39,6 +42,21 @@ def layer_norm(x: Tensor, *affine: Tensor, eps: float) -> Tensor:
 def linear(x: Tensor, w: Tensor) -> Tensor:
     """x [T, K], w [N, K] -> [T, N]: x · wᵀ, without a bias."""
     return x @ w.T
+
+
+def add_bias(x: Tensor, bias: Tensor) -> Tensor:
+    """x [T, N], bias [N] -> [T, N]: the bias of a linear."""
+    return x + bias
+
+
+def scale(x: Tensor, *, factor: float) -> Tensor:
+    """x · factor, for a positive number."""
+    return x * factor
+
+
+def softcap(x: Tensor, *, cap: float) -> Tensor:
+    """cap · tanh(x / cap): numbers that stay within ±cap."""
+    return torch.tanh(x / cap) * cap
 
 
 def columns(x: Tensor, *, start: int, count: int) -> Tensor:
@@ -79,17 +97,32 @@ def rope_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return y
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> Tensor:
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    scale: float,
+    window: int | None = None,
+    cap: float | None = None,
+) -> Tensor:
     """q [H, T, D], k and v [G, T, D] with G dividing H -> [H, T, D]: causal softmax(scale · q · kᵀ)
     · v.
 
     Query heads h·H/G … (h+1)·H/G - 1 share key-value head h.
+
+    window  a token sees itself and the window - 1 tokens before it; None: all before it
+    cap     scores go through `softcap` before the softmax
     """
     shared = q.shape[0] // k.shape[0]
     k, v = k.repeat_interleave(shared, 0), v.repeat_interleave(shared, 0)
     scores = (q @ k.transpose(1, 2)) * scale
-    future = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
-    return torch.softmax(scores.masked_fill(future, -torch.inf), -1) @ v
+    if cap is not None:
+        scores = softcap(scores, cap=cap)
+    hidden = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
+    if window is not None:
+        hidden |= torch.ones_like(hidden).tril(-window)
+    return torch.softmax(scores.masked_fill(hidden, -torch.inf), -1) @ v
 
 
 def silu_gate(gate: Tensor, up: Tensor) -> Tensor:

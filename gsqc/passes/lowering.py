@@ -45,7 +45,10 @@ def parameter_type(parameter: Parameter) -> Value:
 
 def placeholder_names(parameters: list[Parameter]) -> list[str]:
     """The shortest endings of the parameters' names that are unique, as identifiers."""
-    paths = [p.name.removesuffix(".weight").split(".") for p in parameters]
+    named = (p.name.removesuffix(".weight") for p in parameters)
+    # The bias of q_proj is q_proj_bias, not one of many that are called bias.
+    joined = (f"{n.removesuffix('.bias')}_bias" if n.endswith(".bias") else n for n in named)
+    paths = [name.split(".") for name in joined]
     depth = 1
     while len({tuple(path[-depth:]) for path in paths}) < len(paths):
         depth += 1

@@ -52,7 +52,7 @@ def cut(c: GraphBuilder, node: Node) -> ExportedValue:
     return _columns(c, c.values[source], first, after[-1])
 
 
-def split(c: GraphBuilder, node: Node) -> ExportedValue:
+def split_columns(c: GraphBuilder, node: Node) -> ExportedValue:
     """One of SPLITS, of columns. It stands for all of them: `part` takes one."""
     source = node.args[0]
     assert isinstance(source, Node)

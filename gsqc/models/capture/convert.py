@@ -60,6 +60,8 @@ class _Conversion:
     def _input(self, node: Node) -> ExportedValue:
         if node.name in self.exported.parameters:
             return ExportedValue(Form.PARAMETER, name=self.exported.parameters[node.name])
+        if node.name in self.exported.numbers:
+            return ExportedValue(Form.NUMBER, number=self.exported.numbers[node.name])
         forms = {"tokens": Form.TOKENS, "positions": Form.POSITIONS}
         return ExportedValue(forms.get(node.name, Form.OTHER))
 

@@ -22,6 +22,7 @@ class Form(Enum):
     HEADS = "heads"  # [H, T, D], as ours
     JOINED = "heads, tokens first"  # [T, H, D], as our [H, T, D]
     TABLE = "a rope table"
+    NUMBER = "a number"
     TOKENS = "tokens"
     POSITIONS = "positions"
     PARAMETER = "a parameter"
@@ -32,7 +33,7 @@ class Form(Enum):
 @dataclass(frozen=True)
 class ExportedValue:
     """An exported value: its form, and our node, if it has one; parameters and tables have a name
-    instead.
+    instead, and numbers are themselves.
 
     offset  what was added to positions
     """
@@ -41,6 +42,7 @@ class ExportedValue:
     node: Node | None = None
     name: str = ""
     offset: int = 0
+    number: float = 0.0
 
 
 class Unsupported(Exception):

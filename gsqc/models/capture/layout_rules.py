@@ -78,12 +78,15 @@ def _swap(c: GraphBuilder, node: Node, axes: set[int]) -> ExportedValue:
         raise Unsupported(f" of axes {sorted(axes)} of {value.form.value}")
     if value.form is not Form.SPLIT:
         return replace(value, form=Form.JOINED if value.form is Form.HEADS else Form.HEADS)
-    assert value.node is not None
+    return replace(split(c, source), form=Form.HEADS)
+
+
+def split(c: GraphBuilder, source: Node) -> ExportedValue:
+    """Activations that were split into heads [T, H, D], as heads that stand tokens first."""
     tokens, heads, width = shape_of(source)[-3:]
-    shape = (heads, tokens, width)
-    return ExportedValue(
-        Form.HEADS, c.emit(model_ops.split_heads, value.node, shape=shape, heads=heads)
-    )
+    rows = c.node_of(source, Form.SPLIT)
+    y = c.emit(model_ops.split_heads, rows, shape=(heads, tokens, width), heads=heads)
+    return ExportedValue(Form.JOINED, y)
 
 
 def transpose(c: GraphBuilder, node: Node) -> ExportedValue:

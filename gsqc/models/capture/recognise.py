@@ -2,8 +2,8 @@
 """Which parts of a model are what we know: told by what they compute on a few random numbers, not
 by their names.
 
-A part that computes something else (an RMS norm that adds one to its weight) is left as it is; its
-operators then show up in the exported graph and are reported.
+A part that computes something else (a norm of another kind) is left as it is; its operators then
+show up in the exported graph and are reported.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def _close(x: Any, y: Tensor) -> bool:
     )
 
 
-def rms_norm_eps(module: nn.Module) -> float | None:
-    """The eps of a module that computes `model_ops.rms_norm` over its last axis; None for any other
-    module.
+def rms_norm_settings(module: nn.Module) -> tuple[float, float] | None:
+    """The eps and offset of a module that computes `model_ops.rms_norm` over its last axis; None
+    for any other module.
     """
     weight = getattr(module, "weight", None)
     eps = next(
@@ -78,7 +78,10 @@ def rms_norm_eps(module: nn.Module) -> float | None:
             y = probe(x)
     except Exception:  # a module of the user's may do anything: then it is not a norm
         return None
-    return eps if _close(y, model_ops.rms_norm(x, numbers, eps=eps)) else None
+    for offset in (0.0, 1.0):
+        if _close(y, model_ops.rms_norm(x, numbers, eps=eps, offset=offset)):
+            return eps, offset
+    return None
 
 
 def layer_norm_eps(module: nn.Module) -> float | None:
@@ -128,20 +131,38 @@ def gelu_form(module: nn.Module) -> str | None:
     return None
 
 
-def rope_tables(module: nn.Module, tokens: int) -> Tables | None:
-    """The tables of a module that gives Hugging Face's rope tables; None for any other module.
+FREQUENCIES = "inv_freq"
+"""How the names of the buffers of rotary embeddings end."""
+
+
+def rope_tables(module: nn.Module, tokens: int) -> dict[str | None, Tables]:
+    """The tables of a module that gives Hugging Face's rope tables, by the kind of
+    layer that it is called with (None: it is called without). Empty for any other module.
 
     They are the model's own numbers (float32) for positions 0 … T-1, with whatever scaling it
     applies.
     """
-    frequencies = getattr(module, "inv_freq", None)
-    if not isinstance(frequencies, Tensor) or frequencies.is_meta:
+    frequencies = {n: b for n, b in module.named_buffers(recurse=False) if n.endswith(FREQUENCIES)}
+    kinds = {name.removesuffix(FREQUENCIES).removesuffix("_") or None for name in frequencies}
+    kinds -= {"original", *(f"{kind}_original" for kind in kinds)}
+    found = {
+        kind: tables
+        for kind in sorted(kinds, key=str)
+        if (tables := _tables_of(module, tokens, kind)) is not None
+    }
+    return found if len(found) == len(kinds) else {}
+
+
+def _tables_of(module: nn.Module, tokens: int, kind: str | None) -> Tables | None:
+    device = next(module.buffers()).device
+    if device.type == "meta":
         return None
-    x = torch.empty(1, device=frequencies.device)
+    x = torch.empty(1, device=device)
+    arguments = () if kind is None else (kind,)
     try:
         with torch.no_grad():
-            positions = torch.arange(tokens, device=frequencies.device)[None]
-            tables = copy.deepcopy(module)(x, positions)  # a copy: some grow their buffers
+            positions = torch.arange(tokens, device=device)[None]
+            tables = copy.deepcopy(module)(x, positions, *arguments)  # some grow their buffers
         cos, sin = (t[0].double().cpu() for t in tables)
     except Exception:
         return None

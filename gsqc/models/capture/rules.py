@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ import torch
 from gsqc.models import model_ops
 from gsqc.models.capture import custom_ops
 from gsqc.models.capture.activation_rules import ACTIVATION_RULES, gate
-from gsqc.models.capture.column_rules import SPLITS, cut, join, part, split
+from gsqc.models.capture.column_rules import SPLITS, cut, join, part, split_columns
 from gsqc.models.capture.forms import (
     ExportedValue,
     Form,
@@ -21,8 +22,9 @@ from gsqc.models.capture.forms import (
     shape_of,
 )
 from gsqc.models.capture.graph_builder import GraphBuilder
-from gsqc.models.capture.layout_rules import dropout, permute, reshape, same, transpose
+from gsqc.models.capture.layout_rules import dropout, permute, reshape, same, split, transpose
 from gsqc.models.capture.norm_rules import NORM_RULES
+from gsqc.models.capture.number_rules import divide, scaled, tanh
 from gsqc.models.capture.position_rules import embedding, shifted
 
 aten = torch.ops.aten
@@ -42,25 +44,30 @@ def _table(c: GraphBuilder, arg: Any) -> Node:
 
 def _linear(c: GraphBuilder, node: Node) -> ExportedValue:
     x, w, *bias = node.args
-    if any(b is not None for b in bias):
-        raise Unsupported(" with a bias")
     shape = (c.tokens, shape_of(node)[-1])
-    return ExportedValue(
-        Form.ROWS, c.emit(model_ops.linear, c.node_of(x, Form.ROWS), _parameter(c, w), shape=shape)
-    )
+    y = c.emit(model_ops.linear, c.node_of(x, Form.ROWS), _parameter(c, w), shape=shape)
+    for b in bias:
+        if b is not None:
+            y = c.emit(model_ops.add_bias, y, _parameter(c, b), shape=shape)
+    return ExportedValue(Form.ROWS, y)
 
 
 def _rms_norm(c: GraphBuilder, node: Node) -> ExportedValue:
-    x, weight, eps = node.args
-    x = c.node_of(x, Form.ROWS)
-    return ExportedValue(
-        Form.ROWS,
-        c.emit(model_ops.rms_norm, x, _parameter(c, weight), shape=x.meta["shape"], eps=eps),
-    )
+    arguments: Any = node.args
+    x, weight, eps, offset = arguments
+    value = c.value_of(x, Form.ROWS, Form.SPLIT, Form.HEADS, Form.JOINED)
+    if value.form is Form.SPLIT:  # each head by itself: from here on, heads are an axis
+        value = split(c, x)
+    assert value.node is not None
+    shape = value.node.meta["shape"]
+    settings = {"eps": eps, **({"offset": offset} if offset else {})}
+    y = c.emit(model_ops.rms_norm, value.node, _parameter(c, weight), shape=shape, **settings)
+    return replace(value, node=y)
 
 
 def _rope_table(c: GraphBuilder, node: Node) -> ExportedValue:
-    return ExportedValue(Form.TABLE, name="rope_sin" if node.args[3] else "rope_cos")
+    name: Any = node.args[3]
+    return ExportedValue(Form.TABLE, name=name)
 
 
 def _rope(c: GraphBuilder, node: Node) -> ExportedValue:
@@ -77,12 +84,17 @@ def _attention(c: GraphBuilder, node: Node) -> ExportedValue:
     q, k, v = (c.node_of(a, Form.HEADS) for a in node.args[:3])
     if len({n.meta["shape"][-1] for n in (q, k, v)}) != 1:
         raise Unsupported(" with values of another width than keys")
-    return ExportedValue(
-        Form.JOINED, c.emit(model_ops.attention, q, k, v, shape=q.meta["shape"], scale=node.args[3])
-    )
+    given = dict(zip(("scale", "window", "cap"), node.args[3:], strict=True))
+    settings = {name: value for name, value in given.items() if value is not None}
+    y = c.emit(model_ops.attention, q, k, v, shape=q.meta["shape"], **settings)
+    return ExportedValue(Form.JOINED, y)
 
 
 def _mul(c: GraphBuilder, node: Node) -> ExportedValue:
+    a, b = node.args
+    for other, factor in ((a, c.number_of(b)), (b, c.number_of(a))):
+        if factor is not None:
+            return scaled(c, other, factor)
     x, y = (c.node_of(a, Form.ROWS) for a in node.args)
     _same_shape(x, y)
     return gate(c, x, y)
@@ -105,12 +117,14 @@ def _same_shape(x: Node, y: Node) -> None:
 
 RULES: dict[Any, Rule] = {
     operator.getitem: part,
-    **dict.fromkeys(SPLITS, split),
+    **dict.fromkeys(SPLITS, split_columns),
     aten.slice.Tensor: cut,
     aten.cat.default: join,
     aten.embedding.default: embedding,
     aten.linear.default: _linear,
     aten.mul.Tensor: _mul,
+    aten.div.Tensor: divide,
+    aten.tanh.default: tanh,
     aten.add.Tensor: _add,
     custom_ops.rms_norm: _rms_norm,
     custom_ops.rope_table: _rope_table,

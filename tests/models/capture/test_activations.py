@@ -56,7 +56,7 @@ def test_without_a_gate(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "operator"), [("quick_gelu", "aten.sigmoid"), ("tanh", "aten.tanh")]
+    ("name", "operator"), [("quick_gelu", "aten.sigmoid"), ("mish", "aten.mish")]
 )
 def test_an_activation_without_an_integer_form(name: str, operator: str) -> None:
     with pytest.raises(UnsupportedOperatorError, match=re.escape(operator)):

@@ -75,12 +75,12 @@ def test_scaled_rope(rope: dict[str, Any]) -> None:
     assert_same_logits(tiny_llama(rope_parameters=rope, max_position_embeddings=32))
 
 
-def test_mistral_within_its_window() -> None:
-    model = build(MistralConfig(**SIZES, sliding_window=TOKENS))
-    assert_same_logits(model)
-    with pytest.raises(ModelError, match=f"sees {TOKENS} tokens") as error:
-        capture_model(model, TOKENS + 1)
-    assert str(TOKENS) in error.value.hint
+@pytest.mark.parametrize("window", [1, 5, TOKENS, TOKENS + 1])
+def test_windows_of_mistral(window: int) -> None:
+    captured = assert_same_logits(build(MistralConfig(**SIZES, sliding_window=window)))
+    windows = [n.kwargs.get("window") for n in captured.graph.nodes if "scale" in n.kwargs]
+    # A window that holds all tokens is none.
+    assert windows == [window if window < TOKENS else None] * 2
 
 
 def test_graph_and_its_metadata() -> None:

@@ -148,6 +148,46 @@ def test_gelu_far_below_zero(tanh: bool) -> None:
     assert (error < 1e-4 * expected.numpy() + 2**-29).all()
 
 
+@pytest.mark.parametrize(("factor", "cap"), [(1.0, 30.0), (0.125, 50.0), (1.0, 1.0)])
+def test_softcap(factor: float, cap: float) -> None:
+    """tanh is off by 3e-6 at most, and its gradient twice that: the op's own bound."""
+    rng = np.random.default_rng(5)
+    x, dy = (to_row(activations(rng, 32, 256, 4) * cap, 24) for _ in range(2))
+    y = evaluate(OPS["softcap"], [x], {"factor": factor, "cap": cap, "bits": 24})
+    dx = evaluate(OPS["softcap_grad"], [dy, y], {"factor": factor, "cap": cap})
+    fx = leaf(to_float(x))
+    expected = cap * torch.tanh(fx * factor / cap)
+    expected.backward(torch.tensor(to_float(dy)))
+    assert np.abs(to_float(y) - expected.detach().numpy()).max() < 3e-6 * cap
+    largest = np.abs(to_float(dy)).max(1, keepdims=True) * factor
+    assert (np.abs(to_float(dx) - fx.grad.numpy()) < 6e-6 * largest).all()
+
+
+def test_loss_of_capped_logits() -> None:
+    """The gradient of the loss through the cap, against torch on the same table: 8-bit operands of
+    two products.
+    """
+    rng = np.random.default_rng(6)
+    h = to_row(rng.standard_normal((24, 64)) * 0.5, 16)
+    table = evaluate(OPS["quantise"], [to_row(rng.standard_normal((300, 64)), 30)], {"bits": 8})
+    labels = rng.integers(0, 300, (24, 1)).astype(np.int32)
+    weights = np.full((24, 1), 2**14, np.int32)
+    losses, *state = evaluate(OPS["vocabulary_loss"], [h, table, labels], {"cap": 10.0})
+    values = [h, table, labels, *state, weights]
+    dh = evaluate(OPS["vocabulary_loss_grad"], values, {"cap": 10.0})
+    row = evaluate(OPS["gse_row"], [table], {})
+    floats = evaluate(OPS["unrotate"], [row], {"columns": 64, "bits": 24})
+    fh = leaf(to_float(h))
+    logits = 10 * torch.tanh(fh @ torch.tensor(to_float(floats)).T / 10)
+    expected = torch.nn.functional.cross_entropy(
+        logits, torch.tensor(labels[:, 0]).long(), reduction="none"
+    )
+    expected.sum().backward()
+    assert np.abs(losses[:, 0] / 2**16 - expected.detach().numpy()).max() < 0.15
+    error = np.linalg.norm(to_float(dh) - fh.grad.numpy()) / np.linalg.norm(fh.grad.numpy())
+    assert error < 0.05
+
+
 def test_rope_is_undone_by_its_gradient() -> None:
     rng = np.random.default_rng(4)
     x = to_row(activations(rng, 40, 64, 5).reshape(2, 20, 64), 16)

@@ -35,6 +35,8 @@ def _lower_nodes(lowering: Lowering) -> Any:
         for arg in node.all_input_nodes:
             if arg not in lowering.nodes and "constant" in arg.meta:
                 lowering.add_constant(arg)
+            if "positions" in arg.meta:
+                lowering.nodes[arg] = lowering.position
         lowering.nodes[node] = RULES.get(node.target, same_op)(lowering, node)
     return lowering.nodes[nodes[-1]]
 

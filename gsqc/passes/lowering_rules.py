@@ -16,21 +16,18 @@ from gsqc.graph.roles import Notes
 from gsqc.models import model_ops
 from gsqc.numerics.ops.add import add, add_number, scale
 from gsqc.numerics.ops.embedding import embedding
-from gsqc.numerics.ops.layout import join_rows, transpose, view
+from gsqc.numerics.ops.layout import join_rows, take_leading, transpose, view
 from gsqc.numerics.ops.linear import linear
+from gsqc.numerics.ops.position_embedding import position_embedding
 from gsqc.numerics.ops.registry import OPS
 from gsqc.numerics.ops.rms_norm import rms_norm
 from gsqc.numerics.ops.rope import rope
+from gsqc.numerics.ops.rope_pairs import halves_to_pairs, pairs_to_halves
 from gsqc.numerics.ops.softcap import softcap
 from gsqc.numerics.ops.vocabulary import vocabulary_logits
 from gsqc.passes.lower_attention import lower_attention
 from gsqc.passes.lowering import ACTIVATION_BITS, STREAM_BITS, VECTOR_BITS, Lowering
 from gsqc.passes.outline import Storage
-
-
-def last_part(parameter: str) -> str:
-    """model.layers.3.self_attn.q_proj.weight -> q_proj."""
-    return parameter.removesuffix(".weight").rsplit(".", 1)[-1]
 
 
 def same_op(lowering: Lowering, node: Node) -> Any:
@@ -46,6 +43,15 @@ def _embedding(lowering: Lowering, node: Node) -> Any:
     return lowering.call(embedding, *lowering.args(node), columns=columns)
 
 
+def _position_embedding(lowering: Lowering, node: Node) -> Any:
+    positions, table = lowering.args(node)
+    offset: Any = node.kwargs["offset"]
+    if offset:
+        count = shape_of(table)[0] - offset
+        table = lowering.call(take_leading, table, start=offset, count=count)
+    return lowering.call(position_embedding, positions, table)
+
+
 def _linear(lowering: Lowering, node: Node) -> Any:
     """A product with a table gives logits; any other is a linear, which adapters may change."""
     x, w = lowering.args(node)
@@ -56,7 +62,7 @@ def _linear(lowering: Lowering, node: Node) -> Any:
     options, bits = lowering.options, _result_bits(lowering, node)
     widths = {"x_bits": options.activation_bits, "w_bits": options.weight_bits}
     y: Node = lowering.call(linear, x, w, *lowering.balance(weight), **widths, bits=bits)
-    name = last_part(weight.meta["parameter"])
+    name = lowering.linear_names[weight]
     y.meta["notes"] = Notes(gradient_bits=options.gradient_bits, linear=name)
     return y
 
@@ -119,6 +125,14 @@ def _rope(lowering: Lowering, node: Node) -> Any:
     return lowering.call(rope, *lowering.args(node), inverse=False)
 
 
+def _rope_pairs(lowering: Lowering, node: Node) -> Any:
+    x, *tables = lowering.args(node)
+    width = 2 * shape_of(tables[0])[-1]
+    halves = lowering.call(pairs_to_halves, x, width=width)
+    rotated = lowering.call(rope, halves, *tables, inverse=False)
+    return lowering.call(halves_to_pairs, rotated, width=width)
+
+
 def _softcap(lowering: Lowering, node: Node) -> Any:
     (x,) = lowering.args(node)
     if isinstance(x, tuple):  # logits: `_before_table` has seen to it
@@ -143,7 +157,9 @@ def _attention(lowering: Lowering, node: Node) -> Any:
 RULES: dict[Any, Callable[[Lowering, Node], Any]] = {
     model_ops.embedding: _embedding,
     model_ops.linear: _linear,
+    model_ops.position_embedding: _position_embedding,
     model_ops.rope: _rope,
+    model_ops.rope_pairs: _rope_pairs,
     model_ops.attention: _attention,
     model_ops.merge_heads: _merge_heads,
     model_ops.add: _add,

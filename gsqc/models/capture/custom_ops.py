@@ -5,12 +5,12 @@ They have shapes only, for export runs on shapes: the meaning is that of their n
 `gsqc.models.model_ops`.
 
     rms_norm(x [..., K], weight [K], eps, offset)
-    rope(x [1, H, T, D], cos [1, T, D], sin [1, T, D])
+    rope(x [1, H, T, D], cos [1, T, W], sin [1, T, W], pairs): rope_pairs if `pairs`
     attention(q [1, H, T, D], k, v, scale, window, softcap) -> [1, T, H, D]
-    rope_table(x, tokens, width, name) -> [1, T, D]
+    rope_table(x, tokens, width, name) -> [1, T, W]
 
-Layouts are those of Hugging Face: both halves of a rope table are the same, and attention's result
-has the tokens first.
+Layouts are those of Hugging Face: a rope table has each number twice, and attention's result has
+the tokens first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 torch.library.define(
     "gsqc::rms_norm", "(Tensor x, Tensor weight, float eps, float offset) -> Tensor"
 )
-torch.library.define("gsqc::rope", "(Tensor x, Tensor cos, Tensor sin) -> Tensor")
+torch.library.define("gsqc::rope", "(Tensor x, Tensor cos, Tensor sin, bool pairs) -> Tensor")
 torch.library.define(
     "gsqc::attention",
     "(Tensor q, Tensor k, Tensor v, float scale, int? window, float? softcap) -> Tensor",
@@ -46,7 +46,7 @@ def _rms_norm(x: Tensor, weight: Tensor, eps: float, offset: float) -> Tensor:
 
 
 @_shapes("gsqc::rope")
-def _rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _rope(x: Tensor, cos: Tensor, sin: Tensor, pairs: bool) -> Tensor:
     return torch.empty_like(x)
 
 

@@ -21,9 +21,23 @@ import torch
 from torch import Tensor, nn
 
 from gsqc.errors import GsqcError, ModelError
-from gsqc.models.capture.recognise import Tables, applies_rope, rms_norm_settings, rope_tables
+from gsqc.models.capture.recognise import (
+    Tables,
+    gelu_form,
+    layer_norm_eps,
+    rms_norm_settings,
+    rope_of_pairs,
+    rope_tables,
+)
 from gsqc.models.capture.source import raising_line
-from gsqc.models.capture.stand_ins import NamedTables, apply_rope, attention, rms_norm, rope_table
+from gsqc.models.capture.stand_ins import (
+    NamedTables,
+    apply_rope,
+    attention,
+    layer_norm,
+    rms_norm,
+    rope_table,
+)
 
 WRAPPED = "wrapped"
 """Attribute that holds the user's model: the first part of every module path in an exported graph.
@@ -37,7 +51,7 @@ class Exported:
     """An exported program at the training IR.
 
     parameters  placeholder name -> Hugging Face's parameter name; tied ones share the first's
-    constants   rope_cos and rope_sin, float64 [T, D/2], then rope_cos_1, rope_sin_1 … of other
+    constants   rope_cos and rope_sin, float64 [T, W/2], then rope_cos_1, rope_sin_1 … of other
                 frequencies; empty if no rotary embedding was recognised
     numbers     placeholder name -> the number of a buffer that holds one
     """
@@ -127,6 +141,7 @@ def _known_parts_replaced(
     undo: list[tuple[dict[str, Any], str, Any]] = []
     training = [m for m in model.modules() if m.training]
     constants: dict[str, npt.NDArray[np.float64]] = {}
+    layouts: set[str] = set()
 
     def replace(namespace: dict[str, Any], name: str, value: Any) -> None:
         undo.append(
@@ -142,12 +157,21 @@ def _known_parts_replaced(
                     replace(
                         module.__dict__, "forward", functools.partial(rms_norm, module, settings)
                     )
+                elif (eps := layer_norm_eps(module)) is not None:
+                    replace(module.__dict__, "forward", functools.partial(layer_norm, module, eps))
+                elif (form := gelu_form(module)) is not None:
+                    gelu = functools.partial(nn.functional.gelu, approximate=form)
+                    replace(module.__dict__, "forward", gelu)
                 elif tables := rope_tables(module, tokens):
                     named = {kind: _add_tables(constants, pair) for kind, pair in tables.items()}
+                    layouts |= {pair.layout for pair in tables.values()}
                     replace(module.__dict__, "forward", functools.partial(rope_table, named))
             for namespace in _modelling_namespaces(model):
-                if applies_rope(namespace[_ROPE_FUNCTION]):
-                    replace(namespace, _ROPE_FUNCTION, apply_rope)
+                found = {rope_of_pairs(namespace[_ROPE_FUNCTION], layout) for layout in layouts}
+                pairs = found.pop() if len(found) == 1 else None
+                if pairs is not None:
+                    apply = functools.partial(apply_rope, pairs=pairs)
+                    replace(namespace, _ROPE_FUNCTION, apply)
             yield constants
     finally:
         for namespace, name, value in reversed(undo):
@@ -164,10 +188,11 @@ def _add_tables(constants: dict[str, npt.NDArray[np.float64]], tables: Tables) -
     for number in range(len(constants) + 1):
         suffix = f"_{number}" if number else ""
         names = f"rope_cos{suffix}", f"rope_sin{suffix}"
-        known = [constants.setdefault(n, t) for n, t in zip(names, tables, strict=True)]
-        if all(map(np.array_equal, known, tables)):
+        pair = tables.cos, tables.sin
+        known = [constants.setdefault(n, t) for n, t in zip(names, pair, strict=True)]
+        if all(map(np.array_equal, known, pair)):
             break
-    return NamedTables(names, 2 * tables[0].shape[1])
+    return NamedTables(names, 2 * tables.cos.shape[1])
 
 
 def _modelling_namespaces(model: nn.Module) -> list[dict[str, Any]]:

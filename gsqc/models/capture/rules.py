@@ -12,6 +12,8 @@ import torch
 
 from gsqc.models import model_ops
 from gsqc.models.capture import custom_ops
+from gsqc.models.capture.activation_rules import ACTIVATION_RULES, gate
+from gsqc.models.capture.column_rules import SPLITS, cut, join, part, split_columns
 from gsqc.models.capture.forms import (
     ExportedValue,
     Form,
@@ -21,7 +23,9 @@ from gsqc.models.capture.forms import (
 )
 from gsqc.models.capture.graph_builder import GraphBuilder
 from gsqc.models.capture.layout_rules import dropout, permute, reshape, same, split, transpose
+from gsqc.models.capture.norm_rules import NORM_RULES
 from gsqc.models.capture.number_rules import divide, scaled, tanh
+from gsqc.models.capture.position_rules import embedding, shifted
 
 aten = torch.ops.aten
 Rule = Callable[[GraphBuilder, Node], ExportedValue]
@@ -36,15 +40,6 @@ def _parameter(c: GraphBuilder, arg: Any) -> Node:
 def _table(c: GraphBuilder, arg: Any) -> Node:
     name = c.value_of(arg, Form.TABLE).name
     return c.placeholder(name, c.exported.constants[name].shape, constant=name)
-
-
-def _embedding(c: GraphBuilder, node: Node) -> ExportedValue:
-    c.value_of(node.args[1], Form.TOKENS)
-    shape = (c.tokens, shape_of(node)[-1])
-    tokens = c.placeholder("tokens", (c.tokens,))
-    return ExportedValue(
-        Form.ROWS, c.emit(model_ops.embedding, tokens, _parameter(c, node.args[0]), shape=shape)
-    )
 
 
 def _linear(c: GraphBuilder, node: Node) -> ExportedValue:
@@ -76,12 +71,13 @@ def _rope_table(c: GraphBuilder, node: Node) -> ExportedValue:
 
 
 def _rope(c: GraphBuilder, node: Node) -> ExportedValue:
-    x, cos, sin = node.args
+    x, cos, sin, pairs = node.args
     x = c.node_of(x, Form.HEADS)
     tables = _table(c, cos), _table(c, sin)
-    if 2 * tables[0].meta["shape"][-1] != x.meta["shape"][-1]:
-        raise Unsupported(" on a part of the head")
-    return ExportedValue(Form.HEADS, c.emit(model_ops.rope, x, *tables, shape=x.meta["shape"]))
+    if 2 * tables[0].meta["shape"][-1] > x.meta["shape"][-1]:
+        raise Unsupported(" with tables wider than the head")
+    function = model_ops.rope_pairs if pairs else model_ops.rope
+    return ExportedValue(Form.HEADS, c.emit(function, x, *tables, shape=x.meta["shape"]))
 
 
 def _attention(c: GraphBuilder, node: Node) -> ExportedValue:
@@ -94,38 +90,24 @@ def _attention(c: GraphBuilder, node: Node) -> ExportedValue:
     return ExportedValue(Form.JOINED, y)
 
 
-def _silu(c: GraphBuilder, node: Node) -> ExportedValue:
-    return ExportedValue(Form.GATE, c.node_of(node.args[0], Form.ROWS))
-
-
 def _mul(c: GraphBuilder, node: Node) -> ExportedValue:
     a, b = node.args
     for other, factor in ((a, c.number_of(b)), (b, c.number_of(a))):
         if factor is not None:
             return scaled(c, other, factor)
-    x, y = (c.value_of(a, Form.GATE, Form.ROWS) for a in node.args)
-    gate, up = (x, y) if x.form is Form.GATE else (y, x)
-    if gate.form is not Form.GATE or up.form is not Form.ROWS:
-        raise Unsupported(f" of {x.form.value} and {y.form.value}")
-    assert gate.node is not None
-    assert up.node is not None
-    _same_shape(gate.node, up.node)
-    return ExportedValue(
-        Form.ROWS, c.emit(model_ops.silu_gate, gate.node, up.node, shape=up.node.meta["shape"])
-    )
+    x, y = (c.node_of(a, Form.ROWS) for a in node.args)
+    _same_shape(x, y)
+    return gate(c, x, y)
 
 
 def _add(c: GraphBuilder, node: Node) -> ExportedValue:
+    if isinstance(node.args[0], Node) and c.values[node.args[0]].form is Form.POSITIONS:
+        return shifted(c, node)
     x, y = (c.node_of(a, Form.ROWS) for a in node.args)
     _same_shape(x, y)
     if node.kwargs.get("alpha", 1) != 1:
         raise Unsupported(" with alpha")
     return ExportedValue(Form.ROWS, c.emit(model_ops.add, x, y, shape=x.meta["shape"]))
-
-
-def _part(c: GraphBuilder, node: Node) -> ExportedValue:
-    """One result of several: no operator with several results has an entry."""
-    raise Unsupported(f" {node.args[1]} of {node.args[0]}")
 
 
 def _same_shape(x: Node, y: Node) -> None:
@@ -134,10 +116,12 @@ def _same_shape(x: Node, y: Node) -> None:
 
 
 RULES: dict[Any, Rule] = {
-    operator.getitem: _part,
-    aten.embedding.default: _embedding,
+    operator.getitem: part,
+    **dict.fromkeys(SPLITS, split_columns),
+    aten.slice.Tensor: cut,
+    aten.cat.default: join,
+    aten.embedding.default: embedding,
     aten.linear.default: _linear,
-    aten.silu.default: _silu,
     aten.mul.Tensor: _mul,
     aten.div.Tensor: divide,
     aten.tanh.default: tanh,
@@ -146,6 +130,8 @@ RULES: dict[Any, Rule] = {
     custom_ops.rope_table: _rope_table,
     custom_ops.rope: _rope,
     custom_ops.attention: _attention,
+    **ACTIVATION_RULES,
+    **NORM_RULES,
     aten.dropout.default: dropout,
     aten.transpose.int: transpose,
     aten.permute.default: permute,
@@ -156,7 +142,6 @@ RULES: dict[Any, Rule] = {
             aten.contiguous.default,
             aten.detach.default,
             aten.expand.default,
-            aten.slice.Tensor,
             aten.to.dtype,
             aten.to.dtype_layout,
             aten.to.device,

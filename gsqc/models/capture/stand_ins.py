@@ -26,6 +26,12 @@ def rms_norm(module: nn.Module, settings: tuple[float, float], x: Tensor) -> Ten
     return y
 
 
+def layer_norm(module: nn.Module, eps: float, x: Tensor) -> Tensor:
+    """The module's own LayerNorm, which has a weight alone, as torch's."""
+    weight: Any = module.weight
+    return nn.functional.layer_norm(x, weight.shape, weight, None, eps)
+
+
 def rope_table(
     tables: dict[str | None, NamedTables],
     x: Tensor,
@@ -42,10 +48,10 @@ def rope_table(
 
 
 def apply_rope(
-    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *_: Any, **__: Any
+    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *_: Any, pairs: bool, **__: Any
 ) -> tuple[Tensor, Tensor]:
-    """Hugging Face's `apply_rotary_pos_emb` of q and k."""
-    return custom_ops.rope(q, cos, sin), custom_ops.rope(k, cos, sin)
+    """Hugging Face's `apply_rotary_pos_emb` of q and k, of neighbouring columns if `pairs`."""
+    return custom_ops.rope(q, cos, sin, pairs), custom_ops.rope(k, cos, sin, pairs)
 
 
 def attention(

@@ -37,14 +37,14 @@ class Batch:
 
     tokens: Tensor
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> Tensor:
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, **settings: Any) -> Tensor:
         """`model_ops.attention` within each record."""
         count, length = self.tokens.shape
         # A record's heads are heads beside those of the others: each still has its own keys.
         apart = (
             x.reshape(len(x), count, length, -1).transpose(0, 1).flatten(0, 1) for x in (q, k, v)
         )
-        out = model_ops.attention(*apart, scale=scale)
+        out = model_ops.attention(*apart, **settings)
         return out.reshape(count, len(q), length, -1).transpose(0, 1).flatten(1, 2)
 
     def positions(self, table: Array) -> Tensor:

@@ -17,7 +17,7 @@ from gsqc.models import WeightSource, model_ops
 @dataclass(frozen=True)
 class ModelConfig:
     """Sizes of a decoder. `architecture` is Hugging Face's model type; `ffn` is the width of the
-    gated layer.
+    feed-forward layer.
     """
 
     architecture: str
@@ -57,7 +57,7 @@ class ModelConfig:
                 heads=heads,
                 kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
                 head_dim=int(getattr(config, "head_dim", None) or hidden // heads),
-                ffn=int(config.intermediate_size),
+                ffn=_ffn(config, hidden),
                 vocabulary=tables[0].meta["shape"][0],
                 norm_eps=float(norms[-1].kwargs["eps"]),
                 tied_embeddings=head.args[1] is tables[0],
@@ -66,6 +66,12 @@ class ModelConfig:
             raise ModelError(
                 f"the model's configuration is incomplete: {error}", "see config.json of a Llama"
             ) from error
+
+
+def _ffn(config: Any, hidden: int) -> int:
+    """The width between the linears of a feed-forward layer; GPT-2's may be left out."""
+    names = ("intermediate_size", "ffn_dim", "n_inner")
+    return int(next((n for a in names if (n := getattr(config, a, None))), 4 * hidden))
 
 
 @dataclass

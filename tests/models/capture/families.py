@@ -39,6 +39,21 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     ),
     "hunyuan": _sized(hf.HunYuanDenseV1Config, head_dim=16),
     "seed-oss": _sized(hf.SeedOssConfig, head_dim=16),
+    "arcee, squared relu": _sized(hf.ArceeConfig),
+    "cohere": _sized(hf.CohereConfig, logit_scale=0.25),
+    "ernie 4.5, rope of pairs": _sized(hf.Ernie4_5Config, head_dim=16),
+    "glm": _sized(hf.GlmConfig, head_dim=16),
+    "gpt-2": lambda: hf.GPT2Config(
+        n_embd=64, n_layer=2, n_head=4, n_positions=24, vocab_size=128, **_ENDS
+    ),
+    "gpt-neox": _sized(hf.GPTNeoXConfig),
+    "gpt-neox, one residual": _sized(hf.GPTNeoXConfig, use_parallel_residual=False),
+    "helium": _sized(hf.HeliumConfig, head_dim=16),
+    "olmo": _sized(hf.OlmoConfig),
+    "opt": _sized(hf.OPTConfig, ffn_dim=96, word_embed_proj_dim=64, max_position_embeddings=24),
+    "phi-3": _sized(hf.Phi3Config, partial_rotary_factor=0.75),
+    "stablelm": _sized(hf.StableLmConfig),
+    "starcoder2": _sized(hf.Starcoder2Config),
     "ministral, window": _sized(hf.MinistralConfig, head_dim=16, sliding_window=WINDOW),
 }
 

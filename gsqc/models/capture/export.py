@@ -20,10 +20,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from gsqc.errors import GsqcError, ModelError
+from gsqc.errors import ModelError
 from gsqc.models.capture import custom_ops
+from gsqc.models.capture.problems import ATTENTION_KINDS, refusal
 from gsqc.models.capture.recognise import Tables, applies_rope, rms_norm_eps, rope_tables
-from gsqc.models.capture.source import raising_line
 
 WRAPPED = "wrapped"
 """Attribute that holds the user's model: the first part of every module path in an exported graph.
@@ -81,15 +81,8 @@ def export_model(model: nn.Module, tokens: int) -> Exported:
     try:
         with _known_parts_replaced(model, tokens) as constants, torch.no_grad():
             program = torch.export.export(_Logits(model), arguments, strict=False)
-    except GsqcError:
-        raise
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f"torch.export of {type(model).__name__} failed at {raising_line(error)}\n  {reason}",
-            "gsqc needs a decoder (…ForCausalLM) whose forward does not depend on the values "
-            "of tensors",
-        ) from error
+    except Exception as error:  # torch.export raises errors of many types
+        raise refusal(model, error) from error
     return Exported(program.graph, _parameter_names(model, program.graph_signature), constants)
 
 
@@ -222,10 +215,12 @@ def _attention(
             f"the model's attention sees {sliding_window} tokens, the sequence has {tokens}",
             f"compile with a sequence length of at most {sliding_window}",
         )
-    unknown = [k for k in ("softcap", "s_aux", "position_bias") if other.get(k) is not None]
-    if unknown or not getattr(module, "is_causal", True):
+    unknown = [name for key, name in ATTENTION_KINDS.items() if other.get(key) is not None]
+    if not getattr(module, "is_causal", True):
+        unknown.append("attention that is not causal")
+    if unknown:
         raise ModelError(
-            f"attention of a kind that gsqc does not compile: {', '.join(unknown) or 'not causal'}",
+            f"the model has what gsqc does not compile: {', '.join(unknown)}",
             "gsqc compiles causal softmax attention with shared key-value heads",
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)

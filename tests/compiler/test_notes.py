@@ -13,9 +13,9 @@ pytest.importorskip("torch")
 from gsqc.compiler.compile import _note_reading
 
 
-def told(tokenizer: str | None, **metadata: Any) -> list[str]:
+def told(text: str | None, /, **metadata: Any) -> list[str]:
     said: list[str] = []
-    captured: Any = SimpleNamespace(tokenizer_json=tokenizer, metadata=metadata)
+    captured: Any = SimpleNamespace(tokenizer_json=text, metadata=metadata)
     _note_reading(captured, said.append)
     return said
 

@@ -14,7 +14,8 @@ Each family is a tiny model with random weights, of two layers or as many as its
 
 Each row becomes a line of rows.jsonl in --output, and rows that are there already are skipped. The
 table, of all that is in the file, is written last. The exit code is 1 if a captured graph has other
-logits than transformers, or if something failed in another way than by an error of gsqc's.
+logits than transformers, if something failed in another way than by an error of gsqc's, or if the
+list of `gsqc models` (gsqc/models/families.py) says otherwise than the rows.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.architectures.claims import differences
 from benchmarks.architectures.families import FAMILIES, Family
 from benchmarks.architectures.stages import Row, run_family
 from benchmarks.architectures.table import table
@@ -80,11 +82,13 @@ def main() -> int:
         show(row)
     rows = list(read_rows(file).values())
     (arguments.output / "table.md").write_text(table(rows), encoding="utf-8")
-    wrong = [row.name for row in rows if row.state == "failed" or (row.logits and not row.is_right)]
     print(f"wrote {arguments.output / 'table.md'}")
+    wrong = [row.name for row in rows if row.state == "failed" or (row.logits and not row.is_right)]
     if wrong:
         print(f"wrong: {', '.join(wrong)}")
-    return int(bool(wrong))
+    for line in (claims := differences(rows)):
+        print(f"gsqc models: {line}")
+    return int(bool(wrong or claims))
 
 
 if __name__ == "__main__":

@@ -99,8 +99,10 @@ class Trial:
         reader = TokenReader(self.session.executor, self.session.plan)
         reader.start()
         tokens = sequences()[0].tokens.tolist()
-        parts = [reader.read([token]) for token in tokens]
-        rows = [np.concatenate([np.ldexp(m.astype(np.float64), e) for m, e in p]) for p in parts]
+        rows = []
+        for token in tokens:  # what `read` gives is the session's memory, and is used again
+            parts = [np.ldexp(m.astype(np.float64), e) for m, e in reader.read([token])]
+            rows.append(np.concatenate(parts))
         ours = np.stack(rows)[:, : self.session.bundle.manifest.model.vocabulary]
         with torch.no_grad():
             theirs = self.base(input_ids=torch.tensor([tokens]), use_cache=False).logits[0].numpy()

@@ -13,7 +13,7 @@ from typing import Any
 
 from gsqc.errors import ModelError
 
-_WRAPPERS = {
+WRAPPERS = {
     "llava": "model.language_model",
     "llava_next": "model.language_model",
     "mistral3": "model.language_model",
@@ -60,7 +60,7 @@ def text_part(config: Any) -> TextPart | None:
 
     ModelError for a configuration that has a text part which gsqc does not know how to take out.
     """
-    place = _WRAPPERS.get(config.model_type)
+    place = WRAPPERS.get(config.model_type)
     inner = getattr(config, "text_config", None)
     if place is not None and inner is not None:
         return TextPart(_causal(inner, config), place)
@@ -68,7 +68,7 @@ def text_part(config: Any) -> TextPart | None:
         raise ModelError(
             f"{config.model_type} is a model around a language model, and gsqc does not know where "
             "that is",
-            f"gsqc takes the text part out of {', '.join(_WRAPPERS)}",
+            f"gsqc takes the text part out of {', '.join(WRAPPERS)}",
         )
     return None
 

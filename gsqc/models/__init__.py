@@ -39,14 +39,33 @@ def load_model(model: Any) -> LoadedModel:
         if not os.path.exists(model) and is_hub_name(str(model)):
             loaded.metadata["name"] = str(model)  # the directory is named after a commit
         return loaded
-    if path.suffix in (".bin", ".pt", ".pth", ".ckpt"):
+    _refuse_other_files(path)
+    from gsqc.models.readers.gguf import from_gguf
+
+    return from_gguf(path)
+
+
+_EXPORTS = (".onnx", ".pt2", ".pte", ".tflite", ".mlmodel", ".mlpackage", ".engine")
+
+
+def _refuse_other_files(path: Path) -> None:
+    """ModelError for a file that is of another kind by its suffix."""
+    kind = path.suffix.lower()
+    if kind in (".bin", ".pt", ".pth", ".ckpt"):
         raise ModelError(
             f"{path.name} is a pickle, which may run any code",
             "convert the model to safetensors first",
         )
-    from gsqc.models.readers.gguf import from_gguf
-
-    return from_gguf(path)
+    if kind == ".safetensors":
+        raise ModelError(
+            f"{path.name} holds weights without a configuration",
+            "give its directory, with config.json in it",
+        )
+    if kind in _EXPORTS:
+        raise ModelError(
+            f"{path.name} is an export ({kind}), which no longer shows what the model is made of",
+            "give what it was exported from: a directory with config.json, or a .gguf file",
+        )
 
 
 def model_path(model: str) -> Path:

@@ -14,12 +14,13 @@ from torch import nn
 
 from gsqc.errors import ModelError
 from gsqc.models.loaded import Float32, FloatTensor, LoadedModel
+from gsqc.models.readers.hf_config import read_config, require_decoder
 from gsqc.models.readers.hf_tokenizer import tokenizer_of
-from gsqc.models.readers.meta_model import check_counts, meta_model, meta_wrapper
+from gsqc.models.readers.meta_model import meta_model, meta_wrapper
 from gsqc.models.readers.metadata import checked_metadata
 from gsqc.models.readers.model_tensors import ModelTensors, model_tensors
 from gsqc.models.readers.stored_tensors import StoredTensor, require_known, stored_tensors
-from gsqc.models.readers.text_files import first_line, read_object, read_text
+from gsqc.models.readers.text_files import read_object, read_text
 from gsqc.models.readers.wrappers import text_part
 from gsqc.models.special_tokens import tokens_of_directory
 
@@ -122,9 +123,10 @@ def _opened(
     path: Path, files: Mapping[str, StoredTensor]
 ) -> tuple[nn.Module, ModelTensors, list[str]]:
     """The language model, its tensors, and what a user has to know of how it was opened."""
-    config, shapes = _config(path), [tensor.shape for tensor in files.values()]
+    config, shapes = read_config(path), [tensor.shape for tensor in files.values()]
     inner = text_part(config)
     if inner is None:
+        require_decoder(config)
         module = meta_model(config, shapes)
         tensors = model_tensors(module, files)
         notes = []
@@ -178,29 +180,6 @@ def _untied(tensors: ModelTensors, aliases: Mapping[str, list[str]]) -> bool:
 
 # ------------------------------------------------------------------------------------------------
 # files
-
-
-def _config(path: Path) -> Any:
-    from transformers import AutoConfig
-
-    content = read_object(path / "config.json")
-    if not content:
-        raise ModelError(
-            f"{path} has no config.json", "give the directory that save_pretrained wrote"
-        )
-    check_counts(content, "config.json")
-    if "quantization_config" in content:
-        raise ModelError(
-            f"{path.name} is a quantised checkpoint",
-            "give the float checkpoint, or a GGUF file: its codes are kept",
-        )
-    try:
-        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers raises errors of many types
-        reason = first_line(error)
-        raise ModelError(
-            f"transformers cannot read {path.name}/config.json: {reason}", "see the named key"
-        ) from error
 
 
 def _token_ids(config: Any) -> dict[str, Any]:

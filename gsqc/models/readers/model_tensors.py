@@ -18,10 +18,11 @@ import torch
 from torch import nn
 
 from gsqc.errors import ModelError
-from gsqc.models.readers.stored_tensors import StoredTensor, opened
+from gsqc.models.readers.stored_tensors import FLOATS, StoredTensor, opened
 from gsqc.models.readers.text_files import first_line
 
 Shape = tuple[int, ...]
+_LONGEST_NAME = 512
 
 
 @dataclass
@@ -129,14 +130,23 @@ def model_tensors(module: nn.Module, files: Mapping[str, StoredTensor]) -> Model
     rules = [rule for rule in mapping if isinstance(rule, WeightConverter)]
     by_pattern = {pattern: rule for rule in rules for pattern in rule.source_patterns}
     known, prefix = module.state_dict(), getattr(module, "base_model_prefix", None)
+    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     tensors = ModelTensors(files, module)
     conversions: dict[str, _Conversion] = {}
     for stored in sorted(files, key=dot_natural_key):
+        if len(stored) > _LONGEST_NAME:  # no parameter's, and a stranger's may cost a pattern hours
+            tensors.unknown.append(stored)
+            continue
         name, pattern = rename_source_key(stored, renames, rules, prefix, known)
         if name not in known and stored in known:
             name, pattern = stored, None
         if name not in known:
             tensors.unknown.append(stored)
+        elif name in parameters and files[stored].type not in FLOATS:
+            raise ModelError(
+                f"{stored} is stored as {files[stored].type}: the checkpoint is quantised",
+                "give the float checkpoint, or a GGUF file: its codes are kept",
+            )
         elif pattern is None:
             tensors.add_stored(name, stored)
         else:

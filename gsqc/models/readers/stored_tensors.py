@@ -22,11 +22,16 @@ _COMPUTED = r"(^|\.)(inv_freq|position_ids|masked_bias|attn\.bias)$"
 """Buffers that older versions of transformers stored, and that are computed."""
 
 
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""safetensors' names of the types that a weight may have."""
+
+
 class StoredTensor(NamedTuple):
-    """A tensor's file and shape."""
+    """A tensor's file, shape, and type by safetensors' name."""
 
     file: Path
     shape: tuple[int, ...]
+    type: str
 
 
 @contextlib.contextmanager
@@ -70,7 +75,8 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
                         "keep the file that belongs to the model, and remove the other",
                     )
                 if file in used:
-                    tensors[name] = StoredTensor(file, tuple(reader.get_slice(name).get_shape()))
+                    view = reader.get_slice(name)
+                    tensors[name] = StoredTensor(file, tuple(view.get_shape()), view.get_dtype())
     return tensors
 
 
@@ -99,7 +105,7 @@ def require_known(module: nn.Module, path: Path, unknown: Collection[str]) -> No
     if lost:
         raise ModelError(
             f"{path.name} has {len(lost)} tensors that its config.json does not know, "
-            f"first {min(lost)}",
+            f"first {min(lost)[:200]}",
             "config.json and the safetensors are of two models, or the model is of another kind "
             "than config.json says",
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gsqc.numerics.ops.all  # noqa: F401  registers every op
+from gsqc.errors import ModelError
 from gsqc.graph.function import Node, shape_of
 from gsqc.graph.roles import Notes
 from gsqc.models import model_ops
@@ -57,8 +58,7 @@ def _linear(lowering: Lowering, node: Node) -> Any:
     x, w = lowering.args(node)
     weight: Any = node.args[1]
     if lowering.storage[weight] is Storage.TABLE:
-        x, cap = _before_table(lowering, node, x)
-        return lowering.call(vocabulary_logits, x, w, **cap)
+        return _logits(lowering, node, x, w)
     options, bits = lowering.options, _result_bits(lowering, node)
     widths = {"x_bits": options.activation_bits, "w_bits": options.weight_bits}
     y: Node = lowering.call(linear, x, w, *lowering.balance(weight), **widths, bits=bits)
@@ -83,27 +83,43 @@ def _result_bits(lowering: Lowering, node: Node) -> int:
 
 
 def _add_bias(lowering: Lowering, node: Node) -> Any:
-    return lowering.call(add, *lowering.args(node), bits=_result_bits(lowering, node))
+    x, bias = lowering.args(node)
+    if isinstance(x, tuple):  # logits: `_logits` has seen to it
+        return x
+    return lowering.call(add, x, bias, bits=_result_bits(lowering, node))
 
 
 def _scale(lowering: Lowering, node: Node) -> Any:
     (x,) = lowering.args(node)
-    if isinstance(x, tuple):  # logits: `_before_table` has seen to it
+    if isinstance(x, tuple):  # logits: `_logits` has seen to it
         return x
     return lowering.call(scale, x, **node.kwargs, bits=_result_bits(lowering, node))
 
 
-def _before_table(lowering: Lowering, logits: Node, x: Node) -> tuple[Node, dict[str, float]]:
-    """What the product with the table takes for x, and the cap of its result, if it has one.
+def _logits(lowering: Lowering, product: Node, x: Node, table: Node) -> Any:
+    """The logits, with what the model does to them behind its product with the table.
 
     A factor of the logits becomes one of x, which costs a row of x in place of one of logits.
+    Raises ModelError.
     """
-    for user in logits.users:
-        if user.target is model_ops.softcap:
-            return x, {"cap": user.kwargs["cap"]}  # type: ignore[dict-item]
-        if user.target is model_ops.scale:
-            x = lowering.call(scale, x, **user.kwargs, bits=ACTIVATION_BITS)
-    return x, {}
+    bias: list[Node] = []
+    cap: dict[str, Any] = {}
+    last = product
+    while following := [user for user in last.users if user.op == "call_function"]:
+        last = following[0]
+        if last.target is model_ops.scale and not bias and not cap:
+            x = lowering.call(scale, x, **last.kwargs, bits=ACTIVATION_BITS)
+        elif last.target is model_ops.add_bias and last.args[0] is product:
+            bias = [lowering.nodes[last.all_input_nodes[1]]]
+        elif last.target is model_ops.softcap and not cap:
+            cap = dict(last.kwargs)
+        else:
+            name, line = getattr(last.target, "__name__", last.target), last.meta.get("source")
+            raise ModelError(
+                f"the logits go through {name} ({line or 'unknown source'})",
+                "gsqc compiles a linear head with a factor or a bias, and a softcap behind it",
+            )
+    return lowering.call(vocabulary_logits, x, table, *bias, **cap)
 
 
 def _rms_norm(lowering: Lowering, node: Node) -> Any:
@@ -135,7 +151,7 @@ def _rope_pairs(lowering: Lowering, node: Node) -> Any:
 
 def _softcap(lowering: Lowering, node: Node) -> Any:
     (x,) = lowering.args(node)
-    if isinstance(x, tuple):  # logits: `_before_table` has seen to it
+    if isinstance(x, tuple):  # logits: `_logits` has seen to it
         return x
     return lowering.call(softcap, x, factor=1.0, **node.kwargs, bits=ACTIVATION_BITS)
 

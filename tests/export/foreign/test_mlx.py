@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adapters of mlx-lm, in and out.
 
-mlx does not run here. What stands for it is written from mlx-lm's source of August 2026: the names
-and shapes that LoRALinear of mlx_lm/tuner/lora.py gives its matrices, and what load_adapters of
-mlx_lm/tuner/utils.py takes.
+What stands for mlx-lm is written from its source of August 2026: the names and shapes that
+LoRALinear of mlx_lm/tuner/lora.py gives its matrices, and what load_adapters of
+mlx_lm/tuner/utils.py takes. tests/end_to_end/test_mlx_lm.py runs mlx-lm itself.
 """
 
 from __future__ import annotations

@@ -99,9 +99,9 @@ def model(name: str) -> None:
         tokenizer.decode(tokenizer.encode_prompt("a b"))
 
 
-def peft() -> None:
-    """A PEFT adapter."""
-    take_adapter(whole(REAL), Path("peft"), "peft", None)
+def adapter(kind: str, name: str) -> None:
+    """An adapter of another program."""
+    take_adapter(whole(REAL), Path(name), kind, None)
 
 
 def data_readers(name: str) -> tuple[Reader, ...]:

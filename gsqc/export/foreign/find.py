@@ -54,6 +54,8 @@ def find_adapter(path: Path, kind: str, subfolder: str | None) -> FoundAdapter:
     if kind == "gguf":
         if os.path.isdir(place):
             raise ExportError(f"{place} is a directory", "give the .gguf file with --gguf")
+        if place.suffix == ".safetensors":
+            raise ExportError(f"{place} is no GGUF file", "give it with --peft or --mlx")
         return FoundAdapter(kind, place, {})
     weights = None
     if os.path.isfile(place):

@@ -106,7 +106,7 @@ def _require_linears(foreign: ForeignAdapter, slots: Mapping[str, Slot], setting
     outside = [name for name in unknown if not re.search(r"\.\d+\.", name)]
     if outside:
         raise ExportError(
-            f"the adapter has a LoRA of {outside[0][:120]}, outside the layers", MERGE
+            f"the adapter has a LoRA of {outside[0][:120]}, outside the layers", MERGE[foreign.kind]
         )
     shorts = {_SHORT.get(name.rsplit(".", 1)[-1]) for name in foreign.pairs}
     missing = [s for s in LINEARS if s in shorts and s not in settings.linears]

@@ -50,7 +50,7 @@ def read_gguf_adapter(bundle: Bundle, found: FoundAdapter, slots: list[Slot]) ->
             )
         halves.setdefault(match[1], {})[match[2]] = _floats(block)
     notes = () if alpha else ("its alpha is 0, for which llama.cpp takes a scale of 1",)
-    return ForeignAdapter(_pairs(bundle, found, slots, halves, alpha), "", notes)
+    return ForeignAdapter("gguf", _pairs(bundle, found, slots, halves, alpha), "", notes)
 
 
 def _pairs(

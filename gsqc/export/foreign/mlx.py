@@ -15,11 +15,10 @@ from typing import Any
 from gsqc.errors import ExportError
 from gsqc.export.foreign.find import FoundAdapter
 from gsqc.export.foreign.floats import read_floats
-from gsqc.export.foreign.pairs import Floats, ForeignAdapter, Pair, is_scale, named, short
+from gsqc.export.foreign.pairs import MERGE, Floats, ForeignAdapter, Pair, is_scale, named, short
 
 _NAME = re.compile(r"(.+)\.lora_([ab])")
 _KNOWN = {"rank", "scale", "dropout", "keys", "alpha"}
-_FUSE = "fuse it with mlx_lm.fuse, compile the fused model, and begin a new adapter"
 
 
 def read_mlx(found: FoundAdapter, most_bytes: int) -> ForeignAdapter:
@@ -41,10 +40,10 @@ def read_mlx(found: FoundAdapter, most_bytes: int) -> ForeignAdapter:
         raise ExportError(
             f"{found.weights} holds more than pairs of lora_a and lora_b of linears, "
             f"first {min(unknown)[:120]}",
-            _FUSE,
+            MERGE["mlx"],
         )
     pairs = {module: Pair(half["a"], half["b"], scale) for module, half in halves.items()}
-    return ForeignAdapter(pairs, base_name, notes)
+    return ForeignAdapter("mlx", pairs, base_name, notes)
 
 
 def _settings(found: FoundAdapter) -> tuple[Fraction, str, tuple[str, ...]]:
@@ -54,7 +53,7 @@ def _settings(found: FoundAdapter) -> tuple[Fraction, str, tuple[str, ...]]:
     if kind != "lora":
         raise ExportError(
             f"{found.weights.parent} has the fine_tune_type {named(kind)}, and gsqc takes lora",
-            _FUSE,
+            MERGE["mlx"],
         )
     if not isinstance(lora, dict):
         raise ExportError(
@@ -66,7 +65,8 @@ def _settings(found: FoundAdapter) -> tuple[Fraction, str, tuple[str, ...]]:
         problems.append(f"its scale is {short(lora.get('scale'))}, not a number above 0")
     if problems:
         raise ExportError(
-            f"{found.weights.parent} does not fit the bundle: {'; '.join(sorted(problems))}", _FUSE
+            f"{found.weights.parent} does not fit the bundle: {'; '.join(sorted(problems))}",
+            MERGE["mlx"],
         )
     name: Any = config.get("model")
     return Fraction(lora["scale"]), name if isinstance(name, str) else "", tuple(_notes(lora))

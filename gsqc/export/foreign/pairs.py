@@ -13,11 +13,13 @@ import numpy.typing as npt
 Floats = npt.NDArray[Any]
 _LARGEST_SCALE = 1 << 24
 
-MERGE = (
-    "merge it into its model with PEFT's merge_and_unload(), compile the merged model, "
-    "and begin a new adapter"
-)
-"""The hint for what B·A alone cannot say."""
+_MERGE = "merge it into its model with {}, compile the merged model, and begin a new adapter"
+MERGE = {
+    "peft": _MERGE.format("PEFT's merge_and_unload()"),
+    "mlx": _MERGE.format("mlx_lm.fuse"),
+    "gguf": _MERGE.format("llama.cpp's llama-export-lora"),
+}
+"""The hint for what B·A alone cannot say, by the kind of adapter."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,14 @@ class Pair:
 class ForeignAdapter:
     """An adapter as its files have it.
 
+    kind       "peft", "mlx" or "gguf"
     pairs      by the linear's name in Hugging Face's model. A linear that the bundle's adapter
                does not have may keep the name that the file gives it.
     base_name  the base model that the adapter names, or nothing
     notes      sentences for the user
     """
 
+    kind: str
     pairs: dict[str, Pair]
     base_name: str
     notes: tuple[str, ...] = ()

@@ -70,7 +70,8 @@ def read_peft(found: FoundAdapter, most_bytes: int) -> ForeignAdapter:
         notes.append("it was trained with dropout, and gsqc trains without")
     if config.get("use_rslora"):
         notes.append("it is rsLoRA, whose scale is alpha / √rank")
-    return ForeignAdapter(pairs, config.get("base_model_name_or_path") or "", tuple(notes))
+    base_name = config.get("base_model_name_or_path") or ""
+    return ForeignAdapter("peft", pairs, base_name, tuple(notes))
 
 
 def _require_lora(config: dict[str, Any], found: FoundAdapter) -> None:
@@ -78,7 +79,7 @@ def _require_lora(config: dict[str, Any], found: FoundAdapter) -> None:
     kind = config.get("peft_type")
     if kind == "LORA":
         return
-    hint = MERGE
+    hint = MERGE["peft"]
     if isinstance(kind, str) and kind in _OF_PROMPTS:
         hint = "it changes no weight of the model: begin a LoRA with gsqc train"
     raise ExportError(
@@ -128,7 +129,7 @@ def _hint(config: dict[str, Any]) -> str:
     init = config.get("init_lora_weights")
     if isinstance(init, str) and init.lower().startswith(_CONVERTED):
         return _CONVERT
-    return MERGE
+    return MERGE["peft"]
 
 
 def _patterns(config: dict[str, Any]) -> list[tuple[re.Pattern[str], Fraction]]:
@@ -183,7 +184,7 @@ def _halves(found: FoundAdapter, most_bytes: int) -> dict[str, dict[str, Floats]
         raise ExportError(
             f"{found.weights} holds more than lora_A and lora_B of linears, "
             f"first {min(unknown)[:120]}",
-            MERGE,
+            MERGE["peft"],
         )
     if len(adapters) > 1:
         names = ", ".join(sorted(str(name or "one without a name")[:60] for name in adapters)[:8])

@@ -72,6 +72,8 @@ def test_an_adapter_of_another_program_names_the_option(tmp_path: Path) -> None:
     assert refused(peft, "mlx").endswith("that PEFT's save_pretrained wrote; give it with --peft")
     assert refused(tmp_path / "lora.gguf", "peft").endswith("is a GGUF file; give it with --gguf")
     assert "is a directory; give the .gguf file" in refused(peft, "gguf")
+    file = peft / "adapter_model.safetensors"
+    assert refused(file, "gguf").endswith("is no GGUF file; give it with --peft or --mlx")
 
 
 @pytest.mark.parametrize(

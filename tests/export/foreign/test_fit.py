@@ -33,7 +33,7 @@ def fit(bundle: Bundle, pairs: dict[str, Pair]) -> FittedAdapter:
     settings = adapter_settings(bundle)
     assert isinstance(settings, Lora)
     initial = bundle.map_tensors("state.safetensors")
-    return fit_adapter(ForeignAdapter(pairs, ""), settings, adapter_slots(bundle), initial)
+    return fit_adapter(ForeignAdapter("peft", pairs, ""), settings, adapter_slots(bundle), initial)
 
 
 @pytest.mark.parametrize("scale", [Fraction(2), Fraction(1, 4), Fraction(6), Fraction(8, 3)])

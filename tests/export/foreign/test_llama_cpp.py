@@ -138,7 +138,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "the head": (
         {"extra": {"output.weight.lora_a": SQUARE[:4], "output.weight.lora_b": SQUARE[:, :4]}},
-        "a LoRA of output, outside the layers",
+        "a LoRA of output, outside the layers; merge it into its model with llama.cpp",
     ),
     "another model's heads": (
         {"extra": {"blk.1.attn_q.weight.lora_a": SQUARE[:4], "blk.1.attn_q.weight.lora_b": SQUARE}},

@@ -102,7 +102,7 @@ BAD: dict[str, tuple[Tensors, dict[str, Any], str]] = {
             "model.embed_tokens.lora_b": np.zeros((4, 64), np.float32),
         },
         {},
-        "a LoRA of model.embed_tokens, outside the layers",
+        "a LoRA of model.embed_tokens, outside the layers; merge it into its model with mlx_lm",
     ),
     "no parameters": ({}, {"lora_parameters": None}, "no lora_parameters"),
     "no scale": ({}, {"lora_parameters": {"rank": 4}}, "its scale is null"),

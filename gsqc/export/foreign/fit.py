@@ -48,17 +48,22 @@ class FittedAdapter:
 
 
 def fit_adapter(
-    foreign: ForeignAdapter, settings: Lora, slots: list[Slot], initial: Mapping[str, Int32]
+    foreign: ForeignAdapter,
+    settings: Lora,
+    slots: list[Slot],
+    initial: Mapping[str, Int32],
+    weights: Iterable[str],
 ) -> FittedAdapter:
     """The state of a bundle with `settings` and `slots` whose adapter does what `foreign` does.
 
     initial  the state with which a new run begins
+    weights  the names of the model's weights, among them those of every linear
 
     Raises ExportError: linears or a rank that the bundle does not have, another model's shapes,
     numbers that are not finite or too large.
     """
     by_module = {slot.module: slot for slot in slots}
-    _require_linears(foreign, by_module, settings)
+    _require_linears(foreign, by_module, settings, weights)
     _require_shapes(foreign, by_module, settings)
     own = Fraction(settings.alpha, settings.rank)
     tensors, rounded = {}, 0
@@ -96,7 +101,9 @@ def _integers(what: str, values: Floats) -> tuple[Int32, int]:
     return to_int32(values)
 
 
-def _require_linears(foreign: ForeignAdapter, slots: Mapping[str, Slot], settings: Lora) -> None:
+def _require_linears(
+    foreign: ForeignAdapter, slots: Mapping[str, Slot], settings: Lora, weights: Iterable[str]
+) -> None:
     """ExportError if there is nothing, or a linear that the bundle's adapter does not have."""
     if not foreign.pairs:
         raise ExportError("the adapter has no LoRA of any linear", "save the adapter again")
@@ -108,17 +115,24 @@ def _require_linears(foreign: ForeignAdapter, slots: Mapping[str, Slot], setting
         raise ExportError(
             f"the adapter has a LoRA of {outside[0][:120]}, outside the layers", MERGE[foreign.kind]
         )
-    shorts = {_SHORT.get(name.rsplit(".", 1)[-1]) for name in foreign.pairs}
-    missing = [s for s in LINEARS if s in shorts and s not in settings.linears]
+    of_model = {_linear(name.removesuffix(".weight")) for name in weights}
+    missing = {_linear(name) for name in unknown} & of_model - set(settings.linears)
     count = f"the adapter has a LoRA of {len(unknown)} linears that the bundle's does not have"
     hint = "it is an adapter of another model"
     if missing:
-        linears = "+".join(s for s in LINEARS if s in shorts or s in settings.linears)
+        wanted = missing | set(settings.linears)
+        linears = [name for name in LINEARS if name in wanted] + sorted(wanted - LINEARS.keys())
         hint = (
-            "compile the model with "
-            f"--adapter lora:rank={settings.rank},alpha={settings.alpha},linears={linears}"
+            "compile the model with --adapter "
+            f"lora:rank={settings.rank},alpha={settings.alpha},linears={'+'.join(linears)}"
         )
     raise ExportError(f"{count}, first {unknown[0][:120]}", hint)
+
+
+def _linear(name: str) -> str:
+    """The name of a linear in `--adapter …,linears=`, from that of its module."""
+    last = name.rsplit(".", 1)[-1]
+    return _SHORT.get(last, last)
 
 
 def _require_shapes(foreign: ForeignAdapter, slots: Mapping[str, Slot], settings: Lora) -> None:

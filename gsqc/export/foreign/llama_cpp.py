@@ -64,7 +64,11 @@ def _pairs(
     model = bundle.manifest.model
     neighbours = ARCHITECTURES[model.architecture][1]
     heads = {"q": model.heads, "k": model.key_value_heads} if neighbours else {}
-    known = {f"blk.{slot.layer}.{LINEARS[slot.linear].gguf}": slot for slot in slots}
+    known = {
+        f"blk.{slot.layer}.{LINEARS[slot.linear].gguf}": slot
+        for slot in slots
+        if slot.linear in LINEARS
+    }
     pairs = {}
     for name, half in halves.items():
         if len(half) == 1:

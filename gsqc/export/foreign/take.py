@@ -65,7 +65,7 @@ def take_adapter(
     foreign = _read(bundle, found, slots)
     copied = require_base(foreign.base_name, accepted_names)
     initial = bundle.map_tensors("state.safetensors", bundle.plan.buffers["state"])
-    fitted = fit_adapter(foreign, settings, slots, initial)
+    fitted = fit_adapter(foreign, settings, slots, initial, bundle.manifest.base_kinds)
     notes = (*found.notes, *([copied] if copied else []), *fitted.notes)
     return TakenAdapter(fitted.tensors, found.weights, foreign.base_name, fitted.rounded, notes)
 

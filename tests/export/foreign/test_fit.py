@@ -33,7 +33,8 @@ def fit(bundle: Bundle, pairs: dict[str, Pair]) -> FittedAdapter:
     settings = adapter_settings(bundle)
     assert isinstance(settings, Lora)
     initial = bundle.map_tensors("state.safetensors")
-    return fit_adapter(ForeignAdapter("peft", pairs, ""), settings, adapter_slots(bundle), initial)
+    slots, weights = adapter_slots(bundle), bundle.manifest.base_kinds
+    return fit_adapter(ForeignAdapter("peft", pairs, ""), settings, slots, initial, weights)
 
 
 @pytest.mark.parametrize("scale", [Fraction(2), Fraction(1, 4), Fraction(6), Fraction(8, 3)])
@@ -80,6 +81,11 @@ BAD: dict[str, tuple[dict[str, Pair], str, str]] = {
     "a layer too many": (
         {module("q", 5): pair()},
         f"a LoRA of 1 linears that the bundle's does not have, first {module('q', 5)}",
+        "another model",
+    ),
+    "a linear that the model lacks": (
+        {"model.layers.0.self_attn.qkv_proj": pair()},
+        "first model.layers.0.self_attn.qkv_proj",
         "another model",
     ),
     "the head": ({Q: pair(), "lm_head": pair()}, "a LoRA of lm_head, outside the layers", "merge"),

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
+from gsqc.errors import ExportError
 from gsqc.export.adapter import Float32, TrainedAdapter
 from gsqc.export.peft import CONFIG
 from gsqc.export.place import new_directory
@@ -32,12 +33,21 @@ from gsqc.export.prompts import PAGE, TEMPLATE_FILE, TrainedPrompts, page
 from gsqc.files.writing import write_new
 
 WEIGHTS = "adapters.safetensors"
+_SAME_NAMES = "model.layers."
+"""Models whose layers begin so in Hugging Face's names have the same names in mlx-lm. GPT-2 and
+GPT-NeoX do not.
+"""
 
 
 def mlx_tensors(adapter: TrainedAdapter) -> dict[str, Float32]:
     """The tensors of adapters.safetensors. Raises ExportError."""
     tensors = {}
     for linear, a, b in adapter.as_lora():
+        if not linear.module.startswith(_SAME_NAMES):
+            raise ExportError(
+                f"gsqc does not know mlx-lm's name of {linear.module}",
+                "export with --peft, or the merged model with --merged",
+            )
         tensors[f"{linear.module}.lora_a"] = np.ascontiguousarray(a.T)
         tensors[f"{linear.module}.lora_b"] = np.ascontiguousarray(b.T)
     return tensors

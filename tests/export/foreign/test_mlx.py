@@ -9,6 +9,7 @@ mlx_lm/tuner/utils.py takes. tests/end_to_end/test_mlx_lm.py runs mlx-lm itself.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from safetensors.numpy import load_file, save_file
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.cli.main import main
+from gsqc.errors import ExportError
+from gsqc.export.adapter import read_adapter
+from gsqc.export.mlx import mlx_tensors
 from tests.export.foreign.conftest import ALPHA, LAYERS, RANK, SIZES, module
 from tests.export.foreign.taken import added, state_of, take
 
@@ -139,6 +143,17 @@ def matrices_of_mlx_lm(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
                 shapes[f"{name}.lora_a"] = (inputs, rank)
                 shapes[f"{name}.lora_b"] = (rank, outputs)
     return shapes
+
+
+def test_names_that_mlx_lm_has_not(tiny: Bundle, tmp_path: Path) -> None:
+    assert (
+        take(tiny, "mlx", write(tmp_path / "mlx", trained(range(2), ("q",), 4)), tmp_path / "r")
+        == 0
+    )
+    adapter = read_adapter(tiny, tmp_path / "r")
+    linear = replace(adapter.linears[0], module="transformer.h.0.attn.c_attn")
+    with pytest.raises(ExportError, match=r"mlx-lm's name of transformer\.h\.0\.attn\.c_attn"):
+        mlx_tensors(replace(adapter, linears=(linear,)))
 
 
 def test_an_export_is_what_mlx_lm_loads_and_comes_back(tiny: Bundle, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gsqc.numerics.ops.all  # noqa: F401  registers every op
+from gsqc.errors import ModelError
 from gsqc.graph.function import Node, shape_of
 from gsqc.graph.roles import Notes
 from gsqc.models import model_ops
@@ -57,8 +58,7 @@ def _linear(lowering: Lowering, node: Node) -> Any:
     x, w = lowering.args(node)
     weight: Any = node.args[1]
     if lowering.storage[weight] is Storage.TABLE:
-        x, cap = _before_table(lowering, node, x)
-        return lowering.call(vocabulary_logits, x, w, **cap)
+        return _logits(lowering, node, x, w)
     options, bits = lowering.options, _result_bits(lowering, node)
     widths = {"x_bits": options.activation_bits, "w_bits": options.weight_bits}
     y: Node = lowering.call(linear, x, w, *lowering.balance(weight), **widths, bits=bits)
@@ -83,27 +83,45 @@ def _result_bits(lowering: Lowering, node: Node) -> int:
 
 
 def _add_bias(lowering: Lowering, node: Node) -> Any:
-    return lowering.call(add, *lowering.args(node), bits=_result_bits(lowering, node))
+    x, bias = lowering.args(node)
+    if isinstance(x, tuple):  # logits: `_logits` has seen to it
+        return x
+    return lowering.call(add, x, bias, bits=_result_bits(lowering, node))
 
 
 def _scale(lowering: Lowering, node: Node) -> Any:
     (x,) = lowering.args(node)
-    if isinstance(x, tuple):  # logits: `_before_table` has seen to it
+    if isinstance(x, tuple):  # logits: `_logits` has seen to it
         return x
     return lowering.call(scale, x, **node.kwargs, bits=_result_bits(lowering, node))
 
 
-def _before_table(lowering: Lowering, logits: Node, x: Node) -> tuple[Node, dict[str, float]]:
-    """What the product with the table takes for x, and the cap of its result, if it has one.
+_AFTER_TABLE = (model_ops.scale, model_ops.add_bias, model_ops.softcap)
+"""What may be done to logits, each once and in this order."""
+
+
+def _logits(lowering: Lowering, product: Node, x: Node, table: Node) -> Any:
+    """The logits of a product with a table, and of all that is done to it.
 
     A factor of the logits becomes one of x, which costs a row of x in place of one of logits.
     """
-    for user in logits.users:
-        if user.target is model_ops.softcap:
-            return x, {"cap": user.kwargs["cap"]}  # type: ignore[dict-item]
+    bias, cap, node, last = [], {}, product, -1
+    while (user := next(iter(node.users), None)) is not None and user.target in _AFTER_TABLE:
+        place = _AFTER_TABLE.index(user.target)
+        if place <= last:
+            raise ModelError(
+                f"the logits go through {user.target.__name__} after other things "
+                f"({user.meta.get('source', 'unknown source')})",
+                "gsqc compiles logits with a factor, a bias and a softcap, in this order",
+            )
         if user.target is model_ops.scale:
             x = lowering.call(scale, x, **user.kwargs, bits=ACTIVATION_BITS)
-    return x, {}
+        elif user.target is model_ops.add_bias:
+            bias = [lowering.nodes[user.args[1]]]  # type: ignore[index]
+        else:
+            cap = {"cap": user.kwargs["cap"]}
+        node, last = user, place
+    return lowering.call(vocabulary_logits, x, table, *bias, **cap)
 
 
 def _rms_norm(lowering: Lowering, node: Node) -> Any:
@@ -135,7 +153,7 @@ def _rope_pairs(lowering: Lowering, node: Node) -> Any:
 
 def _softcap(lowering: Lowering, node: Node) -> Any:
     (x,) = lowering.args(node)
-    if isinstance(x, tuple):  # logits: `_before_table` has seen to it
+    if isinstance(x, tuple):  # logits: `_logits` has seen to it
         return x
     return lowering.call(softcap, x, factor=1.0, **node.kwargs, bits=ACTIVATION_BITS)
 

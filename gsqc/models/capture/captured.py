@@ -41,8 +41,8 @@ class ModelConfig:
         tables = [n.args[1] for n in graph.nodes if n.target is model_ops.embedding]
         results: Any = graph.output_node().args[0]
         head: torch.fx.Node = results[0]
-        while head.target in (model_ops.scale, model_ops.softcap):
-            (head,) = head.all_input_nodes
+        while head.target in (model_ops.scale, model_ops.softcap, model_ops.add_bias):
+            head = head.all_input_nodes[0]
         if not norms or len(tables) != 1 or head.target is not model_ops.linear:
             raise ModelError(
                 "the model is not a decoder with one embedding, norms and a linear head",

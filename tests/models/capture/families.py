@@ -51,6 +51,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "helium": _sized(hf.HeliumConfig, head_dim=16),
     "olmo": _sized(hf.OlmoConfig),
     "opt": _sized(hf.OPTConfig, ffn_dim=96, word_embed_proj_dim=64, max_position_embeddings=24),
+    "phi-2": _sized(hf.PhiConfig),
     "phi-3": _sized(hf.Phi3Config, partial_rotary_factor=0.75),
     "stablelm": _sized(hf.StableLmConfig),
     "starcoder2": _sized(hf.Starcoder2Config),

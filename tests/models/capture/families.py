@@ -33,6 +33,11 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         logits_scaling=6.0,
     ),
     "smollm3, a layer without rope": _sized(hf.SmolLM3Config, num_hidden_layers=4),
+    "gemma": _sized(hf.GemmaConfig, head_dim=16),
+    "gemma2, window": _sized(hf.Gemma2Config, head_dim=16, sliding_window=WINDOW),
+    "gemma3, window": _sized(
+        hf.Gemma3TextConfig, head_dim=16, sliding_window=WINDOW, num_hidden_layers=6
+    ),
     "olmo3, window": _sized(hf.Olmo3Config, sliding_window=WINDOW, num_hidden_layers=4),
     "exaone4, window": _sized(
         hf.Exaone4Config, num_hidden_layers=4, sliding_window=WINDOW, sliding_window_pattern=4

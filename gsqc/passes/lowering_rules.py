@@ -17,10 +17,11 @@ from gsqc.graph.roles import Notes
 from gsqc.models import model_ops
 from gsqc.numerics.ops.add import add, add_number, scale
 from gsqc.numerics.ops.embedding import embedding
+from gsqc.numerics.ops.layer_norm import layer_norm
 from gsqc.numerics.ops.layout import join_rows, take_leading, transpose, view
 from gsqc.numerics.ops.linear import linear
 from gsqc.numerics.ops.position_embedding import position_embedding
-from gsqc.numerics.ops.registry import OPS
+from gsqc.numerics.ops.registry import OPS, Op
 from gsqc.numerics.ops.rms_norm import rms_norm
 from gsqc.numerics.ops.rope import rope
 from gsqc.numerics.ops.rope_pairs import halves_to_pairs, pairs_to_halves
@@ -129,11 +130,22 @@ def _rms_norm(lowering: Lowering, node: Node) -> Any:
     attributes = dict(node.kwargs)
     if offset := attributes.pop("offset", None):
         weight = lowering.call(add_number, weight, number=offset, bits=VECTOR_BITS)
+    return _normed(lowering, rms_norm, x, weight, **attributes)
+
+
+def _layer_norm(lowering: Lowering, node: Node) -> Any:
+    settings: Any = node.kwargs
+    return _normed(lowering, layer_norm, *lowering.args(node), **settings)
+
+
+def _normed(lowering: Lowering, norm: Op, x: Node, *vectors: Node, **attributes: Any) -> Node:
+    """The norm of each row, or of each head."""
     *lead, width = shape_of(x)
     if len(lead) > 1:  # each head is a row
         rows = math.prod(lead)
         x = lowering.call(view, x, shape=(rows, width), exponent_shape=(rows, 1))
-    y, *_ = lowering.call(rms_norm, x, weight, **attributes)
+    y: Node
+    y, *_ = lowering.call(norm, x, *vectors, **attributes)
     if len(lead) > 1:
         y = lowering.call(view, y, shape=(*lead, width), exponent_shape=(*lead, 1))
     return y
@@ -184,5 +196,6 @@ RULES: dict[Any, Callable[[Lowering, Node], Any]] = {
     model_ops.add_bias: _add_bias,
     model_ops.scale: _scale,
     model_ops.rms_norm: _rms_norm,
+    model_ops.layer_norm: _layer_norm,
     model_ops.softcap: _softcap,
 }

@@ -79,7 +79,7 @@ class CapturedModel:
     """A model as a graph of `gsqc.models.model_ops` calls, without a batch dimension.
 
     graph           the calls; its output is (logits [T, V],)
-    constants       rope_cos and rope_sin, float64 [T, head_dim / 2]
+    constants       rope_cos and rope_sin, float64 [T, W / 2] for W rotated columns of a head
     weights         the parameters' numbers by name
     tokenizer_json  text of a tokenizer.json, or None if the model came without one
     metadata        that of the `LoadedModel`

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from gsqc.models import model_ops
 from gsqc.models.capture.forms import ExportedValue, Form, Node, Unsupported, shape_of
 from gsqc.models.capture.graph_builder import GraphBuilder
+from gsqc.models.capture.layout_rules import split
 
 DEFAULT_EPS = 1e-5
 """Of aten.layer_norm."""
@@ -18,11 +20,14 @@ DEFAULT_EPS = 1e-5
 
 def _layer_norm(c: GraphBuilder, node: Node) -> ExportedValue:
     """aten.layer_norm(x, shape, weight=None, bias=None, eps, …), over the last axis."""
-    x, normalised, *rest = node.args
-    weight, bias, eps = (*rest, *(None, None, DEFAULT_EPS)[len(rest) :])[:3]
-    rows = c.node_of(x, Form.ROWS)
-    shape = rows.meta["shape"]
-    if list(normalised) != [shape[-1]]:  # type: ignore[arg-type]
+    arguments: Any = (*node.args, *(None, None, None, None, DEFAULT_EPS)[len(node.args) :])
+    x, normalised, weight, bias, eps = arguments[:5]
+    value = c.value_of(x, Form.ROWS, Form.SPLIT, Form.HEADS, Form.JOINED)
+    if value.form is Form.SPLIT:  # each head by itself: from here on, heads are an axis
+        value = split(c, x)
+    assert value.node is not None
+    shape = value.node.meta["shape"]
+    if list(normalised) != [shape[-1]]:
         raise Unsupported(f" over {normalised}")
     if weight is None and bias is not None:
         raise Unsupported(" with a bias and no weight")
@@ -32,8 +37,8 @@ def _layer_norm(c: GraphBuilder, node: Node) -> ExportedValue:
         if isinstance(a, Node)
         for name in [c.value_of(a, Form.PARAMETER).name]
     ]
-    made = c.emit(model_ops.layer_norm, rows, *affine, shape=shape, eps=float(eps))  # type: ignore[arg-type]
-    return ExportedValue(Form.ROWS, made)
+    made = c.emit(model_ops.layer_norm, value.node, *affine, shape=shape, eps=float(eps))
+    return replace(value, node=made)
 
 
 NORM_RULES: dict[Any, Callable[[GraphBuilder, Node], ExportedValue]] = {

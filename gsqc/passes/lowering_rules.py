@@ -134,17 +134,19 @@ def _rms_norm(lowering: Lowering, node: Node) -> Any:
 
 
 def _layer_norm(lowering: Lowering, node: Node) -> Any:
-    settings: Any = node.kwargs
-    return _normed(lowering, layer_norm, *lowering.args(node), **settings)
+    x, *affine = lowering.args(node)
+    attributes = dict(node.kwargs)
+    if offset := attributes.pop("offset", None):
+        affine[0] = lowering.call(add_number, affine[0], number=offset, bits=VECTOR_BITS)
+    return _normed(lowering, layer_norm, x, *affine, **attributes)
 
 
-def _normed(lowering: Lowering, norm: Op, x: Node, *vectors: Node, **attributes: Any) -> Node:
+def _normed(lowering: Lowering, norm: Op, x: Node, *vectors: Node, **attributes: Any) -> Any:
     """The norm of each row, or of each head."""
     *lead, width = shape_of(x)
     if len(lead) > 1:  # each head is a row
         rows = math.prod(lead)
         x = lowering.call(view, x, shape=(rows, width), exponent_shape=(rows, 1))
-    y: Node
     y, *_ = lowering.call(norm, x, *vectors, **attributes)
     if len(lead) > 1:
         y = lowering.call(view, y, shape=(*lead, width), exponent_shape=(*lead, 1))

@@ -31,14 +31,25 @@ def _layer_norm(c: GraphBuilder, node: Node) -> ExportedValue:
         raise Unsupported(f" over {normalised}")
     if weight is None and bias is not None:
         raise Unsupported(" with a bias and no weight")
-    affine = [
-        c.placeholder(name, shape_of(a), parameter=name)
-        for a in (weight, bias)
-        if isinstance(a, Node)
-        for name in [c.value_of(a, Form.PARAMETER).name]
-    ]
-    made = c.emit(model_ops.layer_norm, value.node, *affine, shape=shape, eps=float(eps))
+    affine, settings = [], {"eps": float(eps)}
+    for vector, forms in ((weight, (Form.PARAMETER, Form.SHIFTED)), (bias, (Form.PARAMETER,))):
+        if vector is not None:
+            known = c.value_of(vector, *forms)
+            affine.append(c.placeholder(known.name, shape_of(vector), parameter=known.name))
+            settings |= {"offset": known.number} if known.form is Form.SHIFTED else {}
+    made = c.emit(model_ops.layer_norm, value.node, *affine, shape=shape, **settings)
     return replace(value, node=made)
+
+
+def shifted_weight(c: GraphBuilder, node: Node) -> ExportedValue:
+    """aten.add(parameter, number): some norms have 1 + weight for a weight."""
+    parameter, number = node.args
+    offset = c.number_of(number)
+    if offset is None or node.kwargs.get("alpha", 1) != 1:
+        raise Unsupported(" of a parameter")
+    return ExportedValue(
+        Form.SHIFTED, name=c.value_of(parameter, Form.PARAMETER).name, number=offset
+    )
 
 
 NORM_RULES: dict[Any, Callable[[GraphBuilder, Node], ExportedValue]] = {

@@ -59,6 +59,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "gpt-neox, one residual": _sized(hf.GPTNeoXConfig, use_parallel_residual=False),
     "helium": _sized(hf.HeliumConfig, head_dim=16),
     "jais 2": _sized(hf.Jais2Config),
+    "nemotron": _sized(hf.NemotronConfig),
     "olmo": _sized(hf.OlmoConfig),
     "opt": _sized(hf.OPTConfig, ffn_dim=96, word_embed_proj_dim=64, max_position_embeddings=24),
     "phi-2": _sized(hf.PhiConfig),

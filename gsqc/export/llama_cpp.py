@@ -53,6 +53,11 @@ def write_gguf_adapter(
     architecture, neighbours, heads = _architecture(bundle)
     settings: Any = adapter.settings
     pairs = adapter.as_lora()
+    if unknown := [x.linear for x in adapter.linears if x.linear not in LINEARS]:
+        raise ExportError(
+            f"gsqc does not know llama.cpp's name of the linear {unknown[0]}",
+            "export with --peft and use llama.cpp's convert_lora_to_gguf.py",
+        )
     with new_file(path) as work:
         writer = gguf.GGUFWriter(work, architecture)
         try:

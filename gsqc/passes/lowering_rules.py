@@ -17,10 +17,11 @@ from gsqc.graph.roles import Notes
 from gsqc.models import model_ops
 from gsqc.numerics.ops.add import add, add_number, scale
 from gsqc.numerics.ops.embedding import embedding
+from gsqc.numerics.ops.layer_norm import layer_norm
 from gsqc.numerics.ops.layout import join_rows, take_leading, transpose, view
 from gsqc.numerics.ops.linear import linear
 from gsqc.numerics.ops.position_embedding import position_embedding
-from gsqc.numerics.ops.registry import OPS
+from gsqc.numerics.ops.registry import OPS, Op
 from gsqc.numerics.ops.rms_norm import rms_norm
 from gsqc.numerics.ops.rope import rope
 from gsqc.numerics.ops.rope_pairs import halves_to_pairs, pairs_to_halves
@@ -96,29 +97,32 @@ def _scale(lowering: Lowering, node: Node) -> Any:
     return lowering.call(scale, x, **node.kwargs, bits=_result_bits(lowering, node))
 
 
+_AFTER_TABLE = (model_ops.scale, model_ops.add_bias, model_ops.softcap)
+"""What may be done to logits, each once and in this order."""
+
+
 def _logits(lowering: Lowering, product: Node, x: Node, table: Node) -> Any:
-    """The logits, with what the model does to them behind its product with the table.
+    """The logits of a product with a table, and of all that is done to it.
 
     A factor of the logits becomes one of x, which costs a row of x in place of one of logits.
     Raises ModelError.
     """
-    bias: list[Node] = []
-    cap: dict[str, Any] = {}
-    last = product
-    while following := [user for user in last.users if user.op == "call_function"]:
-        last = following[0]
-        if last.target is model_ops.scale and not bias and not cap:
-            x = lowering.call(scale, x, **last.kwargs, bits=ACTIVATION_BITS)
-        elif last.target is model_ops.add_bias and last.args[0] is product:
-            bias = [lowering.nodes[last.all_input_nodes[1]]]
-        elif last.target is model_ops.softcap and not cap:
-            cap = dict(last.kwargs)
-        else:
-            name, line = getattr(last.target, "__name__", last.target), last.meta.get("source")
+    bias, cap, node, last = [], {}, product, -1
+    while (user := next(iter(node.users), None)) is not None and user.target in _AFTER_TABLE:
+        place = _AFTER_TABLE.index(user.target)
+        if place <= last:
             raise ModelError(
-                f"the logits go through {name} ({line or 'unknown source'})",
-                "gsqc compiles a linear head with a factor or a bias, and a softcap behind it",
+                f"the logits go through {user.target.__name__} after other things "
+                f"({user.meta.get('source', 'unknown source')})",
+                "gsqc compiles logits with a factor, a bias and a softcap, in this order",
             )
+        if user.target is model_ops.scale:
+            x = lowering.call(scale, x, **user.kwargs, bits=ACTIVATION_BITS)
+        elif user.target is model_ops.add_bias:
+            bias = [lowering.nodes[user.args[1]]]  # type: ignore[index]
+        else:
+            cap = {"cap": user.kwargs["cap"]}
+        node, last = user, place
     return lowering.call(vocabulary_logits, x, table, *bias, **cap)
 
 
@@ -127,11 +131,24 @@ def _rms_norm(lowering: Lowering, node: Node) -> Any:
     attributes = dict(node.kwargs)
     if offset := attributes.pop("offset", None):
         weight = lowering.call(add_number, weight, number=offset, bits=VECTOR_BITS)
+    return _normed(lowering, rms_norm, x, weight, **attributes)
+
+
+def _layer_norm(lowering: Lowering, node: Node) -> Any:
+    x, *affine = lowering.args(node)
+    attributes = dict(node.kwargs)
+    if offset := attributes.pop("offset", None):
+        affine[0] = lowering.call(add_number, affine[0], number=offset, bits=VECTOR_BITS)
+    return _normed(lowering, layer_norm, x, *affine, **attributes)
+
+
+def _normed(lowering: Lowering, norm: Op, x: Node, *vectors: Node, **attributes: Any) -> Any:
+    """The norm of each row, or of each head."""
     *lead, width = shape_of(x)
     if len(lead) > 1:  # each head is a row
         rows = math.prod(lead)
         x = lowering.call(view, x, shape=(rows, width), exponent_shape=(rows, 1))
-    y, *_ = lowering.call(rms_norm, x, weight, **attributes)
+    y, *_ = lowering.call(norm, x, *vectors, **attributes)
     if len(lead) > 1:
         y = lowering.call(view, y, shape=(*lead, width), exponent_shape=(*lead, 1))
     return y
@@ -182,5 +199,6 @@ RULES: dict[Any, Callable[[Lowering, Node], Any]] = {
     model_ops.add_bias: _add_bias,
     model_ops.scale: _scale,
     model_ops.rms_norm: _rms_norm,
+    model_ops.layer_norm: _layer_norm,
     model_ops.softcap: _softcap,
 }

@@ -41,7 +41,7 @@ class ModelConfig:
         tables = [n.args[1] for n in graph.nodes if n.target is model_ops.embedding]
         results: Any = graph.output_node().args[0]
         head: torch.fx.Node = results[0]
-        while head.target in (model_ops.add_bias, model_ops.scale, model_ops.softcap):
+        while head.target in (model_ops.scale, model_ops.softcap, model_ops.add_bias):
             head = head.all_input_nodes[0]
         if not norms or len(tables) != 1 or head.target is not model_ops.linear:
             raise ModelError(
@@ -79,7 +79,7 @@ class CapturedModel:
     """A model as a graph of `gsqc.models.model_ops` calls, without a batch dimension.
 
     graph           the calls; its output is (logits [T, V],)
-    constants       rope_cos and rope_sin, float64 [T, head_dim / 2]
+    constants       rope_cos and rope_sin, float64 [T, W / 2] for W rotated columns of a head
     weights         the parameters' numbers by name
     tokenizer_json  text of a tokenizer.json, or None if the model came without one
     metadata        that of the `LoadedModel`

@@ -146,12 +146,8 @@ def _known_parts_replaced(
         with _own_attention(model):
             for module in model.modules():
                 module.training = False
-                if (forward := _stand_in(module)) is not None:
+                if (forward := _stand_in(module, tokens, constants, layouts)) is not None:
                     replace(module.__dict__, "forward", forward)
-                elif tables := rope_tables(module, tokens):
-                    named = {kind: _add_tables(constants, pair) for kind, pair in tables.items()}
-                    layouts |= {pair.layout for pair in tables.values()}
-                    replace(module.__dict__, "forward", functools.partial(rope_table, named))
             for namespace in _modelling_namespaces(model):
                 found = {rope_of_pairs(namespace[_ROPE_FUNCTION], layout) for layout in layouts}
                 pairs = found.pop() if len(found) == 1 else None
@@ -169,14 +165,23 @@ def _known_parts_replaced(
             module.training = True
 
 
-def _stand_in(module: nn.Module) -> Callable[..., Any] | None:
-    """What a norm or an activation function is replaced by; None for any other module."""
+def _stand_in(
+    module: nn.Module,
+    tokens: int,
+    constants: dict[str, npt.NDArray[np.float64]],
+    layouts: set[str],
+) -> Callable[..., Any] | None:
+    """What is called in place of a module that is known, or None. Adds tables and their layouts."""
     if (settings := rms_norm_settings(module)) is not None:
         return functools.partial(rms_norm, module, settings)
     if (eps := layer_norm_eps(module)) is not None:
         return functools.partial(layer_norm, module, eps)
     if (form := gelu_form(module)) is not None:
         return functools.partial(nn.functional.gelu, approximate=form)
+    if tables := rope_tables(module, tokens):
+        layouts |= {pair.layout for pair in tables.values()}
+        named = {kind: _add_tables(constants, pair) for kind, pair in tables.items()}
+        return functools.partial(rope_table, named)
     return None
 
 

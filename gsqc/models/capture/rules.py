@@ -24,7 +24,7 @@ from gsqc.models.capture.forms import (
 from gsqc.models.capture.graph_builder import GraphBuilder
 from gsqc.models.capture.layout_rules import dropout, permute, reshape, same, split, transpose
 from gsqc.models.capture.linear_rules import addmm, linear
-from gsqc.models.capture.norm_rules import NORM_RULES
+from gsqc.models.capture.norm_rules import NORM_RULES, shifted_weight
 from gsqc.models.capture.number_rules import divide, scaled, tanh
 from gsqc.models.capture.position_rules import embedding, shifted
 
@@ -92,8 +92,11 @@ def _mul(c: GraphBuilder, node: Node) -> ExportedValue:
 
 
 def _add(c: GraphBuilder, node: Node) -> ExportedValue:
-    if isinstance(node.args[0], Node) and c.values[node.args[0]].form is Form.POSITIONS:
+    first = c.values[node.args[0]].form if isinstance(node.args[0], Node) else None
+    if first is Form.POSITIONS:
         return shifted(c, node)
+    if first is Form.PARAMETER:
+        return shifted_weight(c, node)
     x, y = (c.node_of(a, Form.ROWS) for a in node.args)
     _same_shape(x, y)
     if node.kwargs.get("alpha", 1) != 1:

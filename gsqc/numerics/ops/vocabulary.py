@@ -9,7 +9,7 @@ In chunks it costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ def _chunks_of(call: Calls, table: Any) -> list[tuple[int, int]]:
 
 
 def _logits(
-    call: Calls, h: Any, table: Any, bias: Sequence[Any], chunk: tuple[int, int], cap: float | None
+    call: Calls, h: Any, table: Any, bias: Any, chunk: tuple[int, int], cap: float | None
 ) -> Any:
     start, count = chunk
     part = call(table_rows, table, start=start, count=count)
@@ -70,8 +70,7 @@ def vocabulary_logits(
 ) -> tuple[Row, ...]:
     """h [T, n] Row, table GSE-8 [V, n] -> h · tableᵀ, a Row-24 [T, C] for each chunk.
 
-    bias  of the head, if it has one: Row [1, V]
-    cap   the logits go through `softcap`
+    With a bias Row [1, V], it is added. With a cap, the logits then go through `softcap`.
     """
     return tuple(_logits(call, h, table, bias, chunk, cap) for chunk in _chunks_of(call, table))
 
@@ -154,7 +153,7 @@ def _operands(rng: np.random.Generator, tokens: int, vocabulary: int) -> list[An
 def _logits_cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("two chunks", _operands(rng, 2, CHUNK + 9)[:2])
     yield Case("cap", _operands(rng, 2, 40)[:2], {"cap": 30.0})
-    yield Case("bias", [*_operands(rng, 2, 40)[:2], random_row(rng, (1, 40), 16)])
+    yield Case("bias", [*_operands(rng, 2, CHUNK + 9)[:2], random_row(rng, (1, CHUNK + 9), 16)])
 
 
 @cases(vocabulary_loss)
@@ -162,6 +161,7 @@ def _loss_cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("two chunks", _operands(rng, 3, CHUNK + 9))
     yield Case("one chunk", _operands(rng, 1, 40))
     yield Case("cap", _operands(rng, 3, 40), {"cap": 30.0})
+    yield Case("bias", [*_operands(rng, 3, 40), random_row(rng, (1, 40), 16)])
 
 
 @cases(vocabulary_loss_grad)
@@ -171,4 +171,5 @@ def _grad_cases(rng: np.random.Generator) -> Iterator[Case]:
     weights = np.array([[2**14], [0], [77]], np.int32)
     yield Case("two chunks", [*operands, *state, weights])
     yield Case("cap", [*operands, *state, weights], {"cap": 30.0})
-    yield Case("bias", [*operands, *state, weights, random_row(rng, (1, CHUNK + 9), 16)])
+    bias = random_row(rng, (1, CHUNK + 9), 16)
+    yield Case("bias", [*operands, *state, weights, bias])

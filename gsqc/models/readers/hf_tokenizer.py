@@ -37,18 +37,31 @@ def tokenizer_of(path: Path) -> tuple[str | None, str]:
 def _converted(path: Path, files: str) -> tuple[str | None, str]:
     """The tokenizer that transformers makes of other files, if it makes the same tokens."""
     from tokenizers import Tokenizer
-    from transformers import AutoTokenizer
 
     try:
-        theirs: Any = AutoTokenizer.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False
-        )
+        theirs = _theirs(path)
         text: str = theirs.backend_tokenizer.to_str()
         ours = Tokenizer.from_str(text)
         same = ours.encode(_PROBE).ids == theirs(_PROBE)["input_ids"]
     except Exception as error:  # transformers raises errors of many types
-        needs = " (pip install sentencepiece)" if "sentencepiece" in str(error).lower() else ""
-        return None, f"none: transformers cannot convert {files}{needs}: {first_line(error)}"
+        needs = "; pip install sentencepiece may help" if "tokenizer.model" in files else ""
+        reason = first_line(error).removesuffix(" from one of:")
+        return None, f"none: transformers cannot convert {files} ({reason}{needs})"
     if ours.get_vocab_size() < _LEAST or not same:
         return None, f"none: transformers' conversion of {files} makes other tokens"
     return text, f"converted by transformers from {files}"
+
+
+def _theirs(path: Path) -> Any:
+    """transformers' tokenizer of a directory: by the model's type, else by the class it names."""
+    import transformers
+
+    options = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        return transformers.AutoTokenizer.from_pretrained(path, **options)
+    except Exception:
+        # Models that see have no tokenizer of their own type, but name that of their text part.
+        name = read_object(path / "tokenizer_config.json").get("tokenizer_class")
+        if not isinstance(name, str) or not name.endswith(("Tokenizer", "TokenizerFast")):
+            raise
+        return getattr(transformers, name).from_pretrained(path, **options)

@@ -86,6 +86,15 @@ def test_what_cannot_be_converted_has_a_reason(folder: Path) -> None:
     assert reason.startswith("none: transformers cannot convert tokenizer.model")
 
 
+def test_a_process_that_ends_is_a_reason(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = folder / "program.py"
+    program.write_text("import os; print('no JSON', flush=True); os.abort()")
+    monkeypatch.setattr("gsqc.models.readers.hf_tokenizer._PROGRAM", program)
+    text, reason = tokenizer_of(folder)
+    assert text is None
+    assert "its process ended with exit code -6" in reason
+
+
 def test_an_empty_conversion_is_none(folder: Path) -> None:
     (folder / "vocab.json").write_text("{}")
     (folder / "merges.txt").write_text("#version: 0.2\n")

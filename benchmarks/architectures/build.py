@@ -36,9 +36,10 @@ def build(family: Family) -> Any:
 
 
 def byte_tokenizer() -> Tokenizer:
-    """A token for each UTF-8 byte. <end> is 256."""
+    """A token for each UTF-8 byte. <end> is 256. llama.cpp reads no file without a merge."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={c: k for k, c in enumerate(alphabet)}, merges=[]))
+    vocabulary = {c: k for k, c in enumerate(alphabet)} | {"<end>": 256, "ab": 257}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[("a", "b")]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<end>"])

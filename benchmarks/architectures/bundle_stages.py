@@ -163,6 +163,12 @@ class Trial:
         command("export", self.bundle, "--run", self.folder / "start", *base)
         return distance(place, _transformers(self.folder / "merged"))
 
+    def gguf_adapter(self) -> str:
+        """Export the adapter for llama.cpp."""
+        place = self.folder / "adapter.gguf"
+        command("export", self.bundle, "--run", self.folder / "start", "--gguf", place)
+        return "written"
+
     def _difference(self, model: Any) -> float:
         with torch.no_grad():
             loss = float_loss(model, sequences()).item()
@@ -191,4 +197,5 @@ def bundle_stages(family: Family, directory: Path, folder: Path) -> dict[str, An
         trial.stage("merged", trial.merged)
         if family.gguf:
             trial.stage("gguf", trial.gguf)
+            trial.stage("gguf_adapter", trial.gguf_adapter)
     return trial.found

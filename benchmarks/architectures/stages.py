@@ -69,12 +69,17 @@ def _no_codes(*_: Any) -> Any:
 def run_family(family: Family, folder: Path, *, whole: bool = False) -> Row:
     """Build, capture and compare one family below `folder`. `whole` compiles it too."""
     row = Row(family.name, family.type)
-    model = build(family)
-    directory = write(model, folder / family.name)
     start = time.process_time()
     try:
+        model = build(family)
+        directory = write(model, folder / family.name)
+        start = time.process_time()
         captured = capture_model(str(directory), TOKENS)
         outline(captured)
+        with torch.no_grad():
+            expected = model(input_ids=tokens()[None], use_cache=False).logits[0]
+            difference = (run_float(captured, tokens()) - expected).abs().max()
+        row.logits = float(difference / expected.abs().max())
     except GsqcError as error:
         row.state, row.error = "refused", f"{error}\nhint: {error.hint}"
         return row
@@ -83,10 +88,6 @@ def run_family(family: Family, folder: Path, *, whole: bool = False) -> Row:
         return row
     finally:
         row.seconds = round(time.process_time() - start, 1)
-    with torch.no_grad():
-        expected = model(input_ids=tokens()[None], use_cache=False).logits[0]
-        difference = (run_float(captured, tokens()) - expected).abs().max()
-    row.logits = float(difference / expected.abs().max())
     if whole:
         row.further = bundle_stages(family, directory, folder)
     return row

@@ -17,7 +17,8 @@ _FURTHER = {
     "import": "import",
     "peft": "PEFT",
     "merged": "merged",
-    "gguf": "GGUF",
+    "gguf": "GGUF − float",
+    "gguf_adapter": "GGUF adapter",
 }
 """Columns of the stages behind a bundle, by the key of what they found."""
 

@@ -14,9 +14,11 @@ import re
 from pathlib import Path
 
 from gsqc.errors import ModelError, OptionError
+from gsqc.files.reading import read_file
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{4,64}")
+_MOST_BYTES = 256
 _FILES = (
     *("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -48,7 +50,7 @@ def cached_model(name: str) -> Path | None:
     folder = cache_folder() / f"models--{name.replace('/', '--')}"
     snapshots = folder / "snapshots"
     try:
-        commit = (folder / "refs" / "main").read_text(encoding="utf-8").strip()
+        commit = read_file(folder / "refs" / "main", most_bytes=_MOST_BYTES).decode().strip()
     except (OSError, UnicodeDecodeError):
         commit = ""
     if _COMMIT.fullmatch(commit) and (snapshots / commit).is_dir():

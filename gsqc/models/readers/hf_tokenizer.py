@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tokenizer of a model's directory, as the text of a tokenizer.json.
 
-Older directories have vocab.json and merges.txt, or tokenizer.model. transformers converts them.
+Older directories have vocab.json and merges.txt, or tokenizer.model. transformers converts them,
+in a process with limits.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
-from gsqc.models.readers.text_files import first_line, read_object, read_text
+from gsqc.models.readers.text_files import read_object, read_text
 
 _FILE = "tokenizer.json"
 _OLDER = (("vocab.json", "merges.txt"), ("tokenizer.model",), ("tiktoken.model",))
 """Files that make a tokenizer together."""
-_PROBE = "Hello world, it's 2024!  Two  spaces,\n\ttabs; ça va? 你好"
-_LEAST = 2
-"""Tokens of a tokenizer. transformers makes an empty one of files that it does not understand."""
+_PROGRAM = Path(__file__).with_name("tokenizer_program.py")
 
 
 def tokenizer_of(path: Path) -> tuple[str | None, str]:
@@ -36,19 +38,21 @@ def tokenizer_of(path: Path) -> tuple[str | None, str]:
 
 def _converted(path: Path, files: str) -> tuple[str | None, str]:
     """The tokenizer that transformers makes of other files, if it makes the same tokens."""
-    from tokenizers import Tokenizer
-    from transformers import AutoTokenizer
-
+    named = read_object(path / "tokenizer_config.json").get("tokenizer_class")
+    arguments = [str(path), named if isinstance(named, str) and "\0" not in named else ""]
+    # -P keeps the program from importing modules of its own folder, and -B from writing files.
+    done = subprocess.run(
+        [sys.executable, "-P", "-B", str(_PROGRAM), *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+        check=False,
+    )
     try:
-        theirs: Any = AutoTokenizer.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False
-        )
-        text: str = theirs.backend_tokenizer.to_str()
-        ours = Tokenizer.from_str(text)
-        same = ours.encode(_PROBE).ids == theirs(_PROBE)["input_ids"]
-    except Exception as error:  # transformers raises errors of many types
-        needs = " (pip install sentencepiece)" if "sentencepiece" in str(error).lower() else ""
-        return None, f"none: transformers cannot convert {files}{needs}: {first_line(error)}"
-    if ours.get_vocab_size() < _LEAST or not same:
-        return None, f"none: transformers' conversion of {files} makes other tokens"
-    return text, f"converted by transformers from {files}"
+        answer = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        answer = {"error": f"its process ended with exit code {done.returncode}"}
+    if "tokenizer" in answer:
+        return str(answer["tokenizer"]), f"converted by transformers from {files}"
+    needs = "; pip install sentencepiece may help" if "tokenizer.model" in files else ""
+    return None, f"none: transformers cannot convert {files} ({answer['error']}{needs})"

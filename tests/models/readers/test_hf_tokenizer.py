@@ -35,6 +35,24 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_model_that_sees_names_the_tokenizer_of_its_text(folder: Path) -> None:
+    """AutoTokenizer knows none for its type. The class that it names is transformers' too."""
+    plain, _ = tokenizer_of(folder)
+    (folder / "config.json").write_text('{"model_type": "smolvlm"}')
+    text, reason = tokenizer_of(folder)
+    assert text is None
+    assert reason.startswith("none: transformers cannot convert vocab.json and merges.txt (")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer"}')
+    text, _ = tokenizer_of(folder)
+    assert text is not None
+    assert plain is not None
+    for given in TEXTS:
+        assert (
+            Tokenizer.from_str(text).encode(given).ids
+            == Tokenizer.from_str(plain).encode(given).ids
+        )
+
+
 @pytest.mark.parametrize("kind", ["GPT2Tokenizer", "Qwen2Tokenizer", None])
 def test_vocabulary_and_merges(folder: Path, kind: str | None) -> None:
     if kind is not None:
@@ -66,6 +84,15 @@ def test_what_cannot_be_converted_has_a_reason(folder: Path) -> None:
     text, reason = tokenizer_of(folder)
     assert text is None
     assert reason.startswith("none: transformers cannot convert tokenizer.model")
+
+
+def test_a_process_that_ends_is_a_reason(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = folder / "program.py"
+    program.write_text("import os; print('no JSON', flush=True); os.abort()")
+    monkeypatch.setattr("gsqc.models.readers.hf_tokenizer._PROGRAM", program)
+    text, reason = tokenizer_of(folder)
+    assert text is None
+    assert "its process ended with exit code -6" in reason
 
 
 def test_an_empty_conversion_is_none(folder: Path) -> None:

@@ -59,7 +59,7 @@ def write_gguf_model(
             writer.write_ti_data_to_file()
             for ggml, block in file.tensors.items():
                 if ggml in merged:
-                    rows = loaded.in_file_order(merged[ggml], weights.float32(merged[ggml]))
+                    rows = loaded.as_in_file(merged[ggml], weights.float32(merged[ggml]))
                     writer.write_tensor_data(_encoded(gguf, rows, kind))
                 else:
                     writer.write_tensor_data(np.ascontiguousarray(block.raw))

@@ -62,7 +62,7 @@ def meta_model(config: Any, stored: Collection[Shape]) -> nn.Module:
             )
         _require_frequencies(model, stored)
         for name, module in list(model.named_modules()):
-            if isinstance(getattr(module, "inv_freq", None), torch.Tensor):
+            if _frequencies(module):
                 model.set_submodule(name, type(module)(config=config))
     except ModelError:
         raise
@@ -103,9 +103,15 @@ def _require_frequencies(model: nn.Module, stored: Collection[Shape]) -> None:
     """ModelError if rotary frequencies, which are made next, are more than a stored tensor has."""
     largest = max((size for shape in stored for size in shape), default=0)
     for module in model.modules():
-        frequencies = getattr(module, "inv_freq", None)
-        if isinstance(frequencies, torch.Tensor) and frequencies.numel() > largest:
-            raise ModelError(
-                f"the model's configuration asks for heads of {2 * frequencies.numel()} numbers",
-                "the configuration and the tensors are of two models: fetch both again",
-            )
+        for frequencies in _frequencies(module):
+            if frequencies.numel() > largest:
+                count = 2 * frequencies.numel()
+                raise ModelError(
+                    f"the model's configuration asks for heads of {count} numbers",
+                    "the configuration and the tensors are of two models: fetch both again",
+                )
+
+
+def _frequencies(module: nn.Module) -> list[torch.Tensor]:
+    """The rotary frequencies that a module has itself. Gemma 3 has some for each type of layer."""
+    return [b for name, b in module.named_buffers(recurse=False) if name.endswith("inv_freq")]

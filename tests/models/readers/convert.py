@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tests.export.ggml_pack import pack
 from tests.export.tiny_gguf import add_tokenizer
 from tests.runtime.small_bundle import END
 
@@ -88,15 +89,15 @@ def write_model(
     values: Values,
     kind_of: Quantise | None = None,
     further: dict[str, Array] | None = None,
+    part_tensors: int = 0,
 ) -> Path:
     """Write `model` as a file of `architecture` with further `values`, and return `path`.
 
-    kind_of  the type of a matrix by its name in the file, None for float32
-    further  tensors that are no parameters
+    kind_of       the type of a matrix by its name in the file, None for float32
+    further       tensors that are no parameters
+    part_tensors  how many tensors a part of the file has at most, 0 for a file in one part
     """
-    from tests.export.ggml_pack import pack
-
-    writer = gguf.GGUFWriter(path, architecture)
+    writer = gguf.GGUFWriter(path, architecture, split_max_tensors=part_tensors)
     config = model.config
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
@@ -106,8 +107,21 @@ def write_model(
     for key, value in values.items():
         _add_value(writer, f"{architecture}.{key}", value)
     add_tokenizer(writer, ("<s>", "<x>"), "gpt-2")
+    _add_parameters(writer, model, architecture, kind_of)
+    for name, data in (further or {}).items():
+        writer.add_tensor(name, data)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_parameters(
+    writer: gguf.GGUFWriter, model: Any, architecture: str, kind_of: Quantise | None
+) -> None:
     arch = next(k for k, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
-    names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
+    names = gguf.get_tensor_name_map(arch, model.config.num_hidden_layers)
     for name, parameter in model.named_parameters():
         stored = names.get_name(name, try_suffixes=(".weight", ".bias"))
         assert stored, name
@@ -117,13 +131,6 @@ def write_model(
             writer.add_tensor(stored, data)
         else:
             writer.add_tensor(stored, pack(data, kind), raw_dtype=kind)
-    for name, data in (further or {}).items():
-        writer.add_tensor(name, data)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
 
 
 def _add_value(writer: gguf.GGUFWriter, key: str, value: Any) -> None:

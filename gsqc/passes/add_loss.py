@@ -33,7 +33,7 @@ def add_loss(step: Step) -> Step:
     column = Spec((shape_of(h)[0], 1), "int32")
     labels = insert_last(function.graph, "labels", column, Role(Kind.INPUT, "labels"))
     with function.graph.inserting_before(logits):
-        loss, *_ = add_call(function.graph, vocabulary_loss, h, table, labels)
+        loss, *_ = add_call(function.graph, vocabulary_loss, h, table, labels, **logits.kwargs)
     function.set_outputs({LOSS: (loss, Role(Kind.OUTPUT, LOSS))})
     # Not remove_dead: backward will need results that nothing uses yet.
     for node in (*logits.users, logits):

@@ -95,4 +95,4 @@ def test_an_adapter_for_a_linear_that_the_model_lacks() -> None:
         weight.meta["parameter"] = weight.meta["parameter"].replace("gate_proj", "gating")
     with pytest.raises(OptionError, match="the model has no linear gate") as error:
         run_pipeline(step)
-    assert error.value.hint == "its linears are q"
+    assert error.value.hint == "its linears are q+k+v+o+up+down+gating"

@@ -17,7 +17,7 @@ from gsqc.models.ggml_blocks import READERS
 from gsqc.models.loaded import Float32, FloatTensor, GgufTensor, LoadedModel
 from gsqc.models.readers.gguf_architectures import ARCHITECTURES, Architecture
 from gsqc.models.readers.gguf_config import model_config
-from gsqc.models.readers.gguf_file import GgufFile, read_gguf
+from gsqc.models.readers.gguf_file import Block, GgufFile, read_gguf
 from gsqc.models.readers.gguf_keys import Keys
 from gsqc.models.readers.gguf_rope import OF_ROPE, ROPE_FREQUENCIES
 from gsqc.models.readers.gguf_stored import AS_IT_IS, Stored
@@ -46,16 +46,19 @@ class GgufWeights:
 
         A row is whole blocks, so changing the order of rows changes no code.
         """
-        if name not in self._names:
-            raise ModelError(
-                f"{self._file.path.name} has no {name}", "names() lists its parameters"
-            )
-        block, stored = self._file.tensors[self._names[name]], self._stored.get(name, AS_IT_IS)
+        block, stored = self._entry(name)
         if stored is AS_IT_IS:
             return GgufTensor(block.raw, block.type, block.shape)
         if stored.moves_rows_only and len(block.shape) > 1:
             return GgufTensor(stored.from_file(block.raw), block.type, block.shape)
         return FloatTensor(stored.from_file(float32_of(block)))
+
+    def _entry(self, name: str) -> tuple[Block, Stored]:
+        if name not in self._names:
+            raise ModelError(
+                f"{self._file.path.name} has no {name}", "names() lists its parameters"
+            )
+        return self._file.tensors[self._names[name]], self._stored.get(name, AS_IT_IS)
 
     @property
     def stored_names(self) -> dict[str, str]:
@@ -72,20 +75,25 @@ class GgufWeights:
         return tensor.data if isinstance(tensor, FloatTensor) else float32_of(tensor)
 
     def raw_blocks(self, name: str) -> npt.NDArray[np.uint8]:
-        """uint8 [N, bytes per row] of a weight whose codes can be kept; ModelError for others."""
-        tensor = self.tensor(name)
-        if isinstance(tensor, FloatTensor) or tensor.type.lower() not in READERS:
+        """uint8 [outputs, bytes per row] of a weight whose codes can be kept; ModelError for
+        others.
+        """
+        kind, (block, stored) = self.code_kind(name), self._entry(name)
+        if kind not in READERS:
             raise ModelError(
-                f"the codes of {name} are not kept",
+                f"the codes of {name}, {block.type}, are not kept",
                 "choose the base format nf4, gse4 or gse8",
             )
-        return tensor.raw
+        return block.raw if stored.transposed else stored.from_file(block.raw)
 
     def code_kind(self, name: str) -> str:
-        """The file's own format if its codes can be kept, else gse8, which loses least."""
-        tensor = self.tensor(name)
-        kind = "" if isinstance(tensor, FloatTensor) else tensor.type.lower()
-        return kind if kind in READERS else "gse8"
+        """The file's own format if its codes can be kept, else gse8, which loses least.
+
+        The codes of a weight that Hugging Face's model has by columns are those of its rows here.
+        """
+        block, stored = self._entry(name)
+        kept = len(block.shape) > 1 and not stored.offset
+        return block.type.lower() if kept and block.type.lower() in READERS else "gse8"
 
 
 def from_gguf(path: Path) -> LoadedModel:

@@ -166,3 +166,10 @@ ARCHITECTURES = {
     ),
 }
 """By ggml's name of the architecture (general.architecture)."""
+_LAID_OUT_AS = {"mistral": "llama", "olmo3": "olmo2"}
+
+
+def file_architecture(model_type: str) -> str | None:
+    """ggml's name of the architecture of transformers' `model_type`. None if it is not known."""
+    names = {architecture.model_type: name for name, architecture in ARCHITECTURES.items()}
+    return {**names, **_LAID_OUT_AS}.get(model_type)

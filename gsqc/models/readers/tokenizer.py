@@ -64,6 +64,23 @@ def _marked(tokens: list[str], types: list[int]) -> dict[str, bool]:
     return marked | dict.fromkeys(end_texts(tokens), True)
 
 
+def _added_tokens(
+    metadata: dict[str, Any], marked: dict[str, bool], vocabulary: dict[str, int]
+) -> list[dict[str, Any]]:
+    name = str(metadata.get("general.name", "")).lower()
+    strips = any(part in name for part in _STRIPPED)
+    return [
+        {
+            "id": vocabulary[token],
+            "content": token,
+            **_SPECIAL,
+            "rstrip": strips and token not in _NOT_STRIPPED,
+            "special": special,
+        }
+        for token, special in sorted(marked.items(), key=lambda item: vocabulary[item[0]])
+    ]
+
+
 def tokenizer_from_gguf(metadata: dict[str, Any]) -> str | None:
     """The JSON text of a tokenizer of BPE, of bytes or of pieces of SentencePiece; None if the file
     has no tokenizer.
@@ -83,21 +100,11 @@ def tokenizer_from_gguf(metadata: dict[str, Any]) -> str | None:
     of_kind = _of_bytes(metadata, merges) if kind == "gpt2" else _of_pieces(metadata, tokens, types)
     model, further = of_kind
     in_order = dict(sorted(vocabulary.items(), key=lambda item: item[1]))
-    strip = any(part in str(metadata.get("general.name", "")).lower() for part in _STRIPPED)
     tokenizer = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [
-            {
-                "id": vocabulary[token],
-                "content": token,
-                **_SPECIAL,
-                "rstrip": strip and token not in _NOT_STRIPPED,
-                "special": special,
-            }
-            for token, special in sorted(marked.items(), key=lambda item: vocabulary[item[0]])
-        ],
+        "added_tokens": _added_tokens(metadata, marked, vocabulary),
         "normalizer": None,
         "pre_tokenizer": None,
         "post_processor": _beginning(metadata, tokens),

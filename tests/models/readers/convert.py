@@ -153,13 +153,22 @@ def logits_of(model: Any, tokens: list[int]) -> Array:
     return found
 
 
-def logits_of_llama_cpp(path: Path, tokens: list[int]) -> Array:
+def log_probabilities(logits: Array) -> Array:
+    """Of the last token's logits [tokens, vocabulary]: [vocabulary]."""
+    last = logits[-1] - logits[-1].max()
+    found: Array = last - np.log(np.exp(last).sum())
+    return found
+
+
+def logits_of_llama_cpp(path: Path, tokens: list[int], adapter: Path | None = None) -> Array:
     """Log-probabilities that llama.cpp computes behind the tokens, [vocabulary]."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path, params.n_ctx, params.n_gpu_layers, params.warmup = str(path), 64, 0, False
     params.cpuparams.n_threads = 1
+    if adapter is not None:
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
     # In float16, where it is not float32, attention would be off by a thousandth.
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32

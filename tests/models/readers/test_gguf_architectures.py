@@ -20,6 +20,7 @@ from tests.models.readers.convert import (
     HEADS,
     KEY_HEADS,
     loaded_model,
+    log_probabilities,
     logits_of,
     logits_of_llama_cpp,
     tiny_model,
@@ -229,7 +230,6 @@ def test_a_file_gives_the_model_it_was_made_from(tmp_path: Path, case: str) -> N
     got = logits_of(loaded_model(loaded), TOKENS)
     # w of a norm that is stored as 1 + w loses bits below 2^-24.
     np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
-    last = expected[-1] - expected[-1].max()
-    last = last - np.log(np.exp(last).sum())
+    last = log_probabilities(expected)
     theirs = logits_of_llama_cpp(path, TOKENS)
     assert np.sqrt(np.mean((theirs - last) ** 2)) < made.close * last.std()

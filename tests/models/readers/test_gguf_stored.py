@@ -14,10 +14,11 @@ pytest.importorskip("transformers")
 pytest.importorskip("xllamacpp")
 
 from gguf import GGMLQuantizationType as Kind
-from gguf import quants
+from gguf import GGUFReader, quants
 
 from gsqc.errors import ModelError
 from gsqc.models import load_model
+from gsqc.models.conv1d import TransposedWeights
 from gsqc.models.loaded import FloatTensor
 from gsqc.models.readers.gguf import GgufWeights
 from gsqc.models.readers.gguf_architectures import ARCHITECTURES
@@ -25,6 +26,7 @@ from gsqc.models.readers.gguf_settings import SETTINGS
 from tests.models.readers.convert import KEY_HEADS, tiny_model, write_model
 
 RMS = {"attention.layer_norm_rms_epsilon": 1e-6, "attention.head_count_kv": KEY_HEADS}
+WIDTH = {"attention.key_length": 16}
 NORM = {"attention.layer_norm_epsilon": 1e-5, "rope.dimension_count": 4}
 
 
@@ -61,32 +63,38 @@ def test_codes_are_kept_where_only_rows_move(
     )
 
 
-def test_codes_of_columns_are_not_kept(tmp_path: Path) -> None:
-    """GPT-2's weights are columns in Hugging Face's model, and rows of codes in the file."""
+def test_codes_of_columns_are_those_of_rows(tmp_path: Path) -> None:
+    """GPT-2's weights are [inputs, outputs] in Hugging Face's model, and rows of outputs here."""
     path = write_model(
         tiny_model("gpt2", n_inner=96), "gpt2", tmp_path / "a.gguf", NORM, lambda *_: Kind.Q8_0
     )
     weights, name = weights_of(path), "transformer.h.0.attn.c_attn.weight"
     assert isinstance(weights.tensor(name), FloatTensor)
-    assert weights.code_kind(name) == "gse8"
-    with pytest.raises(ModelError, match="are not kept"):
-        weights.raw_blocks(name)
+    linear = TransposedWeights(weights, [name])
+    assert linear.code_kind(name) == "q8_0"
+    codes = quants.dequantize(linear.raw_blocks(name), Kind.Q8_0)
+    np.testing.assert_array_equal(codes, linear.float32(name))
+
+
+def test_codes_of_floats_are_not_kept(tmp_path: Path) -> None:
+    path = write_model(tiny_model("gemma"), "gemma", tmp_path / "a.gguf", RMS | WIDTH)
+    weights = weights_of(path)
+    for name in ("model.norm.weight", "model.layers.0.mlp.up_proj.weight"):
+        assert weights.code_kind(name) == "gse8"
+        with pytest.raises(ModelError, match="are not kept"):
+            weights.raw_blocks(name)
 
 
 @pytest.mark.parametrize(
     ("architecture", "model_type", "values"),
-    [("gptneox", "gpt_neox", NORM), ("gpt2", "gpt2", NORM), ("gemma", "gemma", RMS)],
+    [("gptneox", "gpt_neox", NORM), ("gpt2", "gpt2", NORM), ("gemma", "gemma", RMS | WIDTH)],
 )
 def test_numbers_go_back_into_the_file(
     tmp_path: Path, architecture: str, model_type: str, values: dict[str, Any]
 ) -> None:
     model = tiny_model(model_type, n_inner=96)
-    if architecture == "gemma":
-        values = {**values, "attention.key_length": 16}
     path = write_model(model, architecture, tmp_path / "a.gguf", values)
     weights = weights_of(path)
-    from gguf import GGUFReader
-
     stored = {tensor.name: tensor.data for tensor in GGUFReader(path).tensors}
     for name, ggml in weights.stored_names.items():
         np.testing.assert_array_equal(

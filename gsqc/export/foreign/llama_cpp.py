@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from gsqc.adapters.linears import LINEARS
 from gsqc.bundle.bundle import Bundle
 from gsqc.errors import ExportError
 from gsqc.export.adapter import Slot
 from gsqc.export.foreign.find import FoundAdapter
 from gsqc.export.foreign.pairs import Floats, ForeignAdapter, Pair, is_scale, named, short
-from gsqc.export.llama_cpp import ARCHITECTURES, import_gguf
-from gsqc.models.readers.rope_order import split_half_order
+from gsqc.export.llama_cpp import import_gguf, place_in_file
+from gsqc.models.readers.gguf_architectures import ARCHITECTURES, file_architecture
+from gsqc.models.readers.gguf_stored import AS_IT_IS, Stored
 
 _NAME = re.compile(r"(.+)\.weight\.lora_([ab])")
 _AGAIN = "give a file that llama.cpp's convert_lora_to_gguf.py or gsqc export --gguf wrote"
@@ -62,25 +62,29 @@ def _pairs(
 ) -> dict[str, Pair]:
     """A and B by Hugging Face's names, rows in Hugging Face's order."""
     model = bundle.manifest.model
-    neighbours = ARCHITECTURES[model.architecture][1]
-    heads = {"q": model.heads, "k": model.key_value_heads} if neighbours else {}
-    known = {
-        f"blk.{slot.layer}.{LINEARS[slot.linear].gguf}": slot
-        for slot in slots
-        if slot.linear in LINEARS
-    }
+    name_of_file = file_architecture(model.architecture)
+    assert name_of_file is not None, "_require_lora has seen to it"
+    architecture = ARCHITECTURES[name_of_file]
+    heads = model.heads, model.key_value_heads
+    known: dict[str, tuple[Slot | None, Stored]] = {}
+    for slot in slots:
+        tensor, stored = place_in_file(
+            architecture, slot.module, slot.layer, slot.shapes["b"], heads
+        )
+        known[tensor.removesuffix(".weight")] = slot, stored
     pairs = {}
     for name, half in halves.items():
         if len(half) == 1:
             raise ExportError(
                 f"{found.weights} has {name[:120]}.weight.lora_{next(iter(half))} alone", _AGAIN
             )
-        a, b, slot = half["a"], half["b"], known.get(name)
-        # A matrix of another model may not divide into the heads. It is refused by its shape.
-        if slot and slot.linear in heads and len(b) == slot.shapes["b"][0]:
-            b = split_half_order(b, heads[slot.linear])
+        a, b = half["a"], half["b"]
+        found_slot, stored = known.get(name, (None, AS_IT_IS))
+        # A matrix of another model may have other rows. It is refused by its shape.
+        if found_slot and len(b) == found_slot.shapes["b"][0]:
+            b = stored.rows_from_file(b)
         scale = Fraction(alpha) / max(1, len(a)) if alpha else Fraction(1)
-        pairs[slot.module if slot else name] = Pair(a, b, scale)
+        pairs[found_slot.module if found_slot else name] = Pair(a, b, scale)
     return pairs
 
 
@@ -97,9 +101,9 @@ def _require_lora(metadata: dict[str, Any], found: FoundAdapter, bundle: Bundle)
             f"{found.weights} begins to work at certain tokens (aLoRA)",
             "gsqc takes adapters that work on every token",
         )
-    wanted = ARCHITECTURES.get(bundle.manifest.model.architecture)
+    wanted = file_architecture(bundle.manifest.model.architecture)
     given = metadata.get("general.architecture")
-    if wanted is None or given != wanted[0]:
+    if wanted is None or given != wanted:
         raise ExportError(
             f"{found.weights} is for the architecture {named(given)}, "
             f"the bundle is a {bundle.manifest.model.architecture}",

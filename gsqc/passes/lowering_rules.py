@@ -15,10 +15,10 @@ from gsqc.errors import ModelError
 from gsqc.graph.function import Node, shape_of
 from gsqc.graph.roles import Notes
 from gsqc.models import model_ops
-from gsqc.numerics.ops.add import add, add_number, scale
+from gsqc.numerics.ops.add import add, add_number, scale, subtract
 from gsqc.numerics.ops.embedding import embedding
 from gsqc.numerics.ops.layer_norm import layer_norm
-from gsqc.numerics.ops.layout import join_rows, take_leading, transpose, view
+from gsqc.numerics.ops.layout import join_rows, split_heads, take_leading, transpose, view
 from gsqc.numerics.ops.linear import linear
 from gsqc.numerics.ops.position_embedding import position_embedding
 from gsqc.numerics.ops.registry import OPS, Op
@@ -184,7 +184,25 @@ def _add(lowering: Lowering, node: Node) -> Any:
 
 def _attention(lowering: Lowering, node: Node) -> Any:
     q, k, v = lowering.args(node)
+    if (bias := _bias_of_heads(node.all_input_nodes[1])) is not None:
+        # The same vector taken from all keys changes no probability. A large bias would take the
+        # bits of all else: without it, what its rotation leaves is small at low frequencies.
+        row = lowering.call(split_heads, lowering.nodes[bias], heads=shape_of(k)[0])
+        k = lowering.call(subtract, k, row, bits=ACTIVATION_BITS)
     return lower_attention(lowering, q, k, v, **node.kwargs)
+
+
+_ROTATIONS = (model_ops.rope, model_ops.rope_pairs)
+
+
+def _bias_of_heads(k: Node) -> Node | None:
+    """The bias that captured heads of keys got before they were rotated, or None."""
+    if k.target in _ROTATIONS:
+        k = k.all_input_nodes[0]
+    if k.target is not model_ops.split_heads:
+        return None
+    rows = k.all_input_nodes[0]
+    return rows.all_input_nodes[1] if rows.target is model_ops.add_bias else None
 
 
 RULES: dict[Any, Callable[[Lowering, Node], Any]] = {

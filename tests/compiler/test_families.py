@@ -43,7 +43,11 @@ class Family(Toy):
 
 @cache
 def lowered(name: str) -> Family:
-    captured = capture_model(tiny(name), TOKENS)
+    return lower(tiny(name))
+
+
+def lower(model: Any) -> Family:
+    captured = capture_model(model, TOKENS)
     weights = FrozenWeights(captured.weights, "gse8")
     options = StepOptions(
         tokens=TOKENS,
@@ -130,13 +134,8 @@ def _tables(family: Family) -> dict[str, torch.Tensor]:
     return {name: torch.tensor(table) for name, table in family.captured.constants.items()}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_losses_and_gradients_are_those_of_autograd(name: str) -> None:
-    """Measured: losses within 0.11, gradients within 10 % for two layers and 22 % for four. That is
-    8-bit operands through some twenty products (1 % each) of a random net that damps nothing. A
-    wrong rule gives 100 % and more.
-    """
-    family = lowered(name)
+def check_against_autograd(family: Family, most: float) -> None:
+    """`most` bounds the error of a matrix's gradient, as a share of its norm."""
     executor, adapters = open_executor(family)
     executor.run("gradient")
     leaves = {n: torch.tensor(a / 2.0**24, requires_grad=True) for n, a in adapters.items()}
@@ -145,14 +144,57 @@ def test_losses_and_gradients_are_those_of_autograd(name: str) -> None:
     np.testing.assert_allclose(executor.tensors["loss"] / 2**16, losses.detach().numpy(), atol=0.3)
     for matrix, got in gradients(executor, adapters).items():
         expected = leaves[matrix].grad.numpy()
-        assert np.linalg.norm(got - expected) < 0.3 * np.linalg.norm(expected), matrix
+        assert np.linalg.norm(got - expected) < most * np.linalg.norm(expected), matrix
 
 
-QUICK = ("gpt-2", "mistral, window", "smollm3, a layer without rope", "qwen3")
+def some(*quick: str) -> list[Any]:
+    """All families, of which these belong to the quick tests."""
+    assert set(quick) <= set(FAMILIES)
+    return [
+        name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES
+    ]
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in FAMILIES]
+    "name",
+    some(
+        "cohere",
+        "exaone4, window",
+        "gemma2, window",
+        "glm",
+        "gpt-2",
+        "gpt-neox",
+        "granite",
+        "nemotron",
+        "phi-2",
+        "phi-3",
+        "qwen2",
+        "qwen3",
+        "smollm3, a layer without rope",
+        "starcoder2",
+    ),
+)
+def test_losses_and_gradients_are_those_of_autograd(name: str) -> None:
+    """Measured: losses within 0.11, gradients within 10 % for two layers and 22 % for four. That is
+    8-bit operands through some twenty products (1 % each) of a random net that damps nothing. A
+    wrong rule gives 100 % and more.
+    """
+    check_against_autograd(lowered(name), 0.3)
+
+
+def test_large_biases_of_keys() -> None:
+    """Two biases of 300 at the lowest frequency of each head. Measured: the largest error of a
+    gradient is 7.6 %, and 92 % if the biases stay in the keys.
+    """
+    model = tiny("qwen2")
+    for layer in model.model.layers:
+        bias = layer.self_attn.k_proj.bias.data.view(2, 16)
+        bias[0, 7], bias[1, 7] = 300, -300
+    check_against_autograd(lower(model), 0.15)
+
+
+@pytest.mark.parametrize(
+    "name", some("gpt-2", "mistral, window", "smollm3, a layer without rope", "qwen2", "qwen3")
 )
 def test_generation_has_the_losses_of_training(name: str) -> None:
     executor, _ = open_executor(lowered(name))

@@ -38,6 +38,18 @@ def _add_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
 
 
 @op(Kind.ROW)
+def subtract(b: Builder, x: Row, y: Row, *, bits: int) -> Row:
+    """As `add`, for x - y. y is frozen."""
+    m, e = widen(y)
+    return store_row(*normalise(*add_scaled(*widen(x), 0 - m, e), bits), bits)
+
+
+@subtract.define_gradient
+def _subtract_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
+    return [dy, None]
+
+
+@op(Kind.ROW)
 def add_number(b: Builder, x: Row, *, number: float, bits: int) -> Row:
     """x [..., n] Row -> x + number, Row-bits. The number is rounded to 30 bits. 0.52 ulp."""
     m, e = widen(x)
@@ -82,6 +94,12 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
 
     bias = [random_row(rng, (7, 40), 24), random_row(rng, (1, 40), 16)]
     yield Case("bias", bias, {"bits": 16})
+
+
+@cases(subtract)
+def _difference_cases(rng: np.random.Generator) -> Iterator[Case]:
+    bias = random_row(rng, (3, 1, 32), 16)
+    yield Case("a row of each head", [random_row(rng, (3, 7, 32), 16), bias], {"bits": 16})
 
 
 @cases(add_number)

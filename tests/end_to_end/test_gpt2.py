@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -17,6 +18,7 @@ from transformers import GPT2Config
 from gsqc.adapters.lora import Lora
 from gsqc.check.check import run_check
 from gsqc.check.sequences import random_sequences
+from gsqc.cli.main import main
 from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import Bits, CompileOptions
 from gsqc.runtime.session import Session
@@ -79,6 +81,17 @@ def test_peft_computes_what_the_session_computes(trained: Trained) -> None:
     assert distance(ours, model_logits(base, TEXT)) > 3 * AGREEMENT
     adapted = with_adapter(base, trained.peft)
     assert distance(ours, model_logits(adapted, TEXT)) < AGREEMENT
+
+
+def test_an_exported_adapter_comes_back_bit_for_bit(trained: Trained, tmp_path: Path) -> None:
+    """peft's fan_in_fan_out tells how W is stored. A and B are those of any linear."""
+    arguments = ["import", trained.bundle, "--peft", trained.peft, "--run", tmp_path / "run"]
+    assert main([*map(str, arguments)]) == 0
+    first, second = (Session(trained.bundle, run) for run in (trained.run, tmp_path / "run"))
+    names = [name for name in first.state() if name.endswith(("_a", "_b"))]
+    assert len(names) == 2 * 2 * 4
+    for name in names:
+        np.testing.assert_array_equal(second.state()[name], first.state()[name])
 
 
 def test_a_merged_directory_is_the_adapted_model(trained: Trained) -> None:

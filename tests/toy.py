@@ -130,7 +130,7 @@ def capture_toy(sizes: Sizes) -> Any:
         head_dim=sizes.head_dim,
         vocabulary=sizes.vocabulary,
         layers=sizes.layers,
-        rms_norm_eps=1e-5,
+        norm_eps=1e-5,
     )
     return SimpleNamespace(
         graph=g.graph,

@@ -9,7 +9,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from gsqc.adapters.adapter import Adapter
-from gsqc.adapters.linears import LINEARS
+from gsqc.adapters.linears import SHORT_NAMES, in_order, is_name
 from gsqc.errors import OptionError
 
 _SHARED = ("adapter", "linears")
@@ -30,8 +30,8 @@ def adapter_kinds() -> dict[str, type[Adapter]]:
 def parse_adapter(text: str) -> Adapter:
     """The adapter of a text such as "lora:rank=16,alpha=32,linears=q+v".
 
-    Settings that are left out have their defaults, and `linears` is all of them. Raises
-    OptionError, which names every problem.
+    Settings that are left out have their defaults. Without `linears` the adapter is on all linears
+    of the model. Raises OptionError, which names every problem.
     """
     kinds = adapter_kinds()
     kind, _, rest = text.partition(":")
@@ -53,15 +53,16 @@ def parse_adapter(text: str) -> Adapter:
             problems.append(problem)
         elif isinstance(number, int):
             values[name] = number
-    chosen = given["linears"].split("+") if "linears" in given else list(LINEARS)
-    problems += [f"unknown linear {name!r}" for name in chosen if name not in LINEARS]
+    chosen = given["linears"].split("+") if "linears" in given else []
+    chosen = [SHORT_NAMES.get(name, name) for name in chosen]
+    problems += [f"{name!r} is no name of a linear" for name in chosen if not is_name(name)]
     if problems:
         raise OptionError(
             f"--adapter {text}: {', '.join(problems)}",
             f"write it like {kinds[kind]()}",
         )
     made: Callable[..., Adapter] = kinds[kind]
-    return made(**values, linears=tuple(name for name in LINEARS if name in chosen))
+    return made(**values, linears=in_order(chosen))
 
 
 def make_adapter(kind: str, settings: Mapping[str, int], linears: Sequence[str]) -> Adapter:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from gsqc.adapters.linears import LINEARS
+from gsqc.adapters.linears import is_name
 from gsqc.option import Option, options_of, problems_of
 
 
@@ -56,7 +56,7 @@ class Site(Protocol):
 class Adapter(ABC):
     """The settings of a kind of adapter. A kind is a frozen dataclass of options and `linears`.
 
-    linears  the short names (of LINEARS) of the linears that it changes
+    linears  the names (`gsqc.adapters.linears`) of the linears that it changes; none for all
     """
 
     kind: ClassVar[str]
@@ -71,13 +71,18 @@ class Adapter(ABC):
     def problems(self) -> list[str]:
         """A sentence for each setting that is out of range."""
         problems = problems_of(type(self), vars(self))
-        if not self.linears or not set(self.linears) <= set(LINEARS):
-            problems.append(f"linears are not of {'+'.join(LINEARS)}")
+        problems += [
+            f"{name!r:.80} is no name of a linear" for name in self.linears if not is_name(name)
+        ]
         return problems
 
     def __str__(self) -> str:
         numbers = ",".join(f"{o.name}={getattr(self, o.name)}" for o in self.settings())
-        return f"{self.kind}:{numbers},linears={'+'.join(self.linears)}"
+        return f"{self.kind}:{numbers}{self._of_linears(',linears=')}"
+
+    def _of_linears(self, before: str) -> str:
+        """The named linears behind a text, or nothing for all."""
+        return f"{before}{'+'.join(self.linears)}" if self.linears else ""
 
     @abstractmethod
     def parameters(self, rows: int, columns: int) -> dict[str, Parameter]:
@@ -102,4 +107,4 @@ class Adapter(ABC):
     def describe(self) -> str:
         """The settings in a sentence, for people."""
         numbers = ", ".join(f"{o.name} {getattr(self, o.name)}" for o in self.settings())
-        return f"{self.kind}, {numbers}, {'+'.join(self.linears)}"
+        return f"{self.kind}, {numbers}{self._of_linears(', ')}"

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from gsqc.adapters.adapter import Adapter, Parameter, Site
-from gsqc.adapters.linears import LINEARS
 from gsqc.limits import MAXIMUM_RANK
 from gsqc.numerics.ops.add import add, scale
 from gsqc.option import option
@@ -26,7 +25,7 @@ class Lora(Adapter):
 
     rank: int = option(16, help="Rows of A.", flag="rank", minimum=1, maximum=MAXIMUM_RANK)
     alpha: int = option(32, help="Scale, times the rank.", flag="alpha", minimum=1, maximum=1 << 16)
-    linears: tuple[str, ...] = tuple(LINEARS)
+    linears: tuple[str, ...] = ()
 
     def parameters(self, rows: int, columns: int) -> dict[str, Parameter]:
         """A [rank, columns] and B [rows, rank]."""
@@ -56,4 +55,4 @@ class Lora(Adapter):
 
     def describe(self) -> str:
         """The settings in a sentence, for people."""
-        return f"LoRA, rank {self.rank}, alpha {self.alpha}, {'+'.join(self.linears)}"
+        return f"LoRA, rank {self.rank}, alpha {self.alpha}{self._of_linears(', ')}"

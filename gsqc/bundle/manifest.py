@@ -169,7 +169,8 @@ class Manifest:
     """What a bundle says of itself.
 
     targets     what the bundle has code for, by the names of `gsqc targets`
-    base_kinds  how each weight of the first block is stored, by its name
+    base_kinds  how each weight of the blocks is stored, by the name that it has, or would have, in
+                the first block
     base_losses  what the weights of all blocks lost by that, in millionths: RMS of the difference
                  over RMS of the weight. Weights that lost nothing are not there. None in older
                  bundles, which do not say it.

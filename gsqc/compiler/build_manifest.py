@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from gsqc.adapters.linears import in_order
 from gsqc.bundle.manifest import AdapterPart, Manifest, MatrixEntry, ModelPart
 from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.options import CompileOptions
@@ -59,7 +60,8 @@ def _adapter(step: Step) -> AdapterPart:
     adapter = step.options.adapter
     settings = {o.name: getattr(adapter, o.name) for o in adapter.settings()}
     matrices = {name: MatrixEntry(*matrix.shape) for name, matrix in step.adapters.items()}
-    return AdapterPart(adapter.kind, settings, adapter.linears, matrices)
+    linears = in_order(matrix.linear for matrix in step.adapters.values())
+    return AdapterPart(adapter.kind, settings, linears, matrices)
 
 
 def build_manifest(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.bundle.base import FILE_CODES, LOSS_UNIT, VECTOR_KIND
+from gsqc.bundle.base import FILE_CODES, LOSS_UNIT, VECTOR_KIND, in_first_layer
 from gsqc.models import WeightSource
 from gsqc.models.base_codes import base_codes, joined_kind
 from gsqc.models.codes import Codes, encode_row16, require_finite
@@ -57,37 +57,45 @@ class FrozenWeights:
     def __init__(self, weights: WeightSource, base: str) -> None:
         self.weights, self.base = weights, base
         self.losses: dict[str, int] = {}
+        self._kinds: dict[str, str] = {}
 
     def _codes(self, name: str, kind: str) -> Codes:
         if kind == VECTOR_KIND:
             return encode_row16(self.weights.float32(name))
         return base_codes(self.weights, name, kind)
 
-    def kind_of(self, parameter: Parameter, names: Sequence[str]) -> str:
-        """The kind of codes of a weight. Layers share code, so it is the same in all layers of a
-        kind: where their formats differ, one that holds all of them.
+    def kind_of(self, parameter: Parameter, name: str) -> str:
+        """The kind of codes of a weight. Layers share code, so it is the same in all layers: where
+        their formats differ, one that holds all of them.
         """
         if parameter.storage is Storage.CODES_ROW:
             return VECTOR_KIND
         if self.base != FILE_CODES:
             return self.base
-        return joined_kind(map(self.weights.code_kind, names))
+        first = in_first_layer(name)
+        if first not in self._kinds:
+            same = [n for n in self.weights.names() if in_first_layer(n) == first]
+            self._kinds[first] = joined_kind(map(self.weights.code_kind, same))
+        return self._kinds[first]
 
     def codes_of(self, parameter: Parameter, names: Sequence[str]) -> Codes:
         """The codes of the weight in the first of these layers: their shapes are those of all."""
-        return self._codes(names[0], self.kind_of(parameter, names))
+        return self._codes(names[0], self.kind_of(parameter, names[0]))
 
     def code_kinds(self, outline: Outline) -> dict[str, str]:
-        """The kind of codes of each weight, by its name in the first layer of its kind of block."""
+        """The kind of codes of each weight, by the name that it has, or would have, in the first
+        layer.
+        """
         return {
-            names[0]: self.kind_of(parameter, names) for parameter, names in _by_weight(outline)
+            in_first_layer(names[0]): self.kind_of(parameter, names[0])
+            for parameter, names in _by_weight(outline)
         }
 
     def tensors(self, outline: Outline, constants: Mapping[str, Array]) -> dict[str, Array]:
         """All of base.safetensors; `constants` are the float tables of positions."""
         base: dict[str, Array] = {}
         for parameter, names in _by_weight(outline):
-            kind = self.kind_of(parameter, names)
+            kind = self.kind_of(parameter, names[0])
             for name in names:
                 codes = self._codes(name, kind)
                 base |= {f"{name}.{key}": array for key, array in codes.arrays.items()}

@@ -37,20 +37,21 @@ class Batch:
 
     tokens: Tensor
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> Tensor:
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, **settings: Any) -> Tensor:
         """`model_ops.attention` within each record."""
         count, length = self.tokens.shape
         # A record's heads are heads beside those of the others: each still has its own keys.
         apart = (
             x.reshape(len(x), count, length, -1).transpose(0, 1).flatten(0, 1) for x in (q, k, v)
         )
-        out = model_ops.attention(*apart, scale=scale)
+        out = model_ops.attention(*apart, **settings)
         return out.reshape(count, len(q), length, -1).transpose(0, 1).flatten(1, 2)
 
     def positions(self, table: Array) -> Tensor:
         """The entries of a table of positions, for each token's place in its record."""
         count, length = self.tokens.shape
-        return torch.from_numpy(table[:length]).repeat(count, 1)
+        entries = torch.from_numpy(table[:length])
+        return entries.repeat(count, *(1 for _ in entries.shape[1:]))
 
 
 def _batches(records: Array) -> list[Batch]:
@@ -61,6 +62,10 @@ def _batches(records: Array) -> list[Batch]:
 def _embedding(tokens: Tensor, table: Tensor) -> Tensor:
     # The table is the largest weight of all: only its rows that are read become wider.
     return model_ops.embedding(tokens, table).double()
+
+
+def _position_embedding(positions: Tensor, table: Tensor, *, offset: int) -> Tensor:
+    return model_ops.position_embedding(positions, table, offset=offset).double()
 
 
 Seen = Callable[[Node, Tensor], None]
@@ -78,6 +83,7 @@ def _run(
     replaced: dict[Any, Any] = {
         model_ops.attention: batch.attention,
         model_ops.embedding: _embedding,
+        model_ops.position_embedding: _position_embedding,
     }
     for node in part.nodes:
         args: Any = map_arg(node.args, values.__getitem__)
@@ -88,8 +94,11 @@ def _run(
 
 
 def _tables(part: Part, batch: Batch, constants: Mapping[str, Array]) -> dict[Node, Tensor]:
-    nodes = {a for n in part.nodes for a in n.all_input_nodes if "constant" in a.meta}
-    return {node: batch.positions(constants[node.meta["constant"]]) for node in nodes}
+    taken = {a for n in part.nodes for a in n.all_input_nodes}
+    tables = {a: constants[a.meta["constant"]] for a in taken if "constant" in a.meta}
+    # The positions themselves are a table, too: entry t is t.
+    tables |= {a: np.arange(*a.meta["shape"]) for a in taken if "positions" in a.meta}
+    return {node: batch.positions(table) for node, table in tables.items()}
 
 
 class _Layer:
@@ -144,7 +153,10 @@ def site_powers(
     table = {p.node: torch.from_numpy(np.array(weights.float32(p.name))) for p in embed.parameters}
     with torch.inference_mode():
         batches = _batches(records)
-        stream = [_run(embed, b, b.tokens.flatten(), table) for b in batches]
+        stream = [
+            _run(embed, b, b.tokens.flatten(), table | _tables(embed, b, constants))
+            for b in batches
+        ]
         for layer, (kind, names) in enumerate(zip(outline.layer_kinds, outline.names, strict=True)):
             progress(f"calibrating, layer {layer + 1} of {outline.layers}")
             one = _Layer(outline.kinds[kind], names, weights)

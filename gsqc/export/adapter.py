@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from gsqc.adapters import make_adapter
 from gsqc.adapters.adapter import Adapter
-from gsqc.adapters.linears import LINEARS
+from gsqc.adapters.linears import matrix_name, module_name
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import AGAIN
 from gsqc.errors import BundleError, ExportError
@@ -35,7 +35,7 @@ class LinearAdapter:
 
     module    the linear's name in Hugging Face's model: model.layers.0.self_attn.q_proj
     layer     the index of its decoder block
-    linear    its short name in LINEARS
+    linear    its name (`gsqc.adapters.linears`)
     matrices  int32 with 24 fraction bits, by the names that the adapter's kind gives them
     """
 
@@ -47,11 +47,15 @@ class LinearAdapter:
 
 @dataclass(frozen=True)
 class TrainedAdapter:
-    """All that a run has trained, the adapter's settings, and the number of steps."""
+    """All that a run has trained, the adapter's settings, and the number of steps.
+
+    architecture  Hugging Face's model type
+    """
 
     settings: Adapter
     linears: tuple[LinearAdapter, ...]
     steps: int
+    architecture: str
 
     def numbers(self) -> list[Int32]:
         """Every matrix of every linear."""
@@ -107,11 +111,13 @@ def adapter_settings(bundle: Bundle) -> Adapter:
 
 
 def linear_modules(bundle: Bundle) -> dict[str, str]:
-    """The module in layer 0 of each linear with an adapter, by its short name, in bundle order."""
+    """The module in layer 0 of each linear with an adapter, by its name, in bundle order."""
     found: dict[str, str] = {}
     for short in adapter_settings(bundle).linears:
-        suffix = f".{LINEARS[short].module}.weight"
-        names = [name for name in bundle.manifest.base_kinds if name.endswith(suffix)]
+        suffix = f".{module_name(short)}.weight"
+        # Each kind of layers has an entry of its own, under the name in its first layer.
+        known = (name for name in bundle.manifest.base_kinds if name.endswith(suffix))
+        names = sorted({re.sub(r"\.\d+\.", ".0.", name, count=1) for name in known})
         if len(names) != 1:
             raise BundleError(
                 f"the bundle's manifest does not say which weight {short} adapts", AGAIN
@@ -127,7 +133,7 @@ def in_layer(module: str, layer: int) -> str:
 
 @dataclass(frozen=True)
 class Slot:
-    """A linear that has an adapter: its module, layer, short name, and matrix shapes by name."""
+    """A linear that has an adapter: its module, layer, name, and matrix shapes by their names."""
 
     module: str
     layer: int
@@ -136,23 +142,26 @@ class Slot:
 
     def state_name(self, matrix: str) -> str:
         """The name of a matrix in the state."""
-        return f"layers.{self.layer}.{self.linear}_{matrix}"
+        return f"layers.{self.layer}.{matrix_name(self.linear, matrix)}"
 
 
 def adapter_slots(bundle: Bundle) -> list[Slot]:
     """The linears of a bundle that have an adapter. BundleError if the state lacks a matrix."""
     matrices, state = bundle.manifest.adapter.matrices, bundle.plan.buffers.get("state", {})
+    # The names do not depend on the size of the linear.
+    parts = list(adapter_settings(bundle).parameters(1, 1))
     slots = []
     for layer in range(bundle.manifest.model.layers):
         for short, module in linear_modules(bundle).items():
-            start = f"layers.{layer}.{short}_"
-            names = [name for name in matrices if name.startswith(start)]
-            shapes = {n.removeprefix(start): (matrices[n].rows, matrices[n].columns) for n in names}
-            for name, (rows, columns) in zip(names, shapes.values(), strict=True):
+            shapes = {}
+            for part in parts:
+                name = f"layers.{layer}.{matrix_name(short, part)}"
+                if name not in matrices:
+                    raise BundleError(f"the bundle's manifest has no adapter matrix {name}", AGAIN)
+                rows, columns = matrices[name].rows, matrices[name].columns
                 if name not in state or state[name].count != rows * columns:
                     raise BundleError(f"the bundle's state has no adapter matrix {name}", AGAIN)
-            if not shapes:
-                raise BundleError(f"the bundle's manifest has no adapter matrix {start}…", AGAIN)
+                shapes[part] = rows, columns
             slots.append(Slot(in_layer(module, layer), layer, short, shapes))
     return slots
 
@@ -170,4 +179,5 @@ def read_adapter(bundle: Bundle, run: Path, name: str = STATE) -> TrainedAdapter
     for slot in adapter_slots(bundle):
         matrices = {n: tensors[slot.state_name(n)].reshape(s) for n, s in slot.shapes.items()}
         linears.append(LinearAdapter(slot.module, slot.layer, slot.linear, matrices))
-    return TrainedAdapter(adapter_settings(bundle), tuple(linears), steps)
+    architecture = bundle.manifest.model.architecture
+    return TrainedAdapter(adapter_settings(bundle), tuple(linears), steps, architecture)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 GGUF_TYPES = {"f32": "F32", "f16": "F16", "bf16": "BF16", "q8_0": "Q8_0"}
 """ggml's name of each number type, by the name in --dtype."""
+_OF_THE_FILE = ("GGUF.", "split.")
+"""Keys that say how a file is laid out, which is the writer's to say."""
 _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}
 
 
@@ -51,7 +53,7 @@ def write_gguf_model(
     with new_file(path) as work:
         writer = gguf.GGUFWriter(work, file.metadata["general.architecture"])
         try:
-            _copy_metadata(gguf, writer, source, _FILE_TYPES[dtype], prompts.template)
+            _copy_metadata(gguf, writer, file.path, _FILE_TYPES[dtype], prompts.template)
             for ggml, block in file.tensors.items():
                 _announce(gguf, writer, ggml, block, kind if ggml in merged else None)
             writer.write_header_to_file()
@@ -59,7 +61,7 @@ def write_gguf_model(
             writer.write_ti_data_to_file()
             for ggml, block in file.tensors.items():
                 if ggml in merged:
-                    rows = loaded.in_file_order(merged[ggml], weights.float32(merged[ggml]))
+                    rows = loaded.as_in_file(merged[ggml], weights.float32(merged[ggml]))
                     writer.write_tensor_data(_encoded(gguf, rows, kind))
                 else:
                     writer.write_tensor_data(np.ascontiguousarray(block.raw))
@@ -92,7 +94,7 @@ def _copy_metadata(
     So is the chat template, unless `template` is None. Then the model's own templates stay.
     """
     for field in gguf.GGUFReader(source).fields.values():
-        if field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith("GGUF."):
+        if field.name == gguf.Keys.General.ARCHITECTURE or field.name.startswith(_OF_THE_FILE):
             continue
         if template is not None and field.name.startswith(gguf.Keys.Tokenizer.CHAT_TEMPLATE):
             continue

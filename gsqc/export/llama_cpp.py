@@ -15,20 +15,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gsqc.adapters.linears import LINEARS
 from gsqc.bundle.bundle import Bundle
 from gsqc.errors import ExportError, OptionError
-from gsqc.export.adapter import Float32, LinearAdapter, TrainedAdapter
+from gsqc.export.adapter import Float32, TrainedAdapter
 from gsqc.export.place import new_file
-from gsqc.models.readers.rope_order import pair_order
-
-ARCHITECTURES = {
-    "llama": ("llama", True),
-    "mistral": ("llama", True),
-    "qwen2": ("qwen2", False),
-    "qwen3": ("qwen3", False),
-}
-"""ggml's architecture by Hugging Face's model type, and whether its rotary pairs are neighbours."""
+from gsqc.models.readers.gguf_architectures import ARCHITECTURES, Architecture, file_architecture
+from gsqc.models.readers.gguf_stored import Stored
 
 
 def import_gguf() -> Any:
@@ -50,11 +42,17 @@ def write_gguf_adapter(
     Raises OptionError, BundleError or ExportError, and then `path` is as it was.
     """
     gguf = import_gguf()
-    architecture, neighbours, heads = _architecture(bundle)
+    name = _architecture(bundle)
+    heads = bundle.manifest.model.heads, bundle.manifest.model.key_value_heads
+    tensors: dict[str, Float32] = {}
+    for linear, a, b in adapter.as_lora():
+        tensor, stored = place_in_file(
+            ARCHITECTURES[name], linear.module, linear.layer, b.shape, heads
+        )
+        tensors |= {f"{tensor}.lora_a": a, f"{tensor}.lora_b": stored.rows_to_file(b)}
     settings: Any = adapter.settings
-    pairs = adapter.as_lora()
     with new_file(path) as work:
-        writer = gguf.GGUFWriter(work, architecture)
+        writer = gguf.GGUFWriter(work, name)
         try:
             writer.add_type(gguf.GGUFType.ADAPTER)
             writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
@@ -64,11 +62,8 @@ def write_gguf_adapter(
             writer.add_file_type(gguf.LlamaFileType.ALL_F32)
             if template is not None:
                 writer.add_chat_template(template)
-            for linear, a, b in pairs:
-                name = f"blk.{linear.layer}.{LINEARS[linear.linear].gguf}.weight"
-                writer.add_tensor(f"{name}.lora_a", a)
-                rows = _rows(linear, b, heads if neighbours else {})
-                writer.add_tensor(f"{name}.lora_b", rows)
+            for tensor, data in tensors.items():
+                writer.add_tensor(tensor, data)
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
             writer.write_tensors_to_file()
@@ -76,19 +71,33 @@ def write_gguf_adapter(
             writer.close()
 
 
-def _rows(linear: LinearAdapter, b: Float32, heads: dict[str, int]) -> Float32:
-    """B with its rows in the file's order."""
-    return pair_order(b, heads[linear.linear]) if linear.linear in heads else b
+def place_in_file(
+    architecture: Architecture,
+    module: str,
+    layer: int,
+    b_shape: tuple[int, ...],
+    heads: tuple[int, int],
+) -> tuple[str, Stored]:
+    """The name of a linear's weight in a file, and the order of B's rows there. Raises ExportError.
+
+    b_shape  of B [rows, rank]
+    heads    the model's heads of q, and of k and v
+    """
+    name = module.removeprefix(f"{architecture.blocks}.{layer}.")
+    ggml = {ours: theirs for theirs, ours in architecture.layer.items()}.get(name)
+    if ggml is None:
+        raise ExportError(f"llama.cpp has no tensor for {module}", "export with --peft or --merged")
+    return f"blk.{layer}.{ggml}.weight", architecture.stored(f"{name}.weight", b_shape, *heads)
 
 
-def _architecture(bundle: Bundle) -> tuple[str, bool, dict[str, int]]:
-    """ggml's architecture, whether rotary pairs are neighbours, and the heads of q and k."""
-    model = bundle.manifest.model
-    kind = model.architecture
-    if kind not in ARCHITECTURES:
+def _architecture(bundle: Bundle) -> str:
+    """ggml's name of the architecture. ExportError if its layout is not known."""
+    kind = bundle.manifest.model.architecture
+    name = file_architecture(kind)
+    if name is None:
         known = ", ".join(ARCHITECTURES)
         raise ExportError(
             f"gsqc does not know llama.cpp's layout of {kind}",
             f"it knows {known}; export with --peft and use llama.cpp's convert_lora_to_gguf.py",
         )
-    return *ARCHITECTURES[kind], {"q": model.heads, "k": model.key_value_heads}
+    return name

@@ -27,6 +27,7 @@ from gsqc.models import LoadedModel, load_model, model_path
 from gsqc.models.base_codes import base_codes, is_exact
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.models.codes import Codes
+from gsqc.models.conv1d import TransposedWeights, conv1d_weights
 
 BASES = ("trained", "original")
 
@@ -58,11 +59,12 @@ def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
 def _require_same(bundle: Bundle, loaded: LoadedModel, chosen: str) -> None:
     """ExportError unless the first and the last block give the codes that the bundle holds."""
     base = bundle.map_tensors("base.safetensors")
+    weights = TransposedWeights(loaded.weights, conv1d_weights(loaded.module))
     last = bundle.manifest.model.layers - 1
     for first, kind in bundle.manifest.base_kinds.items():
         for name in dict.fromkeys((first, in_layer(first, last))):
             try:
-                arrays = base_codes(loaded.weights, name, kind).arrays
+                arrays = base_codes(weights, name, kind).arrays
                 same = all(
                     np.array_equal(base[f"{name}.{key}"], a.reshape(-1))
                     for key, a in arrays.items()
@@ -83,6 +85,8 @@ class MergedWeights:
         self, bundle: Bundle, loaded: LoadedModel, adapter: TrainedAdapter, base: str = "trained"
     ) -> None:
         self.loaded, self.base = loaded, base
+        self._transposed = conv1d_weights(loaded.module)
+        self._weights = TransposedWeights(loaded.weights, self._transposed)
         self._kinds = bundle.manifest.base_kinds
         self._settings = adapter.settings
         self._linears = {f"{x.module}.weight": x for x in adapter.linears}
@@ -94,20 +98,20 @@ class MergedWeights:
     def float32(self, name: str) -> Float32:
         """A merged weight in its own shape."""
         codes = self._coded(name)
-        base = self.loaded.weights.float32(name) if codes is None else codes.float32()
-        if name not in self._linears:
-            return base
-        matrices = self._linears[name].matrices
-        exact = {n: np.ldexp(p.astype(np.float64), -FRACTION_BITS) for n, p in matrices.items()}
-        merged = base + self._settings.merge(exact)
-        return np.asarray(merged.astype(np.float32))
+        merged = self._weights.float32(name) if codes is None else codes.float32()
+        if name in self._linears:
+            matrices = self._linears[name].matrices
+            exact = {n: np.ldexp(p.astype(np.float64), -FRACTION_BITS) for n, p in matrices.items()}
+            merged = np.asarray((merged + self._settings.merge(exact)).astype(np.float32))
+        # Conv1D stores [inputs, outputs], and bundles hold [outputs, inputs].
+        return np.ascontiguousarray(merged.T) if name in self._transposed else merged
 
     def _coded(self, name: str) -> Codes | None:
         """The codes that training uses for a weight, or None if they hold the file's numbers."""
         kind = self._kinds.get(in_first_layer(name))
         if self.base != "trained" or kind is None or is_exact(kind) or kind == VECTOR_KIND:
             return None
-        return base_codes(self.loaded.weights, name, kind)
+        return base_codes(self._weights, name, kind)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each parameter. Tied parameters have one name."""

@@ -22,7 +22,7 @@ from typing import Any
 
 from safetensors.numpy import save
 
-from gsqc.adapters.linears import LINEARS
+from gsqc.adapters.linears import module_name
 from gsqc.export.adapter import Float32, TrainedAdapter
 from gsqc.export.place import new_directory
 from gsqc.export.prompts import PAGE, TEMPLATE_FILE, TrainedPrompts, page
@@ -30,6 +30,8 @@ from gsqc.files.writing import write_new
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
+CONV1D = ("gpt2",)
+"""Architectures whose linears are transformers' Conv1D, which stores [inputs, outputs]."""
 
 
 def peft_tensors(adapter: TrainedAdapter) -> dict[str, Float32]:
@@ -51,9 +53,9 @@ def peft_config(adapter: TrainedAdapter, base_name: str) -> dict[str, Any]:
         "r": settings.rank,
         "lora_alpha": settings.alpha,
         "lora_dropout": 0.0,
-        "target_modules": sorted({LINEARS[linear.linear].module for linear in adapter.linears}),
+        "target_modules": sorted({module_name(linear.linear) for linear in adapter.linears}),
         "bias": "none",
-        "fan_in_fan_out": False,
+        "fan_in_fan_out": adapter.architecture in CONV1D,
         "init_lora_weights": True,
         "inference_mode": True,
         "use_rslora": False,

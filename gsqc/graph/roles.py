@@ -83,7 +83,8 @@ class Notes:
     """What lowering knows of a call, and later passes need.
 
     gradient_bits  of a linear: the width of the gradients in its backward products
-    linear         of a linear: the last part of its weight's name, by which adapters choose
+    linear         of a linear of a block: its name (`gsqc.adapters.linears`), by which adapters
+                   choose
     recompute      backward makes the result again instead of keeping it
     """
 

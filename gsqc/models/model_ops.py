@@ -17,14 +17,53 @@ def embedding(tokens: Tensor, table: Tensor) -> Tensor:
     return table[tokens]
 
 
-def rms_norm(x: Tensor, weight: Tensor, *, eps: float) -> Tensor:
-    """x [..., K], weight [K] -> [..., K]: x / sqrt(mean(x²) + eps) · weight."""
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight
+def position_embedding(positions: Tensor, table: Tensor, *, offset: int) -> Tensor:
+    """positions [T] of integers, table [S, K] -> [T, K]: row `positions[t] + offset` of it."""
+    return table[positions + offset]
+
+
+def rms_norm(x: Tensor, weight: Tensor, *, eps: float, offset: float = 0.0) -> Tensor:
+    """x [..., K], weight [K] -> [..., K]: x / sqrt(mean(x²) + eps) · (weight + offset).
+
+    On heads [H, T, D] each head is normalised by itself.
+    """
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * (weight + offset)
+
+
+def layer_norm(x: Tensor, *affine: Tensor, eps: float, offset: float = 0.0) -> Tensor:
+    """x [..., K] -> [..., K]: (x - mean) / sqrt(variance + eps) · (weight + offset) + bias.
+
+    `affine` is weight and bias [K], the weight alone, or neither. On heads [H, T, D] each head is
+    normalised by itself.
+    """
+    weight, bias = (*affine, None, None)[:2]
+    weight = weight if weight is None else weight + offset
+    return torch.nn.functional.layer_norm(x, x.shape[-1:], weight, bias, eps)
 
 
 def linear(x: Tensor, w: Tensor) -> Tensor:
     """x [T, K], w [N, K] -> [T, N]: x · wᵀ, without a bias."""
     return x @ w.T
+
+
+def add_bias(x: Tensor, bias: Tensor) -> Tensor:
+    """x [T, N], bias [N] -> [T, N]: the bias of a linear."""
+    return x + bias
+
+
+def scale(x: Tensor, *, factor: float) -> Tensor:
+    """x · factor, for a positive number."""
+    return x * factor
+
+
+def softcap(x: Tensor, *, cap: float) -> Tensor:
+    """cap · tanh(x / cap): numbers that stay within ±cap."""
+    return torch.tanh(x / cap) * cap
+
+
+def columns(x: Tensor, *, start: int, count: int) -> Tensor:
+    """x [..., N] -> [..., count]: its columns [start, start + count)."""
+    return x[..., start : start + count]
 
 
 def split_heads(x: Tensor, *, heads: int) -> Tensor:
@@ -38,31 +77,89 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x [H, T, D], cos and sin [T, D/2] -> [H, T, D].
+    """x [H, T, D], cos and sin [T, W/2] -> [H, T, D].
 
-    Number j of the first half and number j of the second half are one pair: (a, c) -> (a·cos -
-    c·sin, c·cos + a·sin).
+    The first W columns are rotated. Number j of their first half and number j of their second half
+    are one pair: (a, c) -> (a·cos - c·sin, c·cos + a·sin).
     """
-    a, c = x.chunk(2, -1)
-    return torch.cat([a * cos - c * sin, c * cos + a * sin], -1)
+    half = cos.shape[-1]
+    a, c, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return torch.cat([a * cos - c * sin, c * cos + a * sin, rest], -1)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float) -> Tensor:
+def rope_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x [H, T, D], cos and sin [T, W/2] -> [H, T, D].
+
+    As rope, but numbers 2j and 2j + 1 are one pair.
+    """
+    width = 2 * cos.shape[-1]
+    order = torch.cat([torch.arange(0, width, 2), torch.arange(1, width, 2)])
+    y = x.clone()
+    y[..., order] = rope(x[..., order], cos, sin)
+    return y
+
+
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    scale: float,
+    window: int | None = None,
+    cap: float | None = None,
+) -> Tensor:
     """q [H, T, D], k and v [G, T, D] with G dividing H -> [H, T, D]: causal softmax(scale · q · kᵀ)
     · v.
 
     Query heads h·H/G … (h+1)·H/G - 1 share key-value head h.
+
+    window  a token sees itself and the window - 1 tokens before it; None: all before it
+    cap     scores go through `softcap` before the softmax
     """
     shared = q.shape[0] // k.shape[0]
     k, v = k.repeat_interleave(shared, 0), v.repeat_interleave(shared, 0)
     scores = (q @ k.transpose(1, 2)) * scale
-    future = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
-    return torch.softmax(scores.masked_fill(future, -torch.inf), -1) @ v
+    if cap is not None:
+        scores = softcap(scores, cap=cap)
+    hidden = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
+    if window is not None:
+        hidden |= torch.ones_like(hidden).tril(-window)
+    return torch.softmax(scores.masked_fill(hidden, -torch.inf), -1) @ v
 
 
 def silu_gate(gate: Tensor, up: Tensor) -> Tensor:
     """gate, up [T, N] -> [T, N]: gate · sigmoid(gate) · up."""
     return torch.nn.functional.silu(gate) * up
+
+
+def gelu_gate(gate: Tensor, up: Tensor, *, tanh: bool) -> Tensor:
+    """gate, up [T, N] -> [T, N]: gelu(gate) · up."""
+    return gelu(gate, tanh=tanh) * up
+
+
+def relu_square_gate(gate: Tensor, up: Tensor) -> Tensor:
+    """gate, up [T, N] -> [T, N]: relu(gate)² · up."""
+    return relu_square(gate) * up
+
+
+def silu(x: Tensor) -> Tensor:
+    """x [T, N] -> [T, N]: x · sigmoid(x)."""
+    return torch.nn.functional.silu(x)
+
+
+def gelu(x: Tensor, *, tanh: bool) -> Tensor:
+    """x [T, N] -> [T, N]: x · Φ(x), with Φ of a normal number, or its form with tanh."""
+    return torch.nn.functional.gelu(x, approximate="tanh" if tanh else "none")
+
+
+def relu(x: Tensor) -> Tensor:
+    """x [T, N] -> [T, N]: the larger of x and 0."""
+    return torch.relu(x)
+
+
+def relu_square(x: Tensor) -> Tensor:
+    """x [T, N] -> [T, N]: relu(x)²."""
+    return torch.relu(x).square()
 
 
 def add(x: Tensor, y: Tensor) -> Tensor:

@@ -4,7 +4,7 @@
 A model's directory is read as transformers 5 does: names from tokenizer_config.json and
 special_tokens_map.json, numbers from generation_config.json and config.json. A GGUF file's metadata
 is read as llama.cpp does (`llama_vocab::impl::load` in src/llama-vocab.cpp), with its defaults.
-Only its default of token 11 for a BOS or EOS that the file does not name is not taken.
+Only its default of token 11 for a BOS or EOS that a byte-level file does not name is not taken.
 
 What is decided is metadata of a LoadedModel:
 
@@ -40,6 +40,8 @@ _END_TEXTS = (
 # fmt: on
 _GGUF_NAMES = {"bos": "bos", "eos": "eos", "unk": "unknown", "sep": "seperator", "pad": "padding"}
 _GGUF_NAMES |= {"mask": "mask", "eot": "eot", "eom": "eom"}
+_PIECES, _OF_PIECES = "llama", {"bos": 1, "eos": 2, "unknown": 0}
+"""llama.cpp's name of SentencePiece, and its special tokens if a file does not name them."""
 _OURS = ("messages", "tools", "documents", "add_generation_prompt")
 _MOST_NAMES, _MOST_CHARACTERS = 64, 256
 
@@ -62,7 +64,19 @@ def adds_bos(metadata: Metadata) -> bool:
     said = metadata.get("tokenizer.ggml.add_bos_token")
     if type(said) is bool:
         return said
+    if metadata.get("tokenizer.ggml.model") == _PIECES:
+        return True
     return metadata.get("tokenizer.ggml.pre") in _BOS_ADDED
+
+
+def token_id(metadata: Metadata, name: str) -> int | None:
+    """The token that a GGUF file has for bos, eos, unknown or another key. None if it has none."""
+    number = metadata.get(f"tokenizer.ggml.{name}_token_id")
+    if number is None and metadata.get("tokenizer.ggml.model") == _PIECES:
+        number = _OF_PIECES.get(name)
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    known = len(tokens) if isinstance(tokens, list) else 0
+    return number if type(number) is int and 0 <= number < known else None
 
 
 def tokens_of_gguf(metadata: Metadata) -> Metadata:
@@ -70,17 +84,14 @@ def tokens_of_gguf(metadata: Metadata) -> Metadata:
     tokens = metadata.get("tokenizer.ggml.tokens") or []
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         tokens = []  # the reader of the tokenizer says what is wrong with it
-    ids = {}
-    for name, key in _GGUF_NAMES.items():
-        number = metadata.get(f"tokenizer.ggml.{key}_token_id")
-        if type(number) is int and 0 <= number < len(tokens):
-            ids[name] = number
+    found = {name: token_id(metadata, key) for name, key in _GGUF_NAMES.items()} if tokens else {}
+    ids = {name: number for name, number in found.items() if number is not None}
     numbers = {token: k for k, token in enumerate(tokens)}
     ends = [ids[name] for name in ("eos", "eot", "eom") if name in ids]
     texts = {f"{name}_token": tokens[k] for name, k in ids.items() if name not in ("eot", "eom")}
     return {
-        "eos_token_id": metadata.get("tokenizer.ggml.eos_token_id"),
-        "bos_token_id": metadata.get("tokenizer.ggml.bos_token_id"),
+        "eos_token_id": metadata.get("tokenizer.ggml.eos_token_id", ids.get("eos")),
+        "bos_token_id": metadata.get("tokenizer.ggml.bos_token_id", ids.get("bos")),
         "special_tokens": _variables(texts) if tokens else None,
         "end_token_ids": _unique([*ends, *(numbers[text] for text in end_texts(numbers))]),
     }

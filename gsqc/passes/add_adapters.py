@@ -11,10 +11,11 @@ says what is trained. Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Langua
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from gsqc.adapters.adapter import Adapter, Parameter
-from gsqc.adapters.linears import LINEARS, SHORT_NAMES
+from gsqc.adapters.linears import in_order, matrix_name, selected
 from gsqc.errors import OptionError
 from gsqc.graph.function import (
     Function,
@@ -37,15 +38,13 @@ from gsqc.passes.step import Matrix, Step, graph_pass
 class LinearSite:
     """A linear of a function, as `gsqc.adapters.adapter.Site` describes it."""
 
-    def __init__(self, function: Function, node: Node, short: str, adapter: Adapter) -> None:
-        self.function, self.node, self.short = function, node, short
+    def __init__(self, function: Function, node: Node, name: str, adapter: Adapter) -> None:
+        self.function, self.node, self.name = function, node, name
         operands: Any = node.args
         self.x, self.w, *self._balance = operands
         self.bits: int = value_of(node).bits
         rows, columns = shape_of(self.w)
-        self.parameters = {
-            f"{short}_{name}": p for name, p in adapter.parameters(rows, columns).items()
-        }
+        self.parameters = adapter.parameters(rows, columns)
 
     def base(self) -> Node:
         """W·x, 24 bits wide."""
@@ -54,8 +53,8 @@ class LinearSite:
 
     def trainable(self, name: str) -> Node:
         """A matrix of the adapter, as rows."""
-        full = f"{self.short}_{name}"
-        value = Spec(self.parameters[full].shape, "int32")
+        full = matrix_name(self.name, name)
+        value = Spec(self.parameters[name].shape, "int32")
         matrix = insert_first(self.function.graph, full, value, Role(Kind.TRAINABLE, full))
         rows: Node = self.call(master_row, matrix)
         return rows
@@ -80,39 +79,45 @@ class LinearSite:
             return add_call(self.function.graph, operation, *values, **attributes)
 
 
-def adapt_function(function: Function, adapter: Adapter) -> dict[str, Parameter]:
-    """Adapt the linears of one function; the trainable matrices by name."""
-    wanted = {LINEARS[short].module for short in adapter.linears}
-    parameters: dict[str, Parameter] = {}
-    # A copy of the list, because the walk adds calls to the graph.
-    for node in list(function.calls()):
-        name = notes_of(node).linear
-        if is_call(node, linear) and name in wanted:
-            site = LinearSite(function, node, SHORT_NAMES[name], adapter)
+def adapt_function(function: Function, adapter: Adapter) -> dict[str, dict[str, Parameter]]:
+    """Adapt the linears of one function; the trainable matrices by the names of their linears."""
+    linears = {node: name for node in function.calls() if (name := notes_of(node).linear)}
+    wanted = selected(adapter.linears, list(linears.values()))
+    parameters: dict[str, dict[str, Parameter]] = {}
+    for node, name in linears.items():
+        if name in wanted:
+            assert is_call(node, linear), f"{function.name}: {node.name} is no linear"
+            site = LinearSite(function, node, name, adapter)
             node.replace_all_uses_with(adapter.forward(site))
             function.graph.erase_node(node)
-            parameters |= site.parameters
+            parameters[name] = site.parameters
     return parameters
+
+
+def _require_known(adapter: Adapter, known: Iterable[str]) -> None:
+    """OptionError if a chosen linear is nowhere in the model."""
+    all_known = in_order(known)
+    missing = [name for name in adapter.linears if not selected([name], all_known)]
+    if missing:
+        raise OptionError(
+            f"--adapter {adapter}: the model has no linear {', '.join(missing)}",
+            f"its linears are {'+'.join(all_known)}",
+        )
 
 
 @graph_pass(requires=(CODED,), ensures=(ADAPTED,))
 def add_adapters(step: Step) -> Step:
     """Adapt every function of a block. OptionError if a chosen linear is nowhere in the model."""
     adapter, outline = step.options.adapter, step.parts
-    by_kind: dict[str, dict[str, Parameter]] = {}
-    for function in step.functions.values():
-        if function.block_kind is not None:
-            # Training and generation have the same linears, so the last function speaks for all.
-            by_kind[function.block_kind] = adapt_function(function, adapter)
+    blocks = [f for f in step.functions.values() if f.block_kind is not None]
     # A kind of block may lack a chosen linear. That no kind has it would train less than was asked.
-    found = {name.rsplit("_", 1)[0] for matrices in by_kind.values() for name in matrices}
-    missing = [short for short in adapter.linears if short not in found]
-    if missing:
-        raise OptionError(
-            f"--adapter {adapter}: the model has no linear {', '.join(missing)}",
-            f"its linears are {'+'.join(n for n in LINEARS if n in found) or 'others'}",
-        )
+    _require_known(
+        adapter, (name for f in blocks for n in f.calls() if (name := notes_of(n).linear))
+    )
+    # Training and generation have the same linears, so the last function speaks for all.
+    by_kind = {f.block_kind: adapt_function(f, adapter) for f in blocks}
     for layer, kind in enumerate(outline.layer_kinds):
-        matrices = [Matrix(layer, name, p) for name, p in by_kind[kind].items()]
-        step.adapters |= {matrix.state_name: matrix for matrix in matrices}
+        for name, parameters in by_kind[kind].items():
+            matrices = [Matrix(layer, name, m, p) for m, p in parameters.items()]
+            step.adapters |= {matrix.state_name: matrix for matrix in matrices}
     return step

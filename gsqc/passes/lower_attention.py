@@ -16,7 +16,7 @@ arXiv 2305.13245.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gsqc.graph.function import Node, shape_of, value_of
@@ -26,6 +26,7 @@ from gsqc.numerics.ops.attention_scores import attention_scores
 from gsqc.numerics.ops.attention_values import round_values, weigh_rounded, weigh_values
 from gsqc.numerics.ops.cache import put_column, put_row
 from gsqc.numerics.ops.layout import pick, reshape, take_leading, transpose, view
+from gsqc.numerics.ops.softcap import softcap
 from gsqc.numerics.ops.softmax import softmax, softmax_at
 from gsqc.passes.lowering import ACTIVATION_BITS, Lowering
 from gsqc.passes.scores import is_large
@@ -75,8 +76,41 @@ def _values(lowering: Lowering, v: Node) -> Node:
     return _cached(lowering, "values", put_column, columns, 2)
 
 
-def lower_attention(lowering: Lowering, q: Node, k: Node, v: Node, *, scale: float) -> Node:
-    """q [H, T, D], k and v [G, T, D] Row-16 -> [H, T, D] Row-16."""
+@dataclass(frozen=True)
+class _Settings:
+    """Those of `model_ops.attention`."""
+
+    scale: float
+    window: int | None = None
+    cap: float | None = None
+
+
+def _probabilities(
+    lowering: Lowering, q: Node, keys: Node, place: Node, settings: _Settings
+) -> Node:
+    """q as rows of heads that share keys [G, H/G·T, D], keys [G, C, D] -> P [G, H/G, T, C]."""
+    call, generates = lowering.call, lowering.mode.generates
+    widths = {"x_bits": ATTENTION_BITS, "w_bits": ATTENTION_BITS, "bits": 24}
+    window: dict[str, Any] = {} if settings.window is None else {"window": settings.window}
+    scores = call(attention_scores, q, keys, place, **widths, in_record=not generates, **window)
+    # Large scores are not kept for backward. Forward does not hold them for all heads either:
+    # split_attention sees to that.
+    large = is_large((*shape_of(q)[:2], shape_of(keys)[1]))
+    scores.meta["notes"] = Notes(gradient_bits=ATTENTION_BITS, recompute=large)
+    scale = settings.scale
+    if settings.cap is not None:
+        scores, scale = call(softcap, scores, factor=scale, cap=settings.cap, bits=24), 1.0
+        scores.meta["notes"] = Notes(recompute=large)
+    p: Node = call(softmax_at if generates else softmax, scores, place, scale=scale, **window)
+    p.meta["notes"] = Notes(recompute=large)
+    return p
+
+
+def lower_attention(lowering: Lowering, q: Node, k: Node, v: Node, **settings: Any) -> Node:
+    """q [H, T, D], k and v [G, T, D] Row-16 -> [H, T, D] Row-16.
+
+    The settings are those of `model_ops.attention`.
+    """
     heads, tokens, width = shape_of(q)
     generates, call = lowering.mode.generates, lowering.call
     keys = _keys(lowering, k) if generates else k
@@ -86,14 +120,7 @@ def lower_attention(lowering: Lowering, q: Node, k: Node, v: Node, *, scale: flo
     place = call(reshape, lowering.position, shape=(1, 1, tokens, 1))
     # Heads that share keys become rows of one product, as a view: k and v are not repeated.
     q = call(view, q, shape=(*rows, width), exponent_shape=(*rows, 1))
-    widths = {"x_bits": ATTENTION_BITS, "w_bits": ATTENTION_BITS, "bits": 24}
-    scores = call(attention_scores, q, keys, place, **widths, in_record=not generates)
-    # Large scores are not kept for backward. Forward does not hold them for all heads either:
-    # split_attention sees to that.
-    large = is_large((*rows, columns))
-    scores.meta["notes"] = Notes(gradient_bits=ATTENTION_BITS, recompute=large)
-    p = call(softmax_at if generates else softmax, scores, place, scale=scale)
-    p.meta["notes"] = Notes(recompute=large)
+    p = _probabilities(lowering, q, keys, place, _Settings(**settings))
     p = call(view, p, shape=(*rows, columns), exponent_shape=(*rows, 1))
     if generates:
         values = _values(lowering, v)

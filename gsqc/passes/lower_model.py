@@ -8,102 +8,24 @@ after:   embed(tokens, table) -> x      head(x, …) -> logits
          block_decode, embed_decode, head_decode: one token, with keys and values in caches
          block_prefill, …: several tokens of a prompt, if the target reads them at once
 
-A model op without a rule here becomes the op of its name, with the same operands and attributes.
-docs/number-format.md has the table of the widths.
+lowering_rules.py says what each op becomes. docs/number-format.md has the table of the widths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import gsqc.numerics.ops.all  # noqa: F401  registers every op
 from gsqc.errors import ModelError
-from gsqc.graph.function import Function, Node, value_of
-from gsqc.graph.roles import STREAM_IN, STREAM_OUT, Kind, Notes, Role
-from gsqc.models import model_ops
+from gsqc.graph.function import Function, value_of
+from gsqc.graph.roles import STREAM_IN, STREAM_OUT, Kind, Role
 from gsqc.numerics.formats import Spec
-from gsqc.numerics.ops.add import add
-from gsqc.numerics.ops.embedding import embedding
-from gsqc.numerics.ops.layout import join_rows, take_leading, transpose
-from gsqc.numerics.ops.linear import linear
-from gsqc.numerics.ops.registry import OPS
-from gsqc.numerics.ops.rope import rope
-from gsqc.numerics.ops.vocabulary import vocabulary_logits
-from gsqc.passes.lower_attention import lower_attention
-from gsqc.passes.lowering import ACTIVATION_BITS, STREAM_BITS, Lowering, row_type
+from gsqc.numerics.ops.layout import take_leading
+from gsqc.passes.lowering import STREAM_BITS, Lowering, row_type
+from gsqc.passes.lowering_rules import RULES, same_op
 from gsqc.passes.modes import Mode, generation_modes, training_mode
 from gsqc.passes.outline import Part, Storage
 from gsqc.passes.properties import OUTLINED, TYPED
 from gsqc.passes.step import Step, StepOptions, graph_pass
-
-
-def last_part(parameter: str) -> str:
-    """model.layers.3.self_attn.q_proj.weight -> q_proj."""
-    return parameter.removesuffix(".weight").rsplit(".", 1)[-1]
-
-
-# ------------------------------------------------------------------------------------------------
-# rules
-
-
-def _same_op(lowering: Lowering, node: Node) -> Any:
-    """The op of the same name. Where it has several results, the first is the value."""
-    name = node.target.__name__  # type: ignore[union-attr]
-    result = lowering.call(OPS[name], *lowering.args(node), **node.kwargs)
-    return result[0] if isinstance(result, tuple) else result
-
-
-def _embedding(lowering: Lowering, node: Node) -> Any:
-    table: Any = node.args[1]
-    columns = table.meta["shape"][-1]
-    return lowering.call(embedding, *lowering.args(node), columns=columns)
-
-
-def _linear(lowering: Lowering, node: Node) -> Any:
-    """A product with a table gives logits; any other is a linear, which adapters may change."""
-    x, w = lowering.args(node)
-    weight: Any = node.args[1]
-    if lowering.storage[weight] is Storage.TABLE:
-        return lowering.call(vocabulary_logits, x, w)
-    # What goes straight into the residual stream keeps the stream's width: a sum of many layers
-    # would otherwise collect a rounding from each.
-    into_stream = all(u.target is model_ops.add for u in node.users)
-    bits = STREAM_BITS if into_stream else ACTIVATION_BITS
-    options = lowering.options
-    widths = {"x_bits": options.activation_bits, "w_bits": options.weight_bits}
-    y: Node = lowering.call(linear, x, w, *lowering.balance(weight), **widths, bits=bits)
-    name = last_part(weight.meta["parameter"])
-    y.meta["notes"] = Notes(gradient_bits=options.gradient_bits, linear=name)
-    return y
-
-
-def _rope(lowering: Lowering, node: Node) -> Any:
-    return lowering.call(rope, *lowering.args(node), inverse=False)
-
-
-def _merge_heads(lowering: Lowering, node: Node) -> Any:
-    (x,) = lowering.args(node)
-    return lowering.call(join_rows, lowering.call(transpose, x, permutation=(1, 0, 2)))
-
-
-def _add(lowering: Lowering, node: Node) -> Any:
-    return lowering.call(add, *lowering.args(node), bits=STREAM_BITS)
-
-
-def _attention(lowering: Lowering, node: Node) -> Any:
-    scale: Any = node.kwargs["scale"]
-    return lower_attention(lowering, *lowering.args(node), scale=float(scale))
-
-
-_RULES: dict[Any, Callable[[Lowering, Node], Any]] = {
-    model_ops.embedding: _embedding,
-    model_ops.linear: _linear,
-    model_ops.rope: _rope,
-    model_ops.attention: _attention,
-    model_ops.merge_heads: _merge_heads,
-    model_ops.add: _add,
-}
 
 
 def _lower_nodes(lowering: Lowering) -> Any:
@@ -113,7 +35,9 @@ def _lower_nodes(lowering: Lowering) -> Any:
         for arg in node.all_input_nodes:
             if arg not in lowering.nodes and "constant" in arg.meta:
                 lowering.add_constant(arg)
-        lowering.nodes[node] = _RULES.get(node.target, _same_op)(lowering, node)
+            if "positions" in arg.meta:
+                lowering.nodes[arg] = lowering.position
+        lowering.nodes[node] = RULES.get(node.target, same_op)(lowering, node)
     return lowering.nodes[nodes[-1]]
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from gsqc.adapters.linears import names_of_linears, unique_endings
 from gsqc.graph.function import Function, Node, add_call, insert_last, role_of, shape_of
 from gsqc.graph.roles import Kind, Notes, Role
+from gsqc.models import model_ops
 from gsqc.numerics.formats import Gse, Row, Spec, Value
 from gsqc.numerics.ops.cache import take_position
 from gsqc.passes.modes import Mode
@@ -43,11 +45,10 @@ def parameter_type(parameter: Parameter) -> Value:
 
 def placeholder_names(parameters: list[Parameter]) -> list[str]:
     """The shortest endings of the parameters' names that are unique, as identifiers."""
-    paths = [p.name.removesuffix(".weight").split(".") for p in parameters]
-    depth = 1
-    while len({tuple(path[-depth:]) for path in paths}) < len(paths):
-        depth += 1
-    return ["_".join(path[-depth:]) for path in paths]
+    named = (p.name.removesuffix(".weight") for p in parameters)
+    # The bias of q_proj is q_proj_bias, not one of many that are called bias.
+    joined = (f"{n.removesuffix('.bias')}_bias" if n.endswith(".bias") else n for n in named)
+    return ["_".join(ending) for ending in unique_endings([name.split(".") for name in joined])]
 
 
 class Lowering:
@@ -55,6 +56,7 @@ class Lowering:
 
     nodes        what each captured node became
     storage      of each parameter's captured node
+    linear_names what adapters call the linear of each captured weight
     next_caches  results that replace the caches that the function was given
     """
 
@@ -66,6 +68,9 @@ class Lowering:
         self.graph = self.function.graph
         self.nodes: dict[Node, Node] = {}
         self.storage: dict[Node, Storage] = {}
+        weights: list[Any] = [n.args[1] for n in part.nodes if n.target is model_ops.linear]
+        modules = [w.meta["parameter"].removesuffix(".weight") for w in weights]
+        self.linear_names = dict(zip(weights, names_of_linears(modules), strict=True))
         self.next_caches: dict[str, tuple[Node, Role]] = {}
         self._position: Node | None = None
         self._sites = find_sites(part.nodes) if options.balance else {}
@@ -77,7 +82,8 @@ class Lowering:
 
     def args(self, node: Node) -> list[Node]:
         """The lowered operands of a captured node."""
-        return [self.nodes[a] for a in node.all_input_nodes]
+        # Not all_input_nodes, which has an operand once that is taken twice.
+        return [self.nodes[a] for a in node.args if isinstance(a, Node)]
 
     def input(self, name: str, value: Value, role: Role) -> Node:
         """A placeholder behind the others."""

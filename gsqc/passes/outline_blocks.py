@@ -80,7 +80,9 @@ def _storage(node: Node, users: list[Node], *, in_block: bool) -> Storage:
 def _part(nodes: list[Node], what: str, *, in_block: bool) -> Part:
     """A piece of the graph. ModelError unless it takes one activation."""
     taken = _inputs(nodes)
-    inputs = [n for n in taken if not _is_parameter(n) and "constant" not in n.meta]
+    # Tables and positions are there for every part.
+    known = {"parameter", "constant", "positions"}
+    inputs = [n for n in taken if not known & set(n.meta)]
     if len(inputs) != 1:
         raise ModelError(f"{what} takes {len(inputs)} activations, not one", _HINT)
     parameters = []

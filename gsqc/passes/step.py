@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch.fx
 
 from gsqc.adapters.adapter import Adapter, Parameter
+from gsqc.adapters.linears import matrix_name
 from gsqc.bundle.plan import KernelPlan, Plan
 from gsqc.graph.function import Function
 from gsqc.models.codes import Codes
@@ -59,12 +60,19 @@ class StepOptions:
 class Matrix:
     """A trainable matrix of an adapter in one layer.
 
-    name  in the functions of its block, which the layers of a kind share
+    linear  the name of the linear that it belongs to
+    matrix  which of the linear's matrices it is
     """
 
     layer: int
-    name: str
+    linear: str
+    matrix: str
     parameter: Parameter
+
+    @property
+    def name(self) -> str:
+        """Its name in the functions of its block, which the layers of a kind share."""
+        return matrix_name(self.linear, self.matrix)
 
     @property
     def state_name(self) -> str:

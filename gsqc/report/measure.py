@@ -92,8 +92,9 @@ def base_exponents(bundle: Bundle) -> list[Histogram]:
         if kind == VECTOR_KIND:
             continue
         for layer in range(bundle.manifest.model.layers):
-            exponents = _scale_exponents(tensors, in_layer(first, layer))
-            layers.setdefault(layer, []).append(exponents)
+            name = in_layer(first, layer)
+            if f"{name}.codes" in tensors:  # layers that differ may lack a weight
+                layers.setdefault(layer, []).append(_scale_exponents(tensors, name))
     tensors.release_pages()
     return _by_layer(layers)
 
@@ -120,7 +121,9 @@ def stored_as(bundle: Bundle) -> list[tuple[str, str, str, str]]:
     manifest, base = bundle.manifest, bundle.plan.buffers.get("base", {})
     rows = []
     for name, kind in manifest.base_kinds.items():
-        arrays = {key.rpartition(".")[2]: t for key, t in base.items() if key.startswith(name)}
+        layers = (in_layer(name, layer) for layer in range(manifest.model.layers))
+        there = next((n for n in layers if any(key.startswith(f"{n}.") for key in base)), name)
+        arrays = {k.rpartition(".")[2]: t for k, t in base.items() if k.startswith(f"{there}.")}
         arrays.pop("balance", None)  # no part of the weight
         size = sum(array.size_bytes for array in arrays.values())
         count = _numbers(kind, {key: array.count for key, array in arrays.items()})

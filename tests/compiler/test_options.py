@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from gsqc.adapters import parse_adapter
-from gsqc.adapters.linears import LINEARS
 from gsqc.adapters.lora import Lora
 from gsqc.bundle.manifest import BITS
 from gsqc.compiler.options import Bits, CompileOptions, parse_compile_options
@@ -35,8 +34,11 @@ def test_texts_and_values_are_the_same() -> None:
     adapter = parse_adapter("lora:rank=8,alpha=16,linears=v+q")
     assert adapter == Lora(8, 16, ("q", "v"))
     assert parse_adapter(str(adapter)) == adapter
-    assert parse_adapter("lora:alpha=32,rank=16").linears == tuple(LINEARS)
-    assert parse_adapter("lora") == Lora() == Lora(16, 32, tuple(LINEARS))
+    assert parse_adapter("lora:alpha=32,rank=16").linears == ()
+    assert parse_adapter("lora") == Lora() == Lora(16, 32, ())
+    own = parse_adapter("lora:linears=fc1+v_proj+attn.c_proj")
+    assert own.linears == ("v", "fc1", "attn.c_proj")
+    assert parse_adapter(str(own)) == own
 
 
 @pytest.mark.parametrize(
@@ -89,8 +91,9 @@ def test_a_bundle_may_have_any_bits() -> None:
         ("lora:rank=" + "9" * 5000 + ",alpha=1", ["rank 9"]),
         ("dora:rank=1,alpha=1", ["unknown kind 'dora'"]),
         ("lora:rank=1,alpha=1,dropout=0", ["unknown setting 'dropout'"]),
-        ("lora:rank=1,alpha=1,linears=q+x", ["unknown linear 'x'"]),
-        ("lora:rank=1,alpha=1,linears=", ["unknown linear ''"]),
+        ("lora:rank=1,alpha=1,linears=q+a b+.c", ["'a b' is no name", "'.c' is no name"]),
+        ("lora:rank=1,alpha=1,linears=", ["'' is no name of a linear"]),
+        ("lora:rank=1,alpha=1,linears=" + "x" * 65, ["is no name of a linear"]),
     ],
 )
 def test_other_adapters_are_refused(text: str, problems: list[str]) -> None:

@@ -19,7 +19,7 @@ from gsqc.passes.outline import Outline
 from gsqc.passes.outline_blocks import outline_blocks
 from gsqc.passes.sites import find_sites
 from gsqc.passes.step import Step
-from tests.models.capture.tiny import tiny_llama
+from tests.models.capture.families import tiny
 from tests.toy import Sizes, capture_toy
 
 LENGTH = 16
@@ -66,10 +66,17 @@ def by_hooks(model: Any, records: np.ndarray) -> dict[str, tuple[np.ndarray, np.
     return found
 
 
-@pytest.mark.parametrize("records", [3, TOKENS_AT_ONCE // LENGTH + 5])
-def test_powers_are_those_of_the_float_model(records: int) -> None:
+@pytest.mark.parametrize(
+    ("family", "records"),
+    [
+        ("llama with biases", 3),
+        ("llama with biases", TOKENS_AT_ONCE // LENGTH + 5),
+        ("mistral, window", 3),
+    ],
+)
+def test_powers_are_those_of_the_float_model(family: str, records: int) -> None:
     """Grouped heads, and more records than run at once."""
-    model = tiny_llama()
+    model = tiny(family)
     tokens = np.random.default_rng(0).integers(0, 128, (records, LENGTH))
     captured = capture_model(model, 32)  # longer than a record
     told: list[str] = []

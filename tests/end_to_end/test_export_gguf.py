@@ -67,5 +67,5 @@ def test_a_gguf_adapter_adds_what_the_merged_file_has(from_gguf: Trained) -> Non
         if f"{stored}.lora_a" not in tensors:
             continue
         delta = scale * tensors[f"{stored}.lora_b"] @ tensors[f"{stored}.lora_a"]
-        expected = base.in_file_order(name, base.float32(name)) + delta
+        expected = base.as_in_file(name, base.float32(name)) + delta
         np.testing.assert_array_equal(merged[stored], expected.astype(np.float32))

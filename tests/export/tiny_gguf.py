@@ -64,7 +64,7 @@ def write_tiny_gguf(
     _add_settings(writer, built.config)
     for key, value in (model or {}).items():
         writer.add_float32(f"llama.{key}", value)
-    _add_tokenizer(writer, further, pre)
+    add_tokenizer(writer, further, pre)
     for name, value in settings.items():
         add = writer.add_bool if isinstance(value, bool) else writer.add_uint32
         add(f"tokenizer.ggml.{name}", value)
@@ -89,7 +89,8 @@ def _add_settings(writer: gguf.GGUFWriter, config: Any) -> None:
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_1)
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, further: tuple[str, ...], pre: str) -> None:
+def add_tokenizer(writer: gguf.GGUFWriter, further: tuple[str, ...], pre: str) -> None:
+    """Add byte-level BPE with `further` control tokens, cut as `pre`."""
     vocabulary = byte_tokenizer().get_vocab()
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)

@@ -22,7 +22,7 @@ MIB = 1 << 20
 class Estimate:
     """What one choice of settings needs: memory in parts, bytes on the disk, seconds per step.
 
-    base_kinds  how each weight of the first block is stored, by its name
+    base_kinds  how each weight of the blocks is stored, as in a bundle's manifest
     calibrated  columns of activations are shifted by what a text shows
     """
 

@@ -29,6 +29,8 @@ from gsqc.passes.outline_blocks import outline_blocks
 from gsqc.passes.step import Pass, Step
 
 SHOWN_LAYERS = 2
+_NUMBERS = ("layer_idx", "layer_id", "layer_number")
+"""What transformers calls a layer's place among the layers."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,31 @@ def open_shallow(model: str) -> tuple[LoadedModel, list[str]]:
             "the model's decoder layers are not one list", "gsqc compiles Llama-like decoders"
         )
     parent, key, layers = found[0]
-    if _are_alike(layers):
+    if _are_alike(layers, config):
         setattr(parent, key, layers[:SHOWN_LAYERS])
     return loaded, names
 
 
-def _are_alike(layers: nn.ModuleList) -> bool:
-    """Whether all layers have the same parameters. Where they do not, each of them is captured."""
-    shapes = [[(n, tuple(p.shape)) for n, p in layer.named_parameters()] for layer in layers]
-    return all(layer == shapes[0] for layer in shapes)
+def _are_alike(layers: nn.ModuleList, config: Any) -> bool:
+    """Whether all layers have the same parameters and settings. Where they do not, as with windows
+    in some of them, each is captured.
+    """
+    kinds = getattr(config, "layer_types", None) or ()
+    forms = [_form(layer) for layer in layers]
+    return len(set(kinds)) <= 1 and all(form == forms[0] for form in forms)
+
+
+def _form(layer: nn.Module) -> list[Any]:
+    """The shapes of a layer's parameters, and the plain settings of its modules but its number."""
+    shapes: list[Any] = [(name, tuple(p.shape)) for name, p in layer.named_parameters()]
+    plain = (bool, int, float, str, type(None))
+    settings = [
+        (module, name, value)
+        for module, part in layer.named_modules()
+        for name, value in vars(part).items()
+        if isinstance(value, plain) and name not in _NUMBERS
+    ]
+    return shapes + settings
 
 
 def capture_shallow(loaded: LoadedModel, names: list[str], sequence_length: int) -> ShallowModel:

@@ -61,13 +61,18 @@ class _Conversion:
             )
         if not self.problems:
             builder.graph.output((logits.node,))
+            # A gate takes the place of its activation function, whose own call is then without use.
+            builder.graph.eliminate_dead_code()
             builder.graph.lint()
         return builder.graph
 
     def _input(self, node: Node) -> ExportedValue:
         if node.name in self.exported.parameters:
             return ExportedValue(Form.PARAMETER, name=self.exported.parameters[node.name])
-        return ExportedValue(Form.TOKENS if node.name == "tokens" else Form.OTHER)
+        if node.name in self.exported.numbers:
+            return ExportedValue(Form.NUMBER, number=self.exported.numbers[node.name])
+        forms = {"tokens": Form.TOKENS, "positions": Form.POSITIONS}
+        return ExportedValue(forms.get(node.name, Form.OTHER))
 
     def _call(self, node: Node) -> ExportedValue:
         rule = RULES.get(node.target)

@@ -4,13 +4,13 @@
 They have shapes only, for export runs on shapes: the meaning is that of their namesakes in
 `gsqc.models.model_ops`.
 
-    rms_norm(x [..., K], weight [K], eps)
-    rope(x [1, H, T, D], cos [1, T, D], sin [1, T, D])
-    attention(q [1, H, T, D], k, v, scale) -> [1, T, H, D]
-    rope_table(x, tokens, width, sine) -> [1, T, D]
+    rms_norm(x [..., K], weight [K], eps, offset)
+    rope(x [1, H, T, D], cos [1, T, W], sin [1, T, W], pairs): rope_pairs if `pairs`
+    attention(q [1, H, T, D], k, v, scale, window, softcap) -> [1, T, H, D]
+    rope_table(x, tokens, width, name) -> [1, T, W]
 
-Layouts are those of Hugging Face: both halves of a rope table are the same, and attention's result
-has the tokens first.
+Layouts are those of Hugging Face: a rope table has each number twice, and attention's result has
+the tokens first.
 """
 
 from __future__ import annotations
@@ -23,10 +23,15 @@ from torch import Tensor
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-torch.library.define("gsqc::rms_norm", "(Tensor x, Tensor weight, float eps) -> Tensor")
-torch.library.define("gsqc::rope", "(Tensor x, Tensor cos, Tensor sin) -> Tensor")
-torch.library.define("gsqc::attention", "(Tensor q, Tensor k, Tensor v, float scale) -> Tensor")
-torch.library.define("gsqc::rope_table", "(Tensor x, int tokens, int width, bool sine) -> Tensor")
+torch.library.define(
+    "gsqc::rms_norm", "(Tensor x, Tensor weight, float eps, float offset) -> Tensor"
+)
+torch.library.define("gsqc::rope", "(Tensor x, Tensor cos, Tensor sin, bool pairs) -> Tensor")
+torch.library.define(
+    "gsqc::attention",
+    "(Tensor q, Tensor k, Tensor v, float scale, int? window, float? softcap) -> Tensor",
+)
+torch.library.define("gsqc::rope_table", "(Tensor x, int tokens, int width, str name) -> Tensor")
 
 
 def _shapes(name: str) -> Callable[[_F], _F]:
@@ -36,23 +41,25 @@ def _shapes(name: str) -> Callable[[_F], _F]:
 
 
 @_shapes("gsqc::rms_norm")
-def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+def _rms_norm(x: Tensor, weight: Tensor, eps: float, offset: float) -> Tensor:
     return torch.empty_like(x)
 
 
 @_shapes("gsqc::rope")
-def _rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _rope(x: Tensor, cos: Tensor, sin: Tensor, pairs: bool) -> Tensor:
     return torch.empty_like(x)
 
 
 @_shapes("gsqc::attention")
-def _attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+def _attention(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None
+) -> Tensor:
     batch, heads, tokens, _ = q.shape
     return q.new_empty(batch, tokens, heads, v.shape[-1])
 
 
 @_shapes("gsqc::rope_table")
-def _rope_table(x: Tensor, tokens: int, width: int, sine: bool) -> Tensor:
+def _rope_table(x: Tensor, tokens: int, width: int, name: str) -> Tensor:
     return x.new_empty(1, tokens, width)
 
 

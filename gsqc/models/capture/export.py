@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +21,23 @@ import torch
 from torch import Tensor, nn
 
 from gsqc.errors import ModelError
-from gsqc.models.capture import custom_ops
-from gsqc.models.capture.problems import ATTENTION_KINDS, refusal
-from gsqc.models.capture.recognise import Tables, applies_rope, rms_norm_eps, rope_tables
+from gsqc.models.capture.problems import refusal
+from gsqc.models.capture.recognise import (
+    Tables,
+    gelu_form,
+    layer_norm_eps,
+    rms_norm_settings,
+    rope_of_pairs,
+    rope_tables,
+)
+from gsqc.models.capture.stand_ins import (
+    NamedTables,
+    apply_rope,
+    attention,
+    layer_norm,
+    rms_norm,
+    rope_table,
+)
 
 WRAPPED = "wrapped"
 """Attribute that holds the user's model: the first part of every module path in an exported graph.
@@ -37,12 +51,15 @@ class Exported:
     """An exported program at the training IR.
 
     parameters  placeholder name -> Hugging Face's parameter name; tied ones share the first's
-    constants   rope_cos and rope_sin, float64 [T, D/2]; empty if no rotary embedding was recognised
+    constants   rope_cos and rope_sin, float64 [T, W/2], then rope_cos_1, rope_sin_1 … of other
+                frequencies; empty if no rotary embedding was recognised
+    numbers     placeholder name -> the number of a buffer that holds one
     """
 
     graph: torch.fx.Graph
     parameters: dict[str, str]
     constants: dict[str, npt.NDArray[np.float64]]
+    numbers: dict[str, float]
 
 
 class _Logits(nn.Module):
@@ -83,7 +100,17 @@ def export_model(model: nn.Module, tokens: int) -> Exported:
             program = torch.export.export(_Logits(model), arguments, strict=False)
     except Exception as error:  # torch.export raises errors of many types
         raise refusal(model, error) from error
-    return Exported(program.graph, _parameter_names(model, program.graph_signature), constants)
+    names = _parameter_names(model, program.graph_signature)
+    return Exported(program.graph, names, constants, _numbers(program))
+
+
+def _numbers(program: Any) -> dict[str, float]:
+    """The buffers and tensors of the code that hold one number, by their placeholders' names."""
+    signature = program.graph_signature
+    values = {**program.constants, **dict(program.named_buffers())}
+    wanted = signature.inputs_to_buffers | signature.inputs_to_lifted_tensor_constants
+    tensors = {name: values[key] for name, key in wanted.items() if key in values}
+    return {n: float(t) for n, t in tensors.items() if t.numel() == 1 and not t.is_meta}
 
 
 def _parameter_names(model: nn.Module, signature: Any) -> dict[str, str]:
@@ -107,6 +134,7 @@ def _known_parts_replaced(
     undo: list[tuple[dict[str, Any], str, Any]] = []
     training = [m for m in model.modules() if m.training]
     constants: dict[str, npt.NDArray[np.float64]] = {}
+    layouts: set[str] = set()
 
     def replace(namespace: dict[str, Any], name: str, value: Any) -> None:
         undo.append(
@@ -118,18 +146,14 @@ def _known_parts_replaced(
         with _own_attention(model):
             for module in model.modules():
                 module.training = False
-                if (eps := rms_norm_eps(module)) is not None:
-                    replace(module.__dict__, "forward", functools.partial(_rms_norm, module, eps))
-                elif (tables := rope_tables(module, tokens)) is not None:
-                    _set_tables(constants, tables)
-                    replace(
-                        module.__dict__,
-                        "forward",
-                        functools.partial(_rope_tables, tables[0].shape[1] * 2),
-                    )
+                if (forward := _stand_in(module, tokens, constants, layouts)) is not None:
+                    replace(module.__dict__, "forward", forward)
             for namespace in _modelling_namespaces(model):
-                if applies_rope(namespace[_ROPE_FUNCTION]):
-                    replace(namespace, _ROPE_FUNCTION, _apply_rope)
+                found = {rope_of_pairs(namespace[_ROPE_FUNCTION], layout) for layout in layouts}
+                pairs = found.pop() if len(found) == 1 else None
+                if pairs is not None:
+                    apply = functools.partial(apply_rope, pairs=pairs)
+                    replace(namespace, _ROPE_FUNCTION, apply)
             yield constants
     finally:
         for namespace, name, value in reversed(undo):
@@ -141,13 +165,36 @@ def _known_parts_replaced(
             module.training = True
 
 
-def _set_tables(constants: dict[str, npt.NDArray[np.float64]], tables: Tables) -> None:
-    for name, table in zip(("rope_cos", "rope_sin"), tables, strict=True):
-        if not np.array_equal(constants.setdefault(name, table), table):
-            raise ModelError(
-                "the model's layers rotate by different frequencies",
-                "gsqc compiles models with one rotary embedding",
-            )
+def _stand_in(
+    module: nn.Module,
+    tokens: int,
+    constants: dict[str, npt.NDArray[np.float64]],
+    layouts: set[str],
+) -> Callable[..., Any] | None:
+    """What is called in place of a module that is known, or None. Adds tables and their layouts."""
+    if (settings := rms_norm_settings(module)) is not None:
+        return functools.partial(rms_norm, module, settings)
+    if (eps := layer_norm_eps(module)) is not None:
+        return functools.partial(layer_norm, module, eps)
+    if (form := gelu_form(module)) is not None:
+        return functools.partial(nn.functional.gelu, approximate=form)
+    if tables := rope_tables(module, tokens):
+        layouts |= {pair.layout for pair in tables.values()}
+        named = {kind: _add_tables(constants, pair) for kind, pair in tables.items()}
+        return functools.partial(rope_table, named)
+    return None
+
+
+def _add_tables(constants: dict[str, npt.NDArray[np.float64]], tables: Tables) -> NamedTables:
+    """Add the tables to the constants under new names, or find them there."""
+    for number in range(len(constants) + 1):
+        suffix = f"_{number}" if number else ""
+        names = f"rope_cos{suffix}", f"rope_sin{suffix}"
+        pair = tables.cos, tables.sin
+        known = [constants.setdefault(n, t) for n, t in zip(names, pair, strict=True)]
+        if all(map(np.array_equal, known, pair)):
+            break
+    return NamedTables(names, 2 * tables.cos.shape[1])
 
 
 def _modelling_namespaces(model: nn.Module) -> list[dict[str, Any]]:
@@ -163,10 +210,10 @@ def _modelling_namespaces(model: nn.Module) -> list[dict[str, Any]]:
 
 @contextmanager
 def _own_attention(model: nn.Module) -> Iterator[None]:
-    """Hugging Face's attention layers call `_attention` and no implementation of their own."""
+    """Hugging Face's attention layers call `attention` and no implementation of their own."""
     from transformers import AttentionInterface
 
-    AttentionInterface.register(_ATTENTION, _attention)
+    AttentionInterface.register(_ATTENTION, attention)
     parts: list[Any] = [getattr(m, "config", None) for m in model.modules()]
     configs = list({id(c): c for c in parts if hasattr(c, "_attn_implementation")}.values())
     before = [c._attn_implementation for c in configs]
@@ -177,51 +224,3 @@ def _own_attention(model: nn.Module) -> Iterator[None]:
     finally:
         for config, implementation in zip(configs, before, strict=True):
             config._attn_implementation = implementation
-
-
-def _rms_norm(module: nn.Module, eps: float, x: Tensor) -> Tensor:
-    y: Tensor = custom_ops.rms_norm(x, module.weight, eps)
-    return y
-
-
-def _rope_tables(width: int, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-    tokens = position_ids.shape[-1]
-    return custom_ops.rope_table(x, tokens, width, False), custom_ops.rope_table(
-        x, tokens, width, True
-    )
-
-
-def _apply_rope(
-    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *_: Any, **__: Any
-) -> tuple[Tensor, Tensor]:
-    return custom_ops.rope(q, cos, sin), custom_ops.rope(k, cos, sin)
-
-
-def _attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    **other: Any,
-) -> tuple[Tensor, None]:
-    """The mask is not looked at: attention is causal over the whole sequence."""
-    tokens = query.shape[-2]
-    if sliding_window is not None and sliding_window < tokens:
-        raise ModelError(
-            f"the model's attention sees {sliding_window} tokens, the sequence has {tokens}",
-            f"compile with a sequence length of at most {sliding_window}",
-        )
-    unknown = [name for key, name in ATTENTION_KINDS.items() if other.get(key) is not None]
-    if not getattr(module, "is_causal", True):
-        unknown.append("attention that is not causal")
-    if unknown:
-        raise ModelError(
-            f"the model has what gsqc does not compile: {', '.join(unknown)}",
-            "gsqc compiles causal softmax attention with shared key-value heads",
-        )
-    scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
-    return custom_ops.attention(query, key, value, scale), None

@@ -75,7 +75,8 @@ class FloatRun(torch.fx.Interpreter):
         captured, all in range.
         """
         given = torch.as_tensor(tokens)
-        expected = self.captured.constants["rope_cos"].shape[0]
+        inputs = [n for n in self.graph.nodes if n.op == "placeholder"]
+        (expected,) = inputs[0].meta["shape"]
         if given.shape != (expected,) or given.is_floating_point():
             raise DataError(
                 f"tokens of shape {list(given.shape)}", f"give {expected} integers, as captured"
@@ -84,11 +85,12 @@ class FloatRun(torch.fx.Interpreter):
             raise DataError(
                 "a token is outside the vocabulary", f"0 to {self.captured.config.vocabulary - 1}"
             )
-        inputs = [n for n in self.graph.nodes if n.op == "placeholder"]
         result: Tensor = self.run(given.long(), *(self._value(n.meta) for n in inputs[1:]))[0]
         return result
 
     def _value(self, meta: dict[str, Any]) -> Tensor:
+        if "positions" in meta:
+            return torch.arange(*meta["shape"])
         name = meta.get("parameter") or meta["constant"]
         if name in self.overrides:
             return self.overrides[name]

@@ -21,10 +21,12 @@ class Form(Enum):
     SPLIT = "activations split into heads"  # [T, H, D], as our [T, H·D]
     HEADS = "heads"  # [H, T, D], as ours
     JOINED = "heads, tokens first"  # [T, H, D], as our [H, T, D]
-    GATE = "silu of activations"  # [T, n], as our node before the silu
     TABLE = "a rope table"
+    NUMBER = "a number"
     TOKENS = "tokens"
+    POSITIONS = "positions"
     PARAMETER = "a parameter"
+    SHIFTED = "a parameter and a number"
     OTHER = "a constant"
     UNKNOWN = "unknown"
 
@@ -32,12 +34,17 @@ class Form(Enum):
 @dataclass(frozen=True)
 class ExportedValue:
     """An exported value: its form, and our node, if it has one; parameters and tables have a name
-    instead.
+    instead, and numbers are themselves.
+
+    offset  what was added to positions
+    number  a number's own, or what was added to a parameter
     """
 
     form: Form
     node: Node | None = None
     name: str = ""
+    offset: int = 0
+    number: float = 0.0
 
 
 class Unsupported(Exception):

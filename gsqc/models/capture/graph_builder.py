@@ -57,6 +57,13 @@ class GraphBuilder:
             raise Unsupported(f" of {value.form.value}")
         return value
 
+    def number_of(self, arg: Any) -> float | None:
+        """The argument, if it is a number that is known when compiling."""
+        if isinstance(arg, Node):
+            value = self.values[arg]
+            return value.number if value.form is Form.NUMBER else None
+        return float(arg)
+
     def node_of(self, arg: Any, form: Form) -> Node:
         """Our node of an argument that must have the form."""
         node = self.value_of(arg, form).node

@@ -46,20 +46,17 @@ def reshape(c: GraphBuilder, node: Node) -> ExportedValue:
     """
     assert isinstance(node.args[0], Node)
     value, shape = c.values[node.args[0]], shape_of(node)
-    if value.form in (Form.TOKENS, Form.PARAMETER, Form.OTHER, Form.TABLE):
+    if value.form in (Form.TOKENS, Form.POSITIONS) and without_batch(shape, 1) == (c.tokens,):
+        return value
+    if value.form not in (Form.ROWS, Form.SPLIT, Form.HEADS, Form.JOINED):
         raise Unsupported(f" of {value.form.value}")
     assert value.node is not None
     ours = value.node.meta["shape"]
-    if value.form in (Form.ROWS, Form.GATE):
+    if value.form is Form.ROWS:
         if without_batch(shape, 2) == ours:
             return value
         split = without_batch(shape, 3)
-        if (
-            value.form is Form.ROWS
-            and split
-            and split[0] == c.tokens
-            and split[1] * split[2] == ours[1]
-        ):
+        if split and split[0] == c.tokens and split[1] * split[2] == ours[1]:
             return replace(value, form=Form.SPLIT)
     elif without_batch(shape, 3) == without_batch(shape_of(node.args[0]), 3):
         return value
@@ -81,12 +78,15 @@ def _swap(c: GraphBuilder, node: Node, axes: set[int]) -> ExportedValue:
         raise Unsupported(f" of axes {sorted(axes)} of {value.form.value}")
     if value.form is not Form.SPLIT:
         return replace(value, form=Form.JOINED if value.form is Form.HEADS else Form.HEADS)
-    assert value.node is not None
+    return replace(split(c, source), form=Form.HEADS)
+
+
+def split(c: GraphBuilder, source: Node) -> ExportedValue:
+    """Activations that were split into heads [T, H, D], as heads that stand tokens first."""
     tokens, heads, width = shape_of(source)[-3:]
-    shape = (heads, tokens, width)
-    return ExportedValue(
-        Form.HEADS, c.emit(model_ops.split_heads, value.node, shape=shape, heads=heads)
-    )
+    rows = c.node_of(source, Form.SPLIT)
+    y = c.emit(model_ops.split_heads, rows, shape=(heads, tokens, width), heads=heads)
+    return ExportedValue(Form.JOINED, y)
 
 
 def transpose(c: GraphBuilder, node: Node) -> ExportedValue:

@@ -19,7 +19,6 @@ from gsqc.models.capture.source import layer_index, module_path, raising_line, s
 SHOWN = 12
 """Operators of named constructs that an error lists. The rest are counted."""
 ATTENTION_KINDS = {
-    "softcap": "softcap of attention",
     "s_aux": "attention sinks",
     "position_bias": "position bias of attention",
 }

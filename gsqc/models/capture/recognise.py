@@ -2,16 +2,15 @@
 """Which parts of a model are what we know: told by what they compute on a few random numbers, not
 by their names.
 
-A part that computes something else (an RMS norm that adds one to its weight, a rotary embedding of
-neighbouring pairs) is left as it is; its operators then show up in the exported graph and are
-reported.
+A part that computes something else (a norm of another kind) is left as it is; its operators then
+show up in the exported graph and are reported.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,20 @@ from torch import Tensor, nn
 from gsqc.models import model_ops
 
 TOLERANCE = 1e-4
-Tables = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+HALVES, PAIRS = "halves", "pairs"
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    HALVES: lambda t: torch.cat([t, t], -1),
+    PAIRS: lambda t: t.repeat_interleave(2, -1),
+}
+"""How a rope table [T, W] has each of its numbers [T, W/2] twice."""
+
+
+class Tables(NamedTuple):
+    """cos and sin [T, W/2] of a rotary embedding, and the layout in which its module gives them."""
+
+    cos: npt.NDArray[np.float64]
+    sin: npt.NDArray[np.float64]
+    layout: str
 
 
 def _random(*shape: int) -> Tensor:
@@ -36,9 +48,9 @@ def _close(x: Any, y: Tensor) -> bool:
     )
 
 
-def rms_norm_eps(module: nn.Module) -> float | None:
-    """The eps of a module that computes `model_ops.rms_norm` over its last axis; None for any other
-    module.
+def rms_norm_settings(module: nn.Module) -> tuple[float, float] | None:
+    """The eps and offset of a module that computes `model_ops.rms_norm` over its last axis; None
+    for any other module.
     """
     weight = getattr(module, "weight", None)
     eps = next(
@@ -66,46 +78,133 @@ def rms_norm_eps(module: nn.Module) -> float | None:
             y = probe(x)
     except Exception:  # a module of the user's may do anything: then it is not a norm
         return None
-    return eps if _close(y, model_ops.rms_norm(x, numbers, eps=eps)) else None
+    for offset in (0.0, 1.0):
+        if _close(y, model_ops.rms_norm(x, numbers, eps=eps, offset=offset)):
+            return eps, offset
+    return None
 
 
-def rope_tables(module: nn.Module, tokens: int) -> Tables | None:
-    """(cos, sin), each [T, D/2], of a module that gives Hugging Face's rope tables; None for any
-    other module.
+def layer_norm_eps(module: nn.Module) -> float | None:
+    """The eps of a module with a weight alone that writes LayerNorm out, as Cohere's does. None for
+    any other module.
+    """
+    weight, eps = (getattr(module, name, None) for name in ("weight", "variance_epsilon"))
+    if (
+        not isinstance(weight, Tensor)
+        or not isinstance(eps, float)
+        or isinstance(module, nn.LayerNorm)
+    ):
+        return None
+    if weight.ndim != 1 or len(list(module.parameters())) != 1:
+        return None
+    width = weight.shape[0]
+    x = (_random(2, 3, width) + 1) * eps**0.5  # so small that eps matters
+    numbers = _random(width)
+    try:
+        probe: Any = copy.deepcopy(module).to_empty(device="cpu").float().eval()
+        with torch.no_grad():
+            probe.weight.copy_(numbers)
+            y = probe(x)
+    except Exception:  # a module of the user's may do anything: then it is not a norm
+        return None
+    return eps if _close(y, model_ops.layer_norm(x, numbers, eps=eps)) else None
+
+
+def gelu_form(module: nn.Module) -> str | None:
+    """How torch's gelu says what the module computes, "tanh" or "none"; None for any other module.
+
+    Some models write GELU out, as in 0.5·x·(1 + tanh(…)).
+    """
+    if any(True for _ in module.children()) or module.state_dict():
+        return None
+    x = torch.linspace(-6, 6, 120).reshape(1, 6, 20)
+    try:
+        with torch.no_grad():
+            y = copy.deepcopy(module).eval()(x)
+    except Exception:  # a module of the user's may do anything
+        return None
+    # The two forms differ by 5e-4 at most, and the same form written in another way by 1e-6.
+    for form in ("tanh", "none"):
+        expected = nn.functional.gelu(x, approximate=form)
+        if isinstance(y, Tensor) and y.shape == x.shape and (y - expected).abs().max() < 1e-5:
+            return form
+    return None
+
+
+FREQUENCIES = "inv_freq"
+"""How the names of the buffers of rotary embeddings end."""
+
+
+def rope_tables(module: nn.Module, tokens: int) -> dict[str | None, Tables]:
+    """The tables of a module that gives Hugging Face's rope tables, by the kind of
+    layer that it is called with (None: it is called without). Empty for any other module.
 
     They are the model's own numbers (float32) for positions 0 … T-1, with whatever scaling it
     applies.
     """
-    frequencies = getattr(module, "inv_freq", None)
-    if not isinstance(frequencies, Tensor) or frequencies.is_meta:
+    frequencies = {n: b for n, b in module.named_buffers(recurse=False) if n.endswith(FREQUENCIES)}
+    kinds = {name.removesuffix(FREQUENCIES).removesuffix("_") or None for name in frequencies}
+    kinds -= {"original", *(f"{kind}_original" for kind in kinds)}
+    found = {
+        kind: tables
+        for kind in sorted(kinds, key=str)
+        if (tables := _tables_of(module, tokens, kind)) is not None
+    }
+    return found if len(found) == len(kinds) else {}
+
+
+def _tables_of(module: nn.Module, tokens: int, kind: str | None) -> Tables | None:
+    device = next(module.buffers()).device
+    if device.type == "meta":
         return None
-    x = torch.empty(1, device=frequencies.device)
+    x = torch.empty(1, device=device)
+    arguments = () if kind is None else (kind,)
     try:
         with torch.no_grad():
-            positions = torch.arange(tokens, device=frequencies.device)[None]
-            tables = copy.deepcopy(module)(x, positions)  # a copy: some grow their buffers
+            positions = torch.arange(tokens, device=device)[None]
+            tables = copy.deepcopy(module)(x, positions, *arguments)  # some grow their buffers
+        if any(t.is_complex() for t in tables):
+            return None
         cos, sin = (t[0].double().cpu() for t in tables)
     except Exception:
         return None
-    half = cos.shape[-1] // 2
-    if cos.shape != (tokens, 2 * half) or not all(
-        torch.equal(t[:, :half], t[:, half:]) for t in (cos, sin)
-    ):
-        return None
-    return cos[:, :half].numpy().copy(), sin[:, :half].numpy().copy()
+    for layout, twice in LAYOUTS.items():
+        width = cos.shape[-1]
+        kept = slice(width // 2) if layout == HALVES else slice(0, width, 2)
+        tables_kept = [t[:, kept] for t in (cos, sin)]
+        if all(
+            torch.equal(t, twice(h)) and t.shape[0] == tokens
+            for t, h in zip((cos, sin), tables_kept, strict=True)
+        ):
+            first, second = (h.numpy().copy() for h in tables_kept)
+            return Tables(first, second, layout)
+    return None
 
 
-def applies_rope(function: Callable[..., Any]) -> bool:
-    """Whether function(q, k, cos, sin) -> (q, k) rotates pairs (j, j + D/2) as `model_ops.rope`
-    does.
+def rope_of_pairs(function: Callable[..., Any], layout: str) -> bool | None:
+    """Whether function(q, k, cos, sin) -> (q, k) is `model_ops.rope_pairs`, or `model_ops.rope`, on
+    tables of that layout. None for any other function.
+
+    If it takes tables that are narrower than the heads, it must rotate the first columns.
     """
-    q, k, angle = _random(1, 2, 3, 8), _random(1, 2, 3, 8) * 2, _random(3, 4)
+    known = {False: model_ops.rope, True: model_ops.rope_pairs}
+    found = [p for p, rotate in known.items() if _rotates(function, rotate, layout, 4)]
+    # A function without partial rotation raises here, and it would raise within the model.
+    return (
+        found[0] if found and _rotates(function, known[found[0]], layout, 3) is not False else None
+    )
+
+
+def _rotates(
+    function: Callable[..., Any], rotate: Callable[..., Tensor], layout: str, pairs: int
+) -> bool | None:
+    """Whether both give the same with tables of so many pairs, or None if the function raises."""
+    q, k, angle = _random(1, 2, 3, 8), _random(1, 2, 3, 8) * 2, _random(3, pairs)
     cos, sin = angle.cos(), angle.sin()
     try:
-        results = function(q, k, *(torch.cat([t, t], -1)[None] for t in (cos, sin)))
+        results = function(q, k, *(LAYOUTS[layout](t)[None] for t in (cos, sin)))
         return all(
-            _close(y[0], model_ops.rope(x[0], cos, sin))
-            for x, y in zip((q, k), results, strict=True)
+            _close(y[0], rotate(x[0], cos, sin)) for x, y in zip((q, k), results, strict=True)
         )
     except Exception:
-        return False
+        return None

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from gsqc.models import model_ops
 from gsqc.models.capture import custom_ops
+from gsqc.models.capture.activation_rules import ACTIVATION_RULES, gate
+from gsqc.models.capture.column_rules import SPLITS, cut, join, part, split_columns
 from gsqc.models.capture.forms import (
     ExportedValue,
     Form,
@@ -19,7 +22,11 @@ from gsqc.models.capture.forms import (
     shape_of,
 )
 from gsqc.models.capture.graph_builder import GraphBuilder
-from gsqc.models.capture.layout_rules import dropout, permute, reshape, same, transpose
+from gsqc.models.capture.layout_rules import dropout, permute, reshape, same, split, transpose
+from gsqc.models.capture.linear_rules import addmm, linear
+from gsqc.models.capture.norm_rules import NORM_RULES, shifted_weight
+from gsqc.models.capture.number_rules import divide, scaled, tanh
+from gsqc.models.capture.position_rules import embedding, shifted
 
 aten = torch.ops.aten
 Rule = Callable[[GraphBuilder, Node], ExportedValue]
@@ -36,84 +43,65 @@ def _table(c: GraphBuilder, arg: Any) -> Node:
     return c.placeholder(name, c.exported.constants[name].shape, constant=name)
 
 
-def _embedding(c: GraphBuilder, node: Node) -> ExportedValue:
-    c.value_of(node.args[1], Form.TOKENS)
-    shape = (c.tokens, shape_of(node)[-1])
-    tokens = c.placeholder("tokens", (c.tokens,))
-    return ExportedValue(
-        Form.ROWS, c.emit(model_ops.embedding, tokens, _parameter(c, node.args[0]), shape=shape)
-    )
-
-
-def _linear(c: GraphBuilder, node: Node) -> ExportedValue:
-    x, w, *bias = node.args
-    if any(b is not None for b in bias):
-        raise Unsupported(" with a bias")
-    shape = (c.tokens, shape_of(node)[-1])
-    return ExportedValue(
-        Form.ROWS, c.emit(model_ops.linear, c.node_of(x, Form.ROWS), _parameter(c, w), shape=shape)
-    )
-
-
 def _rms_norm(c: GraphBuilder, node: Node) -> ExportedValue:
-    x, weight, eps = node.args
-    x = c.node_of(x, Form.ROWS)
-    return ExportedValue(
-        Form.ROWS,
-        c.emit(model_ops.rms_norm, x, _parameter(c, weight), shape=x.meta["shape"], eps=eps),
-    )
+    arguments: Any = node.args
+    x, weight, eps, offset = arguments
+    value = c.value_of(x, Form.ROWS, Form.SPLIT, Form.HEADS, Form.JOINED)
+    if value.form is Form.SPLIT:  # each head by itself: from here on, heads are an axis
+        value = split(c, x)
+    assert value.node is not None
+    shape = value.node.meta["shape"]
+    settings = {"eps": eps, **({"offset": offset} if offset else {})}
+    y = c.emit(model_ops.rms_norm, value.node, _parameter(c, weight), shape=shape, **settings)
+    return replace(value, node=y)
 
 
 def _rope_table(c: GraphBuilder, node: Node) -> ExportedValue:
-    return ExportedValue(Form.TABLE, name="rope_sin" if node.args[3] else "rope_cos")
+    name: Any = node.args[3]
+    return ExportedValue(Form.TABLE, name=name)
 
 
 def _rope(c: GraphBuilder, node: Node) -> ExportedValue:
-    x, cos, sin = node.args
+    x, cos, sin, pairs = node.args
     x = c.node_of(x, Form.HEADS)
     tables = _table(c, cos), _table(c, sin)
-    if 2 * tables[0].meta["shape"][-1] != x.meta["shape"][-1]:
-        raise Unsupported(" on a part of the head")
-    return ExportedValue(Form.HEADS, c.emit(model_ops.rope, x, *tables, shape=x.meta["shape"]))
+    if 2 * tables[0].meta["shape"][-1] > x.meta["shape"][-1]:
+        raise Unsupported(" with tables wider than the head")
+    function = model_ops.rope_pairs if pairs else model_ops.rope
+    return ExportedValue(Form.HEADS, c.emit(function, x, *tables, shape=x.meta["shape"]))
 
 
 def _attention(c: GraphBuilder, node: Node) -> ExportedValue:
     q, k, v = (c.node_of(a, Form.HEADS) for a in node.args[:3])
     if len({n.meta["shape"][-1] for n in (q, k, v)}) != 1:
         raise Unsupported(" with values of another width than keys")
-    return ExportedValue(
-        Form.JOINED, c.emit(model_ops.attention, q, k, v, shape=q.meta["shape"], scale=node.args[3])
-    )
-
-
-def _silu(c: GraphBuilder, node: Node) -> ExportedValue:
-    return ExportedValue(Form.GATE, c.node_of(node.args[0], Form.ROWS))
+    given = dict(zip(("scale", "window", "cap"), node.args[3:], strict=True))
+    settings = {name: value for name, value in given.items() if value is not None}
+    y = c.emit(model_ops.attention, q, k, v, shape=q.meta["shape"], **settings)
+    return ExportedValue(Form.JOINED, y)
 
 
 def _mul(c: GraphBuilder, node: Node) -> ExportedValue:
-    x, y = (c.value_of(a, Form.GATE, Form.ROWS) for a in node.args)
-    gate, up = (x, y) if x.form is Form.GATE else (y, x)
-    if gate.form is not Form.GATE or up.form is not Form.ROWS:
-        raise Unsupported(f" of {x.form.value} and {y.form.value}")
-    assert gate.node is not None
-    assert up.node is not None
-    _same_shape(gate.node, up.node)
-    return ExportedValue(
-        Form.ROWS, c.emit(model_ops.silu_gate, gate.node, up.node, shape=up.node.meta["shape"])
-    )
+    a, b = node.args
+    for other, factor in ((a, c.number_of(b)), (b, c.number_of(a))):
+        if factor is not None:
+            return scaled(c, other, factor)
+    x, y = (c.node_of(a, Form.ROWS) for a in node.args)
+    _same_shape(x, y)
+    return gate(c, x, y)
 
 
 def _add(c: GraphBuilder, node: Node) -> ExportedValue:
+    first = c.values[node.args[0]].form if isinstance(node.args[0], Node) else None
+    if first is Form.POSITIONS:
+        return shifted(c, node)
+    if first is Form.PARAMETER:
+        return shifted_weight(c, node)
     x, y = (c.node_of(a, Form.ROWS) for a in node.args)
     _same_shape(x, y)
     if node.kwargs.get("alpha", 1) != 1:
         raise Unsupported(" with alpha")
     return ExportedValue(Form.ROWS, c.emit(model_ops.add, x, y, shape=x.meta["shape"]))
-
-
-def _part(c: GraphBuilder, node: Node) -> ExportedValue:
-    """One result of several: no operator with several results has an entry."""
-    raise Unsupported(f" {node.args[1]} of {node.args[0]}")
 
 
 def _same_shape(x: Node, y: Node) -> None:
@@ -122,16 +110,23 @@ def _same_shape(x: Node, y: Node) -> None:
 
 
 RULES: dict[Any, Rule] = {
-    operator.getitem: _part,
-    aten.embedding.default: _embedding,
-    aten.linear.default: _linear,
-    aten.silu.default: _silu,
+    operator.getitem: part,
+    **dict.fromkeys(SPLITS, split_columns),
+    aten.slice.Tensor: cut,
+    aten.cat.default: join,
+    aten.embedding.default: embedding,
+    aten.linear.default: linear,
+    aten.addmm.default: addmm,
     aten.mul.Tensor: _mul,
+    aten.div.Tensor: divide,
+    aten.tanh.default: tanh,
     aten.add.Tensor: _add,
     custom_ops.rms_norm: _rms_norm,
     custom_ops.rope_table: _rope_table,
     custom_ops.rope: _rope,
     custom_ops.attention: _attention,
+    **ACTIVATION_RULES,
+    **NORM_RULES,
     aten.dropout.default: dropout,
     aten.transpose.int: transpose,
     aten.permute.default: permute,
@@ -142,7 +137,6 @@ RULES: dict[Any, Rule] = {
             aten.contiguous.default,
             aten.detach.default,
             aten.expand.default,
-            aten.slice.Tensor,
             aten.to.dtype,
             aten.to.dtype_layout,
             aten.to.device,

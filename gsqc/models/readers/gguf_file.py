@@ -9,6 +9,7 @@ and not in an endless loop. Layout: https://github.com/ggml-org/ggml/blob/master
 from __future__ import annotations
 
 import os
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ _SCALARS = {
     12: "<d",
 }
 _STRING, _ARRAY = 8, 9
+_PART = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf")
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,52 @@ class _Cursor:
 
 
 def read_gguf(path: Path) -> GgufFile:
-    """Open a .gguf file; tensors are views of the mapped file. Raises ModelError."""
+    """Open a .gguf file, or all parts of one that was split, whichever of them `path` is.
+
+    Tensors are views of the mapped files, and the metadata is that of the first part. Raises
+    ModelError.
+    """
+    file = _read_part(path)
+    count = file.metadata.get("split.count")
+    if count is None or count == 1:
+        return file
+    name = _PART.fullmatch(path.name)
+    if name is None or type(count) is not int or int(name[2]) != count:
+        raise ModelError(
+            f"{path.name} is one of {count} parts, and its name does not say which",
+            "give the parts the names that they had: NAME-00001-of-0000N.gguf",
+        )
+    parts = [path.with_name(f"{name[1]}-{k:05d}-of-{name[2]}.gguf") for k in range(1, count + 1)]
+    missing = [part.name for part in parts if not part.exists()]
+    if missing:
+        raise ModelError(
+            f"{path.name} is one of {count} parts, and {missing[0]} is not beside it",
+            "put all parts into one directory",
+        )
+    return _joined([_read_part(part) for part in parts])
+
+
+def _joined(parts: list[GgufFile]) -> GgufFile:
+    """One file of its parts in order. ModelError if they are not the parts of one file."""
+    first, tensors = parts[0], dict[str, Block]()
+    for k, part in enumerate(parts):
+        if (part.metadata.get("split.no"), part.metadata.get("split.count")) != (k, len(parts)):
+            raise ModelError(
+                f"{part.path.name} is not part {k + 1} of {len(parts)}", "fetch it again"
+            )
+        tensors |= part.tensors
+    said, found = first.metadata.get("split.tensors.count"), sum(len(p.tensors) for p in parts)
+    if found != len(tensors) or said not in (None, found):
+        raise ModelError(
+            f"the parts of {first.path.name} do not fit together: they have {found} tensors, "
+            f"{len(tensors)} of different names, and the first part says {said}",
+            "fetch all parts again",
+        )
+    return GgufFile(first.path, first.metadata, tensors)
+
+
+def _read_part(path: Path) -> GgufFile:
+    """A .gguf file that may be one of several."""
     try:
         with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size

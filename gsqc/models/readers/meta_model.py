@@ -47,7 +47,8 @@ def check_counts(content: Any, file: str) -> None:
 
 
 def meta_model(config: Any, stored: Collection[Shape]) -> nn.Module:
-    """The causal language model of a configuration; only its rotary embedding has numbers.
+    """The causal language model of a configuration. Its rotary embedding has numbers, and so have
+    buffers of one number, as the factor of an embedding; the rest has none.
 
     stored  the shapes of the tensors that the model's files have
 
@@ -74,9 +75,12 @@ def _meta_model(
                 config, dtype=torch.float32, trust_remote_code=False
             )
         _require_frequencies(model, stored)
+        initialise: Any = model._init_weights
         for name, module in list(model.named_modules()) if has_frequencies else ():
-            if isinstance(getattr(module, "inv_freq", None), torch.Tensor):
+            if _frequencies(module):
                 model.set_submodule(name, type(module)(config=config))
+            elif _give_numbers_a_place(module):
+                initialise(module)  # what is on the meta device stays there
     except ModelError:
         raise
     except Exception as error:  # transformers raises errors of many types
@@ -112,13 +116,28 @@ def _bounded(most: int) -> Iterator[None]:
             hook.remove()
 
 
+def _frequencies(module: nn.Module) -> list[torch.Tensor]:
+    """The buffers of a rotary embedding."""
+    buffers = module.named_buffers(recurse=False)
+    return [buffer for name, buffer in buffers if name.endswith("inv_freq")]
+
+
+def _give_numbers_a_place(module: nn.Module) -> bool:
+    """Give buffers of one number memory; whether there are any."""
+    numbers = [n for n, b in module.named_buffers(recurse=False) if b.is_meta and b.numel() == 1]
+    for name in numbers:
+        setattr(module, name, nn.Buffer(torch.zeros(()), persistent=False))
+    return bool(numbers)
+
+
 def _require_frequencies(model: nn.Module, stored: Collection[Shape]) -> None:
     """ModelError if rotary frequencies, which are made next, are more than a stored tensor has."""
     largest = max((size for shape in stored for size in shape), default=0)
     for module in model.modules():
-        frequencies = getattr(module, "inv_freq", None)
-        if isinstance(frequencies, torch.Tensor) and frequencies.numel() > largest:
-            raise ModelError(
-                f"the model's configuration asks for heads of {2 * frequencies.numel()} numbers",
-                "the configuration and the tensors are of two models: fetch both again",
-            )
+        for frequencies in _frequencies(module):
+            if frequencies.numel() > largest:
+                raise ModelError(
+                    f"the model's configuration asks for heads of {2 * frequencies.numel()} "
+                    "numbers",
+                    "the configuration and the tensors are of two models: fetch both again",
+                )

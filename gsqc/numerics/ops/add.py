@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""add, scale and subtract_weighted: sums of rows, as in the residual stream, and alpha / rank."""
+"""add, scale and others: sums of rows, as in the residual stream, and products with a number."""
 
 from __future__ import annotations
 
@@ -10,20 +10,41 @@ import numpy as np
 
 from gsqc.numerics.formats import LEAST_EXPONENT, Row
 from gsqc.numerics.operators.builder import Builder, Tensor, where
-from gsqc.numerics.ops.primitives import add_scaled, normalise, scale_by_constant, store_row, widen
+from gsqc.numerics.ops.primitives import (
+    add_scaled,
+    constant_like,
+    normalise,
+    scale_by_constant,
+    store_row,
+    widen,
+)
 from gsqc.numerics.ops.quantise import random_row
 from gsqc.numerics.ops.registry import Case, Kind, cases, op
 
 
 @op(Kind.ROW)
 def add(b: Builder, x: Row, y: Row, *, bits: int) -> Row:
-    """x, y [..., n] Row -> x + y, Row-bits: summed at 30 bits, normalised once. 0.52 ulp."""
+    """x [..., n] Row, y of that shape or one row -> x + y, Row-bits.
+
+    The sum is made at 30 bits and normalised once: 0.52 ulp. A single row is a bias, which is
+    frozen.
+    """
     return store_row(*normalise(*add_scaled(*widen(x), *widen(y)), bits), bits)
 
 
 @add.define_gradient
 def _add_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
     return [dy, dy]
+
+
+@op(Kind.ROW)
+def add_number(b: Builder, x: Row, *, number: float, bits: int) -> Row:
+    """x [..., n] Row -> x + number, Row-bits. The number is rounded to 30 bits. 0.52 ulp."""
+    m, e = widen(x)
+    fraction, exponent = np.frexp(number)
+    constant = constant_like(m, round(float(fraction) * 2**29))
+    total = add_scaled(m, e, constant, constant_like(m, int(exponent) - 29))
+    return store_row(*normalise(*total, bits), bits)
 
 
 @op(Kind.ROW)
@@ -58,6 +79,17 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case(
         "far apart", [Row(far.m, far.e + 100, 16), random_row(rng, (4, 32), 24)], {"bits": 24}
     )
+
+    bias = [random_row(rng, (7, 40), 24), random_row(rng, (1, 40), 16)]
+    yield Case("bias", bias, {"bits": 16})
+
+
+@cases(add_number)
+def _number_cases(rng: np.random.Generator) -> Iterator[Case]:
+    for number in (1.0, -0.3, 1e-9):
+        yield Case(
+            f"number {number}", [random_row(rng, (3, 40), 16)], {"number": number, "bits": 16}
+        )
 
 
 @cases(subtract_weighted)

@@ -30,13 +30,13 @@ def to_visible_row(
     offset: int,
     bits: int,
     in_record: bool,
+    window: int | None = None,
 ) -> Row:
     """As `to_row`, for scores c [..., T, C]: 0 in the columns that a token does not see.
 
-    `position` and `in_record` are those of `hidden_columns`.
+    `position`, `in_record` and `window` are those of `hidden_columns`.
     """
-    rank = len(c.shape)
-    for hidden in hidden_columns(b, rank, c.shape[-2], c.shape[-1], position, in_record=in_record):
+    for hidden in hidden_columns(b, c.shape, position, window, in_record=in_record):
         c = where(hidden, 0, c)
     row: Row = to_row.function(b, c, row_e, column_e, offset=offset, bits=bits)
     return row
@@ -52,11 +52,12 @@ def attention_scores(
     x_bits: int,
     w_bits: int,
     bits: int,
-    in_record: bool,
+    **visible: Any,
 ) -> Row:
     """q [G, R, D], k [G, C, D] Row, position int32 [1, 1, T, 1] -> Row-bits [G, R / T, T, C].
 
-    The heads that share keys are rows of one product: T rows of each.
+    The heads that share keys are rows of one product: T rows of each. `visible` are `in_record` and
+    `window` of `to_visible_row`.
     """
     groups, rows, _ = call.type_of(q).shape
     columns, tokens = call.type_of(k).shape[1], call.type_of(position).shape[2]
@@ -70,7 +71,7 @@ def attention_scores(
         position,
         offset=offset,
         bits=bits,
-        in_record=in_record,
+        **visible,
     )
     return scores
 
@@ -96,7 +97,9 @@ def _visible_cases(rng: np.random.Generator) -> Iterator[Case]:
         row_e = rng.integers(-50, 10, (*shape[:-1], 1)).astype(np.int32)
         column_e = rng.integers(-30, 5, (shape[0], 1, 1, shape[-1])).astype(np.int32)
         attributes = {"offset": -9, "bits": 24, "in_record": in_record}
-        yield Case(name, [c.astype(np.int32), row_e, column_e, positions], attributes)
+        values = [c.astype(np.int32), row_e, column_e, positions]
+        yield Case(name, values, attributes)
+        yield Case(f"{name}, a window", values, {**attributes, "window": 2})
 
 
 @cases(attention_scores)

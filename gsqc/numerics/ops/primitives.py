@@ -147,17 +147,18 @@ def _table(function: Callable[[float], float]) -> list[int]:
     return [round((function(i / 512) - 0.75) * 2**16) for i in range(513)]
 
 
-def _table_pair(function: Callable[[float], float]) -> tuple[list[int], list[int]]:
+def table_pair(function: Callable[[float], float]) -> tuple[list[int], list[int]]:
+    """Entries of 30 bits for `lookup30_fine`: the function on [0, 1], with values in (¼, 1¼)."""
     full = [round((function(i / 512) - 0.75) * 2**30) for i in range(513)]
     high = [(x + 8192) >> 14 for x in full]
     return high, [x - (h << 14) for x, h in zip(full, high, strict=True)]
 
 
 EXP2 = _table(lambda f: 2.0**-f)
-EXP2_PAIR = _table_pair(lambda f: 2.0**-f)
+EXP2_PAIR = table_pair(lambda f: 2.0**-f)
 RECIPROCAL = _table(lambda f: 1 / (1 + f))
 RECIPROCAL_ROOT = _table(lambda f: (4 * f) ** -0.5 if f >= 0.25 else 1.0)
-LOG2_PAIR = _table_pair(lambda f: math.log2(1 + f) * 0.5 + 0.5)
+LOG2_PAIR = table_pair(lambda f: math.log2(1 + f) * 0.5 + 0.5)
 
 
 def lookup30(x: Tensor, table: list[int]) -> Tensor:

@@ -12,29 +12,11 @@ from typing import Any
 import numpy as np
 
 from gsqc.numerics.formats import Row
-from gsqc.numerics.operators.builder import Builder, Tensor, where
-from gsqc.numerics.ops.primitives import (
-    RECIPROCAL,
-    exp2_negative,
-    lookup30,
-    narrow16,
-    normalise,
-    scale_by_power,
-    store_row,
-    to_log2_units,
-)
+from gsqc.numerics.operators.builder import Builder
+from gsqc.numerics.ops.curves import sigmoid, silu_curve
+from gsqc.numerics.ops.primitives import narrow16, normalise, store_row
 from gsqc.numerics.ops.quantise import random_row
 from gsqc.numerics.ops.registry import Case, Kind, cases, op
-
-
-def _sigmoid(m: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
-    """(m, e) with |m| < 2^15 -> σ and 1 - σ in Q30, each with a relative error of 2^-16."""
-    t = to_log2_units(m << 14, e - 14)
-    z = exp2_negative(t.abs().minimum(40 << 16))
-    larger = lookup30(z.round_shift(14).minimum(65535), RECIPROCAL)  # 1 / (1 + z)
-    smaller = z.mulr30(larger)
-    positive = t.greater(-1)
-    return where(positive, larger, smaller), where(positive, smaller, larger)
 
 
 @op(Kind.ROW)
@@ -42,7 +24,7 @@ def silu_gate(b: Builder, gate: Row, up: Row) -> Row:
     """gate, up [T, n] Row-16 -> gate · σ(gate) · up, Row-16 [T, n]. 0.75 ulp."""
     g, g_e = narrow16(gate)
     u, u_e = narrow16(up)
-    sigma, _ = _sigmoid(g, g_e)
+    sigma, _ = sigmoid(g, g_e)
     return store_row(*normalise(sigma.mulr15(g).mulr15(u), g_e + u_e, 16), 16)
 
 
@@ -58,9 +40,8 @@ def silu_gate_grad(b: Builder, dh: Row, gate: Row, up: Row) -> tuple[Row, Row]:
     g, g_e = narrow16(gate)
     u, u_e = narrow16(up)
     d, d_e = narrow16(dh)
-    sigma, rest = _sigmoid(g, g_e)
+    sigma, slope = silu_curve(g, g_e)
     d_up = normalise(sigma.mulr15(g).mulr15(d), g_e + d_e, 16)
-    slope = sigma.round_shift(1) + scale_by_power(sigma.mulr30(rest).mulr15(g), 1 - (g_e + 15))
     d_gate = normalise((d * u).mulr30(slope), d_e + u_e + 1, 16)
     return store_row(*d_gate, 16), store_row(*d_up, 16)
 
@@ -70,20 +51,25 @@ def _gradient(g: Any, call: Any, dh: Any) -> list[Any]:
     return list(g.call(silu_gate_grad, dh, *call.args))
 
 
-def _gates(rng: np.random.Generator, shape: tuple[int, ...], octave: int) -> Row:
+def gate_rows(rng: np.random.Generator, shape: tuple[int, ...], octave: int) -> Row:
+    """Random Row-16 whose largest numbers are near 2^(octave + 15)."""
     m = rng.integers(-(2**15) + 1, 2**15, shape).astype(np.int16)
     return Row(m, rng.integers(octave - 2, octave + 3, (*shape[:-1], 1)).astype(np.int32), 16)
 
 
-@cases(silu_gate)
-def _cases(rng: np.random.Generator) -> Iterator[Case]:
-    yield Case("usual", [_gates(rng, (9, 96), -13), random_row(rng, (9, 96), 16)])
-    yield Case("ragged", [_gates(rng, (5, 37), -11), random_row(rng, (5, 37), 16)])
+def gate_cases(rng: np.random.Generator) -> Iterator[Case]:
+    """Cases of a gate and an up: usual sizes, ragged, of any size, and saturated."""
+    yield Case("usual", [gate_rows(rng, (9, 96), -13), random_row(rng, (9, 96), 16)])
+    yield Case("ragged", [gate_rows(rng, (5, 37), -11), random_row(rng, (5, 37), 16)])
     yield Case("any", [random_row(rng, (6, 64), 16), random_row(rng, (6, 64), 16)])
-    yield Case("saturated", [_gates(rng, (4, 32), 8), random_row(rng, (4, 32), 16)])
+    yield Case("saturated", [gate_rows(rng, (4, 32), 8), random_row(rng, (4, 32), 16)])
 
 
-@cases(silu_gate_grad)
-def _grad_cases(rng: np.random.Generator) -> Iterator[Case]:
-    for case in _cases(rng):
+def gate_grad_cases(rng: np.random.Generator) -> Iterator[Case]:
+    """Those of `gate_cases` with a gradient before them."""
+    for case in gate_cases(rng):
         yield Case(case.name, [random_row(rng, case.values[0].shape, 16), *case.values])
+
+
+cases(silu_gate)(gate_cases)
+cases(silu_gate_grad)(gate_grad_cases)

@@ -32,51 +32,67 @@ PROBABILITY_BITS = 24
 
 
 @op(Kind.ROW)
-def softmax(b: Builder, scores: Row, position: Tensor, *, scale: float) -> Row:
+def softmax(
+    b: Builder, scores: Row, position: Tensor, *, scale: float, window: int | None = None
+) -> Row:
     """scores [..., T, C] Row -> P = softmax(scores · scale), Row-24 [..., T, C].
 
     position  int32 [1, …, T, 1] in [0, i] for row i: the place of a token in its own record
 
     Column j of row i counts only if i - position ≤ j ≤ i: a token sees the tokens before it in its
-    record, and none of another record. The rows are those of the axis before the last. exp2 comes
+    record, and none of another record. With a window it must be one of the last `window` columns up
+    to i, too. The rows are those of the axis before the last. exp2 comes
     from a table with a relative error of 2^-17. The sum of at most 2^15 terms is exact, so a row
     does not depend on the number of columns. It takes one reciprocal.
     """
-    return _visible_softmax(b, scores, position, scale, in_record=True)
+    return _visible_softmax(b, scores, position, scale, window, in_record=True)
 
 
 @op(Kind.ROW)
-def softmax_at(b: Builder, scores: Row, position: Tensor, *, scale: float) -> Row:
-    """As softmax, for rows at `position`: column j counts only if j ≤ position.
+def softmax_at(
+    b: Builder, scores: Row, position: Tensor, *, scale: float, window: int | None = None
+) -> Row:
+    """As softmax, for rows at `position`: column j counts only if j ≤ position, and not before the
+    window.
 
     position  int32 [1, …, 1] for all rows, or [1, …, T, 1] for each
     """
-    return _visible_softmax(b, scores, position, scale, in_record=False)
+    return _visible_softmax(b, scores, position, scale, window, in_record=False)
 
 
 def hidden_columns(
-    b: Builder, rank: int, rows: int, columns: int, position: Tensor, *, in_record: bool
+    b: Builder, shape: tuple[int, ...], position: Tensor, window: int | None, *, in_record: bool
 ) -> list[Tensor]:
-    """Which columns of scores [..., rows, columns] of `rank` axes a row does not see, as bools.
+    """Which columns of scores of a shape [..., rows, columns] a row does not see, as bools.
 
     position   int32 [1, …, rows, 1], or [1, …, 1] for all
+    window     of the columns that it would see, a row sees the last ones alone; None: all
     in_record  row i is the token at `position` of its record: it sees columns i - position to i.
                Otherwise it sees those up to `position`
     """
+    rank, (rows, columns) = len(shape), shape[-2:]
     column = b.iota((*(1,) * (rank - 1), columns), rank - 1)
-    if not in_record:
-        return [column.greater(position)]
-    row = b.iota((*(1,) * (rank - 2), rows, 1), rank - 2)
-    return [column.greater(row), (row - position).greater(column)]
+    last = b.iota((*(1,) * (rank - 2), rows, 1), rank - 2) if in_record else position
+    hidden = [column.greater(last)]
+    if in_record:
+        hidden.append((last - position).greater(column))
+    if window is not None:
+        hidden.append((last - (window - 1)).greater(column))
+    return hidden
 
 
 def _visible_softmax(
-    b: Builder, scores: Row, position: Tensor, scale: float, *, in_record: bool
+    b: Builder,
+    scores: Row,
+    position: Tensor,
+    scale: float,
+    window: int | None,
+    *,
+    in_record: bool,
 ) -> Row:
     """softmax over the columns that a row sees."""
-    rank, (rows, columns) = len(scores.shape), scores.shape[-2:]
     t = to_log2_units(*widen(scores), scale)
-    for hidden in hidden_columns(b, rank, rows, columns, position, in_record=in_record):
+    for hidden in hidden_columns(b, scores.shape, position, window, in_record=in_record):
         t = where(hidden, MASKED, t)
     p = exp2_negative((t.reduce_max() - t).minimum(40 << 16))
     total, total_e = row_sum(p)
@@ -131,7 +147,9 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("moderate scores", [calm, places(3, 40)], {"scale": 40**-0.5})
     large = Row(calm.m, calm.e + 30, 16)
     yield Case("large exponents", [large, places(3, 40)], {"scale": 0.25})
-    yield Case("three records", [calm, places(3, 17, 1, 22)], {"scale": 40**-0.5})
+    records = [calm, places(3, 17, 1, 22)]
+    yield Case("three records", records, {"scale": 40**-0.5})
+    yield Case("window", records, {"scale": 40**-0.5, "window": 9})
 
 
 @cases(softmax_at)
@@ -144,7 +162,9 @@ def _at_cases(rng: np.random.Generator) -> Iterator[Case]:
         at = np.full((1, 1, 1, 1), position, np.int32)
         yield Case(name, [random_row(rng, shape, 24), at], {"scale": 0.125})
     at = np.array([[[[7], [8], [9], [9]]]], np.int32)
-    yield Case("several", [random_row(rng, (2, 3, 4, 40), 24), at], {"scale": 0.125})
+    several = [random_row(rng, (2, 3, 4, 40), 24), at]
+    yield Case("several", several, {"scale": 0.125})
+    yield Case("window", several, {"scale": 0.125, "window": 3})
 
 
 @cases(softmax_grad)

@@ -17,6 +17,7 @@ import numpy as np
 from gsqc.numerics.formats import Gse, Row
 from gsqc.numerics.operators.builder import Tensor
 from gsqc.numerics.ops.add import add, subtract_weighted
+from gsqc.numerics.ops.columns import columns as take_columns
 from gsqc.numerics.ops.cross_entropy import (
     cross_entropy_chunk,
     cross_entropy_loss,
@@ -28,6 +29,7 @@ from gsqc.numerics.ops.layout import reshape, table_rows, transpose
 from gsqc.numerics.ops.linear import linear, random_gse
 from gsqc.numerics.ops.quantise import quantise, random_row
 from gsqc.numerics.ops.registry import Calls, Case, cases, composite, evaluate
+from gsqc.numerics.ops.softcap import label_weights, softcap, softcap_grad
 from gsqc.numerics.ops.unrotate import unrotate
 
 CHUNK = 4096
@@ -50,30 +52,43 @@ def _chunks_of(call: Calls, table: Any) -> list[tuple[int, int]]:
     return chunks(call.type_of(table).shape[0])
 
 
-def _logits(call: Calls, h: Any, table: Any, start: int, count: int) -> Any:
+def _logits(
+    call: Calls, h: Any, table: Any, bias: Any, chunk: tuple[int, int], cap: float | None
+) -> Any:
+    start, count = chunk
     part = call(table_rows, table, start=start, count=count)
-    return call(linear, h, part, **_WIDTHS, bits=LOGIT_BITS)
+    logits = call(linear, h, part, **_WIDTHS, bits=LOGIT_BITS)
+    for row in bias:
+        own = call(take_columns, row, start=start, count=count)
+        logits = call(add, logits, own, bits=LOGIT_BITS)
+    return logits if cap is None else call(softcap, logits, factor=1.0, cap=cap, bits=LOGIT_BITS)
 
 
 @composite
-def vocabulary_logits(call: Calls, h: Row, table: Gse) -> tuple[Row, ...]:
-    """h [T, n] Row, table GSE-8 [V, n] -> h · tableᵀ, a Row-24 [T, C] for each chunk."""
-    return tuple(_logits(call, h, table, start, count) for start, count in _chunks_of(call, table))
+def vocabulary_logits(
+    call: Calls, h: Row, table: Gse, *bias: Row, cap: float | None = None
+) -> tuple[Row, ...]:
+    """h [T, n] Row, table GSE-8 [V, n] -> h · tableᵀ, a Row-24 [T, C] for each chunk.
+
+    With a bias Row [1, V], it is added. With a cap, the logits then go through `softcap`.
+    """
+    return tuple(_logits(call, h, table, bias, chunk, cap) for chunk in _chunks_of(call, table))
 
 
 @composite
 def vocabulary_loss(
-    call: Calls, h: Row, table: Gse, labels: Tensor
+    call: Calls, h: Row, table: Gse, labels: Tensor, *bias: Row, cap: float | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """h [T, n] Row, table GSE-8 [V, n], labels int32 [T, 1] -> losses, and the sum for backward.
 
-    The losses are the cross-entropy of each token in Q16 nats, int32 [T, 1]. The sum is octaves,
-    mantissa and exponent, int32 [T, 1] each (`cross_entropy`).
+    The logits are those of `vocabulary_logits`. The losses are the cross-entropy of each token in
+    Q16 nats, int32 [T, 1]. The sum is octaves, mantissa and exponent, int32 [T, 1] each
+    (`cross_entropy`).
     """
     state = call(cross_entropy_start, labels)
-    for start, count in _chunks_of(call, table):
-        logits = _logits(call, h, table, start, count)
-        state = call(cross_entropy_chunk, logits, labels, *state, first_column=start)
+    for chunk in _chunks_of(call, table):
+        logits = _logits(call, h, table, bias, chunk, cap)
+        state = call(cross_entropy_chunk, logits, labels, *state, first_column=chunk[0])
     return (call(cross_entropy_loss, *state), *state[:3])
 
 
@@ -87,16 +102,24 @@ def vocabulary_loss_grad(
     mantissa: Tensor,
     exponent: Tensor,
     weights: Tensor,
+    *bias: Row,
+    cap: float | None = None,
 ) -> Row:
     """What vocabulary_loss took and saved, weights int32 [T, 1] in Q14 -> dh Row-24 [T, n].
 
-    The logits are made again, chunk by chunk. A token of weight 0 gives a zero row.
+    The logits are made again, chunk by chunk. A token of weight 0 gives a zero row. With a cap,
+    P and the one-hot are each multiplied by the slope of `softcap`.
     """
-    dh = None
+    dh, of_labels = None, weights if cap is None else None
     for start, count in _chunks_of(call, table):
-        logits = _logits(call, h, table, start, count)
+        logits = _logits(call, h, table, bias, (start, count), cap)
         state = (octaves, mantissa, exponent)
         p = call(cross_entropy_probabilities, logits, *state, weights)
+        if cap is not None:
+            p = call(softcap_grad, p, logits, factor=1.0, cap=cap)
+            seen = () if of_labels is None else (of_labels,)
+            columns = {"first_column": start, "cap": cap}
+            of_labels = call(label_weights, logits, labels, weights, *seen, **columns)
         part = call(table_rows, table, start=start, count=count)
         rows = call(gse_row, part)
         columns = call(quantise, call(transpose, rows, permutation=(1, 0)), bits=WIDTH)
@@ -104,7 +127,7 @@ def vocabulary_loss_grad(
         dh = chunk if dh is None else call(add, dh, chunk, bits=30)
     tokens = call(reshape, labels, shape=(call.type_of(labels).shape[0],))
     # The table's rows are rotated, and so are their sums.
-    rotated = call(subtract_weighted, dh, call(take_rows, tokens, table), weights, bits=24)
+    rotated = call(subtract_weighted, dh, call(take_rows, tokens, table), of_labels, bits=24)
     total: Row = call(unrotate, rotated, columns=call.type_of(h).shape[-1], bits=24)
     return total
 
@@ -113,9 +136,11 @@ def vocabulary_loss_grad(
 def _gradient(g: Any, call: Any, weights: Any, *_: Any) -> list[Any]:
     """The gradient of the weighted sum of the losses. What comes in are the weights themselves."""
     _, octaves, mantissa, exponent = call.results
-    h, table, labels = call.args
+    h, table, labels, *bias = call.args
     state = (octaves, mantissa, exponent)
-    return [g.call(vocabulary_loss_grad, h, table, labels, *state, weights), None, None]
+    attributes = call.attributes
+    dh = g.call(vocabulary_loss_grad, h, table, labels, *state, weights, *bias, **attributes)
+    return [dh, *(None for _ in (table, labels, *bias))]
 
 
 def _operands(rng: np.random.Generator, tokens: int, vocabulary: int) -> list[Any]:
@@ -127,12 +152,16 @@ def _operands(rng: np.random.Generator, tokens: int, vocabulary: int) -> list[An
 @cases(vocabulary_logits)
 def _logits_cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("two chunks", _operands(rng, 2, CHUNK + 9)[:2])
+    yield Case("cap", _operands(rng, 2, 40)[:2], {"cap": 30.0})
+    yield Case("bias", [*_operands(rng, 2, CHUNK + 9)[:2], random_row(rng, (1, CHUNK + 9), 16)])
 
 
 @cases(vocabulary_loss)
 def _loss_cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("two chunks", _operands(rng, 3, CHUNK + 9))
     yield Case("one chunk", _operands(rng, 1, 40))
+    yield Case("cap", _operands(rng, 3, 40), {"cap": 30.0})
+    yield Case("bias", [*_operands(rng, 3, 40), random_row(rng, (1, 40), 16)])
 
 
 @cases(vocabulary_loss_grad)
@@ -141,3 +170,6 @@ def _grad_cases(rng: np.random.Generator) -> Iterator[Case]:
     _, *state = evaluate(vocabulary_loss, operands, {})
     weights = np.array([[2**14], [0], [77]], np.int32)
     yield Case("two chunks", [*operands, *state, weights])
+    yield Case("cap", [*operands, *state, weights], {"cap": 30.0})
+    bias = random_row(rng, (1, CHUNK + 9), 16)
+    yield Case("bias", [*operands, *state, weights, bias])

@@ -59,7 +59,7 @@ def test_special_tokens_and_merges() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"model": "llama"}, "of the kind llama"),
+        ({"model": "t5"}, "of the kind t5"),
         ({"model": []}, "of the kind"),
         ({"pre": "other"}, "cuts words as other"),
         ({"pre": ["qwen2"]}, "cuts words as"),
@@ -72,6 +72,13 @@ def test_special_tokens_and_merges() -> None:
         ({"merges": ["a"]}, "incomplete"),
         ({"merges": ["a q"]}, "joins a and q"),
         ({"merges": ["b a"]}, "joins b and a"),
+        ({"model": "llama"}, "one finite score"),
+        ({"model": "llama", "scores": [0.0] * 9}, "one finite score"),
+        ({"model": "llama", "scores": [float("nan")] * 10}, "one finite score"),
+        (
+            {"model": "llama", "scores": [0.0] * 10, "tokens": ["a" * 513] * 10, "merges": []},
+            "too long",
+        ),
     ],
 )
 def test_damage_is_named(changes: dict[str, Any], reason: str) -> None:

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules for parts of columns: q, k and v of a fused projection, and the rotated part of a head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from gsqc.models import model_ops
+from gsqc.models.capture.forms import ExportedValue, Form, Node, Unsupported, shape_of
+from gsqc.models.capture.graph_builder import GraphBuilder
+from gsqc.models.capture.layout_rules import same
+
+aten = torch.ops.aten
+
+SPLITS = (
+    aten.chunk.default,
+    aten.split.Tensor,
+    aten.split.sizes,
+    aten.split_with_sizes.default,
+)
+"""Operators with a result for each part of an axis."""
+
+
+def _require_columns(rank: int, axis: Any) -> None:
+    if axis % rank != rank - 1:
+        raise Unsupported(f" of axis {axis}")
+
+
+def _columns(c: GraphBuilder, value: ExportedValue, start: int, count: int) -> ExportedValue:
+    if value.form not in (Form.ROWS, Form.HEADS):
+        raise Unsupported(f" of {value.form.value}")
+    assert value.node is not None
+    shape = (*value.node.meta["shape"][:-1], count)
+    made = c.emit(model_ops.columns, value.node, shape=shape, start=start, count=count)
+    return ExportedValue(value.form, made)
+
+
+def cut(c: GraphBuilder, node: Node) -> ExportedValue:
+    """aten.slice(x, axis=0, start=None, end=None, step=1): all of an axis, or some columns."""
+    arguments: Any = (*node.args, *(None, 0, 0, None, 1)[len(node.args) :])
+    source, axis, start, _, step = arguments
+    before, after = shape_of(source), shape_of(node)
+    if before == after:
+        return same(c, node)
+    if step != 1:
+        raise Unsupported(f" in steps of {step}")
+    _require_columns(len(before), axis)
+    first = start or 0
+    first = max(first + before[-1], 0) if first < 0 else first
+    return _columns(c, c.values[source], first, after[-1])
+
+
+def split_columns(c: GraphBuilder, node: Node) -> ExportedValue:
+    """One of SPLITS, of columns. It stands for all of them: `part` takes one."""
+    source = node.args[0]
+    assert isinstance(source, Node)
+    axis = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
+    _require_columns(len(shape_of(source)), axis)
+    return c.values[source]
+
+
+def part(c: GraphBuilder, node: Node) -> ExportedValue:
+    """operator.getitem(parts, index): one result of several."""
+    source, index = node.args
+    assert isinstance(source, Node)
+    if source.target not in SPLITS:
+        raise Unsupported(f" {index} of {source}")
+    widths = [int(t.shape[-1]) for t in source.meta["val"]]
+    assert isinstance(index, int)
+    return _columns(c, c.values[source], sum(widths[:index]), widths[index])
+
+
+def join(c: GraphBuilder, node: Node) -> ExportedValue:
+    """aten.cat((rope(x's first columns), x's other columns), -1) is the rope of a part of x."""
+    parts: Any = node.args[0]
+    axis = node.args[1] if len(node.args) > 1 else 0
+    _require_columns(len(shape_of(node)), axis)
+    rotated, *rest = (c.node_of(p, Form.HEADS) for p in parts)
+    if rotated.target not in (model_ops.rope, model_ops.rope_pairs):
+        raise Unsupported(" of heads that are not rotated")
+    first, *tables = rotated.args
+    assert isinstance(first, Node)
+    source: Any = first.args[0]
+    pieces = [first, *rest]
+    width = 0
+    for piece in pieces:
+        if piece.target is not model_ops.columns or piece.args[0] is not source:
+            raise Unsupported(" of parts of different heads")
+        if piece.kwargs["start"] != width:
+            raise Unsupported(" of parts in another order")
+        width += piece.meta["shape"][-1]
+    if width != source.meta["shape"][-1]:
+        raise Unsupported(" of some parts of heads")
+    function: Any = rotated.target
+    operands: Any = (source, *tables)
+    return ExportedValue(Form.HEADS, c.emit(function, *operands, shape=source.meta["shape"]))

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model calls while it is exported, in place of its norms, ropes and attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from gsqc.errors import ModelError
+from gsqc.models.capture import custom_ops
+from gsqc.models.capture.problems import ATTENTION_KINDS
+
+
+@dataclass(frozen=True)
+class NamedTables:
+    """What a rotary embedding gives: the names of two constants, and a head's width."""
+
+    names: tuple[str, str]
+    width: int
+
+
+def rms_norm(module: nn.Module, settings: tuple[float, float], x: Tensor) -> Tensor:
+    """The module's own norm, as one operator."""
+    y: Tensor = custom_ops.rms_norm(x, module.weight, *settings)
+    return y
+
+
+def layer_norm(module: nn.Module, eps: float, x: Tensor) -> Tensor:
+    """The module's own LayerNorm, which has a weight alone, as torch's."""
+    weight: Any = module.weight
+    return nn.functional.layer_norm(x, weight.shape, weight, None, eps)
+
+
+def rope_table(
+    tables: dict[str | None, NamedTables],
+    x: Tensor,
+    position_ids: Tensor,
+    layer_type: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """cos and sin, as operators that name the tables."""
+    chosen = tables[layer_type]
+    cos, sin = (
+        custom_ops.rope_table(x, position_ids.shape[-1], chosen.width, name)
+        for name in chosen.names
+    )
+    return cos, sin
+
+
+def apply_rope(
+    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *_: Any, pairs: bool, **__: Any
+) -> tuple[Tensor, Tensor]:
+    """Hugging Face's `apply_rotary_pos_emb` of q and k, of neighbouring columns if `pairs`."""
+    return custom_ops.rope(q, cos, sin, pairs), custom_ops.rope(k, cos, sin, pairs)
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **other: Any,
+) -> tuple[Tensor, None]:
+    """The mask is not looked at: attention is causal, over the whole sequence or a window."""
+    if sliding_window is not None and sliding_window >= query.shape[-2]:
+        sliding_window = None
+    unknown = [name for key, name in ATTENTION_KINDS.items() if other.get(key) is not None]
+    if not getattr(module, "is_causal", True):
+        unknown.append("attention that is not causal")
+    if unknown:
+        raise ModelError(
+            f"the model has what gsqc does not compile: {', '.join(unknown)}",
+            "gsqc compiles causal softmax attention with shared key-value heads",
+        )
+    scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
+    return custom_ops.attention(query, key, value, scale, sliding_window, softcap), None

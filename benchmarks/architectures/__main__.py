@@ -83,7 +83,7 @@ def main() -> int:
     rows = list(read_rows(file).values())
     (arguments.output / "table.md").write_text(table(rows), encoding="utf-8")
     print(f"wrote {arguments.output / 'table.md'}")
-    wrong = [row.name for row in rows if row.state == "failed" or (row.logits and not row.is_right)]
+    wrong = [row.name for row in rows if row.is_fault]
     if wrong:
         print(f"wrong: {', '.join(wrong)}")
     for line in (claims := differences(rows)):

@@ -50,6 +50,13 @@ class Row:
         """Whether it was captured with the logits of transformers."""
         return self.state == "captured" and self.logits is not None and self.logits <= LOGITS_LIMIT
 
+    @property
+    def is_fault(self) -> bool:
+        """Whether logits differ, or something failed that may be right or refused only."""
+        values = (self.state, *self.further.values())
+        failed = any(str(value).startswith(("failed", "differ")) for value in values)
+        return failed or (self.logits is not None and not self.is_right)
+
 
 def tokens() -> torch.Tensor:
     """The tokens [T] that the logits are compared on: bytes, which every family has."""

@@ -85,7 +85,7 @@ FAMILIES = (
     ModelFamily("cohere2", "Command R7B", Proof.LOGITS),
     ModelFamily("arcee", "AFM 4.5B", Proof.LOGITS),
     ModelFamily("bitnet", "BitNet b1.58", Proof.LOGITS),
-    _refused("nemotron", "Nemotron, Minitron", _OTHER_NORM),
+    ModelFamily("nemotron", "Nemotron, Minitron", Proof.RANDOM),
     ModelFamily("jais2", "Jais 2", Proof.LOGITS),
     _refused("apertus", "Apertus", "xIELU without a gate"),
     _refused("nanochat", "nanochat", _OTHER_RMS, _ROPE),

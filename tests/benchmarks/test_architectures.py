@@ -55,6 +55,13 @@ def test_wrong_logits_are_no_success() -> None:
     assert not Row("a", "a").is_right
 
 
+def test_what_failed_behind_a_bundle_is_a_fault() -> None:
+    """A refusal is none. An assertion is, and so are digests that differ."""
+    assert not Row("a", "a", logits=0.0, further={"gguf": "refused: no"}).is_fault
+    assert Row("a", "a", logits=0.0, further={"compile": "failed: AssertionError: b"}).is_fault
+    assert Row("a", "a", logits=0.0, further={"digests": "differ: c"}).is_fault
+
+
 def test_rows_are_kept_and_not_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

@@ -31,7 +31,7 @@ class _Entry(NamedTuple):
 
 
 _FORMULA = r"aten\.(pow|mean|rsqrt|sqrt|mul|div|add|sub|var|abs|_to_copy|to|type_as|norm|rms_norm)"
-_MOVES = r"aten\.(split|chunk|slice|unbind|select|index|view|reshape|tensor_split)|getitem"
+_MOVES = r"aten\.(split|chunk|slice|unbind|select|index|view|reshape|unsqueeze)|getitem"
 _PRODUCTS = r"aten\.(matmul|bmm|baddbmm|softmax|_softmax|masked_fill|where|full|max|div|einsum)"
 _ROTARY = "rotary embedding of another kind"
 _PAIRS, _PART = "rope of neighbouring pairs", "rope on a part of a head"
@@ -58,6 +58,7 @@ _TABLE = (
     _Entry(_ROTARY, source=r"apply_rotary|rotate_half"),
     _Entry(_ROTARY, modules=r"Attention$", source=r"sincos|embed_positions"),
     _Entry("values of another width than keys", operator=r"attention with values"),
+    _Entry("values of another width than keys", operator=_MOVES, source=r"kv_a_layernorm|kv_nope"),
     _Entry("fused q, k and v", operator=_MOVES, source=r"qkv|query_key_value|c_attn|Wqkv"),
     _Entry("fused gate and up", operator=_MOVES, source=r"gate_up|up_states|chunk\(2"),
     _Entry("gated attention", operator=rf"{_MOVES}|sigmoid", modules=r"Attention$", source=r"gate"),

@@ -70,4 +70,4 @@ def convert(path: Path, named: str) -> dict[str, str]:
 
 if __name__ == "__main__":
     _limit_process()
-    print(json.dumps(convert(Path(sys.argv[1]), sys.argv[2])), flush=True)
+    sys.stdout.write(json.dumps(convert(Path(sys.argv[1]), sys.argv[2])) + "\n")

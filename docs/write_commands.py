@@ -32,6 +32,7 @@ NOTES = {
     "tokens": "More: [runner.md](../runner.md).",
     "init": "More: [config.md](../config.md).",
     "plan": "More: [plan.md](../plan.md).",
+    "models": "More: [models.md](../models.md).",
     "report": "More: [report.md](../report.md).",
     "export": "More: [export.md](../export.md).",
     "import": "More: [export.md](../export.md).",

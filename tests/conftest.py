@@ -57,6 +57,14 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_home(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Compiled kernels of the tests alone, which all workers share and the next run finds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(pytestconfig.rootpath / ".pytest_cache"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model as `save_pretrained` leaves it. Its 257 tokens are the bytes and the end of text, so

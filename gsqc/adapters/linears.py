@@ -62,15 +62,19 @@ def names_of_linears(modules: Sequence[str]) -> list[str]:
     """The name of each linear of a block, from the paths of their modules, such as
     model.layers.0.self_attn.q_proj.
     """
-    paths = [module.split(".") for module in modules]
-    names = []
+    names = [".".join(ending) for ending in unique_endings([m.split(".") for m in modules])]
+    return [SHORT_NAMES.get(name, name) for name in names]
+
+
+def unique_endings(paths: Sequence[list[str]]) -> list[list[str]]:
+    """The shortest ending of each path that no other path has."""
+    endings = []
     for path in paths:
         depth = 1
         while depth < len(path) and sum(p[-depth:] == path[-depth:] for p in paths) > 1:
             depth += 1
-        name = ".".join(path[-depth:])
-        names.append(SHORT_NAMES.get(name, name))
-    return names
+        endings.append(path[-depth:])
+    return endings
 
 
 def in_order(linears: Iterable[str]) -> tuple[str, ...]:

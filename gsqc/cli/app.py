@@ -22,6 +22,7 @@ from gsqc.cli.info import info
 from gsqc.cli.init import init
 from gsqc.cli.inspect import inspect
 from gsqc.cli.lm_eval import lm_eval_command
+from gsqc.cli.models import models
 from gsqc.cli.output import Output
 from gsqc.cli.plan import plan_command
 from gsqc.cli.report import report
@@ -35,6 +36,7 @@ from gsqc.version import __version__
 
 COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
     "Compile": {
+        "models": models,
         "plan": plan_command,
         "compile": compile_command,
         "retarget": retarget_command,

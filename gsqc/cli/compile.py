@@ -13,7 +13,7 @@ from gsqc.check.first_digests import take_first_digests
 from gsqc.cli.command import OptionsOf
 from gsqc.cli.config import ConfigOption
 from gsqc.cli.output import Output
-from gsqc.cli.shared import JsonOption, ModelArgument
+from gsqc.cli.shared import DownloadOption, JsonOption, ModelArgument, fetch_if_asked
 from gsqc.compiler.installed import needs_compiler
 from gsqc.compiler.options import CompileOptions, parse_compile_options
 from gsqc.models.catalogue import KNOWN_MODELS
@@ -27,6 +27,7 @@ def compile_command(
     model: ModelArgument,
     chosen: Annotated[dict[str, Any], OptionsOf(CompileOptions)],
     of_target: Annotated[dict[str, Any], OptionsOf(*TARGET_OPTIONS)],
+    download: DownloadOption = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -42,6 +43,7 @@ def compile_command(
     )
     with needs_compiler():
         from gsqc.compiler.compile import compile_model
+    fetch_if_asked(download, model, out)
     start = time.monotonic()
     with out.console.status("") as status:
         manifest = compile_model(

@@ -19,10 +19,11 @@ from gsqc.export.gguf_model import GGUF_TYPES, write_gguf_model
 from gsqc.export.hf_model import write_hf_model
 from gsqc.export.llama_cpp import write_gguf_adapter
 from gsqc.export.merge import BASES, MergedWeights, open_base
+from gsqc.export.mlx import write_mlx
 from gsqc.export.onnx_model import data_of, write_onnx_model
 from gsqc.export.peft import write_peft
 from gsqc.export.place import check_place
-from gsqc.export.prompts import TrainedPrompts, trained_prompts, write_chat_template
+from gsqc.export.prompts import TEMPLATE_FILE, TrainedPrompts, trained_prompts, write_chat_template
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.option import Option, check_options, option
 from gsqc.runtime.store import BEST, STATE, RunStore
@@ -44,6 +45,9 @@ class ExportOptions:
     peft: Path | None = option(None, help="Write the adapter as a PEFT directory.", group=PLACES)
     gguf: Path | None = option(
         None, help="Write the adapter as a GGUF file for llama.cpp.", group=PLACES
+    )
+    mlx: Path | None = option(
+        None, help="Write the adapter as an MLX directory, for mlx-lm.", group=PLACES
     )
     merged: Path | None = option(
         None, help="Write the merged model: a directory, or NAME.gguf.", group=PLACES
@@ -84,10 +88,11 @@ class ExportOptions:
     def __post_init__(self) -> None:
         """Check all that can be checked before a file is read."""
         check_options(self)
-        if not any((self.peft, self.gguf, self.merged, self.onnx, self.chat_template)):
+        if not any((self.peft, self.gguf, self.mlx, self.merged, self.onnx, self.chat_template)):
             raise OptionError(
                 "nothing to export",
-                "say what to write: --peft DIR, --gguf FILE, --merged DIR or --onnx FILE",
+                "say what to write: --peft DIR, --gguf FILE, --mlx DIR, --merged DIR or "
+                "--onnx FILE",
             )
         if self.dtype is not None and self.merged is None:
             raise OptionError(
@@ -113,6 +118,7 @@ class ExportOptions:
     def check_places(self) -> None:
         """OptionError or ExportError if two results share a place, or a place is taken."""
         places = [("--peft", self.peft, True), ("--gguf", self.gguf, False)]
+        places += [("--mlx", self.mlx, True)]
         places += [("--merged", self.merged, not self.is_gguf), ("--onnx", self.onnx, False)]
         places += [("--onnx", data_of(self.onnx) if self.onnx else None, False)]
         places += [("--chat-template", self.chat_template, False)]
@@ -166,7 +172,7 @@ class _Exporter:
     prompts: TrainedPrompts
 
     def adapter_files(self, chosen: ExportOptions) -> None:
-        """Write the adapter alone, for PEFT and llama.cpp."""
+        """Write the adapter alone, for PEFT, llama.cpp and mlx-lm."""
         about = _described(self.adapter)
         if chosen.peft is not None:
             write_peft(self.adapter, self.name, chosen.peft, self.prompts)
@@ -175,6 +181,9 @@ class _Exporter:
             template = self.prompts.template
             write_gguf_adapter(self.bundle, self.adapter, self.name, chosen.gguf, template)
             self._tell("gguf", chosen.gguf, about)
+        if chosen.mlx is not None:
+            write_mlx(self.adapter, self.name, chosen.mlx, self.prompts)
+            self._tell("mlx", chosen.mlx, f"{about}, base {self.name}")
         if chosen.chat_template is not None:
             write_chat_template(self.prompts, chosen.chat_template)
             self._tell("chat_template", chosen.chat_template, "a chat template")
@@ -205,6 +214,11 @@ class _Exporter:
             self.out.say(
                 "llama.cpp takes the base's chat template: write this one with --chat-template "
                 "FILE, and give it with --chat-template-file"
+            )
+        if chosen.mlx is not None and self.prompts.template is not None:
+            self.out.say(
+                "mlx-lm takes the base's chat template: put the text of "
+                f"{chosen.mlx / TEMPLATE_FILE} behind mlx_lm.server --chat-template"
             )
 
     def _tell(self, option: str, place: Path, what: str) -> None:

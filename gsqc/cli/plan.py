@@ -12,7 +12,7 @@ from rich.table import Table
 from gsqc.bundle.base import VECTOR_KIND
 from gsqc.cli.command import OptionsOf
 from gsqc.cli.output import Output
-from gsqc.cli.shared import JsonOption, ModelArgument
+from gsqc.cli.shared import DownloadOption, JsonOption, ModelArgument, fetch_if_asked
 from gsqc.compiler.installed import needs_compiler
 from gsqc.compiler.options import CompileOptions, parse_compile_options
 from gsqc.limits import MAXIMUM_MIB
@@ -60,6 +60,7 @@ def plan_command(
             opposite="--no-probe",
         ),
     ] = True,
+    download: DownloadOption = False,
     json: JsonOption = False,
 ) -> None:
     """Estimate the memory, disk and time that fine-tuning MODEL needs, before compiling it."""
@@ -68,13 +69,14 @@ def plan_command(
     options = parse_compile_options(model, known_models=KNOWN_MODELS, output=output, **chosen)
     with needs_compiler():
         from gsqc.compiler.estimate.estimator import Estimator
+    fetch_if_asked(download, model, out)
     with out.console.status("opening the model") as status:
         estimator = Estimator(model)
         status.update("planning a step and measuring its kernels" if probe else "planning a step")
         asked = estimator.estimate(options, measure=probe)
         status.update("planning other settings")
         others = _others(estimator, options, memory_mib)
-    _show(out, asked, estimator.no_probe)
+    _show(out, asked, estimator)
     _show_others(out, others, memory_mib)
     settings = [_record(other, memory_mib) for other in others]
     about = {"base_kinds": asked.base_kinds, "calibrated": asked.calibrated}
@@ -116,8 +118,10 @@ def _record(estimate: Estimate, memory_mib: int | None) -> dict[str, Any]:
     }
 
 
-def _show(out: Output, asked: Estimate, no_probe: str) -> None:
+def _show(out: Output, asked: Estimate, estimator: Estimator) -> None:
     options, memory = asked.options, asked.memory
+    for note in estimator.loaded.metadata.get("notes") or ():
+        out.say(f"note: {note}")
     out.say(
         f"{options.bits}{', calibrated' if asked.calibrated else ''}, base {options.base}, "
         f"{options.adapter}, {options.optimizer}, "
@@ -140,8 +144,8 @@ def _show(out: Output, asked: Estimate, no_probe: str) -> None:
     )
     table.add_row("a step, about", f"{_seconds(asked.seconds)} ({how})")
     out.console.print(table)
-    if no_probe:
-        out.say(f"no kernel could be measured: {no_probe}")
+    if estimator.no_probe:
+        out.say(f"no kernel could be measured: {estimator.no_probe}")
     out.say(f"learning rate {LEARNING_RATE}, unless gsqc train --lr gives another")
 
 

@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.cli.output import Output
 from gsqc.data.prompt import PromptForm, PromptOptions, choose_form
 from gsqc.limits import MAXIMUM_THREADS
+from gsqc.models.catalogue import KNOWN_MODELS
+from gsqc.models.hub import fetch_model
 from gsqc.option import Option
+from gsqc.printable import printable
 from gsqc.runtime.store import RunStore
 
 MACHINE = "This machine"
@@ -28,10 +33,17 @@ BundleArgument = Annotated[
 ModelArgument = Annotated[
     str,
     Option(
-        "Known name (smollm2-135m), model directory, or .gguf file.",
+        "Known name (smollm2-135m), model directory, .gguf file, or ORG/NAME from the hub's cache.",
         is_argument=True,
         example="smollm2-135m",
         decides_bits=True,
+    ),
+]
+DownloadOption = Annotated[
+    bool,
+    Option(
+        "Fetch MODEL, ORG/NAME, from the Hugging Face hub if it is not in the cache here: "
+        "safetensors, settings and tokenizer, no code. Without it the network is never asked."
     ),
 ]
 RunStateOption = Annotated[
@@ -48,6 +60,18 @@ ThreadsOption = Annotated[
         example=2,
     ),
 ]
+
+
+def fetch_if_asked(download: bool, model: str, out: Output) -> None:
+    """Fetch a model from the hub, unless it is a path or a known name.
+
+    Raises ModelError and OptionError.
+    """
+    if not download or os.path.exists(model) or model in KNOWN_MODELS:
+        return
+    with out.console.status(f"fetching {printable(model)}"):
+        place = fetch_model(model)
+    out.say(f"{model} is in {place}")
 
 
 def prompt_form(asked: PromptOptions, bundle: Bundle, run: Path | None) -> PromptForm:

@@ -82,7 +82,7 @@ def compile_model(
     with BundleWriter(Path(options.output), force=options.force) as bundle:
         progress("capturing the model")
         captured = capture_model(model, options.sequence_length)
-        _note_tokenizer(captured, note)
+        _note_reading(captured, note)
         calibration = prepare_calibration(captured, options, text, note)
         weights = FrozenWeights(captured.weights, options.base)
         progress("generating the step")
@@ -127,8 +127,13 @@ def _base_tensors(
     return base
 
 
-def _note_tokenizer(captured: CapturedModel, note: Progress) -> None:
-    """Say that there is none."""
+def _note_reading(captured: CapturedModel, note: Progress) -> None:
+    """Say what was not taken of the model, and where its tokenizer is from if not from its file."""
+    for text in captured.metadata.get("notes") or ():
+        note(f"note: {text}")
+    origin = captured.metadata.get("tokenizer") or ""
+    if origin.startswith("converted"):
+        note(f"tokenizer: {origin}")
     if captured.tokenizer_json is None:
         why = captured.metadata.get("tokenizer") or "none"
         note(

@@ -119,7 +119,8 @@ class CompileOptions:
         Lora(),
         command_default="lora:rank=16,alpha=32",
         parse=parse_adapter,
-        help="The adapter. It is on all linears, or with ,linears=q+v on those that are named.",
+        help="The adapter. It is on all linears, or with ,linears=q+v on those that are named: "
+        "q, k, v, o, gate, up, down, or the end of a module's name, as c_attn.",
         group=STEP,
         decides_bits=True,
     )

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.manifest import ModelPart
 from gsqc.errors import ExportError, OptionError
-from gsqc.export.adapter import Float32, LinearAdapter, TrainedAdapter
+from gsqc.export.adapter import Float32, TrainedAdapter
 from gsqc.export.place import new_file
-from gsqc.models.readers.gguf_architectures import ARCHITECTURES, Architecture, file_architecture
+from gsqc.models.readers.gguf_architectures import ARCHITECTURES, file_architecture
+from gsqc.models.readers.gguf_stored import Stored
 
 
 def import_gguf() -> Any:
@@ -42,11 +44,16 @@ def write_gguf_adapter(
     """
     gguf = import_gguf()
     name = _architecture(bundle)
-    heads = bundle.manifest.model.heads, bundle.manifest.model.key_value_heads
     tensors: dict[str, Float32] = {}
     for linear, a, b in adapter.as_lora():
-        stored, rows = _in_file(ARCHITECTURES[name], linear, b, heads)
-        tensors |= {f"{stored}.lora_a": a, f"{stored}.lora_b": rows}
+        model = bundle.manifest.model
+        found = linear_in_file(name, model, linear.module, linear.layer, len(b))
+        if found is None:
+            raise ExportError(
+                f"llama.cpp has no tensor for {linear.module}", "export with --peft or --merged"
+            )
+        start, stored = found
+        tensors |= {f"{start}.weight.lora_a": a, f"{start}.weight.lora_b": stored.rows_to_file(b)}
     settings: Any = adapter.settings
     with new_file(path) as work:
         writer = gguf.GGUFWriter(work, name)
@@ -68,18 +75,19 @@ def write_gguf_adapter(
             writer.close()
 
 
-def _in_file(
-    architecture: Architecture, linear: LinearAdapter, b: Float32, heads: tuple[int, int]
-) -> tuple[str, Float32]:
-    """The name of a linear's weight in a file, and B with its rows in the file's order."""
-    name = linear.module.removeprefix(f"{architecture.blocks}.{linear.layer}.")
-    ggml = {ours: theirs for theirs, ours in architecture.layer.items()}.get(name)
+def linear_in_file(
+    name: str, model: ModelPart, module: str, layer: int, rows: int
+) -> tuple[str, Stored] | None:
+    """The name of a linear's weight in files of the architecture `name`, without `.weight`,
+    and the order of its `rows` there. None if such files have no tensor for it.
+    """
+    architecture = ARCHITECTURES[name]
+    within = module.removeprefix(f"{architecture.blocks}.{layer}.")
+    ggml = {ours: theirs for theirs, ours in architecture.layer.items()}.get(within)
     if ggml is None:
-        raise ExportError(
-            f"llama.cpp has no tensor for {linear.module}", "export with --peft or --merged"
-        )
-    stored = architecture.stored(f"{name}.weight", b.shape, *heads)
-    return f"blk.{linear.layer}.{ggml}.weight", stored.rows_to_file(b)
+        return None
+    stored = architecture.stored(f"{within}.weight", (rows,), model.heads, model.key_value_heads)
+    return f"blk.{layer}.{ggml}", stored
 
 
 def _architecture(bundle: Bundle) -> str:

@@ -23,9 +23,9 @@ from gsqc.bundle.base import VECTOR_KIND, in_first_layer, in_layer
 from gsqc.bundle.bundle import Bundle
 from gsqc.errors import ExportError, GsqcError, OptionError
 from gsqc.export.adapter import FRACTION_BITS, Float32, TrainedAdapter
-from gsqc.models import LoadedModel
+from gsqc.models import LoadedModel, load_model, model_path
 from gsqc.models.base_codes import base_codes, is_exact
-from gsqc.models.catalogue import KNOWN_MODELS, find_model
+from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.models.codes import Codes
 from gsqc.models.conv1d import TransposedWeights, conv1d_weights
 
@@ -43,15 +43,11 @@ def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
     if chosen is None:
         raise OptionError(
             "a merged model needs the model that the bundle was compiled from",
-            "give it with --model DIR or FILE.gguf",
+            "give it with --model DIR, FILE.gguf or ORG/NAME",
         )
-    path = Path(chosen)
-    if not path.exists() and chosen in KNOWN_MODELS:
-        path = find_model(chosen)
+    path = model_path(chosen)
     try:
-        from gsqc.models import load_model
-
-        loaded = load_model(path)
+        loaded = load_model(chosen)
     except ModuleNotFoundError as error:
         raise OptionError(
             f"{error.name} is not installed", "pip install 'gsqc[compiler]'"

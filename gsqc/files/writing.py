@@ -66,8 +66,10 @@ def copy_file(source: Path, path: Path) -> None:
         shutil.copyfileobj(old, new, 1 << 20)
 
 
-def replace_file(path: Path, content: Content) -> None:
+def replace_file(path: Path, content: Content, *, durable: bool = True) -> None:
     """Replace a file, or a link, by a new file that is complete on disk.
+
+    durable  wait for the disk. Without, a loss of power may leave a damaged file
 
     Temporary files that killed processes left for the same path are removed. Raises OSError, and
     then what was there is still there.
@@ -79,13 +81,15 @@ def replace_file(path: Path, content: Content) -> None:
             with os.fdopen(descriptor, "wb") as file:
                 file.writelines(content)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
                 os.replace(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=directory)
             raise
-        os.fsync(directory)
+        if durable:
+            os.fsync(directory)
 
 
 def write_result(path: Path, content: Content) -> None:

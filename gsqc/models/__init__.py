@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of models: a Hugging Face object or directory, a .gguf file, or the name of a known
-model.
+"""Readers of models: a Hugging Face object or directory, a .gguf file, the name of a known model,
+or that of a model in the hub's cache.
 
 A reader gives the model as a torch module, whose numbers need not exist (a `meta` module), and its
 weights by name. Nothing is ever unpickled.
@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from gsqc.errors import ModelError
+from gsqc.models.catalogue import KNOWN_MODELS, find_model
+from gsqc.models.hub import cached_model, is_hub_name
 from gsqc.models.loaded import LoadedModel, WeightSource
 
-__all__ = ["LoadedModel", "WeightSource", "load_model"]
+__all__ = ["LoadedModel", "WeightSource", "load_model", "model_path"]
 
 
 def load_model(model: Any) -> LoadedModel:
-    """Open a model: a torch module, a directory, a .gguf file, or a known name.
+    """Open a model: a torch module, a directory, a .gguf file, a known name, or the name ORG/NAME
+    of a model in the hub's cache on this disk.
 
     Raises ModelError.
     """
-    from gsqc.models.catalogue import KNOWN_MODELS, find_model
     from gsqc.models.readers.hf import (
         from_directory,
         from_module,
@@ -31,23 +33,54 @@ def load_model(model: Any) -> LoadedModel:
 
     if not isinstance(model, (str, Path)):
         return from_module(model)
-    path = Path(model)
-    is_there = os.path.exists(path)  # Path.exists raises for a name that is too long
-    if not is_there and str(model) in KNOWN_MODELS:
-        path, is_there = find_model(str(model)), True
+    path = model_path(str(model))
     if os.path.isdir(path):
-        return from_directory(path)
-    if not is_there:
-        known = ", ".join(KNOWN_MODELS)
-        raise ModelError(
-            f"there is no model {model}",
-            f"give a directory, a .gguf file, or a known name: {known}",
-        )
-    if path.suffix in (".bin", ".pt", ".pth", ".ckpt"):
+        loaded = from_directory(path)
+        if not os.path.exists(model) and is_hub_name(str(model)):
+            loaded.metadata["name"] = str(model)  # the directory is named after a commit
+        return loaded
+    _refuse_other_files(path)
+    from gsqc.models.readers.gguf import from_gguf
+
+    return from_gguf(path)
+
+
+_EXPORTS = (".onnx", ".pt2", ".pte", ".tflite", ".mlmodel", ".mlpackage", ".engine")
+
+
+def _refuse_other_files(path: Path) -> None:
+    """ModelError for a file that is of another kind by its suffix."""
+    kind = path.suffix.lower()
+    if kind in (".bin", ".pt", ".pth", ".ckpt"):
         raise ModelError(
             f"{path.name} is a pickle, which may run any code",
             "convert the model to safetensors first",
         )
-    from gsqc.models.readers.gguf import from_gguf
+    if kind == ".safetensors":
+        raise ModelError(
+            f"{path.name} holds weights without a configuration",
+            "give its directory, with config.json in it",
+        )
+    if kind in _EXPORTS:
+        raise ModelError(
+            f"{path.name} is an export ({kind}), which no longer shows what the model is made of",
+            "give what it was exported from: a directory with config.json, or a .gguf file",
+        )
 
-    return from_gguf(path)
+
+def model_path(model: str) -> Path:
+    """The directory or file of a model that is given by its path or by a name. Raises ModelError.
+
+    What is there under the path itself goes before a name.
+    """
+    if os.path.exists(model):  # Path.exists raises for a name that is too long
+        return Path(model)
+    if model in KNOWN_MODELS:
+        return find_model(model)
+    if (cached := cached_model(model)) is not None:
+        return cached
+    known = ", ".join(KNOWN_MODELS)
+    hint = f"give a directory, a .gguf file, or a known name: {known}"
+    if is_hub_name(model):
+        hint = "it is not in the hub's cache here either. Fetch it with --download, or " + hint
+    raise ModelError(f"there is no model {model}", hint)

@@ -30,12 +30,14 @@ def rms_norm(x: Tensor, weight: Tensor, *, eps: float, offset: float = 0.0) -> T
     return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * (weight + offset)
 
 
-def layer_norm(x: Tensor, *affine: Tensor, eps: float) -> Tensor:
-    """x [..., K] -> [..., K]: (x - mean) / sqrt(variance + eps), times weight [K], plus bias [K].
+def layer_norm(x: Tensor, *affine: Tensor, eps: float, offset: float = 0.0) -> Tensor:
+    """x [..., K] -> [..., K]: (x - mean) / sqrt(variance + eps) · (weight + offset) + bias.
 
-    `affine` is both of them, the weight alone, or neither.
+    `affine` is weight and bias [K], the weight alone, or neither. On heads [H, T, D] each head is
+    normalised by itself.
     """
     weight, bias = (*affine, None, None)[:2]
+    weight = weight if weight is None else weight + offset
     return torch.nn.functional.layer_norm(x, x.shape[-1:], weight, bias, eps)
 
 

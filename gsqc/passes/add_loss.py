@@ -29,11 +29,13 @@ def add_loss(step: Step) -> Step:
     # Logits of the whole vocabulary never exist: the op takes what the logits took, and works in
     # chunks.
     operands: Any = logits.args
-    h, table = operands
+    h, table, *bias = operands
     column = Spec((shape_of(h)[0], 1), "int32")
     labels = insert_last(function.graph, "labels", column, Role(Kind.INPUT, "labels"))
     with function.graph.inserting_before(logits):
-        loss, *_ = add_call(function.graph, vocabulary_loss, h, table, labels, **logits.kwargs)
+        loss, *_ = add_call(
+            function.graph, vocabulary_loss, h, table, labels, *bias, **logits.kwargs
+        )
     function.set_outputs({LOSS: (loss, Role(Kind.OUTPUT, LOSS))})
     # Not remove_dead: backward will need results that nothing uses yet.
     for node in (*logits.users, logits):

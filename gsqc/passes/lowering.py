@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from gsqc.adapters.linears import names_of_linears
+from gsqc.adapters.linears import names_of_linears, unique_endings
 from gsqc.graph.function import Function, Node, add_call, insert_last, role_of, shape_of
 from gsqc.graph.roles import Kind, Notes, Role
 from gsqc.models import model_ops
@@ -48,11 +48,7 @@ def placeholder_names(parameters: list[Parameter]) -> list[str]:
     named = (p.name.removesuffix(".weight") for p in parameters)
     # The bias of q_proj is q_proj_bias, not one of many that are called bias.
     joined = (f"{n.removesuffix('.bias')}_bias" if n.endswith(".bias") else n for n in named)
-    paths = [name.split(".") for name in joined]
-    depth = 1
-    while len({tuple(path[-depth:]) for path in paths}) < len(paths):
-        depth += 1
-    return ["_".join(path[-depth:]) for path in paths]
+    return ["_".join(ending) for ending in unique_endings([name.split(".") for name in joined])]
 
 
 class Lowering:

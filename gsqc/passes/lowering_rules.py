@@ -11,15 +11,17 @@ from collections.abc import Callable
 from typing import Any
 
 import gsqc.numerics.ops.all  # noqa: F401  registers every op
+from gsqc.errors import ModelError
 from gsqc.graph.function import Node, shape_of
 from gsqc.graph.roles import Notes
 from gsqc.models import model_ops
 from gsqc.numerics.ops.add import add, add_number, scale
 from gsqc.numerics.ops.embedding import embedding
+from gsqc.numerics.ops.layer_norm import layer_norm
 from gsqc.numerics.ops.layout import join_rows, take_leading, transpose, view
 from gsqc.numerics.ops.linear import linear
 from gsqc.numerics.ops.position_embedding import position_embedding
-from gsqc.numerics.ops.registry import OPS
+from gsqc.numerics.ops.registry import OPS, Op
 from gsqc.numerics.ops.rms_norm import rms_norm
 from gsqc.numerics.ops.rope import rope
 from gsqc.numerics.ops.rope_pairs import halves_to_pairs, pairs_to_halves
@@ -57,8 +59,7 @@ def _linear(lowering: Lowering, node: Node) -> Any:
     x, w = lowering.args(node)
     weight: Any = node.args[1]
     if lowering.storage[weight] is Storage.TABLE:
-        x, cap = _before_table(lowering, node, x)
-        return lowering.call(vocabulary_logits, x, w, **cap)
+        return _logits(lowering, node, x, w)
     options, bits = lowering.options, _result_bits(lowering, node)
     widths = {"x_bits": options.activation_bits, "w_bits": options.weight_bits}
     y: Node = lowering.call(linear, x, w, *lowering.balance(weight), **widths, bits=bits)
@@ -83,27 +84,46 @@ def _result_bits(lowering: Lowering, node: Node) -> int:
 
 
 def _add_bias(lowering: Lowering, node: Node) -> Any:
-    return lowering.call(add, *lowering.args(node), bits=_result_bits(lowering, node))
+    x, bias = lowering.args(node)
+    if isinstance(x, tuple):  # logits: `_logits` has seen to it
+        return x
+    return lowering.call(add, x, bias, bits=_result_bits(lowering, node))
 
 
 def _scale(lowering: Lowering, node: Node) -> Any:
     (x,) = lowering.args(node)
-    if isinstance(x, tuple):  # logits: `_before_table` has seen to it
+    if isinstance(x, tuple):  # logits: `_logits` has seen to it
         return x
     return lowering.call(scale, x, **node.kwargs, bits=_result_bits(lowering, node))
 
 
-def _before_table(lowering: Lowering, logits: Node, x: Node) -> tuple[Node, dict[str, float]]:
-    """What the product with the table takes for x, and the cap of its result, if it has one.
+_AFTER_TABLE = (model_ops.scale, model_ops.add_bias, model_ops.softcap)
+"""What may be done to logits, each once and in this order."""
+
+
+def _logits(lowering: Lowering, product: Node, x: Node, table: Node) -> Any:
+    """The logits of a product with a table, and of all that is done to it.
 
     A factor of the logits becomes one of x, which costs a row of x in place of one of logits.
+    Raises ModelError.
     """
-    for user in logits.users:
-        if user.target is model_ops.softcap:
-            return x, {"cap": user.kwargs["cap"]}  # type: ignore[dict-item]
+    bias, cap, node, last = [], {}, product, -1
+    while (user := next(iter(node.users), None)) is not None and user.target in _AFTER_TABLE:
+        place = _AFTER_TABLE.index(user.target)
+        if place <= last:
+            raise ModelError(
+                f"the logits go through {user.target.__name__} after other things "
+                f"({user.meta.get('source', 'unknown source')})",
+                "gsqc compiles logits with a factor, a bias and a softcap, in this order",
+            )
         if user.target is model_ops.scale:
             x = lowering.call(scale, x, **user.kwargs, bits=ACTIVATION_BITS)
-    return x, {}
+        elif user.target is model_ops.add_bias:
+            bias = [lowering.nodes[user.args[1]]]  # type: ignore[index]
+        else:
+            cap = {"cap": user.kwargs["cap"]}
+        node, last = user, place
+    return lowering.call(vocabulary_logits, x, table, *bias, **cap)
 
 
 def _rms_norm(lowering: Lowering, node: Node) -> Any:
@@ -111,11 +131,24 @@ def _rms_norm(lowering: Lowering, node: Node) -> Any:
     attributes = dict(node.kwargs)
     if offset := attributes.pop("offset", None):
         weight = lowering.call(add_number, weight, number=offset, bits=VECTOR_BITS)
+    return _normed(lowering, rms_norm, x, weight, **attributes)
+
+
+def _layer_norm(lowering: Lowering, node: Node) -> Any:
+    x, *affine = lowering.args(node)
+    attributes = dict(node.kwargs)
+    if offset := attributes.pop("offset", None):
+        affine[0] = lowering.call(add_number, affine[0], number=offset, bits=VECTOR_BITS)
+    return _normed(lowering, layer_norm, x, *affine, **attributes)
+
+
+def _normed(lowering: Lowering, norm: Op, x: Node, *vectors: Node, **attributes: Any) -> Any:
+    """The norm of each row, or of each head."""
     *lead, width = shape_of(x)
     if len(lead) > 1:  # each head is a row
         rows = math.prod(lead)
         x = lowering.call(view, x, shape=(rows, width), exponent_shape=(rows, 1))
-    y, *_ = lowering.call(rms_norm, x, weight, **attributes)
+    y, *_ = lowering.call(norm, x, *vectors, **attributes)
     if len(lead) > 1:
         y = lowering.call(view, y, shape=(*lead, width), exponent_shape=(*lead, 1))
     return y
@@ -135,7 +168,7 @@ def _rope_pairs(lowering: Lowering, node: Node) -> Any:
 
 def _softcap(lowering: Lowering, node: Node) -> Any:
     (x,) = lowering.args(node)
-    if isinstance(x, tuple):  # logits: `_before_table` has seen to it
+    if isinstance(x, tuple):  # logits: `_logits` has seen to it
         return x
     return lowering.call(softcap, x, factor=1.0, **node.kwargs, bits=ACTIVATION_BITS)
 
@@ -166,5 +199,6 @@ RULES: dict[Any, Callable[[Lowering, Node], Any]] = {
     model_ops.add_bias: _add_bias,
     model_ops.scale: _scale,
     model_ops.rms_norm: _rms_norm,
+    model_ops.layer_norm: _layer_norm,
     model_ops.softcap: _softcap,
 }

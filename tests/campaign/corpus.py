@@ -138,7 +138,9 @@ def _write_with_gsqc() -> None:
         "1",
     ]
     subprocess.run(steps, check=True, capture_output=True)
-    gsqc("export", "b.gsqc", "--run", "run", "--peft", "peft")
+    gsqc(
+        "export", "b.gsqc", "--run", "run", "--peft", "peft", "--mlx", "mlx", "--gguf", "lora.gguf"
+    )
     gsqc("check", "b.gsqc", "--golden", "golden.json", "--update")
 
 

@@ -90,7 +90,7 @@ STEPS: tuple[Command, ...] = (
 """Commands that run the code of the real bundle."""
 MODEL: Command = ("data", "data/a.jsonl", "--bundle", "model")
 GGUF: Command = ("data", "data/a.jsonl", "--bundle", "tiny.gguf")
-IMPORT: Command = ("import", REAL, "--peft", "peft", "--run", "new")
+IMPORT: Command = ("import", REAL, "--run", "new")
 TRUST: Command = ("trust", SMALL, "--yes")
 RESUME: Command = ("train", "--resume", "run")
 
@@ -170,22 +170,21 @@ def data_kinds() -> list[Kind]:
 
 
 def model_kinds(corpus: Path) -> list[Kind]:
-    """What gsqc compiles, and adapters of PEFT."""
+    """What gsqc compiles, and adapters of other programs."""
     json_, safetensors = mutators.change_json, mutators.change_safetensors
     change_gguf = partial(mutators.change_gguf, fields=gguf_fields(corpus / "tiny.gguf"))
-    hf, gguf, peft = (
-        partial(readers.model, "model"),
-        partial(readers.model, "tiny.gguf"),
-        readers.peft,
-    )
+    change_lora = partial(mutators.change_gguf, fields=gguf_fields(corpus / "lora.gguf"))
+    hf, gguf = partial(readers.model, "model"), partial(readers.model, "tiny.gguf")
 
     def model(file: str, change: Mutator, weight: float) -> Kind:
         return Kind(f"HF {file}", f"model/{file}", change, (MODEL,), (hf,), weight)
 
-    def adapter(file: str, change: Mutator) -> Kind:
-        return Kind(
-            f"PEFT {file}", f"peft/{file}", change, (IMPORT, (*IMPORT, "--any-base")), (peft,), 2
-        )
+    def adapter(kind: str, place: str, file: str, change: Mutator) -> Kind:
+        command = (*IMPORT, f"--{kind}", place)
+        reader = partial(readers.adapter, kind, place)
+        path = file if place == file else f"{place}/{file}"
+        commands = (command, (*command, "--any-base"))
+        return Kind(f"{kind.upper()} {file}", path, change, commands, (reader,), 2)
 
     return [
         model("config.json", json_, 2),
@@ -195,8 +194,11 @@ def model_kinds(corpus: Path) -> list[Kind]:
         model("chat_template.jinja", mutators.change_template, 0.5),
         model("model.safetensors", safetensors, 1),
         Kind("GGUF", "tiny.gguf", change_gguf, (GGUF,), (gguf,), 3),
-        adapter("adapter_config.json", json_),
-        adapter("adapter_model.safetensors", safetensors),
+        adapter("peft", "peft", "adapter_config.json", json_),
+        adapter("peft", "peft", "adapter_model.safetensors", safetensors),
+        adapter("mlx", "mlx", "adapter_config.json", json_),
+        adapter("mlx", "mlx", "adapters.safetensors", safetensors),
+        adapter("gguf", "lora.gguf", "lora.gguf", change_lora),
     ]
 
 

@@ -7,7 +7,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
-KEPT = {"model", "data", "saved", "b.gsqc", "small.gsqc", "run", "steps", "peft", "state"}
+KEPT = {"model", "data", "saved", "b.gsqc", "small.gsqc", "run", "steps", "peft", "mlx", "state"}
 """Directories of the corpus that are put back after a case. Others that appear are removed."""
 
 
@@ -34,7 +34,7 @@ class Place:
 
     def restore(self) -> None:
         """Write changed files anew, and remove what was not there."""
-        for folder in (self.root, *(self.root / name for name in ("run", "steps", "peft"))):
+        for folder in (self.root, *(self.root / name for name in ("run", "steps", "peft", "mlx"))):
             for path in folder.glob("*") if folder.is_dir() else ():
                 if path not in self.known:
                     shutil.rmtree(

@@ -17,7 +17,7 @@ from gsqc.check.sequences import random_sequences
 from gsqc.data import DataOptions, load_split
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.export.adapter import read_adapter
-from gsqc.export.import_peft import read_peft
+from gsqc.export.foreign.take import take_adapter
 from gsqc.models import load_model
 from gsqc.report.run_files import read_run
 from gsqc.runtime.session import Session
@@ -99,9 +99,9 @@ def model(name: str) -> None:
         tokenizer.decode(tokenizer.encode_prompt("a b"))
 
 
-def peft() -> None:
-    """A PEFT adapter."""
-    read_peft(whole(REAL), Path("peft"), None)
+def adapter(kind: str, name: str) -> None:
+    """An adapter of another program."""
+    take_adapter(whole(REAL), Path(name), kind, None)
 
 
 def data_readers(name: str) -> tuple[Reader, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from gsqc.adapters.linears import matrix_name, names_of_linears
 from gsqc.adapters.lora import Lora
 from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.pipeline import run_pipeline
@@ -89,15 +90,30 @@ def stored_parameters(family: Family) -> dict[str, torch.Tensor]:
     return found
 
 
+def adapter_names(family: Family) -> dict[str, str]:
+    """What adapters call each linear of the blocks, by its module."""
+    found: dict[str, str] = {}
+    outline: Outline = family.step.parts
+    for kind, parameters in zip(outline.layer_kinds, outline.names, strict=True):
+        matrices = [
+            name.removesuffix(".weight")
+            for name, parameter in zip(parameters, outline.kinds[kind].parameters, strict=True)
+            if parameter.storage is Storage.CODES
+        ]
+        found |= dict(zip(matrices, names_of_linears(matrices), strict=True))
+    return found
+
+
 def float_losses(
     family: Family, executor: Executor, adapters: dict[str, torch.Tensor]
 ) -> torch.Tensor:
     """The same step in float64, on the weights of the bundle: loss per token."""
+    names = adapter_names(family)
 
     def with_lora(node: Any, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         y = model_ops.linear(x, w)
-        short = node.meta["module"].rsplit(".", 1)[-1].removesuffix("_proj")
-        a, b = (adapters.get(f"layers.{node.meta['block']}.{short}_{m}") for m in "ab")
+        block, name = node.meta["block"], names.get(node.meta["module"], "head")
+        a, b = (adapters.get(f"layers.{block}.{matrix_name(name, m)}") for m in "ab")
         return y if a is None else y + ALPHA / RANK * (x @ a.T) @ b.T
 
     run = FloatRun(
@@ -132,7 +148,7 @@ def test_losses_and_gradients_are_those_of_autograd(name: str) -> None:
         assert np.linalg.norm(got - expected) < 0.3 * np.linalg.norm(expected), matrix
 
 
-QUICK = ("mistral, window", "smollm3, a layer without rope", "qwen3")
+QUICK = ("gpt-2", "mistral, window", "smollm3, a layer without rope", "qwen3")
 
 
 @pytest.mark.parametrize(

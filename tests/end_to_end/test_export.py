@@ -20,10 +20,8 @@ import pytest
 from safetensors.numpy import load_file
 from transformers import AutoTokenizer
 
-from gsqc.check.sequences import random_sequences
 from gsqc.cli.main import main
 from gsqc.runtime.session import Session
-from tests.end_to_end.test_session import RATE
 from tests.end_to_end.trained import TEXT, Trained, export, float_model
 from tests.export.float_model import distance, model_logits, session_logits, with_adapter
 from tests.runtime.small_bundle import byte_tokenizer
@@ -100,23 +98,6 @@ def test_onnx_computes_what_the_merged_model_computes(from_directory: Trained) -
     for row, text in zip(logits, (TEXT, TEXT[::-1]), strict=True):
         assert distance(row, model_logits(merged, text)) < SUMMATION
     assert program.run(None, {"input_ids": np.array([TEXT[:1]])})[0].shape == (1, 1, 257)
-
-
-def test_an_exported_adapter_comes_back_bit_for_bit(from_gguf: Trained, tmp_path: Path) -> None:
-    """A run that begins with it computes what the first run computes."""
-    arguments = ["import", from_gguf.bundle, "--peft", from_gguf.peft, "--run", tmp_path / "run"]
-    assert main([*map(str, arguments)]) == 0
-    first, second = (
-        Session(from_gguf.bundle, from_gguf.run),
-        Session(from_gguf.bundle, tmp_path / "run"),
-    )
-    assert second.step_count == 0
-    for name, tensor in first.state().items():
-        if name.endswith(("_a", "_b")):
-            np.testing.assert_array_equal(second.state()[name], tensor)
-    batch = random_sequences(first.bundle, 99, 0)
-    assert second.evaluate(batch) == first.evaluate(batch)
-    assert second.step(batch, RATE).step == 1
 
 
 def test_another_model_is_refused(

@@ -15,7 +15,7 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.cli.main import main
 from gsqc.errors import ExportError
 from gsqc.export.place import check_place, new_directory, new_file
-from tests.export.test_import_peft import bundle, matrices, take, write
+from tests.export.foreign.test_peft import bundle, matrices, take, write
 from tests.runtime.small_bundle import other_state, write_bundle
 
 __all__ = ["bundle"]

@@ -25,7 +25,7 @@ from gsqc.models.catalogue import find_model
 from tests.cli.run_command import Capture, run_json, run_text
 from tests.data.small_data import jsonl, make_tokenizer
 from tests.data.templates import CHATML
-from tests.export.test_import_peft import bundle, matrices, take, write
+from tests.export.foreign.test_peft import bundle, matrices, take, write
 from tests.runtime.small_bundle import byte_tokenizer
 
 __all__ = ["bundle"]

@@ -71,6 +71,20 @@ def test_a_head_that_gives_no_logits() -> None:
         run_pipeline(step)
 
 
+def test_a_factor_of_capped_logits_is_not_dropped() -> None:
+    """A factor before the cap is one of the head's input. Behind it, it would be lost."""
+    step = toy_step(SIZES)
+    logits = step.graph.output_node().args[0][0]
+    with step.graph.inserting_before(step.graph.output_node()):
+        capped = step.graph.call_function(mo.softcap, (logits,), {"cap": 3.0})
+        scaled = step.graph.call_function(mo.scale, (capped,), {"factor": 2.0})
+    for node in (capped, scaled):
+        node.meta.update(block=None, shape=(), source="toy.py:4", module="toy")
+    step.graph.output_node().args = ((scaled,),)
+    with pytest.raises(ModelError, match=r"go through scale after other things \(toy\.py:4\)"):
+        run_pipeline(step)
+
+
 def test_an_operator_before_the_blocks_is_not_dropped() -> None:
     """A norm behind the embedding gives rows of another width than the layers take."""
     step = toy_step(SIZES)

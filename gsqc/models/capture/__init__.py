@@ -18,6 +18,7 @@ from gsqc.models.capture.captured import CapturedModel, ModelConfig
 from gsqc.models.capture.convert import convert_graph
 from gsqc.models.capture.export import export_model
 from gsqc.models.capture.float_run import FloatRun, float_parameters, run_float
+from gsqc.models.conv1d import TransposedWeights
 
 __all__ = [
     "CapturedModel",
@@ -49,11 +50,12 @@ def capture_loaded(loaded: LoadedModel, sequence_length: int) -> CapturedModel:
         raise OptionError(f"sequence length {sequence_length}", "a sequence has at least 2 tokens")
     exported = export_model(loaded.module, sequence_length)
     graph = convert_graph(exported, sequence_length)
+    transposed = [n.meta["parameter"] for n in graph.nodes if "transposed" in n.meta]
     return CapturedModel(
         graph=graph,
         config=ModelConfig.of(loaded.module, graph),
         constants=exported.constants,
-        weights=loaded.weights,
+        weights=TransposedWeights(loaded.weights, transposed) if transposed else loaded.weights,
         tokenizer_json=loaded.tokenizer_json,
         metadata=loaded.metadata,
     )

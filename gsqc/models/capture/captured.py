@@ -17,7 +17,7 @@ from gsqc.models import WeightSource, model_ops
 @dataclass(frozen=True)
 class ModelConfig:
     """Sizes of a decoder. `architecture` is Hugging Face's model type; `ffn` is the width of the
-    gated layer.
+    feed-forward layer.
     """
 
     architecture: str
@@ -41,8 +41,8 @@ class ModelConfig:
         tables = [n.args[1] for n in graph.nodes if n.target is model_ops.embedding]
         results: Any = graph.output_node().args[0]
         head: torch.fx.Node = results[0]
-        while head.target in (model_ops.scale, model_ops.softcap):
-            (head,) = head.all_input_nodes
+        while head.target in (model_ops.scale, model_ops.softcap, model_ops.add_bias):
+            head = head.all_input_nodes[0]
         if not norms or len(tables) != 1 or head.target is not model_ops.linear:
             raise ModelError(
                 "the model is not a decoder with one embedding, norms and a linear head",
@@ -57,7 +57,7 @@ class ModelConfig:
                 heads=heads,
                 kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
                 head_dim=int(getattr(config, "head_dim", None) or hidden // heads),
-                ffn=int(config.intermediate_size),
+                ffn=_ffn(config, hidden),
                 vocabulary=tables[0].meta["shape"][0],
                 norm_eps=float(norms[-1].kwargs["eps"]),
                 tied_embeddings=head.args[1] is tables[0],
@@ -68,12 +68,18 @@ class ModelConfig:
             ) from error
 
 
+def _ffn(config: Any, hidden: int) -> int:
+    """The width between the linears of a feed-forward layer; GPT-2's may be left out."""
+    names = ("intermediate_size", "ffn_dim", "n_inner")
+    return int(next((n for a in names if (n := getattr(config, a, None))), 4 * hidden))
+
+
 @dataclass
 class CapturedModel:
     """A model as a graph of `gsqc.models.model_ops` calls, without a batch dimension.
 
     graph           the calls; its output is (logits [T, V],)
-    constants       rope_cos and rope_sin, float64 [T, head_dim / 2]
+    constants       rope_cos and rope_sin, float64 [T, W / 2] for W rotated columns of a head
     weights         the parameters' numbers by name
     tokenizer_json  text of a tokenizer.json, or None if the model came without one
     metadata        that of the `LoadedModel`

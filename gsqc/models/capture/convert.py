@@ -7,7 +7,8 @@ before:  v = aten.view(aten.linear(x, w), [1, T, H, D])   q = aten.transpose(v, 
 after:   q = split_heads(linear(x, w), heads=H)   g = silu_gate(a, b)
 
 ensures: every result is [T, n] or [H, T, D]; nodes that change nothing are gone; all operators
-without an entry in `gsqc.models.capture.rules` are reported in one UnsupportedOperatorError
+without an entry in `gsqc.models.capture.rules` are reported in one UnsupportedOperatorError, by the
+constructs that they belong to (`constructs`)
 """
 
 from __future__ import annotations
@@ -16,25 +17,31 @@ from typing import Any
 
 import torch.fx
 
-from gsqc.errors import UnsupportedOperatorError
+from gsqc.errors import ModelError, UnsupportedOperatorError
 from gsqc.models import model_ops
-from gsqc.models.capture.export import Exported
+from gsqc.models.capture.export import WRAPPED, Exported
 from gsqc.models.capture.forms import ExportedValue, Form, Unsupported
 from gsqc.models.capture.graph_builder import GraphBuilder
+from gsqc.models.capture.guess import guess
+from gsqc.models.capture.problems import Problem, described
 from gsqc.models.capture.rules import RULES
-from gsqc.models.capture.source import source_line
+from gsqc.models.capture.source import layer_index, module_path
 
 Node = torch.fx.Node
-SHOWN = 5
-"""Operators that an error lists; the rest are counted."""
 
 
 class _Conversion:
-    """One pass over an exported graph. What cannot be converted is collected, then raised once."""
+    """One pass over an exported graph. What cannot be converted is collected, then raised once.
 
-    def __init__(self, exported: Exported, tokens: int) -> None:
+    A survey goes on behind an operator that cannot be converted, with a value of the form that its
+    shape suggests. So it finds what else is missing. Its graph is of no use.
+    """
+
+    def __init__(self, exported: Exported, tokens: int, *, survey: bool = False) -> None:
         self.exported, self.builder = exported, GraphBuilder(exported, tokens)
-        self.problems: dict[str, None] = {}
+        self.survey = survey
+        self.guessed: set[Node] = set()
+        self.problems: dict[Problem, None] = {}
 
     def run(self) -> torch.fx.Graph:
         """Convert every node that the logits depend on."""
@@ -48,13 +55,15 @@ class _Conversion:
         results: Any = self.exported.graph.output_node().args[0]
         logits = builder.values[results[0]]
         if not self.problems and logits.form is not Form.ROWS:
-            self.problems["the model's result: gsqc needs logits for every token"] = None
-        if self.problems:
-            raise _error(list(self.problems))
-        builder.graph.output((logits.node,))
-        # A gate takes the place of its activation function, whose own call is then without use.
-        builder.graph.eliminate_dead_code()
-        builder.graph.lint()
+            raise ModelError(
+                "the model's result is not a row of logits for every token",
+                "give the whole language model, with its head: …ForCausalLM",
+            )
+        if not self.problems:
+            builder.graph.output((logits.node,))
+            # A gate takes the place of its activation function, whose own call is then without use.
+            builder.graph.eliminate_dead_code()
+            builder.graph.lint()
         return builder.graph
 
     def _input(self, node: Node) -> ExportedValue:
@@ -67,17 +76,30 @@ class _Conversion:
 
     def _call(self, node: Node) -> ExportedValue:
         rule = RULES.get(node.target)
+        follows = any(a in self.guessed for a in node.all_input_nodes)
+        if follows:
+            self.guessed.add(node)
         try:
             if rule is None:
                 raise Unsupported("")
             if any(self.builder.values[a].form is Form.UNKNOWN for a in node.all_input_nodes):
                 # A consequence of an operator that is reported already.
-                return ExportedValue(Form.UNKNOWN)
+                return self._unknown(node)
             return rule(self.builder, node)
         except Unsupported as reason:
-            name = str(node.target).removesuffix(".default")
-            self.problems[f"{name}{reason} at {source_line(node.meta)}"] = None
-            return ExportedValue(Form.UNKNOWN)
+            problem = Problem.of(node, str(reason), WRAPPED)
+            # What follows from a guess counts if it is missing whatever the guess is.
+            if not follows or rule is None or problem.is_named:
+                self.problems[problem] = None
+        except Exception:
+            if not follows:
+                raise  # our own bug. Behind a guess it may be no more than a wrong guess
+        return self._unknown(node)
+
+    def _unknown(self, node: Node) -> ExportedValue:
+        """The value of an operator that cannot be converted."""
+        self.guessed.add(node)
+        return guess(self.builder, node) if self.survey else ExportedValue(Form.UNKNOWN)
 
 
 def _live(graph: torch.fx.Graph) -> set[Node]:
@@ -91,11 +113,8 @@ def _live(graph: torch.fx.Graph) -> set[Node]:
     return live
 
 
-def _error(problems: list[str]) -> UnsupportedOperatorError:
-    shown = problems[:SHOWN]
-    if len(problems) > SHOWN:
-        shown.append(f"and {len(problems) - SHOWN} more")
-    names = ", ".join(
+def _error(problems: list[Problem], layers: int) -> UnsupportedOperatorError:
+    known = ", ".join(
         sorted(
             f.__name__
             for f in vars(model_ops).values()
@@ -103,14 +122,26 @@ def _error(problems: list[str]) -> UnsupportedOperatorError:
         )
     )
     return UnsupportedOperatorError(
-        "\n  ".join(["the model uses operators that have no integer form:", *shown]),
-        f"gsqc compiles models made of {names}. "
-        "Write the named lines with these, or choose another model",
+        described(problems, layers),
+        "gsqc models lists the families that compile. "
+        f"A model of your own compiles if it is made of {known}",
     )
 
 
+def _layers(graph: torch.fx.Graph) -> int:
+    """How many decoder layers an exported graph has."""
+    return len({layer_index(module_path(n.meta, WRAPPED)) for n in graph.nodes} - {None})
+
+
 def convert_graph(exported: Exported, tokens: int) -> torch.fx.Graph:
-    """Raises UnsupportedOperatorError, which names all operators without an entry and their source
-    lines.
+    """Raises UnsupportedOperatorError, which names all constructs that are missing, each with the
+    source line of its first use.
     """
-    return _Conversion(exported, tokens).run()
+    conversion = _Conversion(exported, tokens)
+    graph = conversion.run()
+    if conversion.problems:
+        survey = _Conversion(exported, tokens, survey=True)
+        survey.run()
+        problems = [*conversion.problems, *survey.problems]
+        raise _error(list(dict.fromkeys(problems)), _layers(exported.graph))
+    return graph

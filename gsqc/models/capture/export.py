@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from gsqc.errors import GsqcError, ModelError
+from gsqc.errors import ModelError
+from gsqc.models.capture.problems import refusal
 from gsqc.models.capture.recognise import (
     Tables,
     gelu_form,
@@ -29,7 +30,6 @@ from gsqc.models.capture.recognise import (
     rope_of_pairs,
     rope_tables,
 )
-from gsqc.models.capture.source import raising_line
 from gsqc.models.capture.stand_ins import (
     NamedTables,
     apply_rope,
@@ -98,15 +98,8 @@ def export_model(model: nn.Module, tokens: int) -> Exported:
     try:
         with _known_parts_replaced(model, tokens) as constants, torch.no_grad():
             program = torch.export.export(_Logits(model), arguments, strict=False)
-    except GsqcError:
-        raise
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f"torch.export of {type(model).__name__} failed at {raising_line(error)}\n  {reason}",
-            "gsqc needs a decoder (…ForCausalLM) whose forward does not depend on the values "
-            "of tensors",
-        ) from error
+    except Exception as error:  # torch.export raises errors of many types
+        raise refusal(model, error) from error
     names = _parameter_names(model, program.graph_signature)
     return Exported(program.graph, names, constants, _numbers(program))
 
@@ -153,19 +146,8 @@ def _known_parts_replaced(
         with _own_attention(model):
             for module in model.modules():
                 module.training = False
-                if (settings := rms_norm_settings(module)) is not None:
-                    replace(
-                        module.__dict__, "forward", functools.partial(rms_norm, module, settings)
-                    )
-                elif (eps := layer_norm_eps(module)) is not None:
-                    replace(module.__dict__, "forward", functools.partial(layer_norm, module, eps))
-                elif (form := gelu_form(module)) is not None:
-                    gelu = functools.partial(nn.functional.gelu, approximate=form)
-                    replace(module.__dict__, "forward", gelu)
-                elif tables := rope_tables(module, tokens):
-                    named = {kind: _add_tables(constants, pair) for kind, pair in tables.items()}
-                    layouts |= {pair.layout for pair in tables.values()}
-                    replace(module.__dict__, "forward", functools.partial(rope_table, named))
+                if (forward := _stand_in(module, tokens, constants, layouts)) is not None:
+                    replace(module.__dict__, "forward", forward)
             for namespace in _modelling_namespaces(model):
                 found = {rope_of_pairs(namespace[_ROPE_FUNCTION], layout) for layout in layouts}
                 pairs = found.pop() if len(found) == 1 else None
@@ -181,6 +163,26 @@ def _known_parts_replaced(
                 namespace[name] = value
         for module in training:
             module.training = True
+
+
+def _stand_in(
+    module: nn.Module,
+    tokens: int,
+    constants: dict[str, npt.NDArray[np.float64]],
+    layouts: set[str],
+) -> Callable[..., Any] | None:
+    """What is called in place of a module that is known, or None. Adds tables and their layouts."""
+    if (settings := rms_norm_settings(module)) is not None:
+        return functools.partial(rms_norm, module, settings)
+    if (eps := layer_norm_eps(module)) is not None:
+        return functools.partial(layer_norm, module, eps)
+    if (form := gelu_form(module)) is not None:
+        return functools.partial(nn.functional.gelu, approximate=form)
+    if tables := rope_tables(module, tokens):
+        layouts |= {pair.layout for pair in tables.values()}
+        named = {kind: _add_tables(constants, pair) for kind, pair in tables.items()}
+        return functools.partial(rope_table, named)
+    return None
 
 
 def _add_tables(constants: dict[str, npt.NDArray[np.float64]], tables: Tables) -> NamedTables:

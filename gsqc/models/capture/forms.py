@@ -26,6 +26,7 @@ class Form(Enum):
     TOKENS = "tokens"
     POSITIONS = "positions"
     PARAMETER = "a parameter"
+    SHIFTED = "a parameter and a number"
     OTHER = "a constant"
     UNKNOWN = "unknown"
 
@@ -36,6 +37,7 @@ class ExportedValue:
     instead, and numbers are themselves.
 
     offset  what was added to positions
+    number  a number's own, or what was added to a parameter
     """
 
     form: Form

@@ -163,6 +163,8 @@ def _tables_of(module: nn.Module, tokens: int, kind: str | None) -> Tables | Non
         with torch.no_grad():
             positions = torch.arange(tokens, device=device)[None]
             tables = copy.deepcopy(module)(x, positions, *arguments)  # some grow their buffers
+        if any(t.is_complex() for t in tables):
+            return None
         cos, sin = (t[0].double().cpu() for t in tables)
     except Exception:
         return None

@@ -23,7 +23,8 @@ from gsqc.models.capture.forms import (
 )
 from gsqc.models.capture.graph_builder import GraphBuilder
 from gsqc.models.capture.layout_rules import dropout, permute, reshape, same, split, transpose
-from gsqc.models.capture.norm_rules import NORM_RULES
+from gsqc.models.capture.linear_rules import addmm, linear
+from gsqc.models.capture.norm_rules import NORM_RULES, shifted_weight
 from gsqc.models.capture.number_rules import divide, scaled, tanh
 from gsqc.models.capture.position_rules import embedding, shifted
 
@@ -40,16 +41,6 @@ def _parameter(c: GraphBuilder, arg: Any) -> Node:
 def _table(c: GraphBuilder, arg: Any) -> Node:
     name = c.value_of(arg, Form.TABLE).name
     return c.placeholder(name, c.exported.constants[name].shape, constant=name)
-
-
-def _linear(c: GraphBuilder, node: Node) -> ExportedValue:
-    x, w, *bias = node.args
-    shape = (c.tokens, shape_of(node)[-1])
-    y = c.emit(model_ops.linear, c.node_of(x, Form.ROWS), _parameter(c, w), shape=shape)
-    for b in bias:
-        if b is not None:
-            y = c.emit(model_ops.add_bias, y, _parameter(c, b), shape=shape)
-    return ExportedValue(Form.ROWS, y)
 
 
 def _rms_norm(c: GraphBuilder, node: Node) -> ExportedValue:
@@ -101,8 +92,11 @@ def _mul(c: GraphBuilder, node: Node) -> ExportedValue:
 
 
 def _add(c: GraphBuilder, node: Node) -> ExportedValue:
-    if isinstance(node.args[0], Node) and c.values[node.args[0]].form is Form.POSITIONS:
+    first = c.values[node.args[0]].form if isinstance(node.args[0], Node) else None
+    if first is Form.POSITIONS:
         return shifted(c, node)
+    if first is Form.PARAMETER:
+        return shifted_weight(c, node)
     x, y = (c.node_of(a, Form.ROWS) for a in node.args)
     _same_shape(x, y)
     if node.kwargs.get("alpha", 1) != 1:
@@ -121,7 +115,8 @@ RULES: dict[Any, Rule] = {
     aten.slice.Tensor: cut,
     aten.cat.default: join,
     aten.embedding.default: embedding,
-    aten.linear.default: _linear,
+    aten.linear.default: linear,
+    aten.addmm.default: addmm,
     aten.mul.Tensor: _mul,
     aten.div.Tensor: divide,
     aten.tanh.default: tanh,

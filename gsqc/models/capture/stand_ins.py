@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gsqc.errors import ModelError
 from gsqc.models.capture import custom_ops
+from gsqc.models.capture.problems import ATTENTION_KINDS
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,12 @@ def attention(
     """The mask is not looked at: attention is causal, over the whole sequence or a window."""
     if sliding_window is not None and sliding_window >= query.shape[-2]:
         sliding_window = None
-    unknown = [k for k in ("s_aux", "position_bias") if other.get(k) is not None]
-    if unknown or not getattr(module, "is_causal", True):
+    unknown = [name for key, name in ATTENTION_KINDS.items() if other.get(key) is not None]
+    if not getattr(module, "is_causal", True):
+        unknown.append("attention that is not causal")
+    if unknown:
         raise ModelError(
-            f"attention of a kind that gsqc does not compile: {', '.join(unknown) or 'not causal'}",
+            f"the model has what gsqc does not compile: {', '.join(unknown)}",
             "gsqc compiles causal softmax attention with shared key-value heads",
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)

@@ -14,15 +14,14 @@ from torch import nn
 
 from gsqc.errors import ModelError
 from gsqc.models.loaded import Float32, FloatTensor, LoadedModel
-from gsqc.models.readers.meta_model import check_counts, meta_model
+from gsqc.models.readers.hf_config import read_config, require_decoder
+from gsqc.models.readers.hf_tokenizer import tokenizer_of
+from gsqc.models.readers.meta_model import meta_model, meta_wrapper
 from gsqc.models.readers.metadata import checked_metadata
-from gsqc.models.readers.stored_tensors import (
-    StoredTensor,
-    opened,
-    require_known,
-    stored_tensors,
-)
-from gsqc.models.readers.text_files import first_line, read_object, read_text
+from gsqc.models.readers.model_tensors import ModelTensors, model_tensors
+from gsqc.models.readers.stored_tensors import StoredTensor, require_known, stored_tensors
+from gsqc.models.readers.text_files import read_object, read_text
+from gsqc.models.readers.wrappers import text_part
 from gsqc.models.special_tokens import tokens_of_directory
 
 _MOST_TEMPLATES = 16
@@ -103,54 +102,78 @@ def from_module(model: Any) -> LoadedModel:
 def from_directory(path: Path) -> LoadedModel:
     """A directory with config.json, *.safetensors and, if it has one, tokenizer.json. Raises
     ModelError.
+
+    Of a model that also sees, the language model is taken.
     """
     files = stored_tensors(path)
-    shapes = [tensor.shape for tensor in files.values()]
-    config = _config(path)
-    module = meta_model(config, shapes)
-    if _untied(files, parameter_aliases(module)):
+    module, tensors, notes = _opened(path, files)
+    require_known(tensors.module, path, tensors.unknown)
+    aliases = parameter_aliases(module)
+    stored = _found(path, module, aliases, tensors.shapes)
+
+    def read(name: str) -> torch.Tensor:
+        return tensors.read(stored[name])
+
+    tokenizer, origin = tokenizer_of(path)
+    metadata = {**_metadata(path, module, tokenizer, origin), "notes": notes}
+    return LoadedModel(module, FloatWeights(aliases, read), tokenizer, metadata)
+
+
+def _opened(
+    path: Path, files: Mapping[str, StoredTensor]
+) -> tuple[nn.Module, ModelTensors, list[str]]:
+    """The language model, its tensors, and what a user has to know of how it was opened."""
+    config, shapes = read_config(path), [tensor.shape for tensor in files.values()]
+    inner = text_part(config)
+    if inner is None:
+        require_decoder(config)
+        module = meta_model(config, shapes)
+        tensors = model_tensors(module, files)
+        notes = []
+    else:
+        tensors = model_tensors(meta_wrapper(config, shapes), files).part(inner.name)
+        kind, config = config.model_type, inner.config
+        module = meta_model(config, shapes)
+        notes = [
+            f"only the text part of this {kind} model is taken, which is a {config.model_type} "
+            "model. It sees no images"
+        ]
+    if _untied(tensors, parameter_aliases(module)):
         config.tie_word_embeddings = False
         module = meta_model(config, shapes)
-    aliases = parameter_aliases(module)
-    stored = {name: next((a for a in names if a in files), None) for name, names in aliases.items()}
-    missing = [name for name, found in stored.items() if found is None]
+    return module, tensors, notes
+
+
+def _found(
+    path: Path, module: nn.Module, aliases: Mapping[str, list[str]], shapes: Mapping[str, Any]
+) -> dict[str, str]:
+    """The name that each parameter's tensor has. ModelError if one lacks or has another shape."""
+    found = {name: next((a for a in names if a in shapes), "") for name, names in aliases.items()}
+    missing = [name for name, alias in found.items() if not alias]
     if missing:
         raise ModelError(
             f"{path.name} lacks {len(missing)} weights of its config.json, first {missing[0]}",
             "fetch the model again; a quantised checkpoint must be converted to floats first",
         )
     parameters = dict(module.named_parameters())
-    for name, found in stored.items():
-        shape = files[str(found)].shape
+    for name, alias in found.items():
+        shape = shapes[alias]
         if shape != tuple(parameters[name].shape):
             raise ModelError(
                 f"{name} has shape {list(shape)}, config.json says {list(parameters[name].shape)}",
                 "config.json and the safetensors are of two models: fetch both again",
             )
-    require_known(module, aliases, path, files)
-
-    def read(name: str) -> torch.Tensor:
-        return _read(files, str(stored[name]))
-
-    tokenizer = _tokenizer(path)
-    metadata = _metadata(path, module, tokenizer)
-    return LoadedModel(module, FloatWeights(aliases, read), tokenizer, metadata)
+    return found
 
 
-def _read(files: Mapping[str, StoredTensor], name: str) -> torch.Tensor:
-    with opened(files[name].file) as file:
-        tensor: torch.Tensor = file.get_tensor(name).to("cpu", torch.float32)
-    return tensor
-
-
-def _untied(files: Mapping[str, StoredTensor], aliases: Mapping[str, list[str]]) -> bool:
+def _untied(tensors: ModelTensors, aliases: Mapping[str, list[str]]) -> bool:
     """Whether tied parameters are stored with different numbers. As in transformers, they count."""
     for names in aliases.values():
-        first, *others = [name for name in names if name in files] or [""]
+        first, *others = [name for name in names if name in tensors.shapes] or [""]
         for other in others:
-            if files[first].shape != files[other].shape:
+            if tensors.shapes[first] != tensors.shapes[other]:
                 return True
-            if not torch.equal(_read(files, first), _read(files, other)):
+            if not torch.equal(tensors.read(first), tensors.read(other)):
                 return True
     return False
 
@@ -159,36 +182,19 @@ def _untied(files: Mapping[str, StoredTensor], aliases: Mapping[str, list[str]])
 # files
 
 
-def _config(path: Path) -> Any:
-    from transformers import AutoConfig
-
-    content = read_object(path / "config.json")
-    if not content:
-        raise ModelError(
-            f"{path} has no config.json", "give the directory that save_pretrained wrote"
-        )
-    check_counts(content, "config.json")
-    if "quantization_config" in content:
-        raise ModelError(
-            f"{path.name} is a quantised checkpoint",
-            "give the float checkpoint, or a GGUF file: its codes are kept",
-        )
-    try:
-        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers raises errors of many types
-        reason = first_line(error)
-        raise ModelError(
-            f"transformers cannot read {path.name}/config.json: {reason}", "see the named key"
-        ) from error
-
-
 def _token_ids(config: Any) -> dict[str, Any]:
     return {key: getattr(config, key, None) for key in ("eos_token_id", "bos_token_id")}
 
 
 def _chat_template(path: Path, tokenizer_config: dict[str, Any]) -> Any:
-    """The template, or a list of named ones. As in transformers, files go before the setting."""
+    """The template, or a list of named ones. As in transformers, files go before the setting.
+
+    chat_template.json is where older models that see images have theirs.
+    """
     default = read_text(path / "chat_template.jinja")
+    older = read_object(path / "chat_template.json").get("chat_template")
+    if default is None and isinstance(older, str):
+        default = older
     further = sorted((path / "additional_chat_templates").glob("*.jinja"))[:_MOST_TEMPLATES]
     if default is None and not further:
         return tokenizer_config.get("chat_template")
@@ -199,13 +205,7 @@ def _chat_template(path: Path, tokenizer_config: dict[str, Any]) -> Any:
     return [{"name": name, "template": text} for name, text in named.items()]
 
 
-def _tokenizer(path: Path) -> str | None:
-    file = path / "tokenizer.json"
-    read_object(file)
-    return read_text(file)
-
-
-def _metadata(path: Path, module: Any, tokenizer: str | None) -> dict[str, Any]:
+def _metadata(path: Path, module: Any, tokenizer: str | None, origin: str) -> dict[str, Any]:
     generation = read_object(path / "generation_config.json")
     tokenizer_config = read_object(path / "tokenizer_config.json")
     named = tokenizer_config, read_object(path / "special_tokens_map.json")
@@ -214,8 +214,6 @@ def _metadata(path: Path, module: Any, tokenizer: str | None) -> dict[str, Any]:
         "license": None,
         **tokens_of_directory(_token_ids(module.config), generation, named, tokenizer),
         "chat_template": _chat_template(path, tokenizer_config),
-        "tokenizer": "tokenizer.json"
-        if tokenizer is not None
-        else "none: the directory has no tokenizer.json",
+        "tokenizer": origin,
     }
     return checked_metadata(said, path.name)

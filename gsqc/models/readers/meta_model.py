@@ -56,14 +56,27 @@ def meta_model(config: Any, stored: Collection[Shape]) -> nn.Module:
     """
     from transformers import AutoModelForCausalLM
 
+    return _meta_model(AutoModelForCausalLM, config, stored)
+
+
+def meta_wrapper(config: Any, stored: Collection[Shape]) -> nn.Module:
+    """As `meta_model`, for a model around a language model, which sees images too."""
+    from transformers import AutoModelForImageTextToText
+
+    return _meta_model(AutoModelForImageTextToText, config, stored, has_frequencies=False)
+
+
+def _meta_model(
+    auto: Any, config: Any, stored: Collection[Shape], *, has_frequencies: bool = True
+) -> nn.Module:
     try:
         with torch.device("meta"), _bounded(_PARTS_PER_TENSOR * len(stored) + _MORE_PARTS):
-            model: nn.Module = AutoModelForCausalLM.from_config(
+            model: nn.Module = auto.from_config(
                 config, dtype=torch.float32, trust_remote_code=False
             )
         _require_frequencies(model, stored)
         initialise: Any = model._init_weights
-        for name, module in list(model.named_modules()):
+        for name, module in list(model.named_modules()) if has_frequencies else ():
             if _frequencies(module):
                 model.set_submodule(name, type(module)(config=config))
             elif _give_numbers_a_place(module):

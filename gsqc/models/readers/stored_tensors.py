@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +22,16 @@ _COMPUTED = r"(^|\.)(inv_freq|position_ids|masked_bias|attn\.bias)$"
 """Buffers that older versions of transformers stored, and that are computed."""
 
 
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""safetensors' names of the types that a weight may have."""
+
+
 class StoredTensor(NamedTuple):
-    """A tensor's file and shape."""
+    """A tensor's file, shape, and type by safetensors' name."""
 
     file: Path
     shape: tuple[int, ...]
+    type: str
 
 
 @contextlib.contextmanager
@@ -56,6 +61,8 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
             hint = (
                 "its weights are pickles, which may run any code: convert them to safetensors first"
             )
+        if ggufs := sorted(path.glob("*.gguf")):
+            hint = f"give one of its GGUF files by name, as {ggufs[0].name}"
         raise ModelError(f"{path} has no .safetensors file", hint)
     used = _used(path, paths)
     tensors: dict[str, StoredTensor] = {}
@@ -68,7 +75,8 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
                         "keep the file that belongs to the model, and remove the other",
                     )
                 if file in used:
-                    tensors[name] = StoredTensor(file, tuple(reader.get_slice(name).get_shape()))
+                    view = reader.get_slice(name)
+                    tensors[name] = StoredTensor(file, tuple(view.get_shape()), view.get_dtype())
     return tensors
 
 
@@ -82,26 +90,22 @@ def _used(path: Path, paths: list[Path]) -> list[Path]:
     return [file for file in paths if file.name in parts] or paths
 
 
-def require_known(
-    module: nn.Module,
-    aliases: Mapping[str, list[str]],
-    path: Path,
-    tensors: Mapping[str, StoredTensor],
-) -> None:
+def require_known(module: nn.Module, path: Path, unknown: Collection[str]) -> None:
     """ModelError for tensors that the configuration has no place for. The model would lack them.
 
     transformers names some that a kind of model does without.
     """
-    known = {name for names in aliases.values() for name in names}
-    known |= {name for name, _ in module.named_buffers(remove_duplicate=False)}
+    known = {name for name, _ in module.named_buffers(remove_duplicate=False)}
     spare = [_COMPUTED, *(getattr(module, "_keys_to_ignore_on_load_unexpected", None) or ())]
-    unknown = [
-        name for name in tensors.keys() - known if not any(re.search(p, name) for p in spare)
+    lost = [
+        name
+        for name in unknown
+        if name not in known and not any(re.search(pattern, name) for pattern in spare)
     ]
-    if unknown:
+    if lost:
         raise ModelError(
-            f"{path.name} has {len(unknown)} tensors that its config.json does not know, "
-            f"first {min(unknown)}",
+            f"{path.name} has {len(lost)} tensors that its config.json does not know, "
+            f"first {min(lost)[:200]}",
             "config.json and the safetensors are of two models, or the model is of another kind "
             "than config.json says",
         )

@@ -17,6 +17,7 @@ import numpy as np
 from gsqc.numerics.formats import Gse, Row
 from gsqc.numerics.operators.builder import Tensor
 from gsqc.numerics.ops.add import add, subtract_weighted
+from gsqc.numerics.ops.columns import columns as take_columns
 from gsqc.numerics.ops.cross_entropy import (
     cross_entropy_chunk,
     cross_entropy_loss,
@@ -51,27 +52,32 @@ def _chunks_of(call: Calls, table: Any) -> list[tuple[int, int]]:
     return chunks(call.type_of(table).shape[0])
 
 
-def _logits(call: Calls, h: Any, table: Any, chunk: tuple[int, int], cap: float | None) -> Any:
+def _logits(
+    call: Calls, h: Any, table: Any, bias: Any, chunk: tuple[int, int], cap: float | None
+) -> Any:
     start, count = chunk
     part = call(table_rows, table, start=start, count=count)
     logits = call(linear, h, part, **_WIDTHS, bits=LOGIT_BITS)
+    for row in bias:
+        own = call(take_columns, row, start=start, count=count)
+        logits = call(add, logits, own, bits=LOGIT_BITS)
     return logits if cap is None else call(softcap, logits, factor=1.0, cap=cap, bits=LOGIT_BITS)
 
 
 @composite
 def vocabulary_logits(
-    call: Calls, h: Row, table: Gse, *, cap: float | None = None
+    call: Calls, h: Row, table: Gse, *bias: Row, cap: float | None = None
 ) -> tuple[Row, ...]:
     """h [T, n] Row, table GSE-8 [V, n] -> h · tableᵀ, a Row-24 [T, C] for each chunk.
 
-    With a cap, the logits go through `softcap`.
+    With a bias Row [1, V], it is added. With a cap, the logits then go through `softcap`.
     """
-    return tuple(_logits(call, h, table, chunk, cap) for chunk in _chunks_of(call, table))
+    return tuple(_logits(call, h, table, bias, chunk, cap) for chunk in _chunks_of(call, table))
 
 
 @composite
 def vocabulary_loss(
-    call: Calls, h: Row, table: Gse, labels: Tensor, *, cap: float | None = None
+    call: Calls, h: Row, table: Gse, labels: Tensor, *bias: Row, cap: float | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """h [T, n] Row, table GSE-8 [V, n], labels int32 [T, 1] -> losses, and the sum for backward.
 
@@ -81,7 +87,7 @@ def vocabulary_loss(
     """
     state = call(cross_entropy_start, labels)
     for chunk in _chunks_of(call, table):
-        logits = _logits(call, h, table, chunk, cap)
+        logits = _logits(call, h, table, bias, chunk, cap)
         state = call(cross_entropy_chunk, logits, labels, *state, first_column=chunk[0])
     return (call(cross_entropy_loss, *state), *state[:3])
 
@@ -96,7 +102,7 @@ def vocabulary_loss_grad(
     mantissa: Tensor,
     exponent: Tensor,
     weights: Tensor,
-    *,
+    *bias: Row,
     cap: float | None = None,
 ) -> Row:
     """What vocabulary_loss took and saved, weights int32 [T, 1] in Q14 -> dh Row-24 [T, n].
@@ -106,7 +112,7 @@ def vocabulary_loss_grad(
     """
     dh, of_labels = None, weights if cap is None else None
     for start, count in _chunks_of(call, table):
-        logits = _logits(call, h, table, (start, count), cap)
+        logits = _logits(call, h, table, bias, (start, count), cap)
         state = (octaves, mantissa, exponent)
         p = call(cross_entropy_probabilities, logits, *state, weights)
         if cap is not None:
@@ -130,11 +136,11 @@ def vocabulary_loss_grad(
 def _gradient(g: Any, call: Any, weights: Any, *_: Any) -> list[Any]:
     """The gradient of the weighted sum of the losses. What comes in are the weights themselves."""
     _, octaves, mantissa, exponent = call.results
-    h, table, labels = call.args
+    h, table, labels, *bias = call.args
     state = (octaves, mantissa, exponent)
     attributes = call.attributes
-    dh = g.call(vocabulary_loss_grad, h, table, labels, *state, weights, **attributes)
-    return [dh, None, None]
+    dh = g.call(vocabulary_loss_grad, h, table, labels, *state, weights, *bias, **attributes)
+    return [dh, *(None for _ in (table, labels, *bias))]
 
 
 def _operands(rng: np.random.Generator, tokens: int, vocabulary: int) -> list[Any]:
@@ -147,6 +153,7 @@ def _operands(rng: np.random.Generator, tokens: int, vocabulary: int) -> list[An
 def _logits_cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("two chunks", _operands(rng, 2, CHUNK + 9)[:2])
     yield Case("cap", _operands(rng, 2, 40)[:2], {"cap": 30.0})
+    yield Case("bias", [*_operands(rng, 2, CHUNK + 9)[:2], random_row(rng, (1, CHUNK + 9), 16)])
 
 
 @cases(vocabulary_loss)
@@ -154,6 +161,7 @@ def _loss_cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("two chunks", _operands(rng, 3, CHUNK + 9))
     yield Case("one chunk", _operands(rng, 1, 40))
     yield Case("cap", _operands(rng, 3, 40), {"cap": 30.0})
+    yield Case("bias", [*_operands(rng, 3, 40), random_row(rng, (1, 40), 16)])
 
 
 @cases(vocabulary_loss_grad)
@@ -163,3 +171,5 @@ def _grad_cases(rng: np.random.Generator) -> Iterator[Case]:
     weights = np.array([[2**14], [0], [77]], np.int32)
     yield Case("two chunks", [*operands, *state, weights])
     yield Case("cap", [*operands, *state, weights], {"cap": 30.0})
+    bias = random_row(rng, (1, CHUNK + 9), 16)
+    yield Case("bias", [*operands, *state, weights, bias])

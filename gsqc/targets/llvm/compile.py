@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,13 @@ from gsqc.files.writing import write_new
 from gsqc.numerics.ops.registry import Kind
 from gsqc.targets.kernels import Kernel
 from gsqc.targets.llvm.cpu import CpuTarget
+from gsqc.targets.llvm.kernel_cache import KernelCache, cache_folder, kernel_key
 from gsqc.targets.llvm.layout_program import write_layout_program
 from gsqc.targets.llvm.matmul import write_matmul
 from gsqc.targets.llvm.row_program import write_row_program
 from gsqc.targets.llvm.sources import LIBRARY
-from gsqc.targets.llvm.tables import Tables, tables_source
+from gsqc.targets.llvm.tables import tables_source
 from gsqc.targets.tools import run_tool
-
-PARTS = 8
-"""Objects that LLVM makes of a bundle's kernels, on all cores: a fixed number, so that the library
-is the same.
-"""
 
 
 @dataclass(frozen=True)
@@ -43,15 +39,15 @@ class CompiledCode:
     features: tuple[str, ...]
 
 
-def lower_kernel(kernel: Kernel, cpu: CpuTarget) -> tuple[Any, Tables]:
-    """The kernel as a TIR function, and the tables that it reads."""
+def lower_kernel(kernel: Kernel, cpu: CpuTarget) -> Any:
+    """The kernel as a TIR function."""
     if kernel.kind is Kind.ROW:
         return write_row_program(kernel.name, kernel.trace, cpu)
     if kernel.kind is Kind.LAYOUT:
         return write_layout_program(kernel.name, kernel.trace, cpu)
     assert kernel.kind is Kind.MATMUL, f"{kernel.name}: {kernel.kind} has no code"
     x_bits, w_bits = kernel.attributes["x_bits"], kernel.attributes["w_bits"]
-    return write_matmul(kernel.name, kernel.trace, x_bits, w_bits, cpu), Tables()
+    return write_matmul(kernel.name, kernel.trace, x_bits, w_bits, cpu)
 
 
 def _target(cpu: CpuTarget) -> Any:
@@ -59,8 +55,8 @@ def _target(cpu: CpuTarget) -> Any:
     return tvm.target.Target({**options, "mattr": list(cpu.mattr)} if cpu.mattr else options)
 
 
-def _build(functions: dict[str, Any], cpu: CpuTarget) -> Any:
-    """TVM's module for the functions.
+def _build(function: Any, cpu: CpuTarget) -> Any:
+    """TVM's module for a function.
 
     The writers leave nothing to simplify, vectorise or share, so only the passes that make a
     callable function run.
@@ -73,13 +69,15 @@ def _build(functions: dict[str, Any], cpu: CpuTarget) -> Any:
         tirx.transform.MakePackedAPI(),
         tirx.transform.LowerTVMBuiltin(),
     ]
-    module = tvm.ir.transform.Sequential(passes)(tvm.IRModule(functions))
+    module = tvm.ir.transform.Sequential(passes)(
+        tvm.IRModule({function.attrs["global_symbol"]: function})
+    )
     return tvm.get_global_func("target.build.llvm")(module, target)
 
 
-def _object(functions: dict[str, Any], cpu: CpuTarget, path: Path) -> Path:
-    _build(functions, cpu).write_to_file(str(path))
-    return path
+def _object(function: Any, cpu: CpuTarget, path: Path) -> bytes:
+    _build(function, cpu).write_to_file(str(path))
+    return read_file(path)
 
 
 def _text_bytes(library: Path) -> int:
@@ -91,34 +89,53 @@ def _text_bytes(library: Path) -> int:
     return int(found.group(1))
 
 
+def _symbol(key: str) -> str:
+    """The name of a kernel's function in its object, which bundles share."""
+    return f"k{key[:32]}"
+
+
 def _link(
-    objects: Sequence[Path], tables: dict[str, tuple[int, ...]], cpu: CpuTarget, folder: Path
+    kernels: Sequence[Kernel], keys: Mapping[str, str], cpu: CpuTarget, folder: Path
 ) -> bytes:
-    source, library = folder / "tables.c", folder / "kernels.so"
-    write_new(source, tables_source(tables))
+    """keys  those of the kernels, by name"""
+    source, names, library = (folder / name for name in ("tables.c", "names.ld", "kernels.so"))
+    write_new(source, tables_source(kernel.trace for kernel in kernels))
+    # A linker script: it gives the functions the names of the plan's kernels.
+    lines = (f"__tvm_ffi_{name} = __tvm_ffi_{_symbol(key)};\n" for name, key in keys.items())
+    write_new(names, "".join(lines))
+    objects = [folder / f"{key}.o" for key in dict.fromkeys(keys.values())]
     options = ["-shared", "-fPIC", "-O2", "-fvisibility=hidden", "-pthread", "-D_DEFAULT_SOURCE"]
     options += ["-Wl,--build-id=none", "-s"]
-    sources = map(str, (*objects, source, *LIBRARY))
+    sources = map(str, (*objects, names, source, *LIBRARY))
     run_tool([*cpu.compiler, *options, "-o", str(library), *sources], "linking")
     return read_file(library)
 
 
+def _add_objects(kernels: Mapping[str, Kernel], cpu: CpuTarget, folder: Path) -> None:
+    """Write the object of each kernel to KEY.o: from the user's cache, or compiled on all cores."""
+    known = KernelCache(cache_folder())
+    missing = {}
+    for key, kernel in kernels.items():
+        if (found := known.get(key)) is None:
+            missing[key] = lower_kernel(replace(kernel, name=_symbol(key)), cpu)
+        else:
+            write_new(folder / f"{key}.o", found)
+
+    def compiled(key: str) -> None:
+        known.put(key, _object(missing[key], cpu, folder / f"{key}.o"))
+
+    with ThreadPoolExecutor(default_threads()) as pool:
+        list(pool.map(compiled, missing))
+    if missing:
+        known.prune()
+
+
 def compile_kernels(kernels: Sequence[Kernel], cpu: CpuTarget) -> CompiledCode:
     """Compile and link. TargetError if the C compiler is missing or fails."""
-    functions: dict[str, Any] = {}
-    tables: dict[str, tuple[int, ...]] = {}
-    for kernel in kernels:
-        assert kernel.name not in functions, kernel.name
-        functions[kernel.name], used = lower_kernel(kernel, cpu)
-        tables.update(used.entries)
-    parts = [dict(list(functions.items())[k::PARTS]) for k in range(min(PARTS, len(functions)))]
-    with (
-        tempfile.TemporaryDirectory(prefix="gsqc-") as directory,
-        ThreadPoolExecutor(default_threads()) as pool,
-    ):
+    keys = {kernel.name: kernel_key(kernel, cpu) for kernel in kernels}
+    assert len(keys) == len(kernels), "kernels have different names"
+    with tempfile.TemporaryDirectory(prefix="gsqc-") as directory:
         folder = Path(directory)
-        objects = list(
-            pool.map(lambda k: _object(parts[k], cpu, folder / f"kernels{k}.o"), range(len(parts)))
-        )
-        library = _link(objects, tables, cpu, folder)
+        _add_objects({keys[kernel.name]: kernel for kernel in kernels}, cpu, folder)
+        library = _link(kernels, keys, cpu, folder)
         return CompiledCode(library, _text_bytes(folder / "kernels.so"), cpu.triple, cpu.features)

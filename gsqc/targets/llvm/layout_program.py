@@ -122,11 +122,9 @@ class _LayoutWriter(LayoutValues):
         return body
 
 
-def write_layout_program(symbol: str, trace: Trace, cpu: CpuTarget) -> tuple[Any, Tables]:
-    """The kernel of a LAYOUT trace, and the tables that it reads."""
+def write_layout_program(symbol: str, trace: Trace, cpu: CpuTarget) -> Any:
+    """The kernel of a LAYOUT trace."""
     writer = _LayoutWriter(trace, cpu)
     results = list(zip(trace.outputs, writer.outputs, strict=True))
     nests = [writer.blocks(node, buffer) or writer.nest(node, buffer) for node, buffer in results]
-    return function(
-        symbol, [*writer.inputs, *writer.outputs], [*writer.tables.setup, *nests]
-    ), writer.tables
+    return function(symbol, [*writer.inputs, *writer.outputs], [*writer.tables.setup, *nests])

@@ -149,7 +149,7 @@ def _keep_in(scope: Scope, name: str, expr: Expr) -> Expr:
     return value
 
 
-def write_row_program(symbol: str, trace: Trace, cpu: CpuTarget) -> tuple[Any, Tables]:
-    """The kernel of a ROW op, and the tables that it needs."""
+def write_row_program(symbol: str, trace: Trace, cpu: CpuTarget) -> Any:
+    """The kernel of a ROW op."""
     program = RowProgram(symbol, trace, cpu)
-    return program.write(), program.tables
+    return program.write()

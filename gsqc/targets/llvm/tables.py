@@ -7,10 +7,11 @@ address, and a kernel calls that once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tvm import tirx
 
+from gsqc.numerics.operators.trace import Trace
 from gsqc.targets.analysis.table_data import c_initialiser, table_symbol
 from gsqc.targets.llvm.emit import Buffer, Expr, Stmt, bind, external_pointer, new_buffer
 
@@ -22,7 +23,6 @@ class Tables:
 
     def __init__(self) -> None:
         """No tables yet."""
-        self.entries: dict[str, tuple[int, ...]] = {}
         self.setup: list[Stmt] = []
         self._known: dict[str, tuple[Expr, Buffer]] = {}
 
@@ -30,7 +30,6 @@ class Tables:
         """The table's pointer, and the same memory as a buffer of 512 int32."""
         symbol = table_symbol(entries)
         if symbol not in self._known:
-            self.entries[symbol] = tuple(entries)
             pointer, statement = bind(symbol, external_pointer(symbol, TABLE_DTYPE))
             buffer = new_buffer(f"{symbol}_data", len(entries) - 1, TABLE_DTYPE)
             self.setup += [statement, tirx.DeclBuffer(buffer, data=pointer)]
@@ -38,8 +37,10 @@ class Tables:
         return self._known[symbol]
 
 
-def tables_source(tables: dict[str, tuple[int, ...]]) -> str:
-    """C source with the data and one function per table."""
+def tables_source(traces: Iterable[Trace]) -> str:
+    """C source with the data and one function for each table that the traces look up."""
+    lookups = (n for trace in traces for n in trace.live_nodes() if n.operator == "table")
+    tables = {table_symbol(n.attributes["entries"]): n.attributes["entries"] for n in lookups}
     # Hidden, so that the linker takes the tables of this library and no other's. Aligned, so that a
     # table begins with a cache line.
     parts = ["#include <stdint.h>\n"]

@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers import OlmoConfig
 from transformers.models.cohere.modeling_cohere import CohereLayerNorm
-from transformers.models.nemotron.modeling_nemotron import NemotronLayerNorm1P
 
 from gsqc.errors import UnsupportedOperatorError
 from gsqc.models import model_ops
@@ -53,6 +52,27 @@ def test_olmo() -> None:
     assert_same_logits(build(OlmoConfig(**SIZES)))
 
 
-def test_a_layer_norm_that_adds_one_to_its_weight() -> None:
-    with pytest.raises(UnsupportedOperatorError, match=r"aten\.add\.Tensor of"):
-        capture_model(with_norms(NemotronLayerNorm1P), TOKENS)
+class Centred(torch.nn.LayerNorm):
+    """A norm whose weight is worked out from two parameters."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.weight + self.bias
+        return torch.nn.functional.layer_norm(x, (64,), weight, self.bias, self.eps)
+
+
+def test_a_weight_of_two_parameters() -> None:
+    with pytest.raises(
+        UnsupportedOperatorError, match=r"aten\.add\.Tensor of a parameter at test_n"
+    ):
+        capture_model(with_norms(Centred), TOKENS)
+
+
+def test_a_linear_of_a_parameter_and_a_number() -> None:
+    """Only a norm takes one: elsewhere the number would be lost."""
+    model = tiny_llama()
+    mlp = model.model.layers[0].mlp
+    mlp.forward = lambda x: mlp.down_proj(torch.nn.functional.linear(x, mlp.up_proj.weight + 1))
+    with pytest.raises(
+        UnsupportedOperatorError, match="linear of a parameter and a number \(in layer 0\) at"
+    ):
+        capture_model(model, TOKENS)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GPTJConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from gsqc.errors import ModelError, UnsupportedOperatorError
 from gsqc.models.capture import capture_model
-from tests.models.capture.tiny import TOKENS, build, tiny_llama
+from tests.models.capture.tiny import TOKENS, tiny_llama
 
 
 def problem(model: PreTrainedModel) -> str:
@@ -42,19 +42,19 @@ def test_a_module_of_the_users_is_named_by_file_and_line() -> None:
     line = start + next(k for k, code in enumerate(text) if "sin" in code)
     message = problem(model)
     assert f"aten.sin at test_unsupported.py:{line}: return self.inner(x) + torch.sin(x)" in message
-    assert (
-        message.count("aten.") == 1
-    )  # once, though two layers have it, and nothing that only follows from it
+    # Once, though two layers have it, and nothing that only follows from it.
+    assert message.count("aten.sin at") == 1
+    assert message.count(" at ") == 1
 
 
 def test_an_activation_is_named_with_the_models_line() -> None:
     assert re.search(
-        r"aten\.sigmoid at modeling_llama\.py:\d+: down_proj = ",
+        r"GELU as the gate at modeling_llama\.py:\d+: down_proj = ",
         problem(tiny_llama(hidden_act="quick_gelu")),
     )
 
 
-class Doubling(torch.nn.Module):
+class DoublingNorm(torch.nn.Module):
     """A norm that adds two to its weight."""
 
     def __init__(self, norm: Any) -> None:
@@ -68,18 +68,10 @@ class Doubling(torch.nn.Module):
 
 def test_another_norm_is_not_taken_for_an_rms_norm() -> None:
     model = tiny_llama()
-    model.model.norm = Doubling(model.model.norm)
+    model.model.norm = DoublingNorm(model.model.norm)
     message = problem(model)
-    assert "test_unsupported.py" in message
+    assert "RMS norm of another form at test_unsupported.py" in message
     assert "aten.rsqrt" in message
-
-
-def test_many_operators_are_counted() -> None:
-    message = problem(
-        build(GPTJConfig(n_embd=64, n_layer=1, n_head=4, rotary_dim=8, vocab_size=128))
-    )
-    assert message.count("\n") == 6
-    assert re.search(r"and \d+ more$", message)
 
 
 class Branch(torch.nn.Module):

@@ -24,7 +24,7 @@ def build(config: Any) -> PreTrainedModel:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     for name, parameter in model.named_parameters():
-        if "norm" in name:
+        if "norm" in name or "ln_" in name:
             parameter.data.uniform_(0.5, 1.5)
         elif name.endswith("weight"):
             parameter.data.mul_(4)  # attention far from uniform

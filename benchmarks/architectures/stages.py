@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is tried with each tiny model: capture and logits, which are cheap, then a whole bundle."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.architectures.build import build, write
+from benchmarks.architectures.bundle_stages import bundle_stages
+from benchmarks.architectures.families import Family
+from gsqc.compiler.compile import step_options
+from gsqc.compiler.options import CompileOptions
+from gsqc.errors import GsqcError
+from gsqc.models.capture import CapturedModel, capture_model, run_float
+from gsqc.passes.outline_blocks import outline_blocks
+from gsqc.passes.step import Step
+
+TOKENS = 32
+LOGITS_LIMIT = 1e-5
+"""Of the largest logit: both sides are float32 sums of the same terms in another order."""
+
+
+@dataclass
+class Row:
+    """What was found about a family.
+
+    state    captured, with the first pass behind it; refused by gsqc's own words; or failed in
+             another way, which is a fault
+    error    the words of a refusal or failure, with its hint
+    logits   largest difference to transformers' logits, over the largest logit
+    seconds  of the processor, for capture and logits
+    further  what `bundle_stages` found
+    """
+
+    name: str
+    type: str
+    state: str = "captured"
+    error: str = ""
+    logits: float | None = None
+    seconds: float = 0.0
+    further: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it was captured with the logits of transformers."""
+        return self.state == "captured" and self.logits is not None and self.logits <= LOGITS_LIMIT
+
+
+def tokens() -> torch.Tensor:
+    """The tokens [T] that the logits are compared on: bytes, which every family has."""
+    return torch.randint(0, 256, (TOKENS,), generator=torch.Generator().manual_seed(1))
+
+
+def outline(captured: CapturedModel) -> None:
+    """The first pass. ModelError if the model is no embedding, blocks in a row and head."""
+    options = step_options(CompileOptions(Path("model.gsqc"), sequence_length=TOKENS))
+    outline_blocks(Step(captured.graph, _no_codes, options))
+
+
+def _no_codes(*_: Any) -> Any:
+    raise AssertionError("the outline needs no codes")
+
+
+def run_family(family: Family, folder: Path, *, whole: bool = False) -> Row:
+    """Build, capture and compare one family below `folder`. `whole` compiles it too."""
+    row = Row(family.name, family.type)
+    start = time.process_time()
+    try:
+        model = build(family)
+        directory = write(model, folder / family.name)
+        start = time.process_time()
+        captured = capture_model(str(directory), TOKENS)
+        outline(captured)
+        with torch.no_grad():
+            expected = model(input_ids=tokens()[None], use_cache=False).logits[0]
+            difference = (run_float(captured, tokens()) - expected).abs().max()
+        row.logits = float(difference / expected.abs().max())
+    except GsqcError as error:
+        row.state, row.error = "refused", f"{error}\nhint: {error.hint}"
+        return row
+    except Exception as error:  # the matrix goes on, and shows it
+        row.state, row.error = "failed", f"{type(error).__name__}: {error}"
+        return row
+    finally:
+        row.seconds = round(time.process_time() - start, 1)
+    if whole:
+        row.further = bundle_stages(family, directory, folder)
+    return row

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.manifest import ModelPart
 from gsqc.errors import ExportError, OptionError
 from gsqc.export.adapter import Float32, TrainedAdapter
 from gsqc.export.place import new_file
-from gsqc.models.readers.gguf_architectures import ARCHITECTURES, file_architecture
+from gsqc.models.readers.gguf_architectures import ARCHITECTURES, Architecture, file_architecture
 from gsqc.models.readers.gguf_stored import Stored
 
 
@@ -44,16 +43,13 @@ def write_gguf_adapter(
     """
     gguf = import_gguf()
     name = _architecture(bundle)
+    heads = bundle.manifest.model.heads, bundle.manifest.model.key_value_heads
     tensors: dict[str, Float32] = {}
     for linear, a, b in adapter.as_lora():
-        model = bundle.manifest.model
-        found = linear_in_file(name, model, linear.module, linear.layer, len(b))
-        if found is None:
-            raise ExportError(
-                f"llama.cpp has no tensor for {linear.module}", "export with --peft or --merged"
-            )
-        start, stored = found
-        tensors |= {f"{start}.weight.lora_a": a, f"{start}.weight.lora_b": stored.rows_to_file(b)}
+        tensor, stored = place_in_file(
+            ARCHITECTURES[name], linear.module, linear.layer, b.shape, heads
+        )
+        tensors |= {f"{tensor}.lora_a": a, f"{tensor}.lora_b": stored.rows_to_file(b)}
     settings: Any = adapter.settings
     with new_file(path) as work:
         writer = gguf.GGUFWriter(work, name)
@@ -75,19 +71,23 @@ def write_gguf_adapter(
             writer.close()
 
 
-def linear_in_file(
-    name: str, model: ModelPart, module: str, layer: int, rows: int
-) -> tuple[str, Stored] | None:
-    """The name of a linear's weight in files of the architecture `name`, without `.weight`,
-    and the order of its `rows` there. None if such files have no tensor for it.
+def place_in_file(
+    architecture: Architecture,
+    module: str,
+    layer: int,
+    b_shape: tuple[int, ...],
+    heads: tuple[int, int],
+) -> tuple[str, Stored]:
+    """The name of a linear's weight in a file, and the order of B's rows there. Raises ExportError.
+
+    b_shape  of B [rows, rank]
+    heads    the model's heads of q, and of k and v
     """
-    architecture = ARCHITECTURES[name]
-    within = module.removeprefix(f"{architecture.blocks}.{layer}.")
-    ggml = {ours: theirs for theirs, ours in architecture.layer.items()}.get(within)
+    name = module.removeprefix(f"{architecture.blocks}.{layer}.")
+    ggml = {ours: theirs for theirs, ours in architecture.layer.items()}.get(name)
     if ggml is None:
-        return None
-    stored = architecture.stored(f"{within}.weight", (rows,), model.heads, model.key_value_heads)
-    return f"blk.{layer}.{ggml}", stored
+        raise ExportError(f"llama.cpp has no tensor for {module}", "export with --peft or --merged")
+    return f"blk.{layer}.{ggml}.weight", architecture.stored(f"{name}.weight", b_shape, *heads)
 
 
 def _architecture(bundle: Bundle) -> str:

@@ -19,9 +19,9 @@ from gsqc.errors import ExportError
 from gsqc.export.adapter import Slot
 from gsqc.export.foreign.find import FoundAdapter
 from gsqc.export.foreign.pairs import Floats, ForeignAdapter, Pair, is_scale, named, short
-from gsqc.export.llama_cpp import import_gguf, linear_in_file
-from gsqc.models.readers.gguf_architectures import file_architecture
-from gsqc.models.readers.gguf_stored import Stored
+from gsqc.export.llama_cpp import import_gguf, place_in_file
+from gsqc.models.readers.gguf_architectures import ARCHITECTURES, file_architecture
+from gsqc.models.readers.gguf_stored import AS_IT_IS, Stored
 
 _NAME = re.compile(r"(.+)\.weight\.lora_([ab])")
 _AGAIN = "give a file that llama.cpp's convert_lora_to_gguf.py or gsqc export --gguf wrote"
@@ -62,14 +62,16 @@ def _pairs(
 ) -> dict[str, Pair]:
     """A and B by Hugging Face's names, rows in Hugging Face's order."""
     model = bundle.manifest.model
-    name_of_files = file_architecture(model.architecture)
-    assert name_of_files is not None  # _require_lora
-    known: dict[str, tuple[Slot, Stored]] = {}
+    name_of_file = file_architecture(model.architecture)
+    assert name_of_file is not None, "_require_lora has seen to it"
+    architecture = ARCHITECTURES[name_of_file]
+    heads = model.heads, model.key_value_heads
+    known: dict[str, tuple[Slot | None, Stored]] = {}
     for slot in slots:
-        rows = slot.shapes["b"][0]
-        there = linear_in_file(name_of_files, model, slot.module, slot.layer, rows)
-        if there is not None:
-            known[there[0]] = slot, there[1]
+        tensor, stored = place_in_file(
+            architecture, slot.module, slot.layer, slot.shapes["b"], heads
+        )
+        known[tensor.removesuffix(".weight")] = slot, stored
     pairs = {}
     for name, half in halves.items():
         if len(half) == 1:
@@ -77,13 +79,12 @@ def _pairs(
                 f"{found.weights} has {name[:120]}.weight.lora_{next(iter(half))} alone", _AGAIN
             )
         a, b = half["a"], half["b"]
+        found_slot, stored = known.get(name, (None, AS_IT_IS))
+        # A matrix of another model may have other rows. It is refused by its shape.
+        if found_slot and len(b) == found_slot.shapes["b"][0]:
+            b = stored.rows_from_file(b)
         scale = Fraction(alpha) / max(1, len(a)) if alpha else Fraction(1)
-        if name in known:
-            slot, stored = known[name]
-            # A matrix of another model may have other rows. It is refused by its shape.
-            b = stored.rows_from_file(b) if len(b) == slot.shapes["b"][0] else b
-            name = slot.module
-        pairs[name] = Pair(a, b, scale)
+        pairs[found_slot.module if found_slot else name] = Pair(a, b, scale)
     return pairs
 
 

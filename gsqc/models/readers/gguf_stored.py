@@ -51,10 +51,6 @@ class Stored:
             numbers = numbers + np.float32(self.offset)
         return self.rows_to_file(numbers)
 
-    def rows_from_file(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Outputs of a linear [N, …] in Hugging Face's order: the inverse of `rows_to_file`."""
-        return rows if self.order is None else np.ascontiguousarray(rows[self.order])
-
     def rows_to_file(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Outputs of a linear [N, …] in the order of the file."""
         if self.order is None:
@@ -62,6 +58,10 @@ class Stored:
         moved = np.empty_like(rows)
         moved[self.order] = rows
         return moved
+
+    def rows_from_file(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The inverse of `rows_to_file`."""
+        return rows if self.order is None else rows[self.order]
 
 
 AS_IT_IS = Stored()

@@ -133,6 +133,9 @@ _GPT_NEOX_OUTSIDE = {
     "output": "lm_head",
 }
 
+_UNGATED = {"ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
+_ARCEE = {**_TWO_NORMS, **_PROJECTIONS, **_UNGATED}
+
 ARCHITECTURES = {
     "llama": Architecture("llama", _LLAMA, _OUTSIDE, orders=_PAIRS),
     "qwen2": Architecture("qwen2", _LLAMA, _OUTSIDE),
@@ -143,6 +146,10 @@ ARCHITECTURES = {
     "exaone4": Architecture("exaone4", _BEHIND, _OUTSIDE),
     "hunyuan-dense": Architecture("hunyuan_v1_dense", {**_LLAMA, **_HUNYUAN}, _OUTSIDE),
     "seed_oss": Architecture("seed_oss", _SEED_OSS, _OUTSIDE),
+    "arcee": Architecture("arcee", _ARCEE, _OUTSIDE, orders=_PAIRS),
+    "nemotron": Architecture("nemotron", _ARCEE, _OUTSIDE, offset=1),
+    "ernie4_5": Architecture("ernie4_5", _LLAMA, _OUTSIDE),
+    "command-r": Architecture("cohere", {**_FIRST_NORM, **_PROJECTIONS, **_GATED}, _OUTSIDE),
     "gemma": Architecture("gemma", _LLAMA, _OUTSIDE, offset=1),
     "gemma2": Architecture("gemma2", _GEMMA2, _OUTSIDE, offset=1),
     "gemma3": Architecture("gemma3_text", {**_GEMMA2, **_HEAD_NORMS}, _OUTSIDE, offset=1),

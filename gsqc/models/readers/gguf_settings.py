@@ -147,6 +147,24 @@ def _phi2(keys: Keys) -> Settings:
     return {**_layer_norm(keys), **_rope(keys, partial=True), "qk_layernorm": False}
 
 
+def _arcee(keys: Keys) -> Settings:
+    return {**_llama(keys), "mlp_bias": keys.has("up_proj.bias")}
+
+
+def _nemotron(keys: Keys) -> Settings:
+    biases = {**_biases(keys), "mlp_bias": keys.has("up_proj.bias")}
+    return {**_layer_norm(keys, "norm_eps"), **_rope(keys, partial=True), **biases}
+
+
+def _ernie(keys: Keys) -> Settings:
+    return {**_rms(keys), **_rope(keys), "use_bias": keys.has("q_proj.bias")}
+
+
+def _command_r(keys: Keys) -> Settings:
+    bias = {"attention_bias": keys.has("q_proj.bias"), "use_qk_norm": False}
+    return {**_layer_norm(keys), **_rope(keys), **bias, "logit_scale": keys.number("logit_scale")}
+
+
 def _starcoder2(keys: Keys) -> Settings:
     bias = keys.has("q_proj.bias")
     return {**_layer_norm(keys, "norm_epsilon"), **_rope(keys), "use_bias": bias}
@@ -185,6 +203,10 @@ SETTINGS: dict[str, Callable[[Keys], Settings]] = {
     "exaone4": _exaone4,
     "hunyuan-dense": _llama,
     "seed_oss": _seed_oss,
+    "arcee": _arcee,
+    "nemotron": _nemotron,
+    "ernie4_5": _ernie,
+    "command-r": _command_r,
     "gemma": _gemma,
     "gemma2": _gemma2,
     "gemma3": _gemma3,

@@ -68,11 +68,11 @@ def _pairs(rows: Array, heads: int) -> Array:
 
 def _layout(architecture: str, name: str, data: Array) -> Array:
     """modify_tensors of the converter."""
-    if architecture in ("llama", "granite", "smollm3"):
+    if architecture in ("llama", "granite", "smollm3", "arcee"):
         for part, heads in (("q_proj", HEADS), ("k_proj", KEY_HEADS)):
             if f"{part}." in name:
                 return _pairs(data, heads)
-    if architecture.startswith("gemma") and name.endswith("norm.weight"):
+    if architecture.startswith(("gemma", "nemotron")) and name.endswith("norm.weight"):
         return data + np.float32(1)
     if architecture == "gpt2" and name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")):
         return np.ascontiguousarray(data.T)

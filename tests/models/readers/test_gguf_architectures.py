@@ -40,6 +40,8 @@ BY_YARN = {
     "rope.scaling.original_context_length": 16,
 }
 GELU = 4e-3
+FAR = {"rope.freq_base": 500000.0}
+WHOLE = {"rope.dimension_count": HEAD_DIM}
 PARTIAL = {"rope.dimension_count": HEAD_DIM // 2}
 
 
@@ -107,6 +109,12 @@ CASES = {
         "hunyuan-dense", "hunyuan_v1_dense", {"rms_norm_eps": 1e-6}, {**RMS, **GROUPED, **WIDTHS}
     ),
     "seed_oss": Made("seed_oss", "seed_oss", {}, {**RMS, **GROUPED, **WIDTHS}),
+    "arcee": Made("arcee", "arcee", {"rms_norm_eps": 1e-6}, {**RMS, **GROUPED, **WHOLE}),
+    "nemotron": Made("nemotron", "nemotron", {}, {**NORM, **GROUPED, **PARTIAL}),
+    "ernie4_5": Made("ernie4_5", "ernie4_5", {"rms_norm_eps": 1e-6}, {**RMS, **GROUPED, **FAR}),
+    "command-r": Made(
+        "command-r", "cohere", {"logit_scale": 0.5}, {**NORM, **GROUPED, **FAR, "logit_scale": 0.5}
+    ),
     "gemma": Made("gemma", "gemma", {}, {**RMS, **GROUPED, **WIDTHS}, GELU),
     "gemma2": Made(
         "gemma2",

@@ -17,6 +17,7 @@ from gsqc.compiler.compile import step_options
 from gsqc.compiler.options import CompileOptions
 from gsqc.errors import GsqcError
 from gsqc.models.capture import CapturedModel, capture_model, run_float
+from gsqc.passes.lower_model import lower_model
 from gsqc.passes.outline_blocks import outline_blocks
 from gsqc.passes.step import Step
 
@@ -29,7 +30,7 @@ LOGITS_LIMIT = 1e-5
 class Row:
     """What was found about a family.
 
-    state    captured, with the first pass behind it; refused by gsqc's own words; or failed in
+    state    captured, with the first passes behind it; refused by gsqc's own words; or failed in
              another way, which is a fault
     error    the words of a refusal or failure, with its hint
     logits   largest difference to transformers' logits, over the largest logit
@@ -63,14 +64,14 @@ def tokens() -> torch.Tensor:
     return torch.randint(0, 256, (TOKENS,), generator=torch.Generator().manual_seed(1))
 
 
-def outline(captured: CapturedModel) -> None:
-    """The first pass. ModelError if the model is no embedding, blocks in a row and head."""
+def lower(captured: CapturedModel) -> None:
+    """The first passes. ModelError if the model is no embedding, blocks in a row and head."""
     options = step_options(CompileOptions(Path("model.gsqc"), sequence_length=TOKENS))
-    outline_blocks(Step(captured.graph, _no_codes, options))
+    lower_model(outline_blocks(Step(captured.graph, _no_codes, options)))
 
 
 def _no_codes(*_: Any) -> Any:
-    raise AssertionError("the outline needs no codes")
+    raise AssertionError("these passes need no codes")
 
 
 def run_family(family: Family, folder: Path, *, whole: bool = False) -> Row:
@@ -82,7 +83,7 @@ def run_family(family: Family, folder: Path, *, whole: bool = False) -> Row:
         directory = write(model, folder / family.name)
         start = time.process_time()
         captured = capture_model(str(directory), TOKENS)
-        outline(captured)
+        lower(captured)
         with torch.no_grad():
             expected = model(input_ids=tokens()[None], use_cache=False).logits[0]
             difference = (run_float(captured, tokens()) - expected).abs().max()

@@ -54,8 +54,10 @@ def module_name(linear: str) -> str:
 
 
 def matrix_name(linear: str, matrix: str) -> str:
-    """The name of a linear's trainable matrix: q_a, attn_c_proj_b. A function's argument has it."""
-    return f"{linear.replace('.', '_')}_{matrix}"
+    """The name of a linear's trainable matrix: q_a, attn_c_proj_b. A function's argument has it,
+    and torch.fx gives arguments no capitals.
+    """
+    return f"{linear.replace('.', '_')}_{matrix}".lower()
 
 
 def names_of_linears(modules: Sequence[str]) -> list[str]:

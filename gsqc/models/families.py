@@ -101,7 +101,7 @@ FAMILIES = (
     ModelFamily("biogpt", "BioGPT", Proof.LOGITS),
     _refused("xglm", "XGLM", _LEARNED, _OWN),
     _refused("persimmon", "Persimmon", _QKV, _OTHER_NORM),
-    _refused("modernbert-decoder", "ModernBERT decoder", "a head of several layers"),
+    _refused("modernbert-decoder", "ModernBERT decoder", "a norm behind the embedding"),
     _refused("bloom", "BLOOM", _ALIBI),
     _refused("falcon", "Falcon 7B and 40B", _OWN_LINEAR, _QKV, _OWN, _ALIBI),
     _refused("mpt", "MPT", _ALIBI, _OWN),

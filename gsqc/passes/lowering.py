@@ -44,8 +44,10 @@ def parameter_type(parameter: Parameter) -> Value:
 
 
 def placeholder_names(parameters: list[Parameter]) -> list[str]:
-    """The shortest endings of the parameters' names that are unique, as identifiers."""
-    named = (p.name.removesuffix(".weight") for p in parameters)
+    """The shortest endings of the parameters' names that are unique, as identifiers of torch.fx,
+    which have no capitals.
+    """
+    named = (p.name.removesuffix(".weight").lower() for p in parameters)
     # The bias of q_proj is q_proj_bias, not one of many that are called bias.
     joined = (f"{n.removesuffix('.bias')}_bias" if n.endswith(".bias") else n for n in named)
     return ["_".join(ending) for ending in unique_endings([name.split(".") for name in joined])]

@@ -22,7 +22,7 @@ from gsqc.data.in_memory import write_records
 from gsqc.data.prompt import PromptOptions, choose_form
 from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.data.tokenizer import Tokenizer
-from gsqc.errors import OptionError, system_errors
+from gsqc.errors import system_errors
 from gsqc.option import options_of
 from gsqc.runtime.answer import Question, answer_prompt
 from gsqc.runtime.generation import require_drawing
@@ -35,7 +35,7 @@ from gsqc.training.settings_file import require_known
 from gsqc.training.sources import open_on, reading_options
 from gsqc.training.train_result import TrainResult
 from gsqc.training.trainer import Trainer
-from gsqc.values import as_path, require_function, require_truth
+from gsqc.values import as_path, model_name, require_function, require_truth
 
 Place = str | Path
 Data = Any
@@ -55,12 +55,14 @@ def compile(
     base: str | None = None,
     adapter: str = "lora:rank=16,alpha=32",
     seq: int = 128,
+    download: bool = False,
     progress: Callable[[str], None] = _none,
     **options: Any,
 ) -> Path:
     """Compile a model into a bundle, and give the bundle's path.
 
-    model     a name of gsqc's, a directory, a .gguf file, or a Hugging Face model object
+    model     a name of gsqc's or of the hub's, a directory, a .gguf file, or a Hugging Face model
+    download  fetch ORG/NAME from the Hugging Face hub, if it is not in the cache here
     output    NAME.gsqc in the working directory if it is left out
     progress  called with a line of text at each stage
     options   further ones, such as batch and force
@@ -69,10 +71,11 @@ def compile(
     """
     from gsqc.check.first_digests import take_first_digests
     from gsqc.models.catalogue import KNOWN_MODELS
+    from gsqc.models.hub import fetch_model, is_here
     from gsqc.targets.registry import resolve_target, target_options
 
     require_function("progress", progress)
-    name = _name_of(model)
+    name = model_name(model)
     place = as_path("output", output or f"{Path(name).stem}.gsqc")
     of_targets = {option.name for _, option in target_options()}
     require_known("compile", options, {o.field for o in options_of(CompileOptions)} | of_targets)
@@ -80,24 +83,14 @@ def compile(
     options["target_options"] = {n: options.pop(n) for n in of_targets & set(options)}
     options |= {"target": resolve_target(str(target)), "output": place}
     parsed = parse_compile_options(name, known_models=KNOWN_MODELS, **options)
+    if require_truth("download", download) and isinstance(model, str) and not is_here(name):
+        fetch_model(name)
     with needs_compiler():
         from gsqc.compiler.compile import compile_model
     source = str(model) if isinstance(model, Path) else model
     digests = partial(take_first_digests, say=progress)
     compile_model(source, parsed, progress, digests, partial(warnings.warn, stacklevel=5))
     return place
-
-
-def _name_of(model: Any) -> str:
-    """The name or the path of a model."""
-    if isinstance(model, str | Path):
-        return str(as_path("model", model))
-    if hasattr(model, "state_dict"):
-        return str(getattr(model, "name_or_path", "") or "model")
-    raise OptionError(
-        f"a {type(model).__name__} is no model",
-        "give a name, a path or a Hugging Face model object",
-    )
 
 
 def train(

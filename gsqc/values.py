@@ -75,6 +75,18 @@ def as_path(name: str, value: Any) -> Path:
     return Path(value)
 
 
+def model_name(model: Any) -> str:
+    """The name or the path of a model, which may be an object. OptionError if it is no model."""
+    if isinstance(model, str | Path):
+        return str(as_path("model", model))
+    if hasattr(model, "state_dict"):
+        return str(getattr(model, "name_or_path", "") or "model")
+    raise OptionError(
+        f"a {type(model).__name__} is no model",
+        "give a name, a path or a Hugging Face model object",
+    )
+
+
 def shown(value: Any) -> str:
     """A value as an error shows it, cut if it is long."""
     try:

@@ -52,6 +52,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "base": [5, "float"],
         "adapter": [5, "lora:rank=0,alpha=1", "lora:depth=3"],
         "seq": [*COUNTS, 0, None],
+        "download": [*TRUTHS, None],
         "progress": FUNCTIONS,
     },
     "train": {

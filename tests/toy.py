@@ -68,6 +68,7 @@ class _Graph:
     def __init__(self, sizes: Sizes) -> None:
         self.sizes, self.graph, self.parameters = sizes, torch.fx.Graph(), {}
         self.tokens = self.graph.placeholder("tokens")
+        self.tokens.meta["shape"] = (sizes.tokens,)
 
     def placeholder(self, name: str, shape: tuple[int, ...], **meta: str) -> torch.fx.Node:
         if name not in self.parameters:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +10,7 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.cli.output import Output
 from gsqc.data.prompt import PromptForm, PromptOptions, choose_form
 from gsqc.limits import MAXIMUM_THREADS
-from gsqc.models.catalogue import KNOWN_MODELS
-from gsqc.models.hub import fetch_model
+from gsqc.models.hub import fetch_model, is_here
 from gsqc.option import Option
 from gsqc.printable import printable
 from gsqc.runtime.store import RunStore
@@ -63,11 +61,8 @@ ThreadsOption = Annotated[
 
 
 def fetch_if_asked(download: bool, model: str, out: Output) -> None:
-    """Fetch a model from the hub, unless it is a path or a known name.
-
-    Raises ModelError and OptionError.
-    """
-    if not download or os.path.exists(model) or model in KNOWN_MODELS:
+    """Fetch a model that is not here from the hub. Raises ModelError and OptionError."""
+    if not download or is_here(model):
         return
     with out.console.status(f"fetching {printable(model)}"):
         place = fetch_model(model)

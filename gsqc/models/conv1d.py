@@ -6,17 +6,21 @@ linears, which are [outputs, inputs].
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from transformers.pytorch_utils import Conv1D
 
 from gsqc.models.loaded import Float32, FloatTensor, GgufTensor, WeightSource
+
+if TYPE_CHECKING:
+    import torch
 
 
 def conv1d_weights(module: torch.nn.Module) -> set[str]:
     """The names of the weights of a model's Conv1D modules."""
+    from transformers.pytorch_utils import Conv1D
+
     return {f"{n}.weight" for n, part in module.named_modules() if isinstance(part, Conv1D)}
 
 

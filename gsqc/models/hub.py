@@ -15,6 +15,7 @@ from pathlib import Path
 
 from gsqc.errors import ModelError, OptionError
 from gsqc.files.reading import read_file
+from gsqc.models.catalogue import KNOWN_MODELS
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{4,64}")
@@ -32,6 +33,11 @@ _NOT_FETCHED = ("*/*.safetensors", "*/*.json", "consolidated*")
 def is_hub_name(model: str) -> bool:
     """Whether a text is of the form ORG/NAME."""
     return _NAME.fullmatch(model) is not None and ".." not in model
+
+
+def is_here(model: str) -> bool:
+    """Whether a model is a path or a known name, so that nothing is to be fetched."""
+    return os.path.exists(model) or model in KNOWN_MODELS
 
 
 def cache_folder() -> Path:

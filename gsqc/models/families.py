@@ -92,7 +92,7 @@ FAMILIES = (
     ModelFamily("stablelm", "StableLM", Proof.LOGITS),
     ModelFamily("starcoder2", "StarCoder2", Proof.LOGITS),
     ModelFamily("gpt2", "GPT-2", Proof.LOGITS),
-    _refused("gpt_bigcode", "StarCoder 1", "shared keys in the model's own code"),
+    _refused("gpt_bigcode", "StarCoder 1", _QKV),
     _refused("gpt_neo", "GPT-Neo, TinyStories", _OWN),
     ModelFamily("gpt_neox", "Pythia, GPT-NeoX", Proof.LOGITS),
     _refused("gptj", "GPT-J", _PAIRS, _PART, _OWN),

@@ -6,6 +6,7 @@ Every name is known, every part lies inside its tensor, and every call fits its 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from gsqc.bundle.plan import (
@@ -22,12 +23,18 @@ from gsqc.bundle.plan import (
 )
 from gsqc.errors import BundleError
 
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+"""Of kernels, functions and schedules. Code that is made anew from a plan has their names in it, so
+they must be names and nothing else. plan.c has the same rule.
+"""
+
 
 def check_plan(plan: Plan) -> None:
     """Raise BundleError unless a session can follow the plan."""
     try:
-        if COPY in plan.kernels or COPY in plan.functions:
-            raise ValueError(f"{COPY} is no name of its own")
+        for name in (*plan.kernels, *plan.functions, *plan.schedules):
+            if _NAME.fullmatch(name) is None:
+                raise ValueError("a name is not of letters, digits and _")
         for function in plan.functions.values():
             _check_region(function.scratch, function.scratch_bytes)
             _check_unique([*function.ports, *function.scratch])

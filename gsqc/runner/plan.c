@@ -4,6 +4,7 @@
  * executor then follows every reference without a check. */
 #include "plan.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -122,6 +123,18 @@ static void read_buffers(plan *p, yyjson_val *data) {
     }
 }
 
+/* Code that is made anew from a plan has its names in it: they must be names and nothing else. The
+ * rule is that of gsqc/bundle/plan_checks.py. */
+static const char *identifier(const char *name) {
+    static const char allowed[] =
+        "_abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    size_t length = strspn(name, allowed);
+    bool digit_first = *name >= '0' && *name <= '9';
+    if (!length || length > 128 || name[length] || digit_first)
+        json_fail(&plan_source, "a name is not of letters, digits and _");
+    return name;
+}
+
 /* All names are read before any content: a call may name a function that the file lists later. */
 static uint32_t read_names(void **items, size_t size, yyjson_val *data, const char *what) {
     size_t position, last;
@@ -129,7 +142,7 @@ static uint32_t read_names(void **items, size_t size, yyjson_val *data, const ch
     *items = take(yyjson_obj_size(data), size);
     char *item = *items;
     yyjson_obj_foreach(data, position, last, key, value) {
-        *(const char **)(void *)item = json_text(&plan_source, key, what);
+        *(const char **)(void *)item = identifier(json_text(&plan_source, key, what));
         item += size;
     }
     uint32_t count = (uint32_t)yyjson_obj_size(data);
@@ -147,8 +160,6 @@ void read_plan(plan *p, yyjson_val *data) {
         read_names((void **)&p->functions, sizeof *p->functions, parts[1], "a function's name");
     p->schedule_count =
         read_names((void **)&p->schedules, sizeof *p->schedules, parts[2], "a schedule's name");
-    if (find_kernel(p, COPY_NAME) || find_function(p, COPY_NAME))
-        json_fail(&plan_source, "it uses the name %s, which means a copy", COPY_NAME);
     read_buffers(p, json_object(&plan_source, data, "buffers"));
     size_t position, last;
     yyjson_val *key, *value;

@@ -49,6 +49,11 @@ def first(table: dict[str, Any]) -> Any:
     return next(iter(table.values()))
 
 
+def renamed(table: dict[str, Any], name: str) -> None:
+    """Give the first entry another name."""
+    table[name] = table.pop(next(iter(table)))
+
+
 CASES: dict[str, tuple[Change, str]] = {
     "truncated": (
         lambda r, m: (r / BASE).write_bytes((r / BASE).read_bytes()[:-9]) and None,
@@ -91,6 +96,18 @@ CASES: dict[str, tuple[Change, str]] = {
     "another CPU": (
         lambda r, m: first(m["targets"]).update(cpu_features=["warp-drive"]),
         "warp-drive",
+    ),
+    "kernel whose name is code": (
+        lambda r, m: renamed(m["plan"]["kernels"], "x = 0; INPUT(/etc/passwd)"),
+        "letters, digits",
+    ),
+    "kernel with the name of a copy": (
+        lambda r, m: renamed(m["plan"]["kernels"], "@copy"),
+        "letters, digits",
+    ),
+    "function whose name is a path": (
+        lambda r, m: renamed(m["plan"]["functions"], "../../x"),
+        "letters, digits",
     ),
     "kernel of another shape": (
         lambda r, m: first(m["plan"]["kernels"])["inputs"][0][2][0].__setitem__(0, [1]),

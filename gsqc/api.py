@@ -70,19 +70,13 @@ def compile(
     Raises OptionError, ModelError, UnsupportedOperatorError, TargetError, BundleError.
     """
     from gsqc.check.first_digests import take_first_digests
-    from gsqc.models.catalogue import KNOWN_MODELS
     from gsqc.models.hub import fetch_model, is_here
-    from gsqc.targets.registry import resolve_target, target_options
 
     require_function("progress", progress)
     name = model_name(model)
     place = as_path("output", output or f"{Path(name).stem}.gsqc")
-    of_targets = {option.name for _, option in target_options()}
-    require_known("compile", options, {o.field for o in options_of(CompileOptions)} | of_targets)
     options = {"sequence_length": seq, **options, "bits": bits, "base": base, "adapter": adapter}
-    options["target_options"] = {n: options.pop(n) for n in of_targets & set(options)}
-    options |= {"target": resolve_target(str(target)), "output": place}
-    parsed = parse_compile_options(name, known_models=KNOWN_MODELS, **options)
+    parsed = _compile_options(name, {**options, "target": target, "output": place})
     if require_truth("download", download) and isinstance(model, str) and not is_here(name):
         fetch_model(name)
     with needs_compiler():
@@ -93,6 +87,19 @@ def compile(
     return place
 
 
+def _compile_options(model: str, given: dict[str, Any]) -> CompileOptions:
+    """The options of a compilation, of which some are a target's. Raises OptionError."""
+    from gsqc.models.catalogue import KNOWN_MODELS
+    from gsqc.targets.registry import resolve_target, target_options
+
+    of_targets = {option.name for _, option in target_options()}
+    require_known("compile", given, {o.field for o in options_of(CompileOptions)} | of_targets)
+    for_target = {name: given.pop(name) for name in of_targets & set(given)}
+    given |= {"target": resolve_target(str(given["target"])), "target_options": for_target}
+    return parse_compile_options(model, known_models=KNOWN_MODELS, **given)
+
+
+@system_errors()
 def train(
     bundle: Place,
     data: Data,

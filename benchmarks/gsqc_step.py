@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -68,6 +69,15 @@ def gsqc_side(bundle: Path, steps: int, threads: int) -> dict[str, Any]:
     batch = random_sequences(session.bundle, 1, 0)
     result = timed(lambda: session.step(batch, Fraction(1, 1000)) and None, steps)
     return {**result, **op_times(session), "target": session.target}
+
+
+def side_command(bundle: Path, steps: int, threads: int) -> list[str]:
+    """A command that prints `gsqc_side` as JSON, for a process whose memory is the step's alone."""
+    program = (
+        "import json; from pathlib import Path; from gsqc_step import gsqc_side; "
+        f"print(json.dumps(gsqc_side(Path({str(bundle)!r}), {steps}, {threads})))"
+    )
+    return [sys.executable, "-c", program]
 
 
 def instruction_peak(target: str, bits: str, threads: int) -> float:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gsqc_step import run_python
+from gsqc_step import run_python, side_command
 
 MIB = 1 << 20
 HERE = Path(__file__).resolve().parent.parent
@@ -70,17 +70,6 @@ model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
 print(sum(p.numel() for p in model.parameters()))
 model.save_pretrained(folder)
 """
-STEP = """
-import json, sys
-from fractions import Fraction
-from pathlib import Path
-from gsqc_step import timed
-from gsqc.check.sequences import random_sequences
-from gsqc.runtime.session import Session
-session = Session(Path(sys.argv[1]), threads=int(sys.argv[3]))
-batch = random_sequences(session.bundle, 1, 0)
-print(json.dumps(timed(lambda: session.step(batch, Fraction(1, 1000)) and None, int(sys.argv[2]))))
-"""
 
 
 def measured(command: list[str]) -> tuple[float, float]:
@@ -107,7 +96,7 @@ def measure(name: str, args: argparse.Namespace, folder: Path) -> dict[str, Any]
     _, plan_mib = measured([*gsqc, "plan", str(model), *options])
     compile_s, compile_mib = measured([*gsqc, "compile", str(model), *options, "-o", str(bundle)])
     planned = json.loads((bundle / "manifest.json").read_text())["planned_peak_bytes"]
-    step = [sys.executable, "-c", STEP, str(bundle), str(args.steps), str(args.threads)]
+    step = side_command(bundle, args.steps, args.threads)
     found = json.loads(run_python(step, "the step", PYTHONPATH=modules).splitlines()[-1])
     return {
         "model": name,

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from gsqc_step import MODEL, run_python
+from gsqc_step import MODEL, run_python, side_command
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -40,11 +40,8 @@ def compiled(checkout: Path, folder: Path, args: argparse.Namespace) -> Path:
 
 def one_round(checkout: Path, bundle: Path, args: argparse.Namespace) -> dict[str, Any]:
     """The step of a checkout under the stopwatch."""
-    program = (
-        "import json; from pathlib import Path; from gsqc_step import gsqc_side; "
-        f"print(json.dumps(gsqc_side(Path({str(bundle)!r}), {args.steps}, {args.threads})))"
-    )
-    result: dict[str, Any] = json.loads(run_in(checkout, ["-c", program]).splitlines()[-1])
+    _, *command = side_command(bundle, args.steps, args.threads)
+    result: dict[str, Any] = json.loads(run_in(checkout, command).splitlines()[-1])
     return result
 
 

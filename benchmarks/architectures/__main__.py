@@ -13,9 +13,11 @@ Each family is a tiny model with random weights, of two layers or as many as its
   the bundle's weights, 15 steps against float PEFT, and exports loaded back.
 
 Each row becomes a line of rows.jsonl in --output, and rows that are there already are skipped. The
-table, of all that is in the file, is written last. The exit code is 1 if a captured graph has other
-logits than transformers, if something failed in another way than by an error of gsqc's, or if the
-list of `gsqc models` (gsqc/models/families.py) says otherwise than the rows.
+table, of all that is in the file, is written last.
+
+The exit code is 1 if a captured graph has other logits than transformers. It is 1 too if something
+failed in another way than by an error of gsqc's. And it is if the list of `gsqc models`
+(gsqc/models/families.py) says otherwise than the rows.
 """
 
 from __future__ import annotations

@@ -103,6 +103,7 @@ FAMILIES = (
     _family("olmo2", gguf="olmo2"),
     _family("olmo3", num_hidden_layers=4, sliding_window=8),
     _family("phi", gguf="phi2", num_key_value_heads=4),
+    _family("phi-qk-norm", "phi", num_key_value_heads=4, qk_layernorm=True),
     _family("phi3", gguf="phi3", sliding_window=None),
     _family("phi3-partial-rope", "phi3", partial_rotary_factor=0.5, sliding_window=None),
     _family("gpt2", gguf="gpt2", **_NO_SIZES, **_GPT2),
@@ -110,6 +111,7 @@ FAMILIES = (
     _family("gpt_neo", attention_types=[[["global"], 2]], num_layers=2, num_heads=4,
             num_hidden_layers=None, num_attention_heads=None),
     _family("gpt_neox", gguf="gptneox"),
+    _family("gpt_neox-sequential", "gpt_neox", use_parallel_residual=False),
     _family("gptj", **_NO_SIZES, **_GPT2, rotary_dim=8),
     _family("codegen", **_NO_SIZES, **_GPT2, rotary_dim=8),
     _family("opt", ffn_dim=96, word_embed_proj_dim=64, intermediate_size=None),
@@ -163,3 +165,4 @@ FAMILIES = (
     _family("modernbert-decoder", pad_token_id=0),
 )  # fmt: skip
 """Every row. Models of other types need more than a tiny configuration."""
+BY_NAME = {family.name: family for family in FAMILIES}

@@ -8,7 +8,6 @@ float32, half to even, with a relative error of 2^-24 at most.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from gsqc.adapters import make_adapter
 from gsqc.adapters.adapter import Adapter
 from gsqc.adapters.linears import matrix_name, module_name
+from gsqc.bundle.base import in_layer
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import AGAIN
 from gsqc.errors import BundleError, ExportError
@@ -115,20 +115,13 @@ def linear_modules(bundle: Bundle) -> dict[str, str]:
     found: dict[str, str] = {}
     for short in adapter_settings(bundle).linears:
         suffix = f".{module_name(short)}.weight"
-        # Each kind of layers has an entry of its own, under the name in its first layer.
-        known = (name for name in bundle.manifest.base_kinds if name.endswith(suffix))
-        names = sorted({re.sub(r"\.\d+\.", ".0.", name, count=1) for name in known})
+        names = [name for name in bundle.manifest.base_kinds if name.endswith(suffix)]
         if len(names) != 1:
             raise BundleError(
                 f"the bundle's manifest does not say which weight {short} adapts", AGAIN
             )
         found[short] = names[0].removesuffix(".weight")
     return found
-
-
-def in_layer(module: str, layer: int) -> str:
-    """model.layers.0.self_attn.q_proj -> model.layers.7.self_attn.q_proj."""
-    return re.sub(r"\.0\.", f".{layer}.", module, count=1)
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,13 @@ pytest.importorskip("transformers")
 
 import benchmarks.architectures.__main__ as program
 from benchmarks.architectures.claims import differences, missing
-from benchmarks.architectures.families import FAMILIES
+from benchmarks.architectures.families import BY_NAME, FAMILIES
 from benchmarks.architectures.stages import LOGITS_LIMIT, Row, run_family
 from benchmarks.architectures.table import table
 from gsqc.models.families import FAMILIES as LISTED
 from gsqc.models.families import TEXT_PARTS
 from gsqc.models.readers.wrappers import WRAPPERS
 
-BY_NAME = {family.name: family for family in FAMILIES}
 CAPTURED = (
     *("llama-wide-heads", "llama-rope-llama3", "llama-rope-yarn", "mistral-window-wide"),
     *(listed.type for listed in LISTED if listed.compiles),

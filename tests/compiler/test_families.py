@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.architectures.build import build
+from benchmarks.architectures.families import BY_NAME
 from gsqc.adapters.linears import matrix_name, names_of_linears
 from gsqc.adapters.lora import Lora
 from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.pipeline import run_pipeline
 from gsqc.models import model_ops
 from gsqc.models.capture import CapturedModel, FloatRun, capture_model
+from gsqc.models.families import FAMILIES as LISTED
 from gsqc.numerics.formats import Gse, Row
 from gsqc.numerics.ops.registry import OPS, evaluate
 from gsqc.passes.outline import Outline, Storage
@@ -26,12 +29,11 @@ from gsqc.passes.step import Step, StepOptions
 from gsqc.runtime.executor import Executor
 from gsqc.runtime.token_reader import TokenReader
 from tests.compiler.test_pipeline import ONE, gradients, open_executor
-from tests.models.capture.families import FAMILIES, tiny
 from tests.numerics.ops.float_reference import to_float
 from tests.runtime.test_one_text import loss_of
 from tests.toy import Sizes, Toy
 
-TOKENS, VOCABULARY, RANK, ALPHA = 24, 128, 4, 8
+TOKENS, VOCABULARY, RANK, ALPHA = 24, 320, 4, 8
 
 
 @dataclass
@@ -43,7 +45,7 @@ class Family(Toy):
 
 @cache
 def lowered(name: str) -> Family:
-    return lower(tiny(name))
+    return lower(build(BY_NAME[name]))
 
 
 def lower(model: Any) -> Family:
@@ -147,31 +149,24 @@ def check_against_autograd(family: Family, most: float) -> None:
         assert np.linalg.norm(got - expected) < most * np.linalg.norm(expected), matrix
 
 
+VARIANTS = (
+    *("mistral-window", "qwen3-layers", "phi-qk-norm", "phi3-partial-rope", "gpt_neox-sequential"),
+    "llama-biases",
+)
+NAMES = (*(family.type for family in LISTED if family.compiles), *VARIANTS)
+
+
 def some(*quick: str) -> list[Any]:
-    """All families, of which these belong to the quick tests."""
-    assert set(quick) <= set(FAMILIES)
-    return [
-        name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES
-    ]
+    """All families that compile, of which these belong to the quick tests."""
+    assert set(quick) <= set(NAMES)
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 
 
 @pytest.mark.parametrize(
     "name",
     some(
-        "cohere",
-        "exaone4, window",
-        "gemma2, window",
-        "glm",
-        "gpt-2",
-        "gpt-neox",
-        "granite",
-        "nemotron",
-        "phi-2",
-        "phi-3",
-        "qwen2",
-        "qwen3",
-        "smollm3, a layer without rope",
-        "starcoder2",
+        *("cohere", "exaone4", "gemma2", "glm", "gpt2", "gpt_neox", "granite", "nemotron"),
+        *("phi", "phi3", "qwen2", "qwen3", "smollm3", "starcoder2"),
     ),
 )
 def test_losses_and_gradients_are_those_of_autograd(name: str) -> None:
@@ -186,16 +181,14 @@ def test_large_biases_of_keys() -> None:
     """Two biases of 300 at the lowest frequency of each head. Measured: the largest error of a
     gradient is 7.6 %, and 92 % if the biases stay in the keys.
     """
-    model = tiny("qwen2")
+    model = build(BY_NAME["qwen2"])
     for layer in model.model.layers:
         bias = layer.self_attn.k_proj.bias.data.view(2, 16)
         bias[0, 7], bias[1, 7] = 300, -300
     check_against_autograd(lower(model), 0.15)
 
 
-@pytest.mark.parametrize(
-    "name", some("gpt-2", "mistral, window", "smollm3, a layer without rope", "qwen2", "qwen3")
-)
+@pytest.mark.parametrize("name", some("gpt2", "mistral-window", "smollm3", "qwen2", "qwen3"))
 def test_generation_has_the_losses_of_training(name: str) -> None:
     executor, _ = open_executor(lowered(name))
     text = np.random.default_rng(7).integers(0, VOCABULARY, TOKENS + 1)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.architectures.build import build
+from benchmarks.architectures.families import BY_NAME
 from gsqc.compiler.compile import step_options
 from gsqc.compiler.options import Bits, CompileOptions
 from gsqc.compiler.site_powers import TOKENS_AT_ONCE, shifts_of, site_powers
@@ -19,7 +21,6 @@ from gsqc.passes.outline import Outline
 from gsqc.passes.outline_blocks import outline_blocks
 from gsqc.passes.sites import find_sites
 from gsqc.passes.step import Step
-from tests.models.capture.families import tiny
 from tests.toy import Sizes, capture_toy
 
 LENGTH = 16
@@ -69,14 +70,14 @@ def by_hooks(model: Any, records: np.ndarray) -> dict[str, tuple[np.ndarray, np.
 @pytest.mark.parametrize(
     ("family", "records"),
     [
-        ("llama with biases", 3),
-        ("llama with biases", TOKENS_AT_ONCE // LENGTH + 5),
-        ("mistral, window", 3),
+        ("llama-biases", 3),
+        ("llama-biases", TOKENS_AT_ONCE // LENGTH + 5),
+        ("mistral-window", 3),
     ],
 )
 def test_powers_are_those_of_the_float_model(family: str, records: int) -> None:
     """Grouped heads, and more records than run at once."""
-    model = tiny(family)
+    model = build(BY_NAME[family])
     tokens = np.random.default_rng(0).integers(0, 128, (records, LENGTH))
     captured = capture_model(model, 32)  # longer than a record
     told: list[str] = []

@@ -25,8 +25,7 @@ from gsqc.models.capture.problems import refusal
 from gsqc.models.capture.recognise import (
     Tables,
     gelu_form,
-    layer_norm_eps,
-    rms_norm_settings,
+    known_norm,
     rope_of_pairs,
     rope_tables,
 )
@@ -172,10 +171,8 @@ def _stand_in(
     layouts: set[str],
 ) -> Callable[..., Any] | None:
     """What is called in place of a module that is known, or None. Adds tables and their layouts."""
-    if (settings := rms_norm_settings(module)) is not None:
-        return functools.partial(rms_norm, module, settings)
-    if (eps := layer_norm_eps(module)) is not None:
-        return functools.partial(layer_norm, module, eps)
+    if (norm := known_norm(module)) is not None:
+        return functools.partial(layer_norm if norm.centres else rms_norm, module, norm)
     if (form := gelu_form(module)) is not None:
         return functools.partial(nn.functional.gelu, approximate=form)
     if tables := rope_tables(module, tokens):

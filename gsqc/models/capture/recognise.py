@@ -48,54 +48,28 @@ def _close(x: Any, y: Tensor) -> bool:
     )
 
 
-def rms_norm_settings(module: nn.Module) -> tuple[float, float] | None:
-    """The eps and offset of a module that computes `model_ops.rms_norm` over its last axis; None
-    for any other module.
+class Norm(NamedTuple):
+    """What a norm with a weight alone computes.
+
+    centres  whether it takes the mean away: LayerNorm, else RMS norm
+    offset   what it adds to its weight
+    """
+
+    centres: bool
+    eps: float
+    offset: float
+
+
+def known_norm(module: nn.Module) -> Norm | None:
+    """What a module computes that is `model_ops.rms_norm` or `model_ops.layer_norm` over its last
+    axis. None for any other module, and for torch's own LayerNorm, which is an operator already.
     """
     weight = getattr(module, "weight", None)
-    eps = next(
-        (
-            e
-            for a in ("variance_epsilon", "eps")
-            if isinstance(e := getattr(module, a, None), float)
-        ),
-        None,
-    )
-    if (
-        eps is None
-        or not isinstance(weight, Tensor)
-        or weight.ndim != 1
-        or len(list(module.parameters())) != 1
-    ):
+    found = (getattr(module, name, None) for name in ("variance_epsilon", "eps"))
+    eps = next((e for e in found if isinstance(e, float)), None)
+    if eps is None or not isinstance(weight, Tensor) or weight.ndim != 1:
         return None
-    width = weight.shape[0]
-    x = _random(2, 3, width) * eps**0.5  # so small that eps matters
-    numbers = _random(width)
-    try:
-        probe: Any = copy.deepcopy(module).to_empty(device="cpu").float().eval()
-        with torch.no_grad():
-            probe.weight.copy_(numbers)
-            y = probe(x)
-    except Exception:  # a module of the user's may do anything: then it is not a norm
-        return None
-    for offset in (0.0, 1.0):
-        if _close(y, model_ops.rms_norm(x, numbers, eps=eps, offset=offset)):
-            return eps, offset
-    return None
-
-
-def layer_norm_eps(module: nn.Module) -> float | None:
-    """The eps of a module with a weight alone that writes LayerNorm out, as Cohere's does. None for
-    any other module.
-    """
-    weight, eps = (getattr(module, name, None) for name in ("weight", "variance_epsilon"))
-    if (
-        not isinstance(weight, Tensor)
-        or not isinstance(eps, float)
-        or isinstance(module, nn.LayerNorm)
-    ):
-        return None
-    if weight.ndim != 1 or len(list(module.parameters())) != 1:
+    if isinstance(module, nn.LayerNorm) or len(list(module.parameters())) != 1:
         return None
     width = weight.shape[0]
     x = (_random(2, 3, width) + 1) * eps**0.5  # so small that eps matters
@@ -107,7 +81,11 @@ def layer_norm_eps(module: nn.Module) -> float | None:
             y = probe(x)
     except Exception:  # a module of the user's may do anything: then it is not a norm
         return None
-    return eps if _close(y, model_ops.layer_norm(x, numbers, eps=eps)) else None
+    for norm in (Norm(False, eps, 0.0), Norm(False, eps, 1.0), Norm(True, eps, 0.0)):
+        function = model_ops.layer_norm if norm.centres else model_ops.rms_norm
+        if _close(y, function(x, numbers, eps=eps, offset=norm.offset)):
+            return norm
+    return None
 
 
 def gelu_form(module: nn.Module) -> str | None:

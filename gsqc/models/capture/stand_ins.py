@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gsqc.errors import ModelError
 from gsqc.models.capture import custom_ops
 from gsqc.models.capture.problems import ATTENTION_KINDS
+from gsqc.models.capture.recognise import Norm
 
 
 @dataclass(frozen=True)
@@ -21,16 +22,16 @@ class NamedTables:
     width: int
 
 
-def rms_norm(module: nn.Module, settings: tuple[float, float], x: Tensor) -> Tensor:
+def rms_norm(module: nn.Module, norm: Norm, x: Tensor) -> Tensor:
     """The module's own norm, as one operator."""
-    y: Tensor = custom_ops.rms_norm(x, module.weight, *settings)
+    y: Tensor = custom_ops.rms_norm(x, module.weight, norm.eps, norm.offset)
     return y
 
 
-def layer_norm(module: nn.Module, eps: float, x: Tensor) -> Tensor:
+def layer_norm(module: nn.Module, norm: Norm, x: Tensor) -> Tensor:
     """The module's own LayerNorm, which has a weight alone, as torch's."""
     weight: Any = module.weight
-    return nn.functional.layer_norm(x, weight.shape, weight, None, eps)
+    return nn.functional.layer_norm(x, weight.shape, weight, None, norm.eps)
 
 
 def rope_table(

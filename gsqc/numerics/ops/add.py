@@ -12,9 +12,9 @@ from gsqc.numerics.formats import LEAST_EXPONENT, Row
 from gsqc.numerics.operators.builder import Builder, Tensor, where
 from gsqc.numerics.ops.primitives import (
     add_scaled,
-    constant_like,
     normalise,
     scale_by_constant,
+    scaled_constant,
     store_row,
     widen,
 )
@@ -53,9 +53,7 @@ def _subtract_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
 def add_number(b: Builder, x: Row, *, number: float, bits: int) -> Row:
     """x [..., n] Row -> x + number, Row-bits. The number is rounded to 30 bits. 0.52 ulp."""
     m, e = widen(x)
-    fraction, exponent = np.frexp(number)
-    constant = constant_like(m, round(float(fraction) * 2**29))
-    total = add_scaled(m, e, constant, constant_like(m, int(exponent) - 29))
+    total = add_scaled(m, e, *scaled_constant(m, number))
     return store_row(*normalise(*total, bits), bits)
 
 

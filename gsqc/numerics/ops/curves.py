@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import math
 
+from gsqc.numerics.formats import Row
 from gsqc.numerics.operators.builder import Tensor, where
 from gsqc.numerics.ops.primitives import (
     RECIPROCAL,
     exp2_negative,
     lookup30,
     lookup30_fine,
+    narrow16,
+    normalise,
     q31,
     saturating_scale,
     scale_by_power,
+    store_row,
     table_pair,
     to_log2_units,
 )
@@ -52,6 +56,20 @@ def silu_curve(m: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
     sigma, rest = sigmoid(m, e)
     rise = scale_by_power(sigma.mulr30(rest).mulr15(m), 1 - (e + 15))
     return sigma, sigma.round_shift(1) + rise
+
+
+def gated(share: Tensor, gate: Row, up: Row) -> Row:
+    """gate · share · up, Row-16, with the share of gate."""
+    (g, g_e), (u, u_e) = narrow16(gate), narrow16(up)
+    return store_row(*normalise(share.mulr15(g).mulr15(u), g_e + u_e, 16), 16)
+
+
+def gated_grad(share: Tensor, slope: Tensor, dh: Row, gate: Row, up: Row) -> tuple[Row, Row]:
+    """d gate = dh · up · slope and d up = dh · gate · share, Row-16 each."""
+    (g, g_e), (u, u_e), (d, d_e) = narrow16(gate), narrow16(up), narrow16(dh)
+    d_up = normalise(share.mulr15(g).mulr15(d), g_e + d_e, 16)
+    d_gate = normalise((d * u).mulr30(slope), d_e + u_e + 1, 16)
+    return store_row(*d_gate, 16), store_row(*d_up, 16)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ import numpy as np
 
 from gsqc.numerics.formats import Row
 from gsqc.numerics.operators.builder import Builder
-from gsqc.numerics.ops.curves import gelu_curve, gelu_share
-from gsqc.numerics.ops.primitives import narrow16, normalise, store_row
+from gsqc.numerics.ops.curves import gated, gated_grad, gelu_curve, gelu_share
+from gsqc.numerics.ops.primitives import narrow16
 from gsqc.numerics.ops.registry import Case, Kind, cases, op
 from gsqc.numerics.ops.silu_gate import gate_cases, gate_grad_cases
 
@@ -27,10 +27,7 @@ def gelu_gate(b: Builder, gate: Row, up: Row, *, tanh: bool) -> Row:
 
     Two roundings to 16 bits dominate, as in silu_gate.
     """
-    g, g_e = narrow16(gate)
-    u, u_e = narrow16(up)
-    share = gelu_share(g, g_e, tanh=tanh)
-    return store_row(*normalise(share.mulr15(g).mulr15(u), g_e + u_e, 16), 16)
+    return gated(gelu_share(*narrow16(gate), tanh=tanh), gate, up)
 
 
 @op(Kind.ROW)
@@ -42,13 +39,8 @@ def gelu_gate_grad(b: Builder, dh: Row, gate: Row, up: Row, *, tanh: bool) -> tu
 
     The bracket is below 1.2 and held in Q29.
     """
-    g, g_e = narrow16(gate)
-    u, u_e = narrow16(up)
-    d, d_e = narrow16(dh)
-    share, slope = gelu_curve(g, g_e, tanh=tanh)
-    d_up = normalise(share.mulr15(g).mulr15(d), g_e + d_e, 16)
-    d_gate = normalise((d * u).mulr30(slope), d_e + u_e + 1, 16)
-    return store_row(*d_gate, 16), store_row(*d_up, 16)
+    share, slope = gelu_curve(*narrow16(gate), tanh=tanh)
+    return gated_grad(share, slope, dh, gate, up)
 
 
 @gelu_gate.define_gradient

@@ -6,7 +6,6 @@ Ba, Kiros & Hinton 2016, "Layer Normalization".
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,28 +16,19 @@ from gsqc.numerics.operators.builder import Builder, Tensor
 from gsqc.numerics.ops.primitives import (
     Scaled,
     add_scaled,
-    constant_like,
     normalise,
-    reciprocal_root,
-    row_sum,
-    scale_by_constant,
     scale_by_power,
     store_row,
     widen,
 )
 from gsqc.numerics.ops.quantise import random_row
 from gsqc.numerics.ops.registry import Case, Kind, cases, op
-
-
-def _mean(m: Tensor, e: Tensor) -> Scaled:
-    """(m, e) with |m| < 2^30 -> the mean of a row, of 30 bits, off by 2^-29 of itself."""
-    total, total_e = row_sum(m)
-    return scale_by_constant(*normalise(total, total_e + e, 30), 1.0 / m.shape[-1])
+from gsqc.numerics.ops.rms_norm import along, over_rms, row_mean, through_rms
 
 
 def _centred(m: Tensor, e: Tensor) -> Scaled:
     """(m, e) with |m| < 2^29 -> m minus its mean, of 30 bits, the mean rounded to a unit."""
-    mean, mean_e = _mean(m, e)
+    mean, mean_e = row_mean(m, e)
     # The mean is no larger than the largest number, so its mantissa fits at that exponent.
     return normalise(m - scale_by_power(mean, (e - mean_e).clamp(-31, 31)), e, 30)
 
@@ -49,26 +39,16 @@ def layer_norm(b: Builder, x: Row, *affine: Row, eps: float) -> tuple[Row, Row, 
 
     affine  nothing, the weight [1, n] Row-16, or the weight and the bias [1, n] Row-16
 
-    x̂ and 1/σ, which has 30 bits, are saved for the gradient. Sums are made as in rms_norm, for n ≤
-    2^15. The rounding of the outputs to 16 bits dominates: 0.5 ulp.
+    x̂ and 1/σ are saved for the gradient. The rounding of the outputs to 16 bits dominates: 0.5
+    ulp.
     """
-    n = x.shape[-1]
-    m, e = _centred(*widen(x))
-    square, square_e = row_sum(m.mulr30(m))
-    square_e = square_e + (e + e) + 30
-    fraction, exponent = np.frexp(eps * n)
-    eps_m = constant_like(square, round(float(fraction) * 2**29))
-    eps_e = constant_like(square, int(exponent) - 29)
-    total, total_e = add_scaled(square.round_shift(1), square_e + 1, eps_m, eps_e)
-    r, f = scale_by_constant(*reciprocal_root(total, total_e), math.sqrt(n))
-    wide, wide_e = normalise(m.mulr30(r), e + f + 30, 30)
-    unit = store_row(wide.round_shift(14).clamp(-32767, 32767), wide_e + 14, 16)
+    (wide, wide_e), unit, scale = over_rms(*_centred(*widen(x)), eps)
     y, y_e = wide, wide_e
     for weight in affine[:1]:
         y, y_e = normalise(wide.mulr15(weight.mantissa), wide_e + weight.e + 15, 30)
     for bias in affine[1:]:
         y, y_e = add_scaled(y.round_shift(1), y_e + 1, *widen(bias))
-    return store_row(*normalise(y, y_e, 16), 16), unit, Row(r, f, 31)
+    return store_row(*normalise(y, y_e, 16), 16), unit, scale
 
 
 @op(Kind.ROW)
@@ -80,13 +60,8 @@ def layer_norm_grad(b: Builder, dy: Row, unit: Row, scale: Row, *weight: Row) ->
     dz, dz_e = widen(dy)
     for w in weight:
         dz, dz_e = normalise(dz.mulr15(w.mantissa), dz_e + w.e + 15, 30)
-    h = unit.mantissa
-    dot, dot_e = _mean(dz.mulr15(h), dz_e + unit.e + 15)
-    dz, dz_e = _centred(dz.round_shift(1), dz_e + 1)
-    along, along_e = normalise(dot.mulr15(h), dot_e + unit.e + 15, 30)
-    t, t_e = add_scaled(dz.round_shift(1), dz_e + 1, (0 - along).round_shift(1), along_e + 1)
-    t, t_e = normalise(t, t_e, 30)
-    return store_row(*normalise(t.mulr30(scale.mantissa), t_e + scale.e + 30, 24), 24)
+    part = along(dz, dz_e, unit)
+    return through_rms(_centred(dz.round_shift(1), dz_e + 1), part, scale)
 
 
 @layer_norm.define_gradient

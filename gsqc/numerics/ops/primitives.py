@@ -25,6 +25,13 @@ def constant_like(x: Tensor, value: int) -> Tensor:
     return x.builder.const(value, len(x.shape))
 
 
+def scaled_constant(x: Tensor, value: float) -> Scaled:
+    """A number as (m, e) of x's rank, with |m| ≤ 2^29."""
+    fraction, exponent = np.frexp(value)
+    mantissa = round(float(fraction) * 2**29)
+    return constant_like(x, mantissa), constant_like(x, int(exponent) - 29)
+
+
 def q31(value: float) -> int:
     """A factor in [0, 1) as the constant of `mulc`, over 2^31. Evaluated when compiling."""
     return round(value * 2.0**31)

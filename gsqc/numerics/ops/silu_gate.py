@@ -13,8 +13,8 @@ import numpy as np
 
 from gsqc.numerics.formats import Row
 from gsqc.numerics.operators.builder import Builder
-from gsqc.numerics.ops.curves import sigmoid, silu_curve
-from gsqc.numerics.ops.primitives import narrow16, normalise, store_row
+from gsqc.numerics.ops.curves import gated, gated_grad, sigmoid, silu_curve
+from gsqc.numerics.ops.primitives import narrow16
 from gsqc.numerics.ops.quantise import random_row
 from gsqc.numerics.ops.registry import Case, Kind, cases, op
 
@@ -22,10 +22,8 @@ from gsqc.numerics.ops.registry import Case, Kind, cases, op
 @op(Kind.ROW)
 def silu_gate(b: Builder, gate: Row, up: Row) -> Row:
     """gate, up [T, n] Row-16 -> gate · σ(gate) · up, Row-16 [T, n]. 0.75 ulp."""
-    g, g_e = narrow16(gate)
-    u, u_e = narrow16(up)
-    sigma, _ = sigmoid(g, g_e)
-    return store_row(*normalise(sigma.mulr15(g).mulr15(u), g_e + u_e, 16), 16)
+    sigma, _ = sigmoid(*narrow16(gate))
+    return gated(sigma, gate, up)
 
 
 @op(Kind.ROW)
@@ -37,13 +35,8 @@ def silu_gate_grad(b: Builder, dh: Row, gate: Row, up: Row) -> tuple[Row, Row]:
 
     The bracket is below 1.2 and held in Q29.
     """
-    g, g_e = narrow16(gate)
-    u, u_e = narrow16(up)
-    d, d_e = narrow16(dh)
-    sigma, slope = silu_curve(g, g_e)
-    d_up = normalise(sigma.mulr15(g).mulr15(d), g_e + d_e, 16)
-    d_gate = normalise((d * u).mulr30(slope), d_e + u_e + 1, 16)
-    return store_row(*d_gate, 16), store_row(*d_up, 16)
+    sigma, slope = silu_curve(*narrow16(gate))
+    return gated_grad(sigma, slope, dh, gate, up)
 
 
 @silu_gate.define_gradient

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The user's cache of compiled kernels: most models consist of the same ones, and LLVM is four
-fifths of a compilation.
+"""The user's cache of compiled kernels: models share most of them, and most of a compilation is
+LLVM's.
 
 A kernel's key is the hash of all that its code depends on: what it computes, the CPU, the modules
 that write TIR, and the versions of TVM and LLVM. So entries never become wrong, and the folder can

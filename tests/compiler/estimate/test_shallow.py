@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.architectures.build import build
+from benchmarks.architectures.families import BY_NAME
 from gsqc.adapters.lora import Lora
 from gsqc.bundle.plan import Plan
 from gsqc.compiler.calibration import is_balanced
@@ -21,7 +23,6 @@ from gsqc.errors import GsqcError
 from gsqc.models import LoadedModel
 from gsqc.models.capture import capture_model
 from gsqc.passes.step import Step
-from tests.models.capture.families import tiny
 
 OPTIONS = CompileOptions(Path("x.gsqc"), adapter=Lora(4, 8), sequence_length=16)
 
@@ -64,9 +65,9 @@ def test_a_model_that_is_none(tmp_path: Path) -> None:
         open_shallow(str(tmp_path / "absent"))
 
 
-@pytest.mark.parametrize("family", ["smollm3, a layer without rope", "exaone4, window"])
+@pytest.mark.parametrize("family", ["smollm3", "exaone4"])
 def test_layers_that_differ_in_their_settings_alone(tmp_path: Path, family: str) -> None:
-    tiny(family).save_pretrained(tmp_path)
+    build(BY_NAME[family]).save_pretrained(tmp_path)
     shallow = capture_shallow(*open_shallow(str(tmp_path)), OPTIONS.sequence_length).plan(OPTIONS)
     assert len(shallow.parts.kinds) == 2
     assert shallow.plan.to_json() == whole_plan(tmp_path, OPTIONS).to_json()

@@ -120,7 +120,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    for name in args.only.split(","):
+    names = args.only.split(",")
+    if unknown := [name for name in names if name not in SHAPES]:
+        parser.error(f"no shape {', '.join(unknown)}; there are {', '.join(SHAPES)}")
+    for name in names:
         with tempfile.TemporaryDirectory(prefix="gsqc-shapes-") as folder:
             print(json.dumps(measure(name, args, Path(folder))), flush=True)
 

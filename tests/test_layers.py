@@ -16,8 +16,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # fmt: off
 LAYERS = [
-    "version", "limits", "errors", "printable", "files", "values", "decimals", "option", "numerics",
-    "bundle", "graph", "models", "adapters", "data", "targets", "passes", "compiler", "runtime",
+    "version", "limits", "errors", "printable", "names", "files", "values", "decimals", "option",
+    "numerics", "bundle", "graph", "models", "adapters", "data", "targets", "passes", "compiler", "runtime",
     "training", "runner", "check", "export", "report", "harness", "cli", "api", "testing",
     "__init__", "__main__",
 ]

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from gsqc.names import unique_endings
+
 
 @dataclass(frozen=True)
 class LinearNames:
@@ -66,17 +68,6 @@ def names_of_linears(modules: Sequence[str]) -> list[str]:
     """
     names = [".".join(ending) for ending in unique_endings([m.split(".") for m in modules])]
     return [SHORT_NAMES.get(name, name) for name in names]
-
-
-def unique_endings(paths: Sequence[list[str]]) -> list[list[str]]:
-    """The shortest ending of each path that no other path has."""
-    endings = []
-    for path in paths:
-        depth = 1
-        while depth < len(path) and sum(p[-depth:] == path[-depth:] for p in paths) > 1:
-            depth += 1
-        endings.append(path[-depth:])
-    return endings
 
 
 def in_order(linears: Iterable[str]) -> tuple[str, ...]:

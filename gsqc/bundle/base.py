@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from gsqc.names import unique_endings
+
 VECTOR_KIND = "row16"
 """The codes of norms and other vectors, which are 16 bits in every bundle."""
 FILE_CODES = "gguf"
@@ -52,7 +54,8 @@ def base_lines(base: str, kinds: Mapping[str, str], losses: Losses) -> Iterator[
         if kind == VECTOR_KIND:
             continue
         names = [name for name, k in kinds.items() if k == kind]
-        short = ", ".join(name.removesuffix(".weight").rsplit(".", 1)[-1] for name in names)
+        endings = unique_endings([name.removesuffix(".weight").split(".") for name in names])
+        short = ", ".join(map(".".join, endings))
         found = [losses_of(name, losses) for name in names]
         shares = None if losses is None else [share for part in found for share in part or ()]
         yield f"{kind}: {short} ({loss_text(base, shares)})"

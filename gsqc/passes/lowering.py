@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from gsqc.adapters.linears import names_of_linears, unique_endings
+from gsqc.adapters.linears import names_of_linears
 from gsqc.graph.function import Function, Node, add_call, insert_last, role_of, shape_of
 from gsqc.graph.roles import Kind, Notes, Role
 from gsqc.models import model_ops
+from gsqc.names import unique_endings
 from gsqc.numerics.formats import Gse, Row, Spec, Value
 from gsqc.numerics.ops.cache import take_position
 from gsqc.passes.modes import Mode

@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1]
 # fmt: off
 LAYERS = [
     "version", "limits", "errors", "printable", "names", "files", "values", "decimals", "option",
-    "numerics", "bundle", "graph", "models", "adapters", "data", "targets", "passes", "compiler", "runtime",
-    "training", "runner", "check", "export", "report", "harness", "cli", "api", "testing",
+    "numerics", "bundle", "graph", "models", "adapters", "data", "targets", "passes", "compiler",
+    "runtime", "training", "runner", "check", "export", "report", "harness", "cli", "api", "testing",
     "__init__", "__main__",
 ]
 # fmt: on

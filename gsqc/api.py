@@ -99,7 +99,6 @@ def _compile_options(model: str, given: dict[str, Any]) -> CompileOptions:
     return parse_compile_options(model, known_models=KNOWN_MODELS, **given)
 
 
-@system_errors()
 def train(
     bundle: Place,
     data: Data,

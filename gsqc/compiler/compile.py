@@ -83,6 +83,9 @@ def compile_model(
         progress("capturing the model")
         captured = capture_model(model, options.sequence_length)
         _note_reading(captured, note)
+        if captured.check is not None:
+            progress("checking the capture")
+            note(captured.check())
         calibration = prepare_calibration(captured, options, text, note)
         weights = FrozenWeights(captured.weights, options.base)
         progress("generating the step")

@@ -39,13 +39,19 @@ def load_model(model: Any) -> LoadedModel:
         if not os.path.exists(model) and is_hub_name(str(model)):
             loaded.metadata["name"] = str(model)  # the directory is named after a commit
         return loaded
+    if path.suffix.lower() in PROGRAMS:
+        from gsqc.models.readers.program import from_program
+
+        return from_program(path)
     _refuse_other_files(path)
     from gsqc.models.readers.gguf import from_gguf
 
     return from_gguf(path)
 
 
-_EXPORTS = (".onnx", ".pt2", ".pte", ".tflite", ".mlmodel", ".mlpackage", ".engine")
+PROGRAMS = (".onnx", ".pt2")
+"""Suffixes of files with a program that is captured."""
+_EXPORTS = (".pte", ".tflite", ".mlmodel", ".mlpackage", ".engine")
 
 
 def _refuse_other_files(path: Path) -> None:

@@ -18,7 +18,9 @@ from gsqc.models.capture.captured import CapturedModel, ModelConfig
 from gsqc.models.capture.convert import convert_graph
 from gsqc.models.capture.export import export_model
 from gsqc.models.capture.float_run import FloatRun, float_parameters, run_float
+from gsqc.models.capture.programs.capture import capture_program
 from gsqc.models.conv1d import TransposedWeights
+from gsqc.models.program import ProgramModule
 
 __all__ = [
     "CapturedModel",
@@ -48,6 +50,8 @@ def capture_loaded(loaded: LoadedModel, sequence_length: int) -> CapturedModel:
     """As `capture_model`, for a model that was opened already."""
     if sequence_length < 2:
         raise OptionError(f"sequence length {sequence_length}", "a sequence has at least 2 tokens")
+    if isinstance(loaded.module, ProgramModule):
+        return capture_program(loaded, sequence_length)
     exported = export_model(loaded.module, sequence_length)
     graph = convert_graph(exported, sequence_length)
     transposed = [n.meta["parameter"] for n in graph.nodes if "transposed" in n.meta]

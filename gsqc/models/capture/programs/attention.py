@@ -201,6 +201,8 @@ def _heads(
     for region in regions(tracer, operand, lambda n: n.target in _MOVES):
         source = region.source.meta["val"].shape
         for tokens_first in (False, True):
+            if tokens_first and best is not None:  # they are turned later on
+                continue
             if len(source) != 4 or source[0] != 1:
                 continue
             tokens, count = source[1:3] if tokens_first else source[2:0:-1]
@@ -249,7 +251,6 @@ def _window(tracer: Tracer, node: Node, masks: list[Tensor]) -> int | None:
 
 def _other(node: Node, what: str) -> ModelError:
     return ModelError(
-        f"the model has what gsqc does not compile: {what}\n"
-        f"  {what} at {source_line(node.meta)}",
+        f"the model has what gsqc does not compile: {what}\n  {what} at {source_line(node.meta)}",
         "gsqc compiles causal softmax attention with shared key-value heads",
     )

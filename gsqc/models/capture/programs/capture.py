@@ -19,7 +19,7 @@ from gsqc.models.capture.captured import CapturedModel, ModelConfig
 from gsqc.models.capture.convert import convert_graph
 from gsqc.models.capture.export import Exported
 from gsqc.models.capture.programs.check import check_program
-from gsqc.models.capture.programs.nbits import CodedWeights, NBits
+from gsqc.models.capture.programs.weights import ProgramWeights, NBits
 from gsqc.models.capture.programs.onnx_graph import trace_onnx
 from gsqc.models.capture.programs.patterns import Rewriter
 from gsqc.models.capture.programs.pt2_graph import trace_pt2
@@ -90,7 +90,7 @@ def _are_equal(tracer: Tracer, a: Any, b: Any) -> bool:
     return known[0].equals(known[1])
 
 
-def _renamed(graph: torch.fx.Graph, tracer: Tracer, names: dict[str, str]) -> CodedWeights:
+def _renamed(graph: torch.fx.Graph, tracer: Tracer, names: dict[str, str]) -> ProgramWeights:
     """Name the graph's parameters by their roles, and give their numbers by these names."""
     by_name: dict[str, Tensor] = {n.name: t for n, t in tracer.placed.items()}
     _unshare(graph, by_name)
@@ -105,7 +105,7 @@ def _renamed(graph: torch.fx.Graph, tracer: Tracer, names: dict[str, str]) -> Co
             is_turned = "transposed" in node.meta
             tensors[roles[present]] = tensor.T if is_turned else tensor
             node.meta.pop("transposed", None)
-    return CodedWeights(tensors)
+    return ProgramWeights(tensors)
 
 
 def _unshare(graph: torch.fx.Graph, tensors: dict[str, Tensor]) -> None:

@@ -80,9 +80,7 @@ def _by_onnxruntime(file: OnnxFile, captured: CapturedModel, tokens: Array) -> A
             node.attribute.extend(kept)
             node.attribute.append(onnx.helper.make_attribute("accuracy_level", _EXACT_PRODUCTS))
     folder = str(file.path.resolve().parent)
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", folder
-    )
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     try:
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]

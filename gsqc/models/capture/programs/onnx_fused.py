@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gsqc.models.capture.programs.onnx_rules import RULES, Rule
-from gsqc.models.capture.programs.nbits import NBits
+from gsqc.models.capture.programs.weights import NBits
 from gsqc.models.capture.programs.onnx_values import Scope
 from gsqc.models.capture.programs.tracer import Node, Value, aten, decimal
 
@@ -94,9 +94,7 @@ def _matmul_nbits(s: Scope, node: Any) -> Value:
     if order is not None:
         raise s.tracer.refused("codes with an order of their own (g_idx)")
     weight = _nbits(s, node, codes, scales, zeros, s.attribute(node, "K", 0))
-    return s.call(
-        aten.linear.default, x, s.coded(weight), *(() if bias is None else (bias,))
-    )
+    return s.call(aten.linear.default, x, s.coded(weight), *(() if bias is None else (bias,)))
 
 
 def _gather_quantised(s: Scope, node: Any) -> Value:

@@ -115,7 +115,9 @@ def _norm_of(r: Rewriter, region: Region) -> Node | None:
                 return r.inserted(node, lambda t: t.rms_norm(source, affine[0], decimal(eps)))
             if close(y, model_ops.layer_norm(x, *affine, eps=eps)):
                 given = (*affine, None, None)[:2]
-                return r.before(node, aten.layer_norm.default, source, [width], *given, decimal(eps))
+                return r.before(
+                    node, aten.layer_norm.default, source, [width], *given, decimal(eps)
+                )
     return None
 
 
@@ -188,9 +190,7 @@ def _rotation(region: Region, axis: int) -> tuple[Tensor, Tensor, bool] | None:
     return None
 
 
-def _rotated(
-    r: Rewriter, region: Region, axis: int, cos: Tensor, sin: Tensor, pairs: bool
-) -> Node:
+def _rotated(r: Rewriter, region: Region, axis: int, cos: Tensor, sin: Tensor, pairs: bool) -> Node:
     node, x = region.result, region.source
     tokens, width = r.tracer.tokens, 2 * cos.shape[-1]
     tables = [

@@ -114,7 +114,9 @@ class Tracer:
             return self.call(aten.embedding.default, table, indices)
         found = self.call(aten.embedding.default, table, indices)
         flat = indices.reshape(-1)
-        if flat.numel() == self.tokens and bool((flat == flat[0] + torch.arange(self.tokens)).all()):
+        if flat.numel() == self.tokens and bool(
+            (flat == flat[0] + torch.arange(self.tokens)).all()
+        ):
             self.rows[id(found)] = found, table, int(flat[0])
         return found
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights in codes of MatMulNBits, onnxruntime's product with weights of 4 or 8 bits.
+"""The weights of a program by name, as floats or in codes of MatMulNBits, onnxruntime's product
+with weights of 4 or 8 bits.
 
 The codes are kept. A bundle stores them in one of ggml's formats, whose scales are float16. So a
 scale that is float32 in the file is rounded, by at most 2^-11 of itself.
@@ -95,7 +96,7 @@ def _half(numbers: Array) -> Array:
     return numbers.astype("<f2")[..., None].view(np.uint8)
 
 
-class CodedWeights:
+class ProgramWeights:
     """The weights of a program by name: as floats, or in codes of MatMulNBits."""
 
     def __init__(self, tensors: Mapping[str, Tensor | NBits]) -> None:
@@ -117,8 +118,8 @@ class CodedWeights:
         found = []
         if any(not torch.equal(w.scales.half().float(), w.scales) for w in kept):
             found.append(
-                "the codes of MatMulNBits are kept. Their scales are rounded to float16, by at most "
-                "2^-11 of themselves"
+                "--base gguf, which .onnx files get by default, keeps the codes of MatMulNBits. "
+                "Their scales are rounded to float16, by at most 2^-11 of themselves"
             )
         if len(kept) != len(coded):
             found.append(

@@ -82,10 +82,7 @@ def compile_model(
     with BundleWriter(Path(options.output), force=options.force) as bundle:
         progress("capturing the model")
         captured = capture_model(model, options.sequence_length)
-        _note_reading(captured, note)
-        if captured.check is not None:
-            progress("checking the capture")
-            note(captured.check())
+        _note_reading(captured, note, progress)
         calibration = prepare_calibration(captured, options, text, note)
         weights = FrozenWeights(captured.weights, options.base)
         progress("generating the step")
@@ -130,8 +127,10 @@ def _base_tensors(
     return base
 
 
-def _note_reading(captured: CapturedModel, note: Progress) -> None:
-    """Say what was not taken of the model, and where its tokenizer is from if not from its file."""
+def _note_reading(captured: CapturedModel, note: Progress, progress: Progress) -> None:
+    """Say what was not taken of the model, where its tokenizer is from if not from its file, and
+    how a program was checked. Raises ModelError if the check fails.
+    """
     for text in captured.metadata.get("notes") or ():
         note(f"note: {text}")
     origin = captured.metadata.get("tokenizer") or ""
@@ -144,6 +143,9 @@ def _note_reading(captured: CapturedModel, note: Progress) -> None:
             "transformers writes a tokenizer.json: AutoTokenizer.from_pretrained(DIR)"
             ".save_pretrained(DIR)"
         )
+    if captured.check is not None:
+        progress("checking the capture")
+        note(captured.check())
 
 
 def _dumps(options: CompileOptions) -> AfterPass | None:

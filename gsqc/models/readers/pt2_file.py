@@ -129,7 +129,7 @@ class _Reader:
                 f"{self.path.name} has {name} compressed", "write it with torch.export.save"
             )
         head = self.whole[entry.header_offset : entry.header_offset + _LOCAL_HEADER]
-        if len(head) < _LOCAL_HEADER or head[:4] != b"PK\x03\x04":
+        if len(head) < _LOCAL_HEADER or bytes(head[:4]) != b"PK\x03\x04":
             raise damaged(self.path, f"{name} has no header")
         lengths = (int.from_bytes(head[k : k + 2], "little") for k in (26, 28))
         start = entry.header_offset + _LOCAL_HEADER + sum(lengths)
@@ -151,6 +151,8 @@ class _Reader:
                 f"{self.path.name} has {name[:100]} of torch's type {meta['dtype']}",
                 "gsqc reads floats and integers",
             )
+        shape: list[int]
+        strides: list[int]
         shape, strides = ([int(n["as_int"]) for n in meta[k]] for k in ("sizes", "strides"))
         offset = int(meta["storage_offset"]["as_int"])
         raw = self._bytes(place)

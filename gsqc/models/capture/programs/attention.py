@@ -13,25 +13,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gsqc.errors import ModelError
+from gsqc.models.capture.programs.masks import VIEWS, behind, masks, window
 from gsqc.models.capture.programs.regions import random_numbers, regions
 from gsqc.models.capture.programs.tracer import Node, Tracer, aten
-from gsqc.models.capture.source import source_line
 
 _PRODUCTS = (aten.matmul.default, aten.bmm.default)
 _SOFTMAX = (aten.softmax.int, aten._softmax.default)
-_VIEWS = (
-    *(aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.expand.default),
-    *(aten.unsqueeze.default, aten.squeeze.dim),
-)
 _MOVES = {
-    *_VIEWS,
+    *VIEWS,
     *(aten.transpose.int, aten.permute.default, aten.mul.Tensor, aten.div.Tensor),
     *(aten.mul.Scalar, aten.div.Scalar, aten.slice.Tensor, aten.cat.default),
 }
 _FACTORS = (aten.mul.Tensor, aten.mul.Scalar)
-_HIDDEN = -1e4
-"""A score that is lowered by so much takes no part in a softmax."""
 
 
 class Operand(NamedTuple):
@@ -57,32 +50,32 @@ def attention(tracer: Tracer, node: Node) -> Found | None:
     if node.target is aten.scaled_dot_product_attention.default:
         return _fused(tracer, node)
     weights, values = node.args[:2]
-    softmax = _behind(weights, _is_guard)
+    softmax = behind(weights, _is_guard)
     if softmax is None or softmax.target not in _SOFTMAX:
         return None
-    scores, masks = _masks(tracer, softmax.args[0])
+    scores, hidden = masks(tracer, softmax.args[0])
     product, factor, cap = _factors(scores)
     if product is None or product.target not in _PRODUCTS:
         return None
     left, right = product.args[:2]
-    return _found(tracer, node, (left, right, values), factor, masks, cap, transposed=True)
+    return _found(tracer, node, (left, right, values), factor, hidden, cap, transposed=True)
 
 
 def _fused(tracer: Tracer, node: Node) -> Found | None:
     names = ("q", "k", "v", "attn_mask", "dropout_p", "is_causal")
-    given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+    given: dict[str, Any] = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
     q, k, v = (given[name] for name in "qkv")
-    masks: list[Tensor] = []
+    found: list[Tensor] = []
     if given.get("is_causal"):
-        masks.append(torch.ones(tracer.tokens, tracer.tokens, dtype=torch.bool).tril())
+        found.append(torch.ones(tracer.tokens, tracer.tokens, dtype=torch.bool).tril())
     if (mask := given.get("attn_mask")) is not None:
         if mask not in tracer.placed:
             return None
-        masks.append(tracer.placed[mask])
+        found.append(tracer.placed[mask])
     width = q.meta["val"].shape[-1]
     scale = given.get("scale")
     scale = width**-0.5 if scale is None else float(scale)
-    return _found(tracer, node, (q, k, v), scale, masks, None, transposed=False)
+    return _found(tracer, node, (q, k, v), scale, found, None, transposed=False)
 
 
 def _found(
@@ -90,15 +83,15 @@ def _found(
     node: Node,
     operands: tuple[Any, Any, Any],
     scale: float,
-    masks: list[Tensor],
+    hidden: list[Tensor],
     cap: float | None,
     *,
     transposed: bool,
 ) -> Found | None:
     heads = node.meta["val"].shape.numel() // node.meta["val"].shape[-1] // tracer.tokens
-    found = []
-    for k, operand in enumerate(operands):
-        source = _heads(tracer, operand, heads, transposed=transposed and k == 1)
+    found: list[tuple[Operand, float]] = []
+    for place, operand in enumerate(operands):
+        source = _heads(tracer, operand, heads, transposed=transposed and place == 1)
         if source is None:
             return None
         found.append(source)
@@ -110,67 +103,33 @@ def _found(
     # Exporters write two square roots in float32, and the factor once for each side.
     if abs(scale / width**-0.5 - 1) < 1e-6:
         scale = width**-0.5
-    return Found(q, k, v, scale, _window(tracer, node, masks), cap)
+    return Found(q, k, v, scale, window(tracer, node, hidden), cap)
 
 
-def _behind(value: Any, skipped: Any) -> Node | None:
-    """The node behind views and what `skipped` says to skip."""
-    while isinstance(value, Node):
-        following = value.args[0] if value.target in _VIEWS else skipped(value)
-        if following is None:
-            return value
-        value = following
-    return None
-
-
-def _is_guard(node: Node) -> Node | None:
+def _is_guard(node: Node) -> Any:
     """The probabilities in where(none is visible, 0, probabilities): a token sees itself."""
     if node.target is aten.where.self:
         return next((a for a in node.args[1:] if getattr(a, "target", None) in _SOFTMAX), None)
     return None
 
 
-def _masks(tracer: Tracer, scores: Any) -> tuple[Any, list[Tensor]]:
-    """Scores without their masks, and the masks: True or 0 where a score counts."""
-    masks: list[Tensor] = []
-
-    def mask(node: Node) -> Node | None:
-        placed = [tracer.placed.get(a) if isinstance(a, Node) else None for a in node.args]
-        if node.target is aten.add.Tensor and any(p is not None for p in placed[:2]):
-            of = 0 if placed[0] is not None else 1
-            masks.append(placed[of])  # type: ignore[arg-type]
-            other: Any = node.args[1 - of]
-            return other
-        if node.target is aten.where.self and placed[0] is not None:
-            kept = 1 if placed[1] is None and isinstance(node.args[1], Node) else 2
-            masks.append(placed[0] if kept == 1 else ~placed[0].bool())
-            lowest: Any = node.args[3 - kept]
-            if float(torch.as_tensor(tracer.placed.get(lowest, lowest)).max()) > _HIDDEN:
-                return None
-            taken: Any = node.args[kept]
-            return taken
-        return None
-
-    return _behind(scores, mask), masks
-
-
 def _factors(scores: Any) -> tuple[Node | None, float, float | None]:
     """The product behind scores, its factor, and the softcap between."""
-    factor, cap, is_capped = 1.0, None, False
+    factor, is_capped = 1.0, False
+    cap: float | None = None
 
-    def number(node: Node) -> Node | None:
+    def number(node: Node) -> Any:
         nonlocal factor, cap, is_capped
         if node.target is aten.tanh.default and not is_capped:
             cap, factor, is_capped = factor, 1.0, True
-            inside: Any = node.args[0]
-            return inside
+            return node.args[0]
         found = factor_of(node)
         if found is None:
             return None
         factor *= found[1]
         return found[0]
 
-    return _behind(scores, number), factor * (cap or 1.0), cap
+    return behind(scores, number), factor * (cap or 1.0), cap
 
 
 def factor_of(node: Node) -> tuple[Node, float] | None:
@@ -225,32 +184,3 @@ def _factor(y: Tensor | None, expected: Tensor, transposed: bool) -> float | Non
     factor = float(y.flatten()[0] / expected.flatten()[0])
     same = y.shape == expected.shape and torch.allclose(y, expected * factor, 1e-6, 0)
     return factor if same else None
-
-
-def _window(tracer: Tracer, node: Node, masks: list[Tensor]) -> int | None:
-    """The window that masks leave, None if a token sees all before it. Raises ModelError."""
-    tokens = tracer.tokens
-    visible = torch.ones(tokens, tokens, dtype=torch.bool)
-    for mask in masks:
-        if mask.dtype != torch.bool:
-            if bool(((mask > _HIDDEN) & (mask != 0)).any()):
-                raise _other(node, "a bias of attention")
-            mask = mask == 0
-        parts = mask.expand(*mask.shape[:-2], tokens, tokens).reshape(-1, tokens, tokens)
-        if not bool((parts == parts[:1]).all()):
-            raise _other(node, "a mask for each head")
-        visible &= parts[0]
-    causal = torch.ones(tokens, tokens, dtype=torch.bool).tril()
-    if torch.equal(visible, causal):
-        return None
-    window = int(visible[-1].sum())
-    if torch.equal(visible, causal & causal.new_ones(tokens, tokens).triu(1 - window)):
-        return window
-    raise _other(node, "attention that is not causal")
-
-
-def _other(node: Node, what: str) -> ModelError:
-    return ModelError(
-        f"the model has what gsqc does not compile: {what}\n  {what} at {source_line(node.meta)}",
-        "gsqc compiles causal softmax attention with shared key-value heads",
-    )

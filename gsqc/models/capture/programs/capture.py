@@ -7,26 +7,26 @@ operators, and the rules of capture do the rest, as for any model.
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gsqc.errors import ModelError
+from gsqc.models import model_ops
 from gsqc.models.capture.captured import CapturedModel, ModelConfig
 from gsqc.models.capture.convert import convert_graph
 from gsqc.models.capture.export import Exported
 from gsqc.models.capture.programs.check import check_program
-from gsqc.models.capture.programs.weights import ProgramWeights, NBits
 from gsqc.models.capture.programs.onnx_graph import trace_onnx
-from gsqc.models.capture.programs.patterns import Rewriter
+from gsqc.models.capture.programs.patterns import PATTERNS
 from gsqc.models.capture.programs.pt2_graph import trace_pt2
+from gsqc.models.capture.programs.rewriter import Rewriter
 from gsqc.models.capture.programs.roles import name_roles
 from gsqc.models.capture.programs.tracer import Tracer
+from gsqc.models.capture.programs.weights import NBits, ProgramWeights
 from gsqc.models.loaded import LoadedModel
-from gsqc.models import model_ops
+from gsqc.models.program import ProgramModule
 from gsqc.models.readers.onnx_file import OnnxFile
 
 
@@ -38,7 +38,7 @@ def capture_program(loaded: LoadedModel, tokens: int) -> CapturedModel:
     file: Any = loaded.module.file
     tracer = _traced(file, tokens)
     rewriter = Rewriter(tracer)
-    rewriter.run()
+    rewriter.run(PATTERNS)
     names = _shared_names(tracer)
     exported = Exported(tracer.graph, names, rewriter.tables, {})
     graph = convert_graph(exported, tokens)
@@ -84,10 +84,10 @@ def _are_equal(tracer: Tracer, a: Any, b: Any) -> bool:
     x, y = tracer.placed[a], tracer.placed[b]
     if x.shape != y.shape or x.ndim != 2 or not b.users:
         return False
-    known = tracer.codes.get(id(x)), tracer.codes.get(id(y))
-    if None in known:
-        return known == (None, None) and torch.equal(x, y)
-    return known[0].equals(known[1])
+    first, second = tracer.codes.get(id(x)), tracer.codes.get(id(y))
+    if first is None or second is None:
+        return first is second and torch.equal(x, y)
+    return bool(first.equals(second))
 
 
 def _renamed(graph: torch.fx.Graph, tracer: Tracer, names: dict[str, str]) -> ProgramWeights:
@@ -136,13 +136,14 @@ def _config(loaded: LoadedModel, graph: torch.fx.Graph) -> ModelConfig:
     ]
     if not tables or not down:
         raise ModelError("the program has no embedding of tokens", "gsqc compiles decoders")
-    settings = SimpleNamespace(
-        model_type=loaded.module.config.model_type,
-        num_hidden_layers=len(attentions),
-        num_attention_heads=q.meta["shape"][0],
-        num_key_value_heads=k.meta["shape"][0],
-        head_dim=q.meta["shape"][2],
-        hidden_size=tables[0].meta["shape"][1],
-        intermediate_size=down[0],
-    )
-    return ModelConfig.of(SimpleNamespace(config=settings), graph)
+    module: Any = loaded.module
+    settings = {
+        "model_type": module.config.model_type,
+        "num_hidden_layers": len(attentions),
+        "num_attention_heads": q.meta["shape"][0],
+        "num_key_value_heads": k.meta["shape"][0],
+        "head_dim": q.meta["shape"][2],
+        "hidden_size": tables[0].meta["shape"][1],
+        "intermediate_size": down[0],
+    }
+    return ModelConfig.of(ProgramModule(module.file, settings), graph)

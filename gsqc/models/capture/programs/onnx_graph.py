@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from gsqc.errors import ModelError, UnsupportedOperatorError
-from gsqc.models.capture.programs.onnx_fused import FUSED, MICROSOFT
+from gsqc.models.capture.programs.onnx_attention import FUSED
+from gsqc.models.capture.programs.onnx_fused import MICROSOFT
 from gsqc.models.capture.programs.onnx_rules import RULES, Rule
 from gsqc.models.capture.programs.onnx_values import Scope
 from gsqc.models.capture.programs.tracer import Tracer, Value

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gsqc.models.capture.programs.weights import NBits
 from gsqc.models.capture.programs.tracer import Node, Tracer, Value
+from gsqc.models.capture.programs.weights import NBits
 from gsqc.models.readers.onnx_file import OnnxFile, tensor_of
 
 

@@ -7,10 +7,10 @@ after:   y = gsqc.rms_norm(x, w, eps, 0)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,88 +18,29 @@ from gsqc.models import model_ops
 from gsqc.models.capture import custom_ops
 from gsqc.models.capture.programs.attention import attention
 from gsqc.models.capture.programs.regions import Region, close, random_numbers, regions
-from gsqc.models.capture.programs.tracer import Node, Tracer, aten, decimal
+from gsqc.models.capture.programs.rewriter import ELEMENTWISE, Pattern, Rewriter, of
+from gsqc.models.capture.programs.rope import rope
+from gsqc.models.capture.programs.shapes import decimal
+from gsqc.models.capture.programs.tracer import Node, Tracer, aten
 
-Pattern = Callable[["Rewriter", Node], Node | None]
-
-_ELEMENTWISE = (
-    *(aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor, aten.mul.Scalar),
-    *(aten.pow.Tensor_Scalar, aten.pow.Tensor_Tensor, aten.square.default, aten.neg.default),
-    *(aten.sqrt.default, aten.rsqrt.default, aten.reciprocal.default, aten.abs.default),
-    *(aten.add.Scalar, aten.sub.Scalar, aten.div.Scalar, aten.rsub.Scalar),
-)
 _CURVES = (aten.sigmoid.default, aten.tanh.default, aten.erf.default, aten.exp.default)
 _MEANS = (aten.mean.dim, aten.sum.dim_IntList)
 _NORMS = (aten.layer_norm.default,)
-_MOVES = (
-    *(aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.cat.default),
-    *(aten.transpose.int, aten.permute.default, aten.unsqueeze.default, aten.squeeze.dim),
-    *(aten.slice.Tensor, aten.select.int, aten.stack.default, aten.expand.default),
-    *(aten.flatten.using_ints,),
-)
-
-
-def _of(*groups: tuple[Any, ...]) -> Callable[[Node], bool]:
-    targets = {target for group in groups for target in group}
-    return lambda node: node.target in targets
-
-
-class Rewriter:
-    """Replaces nodes of a traced graph by the operators that they compute together.
-
-    tables  cos and sin of rotary embeddings by name, float64 [T, W/2]
-    """
-
-    def __init__(self, tracer: Tracer) -> None:
-        self.tracer = tracer
-        self.tables: dict[str, np.ndarray[Any, Any]] = {}
-
-    def run(self) -> None:
-        """Rewrite the whole graph. Raises ModelError for attention that is not causal."""
-        for node in list(self.tracer.graph.nodes):
-            if node.op != "call_function":
-                continue
-            for pattern in PATTERNS.get(node.target, ()):
-                made = pattern(self, node)
-                if made is not None:
-                    node.replace_all_uses_with(made)
-                    break
-        self.tracer.graph.eliminate_dead_code()
-
-    def before(self, node: Node, op: Any, *args: Any, **kwargs: Any) -> Node:
-        """A new call in front of a node, in its place of the program."""
-        return self.inserted(node, lambda tracer: tracer.call(op, *args, **kwargs))
-
-    def inserted(self, node: Node, make: Callable[[Tracer], Any]) -> Node:
-        """New calls in front of a node, in its place of the program."""
-        self.tracer.place = str(node.meta.get("stack_trace", ""))
-        with self.tracer.graph.inserting_before(node):
-            made: Node = make(self.tracer)
-        return made
-
-    def table(self, name: str, numbers: Tensor) -> str:
-        """The name of a table with these numbers: a known one, or a new one."""
-        array = numbers.double().numpy()
-        for number in range(len(self.tables) + 1):
-            known = self.tables.setdefault(f"{name}_{number}" if number else name, array)
-            if np.array_equal(known, array):
-                return f"{name}_{number}" if number else name
-        raise AssertionError("one of so many names is free")
 
 
 def _norm(r: Rewriter, node: Node) -> Node | None:
     """RMS norm or LayerNorm, with its weight and its bias if this is all of it."""
-    allowed = _of(_ELEMENTWISE, _MEANS, _NORMS)
+    allowed = of(ELEMENTWISE, _MEANS, _NORMS)
     for region in regions(r.tracer, node, allowed):
         source = region.source
         if source.meta["val"].shape != node.meta["val"].shape:
             continue
-        if region.has(*_MEANS, *_NORMS) and (made := _norm_of(r, region)) is not None:
+        if region.has(*_MEANS, *_NORMS) and (made := _normof(r, region)) is not None:
             return made
     return None
 
 
-def _norm_of(r: Rewriter, region: Region) -> Node | None:
+def _normof(r: Rewriter, region: Region) -> Node | None:
     node, source = region.result, region.source
     shape = source.meta["val"].shape
     width = shape[-1]
@@ -112,7 +53,9 @@ def _norm_of(r: Rewriter, region: Region) -> Node | None:
         y = region(x)
         for affine in _affine(vectors):
             if affine and close(y, model_ops.rms_norm(x, affine[0], eps=eps)) and not affine[1:]:
-                return r.inserted(node, lambda t: t.rms_norm(source, affine[0], decimal(eps)))
+                return r.inserted(
+                    node, partial(Tracer.rms_norm, x=source, weight=affine[0], eps=decimal(eps))
+                )
             if close(y, model_ops.layer_norm(x, *affine, eps=eps)):
                 given = (*affine, None, None)[:2]
                 return r.before(
@@ -134,7 +77,7 @@ def _affine(vectors: list[Tensor]) -> Iterator[list[Tensor]]:
 
 def _activation(r: Rewriter, node: Node) -> Node | None:
     """SiLU or GELU."""
-    for region in regions(r.tracer, node, _of(_ELEMENTWISE, _CURVES)):
+    for region in regions(r.tracer, node, of(ELEMENTWISE, _CURVES)):
         if not region.has(*_CURVES):
             continue
         if any(c.numel() > 1 for c in region.constants()):
@@ -150,57 +93,6 @@ def _activation(r: Rewriter, node: Node) -> Node | None:
             if close(y, model_ops.gelu(x, tanh=form == "tanh"), 1e-5):
                 return r.before(node, aten.gelu.default, region.source, approximate=form)
     return None
-
-
-def _rope(r: Rewriter, node: Node) -> Node | None:
-    """Rotary embedding of heads [1, H, T, D], or of tokens [1, T, H, D]."""
-    for region in regions(r.tracer, node, _of(_ELEMENTWISE, _MOVES)):
-        shape = region.source.meta["val"].shape
-        if len(shape) != 4 or shape != node.meta["val"].shape or shape[-1] % 2:
-            continue
-        if not any(c.numel() >= r.tracer.tokens * shape[-1] // 2 for c in region.constants()):
-            continue
-        for axis in (2, 1):
-            if shape[axis] == r.tracer.tokens and (found := _rotation(region, axis)) is not None:
-                return _rotated(r, region, axis, *found)
-    return None
-
-
-def _rotation(region: Region, axis: int) -> tuple[Tensor, Tensor, bool] | None:
-    """cos and sin [T, D/2] of a region, and whether it rotates pairs. None if it does not."""
-    shape = region.source.meta["val"].shape
-    width = shape[-1]
-    places = torch.arange(width)
-    orders = {False: places, True: torch.cat([places[0::2], places[1::2]])}
-    x = random_numbers(*shape)
-
-    def heads(t: Tensor) -> Tensor:
-        return t[0] if axis == 2 else t[0].transpose(0, 1)
-
-    for is_pairs, order in orders.items():
-        ones = torch.zeros(shape)
-        ones[..., order[: width // 2]] = 1
-        tables, y = region(ones), region(x)
-        if tables is None or y is None:
-            return None
-        cos, sin = heads(tables)[0][:, order].chunk(2, -1)
-        rotate = model_ops.rope_pairs if is_pairs else model_ops.rope
-        if close(heads(y), rotate(heads(x), cos, sin), 1e-5):
-            return cos.clone(), sin.clone(), is_pairs
-    return None
-
-
-def _rotated(r: Rewriter, region: Region, axis: int, cos: Tensor, sin: Tensor, pairs: bool) -> Node:
-    node, x = region.result, region.source
-    tokens, width = r.tracer.tokens, 2 * cos.shape[-1]
-    tables = [
-        r.before(node, custom_ops.rope_table, x, tokens, width, r.table(name, numbers))
-        for name, numbers in (("rope_cos", cos), ("rope_sin", sin))
-    ]
-    if axis == 1:
-        x = r.before(node, aten.transpose.int, x, 1, 2)
-    y = r.before(node, custom_ops.rope, x, *tables, pairs)
-    return y if axis == 2 else r.before(node, aten.transpose.int, y, 1, 2)
 
 
 def _bias(r: Rewriter, node: Node) -> Node | None:
@@ -262,11 +154,11 @@ def _attention(r: Rewriter, node: Node) -> Node | None:
 
 
 PATTERNS: dict[Any, tuple[Pattern, ...]] = {
-    aten.add.Tensor: (_positions, _bias, _norm, _rope),
+    aten.add.Tensor: (_positions, _bias, _norm, rope),
     aten.mul.Tensor: (_activation, _norm),
     aten.div.Tensor: (_activation, _norm),
     aten.permute.default: (_short_axes,),
-    **dict.fromkeys((aten.cat.default, aten.view.default, aten.reshape.default), (_rope,)),
+    **dict.fromkeys((aten.cat.default, aten.view.default, aten.reshape.default), (rope,)),
     **dict.fromkeys(
         (
             aten.matmul.default,

@@ -7,8 +7,6 @@ compute numbers from numbers, and do nothing else.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,46 +14,24 @@ from torch import Tensor
 
 from gsqc.errors import ModelError, UnsupportedOperatorError
 from gsqc.models.capture.programs.onnx_rules import linear_product
+from gsqc.models.capture.programs.pt2_operators import (
+    CHECKS,
+    GRAD,
+    NUMBERS,
+    SPLITS,
+    UNBIND,
+    is_known,
+    kind_of,
+    parts,
+)
 from gsqc.models.capture.programs.tracer import Node, Tracer, Value, aten
 from gsqc.models.capture.source import source_line
-from gsqc.models.readers.pt2_file import TYPES, Pt2File, damaged
+from gsqc.models.readers.onnx_file import damaged
+from gsqc.models.readers.pt2_file import TYPES, Pt2File
 
 _MOST_DEPTH = 8
-_GRAD = "torch.ops.higher_order.wrap_with_set_grad_enabled"
-_CHECKS = ("torch.ops.aten._assert", "torch.ops.aten.sym_constrain_range")
-_NUMBERS: dict[str, Callable[..., Any]] = {
-    "_operator.add": operator.add, "_operator.sub": operator.sub, "_operator.mul": operator.mul,
-    "_operator.floordiv": operator.floordiv, "_operator.neg": operator.neg,
-    "torch.sym_sum": sum, "torch.sym_max": max, "torch.sym_min": min,
-}  # fmt: skip
-_SPLITS = ("split.Tensor", "split.sizes", "split_with_sizes.default", "chunk.default")
 _WITHOUT = ("device", "layout", "pin_memory", "memory_format", "non_blocking", "copy")
 """Arguments that change no number."""
-ALLOWED = frozenset(
-    "abs.default add.Scalar add.Tensor addmm.default alias.default amax.default any.dim "
-    "arange.default arange.start arange.start_step bitwise_and.Tensor bitwise_not.default "
-    "bitwise_or.Tensor bmm.default cat.default ceil.default clamp.default clone.default "
-    "contiguous.default cos.default cumsum.default detach.default detach_.default diff.default "
-    "div.Scalar div.Tensor div.Tensor_mode dropout.default embedding.default eq.Scalar eq.Tensor "
-    "erf.default exp.default expand.default expand_as.default flatten.using_ints floor.default "
-    "full.default full_like.default ge.Scalar ge.Tensor gelu.default gt.Scalar gt.Tensor "
-    "index.Tensor index_select.default isnan.default layer_norm.default le.Scalar le.Tensor "
-    "lift_fresh_copy.default linear.default log.default logical_and.default logical_not.default "
-    "logical_or.default lt.Scalar lt.Tensor masked_fill.Scalar matmul.default maximum.default "
-    "mean.dim minimum.default mm.default mul.Scalar mul.Tensor native_layer_norm.default ne.Scalar "
-    "ne.Tensor neg.default "
-    "new_full.default new_ones.default new_zeros.default ones.default ones_like.default "
-    "permute.default pow.Scalar pow.Tensor_Scalar pow.Tensor_Tensor reciprocal.default "
-    "relu.default remainder.Scalar repeat.default reshape.default rms_norm.default rsqrt.default "
-    "rsub.Scalar scalar_tensor.default scaled_dot_product_attention.default select.int "
-    "sigmoid.default silu.default sin.default slice.Tensor softmax.int sqrt.default "
-    "square.default squeeze.dim squeeze.dims stack.default sub.Scalar sub.Tensor "
-    "sum.dim_IntList t.default tanh.default to.device to.dtype to.dtype_layout transpose.int "
-    "tril.default triu.default type_as.default unflatten.int unsqueeze.default view.default "
-    "where.ScalarOther where.ScalarSelf where.self zeros.default zeros_like.default "
-    "_softmax.default _to_copy.default _unsafe_view.default __and__.Tensor __or__.Tensor".split()
-)
-"""Operators of torch that are called."""
 
 
 def trace_pt2(file: Pt2File, tracer: Tracer) -> Value:
@@ -78,23 +54,11 @@ def trace_pt2(file: Pt2File, tracer: Tracer) -> Value:
     return logits
 
 
-def _kind_of(target: str) -> str:
-    return target.removeprefix("torch.ops.aten.")
-
-
-def _is_known(target: str) -> bool:
-    return (
-        _kind_of(target) in (*ALLOWED, *_SPLITS, "sym_size.int", "unbind.int")
-        or target in (_GRAD, *_NUMBERS)
-        or target.startswith(_CHECKS)
-    )
-
-
 def _require_known(file: Pt2File) -> None:
     """UnsupportedOperatorError, which names all operators that are not known."""
     unknown: dict[str, str] = {}
     for node in file.graph["nodes"]:
-        if not _is_known(node["target"]):
+        if not is_known(node["target"]):
             unknown.setdefault(node["target"].removeprefix("torch.ops."), source_line(_meta(node)))
     if unknown:
         lines = [f"{kind} at {line}" for kind, line in unknown.items()]
@@ -170,9 +134,9 @@ class _Trace:
         """Trace the nodes of a graph in order."""
         for node in graph["nodes"]:
             self.tracer.place = str(node["metadata"].get("stack_trace", ""))
-            if node["target"].startswith(_CHECKS):
+            if node["target"].startswith(CHECKS):
                 continue
-            if node["target"] == _GRAD:
+            if node["target"] == GRAD:
                 self._inline(node, depth)
                 continue
             positional, named = [], {}
@@ -200,7 +164,7 @@ class _Trace:
             raise self.tracer.refused("graphs lie too deep in one another")
         given = [n["arg"] for n in node["inputs"]]
         (inner,) = [a["as_graph"]["graph"] for a in given if "as_graph" in a]
-        for outer in (n for n in inner["nodes"] if not _is_known(n["target"])):
+        for outer in (n for n in inner["nodes"] if not is_known(n["target"])):
             raise self.tracer.refused(f"{outer['target'][:60]} has no rule")
         arguments = [self._argument(a) for a in given[2:]]
         for place, value in zip(inner["inputs"], arguments, strict=True):
@@ -233,20 +197,21 @@ class _Trace:
         raise self.tracer.refused(f"an argument of the kind {kind[:40]}")
 
     def _one(self, said: dict[str, Any]) -> Any:
-        if "name" in said or "as_name" in said:
-            return self.values[said.get("name", said.get("as_name"))]
+        for key in ("name", "as_name"):
+            if key in said:
+                return self.values[said[key]]
         ((kind, value),) = said.items()
         return None if kind == "as_none" else self._one(value) if kind == "as_tensor" else value
 
     def _result(self, target: str, args: list[Any], named: dict[str, Any]) -> Any:
-        if target in _NUMBERS:
-            return _NUMBERS[target](*args)
-        kind = _kind_of(target)
+        if target in NUMBERS:
+            return NUMBERS[target](*args)
+        kind = kind_of(target)
         if kind == "sym_size.int":
             shape = args[0].meta["val"].shape if isinstance(args[0], Node) else args[0].shape
             return int(shape[args[1]])
-        if kind in _SPLITS or kind == "unbind.int":
-            return self._parts(kind, args, named)
+        if kind in SPLITS or kind == UNBIND:
+            return parts(self.tracer, kind, args, named)
         if kind == "embedding.default" and isinstance(args[0], Tensor):
             return self.tracer.embedding(args[0], args[1])
         if kind.startswith("to."):
@@ -263,28 +228,9 @@ class _Trace:
         """A product with a constant matrix, which is a linear."""
         if kind in ("mm.default", "matmul.default"):
             return linear_product(self.tracer, *args[:2])
-        return linear_product(self.tracer, *args[1:3], args[0]) if kind == "addmm.default" else None
-
-    def _parts(self, kind: str, args: list[Any], named: dict[str, Any]) -> list[Value]:
-        """The parts of an axis, each as a slice."""
-        x, sizes = args[0], args[1] if len(args) > 1 else 0
-        axis = named.get("dim", args[2] if len(args) > 2 else 0)
-        shape = x.meta["val"].shape if isinstance(x, Node) else x.shape
-        if kind == "unbind.int":
-            axis = sizes or named.get("dim", 0)
-            return [self.tracer.call(aten.select.int, x, axis, k) for k in range(shape[axis])]
-        whole = shape[axis]
-        if kind == "chunk.default":
-            sizes = -(-whole // max(sizes, 1))
-        if isinstance(sizes, int):
-            sizes = [min(sizes, whole - k) for k in range(0, whole, max(sizes, 1))]
-        if len(sizes) > 64:
-            raise self.tracer.refused(f"an axis in {len(sizes)} parts")
-        starts = [sum(sizes[:k]) for k in range(len(sizes))]
-        return [
-            self.tracer.call(aten.slice.Tensor, x, axis, a, a + n, 1)
-            for a, n in zip(starts, sizes, strict=True)
-        ]
+        if kind == "addmm.default":
+            return linear_product(self.tracer, args[1], args[2], args[0])
+        return None
 
 
 def _name_of(argument: dict[str, Any]) -> str:

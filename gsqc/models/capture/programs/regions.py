@@ -63,7 +63,7 @@ class Region(NamedTuple):
 
 def regions(tracer: Tracer, result: Node, allowed: Callable[[Node], bool]) -> Iterator[Region]:
     """The regions that end with a node, the smallest first, made of operators that are allowed."""
-    frontier, members = {result}, []
+    frontier, members = {result}, list[Node]()
     while len(members) < MOST_MEMBERS:
         latest = max(frontier)
         if latest.op != "call_function" or not allowed(latest):

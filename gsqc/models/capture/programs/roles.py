@@ -199,7 +199,7 @@ class _Names:
 
     def add_ends(self, nodes: list[Node], cuts: list[Node]) -> None:
         """Name what stands before the layers and behind them."""
-        kinds = {
+        kinds: dict[Any, str] = {
             model_ops.embedding: "model.embed_tokens",
             model_ops.position_embedding: "model.embed_positions",
             model_ops.linear: "lm_head",

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 import torch.fx
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map
 
 from gsqc.errors import ModelError
 from gsqc.models.capture import custom_ops
+from gsqc.models.capture.programs.shapes import as_number, on_meta, shape_of, tensors
 from gsqc.models.capture.source import source_line
 
 Node = torch.fx.Node
@@ -40,7 +41,6 @@ _CASTS = (
     aten.to.device,
     aten._to_copy.default,
     aten.type_as.default,
-    aten.float.default if hasattr(aten, "float") else aten.to.dtype,
 )
 _VIEWS = (aten.view.default, aten._unsafe_view.default)
 _RESHAPES = (aten.reshape.default, aten.expand.default)
@@ -51,11 +51,6 @@ _ARITHMETIC = (
     aten.div.Tensor,
     aten.pow.Tensor_Tensor,
 )
-
-
-def decimal(number: float) -> float:
-    """The number that was written: files hold 1e-6 as float32."""
-    return float(f"{number:.7g}")
 
 
 def _is_node(value: Any) -> bool:
@@ -159,7 +154,7 @@ class Tracer:
             raise self.refused(f"the program has more than {MAXIMUM_NODES} operators")
         if op in _VIEWS:  # copies are left out, so that strides may be others
             op = aten.reshape.default
-        leaves, _ = torch.utils._pytree.tree_flatten((args, kwargs))
+        leaves, _ = tree_flatten((args, kwargs))
         try:
             if not any(map(_is_node, leaves)):
                 return self._folded(op, args, kwargs)
@@ -176,22 +171,22 @@ class Tracer:
         return ModelError(f"{what} at {line}", "the file is damaged, or no plain decoder")
 
     def _folded(self, op: Any, args: Any, kwargs: Any) -> Value:
-        shapes = _on_meta(op, args, kwargs)
-        sizes = [t.numel() for t in _tensors(shapes)]
+        shapes = on_meta(op, args, kwargs)
+        sizes = [t.numel() for t in tensors(shapes)]
         if max(sizes, default=0) > self._most:
             raise self.refused(f"a constant of {max(sizes)} numbers is computed")
         with torch.no_grad():
             result = op(*args, **kwargs)
-        owned = {t.untyped_storage().data_ptr() for t in _tensors((args, kwargs))}
-        fresh = [t for t in _tensors(result) if t.untyped_storage().data_ptr() not in owned]
+        owned = {t.untyped_storage().data_ptr() for t in tensors((args, kwargs))}
+        fresh = [t for t in tensors(result) if t.untyped_storage().data_ptr() not in owned]
         self._budget -= sum(t.numel() for t in fresh)
         if self._budget < 0:
             raise self.refused("the program computes too many constants")
         return result
 
     def _emitted(self, op: Any, args: Any, kwargs: Any) -> Value:
-        if (short := self._without_effect(op, args)) is not None:
-            return short
+        if op in _COPIES or op in _CASTS:
+            return args[0]
         if op is aten.transpose.int:
             axes = list(range(args[0].meta["val"].ndim))
             first, second = (axis % len(axes) for axis in args[1:3])
@@ -202,14 +197,15 @@ class Tracer:
         if op is aten.permute.default:
             return self._permuted(*args)
         if op in _ARITHMETIC:
-            args = tuple(_as_number(a) for a in args)
+            args = tuple(as_number(a) for a in args)
         return self._made(op, args, kwargs)
 
     def _made(self, op: Any, args: Any, kwargs: Any) -> Node:
         """A new call."""
-        made = _on_meta(op, tree_map(_shape_of, args), tree_map(_shape_of, kwargs))
-        if op in _RESHAPES and made.shape == args[0].meta["val"].shape:
-            return args[0]
+        made = on_meta(op, tree_map(shape_of, args), tree_map(shape_of, kwargs))
+        first: Node = args[0]
+        if op in _RESHAPES and made.shape == first.meta["val"].shape:
+            return first
         if not isinstance(made, Tensor):
             raise self.refused(f"{op} has several results")
         if made.numel() > 64 * self._most:
@@ -232,35 +228,3 @@ class Tracer:
         if order == sorted(order):
             return x
         return self._made(aten.permute.default, (x, order), {})
-
-    def _without_effect(self, op: Any, args: Any) -> Value:
-        """What an operator gives that changes no number."""
-        if op in _COPIES or op in _CASTS:
-            return args[0]
-        return None
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    return [t for t in torch.utils._pytree.tree_flatten(tree)[0] if isinstance(t, Tensor)]
-
-
-def _shape_of(value: Any) -> Any:
-    """A node or a constant as a tensor without numbers."""
-    if isinstance(value, Node):
-        return value.meta["val"]
-    return value.to("meta") if isinstance(value, Tensor) else value
-
-
-def _as_number(value: Any) -> Any:
-    """A constant of one number as that number."""
-    is_number = isinstance(value, Tensor) and value.numel() == 1
-    return value.item() if is_number else value
-
-
-def _on_meta(op: Any, args: Any, kwargs: Any) -> Any:
-    """The result's shape."""
-    device = {}
-    if any(a.name == "device" for a in op._schema.arguments):
-        device = {"device": torch.device("meta")}
-    with torch.no_grad():
-        return op(*tree_map(_shape_of, args), **{**tree_map(_shape_of, kwargs), **device})

@@ -88,7 +88,8 @@ class NBits:
             body = (codes ^ 128).view(np.uint8)
         else:
             body = codes[..., : GGML_BLOCK // 2] | (codes[..., GGML_BLOCK // 2 :] << 4)
-        return np.concatenate([*head, body], -1).reshape(rows, -1)
+        whole: Array = np.concatenate([*head, body], -1).reshape(rows, -1)
+        return whole
 
 
 def _half(numbers: Array) -> Array:
@@ -123,8 +124,7 @@ class ProgramWeights:
             )
         if len(kept) != len(coded):
             found.append(
-                f"the codes of {len(coded) - len(kept)} weights are of a form that no format holds, "
-                "so they are coded anew as gse8"
+                f"no format holds the codes of {len(coded) - len(kept)} weights, which become gse8"
             )
         return found
 

@@ -10,7 +10,7 @@ inputs.
 from __future__ import annotations
 
 import json
-import math
+
 import mmap
 import zipfile
 from dataclasses import dataclass
@@ -158,9 +158,9 @@ class _Reader:
         raw = self._bytes(place)
         count = len(raw) // kind.itemsize
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-        if min([offset, *shape, *strides]) < 0 or (math.prod(shape) and last >= count):
+        if min([offset, *shape, *strides]) < 0 or (torch.Size(shape).numel() and last >= count):
             raise damaged(self.path, f"{name[:100]} lies beyond the end of {place}")
-        if not math.prod(shape):
+        if not torch.Size(shape).numel():
             return torch.empty(shape, dtype=kind)
         flat = over_bytes(np.frombuffer(raw[: count * kind.itemsize], np.uint8), kind)
         return flat.as_strided(shape, strides, offset)

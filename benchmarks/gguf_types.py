@@ -118,7 +118,7 @@ def measured(path: Path, folder: Path, records: int, steps: int) -> Iterator[tup
     run, adapter = folder / "run", folder / "adapter.gguf"
     gsqc.train(bundle, TRAIN, run=run, steps=steps, progress=False)
     yield "trained", float(Session(bundle, run).evaluate(sequences).loss)
-    export = [sys.executable, "-m", "gsqc", "export", bundle, run, "--gguf", adapter]
+    export = [sys.executable, "-m", "gsqc", "export", bundle, "--run", run, "--gguf", adapter]
     subprocess.run(export, check=True, capture_output=True)
     yield "trained, in llama.cpp", loss_in_llama_cpp(path, sequences, adapter)
 

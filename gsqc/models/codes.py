@@ -99,9 +99,7 @@ class _Part(NamedTuple):
     exact: npt.NDArray[np.float64]
 
 
-def _encode(
-    kind: str, weight: Array, encode: Callable[[npt.NDArray[np.float64]], _Part]
-) -> Codes:
+def _encode(kind: str, weight: Array, encode: Callable[[npt.NDArray[np.float64]], _Part]) -> Codes:
     """Codes of float32 [N, K], or [K] as one row. `encode` gets some rows at a time as float64, so
     that what it needs beside them stays small.
     """
@@ -158,9 +156,7 @@ def encode_nf4(weight: Array) -> Codes:
 def _nf4(wide: npt.NDArray[np.float64]) -> _Part:
     rows, columns = wide.shape
     blocks = _blocks(wide, NF4_BLOCK if columns % NF4_BLOCK == 0 else GROUP)
-    scale_m, scale_e = _mantissas(
-        np.abs(blocks).max(-1, keepdims=True) / _NF4_TOP, 16
-    )
+    scale_m, scale_e = _mantissas(np.abs(blocks).max(-1, keepdims=True) / _NF4_TOP, 16)
     scale = np.ldexp(scale_m.astype(np.float64), scale_e)
     levels = np.asarray(dequantise.NF4_INTEGERS, np.float64)
     relative = np.divide(blocks, scale, out=np.zeros_like(blocks), where=scale > 0)
@@ -180,7 +176,7 @@ def _gse(wide: npt.NDArray[np.float64], bits: int) -> _Part:
     m, e = _mantissas(blocks, bits)
     flat = m.reshape(len(wide), -1)
     codes = pack(flat & 15) if bits == 4 else flat.astype(np.int8)
-    arrays = {"codes": codes, "exponents": e[..., 0].astype(np.int8)}
+    arrays: dict[str, Array] = {"codes": codes, "exponents": e[..., 0].astype(np.int8)}
     return _Part(arrays, np.ldexp(m.astype(np.float64), e), blocks)
 
 
@@ -201,7 +197,7 @@ def encode_row16(weight: Array) -> Codes:
 
 def _row16(wide: npt.NDArray[np.float64]) -> _Part:
     m, e = _mantissas(wide, 16)
-    arrays = {"codes": m.astype(np.int16), "exponents": e.astype(np.int8)}
+    arrays: dict[str, Array] = {"codes": m.astype(np.int16), "exponents": e.astype(np.int8)}
     return _Part(arrays, np.ldexp(m.astype(np.float64), e), wide)
 
 

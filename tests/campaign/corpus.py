@@ -17,6 +17,7 @@ from pathlib import Path
 from unittest import mock
 
 from gsqc.cli.main import main
+from tests.campaign.programs import write_programs
 from tests.runtime.small_bundle import END, VOCABULARY, byte_tokenizer, manifest, write_bundle
 
 TEMPLATE = (
@@ -102,6 +103,7 @@ def build(root: Path) -> Path:
         _write_with_gsqc()
         _write_saved_dataset()
         _write_gguf()
+        write_programs(Path("model/tokenizer.json"))
         Path("compile.toml").write_text(COMPILE)
         Path("complete").touch()
     return root

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.campaign import mutators, readers
+from tests.campaign import mutators, programs, readers
 from tests.campaign.corpus import TEMPLATE, TRAIN, VALIDATION, gguf_fields
 from tests.campaign.mutators import Mutator
 from tests.campaign.readers import REAL, SMALL, Reader
@@ -90,6 +90,8 @@ STEPS: tuple[Command, ...] = (
 """Commands that run the code of the real bundle."""
 MODEL: Command = ("data", "data/a.jsonl", "--bundle", "model")
 GGUF: Command = ("data", "data/a.jsonl", "--bundle", "tiny.gguf")
+ONNX: Command = ("data", "data/a.jsonl", "--bundle", programs.ONNX)
+PT2: Command = ("data", "data/a.jsonl", "--bundle", programs.PT2)
 IMPORT: Command = ("import", REAL, "--run", "new")
 TRUST: Command = ("trust", SMALL, "--yes")
 RESUME: Command = ("train", "--resume", "run")
@@ -194,6 +196,8 @@ def model_kinds(corpus: Path) -> list[Kind]:
         model("chat_template.jinja", mutators.change_template, 0.5),
         model("model.safetensors", safetensors, 1),
         Kind("GGUF", "tiny.gguf", change_gguf, (GGUF,), (gguf,), 3),
+        Kind("ONNX", programs.ONNX, programs.change_onnx, (ONNX,), (programs.READ_ONNX,), 2),
+        Kind("PT2", programs.PT2, programs.change_pt2, (PT2,), (programs.READ_PT2,), 2),
         adapter("peft", "peft", "adapter_config.json", json_),
         adapter("peft", "peft", "adapter_model.safetensors", safetensors),
         adapter("mlx", "mlx", "adapter_config.json", json_),

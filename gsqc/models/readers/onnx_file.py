@@ -67,6 +67,7 @@ def read_onnx(path: Path) -> OnnxFile:
         raise ModelError(f"cannot read {path}: {error.strerror}", "check the file") from error
     except (DecodeError, RuntimeError, ValueError) as error:
         raise damaged(path, f"it is no protobuf message ({first_line(error)})") from error
+    _require_texts(model.graph, path)
     if not model.graph.node:
         raise damaged(path, "it has no operators")
     if model.functions:
@@ -80,6 +81,21 @@ def read_onnx(path: Path) -> OnnxFile:
     tensors = {t.name: _tensor(t, path, maps) for t in model.graph.initializer}
     domains = {d.domain: d.version for d in model.opset_import}
     return OnnxFile(path, model.graph, tensors, domains)
+
+
+def _require_texts(graph: Any, path: Path) -> None:
+    """ModelError if a name is no Unicode: protobuf gives such a one as bytes."""
+    waiting = [graph]
+    while waiting:
+        part = waiting.pop()
+        names = [t.name for t in (*part.initializer, *part.input, *part.output)]
+        for node in part.node:
+            names += [node.op_type, node.domain, node.name, *node.input, *node.output]
+            for attribute in node.attribute:
+                names.append(attribute.name)
+                waiting += [attribute.g] if attribute.HasField("g") else []
+        if not all(isinstance(name, str) for name in names):
+            raise damaged(path, "a name in it is no text")
 
 
 def damaged(path: Path, what: str) -> ModelError:

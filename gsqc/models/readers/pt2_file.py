@@ -10,7 +10,6 @@ inputs.
 from __future__ import annotations
 
 import json
-
 import mmap
 import zipfile
 from dataclasses import dataclass
@@ -68,7 +67,7 @@ def read_pt2(path: Path) -> Pt2File:
             return _Reader(path, archive, memoryview(whole)).read()
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}", "check it") from error
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise damaged(path, f"its JSON lacks a part ({first_line(error)})") from error
     except (zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError, RecursionError) as e:
         raise damaged(path, f"it is no archive of torch ({first_line(e)})") from e

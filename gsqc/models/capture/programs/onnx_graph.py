@@ -23,6 +23,8 @@ from gsqc.printable import printable
 
 _MOST_BRANCHES = 8
 """How deep branches of If may lie in one another."""
+_MOST_SIZE = 1 << 16
+"""Of heads and their widths."""
 _MASKS = ("attention_mask",)
 _POSITIONS = ("position_ids",)
 _IGNORED = ("past_seq_len", "total_seq_len", "total_sequence_length", "current_sequence_length")
@@ -131,7 +133,7 @@ def _fixed(file: OnnxFile, name: str, sizes: list[int | None], tokens: int) -> t
 
 def _empty(sizes: list[int | None]) -> list[int]:
     """The shape of a cache with nothing in it: [1, heads, 0, D]."""
-    known = [size if size else 1 for size in sizes]
+    known = [size if size and 0 < size <= _MOST_SIZE else 1 for size in sizes]
     axis = 2 if len(known) == 4 else 1
     return [1, *known[1:axis], 0, *known[axis + 1 :]] if len(known) > axis else [0]
 
@@ -145,11 +147,21 @@ def _run(graph: Any, scope: Scope, depth: int) -> None:
         rule = _rule_of(node)
         if rule is None:
             raise scope.tracer.refused(f"{node.op_type} stands in a branch, and has no rule")
-        results = rule(scope, node)
+        results = _applied(rule, scope, node)
         results = results if isinstance(results, tuple) else (results,)
         for name, result in zip(node.output, results, strict=False):
             if name:
                 scope.values[name] = result
+
+
+def _applied(rule: Rule, scope: Scope, node: Any) -> Any:
+    """What a rule gives. ModelError if the node lacks what its operator has."""
+    try:
+        return rule(scope, node)
+    except (TypeError, AttributeError, ValueError, LookupError, ArithmeticError, RuntimeError) as e:
+        # Operands that are missing, attributes of another type, sizes that do not fit.
+        reason = (str(e).strip() or type(e).__name__).splitlines()[0][:160]
+        raise scope.tracer.refused(f"{node.op_type} does not fit its operands: {reason}") from e
 
 
 def _branch(node: Any, scope: Scope, depth: int) -> None:

@@ -35,20 +35,25 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def bundle(model: Path) -> Path:
+def compiled(model: Path, output: Path, target: str) -> Path:
     options = CompileOptions(
-        model.parent / "b.gsqc", base="gguf", adapter=Lora(4, 8), sequence_length=TOKENS
+        output, base="gguf", adapter=Lora(4, 8), sequence_length=TOKENS, target=target
     )
     said: list[str] = []
     compile_model(str(model), options, note=said.append)
     assert any(line.startswith("checked: the logits are within") for line in said)
-    return options.output
+    return output
 
 
+@pytest.fixture(scope="module")
+def bundle(model: Path) -> Path:
+    return compiled(model, model.parent / "b.gsqc", "numpy")
+
+
+@pytest.mark.slow
 @pytest.mark.needs_target("llvm")
-def test_native_and_numpy_are_equal(bundle: Path) -> None:
-    result = run_check(bundle, ["numpy", "native"], 2)
+def test_native_and_numpy_are_equal(model: Path, tmp_path: Path) -> None:
+    result = run_check(compiled(model, tmp_path / "n.gsqc", "native"), ["numpy", "native"], 2)
     assert result.equal, result
 
 
@@ -82,6 +87,7 @@ def test_a_merged_model_is_refused(model: Path, bundle: Path) -> None:
         open_base(Bundle.open(bundle), str(model))
 
 
+@pytest.mark.slow
 def test_plan_knows_the_file(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(model), "--seq", str(TOKENS)]) == 0
     assert "peak" in capsys.readouterr().out

@@ -72,7 +72,7 @@ def compile_model(
     first_digests: FirstDigests = _no_digests,
     note: Progress = _quiet,
 ) -> Manifest:
-    """Compile `model` (a name, a directory, a .gguf file, or a Hugging Face model object) into
+    """Compile `model` (a name, a directory, a file, or a Hugging Face model object) into
     `options.output`, and return what the bundle says of itself, but for its first digests.
 
     `first_digests` steps the new bundle before it is put in its place, and what it returns goes

@@ -6,6 +6,7 @@ export.py     torch.export, with norms, rotary embedding and attention as single
 convert.py    the exported graph becomes model_ops by `rules`; what has no rule is reported with the
               user's source lines
 float_run.py  runs the graph in float: the reference
+programs/     .onnx and .pt2 files, whose graphs take the place of the export
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def capture_model(model: Any, sequence_length: int) -> CapturedModel:
     """Capture `model` for sequences of `sequence_length` tokens; the model itself is left as it
     was.
 
-    model  a Hugging Face module, a directory with config.json and safetensors, a .gguf file, or a
-           known name
+    model  a Hugging Face module, a directory with config.json and safetensors, a .gguf, .onnx or
+           .pt2 file, or a known name
 
     Raises ModelError, UnsupportedOperatorError (all operators at once), OptionError (fewer than 2
     tokens).

@@ -69,7 +69,7 @@ def test_a_file_elsewhere_is_not_opened(location: str, content: bytes, tmp_path:
     def change(model: Any) -> None:
         (tmp_path / "secret").write_bytes(moved(model, location))
 
-    with pytest.raises(ModelError, match="which is not in its directory|beside it"):
+    with pytest.raises(ModelError, match=r"which is not in its directory|beside it"):
         load_model(write(folder, content, change))
 
 

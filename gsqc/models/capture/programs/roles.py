@@ -140,9 +140,10 @@ class _Names:
         self._linears(nodes, attention, path)
         self._norms(nodes, attention, path)
         for node in nodes:
-            if any("parameter" in a.meta for a in node.all_input_nodes):
-                if node.target is not model_ops.add_bias or node not in self._modules:
-                    self._name(node, f"{path}.{node.target.__name__}")  # type: ignore[union-attr]
+            target: Any = node.target
+            has_parameter = any("parameter" in a.meta for a in node.all_input_nodes)
+            if has_parameter and node not in self._modules:
+                self._name(node, f"{path}.{target.__name__}")
 
     def _heads(self, attention: Node, path: str) -> None:
         """The linears and norms of q, k and v."""

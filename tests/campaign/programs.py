@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gsqc.models import load_model
 from gsqc.models.capture import capture_loaded
 from tests.campaign.mutators import NUMBERS, change_bytes, change_json
@@ -36,6 +38,7 @@ def write_programs(tokenizer: Path) -> None:
 
 def read(name: str) -> None:
     """The captured model, and all of its weights."""
+    torch.set_num_threads(1)  # OpenMP's threads do not survive the fork that this runs in
     weights = capture_loaded(load_model(name), _TOKENS).weights
     for weight in weights.names():
         weights.float32(weight)

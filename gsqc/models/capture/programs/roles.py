@@ -50,7 +50,7 @@ def name_roles(graph: torch.fx.Graph) -> dict[str, str]:
     names = _Names(graph)
     for number in range(len(attentions)):
         names.add_layer([n for n in calls if layer[n] == number], number)
-    names.add_ends([n for n in calls if layer[n] is None], cuts)
+    names.add_ends([n for n in calls if layer[n] is None], attentions[0])
     for node in calls:
         node.meta["block"] = layer[node]
         node.meta["module"] = names.module_of(node)
@@ -198,22 +198,18 @@ class _Names:
         for node in after:
             self._name(node, f"{path}.post_feedforward_layernorm")
 
-    def add_ends(self, nodes: list[Node], cuts: list[Node]) -> None:
-        """Name what stands before the layers and behind them."""
+    def add_ends(self, nodes: list[Node], attention: Node) -> None:
+        """Name what stands before the layers and behind them. `attention` is the first one's."""
         kinds: dict[Any, str] = {
             model_ops.embedding: "model.embed_tokens",
             model_ops.position_embedding: "model.embed_positions",
             model_ops.linear: "lm_head",
         }
-        is_end = False
         for node in nodes:
-            is_end = is_end or any(a.meta.get("block") is not None for a in node.all_input_nodes)
-            norm = "model.norm" if node > cuts[len(cuts) // 2] else "model.embed_layernorm"
+            norm = "model.embed_layernorm" if node < attention else "model.norm"
             name = norm if node.target in _NORMS else kinds.get(node.target)
-            if name is not None:
-                parameters = [a for a in node.all_input_nodes if "parameter" in a.meta]
-                if parameters:
-                    self._name(node, name)
+            if name is not None and any("parameter" in a.meta for a in node.all_input_nodes):
+                self._name(node, name)
 
 
 def _way(node: Any) -> Iterator[Node]:

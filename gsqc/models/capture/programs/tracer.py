@@ -154,6 +154,10 @@ class Tracer:
             raise self.refused(f"the program has more than {MAXIMUM_NODES} operators")
         if op in _VIEWS:  # copies are left out, so that strides may be others
             op = aten.reshape.default
+        if op is aten.cat.default and (full := [p for p in args[0] if 0 not in shape_of(p).shape]):
+            if len(full) == 1:
+                return full[0]
+            args = full, *args[1:]
         leaves, _ = tree_flatten((args, kwargs))
         try:
             if not any(map(_is_node, leaves)):

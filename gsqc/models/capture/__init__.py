@@ -18,7 +18,7 @@ from gsqc.models.capture.captured import CapturedModel, ModelConfig
 from gsqc.models.capture.convert import convert_graph
 from gsqc.models.capture.export import export_model
 from gsqc.models.capture.float_run import FloatRun, float_parameters, run_float
-from gsqc.models.conv1d import TransposedWeights
+from gsqc.models.layouts import LinearWeights
 
 __all__ = [
     "CapturedModel",
@@ -50,12 +50,12 @@ def capture_loaded(loaded: LoadedModel, sequence_length: int) -> CapturedModel:
         raise OptionError(f"sequence length {sequence_length}", "a sequence has at least 2 tokens")
     exported = export_model(loaded.module, sequence_length)
     graph = convert_graph(exported, sequence_length)
-    transposed = [n.meta["parameter"] for n in graph.nodes if "transposed" in n.meta]
+    layouts = {n.meta["parameter"]: n.meta["layout"] for n in graph.nodes if "layout" in n.meta}
     return CapturedModel(
         graph=graph,
         config=ModelConfig.of(loaded.module, graph),
         constants=exported.constants,
-        weights=TransposedWeights(loaded.weights, transposed) if transposed else loaded.weights,
+        weights=LinearWeights(loaded.weights, layouts) if layouts else loaded.weights,
         tokenizer_json=loaded.tokenizer_json,
         metadata=loaded.metadata,
     )

@@ -198,8 +198,11 @@ def _tables_of(module: nn.Module, tokens: int, kind: str | None) -> Tables | Non
         cos, sin = (t[0].double().cpu() for t in tables)
     except Exception:
         return None
+    frequencies = getattr(module, FREQUENCIES if kind is None else f"{kind}_{FREQUENCIES}")
     for layout, twice in LAYOUTS.items():
         width = cos.shape[-1]
+        if layout == ONCE and width != len(frequencies):
+            continue
         kept = {HALVES: slice(width // 2), PAIRS: slice(0, width, 2), ONCE: slice(width)}[layout]
         tables_kept = [t[:, kept] for t in (cos, sin)]
         if all(

@@ -14,7 +14,7 @@ from benchmarks.architectures.families import Family
 SEED = 0
 
 
-def build(family: Family) -> Any:
+def build(family: Family, seed: int = SEED) -> Any:
     """A model of transformers with random weights, in float32.
 
     Matrices are four times as large as transformers makes them, so that attention is far from
@@ -23,7 +23,7 @@ def build(family: Family) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.for_model(family.type, **family.configuration)
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):

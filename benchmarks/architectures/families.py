@@ -66,6 +66,9 @@ _OLD = {"original_max_position_embeddings": 8}
 _SLIDING = ["sliding_attention", "full_attention"] * 2
 _GPT2 = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128}
 _NO_SIZES: Settings = dict.fromkeys(SIZES)
+_MPT: Settings = {
+    "d_model": 64, "n_heads": 4, "n_layers": 2, "max_seq_len": 128, **dict.fromkeys(SIZES),
+}  # fmt: skip
 
 FAMILIES = (
     _family("llama", gguf="llama", tie_word_embeddings=True),
@@ -140,9 +143,14 @@ FAMILIES = (
     _family("falcon", new_decoder_architecture=False, multi_query=True, parallel_attn=True,
             intermediate_size=None),
     _family("falcon-alibi", "falcon", alibi=True, multi_query=False, intermediate_size=None),
-    _family("mpt", d_model=64, n_heads=4, n_layers=2, max_seq_len=128, **_NO_SIZES),
+    _family("mpt", **_MPT),
+    _family("mpt-clip", "mpt", **_MPT, attn_config={"clip_qkv": 0.5}),
+    _family("olmo-clip", "olmo", clip_qkv=0.5),
+    _family("llama-quick-gelu", "llama", hidden_act="quick_gelu"),
+    _family("gpt2-quick-gelu", "gpt2", **_NO_SIZES, **_GPT2, activation_function="quick_gelu"),
     _family("mixtral", num_local_experts=4, num_experts_per_tok=2),
     _family("qwen3_moe", **_WIDE, **_EXPERTS),
+    _family("qwen3_moe-normalised", "qwen3_moe", **_WIDE, **_EXPERTS, norm_topk_prob=True),
     _family("olmoe", num_experts=4, num_experts_per_tok=2),
     _family("gpt_oss", **_WIDE, num_local_experts=4, num_experts_per_tok=2, sliding_window=8),
     _family("deepseek_v2", **_LATENT, first_k_dense_replace=2, n_routed_experts=4, n_group=1,

@@ -37,18 +37,26 @@ class Batch:
 
     tokens: Tensor
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, **settings: Any) -> Tensor:
+    def attention(
+        self, q: Tensor, k: Tensor, v: Tensor, *of_heads: Tensor, **settings: Any
+    ) -> Tensor:
         """`model_ops.attention` within each record."""
         count, length = self.tokens.shape
         # A record's heads are heads beside those of the others: each still has its own keys.
         apart = (
             x.reshape(len(x), count, length, -1).transpose(0, 1).flatten(0, 1) for x in (q, k, v)
         )
-        out = model_ops.attention(*apart, **settings)
+        # A number for each head is one for that head in each record.
+        repeated = (numbers.repeat(count) for numbers in of_heads)
+        out = model_ops.attention(*apart, *repeated, **settings)
         return out.reshape(count, len(q), length, -1).transpose(0, 1).flatten(1, 2)
 
     def positions(self, table: Array) -> Tensor:
-        """The entries of a table of positions, for each token's place in its record."""
+        """The entries of a table of positions, for each token's place in its record. A vector is
+        no table of positions, unless it is of integers.
+        """
+        if table.ndim == 1 and table.dtype.kind == "f":
+            return torch.from_numpy(table)
         count, length = self.tokens.shape
         entries = torch.from_numpy(table[:length])
         return entries.repeat(count, *(1 for _ in entries.shape[1:]))

@@ -27,7 +27,7 @@ from gsqc.models import LoadedModel, load_model, model_path
 from gsqc.models.base_codes import base_codes, is_exact
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.models.codes import Codes
-from gsqc.models.conv1d import TransposedWeights, conv1d_weights
+from gsqc.models.layouts import LinearWeights, stored_layouts
 from gsqc.models.program import ProgramModule
 
 BASES = ("trained", "original")
@@ -65,7 +65,7 @@ def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
 def _require_same(bundle: Bundle, loaded: LoadedModel, chosen: str) -> None:
     """ExportError unless the first and the last block give the codes that the bundle holds."""
     base = bundle.map_tensors("base.safetensors")
-    weights = TransposedWeights(loaded.weights, conv1d_weights(loaded.module))
+    weights = LinearWeights(loaded.weights, stored_layouts(loaded.module))
     last = bundle.manifest.model.layers - 1
     for first, kind in bundle.manifest.base_kinds.items():
         for name in dict.fromkeys((first, in_layer(first, last))):
@@ -91,8 +91,8 @@ class MergedWeights:
         self, bundle: Bundle, loaded: LoadedModel, adapter: TrainedAdapter, base: str = "trained"
     ) -> None:
         self.loaded, self.base = loaded, base
-        self._transposed = conv1d_weights(loaded.module)
-        self._weights = TransposedWeights(loaded.weights, self._transposed)
+        self._layouts = stored_layouts(loaded.module)
+        self._weights = LinearWeights(loaded.weights, self._layouts)
         self._kinds = bundle.manifest.base_kinds
         self._settings = adapter.settings
         self._linears = {f"{x.module}.weight": x for x in adapter.linears}
@@ -109,8 +109,9 @@ class MergedWeights:
             matrices = self._linears[name].matrices
             exact = {n: np.ldexp(p.astype(np.float64), -FRACTION_BITS) for n, p in matrices.items()}
             merged = np.asarray((merged + self._settings.merge(exact)).astype(np.float32))
-        # Conv1D stores [inputs, outputs], and bundles hold [outputs, inputs].
-        return np.ascontiguousarray(merged.T) if name in self._transposed else merged
+        # Bundles hold [outputs, inputs], whatever the model's file holds.
+        layout = self._layouts.get(name)
+        return merged if layout is None else layout.stored(merged, self.shapes()[name])
 
     def _coded(self, name: str) -> Codes | None:
         """The codes that training uses for a weight, or None if they hold the file's numbers."""

@@ -103,10 +103,11 @@ def attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    *,
+    *of_heads: Tensor,
     scale: float,
     window: int | None = None,
     cap: float | None = None,
+    sinks: bool = False,
 ) -> Tensor:
     """q [H, T, D], k and v [G, T, D] with G dividing H -> [H, T, D]: causal softmax(scale · q · kᵀ)
     · v.
@@ -115,16 +116,26 @@ def attention(
 
     window  a token sees itself and the window - 1 tokens before it; None: all before it
     cap     scores go through `softcap` before the softmax
+    sinks   `of_heads` is a vector [H] of sinks: the softmax of each row has one more term, exp(sink
+            of the head), that weighs nothing. Otherwise it is nothing, or a vector [H] of slopes,
+            those of ALiBi: a score falls by the slope for each token of distance
     """
     shared = q.shape[0] // k.shape[0]
     k, v = k.repeat_interleave(shared, 0), v.repeat_interleave(shared, 0)
     scores = (q @ k.transpose(1, 2)) * scale
     if cap is not None:
         scores = softcap(scores, cap=cap)
+    places = torch.arange(scores.shape[-1], device=scores.device)
+    if of_heads and not sinks:
+        scores = scores - of_heads[0][:, None, None] * (places[:, None] - places)
     hidden = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
     if window is not None:
         hidden |= torch.ones_like(hidden).tril(-window)
-    return torch.softmax(scores.masked_fill(hidden, -torch.inf), -1) @ v
+    scores = scores.masked_fill(hidden, -torch.inf)
+    if sinks:
+        sink = of_heads[0].to(scores)[:, None, None].expand(-1, len(places), 1)
+        return torch.softmax(torch.cat([scores, sink], -1), -1)[..., :-1] @ v
+    return torch.softmax(scores, -1) @ v
 
 
 def silu_gate(gate: Tensor, up: Tensor) -> Tensor:
@@ -140,6 +151,29 @@ def gelu_gate(gate: Tensor, up: Tensor, *, tanh: bool) -> Tensor:
 def relu_square_gate(gate: Tensor, up: Tensor) -> Tensor:
     """gate, up [T, N] -> [T, N]: relu(gate)² · up."""
     return relu_square(gate) * up
+
+
+def clamp(x: Tensor, *, limit: float) -> Tensor:
+    """The nearest numbers within ±limit."""
+    return x.clamp(-limit, limit)
+
+
+def quick_gelu(x: Tensor, *, factor: float) -> Tensor:
+    """x · sigmoid(factor · x)."""
+    return x * torch.sigmoid(factor * x)
+
+
+def quick_gelu_gate(gate: Tensor, up: Tensor, *, factor: float) -> Tensor:
+    """gate, up [T, N] -> [T, N]: quick_gelu(gate) · up."""
+    return quick_gelu(gate, factor=factor) * up
+
+
+def xielu(x: Tensor, positive: Tensor, negative: Tensor, *, beta: float) -> Tensor:
+    """x [T, N], positive and negative [1] -> [T, N]: positive · x² + beta · x above 0, and below
+    negative · (exp(x) - 1 - x) + beta · x.
+    """
+    below = negative * (torch.expm1(x.clamp(max=0)) - x)
+    return torch.where(x > 0, positive * x.square(), below) + beta * x
 
 
 def silu(x: Tensor) -> Tensor:

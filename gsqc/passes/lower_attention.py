@@ -22,10 +22,12 @@ from typing import Any
 from gsqc.graph.function import Node, shape_of, value_of
 from gsqc.graph.roles import Kind, Notes, Role
 from gsqc.numerics.formats import Spec, map_tensors
+from gsqc.numerics.ops.alibi_softmax import alibi_softmax
 from gsqc.numerics.ops.attention_scores import attention_scores
 from gsqc.numerics.ops.attention_values import round_values, weigh_rounded, weigh_values
 from gsqc.numerics.ops.cache import put_column, put_row
 from gsqc.numerics.ops.layout import pick, reshape, take_leading, transpose, view
+from gsqc.numerics.ops.sink_softmax import sink_softmax
 from gsqc.numerics.ops.softcap import softcap
 from gsqc.numerics.ops.softmax import softmax, softmax_at
 from gsqc.passes.lowering import ACTIVATION_BITS, Lowering
@@ -83,10 +85,40 @@ class _Settings:
     scale: float
     window: int | None = None
     cap: float | None = None
+    sinks: bool = False
+
+
+def _softmax(
+    lowering: Lowering, scores: Node, place: Node, of_heads: tuple[Node, ...], settings: _Settings
+) -> Node:
+    """The softmax over the columns that a token sees, with a number for each head or without."""
+    call, generates = lowering.call, lowering.mode.generates
+    window: dict[str, Any] = {} if settings.window is None else {"window": settings.window}
+    softmaxed: Node
+    if not of_heads:
+        operation = softmax_at if generates else softmax
+        softmaxed = call(operation, scores, place, scale=settings.scale, **window)
+        return softmaxed
+    shape = (*shape_of(scores)[:2], 1, 1)
+    (numbers,) = of_heads
+    if settings.sinks:
+        operation = sink_softmax
+        numbers = call(view, numbers, shape=shape, exponent_shape=(1, 1, 1, 1))
+    else:
+        operation = alibi_softmax
+        numbers = call(reshape, numbers, shape=shape)
+    visible = {"scale": settings.scale, "in_record": not generates, **window}
+    softmaxed = call(operation, scores, place, numbers, **visible)
+    return softmaxed
 
 
 def _probabilities(
-    lowering: Lowering, q: Node, keys: Node, place: Node, settings: _Settings
+    lowering: Lowering,
+    q: Node,
+    keys: Node,
+    place: Node,
+    of_heads: tuple[Node, ...],
+    settings: _Settings,
 ) -> Node:
     """q as rows of heads that share keys [G, H/G·T, D], keys [G, C, D] -> P [G, H/G, T, C]."""
     call, generates = lowering.call, lowering.mode.generates
@@ -97,19 +129,22 @@ def _probabilities(
     # split_attention sees to that.
     large = is_large((*shape_of(q)[:2], shape_of(keys)[1]))
     scores.meta["notes"] = Notes(gradient_bits=ATTENTION_BITS, recompute=large)
-    scale = settings.scale
     if settings.cap is not None:
-        scores, scale = call(softcap, scores, factor=scale, cap=settings.cap, bits=24), 1.0
+        scores = call(softcap, scores, factor=settings.scale, cap=settings.cap, bits=24)
+        settings = replace(settings, scale=1.0)
         scores.meta["notes"] = Notes(recompute=large)
-    p: Node = call(softmax_at if generates else softmax, scores, place, scale=scale, **window)
+    p = _softmax(lowering, scores, place, of_heads, settings)
     p.meta["notes"] = Notes(recompute=large)
     return p
 
 
-def lower_attention(lowering: Lowering, q: Node, k: Node, v: Node, **settings: Any) -> Node:
+def lower_attention(
+    lowering: Lowering, q: Node, k: Node, v: Node, *of_heads: Node, **settings: Any
+) -> Node:
     """q [H, T, D], k and v [G, T, D] Row-16 -> [H, T, D] Row-16.
 
-    The settings are those of `model_ops.attention`.
+    `of_heads` and the settings are those of `model_ops.attention`: sinks are a Row-16 [1, H],
+    slopes int32 [1, H] in Q29.
     """
     heads, tokens, width = shape_of(q)
     generates, call = lowering.mode.generates, lowering.call
@@ -120,7 +155,7 @@ def lower_attention(lowering: Lowering, q: Node, k: Node, v: Node, **settings: A
     place = call(reshape, lowering.position, shape=(1, 1, tokens, 1))
     # Heads that share keys become rows of one product, as a view: k and v are not repeated.
     q = call(view, q, shape=(*rows, width), exponent_shape=(*rows, 1))
-    p = _probabilities(lowering, q, keys, place, _Settings(**settings))
+    p = _probabilities(lowering, q, keys, place, of_heads, _Settings(**settings))
     p = call(view, p, shape=(*rows, columns), exponent_shape=(*rows, 1))
     if generates:
         values = _values(lowering, v)

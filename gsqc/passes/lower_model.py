@@ -18,7 +18,9 @@ from typing import Any
 from gsqc.errors import ModelError
 from gsqc.graph.function import Function, value_of
 from gsqc.graph.roles import STREAM_IN, STREAM_OUT, Kind, Role
+from gsqc.models import model_ops
 from gsqc.numerics.formats import Spec
+from gsqc.numerics.ops.add import scale
 from gsqc.numerics.ops.layout import take_leading
 from gsqc.passes.lowering import STREAM_BITS, Lowering, row_type
 from gsqc.passes.lowering_rules import RULES, same_op
@@ -47,13 +49,15 @@ def _lower_nodes(lowering: Lowering) -> Any:
 
 def _stream(lowering: Lowering, what: str) -> Any:
     """The value of a part as the residual stream takes it. ModelError for another width."""
-    value = _lower_nodes(lowering)
+    value, last = _lower_nodes(lowering), lowering.part.nodes[-1]
+    if last.target in (model_ops.rms_norm, model_ops.layer_norm):
+        # Of a norm that ends a part nothing is lost by the 16 bits: the next sum has more.
+        value = lowering.call(scale, value, factor=1.0, bits=STREAM_BITS)
     if getattr(value_of(value), "bits", None) != STREAM_BITS:
-        last = lowering.part.nodes[-1]
         name, line = getattr(last.target, "__name__", last.target), last.meta.get("source")
         raise ModelError(
             f"{what} ends with {name} ({line or 'unknown source'})",
-            "gsqc compiles models whose layers follow an embedding or a sum directly",
+            "gsqc compiles models whose layers follow an embedding, a sum or a norm directly",
         )
     return value
 

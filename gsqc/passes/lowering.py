@@ -124,8 +124,14 @@ class Lowering:
             self.storage[parameter.node] = parameter.storage
 
     def add_constant(self, node: Node) -> None:
-        """The entries of the tokens' positions in a table with an entry per position."""
+        """The entries of the tokens' positions in a table with an entry per position, or a vector
+        as it is.
+        """
         name = node.meta["constant"]
+        if len(node.meta["shape"]) == 1:
+            vector = Spec((1, *node.meta["shape"]), "int32")
+            self.nodes[node] = self.input(name, vector, Role(Kind.CONSTANT, name))
+            return
         rows = self.mode.cached or self.mode.tokens
         value = Spec((1, rows, node.meta["shape"][-1]), "int32")
         table = self.input(name, value, Role(Kind.CONSTANT, name))
@@ -133,3 +139,18 @@ class Lowering:
         # To take them again costs less memory than to keep them for backward in every layer.
         entries.meta["notes"] = Notes(recompute=True)
         self.nodes[node] = entries
+
+
+_SUMMANDS = (model_ops.add_bias, model_ops.scale)
+"""What only changes a result on its way."""
+
+
+def result_bits(lowering: Lowering, node: Node) -> int:
+    """The width of a linear's result, or of what a bias or a factor made of it."""
+    # What goes straight into the residual stream keeps the stream's width: a sum of many layers
+    # would otherwise collect a rounding from each. What only gets a bias or a factor is rounded
+    # once, by that.
+    is_last = node is lowering.part.nodes[-1]
+    wide = (model_ops.add, *_SUMMANDS)
+    into_stream = is_last or all(user.target in wide for user in node.users)
+    return STREAM_BITS if into_stream else ACTIVATION_BITS

@@ -28,7 +28,14 @@ from gsqc.numerics.ops.rope_pairs import halves_to_pairs, pairs_to_halves
 from gsqc.numerics.ops.softcap import softcap
 from gsqc.numerics.ops.vocabulary import vocabulary_logits
 from gsqc.passes.lower_attention import lower_attention
-from gsqc.passes.lowering import ACTIVATION_BITS, STREAM_BITS, VECTOR_BITS, Lowering
+from gsqc.passes.lower_experts import EXPERT_RULES
+from gsqc.passes.lowering import (
+    ACTIVATION_BITS,
+    STREAM_BITS,
+    VECTOR_BITS,
+    Lowering,
+    result_bits,
+)
 from gsqc.passes.outline import Storage
 
 
@@ -60,7 +67,7 @@ def _linear(lowering: Lowering, node: Node) -> Any:
     weight: Any = node.args[1]
     if lowering.storage[weight] is Storage.TABLE:
         return _logits(lowering, node, x, w)
-    options, bits = lowering.options, _result_bits(lowering, node)
+    options, bits = lowering.options, result_bits(lowering, node)
     widths = {"x_bits": options.activation_bits, "w_bits": options.weight_bits}
     y: Node = lowering.call(linear, x, w, *lowering.balance(weight), **widths, bits=bits)
     name = lowering.linear_names[weight]
@@ -68,33 +75,18 @@ def _linear(lowering: Lowering, node: Node) -> Any:
     return y
 
 
-_SUMMANDS = (model_ops.add_bias, model_ops.scale)
-"""What only changes a result on its way."""
-
-
-def _result_bits(lowering: Lowering, node: Node) -> int:
-    """The width of a linear's result, or of what a bias or a factor made of it."""
-    # What goes straight into the residual stream keeps the stream's width: a sum of many layers
-    # would otherwise collect a rounding from each. What only gets a bias or a factor is rounded
-    # once, by that.
-    is_last = node is lowering.part.nodes[-1]
-    wide = (model_ops.add, *_SUMMANDS)
-    into_stream = is_last or all(user.target in wide for user in node.users)
-    return STREAM_BITS if into_stream else ACTIVATION_BITS
-
-
 def _add_bias(lowering: Lowering, node: Node) -> Any:
     x, bias = lowering.args(node)
     if isinstance(x, tuple):  # logits: `_logits` has seen to it
         return x
-    return lowering.call(add, x, bias, bits=_result_bits(lowering, node))
+    return lowering.call(add, x, bias, bits=result_bits(lowering, node))
 
 
 def _scale(lowering: Lowering, node: Node) -> Any:
     (x,) = lowering.args(node)
     if isinstance(x, tuple):  # logits: `_logits` has seen to it
         return x
-    return lowering.call(scale, x, **node.kwargs, bits=_result_bits(lowering, node))
+    return lowering.call(scale, x, **node.kwargs, bits=result_bits(lowering, node))
 
 
 _AFTER_TABLE = (model_ops.scale, model_ops.add_bias, model_ops.softcap)
@@ -123,6 +115,12 @@ def _logits(lowering: Lowering, product: Node, x: Node, table: Node) -> Any:
         else:
             cap = {"cap": user.kwargs["cap"]}
         node, last = user, place
+    if node is not lowering.part.nodes[-1]:
+        raise ModelError(
+            "the model has what gsqc does not compile: a head of several linears\n"
+            f"  a head of several linears at {product.meta.get('source', 'unknown source')}",
+            "gsqc compiles a head of one linear, which gives the logits",
+        )
     return lowering.call(vocabulary_logits, x, table, *bias, **cap)
 
 
@@ -183,13 +181,15 @@ def _add(lowering: Lowering, node: Node) -> Any:
 
 
 def _attention(lowering: Lowering, node: Node) -> Any:
-    q, k, v = lowering.args(node)
-    if (bias := _bias_of_heads(node.all_input_nodes[1])) is not None:
+    q, k, v, *of_heads = lowering.args(node)
+    bias = _bias_of_heads(node.all_input_nodes[1])
+    if bias is not None and not node.kwargs.get("sinks"):
         # The same vector taken from all keys changes no probability. A large bias would take the
-        # bits of all else: without it, what its rotation leaves is small at low frequencies.
+        # bits of all else: without it, what its rotation leaves is small at low frequencies. But a
+        # sink would weigh more or less beside them.
         row = lowering.call(split_heads, lowering.nodes[bias], heads=shape_of(k)[0])
         k = lowering.call(subtract, k, row, bits=ACTIVATION_BITS)
-    return lower_attention(lowering, q, k, v, **node.kwargs)
+    return lower_attention(lowering, q, k, v, *of_heads, **node.kwargs)
 
 
 _ROTATIONS = (model_ops.rope, model_ops.rope_pairs)
@@ -219,4 +219,5 @@ RULES: dict[Any, Callable[[Lowering, Node], Any]] = {
     model_ops.rms_norm: _rms_norm,
     model_ops.layer_norm: _layer_norm,
     model_ops.softcap: _softcap,
+    **EXPERT_RULES,
 }

@@ -20,7 +20,7 @@ from typing import Any
 import torch.fx
 
 from gsqc.errors import ModelError
-from gsqc.models import model_ops
+from gsqc.models import expert_ops, model_ops
 from gsqc.passes.outline import Outline, Parameter, Part, Storage
 from gsqc.passes.properties import OUTLINED
 from gsqc.passes.step import Step, graph_pass
@@ -71,10 +71,19 @@ def _storage(node: Node, users: list[Node], *, in_block: bool) -> Storage:
     """How a bundle stores a parameter, by its rank in a block and by its use outside of blocks."""
     # A table is not coded in 4 bits: both uses, rows and logits, read GSE-8 as it is.
     if in_block:
-        return Storage.CODES if len(node.meta["shape"]) == 2 else Storage.CODES_ROW
+        exact = len(node.meta["shape"]) < 2 or any(_reads_exactly(u, node) for u in users)
+        return Storage.CODES_ROW if exact else Storage.CODES
     reads_rows = (model_ops.embedding, model_ops.linear)
     is_table = any(u.target in reads_rows and u.args[1] is node for u in users)
     return Storage.TABLE if is_table else Storage.ROW
+
+
+def _reads_exactly(user: Node, parameter: Node) -> bool:
+    """Whether a call reads a matrix that is small and decides much: a router, biases of experts."""
+    if user.target is expert_ops.experts_down:
+        weights: Any = user.args[0]
+        return weights.target is expert_ops.routing
+    return user.target in (expert_ops.router, expert_ops.add_expert_bias)
 
 
 def _part(nodes: list[Node], what: str, *, in_block: bool) -> Part:

@@ -19,8 +19,7 @@ from gsqc.numerics.ops.attention_values import weigh_values
 from gsqc.numerics.ops.linear import linear
 from gsqc.numerics.ops.registry import Kind as OpKind
 from gsqc.numerics.ops.registry import Op
-from gsqc.numerics.ops.softmax import softmax, softmax_grad
-from gsqc.passes.scores import is_large
+from gsqc.passes.scores import holds_large_scores
 from gsqc.passes.step import Step, step_property
 
 PRODUCTS = (linear, attention_scores, weigh_values)
@@ -131,11 +130,7 @@ def SCORES_FIT(step: Step) -> None:
     """A softmax, or its gradient, is of a few heads where all would take much memory."""
     for function in step.functions.values():
         for node in function.calls():
-            is_scores = node.target in (softmax, softmax_grad) and len(shape_of(node)) > 2
-            parts = shape_of(node)[0] if is_scores else 1
-            assert not is_scores or parts == 1 or not is_large(shape_of(node)), (
-                f"{function.name}: {node.name} {shape_of(node)}"
-            )
+            assert not holds_large_scores(node), f"{function.name}: {node.name} {shape_of(node)}"
 
 
 @step_property("every call is one kernel")

@@ -21,10 +21,9 @@ from typing import Any
 
 from gsqc.graph.function import Function, Node, add_call, is_call, shape_of
 from gsqc.numerics.ops.layout import take_leading, transpose, view
-from gsqc.numerics.ops.softmax import softmax, softmax_grad
 from gsqc.passes.join_parts import join_parts
 from gsqc.passes.properties import DIFFERENTIATED, PRODUCTS, SCORES_FIT
-from gsqc.passes.scores import heads_of_part, is_large
+from gsqc.passes.scores import GRADIENTS, heads_of_part, holds_large_scores
 from gsqc.passes.step import Step, graph_pass
 
 
@@ -36,17 +35,22 @@ def _around(node: Node) -> set[Node]:
         n = to.pop()
         if n.target in PRODUCTS:
             found.add(n)
-        elif is_call(n, view) or is_call(n, transpose):
+        # The numbers of all heads, as sinks are, are a view of one row. It stays whole.
+        elif _moves(n) and shape_of(n.all_input_nodes[0])[0] > 1:
             found.add(n)
             to += n.all_input_nodes
     while away:
         n = away.pop()
-        if n.target in PRODUCTS or is_call(n, softmax_grad):
+        if n.target in PRODUCTS or n.target in GRADIENTS:
             found.add(n)
-        elif is_call(n, view) or is_call(n, transpose):
+        elif _moves(n):
             found.add(n)
             away += n.users
     return found
+
+
+def _moves(node: Node) -> bool:
+    return is_call(node, view) or is_call(node, transpose)
 
 
 def _in_order(calls: list[Node]) -> list[Node]:
@@ -108,9 +112,7 @@ class _Split:
 
 def split_function(function: Function) -> None:
     """Split every attention with large scores of one function."""
-    centres = [
-        n for n in function.calls() if n.target in (softmax, softmax_grad) and is_large(shape_of(n))
-    ]
+    centres = [n for n in function.calls() if holds_large_scores(n)]
     if not centres:
         return
     inside = set().union(*map(_around, centres))

@@ -14,7 +14,7 @@ def test_compiled_families_are_listed_below_their_proof(capsys: Capture) -> None
     assert lines[0] == f"{Proof.REAL.value}:"
     assert lines[1].startswith("  llama ")
     assert lines[1].endswith(" Llama 1 to 3, TinyLlama, SmolLM2, Falcon 3")
-    assert "mixtral" not in out
+    assert "deepseek_v3" not in out
     refused = sum(not family.compiles for family in FAMILIES)
     assert f"{refused} families are refused" in out
     assert "the text part is taken: llava" in out
@@ -22,8 +22,8 @@ def test_compiled_families_are_listed_below_their_proof(capsys: Capture) -> None
 
 def test_refused_families_say_what_is_missing(capsys: Capture) -> None:
     _, out, _ = run_text(capsys, "models", "--refused")
-    (line,) = [line for line in out.splitlines() if line.startswith("  mixtral ")]
-    assert line.endswith("Mixtral  (mixture of experts)")
+    (line,) = [line for line in out.splitlines() if line.startswith("  lfm2 ")]
+    assert line.endswith("LFM2  (short convolution)")
 
 
 def test_scripts_get_every_family(capsys: Capture) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.architectures.build import build
+from benchmarks.architectures.build import SEED, build
 from benchmarks.architectures.families import BY_NAME
 from gsqc.adapters.linears import matrix_name, names_of_linears
 from gsqc.adapters.lora import Lora
@@ -34,6 +34,10 @@ from tests.numerics.ops.float_reference import to_float
 from tests.runtime.test_one_text import loss_of
 from tests.toy import Sizes, Toy
 
+SEEDS = {"mixtral": SEED + 1}
+"""Of models whose usual seed has two experts nearly alike for some token: the float model chooses
+the other one, and no gradient of that token is the same.
+"""
 TOKENS, VOCABULARY, RANK, ALPHA = 24, 320, 4, 8
 
 
@@ -46,7 +50,7 @@ class Family(Toy):
 
 @cache
 def lowered(name: str) -> Family:
-    return lower(build(BY_NAME[name]))
+    return lower(build(BY_NAME[name], SEEDS.get(name, SEED)))
 
 
 def lower(model: Any) -> Family:
@@ -153,7 +157,7 @@ def check_against_autograd(family: Family, most: float) -> None:
 
 VARIANTS = (
     *("mistral-window", "qwen3-layers", "phi-qk-norm", "phi3-partial-rope", "gpt_neox-sequential"),
-    "llama-biases",
+    *("llama-biases", "falcon-alibi"),
 )
 NAMES = (*(family.type for family in LISTED if family.compiles), *VARIANTS)
 
@@ -167,7 +171,18 @@ def some(*quick: str) -> list[Any]:
 @pytest.mark.parametrize(
     "name",
     some(
-        *("cohere", "exaone4", "gemma2", "glm", "gpt2", "gpt_neox", "granite", "nemotron"),
+        *(
+            "bloom",
+            "falcon-alibi",
+            "cohere",
+            "exaone4",
+            "gemma2",
+            "glm",
+            "gpt2",
+            "gpt_neox",
+            "granite",
+            "nemotron",
+        ),
         *("phi", "phi3", "qwen2", "qwen3", "smollm3", "starcoder2"),
     ),
 )
@@ -190,7 +205,9 @@ def test_large_biases_of_keys() -> None:
     check_against_autograd(lower(model), 0.15)
 
 
-@pytest.mark.parametrize("name", some("gpt2", "mistral-window", "smollm3", "qwen2", "qwen3"))
+@pytest.mark.parametrize(
+    "name", some("bloom", "gpt2", "mistral-window", "smollm3", "qwen2", "qwen3")
+)
 def test_generation_has_the_losses_of_training(name: str) -> None:
     executor, _ = open_executor(lowered(name))
     text = np.random.default_rng(7).integers(0, VOCABULARY, TOKENS + 1)

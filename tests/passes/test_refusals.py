@@ -50,6 +50,19 @@ def test_a_layer_that_reads_the_embedding() -> None:
         run_pipeline(step)
 
 
+def test_a_head_that_goes_on_behind_its_logits() -> None:
+    """The decoder of ModernBERT has a linear and a norm before the linear that gives logits."""
+    step = toy_step(SIZES)
+    output = step.graph.output_node()
+    logits = output.args[0][0]
+    with step.graph.inserting_before(output):
+        more = step.graph.call_function(mo.silu, (logits,))
+    more.meta.update(block=None, shape=logits.meta["shape"], source="toy.py:2", module="toy")
+    output.args = ((more,),)
+    with pytest.raises(ModelError, match=r"a head of several linears at toy\.py:1"):
+        run_pipeline(step)
+
+
 def test_a_result_that_is_not_the_last_operator() -> None:
     step = toy_step(SIZES)
     logits = step.graph.output_node().args[0][0]
@@ -86,17 +99,16 @@ def test_a_factor_of_capped_logits_is_not_dropped() -> None:
 
 
 def test_an_operator_before_the_blocks_is_not_dropped() -> None:
-    """A norm behind the embedding gives rows of another width than the layers take."""
+    """An activation behind the embedding gives rows of another width than the layers take."""
     step = toy_step(SIZES)
     (embedding,) = nodes(step.graph, mo.embedding)
-    weight = nodes(step.graph, mo.rms_norm)[-1].args[1]
     users = list(embedding.users)
     with step.graph.inserting_after(embedding):
-        norm = step.graph.call_function(mo.rms_norm, (embedding, weight), {"eps": 1e-5})
-    norm.meta.update(block=None, shape=(), source="toy.py:3", module="toy")
+        silu = step.graph.call_function(mo.silu, (embedding,))
+    silu.meta.update(block=None, shape=(), source="toy.py:3", module="toy")
     for user in users:
-        user.replace_input_with(embedding, norm)
-    with pytest.raises(ModelError, match=r"the embedding ends with rms_norm \(toy\.py:3\)"):
+        user.replace_input_with(embedding, silu)
+    with pytest.raises(ModelError, match=r"the embedding ends with silu \(toy\.py:3\)"):
         run_pipeline(step)
 
 

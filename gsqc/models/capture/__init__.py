@@ -20,7 +20,7 @@ from gsqc.models.capture.convert import convert_graph
 from gsqc.models.capture.export import export_model
 from gsqc.models.capture.float_run import FloatRun, float_parameters, run_float
 from gsqc.models.capture.programs.capture import capture_program
-from gsqc.models.conv1d import TransposedWeights
+from gsqc.models.layouts import LinearWeights
 from gsqc.models.program import ProgramModule
 
 __all__ = [
@@ -55,12 +55,12 @@ def capture_loaded(loaded: LoadedModel, sequence_length: int) -> CapturedModel:
         return capture_program(loaded, sequence_length)
     exported = export_model(loaded.module, sequence_length)
     graph = convert_graph(exported, sequence_length)
-    transposed = [n.meta["parameter"] for n in graph.nodes if "transposed" in n.meta]
+    layouts = {n.meta["parameter"]: n.meta["layout"] for n in graph.nodes if "layout" in n.meta}
     return CapturedModel(
         graph=graph,
         config=ModelConfig.of(loaded.module, graph),
         constants=exported.constants,
-        weights=TransposedWeights(loaded.weights, transposed) if transposed else loaded.weights,
+        weights=LinearWeights(loaded.weights, layouts) if layouts else loaded.weights,
         tokenizer_json=loaded.tokenizer_json,
         metadata=loaded.metadata,
     )

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from gsqc.models import model_ops
+from gsqc.models.capture.expert_rules import chosen_part
 from gsqc.models.capture.forms import ExportedValue, Form, Node, Unsupported, shape_of
 from gsqc.models.capture.graph_builder import GraphBuilder
 from gsqc.models.capture.layout_rules import same
@@ -46,10 +48,58 @@ def cut(c: GraphBuilder, node: Node) -> ExportedValue:
         return same(c, node)
     if step != 1:
         raise Unsupported(f" in steps of {step}")
+    if c.values[source].form is Form.SPLIT and axis % len(before) == len(before) - 2:
+        first = start + before[-2] if (start or 0) < 0 else start or 0
+        return _heads(c, c.values[source], first, after[-2:])
     _require_columns(len(before), axis)
     first = start or 0
     first = max(first + before[-1], 0) if first < 0 else first
     return _columns(c, c.values[source], first, after[-1])
+
+
+def _heads(
+    c: GraphBuilder, value: ExportedValue, first: int, part: tuple[int, ...]
+) -> ExportedValue:
+    """Some of the heads of activations that were split into heads: `part` is how many, and their
+    width.
+    """
+    heads, width = part
+    rows = ExportedValue(Form.ROWS, value.node)
+    return replace(_columns(c, rows, first * width, heads * width), form=Form.SPLIT)
+
+
+def take_head(c: GraphBuilder, node: Node) -> ExportedValue:
+    """aten.index(x, [None, …, [number]]): one head of activations that were split into heads."""
+    arguments: Any = node.args
+    source, (*before, index) = arguments
+    number = c.number_of(index)
+    heads = shape_of(source)[-2]
+    if any(i is not None for i in before) or len(before) != len(shape_of(source)) - 2:
+        raise Unsupported(" of several axes")
+    if number is None:
+        raise Unsupported(" of what is not a number")
+    c.value_of(source, Form.SPLIT)
+    return _heads(c, c.values[source], int(number) % heads, (1, shape_of(source)[-1]))
+
+
+def select(c: GraphBuilder, node: Node) -> ExportedValue:
+    """aten.select(x, axis, index): q, k or v of a fused projection, viewed as [T, A, B, D]."""
+    source, axis, index = node.args
+    assert isinstance(source, Node) and isinstance(axis, int) and isinstance(index, int)
+    value, shape = c.value_of(source, Form.GRID), shape_of(source)
+    first, second, width = shape[-3:]
+    axis, rank = axis % len(shape), len(shape)
+    index %= shape[axis]
+    if axis == rank - 3:  # all heads of q, then all of k
+        return _heads(c, value, index * second, (second, width))
+    if axis != rank - 2:
+        raise Unsupported(f" of axis {axis}")
+    assert value.node is not None
+    heads = (first, c.tokens, second * width)
+    y = c.emit(model_ops.split_heads, value.node, shape=heads, heads=first)
+    return replace(
+        _columns(c, ExportedValue(Form.HEADS, y), index * width, width), form=Form.JOINED
+    )
 
 
 def split_columns(c: GraphBuilder, node: Node) -> ExportedValue:
@@ -65,6 +115,8 @@ def part(c: GraphBuilder, node: Node) -> ExportedValue:
     """operator.getitem(parts, index): one result of several."""
     source, index = node.args
     assert isinstance(source, Node)
+    if source.target is aten.topk.default:
+        return chosen_part(c, node)
     if source.target not in SPLITS:
         raise Unsupported(f" {index} of {source}")
     widths = [int(t.shape[-1]) for t in source.meta["val"]]

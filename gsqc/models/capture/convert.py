@@ -23,6 +23,7 @@ from gsqc.models.capture.export import WRAPPED, Exported
 from gsqc.models.capture.forms import ExportedValue, Form, Unsupported
 from gsqc.models.capture.graph_builder import GraphBuilder
 from gsqc.models.capture.guess import guess
+from gsqc.models.capture.known_rules import evaluated, is_known
 from gsqc.models.capture.problems import Problem, described
 from gsqc.models.capture.rules import RULES
 from gsqc.models.capture.source import layer_index, module_path
@@ -71,6 +72,8 @@ class _Conversion:
             return ExportedValue(Form.PARAMETER, name=self.exported.parameters[node.name])
         if node.name in self.exported.numbers:
             return ExportedValue(Form.NUMBER, number=self.exported.numbers[node.name])
+        if node.name in self.exported.known:
+            return ExportedValue(Form.KNOWN, known=self.exported.known[node.name])
         forms = {"tokens": Form.TOKENS, "positions": Form.POSITIONS}
         return ExportedValue(forms.get(node.name, Form.OTHER))
 
@@ -80,6 +83,8 @@ class _Conversion:
         if follows:
             self.guessed.add(node)
         try:
+            if is_known(node, self.builder.values.__getitem__):
+                return evaluated(node, self.builder.values.__getitem__)
             if rule is None:
                 raise Unsupported("")
             if any(self.builder.values[a].form is Form.UNKNOWN for a in node.all_input_nodes):

@@ -6,7 +6,10 @@ They have shapes only, for export runs on shapes: the meaning is that of their n
 
     rms_norm(x [..., K], weight [K], eps, offset)
     rope(x [1, H, T, D], cos [1, T, W], sin [1, T, W], pairs): rope_pairs if `pairs`
-    attention(q [1, H, T, D], k, v, scale, window, softcap) -> [1, T, H, D]
+    attention(q [1, H, T, D], k, v, scale, window, softcap, sinks [H]) -> [1, T, H, D]
+    experts(x [T, K], choice [T, k], weights [T, k], gate_up, down, their biases, whether both are
+            transposed, whether gate and up stand in turns, gate, its numbers) -> [T, K]
+    xielu(x, alpha_p, alpha_n, beta), with the softplus of both numbers
     rope_table(x, tokens, width, name) -> [1, T, W]
 
 Layouts are those of Hugging Face: a rope table has each number twice, and attention's result has
@@ -29,9 +32,15 @@ torch.library.define(
 torch.library.define("gsqc::rope", "(Tensor x, Tensor cos, Tensor sin, bool pairs) -> Tensor")
 torch.library.define(
     "gsqc::attention",
-    "(Tensor q, Tensor k, Tensor v, float scale, int? window, float? softcap) -> Tensor",
+    "(Tensor q, Tensor k, Tensor v, float scale, int? window, float? softcap, "
+    "Tensor? sinks) -> Tensor",
 )
 torch.library.define("gsqc::rope_table", "(Tensor x, int tokens, int width, str name) -> Tensor")
+torch.library.define(
+    "gsqc::experts",
+    "(Tensor x, Tensor choice, Tensor weights, Tensor gate_up, Tensor down, Tensor? up_bias, "
+    "Tensor? down_bias, bool transposed, bool interleaved, str gate, float[] numbers) -> Tensor",
+)
 
 
 def _shapes(name: str) -> Callable[[_F], _F]:
@@ -52,7 +61,13 @@ def _rope(x: Tensor, cos: Tensor, sin: Tensor, pairs: bool) -> Tensor:
 
 @_shapes("gsqc::attention")
 def _attention(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+    sinks: Tensor | None,
 ) -> Tensor:
     batch, heads, tokens, _ = q.shape
     return q.new_empty(batch, tokens, heads, v.shape[-1])
@@ -63,7 +78,24 @@ def _rope_table(x: Tensor, tokens: int, width: int, name: str) -> Tensor:
     return x.new_empty(1, tokens, width)
 
 
+torch.library.define(
+    "gsqc::xielu", "(Tensor x, Tensor alpha_p, Tensor alpha_n, float beta) -> Tensor"
+)
+
+
+@_shapes("gsqc::xielu")
+def _xielu(x: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(x)
+
+
+@_shapes("gsqc::experts")
+def _experts(x: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(x)
+
+
 rms_norm = torch.ops.gsqc.rms_norm.default
 rope = torch.ops.gsqc.rope.default
 attention = torch.ops.gsqc.attention.default
+experts = torch.ops.gsqc.experts.default
+xielu = torch.ops.gsqc.xielu.default
 rope_table = torch.ops.gsqc.rope_table.default

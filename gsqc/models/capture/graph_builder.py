@@ -28,7 +28,7 @@ class GraphBuilder:
         self._placeholders: dict[str, Node] = {}
         self.placeholder("tokens", (tokens,))
 
-    def placeholder(self, name: str, shape: tuple[int, ...], **meta: str) -> Node:
+    def placeholder(self, name: str, shape: tuple[int, ...], **meta: Any) -> Node:
         """The graph's input of that name, made on first use, behind the other inputs."""
         if name not in self._placeholders:
             with self.graph.inserting_after(next(reversed(self._placeholders.values()), None)):

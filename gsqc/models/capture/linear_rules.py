@@ -6,8 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 from gsqc.models import model_ops
+from gsqc.models.capture.attention_rules import product as attention_product
 from gsqc.models.capture.forms import ExportedValue, Form, Node, Unsupported, shape_of
 from gsqc.models.capture.graph_builder import GraphBuilder
+from gsqc.models.layouts import TRANSPOSED
 
 
 def _product(
@@ -30,10 +32,40 @@ def linear(c: GraphBuilder, node: Node) -> ExportedValue:
     return _product(c, x, weight, bias, (c.tokens, shape_of(node)[-1]))
 
 
+def transposed(c: GraphBuilder, node: Node) -> ExportedValue:
+    """aten.numpy_T(weight), for a product that a model writes out."""
+    name = c.value_of(node.args[0], Form.PARAMETER).name
+    return ExportedValue(Form.TRANSPOSED, name=name)
+
+
+def matmul(c: GraphBuilder, node: Node) -> ExportedValue:
+    """aten.matmul(x, weight transposed), or a product of attention."""
+    x, w = node.args
+    assert isinstance(w, Node)
+    if c.values[w].form is not Form.TRANSPOSED:
+        return attention_product(c, node)
+    name, (inputs, outputs) = c.values[w].name, shape_of(w)
+    weight = c.placeholder(name, (outputs, inputs), parameter=name)
+    return _product(c, x, weight, None, (c.tokens, outputs))
+
+
+def bias(c: GraphBuilder, node: Node) -> ExportedValue:
+    """aten.add(x, parameter): a bias of a product that a model writes out."""
+    x, vector = node.args
+    name = c.value_of(vector, Form.PARAMETER).name
+    rows = c.node_of(x, Form.ROWS)
+    if rows.target is not model_ops.linear:
+        raise Unsupported(" of a parameter")
+    made = c.placeholder(name, shape_of(vector), parameter=name)  # type: ignore[arg-type]
+    return ExportedValue(
+        Form.ROWS, c.emit(model_ops.add_bias, rows, made, shape=rows.meta["shape"])
+    )
+
+
 def addmm(c: GraphBuilder, node: Node) -> ExportedValue:
     """aten.addmm(bias, x, weight [inputs, outputs]): the Conv1D of GPT-2.
 
-    The weight's placeholder is that of a linear, [outputs, inputs], and has `meta["transposed"]`.
+    The weight's placeholder is that of a linear, [outputs, inputs], and has `meta["layout"]`.
     """
     bias, x, w = node.args
     assert isinstance(w, Node)
@@ -41,7 +73,7 @@ def addmm(c: GraphBuilder, node: Node) -> ExportedValue:
         raise Unsupported(" with factors")
     name = c.value_of(w, Form.PARAMETER).name
     inputs, outputs = shape_of(w)
-    weight = c.placeholder(name, (outputs, inputs), parameter=name, transposed="transposed")
-    if "transposed" not in weight.meta:
+    weight = c.placeholder(name, (outputs, inputs), parameter=name, layout=TRANSPOSED)
+    if "layout" not in weight.meta:
         raise Unsupported(" of a weight that another operator reads as it is stored")
     return _product(c, x, weight, bias, (c.tokens, outputs))

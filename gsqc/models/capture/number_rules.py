@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from gsqc.models import model_ops
+from gsqc.models.capture.expert_rules import normalised
 from gsqc.models.capture.forms import ExportedValue, Form, Node, Unsupported
 from gsqc.models.capture.graph_builder import GraphBuilder
 
@@ -17,6 +18,8 @@ from gsqc.models.capture.graph_builder import GraphBuilder
 def divide(c: GraphBuilder, node: Node) -> ExportedValue:
     """aten.div.Tensor(x, number)."""
     x, divisor = node.args
+    if isinstance(divisor, Node) and c.values[divisor].form is Form.TOTAL:
+        return normalised(c, node)
     number = c.number_of(divisor)
     if not number:
         raise Unsupported(" by what is not a number")
@@ -25,7 +28,10 @@ def divide(c: GraphBuilder, node: Node) -> ExportedValue:
 
 def scaled(c: GraphBuilder, x: Any, factor: float) -> ExportedValue:
     """Activations, or a number, times a number. Unsupported unless it is positive."""
-    value = c.value_of(x, Form.ROWS, Form.SPLIT, Form.HEADS, Form.JOINED, Form.NUMBER)
+    forms = (Form.ROWS, Form.SPLIT, Form.HEADS, Form.JOINED, Form.NUMBER, Form.SCORES)
+    value = c.value_of(x, *forms)
+    if value.scores is not None:
+        return replace(value, scores=value.scores.scaled(factor))
     if value.node is None:
         return replace(value, number=value.number * factor)
     if factor == 1:
@@ -37,6 +43,19 @@ def scaled(c: GraphBuilder, x: Any, factor: float) -> ExportedValue:
         return value
     y = c.emit(model_ops.scale, value.node, shape=value.node.meta["shape"], factor=factor)
     return replace(value, node=y)
+
+
+def times_known(c: GraphBuilder, node: Node) -> ExportedValue:
+    """aten.mul(x, known numbers), which must all be the same. Ministral 3 scales q by position, and
+    up to the original context by 1.
+    """
+    a, b = node.args
+    if c.values[a].form is Form.KNOWN:  # type: ignore[index]
+        a, b = b, a
+    numbers = c.value_of(b, Form.KNOWN).known
+    if numbers.min() != numbers.max():
+        raise Unsupported(" by numbers that differ")
+    return scaled(c, a, float(numbers.min()))
 
 
 def _completes_softcap(node: Node, factor: float) -> bool:

@@ -4,28 +4,26 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch.fx
 from torch import nn
 
 from gsqc.errors import GsqcError, ModelError
 from gsqc.models.capture.constructs import construct_of, operator_name, without_consequences
+from gsqc.models.capture.recognise import experts_gate
 from gsqc.models.capture.source import layer_index, module_path, raising_line, source_line
 
 SHOWN = 12
 """Operators of named constructs that an error lists. The rest are counted."""
 ATTENTION_KINDS = {
-    "s_aux": "attention sinks",
     "position_bias": "position bias of attention",
 }
 """What transformers hands to an attention function beside queries, keys and values."""
 _HINT = "gsqc models lists the families that compile"
 _OF_MODULES = (
-    ("mixture of experts", r"Experts$|MoE$|Moe\w*Block$"),
+    ("mixture of experts", r"Experts$|MoE$"),
     ("short convolution", r"ShortConv$"),
     ("state space layers", r"Mamba\w*Mixer$|MambaLayer$"),
     ("linear attention", r"^Rwkv\w*Attention|GatedDeltaNet$|LinearAttention$|RecurrentBlock$"),
@@ -117,17 +115,10 @@ def refusal(model: nn.Module, error: Exception) -> GsqcError:
 
 def constructs_of_modules(model: nn.Module) -> list[str]:
     """Constructs that gsqc has no form of, as far as the classes of a model's modules show them."""
-    kinds = sorted({type(module).__name__ for module in model.modules()})
+    unknown = [module for module in model.modules() if experts_gate(module) is None]
+    kinds = sorted({type(module).__name__ for module in unknown})
     found = []
     for construct, pattern in _OF_MODULES:
         kind = next((k for k in kinds if re.search(pattern, k)), None)
         found += [] if kind is None else [f"{construct} ({kind})"]
-    return [*found, *(["ALiBi positions"] if _has_alibi(model) else [])]
-
-
-def _has_alibi(model: nn.Module) -> bool:
-    """Whether the file of the model's class writes ALiBi, and its configuration does not say no."""
-    config: Any = getattr(model, "config", None)
-    module = sys.modules.get(type(model).__module__)
-    is_written = any("alibi" in name for name in vars(module)) if module else False
-    return is_written and bool(getattr(config, "alibi", True))
+    return found

@@ -17,15 +17,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from gsqc.models import model_ops
+from gsqc.models import expert_ops, model_ops
+from gsqc.models.layouts import holds_experts, is_xielu
 
 TOLERANCE = 1e-4
-HALVES, PAIRS = "halves", "pairs"
+HALVES, PAIRS, ONCE = "halves", "pairs", "once"
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     HALVES: lambda t: torch.cat([t, t], -1),
     PAIRS: lambda t: t.repeat_interleave(2, -1),
+    ONCE: lambda t: t,
 }
-"""How a rope table [T, W] has each of its numbers [T, W/2] twice."""
+"""How a rope table [T, W] has its numbers [T, W/2]: twice, or once."""
 
 
 class Tables(NamedTuple):
@@ -109,6 +111,56 @@ def gelu_form(module: nn.Module) -> str | None:
     return None
 
 
+def xielu_beta(module: Any) -> float | None:
+    """beta of a module that computes `model_ops.xielu` of the softplus of its two numbers. None for
+    any other module.
+    """
+    if not is_xielu(module) or module.beta.is_meta or module.eps.is_meta:
+        return None
+    x, beta = _random(3, 20) * 3, float(module.beta)
+    try:
+        probe: Any = copy.deepcopy(module).to_empty(device="cpu").float().eval()
+        with torch.no_grad():
+            probe.alpha_p.fill_(0.3)
+            probe.alpha_n.fill_(-0.2)
+            # What is no parameter keeps its numbers.
+            probe.beta.copy_(module.beta)
+            probe.eps.copy_(module.eps)
+            y = probe(x)
+    except Exception:  # a module of the user's may do anything
+        return None
+    numbers = (nn.functional.softplus(torch.tensor([n])) for n in (0.3, -0.2))
+    positive, negative = numbers
+    expected = model_ops.xielu(x, positive, negative + beta, beta=beta)
+    return beta if _close(y, expected) else None
+
+
+def experts_gate(module: Any) -> tuple[str, tuple[float, ...]] | None:
+    """The gate of a module that holds experts, by its name in `expert_ops.EXPERT_GATES` and its
+    numbers. None for any other module.
+    """
+    if not holds_experts(module) or getattr(module, "has_post_expert_norm", False):
+        return None
+    gate, up = _random(5, 8) * 8, _random(5, 8) * 4
+    turns = torch.stack([gate, up], -1).flatten(1)
+    both = torch.cat([gate, up], -1) if module.is_concatenated else turns
+    numbers = [getattr(module, name, None) for name in ("alpha", "limit")]
+    known = [float(n) for n in numbers if isinstance(n, float | int)]
+    try:
+        with torch.no_grad():
+            y = module._apply_gate(both)
+    except Exception:  # a module of the user's may do anything
+        return None
+    for name, make in expert_ops.EXPERT_GATES.items():
+        given = tuple(known) if name == "clamped" else ()
+        if name == "clamped" and len(known) != 2:
+            continue
+        function, settings = make(*given)
+        if _close(y, function(gate, up, **settings)):
+            return name, given
+    return None
+
+
 FREQUENCIES = "inv_freq"
 """How the names of the buffers of rotary embeddings end."""
 
@@ -146,9 +198,12 @@ def _tables_of(module: nn.Module, tokens: int, kind: str | None) -> Tables | Non
         cos, sin = (t[0].double().cpu() for t in tables)
     except Exception:
         return None
+    frequencies = getattr(module, FREQUENCIES if kind is None else f"{kind}_{FREQUENCIES}")
     for layout, twice in LAYOUTS.items():
         width = cos.shape[-1]
-        kept = slice(width // 2) if layout == HALVES else slice(0, width, 2)
+        if layout == ONCE and width != len(frequencies):
+            continue
+        kept = {HALVES: slice(width // 2), PAIRS: slice(0, width, 2), ONCE: slice(width)}[layout]
         tables_kept = [t[:, kept] for t in (cos, sin)]
         if all(
             torch.equal(t, twice(h)) and t.shape[0] == tokens

@@ -12,8 +12,18 @@ import torch
 
 from gsqc.models import model_ops
 from gsqc.models.capture import custom_ops
-from gsqc.models.capture.activation_rules import ACTIVATION_RULES, gate
-from gsqc.models.capture.column_rules import SPLITS, cut, join, part, split_columns
+from gsqc.models.capture.activation_rules import ACTIVATION_RULES, clamp, gate, times_sigmoid
+from gsqc.models.capture.attention_rules import ATTENTION_RULES, add_term
+from gsqc.models.capture.column_rules import (
+    SPLITS,
+    cut,
+    join,
+    part,
+    select,
+    split_columns,
+    take_head,
+)
+from gsqc.models.capture.expert_rules import EXPERT_RULES
 from gsqc.models.capture.forms import (
     ExportedValue,
     Form,
@@ -23,9 +33,9 @@ from gsqc.models.capture.forms import (
 )
 from gsqc.models.capture.graph_builder import GraphBuilder
 from gsqc.models.capture.layout_rules import dropout, permute, reshape, same, split, transpose
-from gsqc.models.capture.linear_rules import addmm, linear
+from gsqc.models.capture.linear_rules import addmm, bias, linear, matmul, transposed
 from gsqc.models.capture.norm_rules import NORM_RULES, shifted_weight
-from gsqc.models.capture.number_rules import divide, scaled, tanh
+from gsqc.models.capture.number_rules import divide, scaled, tanh, times_known
 from gsqc.models.capture.position_rules import embedding, shifted
 
 aten = torch.ops.aten
@@ -75,14 +85,22 @@ def _attention(c: GraphBuilder, node: Node) -> ExportedValue:
     q, k, v = (c.node_of(a, Form.HEADS) for a in node.args[:3])
     if len({n.meta["shape"][-1] for n in (q, k, v)}) != 1:
         raise Unsupported(" with values of another width than keys")
-    given = dict(zip(("scale", "window", "cap"), node.args[3:], strict=True))
+    *numbers, sinks = node.args[3:]
+    given = dict(zip(("scale", "window", "cap"), numbers, strict=True))
     settings = {name: value for name, value in given.items() if value is not None}
-    y = c.emit(model_ops.attention, q, k, v, shape=q.meta["shape"], **settings)
+    of_heads = [] if sinks is None else [_parameter(c, sinks)]
+    settings |= {"sinks": True} if of_heads else {}
+    y = c.emit(model_ops.attention, q, k, v, *of_heads, shape=q.meta["shape"], **settings)
     return ExportedValue(Form.JOINED, y)
 
 
 def _mul(c: GraphBuilder, node: Node) -> ExportedValue:
     a, b = node.args
+    forms = {c.values[x].form for x in node.all_input_nodes}
+    if Form.SIGMOID in forms:
+        return times_sigmoid(c, node)
+    if Form.KNOWN in forms:
+        return times_known(c, node)
     for other, factor in ((a, c.number_of(b)), (b, c.number_of(a))):
         if factor is not None:
             return scaled(c, other, factor)
@@ -92,7 +110,12 @@ def _mul(c: GraphBuilder, node: Node) -> ExportedValue:
 
 
 def _add(c: GraphBuilder, node: Node) -> ExportedValue:
-    first = c.values[node.args[0]].form if isinstance(node.args[0], Node) else None
+    forms = [c.values[a].form if isinstance(a, Node) else None for a in node.args[:2]]
+    first = forms[0]
+    if Form.SCORES in forms:
+        return add_term(c, node)
+    if forms == [Form.ROWS, Form.PARAMETER]:
+        return bias(c, node)
     if first is Form.POSITIONS:
         return shifted(c, node)
     if first is Form.PARAMETER:
@@ -102,6 +125,27 @@ def _add(c: GraphBuilder, node: Node) -> ExportedValue:
     if node.kwargs.get("alpha", 1) != 1:
         raise Unsupported(" with alpha")
     return ExportedValue(Form.ROWS, c.emit(model_ops.add, x, y, shape=x.meta["shape"]))
+
+
+_ALIASES = (aten.dropout.default, aten.view.default, aten.reshape.default, aten.transpose.int)
+"""Operators whose result may be in the memory of their operand."""
+
+
+def _in_place(rule: Rule) -> Rule:
+    """The rule of an operator that writes into its operand, which nothing else may read then."""
+
+    def checked(c: GraphBuilder, node: Node) -> ExportedValue:
+        written: Any = node.args[0]
+        before = node
+        while isinstance(written, Node):
+            if any(user > before for user in written.users):
+                raise Unsupported(" of what others read")
+            if written.target not in _ALIASES:
+                break
+            before, written = node, written.args[0]
+        return rule(c, node)
+
+    return checked
 
 
 def _same_shape(x: Node, y: Node) -> None:
@@ -117,10 +161,20 @@ RULES: dict[Any, Rule] = {
     aten.embedding.default: embedding,
     aten.linear.default: linear,
     aten.addmm.default: addmm,
+    aten.matmul.default: matmul,
+    aten.numpy_T.default: transposed,
+    aten.index.Tensor: take_head,
+    aten.select.int: select,
     aten.mul.Tensor: _mul,
+    aten.mul_.Tensor: _in_place(_mul),
     aten.div.Tensor: divide,
+    aten.div_.Tensor: _in_place(divide),
     aten.tanh.default: tanh,
     aten.add.Tensor: _add,
+    aten.add_.Tensor: _in_place(_add),
+    aten.clamp_.default: _in_place(clamp),
+    **ATTENTION_RULES,
+    **EXPERT_RULES,
     custom_ops.rms_norm: _rms_norm,
     custom_ops.rope_table: _rope_table,
     custom_ops.rope: _rope,
@@ -136,6 +190,8 @@ RULES: dict[Any, Rule] = {
             aten.clone.default,
             aten.contiguous.default,
             aten.detach.default,
+            aten.detach_.default,
+            aten.lift_fresh_copy.default,
             aten.expand.default,
             aten.to.dtype,
             aten.to.dtype_layout,

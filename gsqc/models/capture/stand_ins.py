@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gsqc.errors import ModelError
@@ -56,6 +58,35 @@ def apply_rope(
     return custom_ops.rope(q, cos, sin, pairs), custom_ops.rope(k, cos, sin, pairs)
 
 
+def experts(
+    module: Any,
+    gate: tuple[str, tuple[float, ...]],
+    x: Tensor,
+    choice: Tensor,
+    weights: Tensor,
+) -> Tensor:
+    """The module's experts, as one operator."""
+    biases = (getattr(module, f"{name}_bias", None) for name in ("gate_up_proj", "down_proj"))
+    layout = bool(module.is_transposed), not module.is_concatenated
+    y: Tensor = custom_ops.experts(
+        x, choice, weights, module.gate_up_proj, module.down_proj, *biases, *layout, *gate
+    )
+    return y
+
+
+def xielu(module: Any, beta: float, x: Tensor) -> Tensor:
+    """The module's own xIELU, as one operator."""
+    y: Tensor = custom_ops.xielu(x, module.alpha_p, module.alpha_n, beta)
+    return y
+
+
+def alibi(
+    build: Callable[..., Tensor], tokens: int, mask: Tensor, *arguments: Any, **settings: Any
+) -> Tensor:
+    """A model's own biases, for a sequence without padding: `build` wants a mask of tokens."""
+    return build(torch.ones(len(mask), tokens, device=mask.device), *arguments, **settings)
+
+
 def attention(
     module: nn.Module,
     query: Tensor,
@@ -66,6 +97,7 @@ def attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **other: Any,
 ) -> tuple[Tensor, None]:
     """The mask is not looked at: attention is causal, over the whole sequence or a window."""
@@ -80,4 +112,4 @@ def attention(
             "gsqc compiles causal softmax attention with shared key-value heads",
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
-    return custom_ops.attention(query, key, value, scale, sliding_window, softcap), None
+    return custom_ops.attention(query, key, value, scale, sliding_window, softcap, s_aux), None

@@ -8,7 +8,7 @@ is bounded by the tensors that the model's files have.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -23,6 +23,8 @@ from gsqc.models.readers.text_files import first_line
 
 MAXIMUM_COUNT = 1 << 20
 """Of layers, experts, heads and labels. transformers makes lists of some of them."""
+MOST_IN_BUFFER = 1 << 24
+"""Numbers of a buffer that is filled: a mask of 4096 tokens."""
 _COUNTS = ("num_", "n_")
 _PARTS_PER_TENSOR, _MORE_PARTS = 16, 256
 Shape = tuple[int, ...]
@@ -48,7 +50,7 @@ def check_counts(content: Any, file: str) -> None:
 
 def meta_model(config: Any, stored: Collection[Shape]) -> nn.Module:
     """The causal language model of a configuration. Its rotary embedding has numbers, and so have
-    buffers of one number, as the factor of an embedding; the rest has none.
+    buffers that the model fills itself, as the factor of an embedding. The rest has none.
 
     stored  the shapes of the tensors that the model's files have
 
@@ -79,8 +81,8 @@ def _meta_model(
         for name, module in list(model.named_modules()) if has_frequencies else ():
             if _frequencies(module):
                 model.set_submodule(name, type(module)(config=config))
-            elif _give_numbers_a_place(module):
-                initialise(module)  # what is on the meta device stays there
+            else:
+                _fill_buffers(module, initialise)
     except ModelError:
         raise
     except Exception as error:  # transformers raises errors of many types
@@ -122,12 +124,26 @@ def _frequencies(module: nn.Module) -> list[torch.Tensor]:
     return [buffer for name, buffer in buffers if name.endswith("inv_freq")]
 
 
-def _give_numbers_a_place(module: nn.Module) -> bool:
-    """Give buffers of one number memory; whether there are any."""
-    numbers = [n for n, b in module.named_buffers(recurse=False) if b.is_meta and b.numel() == 1]
-    for name in numbers:
-        setattr(module, name, nn.Buffer(torch.zeros(()), persistent=False))
-    return bool(numbers)
+def _fill_buffers(module: nn.Module, initialise: Callable[[nn.Module], Any]) -> None:
+    """Give buffers the numbers that `initialise` fills them with. Others stay without numbers."""
+    known = dict(module.named_buffers(recurse=False))
+    buffers = {n: b for n, b in known.items() if b.is_meta and b.numel() <= MOST_IN_BUFFER}
+    if not buffers:
+        return
+    filled: list[dict[str, torch.Tensor]] = []
+    # Numbers that do not depend on what was there before were filled in.
+    for before in (0, 1):
+        for name, buffer in buffers.items():
+            place = torch.full(buffer.shape, before, dtype=buffer.dtype)
+            setattr(module, name, nn.Buffer(place, persistent=False))
+        initialise(module)  # what is on the meta device stays there
+        filled.append({name: getattr(module, name) for name in buffers})
+    first, second = filled
+    for name, buffer in buffers.items():
+        if not torch.equal(first[name], second[name]):
+            number = getattr(module, f"_{name}_scalar", None)
+            place = buffer if number is None else torch.tensor(float(number))
+            setattr(module, name, nn.Buffer(place, persistent=False))
 
 
 def _require_frequencies(model: nn.Module, stored: Collection[Shape]) -> None:

@@ -22,6 +22,7 @@ from gsqc.numerics.ops.primitives import (
     normalise,
     q31,
     saturating_scale,
+    scale_by_constant,
     scale_by_power,
     store_row,
     table_pair,
@@ -49,6 +50,13 @@ def _sigmoid_of(t: Tensor) -> tuple[Tensor, Tensor]:
 def sigmoid(m: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
     """σ and 1 - σ in Q30, each with a relative error of 2^-16."""
     return _sigmoid_of(to_log2_units(m << 14, e - 14))
+
+
+def sigmoid_curve(m: Tensor, e: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+    """σ(factor · x) in Q30, and σ + factor·x·σ·(1 - σ) in Q29, which is below 1.2."""
+    sigma, rest = _sigmoid_of(to_log2_units(m << 14, e - 14, factor))
+    rise, rise_e = scale_by_constant(sigma.mulr30(rest).mulr15(m), e + 15, factor)
+    return sigma, sigma.round_shift(1) + saturating_scale(rise, 1 - rise_e)
 
 
 def silu_curve(m: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gsqc.numerics.formats import Gse, Row, row_dtype
+from gsqc.numerics.formats import Gse, Row, Value, map_tensors, row_dtype
 from gsqc.numerics.operators.builder import Builder, Tensor
 from gsqc.numerics.ops.primitives import normalise_mixed, store_row
 from gsqc.numerics.ops.registry import Case, Kind, cases, op
@@ -80,8 +80,9 @@ def _join_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
 
 
 @op(Kind.VIEW)
-def take_leading(b: Builder, x: Row, *, start: int, count: int) -> Row:
-    """x Row [N, ...] -> [start, start + count) of its first axis, in the same memory.
+def take_leading(b: Builder, x: Value, *, start: int, count: int) -> Value:
+    """x Row, or a bare tensor, [N, ...] -> [start, start + count) of its first axis, in the same
+    memory.
 
     An exponent that the first axis shares stays.
     """
@@ -91,7 +92,7 @@ def take_leading(b: Builder, x: Row, *, start: int, count: int) -> Row:
         part: Tensor = t if t.shape[0] == 1 else t.slice((start, *(0,) * len(rest)), (count, *rest))
         return part
 
-    return Row(take(x.m), take(x.e), x.bits)
+    return map_tensors(x, take)
 
 
 @op(Kind.LAYOUT)

@@ -11,6 +11,8 @@ import numpy as np
 from gsqc.numerics.formats import Row
 from gsqc.numerics.operators.builder import Builder, Tensor, where
 from gsqc.numerics.ops.primitives import (
+    add_scaled,
+    constant_like,
     exp2_negative,
     narrow16,
     normalise,
@@ -92,10 +94,29 @@ def _visible_softmax(
 ) -> Row:
     """softmax over the columns that a row sees."""
     t = to_log2_units(*widen(scores), scale)
-    for hidden in hidden_columns(b, scores.shape, position, window, in_record=in_record):
+    return probabilities(hide_columns(b, t, position, window, in_record=in_record))
+
+
+def hide_columns(
+    b: Builder, t: Tensor, position: Tensor, window: int | None, *, in_record: bool
+) -> Tensor:
+    """Scores t [..., rows, columns] in Q16 octaves, MASKED in the columns of `hidden_columns`."""
+    for hidden in hidden_columns(b, t.shape, position, window, in_record=in_record):
         t = where(hidden, MASKED, t)
-    p = exp2_negative((t.reduce_max() - t).minimum(40 << 16))
+    return t
+
+
+def probabilities(t: Tensor, sink: Tensor | None = None) -> Row:
+    """t [..., C] in Q16 octaves, |t| ≤ 2^30 -> 2^t / Σ 2^t, Row-24 [..., C].
+
+    sink  int32 [..., 1], one more term of each row's sum, whose share nobody gets
+    """
+    top = t.reduce_max() if sink is None else t.reduce_max().maximum(sink)
+    p = exp2_negative((top - t).minimum(40 << 16))
     total, total_e = row_sum(p)
+    if sink is not None:
+        share = exp2_negative((top - sink).minimum(40 << 16))
+        total, total_e = add_scaled(total, total_e, share, constant_like(total_e, 0))
     total, k = normalise_elements(total.maximum(1))
     drop = 31 - PROBABILITY_BITS
     probability = (

@@ -55,9 +55,14 @@ def test_without_a_gate(name: str) -> None:
     } == {getattr(model_ops, used)}
 
 
-@pytest.mark.parametrize(
-    ("name", "operator"), [("quick_gelu", "aten.sigmoid"), ("mish", "aten.mish")]
-)
+def test_quick_gelu_with_and_without_a_gate() -> None:
+    captured = assert_same_logits(tiny_llama(hidden_act="quick_gelu"))
+    assert model_ops.quick_gelu_gate in functions(captured)
+    captured = assert_same_logits(build(ArceeConfig(**SIZES, hidden_act="quick_gelu")))
+    assert model_ops.quick_gelu in functions(captured)
+
+
+@pytest.mark.parametrize(("name", "operator"), [("mish", "aten.mish")])
 def test_an_activation_without_an_integer_form(name: str, operator: str) -> None:
     with pytest.raises(UnsupportedOperatorError, match=re.escape(operator)):
         capture_model(tiny_llama(hidden_act=name), TOKENS)

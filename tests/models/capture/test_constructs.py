@@ -9,12 +9,9 @@ import pytest
 import torch
 import torch.fx
 from transformers import (
-    BloomConfig,
     DeepseekV2Config,
     DiffLlamaConfig,
-    GptOssConfig,
     MambaConfig,
-    MixtralConfig,
 )
 
 from gsqc.errors import GsqcError
@@ -126,13 +123,12 @@ def test_what_follows_an_unknown_operator_is_found_too() -> None:
     assert wave.startswith("aten.sin (in layer 0) at test_constructs.py:")
     assert wave.endswith("return self.inner(torch.sin(x))")
     assert experts.startswith("mixture of experts (in layers 2 to 3) at test_constructs.py:")
-    assert operators == "operators: aten.softmax.int, aten.mul.Tensor"
+    assert operators == "operators: aten.mul.Tensor"
 
 
 @pytest.mark.parametrize(
     ("config", "constructs"),
     [
-        (MixtralConfig(**SIZES, num_local_experts=2), ["mixture of experts at modeling"]),
         (
             DeepseekV2Config(
                 **SIZES | {"num_key_value_heads": 4}, q_lora_rank=32, kv_lora_rank=16,
@@ -141,11 +137,9 @@ def test_what_follows_an_unknown_operator_is_found_too() -> None:
             ["rope of neighbouring pairs", "values of another width than keys"],
         ),
         (DiffLlamaConfig(**SIZES), ["differential attention at modeling_diffllama.py"]),
-        (BloomConfig(hidden_size=64, n_layer=1, n_head=4, vocab_size=128), ["ALiBi positions"]),
         (MambaConfig(hidden_size=64, num_hidden_layers=1, vocab_size=128), ["MambaMixer"]),
-        (GptOssConfig(**SIZES, head_dim=16, num_local_experts=2), ["mixture of experts"]),
     ],
-    ids=["mixtral", "deepseek_v2", "diffllama", "bloom", "mamba", "gpt_oss"],
+    ids=["deepseek_v2", "diffllama", "mamba"],
 )  # fmt: skip
 def test_models_that_are_refused(config: Any, constructs: list[str]) -> None:
     error = refused(build(config))

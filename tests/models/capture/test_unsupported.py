@@ -49,8 +49,8 @@ def test_a_module_of_the_users_is_named_by_file_and_line() -> None:
 
 def test_an_activation_is_named_with_the_models_line() -> None:
     assert re.search(
-        r"GELU as the gate at modeling_llama\.py:\d+: down_proj = ",
-        problem(tiny_llama(hidden_act="quick_gelu")),
+        r"ReLU as the gate at modeling_llama\.py:\d+: down_proj = ",
+        problem(tiny_llama(hidden_act="leaky_relu")),
     )
 
 

@@ -18,7 +18,7 @@ from gguf import GGUFReader, quants
 
 from gsqc.errors import ModelError
 from gsqc.models import load_model
-from gsqc.models.conv1d import TransposedWeights
+from gsqc.models.layouts import TRANSPOSED, LinearWeights
 from gsqc.models.loaded import FloatTensor
 from gsqc.models.readers.gguf import GgufWeights
 from gsqc.models.readers.gguf_architectures import ARCHITECTURES
@@ -70,7 +70,7 @@ def test_codes_of_columns_are_those_of_rows(tmp_path: Path) -> None:
     )
     weights, name = weights_of(path), "transformer.h.0.attn.c_attn.weight"
     assert isinstance(weights.tensor(name), FloatTensor)
-    linear = TransposedWeights(weights, [name])
+    linear = LinearWeights(weights, {name: TRANSPOSED})
     assert linear.code_kind(name) == "q8_0"
     codes = quants.dequantize(linear.raw_blocks(name), Kind.Q8_0)
     np.testing.assert_array_equal(codes, linear.float32(name))

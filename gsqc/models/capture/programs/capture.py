@@ -25,6 +25,7 @@ from gsqc.models.capture.programs.rewriter import Rewriter
 from gsqc.models.capture.programs.roles import name_roles
 from gsqc.models.capture.programs.tracer import Tracer
 from gsqc.models.capture.programs.weights import NBits, ProgramWeights
+from gsqc.models.layouts import TRANSPOSED
 from gsqc.models.loaded import LoadedModel
 from gsqc.models.program import ProgramModule
 from gsqc.models.readers.onnx_file import OnnxFile
@@ -40,7 +41,7 @@ def capture_program(loaded: LoadedModel, tokens: int) -> CapturedModel:
     rewriter = Rewriter(tracer)
     rewriter.run(PATTERNS)
     names = _shared_names(tracer)
-    exported = Exported(tracer.graph, names, rewriter.tables, {})
+    exported = Exported(tracer.graph, names, rewriter.tables, {}, {}, hides_window=False)
     graph = convert_graph(exported, tokens)
     weights = _renamed(graph, tracer, names)
     captured = CapturedModel(
@@ -102,9 +103,8 @@ def _renamed(graph: torch.fx.Graph, tracer: Tracer, names: dict[str, str]) -> Pr
             node.meta["parameter"] = roles[present]
             held = by_name[present]
             tensor = tracer.codes.get(id(held), held)
-            is_turned = "transposed" in node.meta
+            is_turned = node.meta.pop("layout", None) == TRANSPOSED
             tensors[roles[present]] = tensor.T if is_turned else tensor
-            node.meta.pop("transposed", None)
     return ProgramWeights(tensors)
 
 

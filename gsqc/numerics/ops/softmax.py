@@ -91,9 +91,15 @@ def _visible_softmax(
     in_record: bool,
 ) -> Row:
     """softmax over the columns that a row sees."""
+    hidden = hidden_columns(b, scores.shape, position, window, in_record=in_record)
+    return softmax_without(b, scores, hidden, scale)
+
+
+def softmax_without(b: Builder, scores: Row, hidden: list[Tensor], scale: float) -> Row:
+    """softmax(scores · scale) over the columns that none of `hidden` hides, as `softmax`."""
     t = to_log2_units(*widen(scores), scale)
-    for hidden in hidden_columns(b, scores.shape, position, window, in_record=in_record):
-        t = where(hidden, MASKED, t)
+    for columns in hidden:
+        t = where(columns, MASKED, t)
     p = exp2_negative((t.reduce_max() - t).minimum(40 << 16))
     total, total_e = row_sum(p)
     total, k = normalise_elements(total.maximum(1))

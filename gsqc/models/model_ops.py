@@ -22,6 +22,11 @@ def position_embedding(positions: Tensor, table: Tensor, *, offset: int) -> Tens
     return table[positions + offset]
 
 
+def table_row(table: Tensor, *, row: int) -> Tensor:
+    """table [S, K] -> [1, K]: one of its rows, for all tokens."""
+    return table[row : row + 1]
+
+
 def rms_norm(x: Tensor, weight: Tensor, *, eps: float, offset: float = 0.0) -> Tensor:
     """x [..., K], weight [K] -> [..., K]: x / sqrt(mean(x²) + eps) · (weight + offset).
 
@@ -107,23 +112,26 @@ def attention(
     scale: float,
     window: int | None = None,
     cap: float | None = None,
+    causal: bool = True,
 ) -> Tensor:
-    """q [H, T, D], k and v [G, T, D] with G dividing H -> [H, T, D]: causal softmax(scale · q · kᵀ)
-    · v.
+    """q [H, T, D], k and v [G, T, D] with G dividing H -> [H, T, D]: softmax(scale · q · kᵀ) · v.
 
     Query heads h·H/G … (h+1)·H/G - 1 share key-value head h.
 
     window  a token sees itself and the window - 1 tokens before it; None: all before it
     cap     scores go through `softcap` before the softmax
+    causal  without it a token sees the tokens after it too, as many as before it
     """
     shared = q.shape[0] // k.shape[0]
     k, v = k.repeat_interleave(shared, 0), v.repeat_interleave(shared, 0)
     scores = (q @ k.transpose(1, 2)) * scale
     if cap is not None:
         scores = softcap(scores, cap=cap)
-    hidden = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
+    ones = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device)
+    hidden = ones.triu(1) if causal else torch.zeros_like(ones)
     if window is not None:
-        hidden |= torch.ones_like(hidden).tril(-window)
+        hidden |= ones.tril(-window)
+        hidden |= ones.triu(window)
     return torch.softmax(scores.masked_fill(hidden, -torch.inf), -1) @ v
 
 
@@ -165,3 +173,8 @@ def relu_square(x: Tensor) -> Tensor:
 def add(x: Tensor, y: Tensor) -> Tensor:
     """x, y [T, N] -> [T, N]: a residual connection."""
     return x + y
+
+
+def class_logits(x: Tensor) -> Tensor:
+    """x [T, C]: the logits of a classifier. Those of a text are at its first token."""
+    return x

@@ -7,6 +7,8 @@ after:   s = attention_scores(q, k, position)   p = softmax(s, position)   o = w
          keys = put_row(keys, k[t], position[t])   values = put_column(values, v[t], …) for each t
          s = attention_scores(q, keys, position)   p = softmax_at(s, position)
          o = weigh_rounded(p, values)                                                 generation
+         s = scores_both_ways(q, k, position)   p = softmax_both_ways(s, position, …)
+         o = weigh_values(p, v)                                                       encoders
 
 Both give a token the same bits: no rounding depends on a later token, or on how many there may be.
 In generation, two tokens with the same position, k and v count as one, so a chunk of a prompt is
@@ -24,6 +26,7 @@ from gsqc.graph.roles import Kind, Notes, Role
 from gsqc.numerics.formats import Spec, map_tensors
 from gsqc.numerics.ops.attention_scores import attention_scores
 from gsqc.numerics.ops.attention_values import round_values, weigh_rounded, weigh_values
+from gsqc.numerics.ops.both_ways import scores_both_ways, softmax_both_ways
 from gsqc.numerics.ops.cache import put_column, put_row
 from gsqc.numerics.ops.layout import pick, reshape, take_leading, transpose, view
 from gsqc.numerics.ops.softcap import softcap
@@ -83,6 +86,7 @@ class _Settings:
     scale: float
     window: int | None = None
     cap: float | None = None
+    causal: bool = True
 
 
 def _probabilities(
@@ -91,8 +95,13 @@ def _probabilities(
     """q as rows of heads that share keys [G, H/G·T, D], keys [G, C, D] -> P [G, H/G, T, C]."""
     call, generates = lowering.call, lowering.mode.generates
     widths = {"x_bits": ATTENTION_BITS, "w_bits": ATTENTION_BITS, "bits": 24}
-    window: dict[str, Any] = {} if settings.window is None else {"window": settings.window}
-    scores = call(attention_scores, q, keys, place, **widths, in_record=not generates, **window)
+    far, places = _visible(lowering, place, settings)
+    if settings.causal:
+        scores = call(attention_scores, q, keys, place, **widths, in_record=not generates, **far)
+        probabilities = softmax_at if generates else softmax
+    else:
+        scores = call(scores_both_ways, q, keys, place, **widths, **far)
+        probabilities = softmax_both_ways
     # Large scores are not kept for backward. Forward does not hold them for all heads either:
     # split_attention sees to that.
     large = is_large((*shape_of(q)[:2], shape_of(keys)[1]))
@@ -101,9 +110,19 @@ def _probabilities(
     if settings.cap is not None:
         scores, scale = call(softcap, scores, factor=scale, cap=settings.cap, bits=24), 1.0
         scores.meta["notes"] = Notes(recompute=large)
-    p: Node = call(softmax_at if generates else softmax, scores, place, scale=scale, **window)
+    p: Node = call(probabilities, scores, *places, scale=scale, **far)
     p.meta["notes"] = Notes(recompute=large)
     return p
+
+
+def _visible(
+    lowering: Lowering, place: Node, settings: _Settings
+) -> tuple[dict[str, Any], list[Node]]:
+    """What the ops take to know which columns a token sees: attributes, and places."""
+    if settings.causal:
+        return {} if settings.window is None else {"window": settings.window}, [place]
+    columns = lowering.call(reshape, place, shape=(1, 1, 1, shape_of(place)[2]))
+    return {} if settings.window is None else {"reach": settings.window - 1}, [place, columns]
 
 
 def lower_attention(lowering: Lowering, q: Node, k: Node, v: Node, **settings: Any) -> Node:

@@ -16,9 +16,11 @@ from __future__ import annotations
 from typing import Any
 
 from gsqc.errors import ModelError
-from gsqc.graph.function import Function, value_of
+from gsqc.graph.function import Function, shape_of, value_of
 from gsqc.graph.roles import STREAM_IN, STREAM_OUT, Kind, Role
+from gsqc.models import model_ops
 from gsqc.numerics.formats import Spec
+from gsqc.numerics.ops.add import scale
 from gsqc.numerics.ops.layout import take_leading
 from gsqc.passes.lowering import STREAM_BITS, Lowering, row_type
 from gsqc.passes.lowering_rules import RULES, same_op
@@ -47,13 +49,15 @@ def _lower_nodes(lowering: Lowering) -> Any:
 
 def _stream(lowering: Lowering, what: str) -> Any:
     """The value of a part as the residual stream takes it. ModelError for another width."""
-    value = _lower_nodes(lowering)
+    value, last = _lower_nodes(lowering), lowering.part.nodes[-1]
+    if last.target in (model_ops.rms_norm, model_ops.layer_norm):
+        # Of a norm that ends a part nothing is lost by the 16 bits: the next sum has more.
+        value = lowering.call(scale, value, factor=1.0, bits=STREAM_BITS)
     if getattr(value_of(value), "bits", None) != STREAM_BITS:
-        last = lowering.part.nodes[-1]
         name, line = getattr(last.target, "__name__", last.target), last.meta.get("source")
         raise ModelError(
             f"{what} ends with {name} ({line or 'unknown source'})",
-            "gsqc compiles models whose layers follow an embedding or a sum directly",
+            "gsqc compiles models whose layers follow an embedding, a sum or a norm directly",
         )
     return value
 
@@ -90,7 +94,7 @@ def _head(part: Part, mode: Mode, options: StepOptions, hidden: int) -> Function
         x = lowering.call(take_leading, x, start=mode.tokens - 1, count=1)
     lowering.nodes[part.input] = x
     logits: Any = _lower_nodes(lowering)
-    # vocabulary_logits alone gives several results, one for each chunk of the vocabulary.
+    # vocabulary_logits gives several results, one for each chunk of the vocabulary.
     if not isinstance(logits, tuple):
         raise ModelError(
             "the model's result is no product with a table of the vocabulary",
@@ -114,5 +118,8 @@ def lower_model(step: Step) -> Step:
     for mode in (training_mode(options), *generation_modes(options)):
         for kind, part in outline.kinds.items():
             step.add(_block(part, mode, options, kind, hidden))
-        step.add(_embed(outline.embed, mode, options), _head(outline.head, mode, options, hidden))
+        # A classifier's last block gives logits, whatever the width of the stream before it.
+        last = step.functions[mode.function(outline.layer_kinds[-1])]
+        width = shape_of(last.results["x_out"])[-1]
+        step.add(_embed(outline.embed, mode, options), _head(outline.head, mode, options, width))
     return step

@@ -16,6 +16,7 @@ from gsqc.graph.roles import FROZEN, STREAM_IN, STREAM_OUT, Kind
 from gsqc.numerics.formats import Gse
 from gsqc.numerics.ops.attention_scores import attention_scores
 from gsqc.numerics.ops.attention_values import weigh_values
+from gsqc.numerics.ops.both_ways import scores_both_ways, softmax_both_ways
 from gsqc.numerics.ops.linear import linear
 from gsqc.numerics.ops.registry import Kind as OpKind
 from gsqc.numerics.ops.registry import Op
@@ -23,8 +24,10 @@ from gsqc.numerics.ops.softmax import softmax, softmax_grad
 from gsqc.passes.scores import is_large
 from gsqc.passes.step import Step, step_property
 
-PRODUCTS = (linear, attention_scores, weigh_values)
+PRODUCTS = (linear, attention_scores, scores_both_ways, weigh_values)
 """Ops whose gradients round their operands."""
+SOFTMAXES = (softmax, softmax_both_ways, softmax_grad)
+"""Ops of training that make probabilities of scores, and the gradient of both."""
 
 
 def _op(node: Node) -> Op:
@@ -107,10 +110,11 @@ def _is_prepared(function: Function) -> bool:
 
 @step_property("the head of training gives the loss")
 def LOSS_ADDED(step: Step) -> None:
-    """It takes labels and gives no logits."""
+    """It takes labels, and gives no logits but a classifier's."""
     head = step.functions["head"]
     inputs = {role_of(n).name for n in head.placeholders.values()}
-    assert list(head.outputs) == ["loss"] and "labels" in inputs, f"{head.outputs}, {inputs}"
+    wanted = ["loss"] if step.options.generates else ["loss", "logits"]
+    assert list(head.outputs) == wanted and "labels" in inputs, f"{head.outputs}, {inputs}"
 
 
 @step_property("every training function has a backward")
@@ -131,7 +135,7 @@ def SCORES_FIT(step: Step) -> None:
     """A softmax, or its gradient, is of a few heads where all would take much memory."""
     for function in step.functions.values():
         for node in function.calls():
-            is_scores = node.target in (softmax, softmax_grad) and len(shape_of(node)) > 2
+            is_scores = node.target in SOFTMAXES and len(shape_of(node)) > 2
             parts = shape_of(node)[0] if is_scores else 1
             assert not is_scores or parts == 1 or not is_large(shape_of(node)), (
                 f"{function.name}: {node.name} {shape_of(node)}"

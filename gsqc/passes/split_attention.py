@@ -21,9 +21,9 @@ from typing import Any
 
 from gsqc.graph.function import Function, Node, add_call, is_call, shape_of
 from gsqc.numerics.ops.layout import take_leading, transpose, view
-from gsqc.numerics.ops.softmax import softmax, softmax_grad
+from gsqc.numerics.ops.softmax import softmax_grad
 from gsqc.passes.join_parts import join_parts
-from gsqc.passes.properties import DIFFERENTIATED, PRODUCTS, SCORES_FIT
+from gsqc.passes.properties import DIFFERENTIATED, PRODUCTS, SCORES_FIT, SOFTMAXES
 from gsqc.passes.scores import heads_of_part, is_large
 from gsqc.passes.step import Step, graph_pass
 
@@ -108,9 +108,7 @@ class _Split:
 
 def split_function(function: Function) -> None:
     """Split every attention with large scores of one function."""
-    centres = [
-        n for n in function.calls() if n.target in (softmax, softmax_grad) and is_large(shape_of(n))
-    ]
+    centres = [n for n in function.calls() if n.target in SOFTMAXES and is_large(shape_of(n))]
     if not centres:
         return
     inside = set().union(*map(_around, centres))

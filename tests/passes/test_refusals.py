@@ -86,17 +86,16 @@ def test_a_factor_of_capped_logits_is_not_dropped() -> None:
 
 
 def test_an_operator_before_the_blocks_is_not_dropped() -> None:
-    """A norm behind the embedding gives rows of another width than the layers take."""
+    """An activation behind the embedding gives rows of another width than the layers take."""
     step = toy_step(SIZES)
     (embedding,) = nodes(step.graph, mo.embedding)
-    weight = nodes(step.graph, mo.rms_norm)[-1].args[1]
     users = list(embedding.users)
     with step.graph.inserting_after(embedding):
-        norm = step.graph.call_function(mo.rms_norm, (embedding, weight), {"eps": 1e-5})
-    norm.meta.update(block=None, shape=(), source="toy.py:3", module="toy")
+        silu = step.graph.call_function(mo.silu, (embedding,))
+    silu.meta.update(block=None, shape=(), source="toy.py:3", module="toy")
     for user in users:
-        user.replace_input_with(embedding, norm)
-    with pytest.raises(ModelError, match=r"the embedding ends with rms_norm \(toy\.py:3\)"):
+        user.replace_input_with(embedding, silu)
+    with pytest.raises(ModelError, match=r"the embedding ends with silu \(toy\.py:3\)"):
         run_pipeline(step)
 
 

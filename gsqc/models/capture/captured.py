@@ -41,12 +41,14 @@ class ModelConfig:
         tables = [n.args[1] for n in graph.nodes if n.target is model_ops.embedding]
         results: Any = graph.output_node().args[0]
         head: torch.fx.Node = results[0]
-        while head.target in (model_ops.scale, model_ops.softcap, model_ops.add_bias):
+        after = (model_ops.scale, model_ops.softcap, model_ops.add_bias, model_ops.class_logits)
+        while head.target in after:
             head = head.all_input_nodes[0]
         if not norms or len(tables) != 1 or head.target is not model_ops.linear:
             raise ModelError(
-                "the model is not a decoder with one embedding, norms and a linear head",
-                "gsqc compiles language models (…ForCausalLM)",
+                "the model is no language model or classifier with one embedding, norms and a "
+                "linear head",
+                "gsqc compiles language models (…ForCausalLM) and, with --task classify, encoders",
             )
         try:
             heads, hidden = int(config.num_attention_heads), int(config.hidden_size)
@@ -84,6 +86,8 @@ class CapturedModel:
     tokenizer_json  text of a tokenizer.json, or None if the model came without one
     metadata        that of the `LoadedModel`
 
+    labels          the names of a classifier's classes, None for a language model
+
     The graph's placeholders are first `tokens` [T], then one for each parameter that is used
     (`meta["parameter"]` is its Hugging Face name; tied parameters share one), one for each rope
     table (`meta["constant"]`), and `positions` [T] if a table of them was learned
@@ -97,3 +101,4 @@ class CapturedModel:
     weights: WeightSource
     tokenizer_json: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None

@@ -6,7 +6,7 @@ They have shapes only, for export runs on shapes: the meaning is that of their n
 
     rms_norm(x [..., K], weight [K], eps, offset)
     rope(x [1, H, T, D], cos [1, T, W], sin [1, T, W], pairs): rope_pairs if `pairs`
-    attention(q [1, H, T, D], k, v, scale, window, softcap) -> [1, T, H, D]
+    attention(q [1, H, T, D], k, v, scale, window, softcap, causal) -> [1, T, H, D]
     rope_table(x, tokens, width, name) -> [1, T, W]
 
 Layouts are those of Hugging Face: a rope table has each number twice, and attention's result has
@@ -29,7 +29,8 @@ torch.library.define(
 torch.library.define("gsqc::rope", "(Tensor x, Tensor cos, Tensor sin, bool pairs) -> Tensor")
 torch.library.define(
     "gsqc::attention",
-    "(Tensor q, Tensor k, Tensor v, float scale, int? window, float? softcap) -> Tensor",
+    "(Tensor q, Tensor k, Tensor v, float scale, int? window, float? softcap, bool causal) "
+    "-> Tensor",
 )
 torch.library.define("gsqc::rope_table", "(Tensor x, int tokens, int width, str name) -> Tensor")
 
@@ -52,7 +53,13 @@ def _rope(x: Tensor, cos: Tensor, sin: Tensor, pairs: bool) -> Tensor:
 
 @_shapes("gsqc::attention")
 def _attention(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None, softcap: float | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+    causal: bool,
 ) -> Tensor:
     batch, heads, tokens, _ = q.shape
     return q.new_empty(batch, tokens, heads, v.shape[-1])

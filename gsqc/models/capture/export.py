@@ -9,6 +9,7 @@ however it ends. Export runs on shapes: the weights need not exist.
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,26 +54,31 @@ class Exported:
     constants   rope_cos and rope_sin, float64 [T, W/2], then rope_cos_1, rope_sin_1 … of other
                 frequencies; empty if no rotary embedding was recognised
     numbers     placeholder name -> the number of a buffer that holds one
+    classifies  whether the result is that of a classifier: logits of the whole text
     """
 
     graph: torch.fx.Graph
     parameters: dict[str, str]
     constants: dict[str, npt.NDArray[np.float64]]
     numbers: dict[str, float]
+    classifies: bool = False
 
 
 class _Logits(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.add_module(WRAPPED, model)
+        self.more = inspect.signature(model.forward).parameters
+        self.first = _first_position(model)
 
-    def forward(self, tokens: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
-        # An explicit mask and positions keep the code that would work them out from the tokens out
-        # of the graph.
+    def forward(self, tokens: Tensor, mask: Tensor, positions: Tensor, types: Tensor) -> Tensor:
+        # An explicit mask, positions and types keep the code that would work them out from the
+        # tokens out of the graph.
         result = self.get_submodule(WRAPPED)(
             input_ids=tokens,
             attention_mask=mask,
-            position_ids=positions,
+            position_ids=positions + self.first if self.first else positions,
+            **({"token_type_ids": types} if _TYPES in self.more else {}),
             use_cache=False,
             return_dict=True,
         )
@@ -86,6 +92,17 @@ class _Logits(nn.Module):
         return logits
 
 
+_TYPES = "token_type_ids"
+
+
+def _first_position(model: nn.Module) -> int:
+    """The position that the model itself gives the first token of a text: RoBERTa counts from
+    behind that of the padding.
+    """
+    counting: Any = (m for m in model.modules() if hasattr(m, "create_position_ids_from_input_ids"))
+    return next((int(m.padding_idx) + 1 for m in counting), 0)
+
+
 def export_model(model: nn.Module, tokens: int) -> Exported:
     """Export for one sequence of T tokens. Raises ModelError if torch.export cannot."""
     device = next(model.parameters()).device
@@ -93,6 +110,7 @@ def export_model(model: nn.Module, tokens: int) -> Exported:
         torch.zeros(1, tokens, dtype=torch.long, device=device),
         torch.zeros(1, 1, tokens, tokens, device=device),
         torch.arange(tokens, device=device)[None],
+        torch.zeros(1, tokens, dtype=torch.long, device=device),
     )
     try:
         with _known_parts_replaced(model, tokens) as constants, torch.no_grad():
@@ -100,7 +118,13 @@ def export_model(model: nn.Module, tokens: int) -> Exported:
     except Exception as error:  # torch.export raises errors of many types
         raise refusal(model, error) from error
     names = _parameter_names(model, program.graph_signature)
-    return Exported(program.graph, names, constants, _numbers(program))
+    classifies = is_classifier(model)
+    return Exported(program.graph, names, constants, _numbers(program), classifies)
+
+
+def is_classifier(model: nn.Module) -> bool:
+    """Whether it is a model of transformers that classifies a text."""
+    return type(model).__name__.endswith("ForSequenceClassification")
 
 
 def _numbers(program: Any) -> dict[str, float]:

@@ -25,6 +25,7 @@ class Form(Enum):
     NUMBER = "a number"
     TOKENS = "tokens"
     POSITIONS = "positions"
+    TYPES = "token types"
     PARAMETER = "a parameter"
     SHIFTED = "a parameter and a number"
     OTHER = "a constant"

@@ -75,8 +75,10 @@ def _attention(c: GraphBuilder, node: Node) -> ExportedValue:
     q, k, v = (c.node_of(a, Form.HEADS) for a in node.args[:3])
     if len({n.meta["shape"][-1] for n in (q, k, v)}) != 1:
         raise Unsupported(" with values of another width than keys")
-    given = dict(zip(("scale", "window", "cap"), node.args[3:], strict=True))
+    given = dict(zip(("scale", "window", "cap", "causal"), node.args[3:], strict=True))
     settings = {name: value for name, value in given.items() if value is not None}
+    if settings["causal"]:
+        del settings["causal"]
     y = c.emit(model_ops.attention, q, k, v, shape=q.meta["shape"], **settings)
     return ExportedValue(Form.JOINED, y)
 
@@ -104,6 +106,18 @@ def _add(c: GraphBuilder, node: Node) -> ExportedValue:
     return ExportedValue(Form.ROWS, c.emit(model_ops.add, x, y, shape=x.meta["shape"]))
 
 
+def _first_token(c: GraphBuilder, node: Node) -> ExportedValue:
+    """aten.select(x, 1, 0): what follows is computed for all tokens, and that of the first one of
+    a text counts.
+    """
+    x, axis, index = node.args
+    value = c.value_of(x, Form.ROWS)
+    assert isinstance(x, Node)
+    if not c.exported.classifies or index != 0 or axis != len(shape_of(x)) - 2:
+        raise Unsupported(f" {index} of axis {axis}")
+    return value
+
+
 def _same_shape(x: Node, y: Node) -> None:
     if x.meta["shape"] != y.meta["shape"]:
         raise Unsupported(" of activations of two shapes")
@@ -113,6 +127,7 @@ RULES: dict[Any, Rule] = {
     operator.getitem: part,
     **dict.fromkeys(SPLITS, split_columns),
     aten.slice.Tensor: cut,
+    aten.select.int: _first_token,
     aten.cat.default: join,
     aten.embedding.default: embedding,
     aten.linear.default: linear,

@@ -51,13 +51,26 @@ class Chat:
 
 @dataclass(frozen=True)
 class Document:
-    """A text. The model is trained on every token of it."""
+    """A text. The model is trained on every token of it.
+
+    label  what its record says beside it. It has a meaning for a classifier alone
+    """
 
     form = "document"
     text: str
+    label: Any = None
 
 
-Example = Prompted | Chat | Document
+@dataclass(frozen=True)
+class Labelled:
+    """A text and the number of its label. A classifier is trained to give it that."""
+
+    form = "label"
+    text: str
+    label: int
+
+
+Example = Prompted | Chat | Document | Labelled
 
 
 def alpaca_prompt(instruction: str, given: str = "") -> str:

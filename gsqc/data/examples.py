@@ -6,7 +6,7 @@ Alpaca's prompt is that of https://github.com/tatsu-lab/stanford_alpaca.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _ALPACA = (
@@ -53,12 +53,13 @@ class Chat:
 class Document:
     """A text. The model is trained on every token of it.
 
-    label  what its record says beside it. It has a meaning for a classifier alone
+    label  what its record says beside it. It has a meaning for a classifier alone, so texts are
+           equal whatever it is
     """
 
     form = "document"
     text: str
-    label: Any = None
+    label: Any = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -130,8 +130,8 @@ class Session:
     # training and evaluation
 
     def _checked(self, sequences: Sequence[TokenSequence]) -> Sequence[TokenSequence]:
-        vocabulary = self.bundle.manifest.model.vocabulary
-        return require_sequences(sequences, self.sequence_length, vocabulary, len(self.labels))
+        model, length = self.bundle.manifest.model, self.sequence_length
+        return require_sequences(sequences, length, model.vocabulary, len(model.labels or ()))
 
     def _run_sequence(self, schedule: str, sequence: TokenSequence) -> tuple[int, int, int]:
         """A schedule on a sequence: weighted loss (Q16 · Q14), weight and right weight (Q14)."""

@@ -20,11 +20,13 @@ from gsqc.version import __version__
 if TYPE_CHECKING:
     from gsqc.api import compile, evaluate, generate, train
     from gsqc.errors import GsqcError
+    from gsqc.runtime.classify import classify
     from gsqc.runtime.session import Session
     from gsqc.training.callbacks import StopTraining
     from gsqc.training.train_result import TrainResult
 
 _WHERE = {
+    "classify": "gsqc.runtime.classify",
     "compile": "gsqc.api",
     "evaluate": "gsqc.api",
     "generate": "gsqc.api",
@@ -41,6 +43,7 @@ __all__ = [
     "StopTraining",
     "TrainResult",
     "__version__",
+    "classify",
     "compile",
     "evaluate",
     "generate",

@@ -68,6 +68,7 @@ class ModelPart:
     special_tokens  the variables of the template, by name. None: those of eos_token_id and
                     bos_token_id
     end_token_ids   what ends generation beside eos_token_id, or None
+    labels          the names of a classifier's classes. None: the model makes text
     """
 
     architecture: str
@@ -85,6 +86,7 @@ class ModelPart:
     chat_template: Any = None
     special_tokens: Mapping[str, str] | None = None
     end_token_ids: Any = None
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

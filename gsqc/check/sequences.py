@@ -23,8 +23,10 @@ def random_sequences(bundle: Bundle, step: int, seed: int) -> list[TokenSequence
     for k in range(batch):
         bits = random_bits(seed, step * batch + k, np.arange(length + 1))
         tokens = (bits % bundle.manifest.model.vocabulary).astype(np.int32)
+        classes = bundle.manifest.model.labels
+        labels = tokens[1:].copy() if classes is None else tokens[1:] % np.int32(len(classes))
         weights = np.where(np.arange(length) % 8 == 7, 0, WEIGHT_ONE).astype(np.int32)
-        sequences.append(TokenSequence(tokens[:-1].copy(), tokens[1:].copy(), weights))
+        sequences.append(TokenSequence(tokens[:-1].copy(), labels, weights))
     return sequences
 
 

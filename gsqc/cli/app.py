@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from gsqc.cli.check import check
+from gsqc.cli.classify import classify
 from gsqc.cli.command import as_command
 from gsqc.cli.compare import compare
 from gsqc.cli.compile import compile_command
@@ -48,6 +49,7 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
         "eval": evaluate,
         "lm-eval": lm_eval_command,
         "generate": generate,
+        "classify": classify,
         "export": export,
     },
     "Look at it": {"check": check, "inspect": inspect, "report": report, "compare": compare},

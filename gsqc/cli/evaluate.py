@@ -47,8 +47,10 @@ def evaluate(
         session = Session(opened, run, threads=threads, best=best)
         result = found.measure(session)
     bits = result.bits_per_byte
-    out.say(
-        f"loss {result.loss:.4f}   perplexity {result.perplexity:.2f}   tokens {result.tokens}"
-        + ("" if bits is None else f"   bits per byte {bits:.4f}")
-    )
+    if result.accuracy is not None:
+        about = f"accuracy {result.accuracy:.4f}   texts {result.tokens}"
+    else:
+        about = f"perplexity {result.perplexity:.2f}   tokens {result.tokens}"
+        about += "" if bits is None else f"   bits per byte {bits:.4f}"
+    out.say(f"loss {result.loss:.4f}   {about}")
     out.emit({**{k: v for k, v in vars(result).items() if v is not None}, "notes": notes})

@@ -146,6 +146,7 @@ def export(
     """
     chosen.check_places()
     opened = Bundle.open(bundle)
+    _require_for_classifier(opened, chosen, asked)
     adapter = read_adapter(opened, run, BEST if best else STATE)
     prompts = trained_prompts(opened, asked, RunStore(run, opened).data_form)
     name = chosen.base_name or base_name_of(opened)
@@ -155,6 +156,17 @@ def export(
         with export_to.out.console.status("merging"):
             export_to.merged_files(chosen)
     export_to.tell_of_prompts(chosen)
+
+
+def _require_for_classifier(bundle: Bundle, chosen: ExportOptions, asked: PromptOptions) -> None:
+    """OptionError for what a classifier is not exported as."""
+    others = (chosen.peft, chosen.gguf, chosen.mlx, chosen.onnx, chosen.chat_template)
+    is_other = any(others) or chosen.is_gguf or asked != PromptOptions()
+    if bundle.manifest.model.labels is not None and is_other:
+        raise OptionError(
+            "a classifier is exported as a directory of transformers alone",
+            "write the merged model: --merged DIR --model MODEL",
+        )
 
 
 @dataclass(frozen=True)

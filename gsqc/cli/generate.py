@@ -20,6 +20,7 @@ from gsqc.data.tokenizer import Tokenizer
 from gsqc.limits import MAXIMUM_NEW_TOKENS, MAXIMUM_SEED, MAXIMUM_TEMPERATURE
 from gsqc.option import Option
 from gsqc.runtime.answer import Answer, Question, answer_prompt
+from gsqc.runtime.classes import require_text_maker
 from gsqc.runtime.generation import require_drawing
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, STATE, require_state
@@ -54,7 +55,7 @@ def generate(
     """Generate text with BUNDLE, or with what a run has learned."""
     out = Output(json)
     require_state(run, BEST if best else STATE)
-    opened = Bundle.open(bundle)
+    opened = require_text_maker(Bundle.open(bundle), "gsqc generate")
     form, tokenizer = prompt_form(asked, opened, run), Tokenizer(opened)
     question = Question(prompt, form, require_drawing(max_tokens, temperature, seed), strict)
     if form.told is not None:

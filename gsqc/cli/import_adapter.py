@@ -19,6 +19,7 @@ from gsqc.errors import OptionError, RunError
 from gsqc.export.foreign.take import TakenAdapter, take_adapter
 from gsqc.files.reading import read_file
 from gsqc.option import Option, check_options, option
+from gsqc.runtime.classes import require_text_maker
 from gsqc.runtime.store import STATE, RunStore, write_atomically
 
 RECORD = "import.json"
@@ -89,7 +90,7 @@ def import_command(
     or layers is fitted to the bundle, and gsqc says how.
     """
     out = Output(json)
-    opened = Bundle.open(bundle)
+    opened = require_text_maker(Bundle.open(bundle), "gsqc import")
     store = RunStore(run, opened)
     if (run / STATE).exists():
         raise RunError(

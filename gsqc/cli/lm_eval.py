@@ -29,6 +29,7 @@ from gsqc.harness.evaluate import (
 from gsqc.harness.options import HarnessOptions
 from gsqc.option import Option
 from gsqc.printable import printable
+from gsqc.runtime.classes import require_text_maker
 from gsqc.runtime.session import Session
 from gsqc.runtime.store import BEST, STATE, require_state
 
@@ -60,14 +61,13 @@ def lm_eval_command(
     elif samples:
         raise OptionError("--samples needs a file to write to", "name one with -o")
     require_state(run, BEST if best else STATE)
-    session = Session(Bundle.open(bundle), run, threads=threads, best=best)
+    opened = require_text_maker(Bundle.open(bundle), "gsqc lm-eval")
+    session = Session(opened, run, threads=threads, best=best)
     with out.console.status("opening the tasks") as status:
         tasks = load_tasks(wanted)
-
-        def watch(done: int, total: int) -> None:
-            status.update(f"request {done} of {total}")
-
-        results = evaluate_tasks(session, tasks, wanted, watch)
+        results = evaluate_tasks(
+            session, tasks, wanted, lambda done, total: status.update(f"request {done} of {total}")
+        )
     _show(out, results)
     if output is not None:
         with new_file(output) as work:

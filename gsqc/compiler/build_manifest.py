@@ -46,6 +46,7 @@ def _model(captured: CapturedModel, known_name: str | None) -> ModelPart:
         **{key: said.get(key) for key in ("eos_token_id", "bos_token_id", "chat_template")},
         special_tokens=said.get("special_tokens"),
         end_token_ids=_ends(captured),
+        labels=captured.labels,
     )
 
 

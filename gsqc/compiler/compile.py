@@ -20,7 +20,8 @@ from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.initial_state import initial_state
 from gsqc.compiler.options import RECOMPUTE, CompileOptions
 from gsqc.compiler.pipeline import AfterPass, run_pipeline, write_dumps
-from gsqc.models.capture import CapturedModel, capture_model
+from gsqc.models import load_classifier
+from gsqc.models.capture import CapturedModel, capture_loaded, capture_model
 from gsqc.models.capture.source import source_lines
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.passes.choose_recompute import replan
@@ -49,7 +50,8 @@ PROMPT_CHUNK = 32
 def step_options(options: CompileOptions, *, balance: bool = False) -> StepOptions:
     """What the passes need to know of a compilation. `balance`: whether it is calibrated."""
     target = find_target(options.target)
-    chunk = min(PROMPT_CHUNK, options.sequence_length) if target.prefill else 1
+    reads_prompts = target.prefill and not options.classifies
+    chunk = min(PROMPT_CHUNK, options.sequence_length) if reads_prompts else 1
     return StepOptions(
         tokens=options.sequence_length,
         activation_bits=options.bits.a,
@@ -62,6 +64,7 @@ def step_options(options: CompileOptions, *, balance: bool = False) -> StepOptio
         keep_head=options.weights == "fast" and target.prepares_head,
         recompute=options.recompute,
         prompt_chunk=chunk,
+        generates=not options.classifies,
     )
 
 
@@ -85,7 +88,7 @@ def compile_model(
     text = calibration_text(options)
     with BundleWriter(Path(options.output), force=options.force) as bundle:
         progress("capturing the model")
-        captured = capture_model(model, options.sequence_length)
+        captured = _capture(model, options)
         _note_reading(captured, note, progress)
         calibration = prepare_calibration(captured, options, text, note)
         weights = FrozenWeights(captured.weights, options.base)
@@ -105,6 +108,12 @@ def compile_model(
         bundle.finish(replace(manifest, golden=golden), step.plan)
     trust_own(bundle, target)
     return manifest
+
+
+def _capture(model: Any, options: CompileOptions) -> CapturedModel:
+    if options.classifies:
+        return capture_loaded(load_classifier(model, options.labels or ""), options.sequence_length)
+    return capture_model(model, options.sequence_length)
 
 
 def _known(model: Any) -> str | None:

@@ -14,6 +14,7 @@ from gsqc.adapters.adapter import Adapter
 from gsqc.adapters.lora import Lora
 from gsqc.errors import OptionError
 from gsqc.limits import MAXIMUM_SEQUENCE_LENGTH, MAXIMUM_SEQUENCES
+from gsqc.models.labels import require_labels
 from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.option import check_options, option, parse_options
 from gsqc.targets.registry import NATIVE, check_target_options
@@ -23,6 +24,7 @@ WEIGHTS = ("small", "fast")
 _WITH_CODES = (".gguf", ".onnx")
 """Files that may hold codes. Weights of theirs that are floats become nf4."""
 BASES = ("gguf", "nf4", "gse4", "gse8")
+TASKS = GENERATE, CLASSIFY = ("generate", "classify")
 SEED_BITS = 62
 """The random generator takes a seed in two halves of 31 bits."""
 
@@ -126,6 +128,22 @@ class CompileOptions:
         group=STEP,
         decides_bits=True,
     )
+    task: str = option(
+        GENERATE,
+        help="What the model is for. classify gives a text one of some labels: MODEL is an encoder "
+        "then (docs/classify.md).",
+        group=STEP,
+        choices=TASKS,
+        decides_bits=True,
+    )
+    labels: str | None = option(
+        None,
+        help="The labels of --task classify in their order, or how many there are. Without it: "
+        "those of the model's config.json.",
+        group=STEP,
+        example="negative,positive",
+        decides_bits=True,
+    )
     optimizer: str = option(
         "adamw", help="The optimizer.", group=STEP, choices=tuple(OPTIMIZERS), decides_bits=True
     )
@@ -183,13 +201,29 @@ class CompileOptions:
         """
         if self.target_options:
             check_target_options(self.target, self.target_options)
-        problems = self.adapter.problems()
+        problems = [*self.adapter.problems(), *self._label_problems()]
         if self.base in BASES and self.bits.w != (8 if self.base == "gse8" else 4):
             problems.append(
                 f"--base {self.base} does not store {self.bits.w} bits "
                 "(W=8 is gse8, W=4 the others)"
             )
         check_options(self, problems)
+
+    def _label_problems(self) -> list[str]:
+        if self.labels is None:
+            return []
+        if self.task != CLASSIFY:
+            return [f"--labels {self.labels} has a meaning with --task {CLASSIFY} alone"]
+        try:
+            require_labels(self.labels)
+        except OptionError as error:
+            return [f"{error} ({error.hint})"]
+        return []
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the bundle gives texts a label, and makes none."""
+        return self.task == CLASSIFY
 
 
 def default_base(model: str, bits: Bits, known_models: Mapping[str, Any]) -> str:
@@ -204,9 +238,8 @@ def parse_compile_options(
     model: str, *, known_models: Mapping[str, Any], base: str | None = None, **values: Any
 ) -> CompileOptions:
     """Options from the command line, where `bits` and `adapter` are texts. Without `base` it is
-    that of the model. `values` are the other fields of CompileOptions.
-
-    Raises one OptionError with every problem.
+    that of the model. `values` are the other fields of CompileOptions. Raises one OptionError with
+    every problem.
     """
     if base is None:
         try:

@@ -20,7 +20,7 @@ from torch.fx.node import map_arg
 
 from gsqc.models import WeightSource, model_ops
 from gsqc.numerics.ops.quantise import MOST_SHIFT
-from gsqc.passes.outline import Node, Outline, Part
+from gsqc.passes.outline import Node, Outline, Parameter, Part, Storage
 from gsqc.passes.sites import find_sites
 
 Array = npt.NDArray[Any]
@@ -60,6 +60,13 @@ class Batch:
         count, length = self.tokens.shape
         entries = torch.from_numpy(table[:length])
         return entries.repeat(count, *(1 for _ in entries.shape[1:]))
+
+
+def _of_embedding(parameter: Parameter, weights: WeightSource) -> Tensor:
+    """A parameter of the embedding. Large tables stay in float32: rows of them are doubled."""
+    # A copy, because what a source gives may be read-only.
+    tensor = torch.from_numpy(np.array(weights.float32(parameter.name)))
+    return tensor if parameter.storage is Storage.TABLE else tensor.double()
 
 
 def _batches(records: Array) -> list[Batch]:
@@ -157,8 +164,7 @@ def site_powers(
     """
     embed = outline.embed
     found: dict[str, Powers] = {}
-    # A copy, because what a source gives may be read-only.
-    table = {p.node: torch.from_numpy(np.array(weights.float32(p.name))) for p in embed.parameters}
+    table = {p.node: _of_embedding(p, weights) for p in embed.parameters}
     with torch.inference_mode():
         batches = _batches(records)
         stream = [

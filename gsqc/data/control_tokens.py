@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from gsqc.data.examples import Chat, Document, Example
+from gsqc.data.examples import Chat, Document, Example, Labelled
 
 
 def any_of(texts: Iterable[str]) -> re.Pattern[str]:
@@ -47,7 +47,7 @@ def _texts(example: Example) -> Iterator[str]:
     """What a user wrote of an example."""
     if isinstance(example, Chat):
         yield from (m["content"] for m in example.messages if isinstance(m.get("content"), str))
-    elif isinstance(example, Document):
+    elif isinstance(example, Document | Labelled):
         yield example.text
     else:
         yield from (example.prompt, example.completion)

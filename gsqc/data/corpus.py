@@ -18,6 +18,7 @@ from gsqc.data.names import TEXT_SUFFIXES, suffix_of
 from gsqc.data.parquet_reader import read_parquet
 from gsqc.data.piece_store import PieceStore
 from gsqc.data.problems import Problems
+from gsqc.data.records import LABEL
 from gsqc.data.saved_dataset import read_saved_dataset
 from gsqc.data.sequences import Dataset
 from gsqc.data.text_reader import read_document
@@ -153,6 +154,8 @@ def read_corpus(
                     control.look_at(prepared.example)
                     corpus.add(prepared.example, whole, encoder)
                 progress.at(content.position)
+            if tokenizer.labels is not None:
+                del problems.unused[LABEL]
             corpus.tell(problems)
             progress.end(content.size)
     corpus.statistics.control_tokens = dict(control.found)

@@ -10,6 +10,9 @@ chat
 document
     beginning + tokens(text) + end of text, cut into pieces without a gap
     All tokens count.
+text with a label, for a classifier
+    beginning + tokens(text) + what the tokenizer puts behind a text, then the label's number
+    The label counts. Of a longer text the beginning is kept.
 
 The beginning is what the model's own tokenizer puts before a text (BOS). For many models it is
 nothing. A template writes its own. A text that has a beginning or an end gets no second one.
@@ -24,8 +27,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gsqc.data.chat import ChatRenderer
-from gsqc.data.examples import Chat, Document, Example, Prompted
+from gsqc.data.examples import Chat, Document, Example, Labelled, Prompted
 from gsqc.data.form import chat_messages
+from gsqc.data.labels import labelled
 from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.data.tokenizer import Int32, Tokenizer
 from gsqc.errors import DataError
@@ -102,10 +106,14 @@ class Encoder:
         self.reading, self._convert = reading, convert
         self._control = np.array(sorted(tokenizer.control_tokens().values()), np.int32)
         self._beginning = np.array(tokenizer.beginning, np.int32).tobytes()
+        self._ending = np.array(tokenizer.ending, np.int32).tobytes()
         self._end = b"" if tokenizer.eos is None else np.int32(tokenizer.eos).tobytes()
 
     def prepare(self, example: Example) -> Prepared:
         """The texts of an example. Raises ValueError if the chat template refuses it."""
+        if self.tokenizer.labels is not None:
+            example = labelled(example, self.tokenizer.labels)
+            return Prepared(example, tuple(text_parts(example.text)))
         if self._convert is not None:
             example = self._convert(example)
         if isinstance(example, Prompted):
@@ -113,6 +121,7 @@ class Encoder:
             return Prepared(example, (prompt, example.completion))
         if isinstance(example, Document):
             return Prepared(example, tuple(text_parts(example.text)))
+        assert isinstance(example, Chat)
         rendered = self.renderer.render(example, mask_prompt=self.reading.mask_prompt)
         return Prepared(example, (rendered.text,), tuple(rendered.spans))
 
@@ -154,7 +163,10 @@ class Encoder:
         return Encoded(ids.tobytes(), counted.tobytes())
 
     def _plain(self, given: Prepared, parts: list[bytes]) -> Encoded:
-        """The tokens of a prompt with its completion, or of a document."""
+        """The tokens of a prompt with its completion, of a document, or of a text and its label."""
+        if isinstance(given.example, Labelled):
+            ids = b"".join((self._beginning, *parts, self._ending, _number(given.example.label)))
+            return Encoded(ids, bytes(len(ids) // 4 - 1) + b"\1")
         filled = next(filter(None, parts), self._end)
         before = b"" if filled.startswith(self._beginning) else self._beginning
         after = b"" if self.tokenizer.is_ended(given.texts[-1], parts[-1]) else self._end
@@ -173,12 +185,27 @@ class Encoder:
         A document is cut into several. Of other examples the beginning is kept.
         """
         count, length = len(whole.counted), self.reading.length
+        if isinstance(example, Labelled):
+            yield self._cut_text(whole, length)
+            return
         step = length if isinstance(example, Document) else max(count, 1)
         for start in range(0, max(count - 1, 0), step):
             end = start + length + 1
             counted = b"\0" + whole.counted[start + 1 : end]
             if b"\1" in counted:
                 yield Encoded(whole.ids[4 * start : 4 * end], counted)
+
+    def _cut_text(self, whole: Encoded, length: int) -> Encoded:
+        """A text with its label, whose middle is cut out: its ending and its label stay."""
+        lost = len(whole.counted) - (length + 1)
+        if lost <= 0:
+            return whole
+        kept = -len(self._ending) - len(_number(0))
+        return Encoded(whole.ids[: kept - 4 * lost] + whole.ids[kept:], whole.counted[lost:])
+
+
+def _number(number: int) -> bytes:
+    return np.int32(number).tobytes()
 
 
 def text_parts(text: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ Alpaca's prompt is that of https://github.com/tatsu-lab/stanford_alpaca.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _ALPACA = (
@@ -51,13 +51,27 @@ class Chat:
 
 @dataclass(frozen=True)
 class Document:
-    """A text. The model is trained on every token of it."""
+    """A text. The model is trained on every token of it.
+
+    label  what its record says beside it. It has a meaning for a classifier alone, so texts are
+           equal whatever it is
+    """
 
     form = "document"
     text: str
+    label: Any = field(default=None, compare=False)
 
 
-Example = Prompted | Chat | Document
+@dataclass(frozen=True)
+class Labelled:
+    """A text and the number of its label. A classifier is trained to give it that."""
+
+    form = "label"
+    text: str
+    label: int
+
+
+Example = Prompted | Chat | Document | Labelled
 
 
 def alpaca_prompt(instruction: str, given: str = "") -> str:

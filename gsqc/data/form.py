@@ -5,6 +5,7 @@ chat      the model's chat template, with the system text and the tools that all
 alpaca    Alpaca's prompt, and the text that ends a prompt
 prompt    the prompt, and the text that ends a prompt
 document  the text as it is
+label     the text as it is, with a label
 
 A run records it in config.json. It decides no bits: `data_sha256` fixes the data.
 """
@@ -21,7 +22,7 @@ from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.limits import MAXIMUM_COUNT
 from gsqc.values import is_text, is_whole
 
-DATA_FORMS = ("chat", "alpaca", "prompt", "document")
+DATA_FORMS = ("chat", "alpaca", "prompt", "document", "label")
 SETTING = "data_form"
 """The name in config.json."""
 MOST_SHARED = 1 << 16

@@ -13,6 +13,7 @@ from gsqc.data.corpus import Corpus, Progress, read_corpus
 from gsqc.data.directories import OTHER_SPLIT, DataFile, Unread
 from gsqc.data.encode import Convert, Reading
 from gsqc.data.files import find_files, held_out_files
+from gsqc.data.labels import require_for_labels
 from gsqc.data.names import HELD_OUT
 from gsqc.data.options import DataOptions, validation_share
 from gsqc.data.packing import pack_pieces
@@ -34,14 +35,16 @@ OnProgress = Callable[[int, int], None]
 def _dataset(
     pieces: Sequence[Piece], corpus: Corpus, tokenizer: Tokenizer, length: int, *, packing: bool
 ) -> Dataset:
-    if packing and tokenizer.eos is None and not tokenizer.beginning:
+    labelled = tokenizer.labels is not None
+    if packing and tokenizer.eos is None and not tokenizer.beginning and not labelled:
         raise DataError(
             "the model has neither an end-of-text nor a beginning token "
             "to stand between packed records",
             "train without --packing",
         )
     kept = pack_pieces(pieces, length) if packing else pieces
-    return replace(corpus.statistics, sequences=PaddedSequences(kept, length))
+    sequences = PaddedSequences(kept, length, labelled=labelled)
+    return replace(corpus.statistics, sequences=sequences)
 
 
 def load_data(
@@ -89,6 +92,7 @@ def load_split(
     example of each. `cache` gives the tokens of the same data, or keeps them: not with `convert`.
     Raises DataError, OptionError.
     """
+    _require_fitting(options, tokenizer)
     share = validation_share(options.validation)
     found, held_files = find_files(options.data), held_out_files(options)
     reading = _reading(options, length)
@@ -100,10 +104,10 @@ def load_split(
     statistics.unread = [*found.unread, *_left_alone(found.held_out, held_files)]
     if share is not None:
         kept, held = _drawn(corpus.pieces, share)
-        validation = Dataset(PaddedSequences(held, length))
+        validation = _dataset(held, Corpus(), tokenizer, length, packing=False)
     elif held_files:
         held = held_corpora[0].pieces
-        validation = replace(held_corpora[0].statistics, sequences=PaddedSequences(held, length))
+        validation = _dataset(held, held_corpora[0], tokenizer, length, packing=False)
         if options.validation is None:
             statistics.held_out_by_name = [file.name for file in held_files]
     if held is not None:
@@ -119,6 +123,7 @@ def load_held_out(
 
     Raises DataError, OptionError.
     """
+    _require_fitting(options, tokenizer)
     if validation_share(options.validation) is not None:
         return load_split(options, tokenizer, length, convert=convert)[1]
     files = held_out_files(options)
@@ -127,6 +132,11 @@ def load_held_out(
     reading = _reading(options, length)
     corpus = read_corpus(files, tokenizer, reading, _progress(files, None), convert)
     return _dataset(corpus.pieces, corpus, tokenizer, length, packing=False)
+
+
+def _require_fitting(options: DataOptions, tokenizer: Tokenizer) -> None:
+    if tokenizer.labels is not None:
+        require_for_labels(options)
 
 
 def _reading(options: DataOptions, length: int) -> Reading:

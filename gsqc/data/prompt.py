@@ -20,7 +20,7 @@ from gsqc.values import is_text
 
 AUTO = "auto"
 FORMS = ("chat", "alpaca", "prompt", "text")
-_OF_DATA = dict(zip(DATA_FORMS, FORMS, strict=True))
+_OF_DATA = dict(zip(DATA_FORMS, (*FORMS, "text"), strict=True))
 """The form of a prompt by that of the data. A document has no prompt: a text is continued."""
 GROUP = "The form of a prompt"
 OVERRIDES = "--form overrides"

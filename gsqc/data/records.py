@@ -51,6 +51,9 @@ _USED = {shape: frozenset((*keys, *_FURTHER[shape])) for shape, keys in SHAPES.i
 _CONVERSATIONAL = "prompt + completion of messages"
 _USED[_CONVERSATIONAL] = frozenset(("prompt", "completion", "tools", *SYSTEM))
 
+LABEL = "label"
+"""The key of a text's label, which a classifier is trained on. A language model has no use of it.
+"""
 MAY_BE_EMPTY = ("prompt", "completion", "instruction", "output", "text")
 """Keys of a text, whose empty cell in a table is an empty text."""
 KEYS = tuple(dict.fromkeys(key for shape in SHAPES for key in (*SHAPES[shape], *_FURTHER[shape])))
@@ -148,7 +151,7 @@ def _alpaca(record: dict[str, Any]) -> Prompted:
 
 
 def _document(record: dict[str, Any]) -> Document:
-    return Document(_text(record, "text", empty=False))
+    return Document(_text(record, "text", empty=False), record.get(LABEL))
 
 
 _READERS: dict[str, Callable[[dict[str, Any]], Example]] = {

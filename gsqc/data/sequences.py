@@ -80,6 +80,22 @@ class Piece:
     counted: npt.NDArray[np.bool_]
     starts: tuple[int, ...] = (0,)
 
+    def pad_labelled(self, length: int) -> TokenSequence:
+        """Texts with labels as a sequence of `length` tokens. Each piece's last token is a label.
+
+        The label is to be said at the text's first token. A token of padding is a text of its own:
+        its position is 0.
+        """
+        tokens, labels, weights, places = (np.zeros(length, np.int32) for _ in range(4))
+        at, ends = 0, (*self.starts[1:], len(self.tokens))
+        for start, end in zip(self.starts, ends, strict=True):
+            count = end - start - 1
+            tokens[at : at + count] = self.tokens[start : end - 1]
+            places[at : at + count] = np.arange(count)
+            labels[at], weights[at] = self.tokens[end - 1], WEIGHT_ONE
+            at += count
+        return TokenSequence(tokens, labels, weights, places)
+
     def pad(self, length: int) -> TokenSequence:
         """The piece as a sequence of `length` tokens: inputs tokens[:-1], labels tokens[1:].
 
@@ -98,11 +114,12 @@ class Piece:
 class PaddedSequences(Sequence[TokenSequence]):
     """Pieces as sequences of `length` tokens.
 
-    They are padded when they are asked for, so the padding takes no memory.
+    They are padded when they are asked for, so the padding takes no memory. `labelled` pieces are
+    texts with labels.
     """
 
-    def __init__(self, pieces: Sequence[Piece], length: int) -> None:
-        self.pieces, self.length = pieces, length
+    def __init__(self, pieces: Sequence[Piece], length: int, *, labelled: bool = False) -> None:
+        self.pieces, self.length, self.labelled = pieces, length, labelled
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -115,8 +132,9 @@ class PaddedSequences(Sequence[TokenSequence]):
 
     def __getitem__(self, index: int | slice) -> TokenSequence | PaddedSequences:
         if isinstance(index, slice):
-            return PaddedSequences(self.pieces[index], self.length)
-        return self.pieces[index].pad(self.length)
+            return PaddedSequences(self.pieces[index], self.length, labelled=self.labelled)
+        piece = self.pieces[index]
+        return piece.pad_labelled(self.length) if self.labelled else piece.pad(self.length)
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:

@@ -96,6 +96,9 @@ class Tokenizer:
             raise _failure(error) from None
         facts, _ = self._ask({})
         self.beginning: tuple[int, ...] = tuple(facts["beginning"])
+        self.ending: tuple[int, ...] = tuple(facts["ending"])
+        labels = model.get("labels")
+        self.labels: tuple[str, ...] | None = None if labels is None else tuple(labels)
         self._control: dict[str, int] = facts["control"]
         ids = {*_listed(model.get("eos_token_id")), *_listed(model.get("end_token_ids"))}
         self.end_texts = [text for text, token in self._control.items() if token in ids]

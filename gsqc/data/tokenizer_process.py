@@ -4,8 +4,8 @@
 The library panics on some files and aborts on others. It begins with {tokenizer_json, special,
 named}, and answers:
 
-{}                {beginning, texts, control}: what stands before a text, the texts of `special`
-                  ids, and the control tokens with their ids
+{}                {beginning, ending, texts, control}: what the tokenizer itself puts before a text
+                  and behind it, the texts of `special` ids, the control tokens with their ids
 {encode, ranges}  {counts} and int32 bytes: the ids of each text, without added special tokens
                   `encode` holds the bytes of each text, which is UTF-8 behind the request.
                   With `ranges`, the ids of each text are followed by the characters at which its
@@ -91,16 +91,18 @@ class Server:
             raise ValueError(f"it fails ({_reason(error)})") from None
 
     def _facts(self, special: dict[str, int]) -> dict[str, Any]:
-        """What the tokenizer puts before a text, the texts of special tokens, and all control
+        """What the tokenizer puts around a text, the texts of special tokens, and all control
         tokens.
         """
         bare, whole = (
             self.tokenizer.encode("a", add_special_tokens=adds).ids for adds in (False, True)
         )
         starts = (k for k in range(len(whole) - len(bare) + 1) if whole[k : k + len(bare)] == bare)
+        start = next(starts, None)
         added = list(self.tokenizer.get_added_tokens_decoder().items())
         return {
-            "beginning": whole[: next(starts, 0)],
+            "beginning": whole[: start or 0],
+            "ending": [] if start is None else whole[start + len(bare) :],
             "texts": {name: self.tokenizer.id_to_token(token) for name, token in special.items()},
             "control": {token.content: number for number, token in added if token.special},
         }

@@ -8,6 +8,7 @@ float32, half to even, with a relative error of 2^-24 at most.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ import numpy.typing as npt
 
 from gsqc.adapters import make_adapter
 from gsqc.adapters.adapter import Adapter
-from gsqc.adapters.linears import matrix_name, module_name
-from gsqc.bundle.base import in_layer
+from gsqc.adapters.linears import matrix_name, module_name, names_of_linears
+from gsqc.bundle.base import VECTOR_KIND, in_layer
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import AGAIN
 from gsqc.errors import BundleError, ExportError
@@ -112,6 +113,8 @@ def adapter_settings(bundle: Bundle) -> Adapter:
 
 def linear_modules(bundle: Bundle) -> dict[str, str]:
     """The module in layer 0 of each linear with an adapter, by its name, in bundle order."""
+    if bundle.manifest.model.labels is not None:
+        return _modules_of_encoder(bundle, in_head=False)
     found: dict[str, str] = {}
     for short in adapter_settings(bundle).linears:
         suffix = f".{module_name(short)}.weight"
@@ -122,6 +125,27 @@ def linear_modules(bundle: Bundle) -> dict[str, str]:
             )
         found[short] = names[0].removesuffix(".weight")
     return found
+
+
+def _modules_of_encoder(bundle: Bundle, *, in_head: bool) -> dict[str, str]:
+    """The modules of a classifier's linears that have an adapter, by their names: those of layer 0,
+    or those of the head, which has no number.
+    """
+    kinds, chosen = bundle.manifest.base_kinds, adapter_settings(bundle).linears
+    coded = [name.removesuffix(".weight") for name, k in kinds.items() if k != VECTOR_KIND]
+    modules = [name for name in coded if (in_layer(name, 1) == name) == in_head]
+    named = zip(names_of_linears(modules), modules, strict=True)
+    return {name: module for name, module in named if name in chosen}
+
+
+def _by_layer(bundle: Bundle) -> Iterator[tuple[int, dict[str, str]]]:
+    """The number of each layer, and the modules of its linears as `linear_modules` names them. A
+    classifier's head is the layer behind the last.
+    """
+    layers = bundle.manifest.model.layers
+    yield from ((layer, linear_modules(bundle)) for layer in range(layers))
+    if bundle.manifest.model.labels is not None:
+        yield layers, _modules_of_encoder(bundle, in_head=True)
 
 
 @dataclass(frozen=True)
@@ -144,8 +168,8 @@ def adapter_slots(bundle: Bundle) -> list[Slot]:
     # The names do not depend on the size of the linear.
     parts = list(adapter_settings(bundle).parameters(1, 1))
     slots = []
-    for layer in range(bundle.manifest.model.layers):
-        for short, module in linear_modules(bundle).items():
+    for layer, modules in _by_layer(bundle):
+        for short, module in modules.items():
             shapes = {}
             for part in parts:
                 name = f"layers.{layer}.{matrix_name(short, part)}"

@@ -23,7 +23,7 @@ from gsqc.bundle.base import VECTOR_KIND, in_first_layer, in_layer
 from gsqc.bundle.bundle import Bundle
 from gsqc.errors import ExportError, GsqcError, OptionError
 from gsqc.export.adapter import FRACTION_BITS, Float32, TrainedAdapter
-from gsqc.models import LoadedModel, load_model, model_path
+from gsqc.models import LoadedModel, load_classifier, load_model, model_path
 from gsqc.models.base_codes import base_codes, is_exact
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.models.codes import Codes
@@ -48,7 +48,8 @@ def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
         )
     path = model_path(chosen)
     try:
-        loaded = load_model(chosen)
+        labels = bundle.manifest.model.labels
+        loaded = load_model(chosen) if labels is None else load_classifier(chosen, labels)
     except ModuleNotFoundError as error:
         raise OptionError(
             f"{error.name} is not installed", "pip install 'gsqc[compiler]'"

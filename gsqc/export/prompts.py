@@ -36,6 +36,7 @@ class TrainedPrompts:
     own       the model's own template, or None
     told      this in a sentence
     is_known  whether the run or the user says the form
+    labels    those that a classifier gives texts, which are no prompts
     """
 
     form: PromptForm
@@ -43,6 +44,7 @@ class TrainedPrompts:
     own: str | None
     told: str
     is_known: bool
+    labels: tuple[str, ...] = ()
 
     @property
     def shown_template(self) -> str | None:
@@ -55,6 +57,8 @@ def trained_prompts(
 ) -> TrainedPrompts:
     """The prompts of a run, whose recorded form is `recorded`. Raises OptionError, BundleError."""
     form = choose_form(asked, recorded, of_run=True)
+    if (labels := bundle.manifest.model.labels) is not None:
+        return TrainedPrompts(form, None, None, f"labels: {', '.join(labels)}", True, labels)
     is_known = recorded is not None or asked.wanted is not None
     try:
         tokenizer = Tokenizer(bundle)
@@ -138,6 +142,10 @@ def page(prompts: TrainedPrompts, title: str, base: str, library: str, about: st
 
 def _lines(prompts: TrainedPrompts) -> Iterator[str]:
     form = prompts.form
+    if prompts.labels:
+        yield "## Labels\n"
+        yield from (f"* {label}" for label in prompts.labels)
+        return
     yield "## The form of a prompt\n"
     if not prompts.is_known:
         yield "The run does not say in which form its data had prompts.\n"

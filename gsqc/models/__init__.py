@@ -17,7 +17,7 @@ from gsqc.models.catalogue import KNOWN_MODELS, find_model
 from gsqc.models.hub import cached_model, is_hub_name
 from gsqc.models.loaded import LoadedModel, WeightSource
 
-__all__ = ["LoadedModel", "WeightSource", "load_model", "model_path"]
+__all__ = ["LoadedModel", "WeightSource", "load_classifier", "load_model", "model_path"]
 
 
 def load_model(model: Any) -> LoadedModel:
@@ -52,6 +52,32 @@ def load_model(model: Any) -> LoadedModel:
 PROGRAMS = (".onnx", ".pt2")
 """Suffixes of files with a program that is captured."""
 _EXPORTS = (".pte", ".tflite", ".mlmodel", ".mlpackage", ".engine")
+
+
+def load_classifier(model: Any, labels: str | tuple[str, ...] = "") -> LoadedModel:
+    """Open an encoder that is to classify texts: a directory, a name in the hub's cache, or a
+    classifier of transformers.
+
+    labels  the names of the classes, also with commas between, or their number. Without them,
+            those of the model
+
+    Raises ModelError, OptionError.
+    """
+    from gsqc.models.readers.hf_classifier import classifier_from_directory, classifier_from_module
+
+    if not isinstance(model, (str, Path)):
+        return classifier_from_module(model, labels)
+    path = model_path(str(model))
+    if not os.path.isdir(path):
+        _refuse_other_files(path)
+        raise ModelError(
+            f"{path.name} is a file, and --task classify takes a directory",
+            "give the directory of an encoder, with config.json and safetensors",
+        )
+    loaded = classifier_from_directory(path, labels)
+    if not os.path.exists(model) and is_hub_name(str(model)):
+        loaded.metadata["name"] = str(model)
+    return loaded
 
 
 def _refuse_other_files(path: Path) -> None:

@@ -126,6 +126,14 @@ FAMILIES = (
 # fmt: on
 """Every family that was tried. Others may compile: compile says what is missing."""
 
+ENCODERS = (
+    ModelFamily("bert", "BERT, MiniLM, sentence encoders of its form", Proof.REAL),
+    ModelFamily("roberta", "RoBERTa", Proof.RANDOM),
+    ModelFamily("distilbert", "DistilBERT", Proof.RANDOM),
+    _refused("modernbert", "ModernBERT", _QKV),
+)
+"""Encoders, which compile as classifiers of texts: gsqc compile --task classify."""
+
 TEXT_PARTS = (
     *("llava", "llava_next", "mistral3", "internvl", "gemma3", "idefics3", "smolvlm"),
     *("qwen2_vl", "qwen2_5_vl", "qwen3_vl"),

@@ -68,14 +68,17 @@ class WeightSource(Protocol):
 class LoadedModel:
     """What a reader gives.
 
-    module          a causal language model of transformers, whose weights need not exist
+    module          a causal language model of transformers, or a classifier of texts, whose weights
+                    need not exist
     weights         its weights by name
     tokenizer_json  the text of a tokenizer.json, or None
     metadata        name, license, eos_token_id, bos_token_id, special_tokens, end_token_ids,
                     chat_template, tokenizer: values of JSON, None where unknown
+    labels          the names of a classifier's classes, None for a language model
     """
 
     module: torch.nn.Module
     weights: WeightSource
     tokenizer_json: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None

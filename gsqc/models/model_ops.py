@@ -22,6 +22,11 @@ def position_embedding(positions: Tensor, table: Tensor, *, offset: int) -> Tens
     return table[positions + offset]
 
 
+def table_row(table: Tensor, *, row: int) -> Tensor:
+    """table [S, K] -> [1, K]: one of its rows, for all tokens."""
+    return table[row : row + 1]
+
+
 def rms_norm(x: Tensor, weight: Tensor, *, eps: float, offset: float = 0.0) -> Tensor:
     """x [..., K], weight [K] -> [..., K]: x / sqrt(mean(x²) + eps) · (weight + offset).
 
@@ -108,9 +113,9 @@ def attention(
     window: int | None = None,
     cap: float | None = None,
     sinks: bool = False,
+    causal: bool = True,
 ) -> Tensor:
-    """q [H, T, D], k and v [G, T, D] with G dividing H -> [H, T, D]: causal softmax(scale · q · kᵀ)
-    · v.
+    """q [H, T, D], k and v [G, T, D] with G dividing H -> [H, T, D]: softmax(scale · q · kᵀ) · v.
 
     Query heads h·H/G … (h+1)·H/G - 1 share key-value head h.
 
@@ -119,6 +124,7 @@ def attention(
     sinks   `of_heads` is a vector [H] of sinks: the softmax of each row has one more term, exp(sink
             of the head), that weighs nothing. Otherwise it is nothing, or a vector [H] of slopes,
             those of ALiBi: a score falls by the slope for each token of distance
+    causal  without it a token sees the tokens after it too, as many as before it
     """
     shared = q.shape[0] // k.shape[0]
     k, v = k.repeat_interleave(shared, 0), v.repeat_interleave(shared, 0)
@@ -128,9 +134,11 @@ def attention(
     places = torch.arange(scores.shape[-1], device=scores.device)
     if of_heads and not sinks:
         scores = scores - of_heads[0][:, None, None] * (places[:, None] - places)
-    hidden = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
+    ones = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device)
+    hidden = ones.triu(1) if causal else torch.zeros_like(ones)
     if window is not None:
-        hidden |= torch.ones_like(hidden).tril(-window)
+        hidden |= ones.tril(-window)
+        hidden |= ones.triu(window)
     scores = scores.masked_fill(hidden, -torch.inf)
     if sinks:
         sink = of_heads[0].to(scores)[:, None, None].expand(-1, len(places), 1)
@@ -199,3 +207,8 @@ def relu_square(x: Tensor) -> Tensor:
 def add(x: Tensor, y: Tensor) -> Tensor:
     """x, y [T, N] -> [T, N]: a residual connection."""
     return x + y
+
+
+def class_logits(x: Tensor) -> Tensor:
+    """x [T, C]: the logits of a classifier. Those of a text are at its first token."""
+    return x

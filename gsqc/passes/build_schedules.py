@@ -138,11 +138,12 @@ class _Schedules:
         session, generation = self.new(), self.new()
         weights = session if self.step.options.keep_operands else generation
         for k in self.layers:
-            weights.call(f"{self.kind(k)}_{PREPARE}", self.at(k, k))
-            # A kind of block without an adapted linear has no operands of the adapter.
-            adapter = f"{self.kind(k)}_{PREPARE_DECODE}"
-            if self.step.functions[adapter].outputs:
-                generation.call(adapter, self.at(k, k))
+            # A kind of block without an adapted linear has no operands of the adapter. A classifier
+            # with small weights has no operands at all.
+            for part, schedule in ((PREPARE, weights), (PREPARE_DECODE, generation)):
+                name = f"{self.kind(k)}_{part}"
+                if self.step.functions[name].outputs:
+                    schedule.call(name, self.at(k, k))
         if self.step.options.keep_head:
             session.call(f"{HEAD}_{PREPARE}", self.at(None, len(self.layers)))
         return session.build(), generation.build()

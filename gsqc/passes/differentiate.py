@@ -206,11 +206,12 @@ class _ReverseWalk:
 def differentiate_function(function: Function) -> tuple[Function, Function]:
     """The forward function, which also returns what it saves, and the backward function.
 
-    A block's one result is the stream, and its gradient comes in; the head's is the loss, and the
-    weights come in.
+    A block's one result is the stream, and its gradient comes in; the head's first is the loss, and
+    the weights come in. Nothing depends on a head's further results.
     """
-    ((name, out),) = function.results.items()
-    role = function.roles[name]
+    name, out = next(iter(function.results.items()))
+    role, results = function.roles[name], dict(function.results)
+    roles = dict(function.roles)
     walk = _ReverseWalk(function)
     seed = (
         ("dx_out", GRADIENT_IN) if role == STREAM_OUT else ("weights", Role(Kind.INPUT, "weights"))
@@ -226,7 +227,7 @@ def differentiate_function(function: Function) -> tuple[Function, Function]:
     # Rules ask for more than they use, so forward saves only what is left after the dead calls.
     used = set(walk.backward.placeholders)
     saved = {n: (node, Role(Kind.SAVED, n)) for n, node in walk.saved.items() if n in used}
-    function.set_outputs({name: (out, role), **saved})
+    function.set_outputs({n: (node, roles[n]) for n, node in results.items()} | saved)
     function.name = f"{function.name}_{FORWARD}"
     return function, walk.backward
 

@@ -132,9 +132,11 @@ def hoist_constants(step: Step) -> Step:
         # With small weights a step makes its operands each time, from codes that take a quarter of
         # the memory. A generation reads every weight for every token: there it does not pay.
         kept = [*training, *generation] if options.keep_operands else generation
-        step.add(hoist_from(f"{kind}_{PREPARE}", kept, FROZEN))
+        # Without anything to prepare for, the functions are there and empty.
+        step.add(hoist_from(f"{kind}_{PREPARE}", kept or training, FROZEN if kept else ()))
         # What depends on frozen values alone is gone by now. With them, and not by them alone, the
         # adapter's matrices are shifted.
-        of_adapter = {Kind.TRAINABLE, *FROZEN}
-        step.add(hoist_from(f"{kind}_{PREPARE_DECODE}", generation, of_adapter, "adapter"))
+        of_adapter = {Kind.TRAINABLE, *FROZEN} if generation else ()
+        reads = generation or training
+        step.add(hoist_from(f"{kind}_{PREPARE_DECODE}", reads, of_adapter, "adapter"))
     return step

@@ -7,6 +7,8 @@ after:   s = attention_scores(q, k, position)   p = softmax(s, position)   o = w
          keys = put_row(keys, k[t], position[t])   values = put_column(values, v[t], …) for each t
          s = attention_scores(q, keys, position)   p = softmax_at(s, position)
          o = weigh_rounded(p, values)                                                 generation
+         s = scores_both_ways(q, k, position)   p = softmax_both_ways(s, position, …)
+         o = weigh_values(p, v)                                                       encoders
 
 Both give a token the same bits: no rounding depends on a later token, or on how many there may be.
 In generation, two tokens with the same position, k and v count as one, so a chunk of a prompt is
@@ -25,6 +27,7 @@ from gsqc.numerics.formats import Spec, map_tensors
 from gsqc.numerics.ops.alibi_softmax import alibi_softmax
 from gsqc.numerics.ops.attention_scores import attention_scores
 from gsqc.numerics.ops.attention_values import round_values, weigh_rounded, weigh_values
+from gsqc.numerics.ops.both_ways import scores_both_ways, softmax_both_ways
 from gsqc.numerics.ops.cache import put_column, put_row
 from gsqc.numerics.ops.layout import pick, reshape, take_leading, transpose, view
 from gsqc.numerics.ops.sink_softmax import sink_softmax
@@ -86,18 +89,23 @@ class _Settings:
     window: int | None = None
     cap: float | None = None
     sinks: bool = False
+    causal: bool = True
 
 
 def _softmax(
-    lowering: Lowering, scores: Node, place: Node, of_heads: tuple[Node, ...], settings: _Settings
+    lowering: Lowering,
+    scores: Node,
+    places: list[Node],
+    of_heads: tuple[Node, ...],
+    settings: _Settings,
 ) -> Node:
     """The softmax over the columns that a token sees, with a number for each head or without."""
     call, generates = lowering.call, lowering.mode.generates
-    window: dict[str, Any] = {} if settings.window is None else {"window": settings.window}
+    visible = _visible(settings)
     softmaxed: Node
     if not of_heads:
-        operation = softmax_at if generates else softmax
-        softmaxed = call(operation, scores, place, scale=settings.scale, **window)
+        operation = softmax_at if generates else softmax if settings.causal else softmax_both_ways
+        softmaxed = call(operation, scores, *places, scale=settings.scale, **visible)
         return softmaxed
     shape = (*shape_of(scores)[:2], 1, 1)
     (numbers,) = of_heads
@@ -107,9 +115,16 @@ def _softmax(
     else:
         operation = alibi_softmax
         numbers = call(reshape, numbers, shape=shape)
-    visible = {"scale": settings.scale, "in_record": not generates, **window}
-    softmaxed = call(operation, scores, place, numbers, **visible)
+    attributes = {"scale": settings.scale, "in_record": not generates, **visible}
+    softmaxed = call(operation, scores, *places, numbers, **attributes)
     return softmaxed
+
+
+def _visible(settings: _Settings) -> dict[str, int]:
+    """What the ops take to know how far a token sees."""
+    if settings.window is None:
+        return {}
+    return {"window": settings.window} if settings.causal else {"reach": settings.window - 1}
 
 
 def _probabilities(
@@ -123,8 +138,13 @@ def _probabilities(
     """q as rows of heads that share keys [G, H/G·T, D], keys [G, C, D] -> P [G, H/G, T, C]."""
     call, generates = lowering.call, lowering.mode.generates
     widths = {"x_bits": ATTENTION_BITS, "w_bits": ATTENTION_BITS, "bits": 24}
-    window: dict[str, Any] = {} if settings.window is None else {"window": settings.window}
-    scores = call(attention_scores, q, keys, place, **widths, in_record=not generates, **window)
+    widths |= _visible(settings)
+    places = [place]
+    if settings.causal:
+        scores = call(attention_scores, q, keys, place, **widths, in_record=not generates)
+    else:
+        scores = call(scores_both_ways, q, keys, place, **widths)
+        places.append(call(reshape, place, shape=(1, 1, 1, shape_of(place)[2])))
     # Large scores are not kept for backward. Forward does not hold them for all heads either:
     # split_attention sees to that.
     large = is_large((*shape_of(q)[:2], shape_of(keys)[1]))
@@ -133,7 +153,7 @@ def _probabilities(
         scores = call(softcap, scores, factor=settings.scale, cap=settings.cap, bits=24)
         settings = replace(settings, scale=1.0)
         scores.meta["notes"] = Notes(recompute=large)
-    p = _softmax(lowering, scores, place, of_heads, settings)
+    p = _softmax(lowering, scores, places, of_heads, settings)
     p.meta["notes"] = Notes(recompute=large)
     return p
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from gsqc.errors import ModelError
-from gsqc.graph.function import Function, value_of
+from gsqc.graph.function import Function, shape_of, value_of
 from gsqc.graph.roles import STREAM_IN, STREAM_OUT, Kind, Role
 from gsqc.models import model_ops
 from gsqc.numerics.formats import Spec
@@ -94,7 +94,7 @@ def _head(part: Part, mode: Mode, options: StepOptions, hidden: int) -> Function
         x = lowering.call(take_leading, x, start=mode.tokens - 1, count=1)
     lowering.nodes[part.input] = x
     logits: Any = _lower_nodes(lowering)
-    # vocabulary_logits alone gives several results, one for each chunk of the vocabulary.
+    # vocabulary_logits gives several results, one for each chunk of the vocabulary.
     if not isinstance(logits, tuple):
         raise ModelError(
             "the model's result is no product with a table of the vocabulary",
@@ -118,5 +118,8 @@ def lower_model(step: Step) -> Step:
     for mode in (training_mode(options), *generation_modes(options)):
         for kind, part in outline.kinds.items():
             step.add(_block(part, mode, options, kind, hidden))
-        step.add(_embed(outline.embed, mode, options), _head(outline.head, mode, options, hidden))
+        # A classifier's last block gives logits, whatever the width of the stream before it.
+        last = step.functions[mode.function(outline.layer_kinds[-1])]
+        width = shape_of(last.results["x_out"])[-1]
+        step.add(_embed(outline.embed, mode, options), _head(outline.head, mode, options, width))
     return step

@@ -46,6 +46,20 @@ def same_op(lowering: Lowering, node: Node) -> Any:
     return result[0] if isinstance(result, tuple) else result
 
 
+def _table_row(lowering: Lowering, node: Node) -> Any:
+    (table,) = lowering.args(node)
+    return lowering.call(take_leading, table, start=node.kwargs["row"], count=1)
+
+
+def _class_logits(lowering: Lowering, node: Node) -> Any:
+    """The logits are results of the last block. A copy of them is the head's own, without loss."""
+    (x,) = lowering.args(node)
+    logits: Node = lowering.call(scale, x, factor=1.0, bits=STREAM_BITS)
+    # They leave the function. So backward makes them again, and they are not saved beside.
+    logits.meta["notes"] = Notes(recompute=True)
+    return (logits,)
+
+
 def _embedding(lowering: Lowering, node: Node) -> Any:
     table: Any = node.args[1]
     columns = table.meta["shape"][-1]
@@ -177,7 +191,10 @@ def _merge_heads(lowering: Lowering, node: Node) -> Any:
 
 
 def _add(lowering: Lowering, node: Node) -> Any:
-    return lowering.call(add, *lowering.args(node), bits=STREAM_BITS)
+    x, y = lowering.args(node)
+    if shape_of(x)[0] < shape_of(y)[0]:  # one row for all tokens
+        x, y = y, x
+    return lowering.call(add, x, y, bits=STREAM_BITS)
 
 
 def _attention(lowering: Lowering, node: Node) -> Any:
@@ -207,6 +224,8 @@ def _bias_of_heads(k: Node) -> Node | None:
 
 RULES: dict[Any, Callable[[Lowering, Node], Any]] = {
     model_ops.embedding: _embedding,
+    model_ops.table_row: _table_row,
+    model_ops.class_logits: _class_logits,
     model_ops.linear: _linear,
     model_ops.position_embedding: _position_embedding,
     model_ops.rope: _rope,

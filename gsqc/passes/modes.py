@@ -42,7 +42,11 @@ def training_mode(options: StepOptions) -> Mode:
 
 
 def generation_modes(options: StepOptions) -> list[Mode]:
-    """The next token; and several tokens of a prompt, where the target reads them at once."""
+    """The next token; and several tokens of a prompt, where the target reads them at once. A
+    classifier has none.
+    """
+    if not options.generates:
+        return []
     # Caches are as long as a training sequence: the tables of the rotary embedding end there.
     modes = [Mode("decode", 1, options.tokens, ("token", "position"))]
     if options.prompt_chunk > 1:

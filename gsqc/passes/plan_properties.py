@@ -36,7 +36,8 @@ def LOWERED(step: Step) -> None:
 def BUFFERS_LISTED(step: Step) -> None:
     """Codes, state and what the host reads and writes."""
     buffers = step.plan.buffers
-    for kind in ("base", "state", "gradient", "input", "output", "cache"):
+    of_text = ("cache",) if step.options.generates else ()
+    for kind in ("base", "state", "gradient", "input", "output", *of_text):
         assert buffers.get(kind), f"no {kind} buffers"
     missing = set(step.adapters) - set(buffers["state"])
     assert not missing, f"no state of {missing}"
@@ -50,7 +51,8 @@ def SCHEDULED(step: Step) -> None:
     called = {name for s in step.plan.schedules.values() for name, _ in s.calls}
     idle = {name for name, f in step.functions.items() if f.outputs} - called
     assert not idle, f"nothing calls {idle}"
-    for name in ("prepare", "train", "gradient", "clip", "update", "evaluate", "decode"):
+    of_text = ("decode",) if step.options.generates else ()
+    for name in ("prepare", "train", "gradient", "clip", "update", "evaluate", *of_text):
         assert name in step.plan.schedules, f"no schedule {name}"
 
 

@@ -16,13 +16,14 @@ from gsqc.graph.roles import FROZEN, STREAM_IN, STREAM_OUT, Kind
 from gsqc.numerics.formats import Gse
 from gsqc.numerics.ops.attention_scores import attention_scores
 from gsqc.numerics.ops.attention_values import weigh_values
+from gsqc.numerics.ops.both_ways import scores_both_ways
 from gsqc.numerics.ops.linear import linear
 from gsqc.numerics.ops.registry import Kind as OpKind
 from gsqc.numerics.ops.registry import Op
 from gsqc.passes.scores import holds_large_scores
 from gsqc.passes.step import Step, step_property
 
-PRODUCTS = (linear, attention_scores, weigh_values)
+PRODUCTS = (linear, attention_scores, scores_both_ways, weigh_values)
 """Ops whose gradients round their operands."""
 
 
@@ -106,10 +107,11 @@ def _is_prepared(function: Function) -> bool:
 
 @step_property("the head of training gives the loss")
 def LOSS_ADDED(step: Step) -> None:
-    """It takes labels and gives no logits."""
+    """It takes labels, and gives no logits but a classifier's."""
     head = step.functions["head"]
     inputs = {role_of(n).name for n in head.placeholders.values()}
-    assert list(head.outputs) == ["loss"] and "labels" in inputs, f"{head.outputs}, {inputs}"
+    wanted = ["loss"] if step.options.generates else ["loss", "logits"]
+    assert list(head.outputs) == wanted and "labels" in inputs, f"{head.outputs}, {inputs}"
 
 
 @step_property("every training function has a backward")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from gsqc.graph.function import Node, shape_of
 from gsqc.numerics.ops.alibi_softmax import alibi_softmax
+from gsqc.numerics.ops.both_ways import softmax_both_ways
 from gsqc.numerics.ops.sink_softmax import sink_softmax, sink_softmax_grad
 from gsqc.numerics.ops.softmax import softmax, softmax_grad
 
@@ -32,7 +33,7 @@ def is_training_softmax(node: Node) -> bool:
     """Whether a node is a softmax of attention in training, or its gradient."""
     if node.target in (alibi_softmax, sink_softmax):
         return bool(node.kwargs["in_record"])
-    return node.target in (softmax, *GRADIENTS)
+    return node.target in (softmax, softmax_both_ways, *GRADIENTS)
 
 
 def holds_large_scores(node: Node) -> bool:

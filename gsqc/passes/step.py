@@ -41,6 +41,7 @@ class StepOptions:
     keep_head        so are those of the head
     recompute        none, auto or blocks: which forward passes run again before their backward
     prompt_chunk     tokens of a prompt that generation reads at once; 1 reads one by one
+    generates        whether the model makes text. A classifier gives one row of logits for a text
     """
 
     tokens: int
@@ -54,6 +55,7 @@ class StepOptions:
     keep_head: bool = False
     recompute: str = "blocks"
     prompt_chunk: int = 1
+    generates: bool = True
 
 
 @dataclass(frozen=True)

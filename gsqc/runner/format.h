@@ -19,6 +19,7 @@
 #define LOCK_FILE "lock"
 #define TOKENS_FORMAT "gsqc-tokens-3"
 #define COPY_NAME "@copy"
+#define DECODE_SCHEDULE "decode"
 #define PREFILL_SCHEDULE "prefill"
 #define LOSS_OUTPUT "loss"
 
@@ -48,7 +49,7 @@
 #define BUFFER_KIND_NAMES \
     "base", "prepared", "state", "gradient", "cache", "input", "output"
 #define SCHEDULE_NAMES \
-    "prepare", "train", "gradient", "clip", "update", "evaluate", "decode"
+    "prepare", "train", "gradient", "clip", "update", "evaluate"
 #define SEQUENCE_PART_NAMES \
     "tokens", "labels", "weights", "positions"
 #define STEP_INPUT_NAMES \
@@ -109,6 +110,7 @@
     {"model.special_tokens", FIELD_TABLE, true, 0, 0, NULL}, \
     {"model.special_tokens.*", FIELD_TEXT, false, 0, 0, NULL}, \
     {"model.end_token_ids", FIELD_ANY, true, 0, 0, NULL}, \
+    {"model.labels", FIELD_TEXTS, true, 0, 0, NULL}, \
     {"adapter", FIELD_OBJECT, false, 0, 0, NULL}, \
     {"adapter.kind", FIELD_TEXT, false, 0, 0, NULL}, \
     {"adapter.settings", FIELD_TABLE, false, 0, 0, NULL}, \

@@ -12,7 +12,8 @@
 #define COUNT(list) (sizeof(list) / sizeof *(list))
 
 static const char *const SCHEDULES[] = {SCHEDULE_NAMES}, *const PARTS[] = {SEQUENCE_PART_NAMES};
-static const char *const ONES[] = {STEP_INPUT_NAMES, GENERATION_INPUT_NAMES};
+static const char *const ONES[] = {STEP_INPUT_NAMES};
+static const char *const GENERATION[] = {GENERATION_INPUT_NAMES};
 static const char *const CHUNKS[] = {CHUNK_INPUT_NAMES}, *const SUMS[] = {NORM_SUM_NAMES};
 
 static void require_buffers(const plan *p, tensor_kind kind, const char *const *names,
@@ -49,12 +50,22 @@ static void require_memory(const plan *p, bool sums) {
              beyond ? UINT64_MAX >> 20 : needed >> 20, there >> 20);
 }
 
+/* A classifier, which has labels, makes no text. */
+static void require_generation(const bundle *b) {
+    const plan *p = &b->plan;
+    if (yyjson_is_arr(yyjson_obj_get(yyjson_obj_get(b->manifest, "model"), "labels"))) return;
+    if (!find_schedule(p, DECODE_SCHEDULE))
+        fail(AGAIN, "the bundle's plan has no schedule %s", DECODE_SCHEDULE);
+    require_buffers(p, INPUT, GENERATION, COUNT(GENERATION), 1);
+}
+
 void require_session(const bundle *b, bool sums) {
     const plan *p = &b->plan;
     static const char *const loss = LOSS_OUTPUT;
     for (size_t k = 0; k < COUNT(SCHEDULES); k++)
         if (!find_schedule(p, SCHEDULES[k]))
             fail(AGAIN, "the bundle's plan has no schedule %s", SCHEDULES[k]);
+    require_generation(b);
     require_optimizer(p, yyjson_get_str(yyjson_obj_get(b->manifest, "optimizer")));
     require_buffers(p, INPUT, PARTS, COUNT(PARTS), b->sequence_length);
     require_buffers(p, INPUT, ONES, COUNT(ONES), 1);

@@ -38,6 +38,7 @@ TEXTS: Mapping[str, str] = {
     "LOCK_FILE": lock.LOCK,
     "TOKENS_FORMAT": token_file.FORMAT,
     "COPY_NAME": plan.COPY,
+    "DECODE_SCHEDULE": requirements.DECODE,
     "PREFILL_SCHEDULE": requirements.PREFILL,
     "LOSS_OUTPUT": requirements.LOSS,
 }

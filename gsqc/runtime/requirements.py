@@ -19,28 +19,34 @@ from gsqc.errors import BundleError, DataError, OptionError
 from gsqc.limits import MAXIMUM_CLIP, MAXIMUM_SEQUENCES
 from gsqc.numerics.optim import CLIP_INPUTS, OptimizerSpec
 
-SCHEDULES = ("prepare", "train", "gradient", "clip", "update", "evaluate", "decode")
+SCHEDULES = ("prepare", "train", "gradient", "clip", "update", "evaluate")
+DECODE = "decode"
+"""A schedule of bundles that make text. A classifier has none."""
 PREFILL = "prefill"
 """A schedule that a bundle may have. It reads a prompt `chunk` tokens at a time."""
 SEQUENCE_INPUTS = ("tokens", "labels", "weights", "positions")
 GENERATION_INPUTS = ("token", "position")
 CHUNK_INPUTS = ("chunk", "chunk_positions")
-LOSS = "loss"
+LOSS, LOGITS = "loss", "logits"
 NORM_SUMS = ("square_sum.m", "square_sum.e")
 AGAIN = "compile the model again"
 
 
-def require_session(plan: Plan, sequence_length: int, optimizer: OptimizerSpec) -> None:
+def require_session(
+    plan: Plan, sequence_length: int, optimizer: OptimizerSpec, classes: int = 0
+) -> None:
     """BundleError unless the plan has the schedules and buffers of a training session and fits
     into this machine. gsqc-step requires the same (runner/requirements.c).
+
+    classes  of a classifier; 0: the bundle makes text
     """
-    for schedule in SCHEDULES:
+    for schedule in (*SCHEDULES, *(() if classes else (DECODE,))):
         if schedule not in plan.schedules:
             raise BundleError(f"the bundle's plan has no schedule {schedule}", AGAIN)
     if not any(kernel.op == optimizer.op.name for kernel in plan.kernels.values()):
         raise BundleError(f"the bundle's plan does not update by {optimizer.name}", AGAIN)
     _require(plan, "input", dict.fromkeys(SEQUENCE_INPUTS, sequence_length))
-    numbers = (*optimizer.inputs, *CLIP_INPUTS, *GENERATION_INPUTS)
+    numbers = (*optimizer.inputs, *CLIP_INPUTS, *(() if classes else GENERATION_INPUTS))
     _require(plan, "input", dict.fromkeys(numbers, 1))
     if PREFILL in plan.schedules:
         chunk = plan.buffers["input"].get(CHUNK_INPUTS[0])
@@ -49,6 +55,9 @@ def require_session(plan: Plan, sequence_length: int, optimizer: OptimizerSpec) 
         if count < 2:
             raise BundleError(f"the bundle's plan reads prompts by {count} tokens", AGAIN)
     _require(plan, "output", {LOSS: sequence_length})
+    if classes:
+        logits = {f"{LOGITS}.m": sequence_length * classes, f"{LOGITS}.e": sequence_length}
+        _require(plan, "output", logits)
     _require(plan, "gradient", dict.fromkeys(NORM_SUMS, 1))
     _require_memory(
         "the bundle",
@@ -86,8 +95,13 @@ def _require(plan: Plan, kind: str, counts: dict[str, int]) -> None:
             raise BundleError(f"the bundle's plan has no buffer {name} of {count} int32", AGAIN)
 
 
-def require_sequence(sequence: TokenSequence, length: int, vocabulary: int) -> None:
-    """DataError unless a bundle of this sequence length and vocabulary can take the sequence."""
+def require_sequence(
+    sequence: TokenSequence, length: int, vocabulary: int, classes: int = 0
+) -> None:
+    """DataError unless a bundle of this sequence length and vocabulary can take the sequence.
+
+    classes  of a classifier, whose labels are no tokens; 0 for a language model
+    """
     if not isinstance(sequence, TokenSequence):
         raise DataError(
             f"a {type(sequence).__name__} is no TokenSequence",
@@ -100,9 +114,9 @@ def require_sequence(sequence: TokenSequence, length: int, vocabulary: int) -> N
                 f"a sequence has {values.size} {name}, and the bundle takes {length}",
                 "pad it to the bundle's sequence length",
             )
-    for name in ("tokens", "labels", "weights"):
+    limits = {"tokens": vocabulary - 1, "labels": (classes or vocabulary) - 1}
+    for name, limit in {**limits, "weights": WEIGHT_ONE}.items():
         values = getattr(sequence, name)
-        limit = WEIGHT_ONE if name == "weights" else vocabulary - 1
         if values.min() < 0 or values.max() > limit:
             raise DataError(
                 f"{name} outside [0, {limit}]", "use the tokenizer of the bundle's model"
@@ -116,7 +130,7 @@ def require_sequence(sequence: TokenSequence, length: int, vocabulary: int) -> N
 
 
 def require_sequences(
-    sequences: Sequence[TokenSequence], length: int, vocabulary: int
+    sequences: Sequence[TokenSequence], length: int, vocabulary: int, classes: int = 0
 ) -> Sequence[TokenSequence]:
     """The sequences. DataError unless a bundle can take each of them."""
     if not isinstance(sequences, Sequence):
@@ -125,7 +139,7 @@ def require_sequences(
             "give a list of gsqc.data.TokenSequence",
         )
     for sequence in sequences:
-        require_sequence(sequence, length, vocabulary)
+        require_sequence(sequence, length, vocabulary, classes)
     return sequences
 
 

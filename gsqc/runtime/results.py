@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from gsqc.data import WEIGHT_ONE
 from gsqc.errors import BundleError, DataError
@@ -40,6 +41,7 @@ class EvaluationResult:
 
     notes          what of the data was cut or left out
     bits_per_byte  the loss of a text, in bits, over its bytes in UTF-8. None for records
+    accuracy       of a classifier: the share of the texts that get their label
     """
 
     loss: float
@@ -47,6 +49,12 @@ class EvaluationResult:
     tokens: int
     notes: tuple[str, ...] = ()
     bits_per_byte: float | None = None
+    accuracy: float | None = None
+
+    def logged(self) -> dict[str, Any]:
+        """What a line of a run's log holds of it."""
+        found = {"loss": self.loss, "tokens": self.tokens, "accuracy": self.accuracy}
+        return {f"validation_{name}": v for name, v in found.items() if v is not None}
 
 
 def mean_loss(loss: int, weight: int) -> float:
@@ -54,9 +62,11 @@ def mean_loss(loss: int, weight: int) -> float:
     return float(Fraction(loss, weight * LOSS_ONE))
 
 
-def evaluation_result(loss: int, weight: int) -> EvaluationResult:
+def evaluation_result(loss: int, weight: int, right: int | None = None) -> EvaluationResult:
     """The result of sequences with that weighted loss (Q16·Q14) and weight (Q14). Raises DataError
     if no token has a weight.
+
+    right  the weight of the texts that a classifier is right about
     """
     if weight == 0:
         raise DataError(
@@ -64,7 +74,9 @@ def evaluation_result(loss: int, weight: int) -> EvaluationResult:
             "give records a completion that fits the sequence length",
         )
     mean = mean_loss(loss, weight)
-    return EvaluationResult(mean, perplexity(mean), round(weight / WEIGHT_ONE))
+    accuracy = None if right is None else right / weight
+    tokens = round(weight / WEIGHT_ONE)
+    return EvaluationResult(mean, perplexity(mean), tokens, accuracy=accuracy)
 
 
 def bits_per_byte(result: EvaluationResult, text_bytes: int) -> float:

@@ -20,6 +20,7 @@ from gsqc.bundle.machine import thread_count
 from gsqc.data import WEIGHT_ONE, TokenSequence
 from gsqc.errors import OptionError
 from gsqc.numerics.optim import OPTIMIZERS
+from gsqc.runtime.classes import require_text_maker, weight_of_right
 from gsqc.runtime.digest import state_digest
 from gsqc.runtime.generation import Drawing, generate_tokens, require_drawing, token_ids
 from gsqc.runtime.load_kernels import load_kernels, open_executor
@@ -73,18 +74,16 @@ class Session:
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(as_path("bundle", bundle))
         self.bundle, manifest = bundle, bundle.manifest
-        self.sequence_length: int = manifest.sequence_length
-        self.batch: int = manifest.batch
-        self.plan = self.bundle.plan
-        self.optimizer = OPTIMIZERS[manifest.optimizer]
-        require_session(self.plan, self.sequence_length, self.optimizer)
+        self.sequence_length, self.batch = manifest.sequence_length, manifest.batch
+        self.plan, self.optimizer = self.bundle.plan, OPTIMIZERS[manifest.optimizer]
+        self.labels: tuple[str, ...] = manifest.model.labels or ()
+        require_session(self.plan, self.sequence_length, self.optimizer, len(self.labels))
         chosen = named or best_target(self.bundle)
         self.target = chosen.name
         kernels = load_kernels(self.bundle, self.plan, chosen)
         kernels.set_threads(self.threads)
         self.store = RunStore(place, self.bundle) if place is not None else None
-        self.executor = open_executor(kernels, bundle, chosen)
-        self.step_count = 0
+        self.executor, self.step_count = open_executor(kernels, bundle, chosen), 0
         self._load_state()
         self.executor.finish("prepare")
 
@@ -93,11 +92,9 @@ class Session:
 
     def _load_state(self) -> None:
         name = BEST if self.is_best else STATE
-        saved = (
-            self.store.load_state(self.plan.buffers["state"], name)
-            if self.store is not None
-            else None
-        )
+        saved = None
+        if self.store is not None:
+            saved = self.store.load_state(self.plan.buffers["state"], name)
         if saved is not None:
             tensors, self.step_count = saved
         else:
@@ -133,17 +130,18 @@ class Session:
     # training and evaluation
 
     def _checked(self, sequences: Sequence[TokenSequence]) -> Sequence[TokenSequence]:
-        vocabulary = self.bundle.manifest.model.vocabulary
-        return require_sequences(sequences, self.sequence_length, vocabulary)
+        model, length = self.bundle.manifest.model, self.sequence_length
+        return require_sequences(sequences, length, model.vocabulary, len(model.labels or ()))
 
-    def _run_sequence(self, schedule: str, sequence: TokenSequence) -> tuple[int, int]:
-        """Run a schedule on one sequence: its weighted loss (Q16 · Q14) and its weight (Q14)."""
+    def _run_sequence(self, schedule: str, sequence: TokenSequence) -> tuple[int, int, int]:
+        """A schedule on a sequence: weighted loss (Q16 · Q14), weight and right weight (Q14)."""
         for name in SEQUENCE_INPUTS:
             np.copyto(self.executor.tensors[name], getattr(sequence, name), casting="no")
         self.executor.run(schedule)
         weights = sequence.weights.astype(np.int64)
         loss = int((self.executor.tensors["loss"].astype(np.int64) * weights).sum())
-        return loss, int(weights.sum())
+        right = weight_of_right(self.executor.tensors, sequence, len(self.labels))
+        return loss, int(weights.sum()), right
 
     def step(
         self,
@@ -193,7 +191,7 @@ class Session:
     def evaluate(
         self, sequences: Sequence[TokenSequence], watch: Callable[[int], object] = lambda done: None
     ) -> EvaluationResult:
-        """The mean loss per weighted token. The state does not change.
+        """The mean loss per weighted token, and a classifier's accuracy. The state does not change.
 
         `watch` is called after each sequence with the number of sequences done.
         """
@@ -202,13 +200,13 @@ class Session:
             totals.append(self._run_sequence("evaluate", sequence))
             watch(len(totals))
         self.bundle.require_unchanged()
-        return evaluation_result(sum(t[0] for t in totals), sum(t[1] for t in totals))
+        loss, weight, right = (sum(total[k] for total in totals) for k in range(3))
+        return evaluation_result(loss, weight, right if self.labels else None)
 
     def token_losses(self, sequence: TokenSequence) -> Int32:
         """The loss of each label in nats, Q16, int32 [T], whether it has a weight or not.
 
-        Their sum by the weights is the loss of `evaluate`, `==`. The state does not change. Raises
-        DataError.
+        Their sum by the weights is the loss of `evaluate`, `==`. Raises DataError.
         """
         self._checked([sequence])
         self._run_sequence("evaluate", sequence)
@@ -221,6 +219,7 @@ class Session:
         That is: logits, the likeliest token, and losses of other labels. The state does not change.
         Raises DataError, BundleError.
         """
+        require_text_maker(self.bundle, "the score of a token")
         losses, layers = self.token_losses(sequence), self.bundle.manifest.model.layers
         rows = copy_head_input(self.executor, layers)
         return TokenScores(sequence, losses, self.executor, rows, layers)
@@ -240,6 +239,7 @@ class Session:
         between. BundleChangedError comes after the last token if the bundle was changed meanwhile.
         Raises OptionError and DataError at once.
         """
+        require_text_maker(self.bundle, "generation")
         drawing = require_drawing(max_tokens, temperature, seed)
         tokens = token_ids(prompt, self.bundle.manifest.model.vocabulary)
         return self._generate(tokens, drawing)

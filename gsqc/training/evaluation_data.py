@@ -15,7 +15,7 @@ from gsqc.data.examples import Example
 from gsqc.data.files import held_out_files
 from gsqc.data.form import DataForm
 from gsqc.data.load import load_held_out
-from gsqc.data.prompt import OVERRIDES, PromptForm, choose_form
+from gsqc.data.prompt import OVERRIDES, PromptForm, PromptOptions, choose_form
 from gsqc.data.sequences import listed
 from gsqc.data.text_windows import read_text_windows
 from gsqc.data.tokenizer import Tokenizer
@@ -32,10 +32,25 @@ def load_evaluation(
 
     Raises OptionError, RunError, DataError.
     """
+    if bundle.manifest.model.labels is not None:
+        _check_of_classifier(options)
     if options.perplexity is not None:
         return _load_text(options, options.perplexity, bundle)
     found = _load_records(options, bundle, store)
     return replace(found, sequences=found.sequences[: options.limit])
+
+
+def _check_of_classifier(options: EvaluationOptions) -> None:
+    """OptionError for what has no meaning for texts with labels."""
+    if options.perplexity is not None:
+        raise OptionError(
+            "a classifier has no perplexity of a text", "measure texts with labels: --data FILE"
+        )
+    if options.asked != PromptOptions() or options.mask_prompt is not None:
+        raise OptionError(
+            "a classifier's texts are no prompts, so they have no form",
+            "leave the form of a prompt and --mask-prompt out",
+        )
 
 
 def _load_text(options: EvaluationOptions, path: Path, bundle: Bundle) -> EvaluationData:

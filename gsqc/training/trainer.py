@@ -244,7 +244,7 @@ class Trainer:
         result = self.session.evaluate(self.validation, watch)
         self._evaluation_seconds = time.monotonic() - start
         known = self.best
-        entry["validation_loss"], entry["validation_tokens"] = result.loss, result.tokens
+        entry |= result.logged()
         entry["best"] = known is None or result.loss < known.loss
         if entry["best"]:
             self._files.keep_best()

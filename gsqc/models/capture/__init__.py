@@ -13,8 +13,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from gsqc.errors import OptionError
-from gsqc.models import LoadedModel, load_model
+import torch.fx
+
+from gsqc.errors import ModelError, OptionError
+from gsqc.models import LoadedModel, load_model, model_ops
 from gsqc.models.capture.captured import CapturedModel, ModelConfig
 from gsqc.models.capture.convert import convert_graph
 from gsqc.models.capture.export import export_model
@@ -56,6 +58,7 @@ def capture_loaded(loaded: LoadedModel, sequence_length: int) -> CapturedModel:
     exported = export_model(loaded.module, sequence_length)
     graph = convert_graph(exported, sequence_length)
     layouts = {n.meta["parameter"]: n.meta["layout"] for n in graph.nodes if "layout" in n.meta}
+    _require_direction(graph, classifies=exported.classifies)
     return CapturedModel(
         graph=graph,
         config=ModelConfig.of(loaded.module, graph),
@@ -63,4 +66,20 @@ def capture_loaded(loaded: LoadedModel, sequence_length: int) -> CapturedModel:
         weights=LinearWeights(loaded.weights, layouts) if layouts else loaded.weights,
         tokenizer_json=loaded.tokenizer_json,
         metadata=loaded.metadata,
+        labels=loaded.labels,
     )
+
+
+def _require_direction(graph: torch.fx.Graph, *, classifies: bool) -> None:
+    """ModelError unless a language model attends to earlier tokens alone, and an encoder to all."""
+    found = {n.kwargs.get("causal", True) for n in graph.nodes if n.target is model_ops.attention}
+    if not classifies and False in found:
+        raise ModelError(
+            "the model has what gsqc does not compile: attention that is not causal",
+            "an encoder compiles as a classifier of texts, with --task classify",
+        )
+    if classifies and found != {False}:
+        raise ModelError(
+            "the classifier's attention is causal, so its first token sees no other",
+            "--task classify takes encoders: BERT, RoBERTa, DistilBERT and their relatives",
+        )

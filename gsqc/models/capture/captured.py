@@ -42,12 +42,14 @@ class ModelConfig:
         tables = [n.args[1] for n in graph.nodes if n.target is model_ops.embedding]
         results: Any = graph.output_node().args[0]
         head: torch.fx.Node = results[0]
-        while head.target in (model_ops.scale, model_ops.softcap, model_ops.add_bias):
+        after = (model_ops.scale, model_ops.softcap, model_ops.add_bias, model_ops.class_logits)
+        while head.target in after:
             head = head.all_input_nodes[0]
         if not norms or len(tables) != 1 or head.target is not model_ops.linear:
             raise ModelError(
-                "the model is not a decoder with one embedding, norms and a linear head",
-                "gsqc compiles language models (…ForCausalLM)",
+                "the model is no language model or classifier with one embedding, norms and a "
+                "linear head",
+                "gsqc compiles language models (…ForCausalLM) and, with --task classify, encoders",
             )
         try:
             heads, hidden = int(config.num_attention_heads), int(config.hidden_size)
@@ -87,6 +89,8 @@ class CapturedModel:
     check           compares the graph with the program of the file that it came from, if it came
                     from one, and says how. Raises ModelError if they differ
 
+    labels          the names of a classifier's classes, None for a language model
+
     The graph's placeholders are first `tokens` [T], then one for each parameter that is used
     (`meta["parameter"]` is its Hugging Face name; tied parameters share one), one for each rope
     table (`meta["constant"]`), and `positions` [T] if a table of them was learned
@@ -101,3 +105,4 @@ class CapturedModel:
     tokenizer_json: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     check: Callable[[], str] | None = None
+    labels: tuple[str, ...] | None = None

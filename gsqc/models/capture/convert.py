@@ -61,7 +61,11 @@ class _Conversion:
                 "give the whole language model, with its head: …ForCausalLM",
             )
         if not self.problems:
-            builder.graph.output((logits.node,))
+            assert logits.node is not None
+            node = logits.node
+            if self.exported.classifies:
+                node = _as_classifier(builder, node)
+            builder.graph.output((node,))
             # A gate takes the place of its activation function, whose own call is then without use.
             builder.graph.eliminate_dead_code()
             builder.graph.lint()
@@ -74,7 +78,7 @@ class _Conversion:
             return ExportedValue(Form.NUMBER, number=self.exported.numbers[node.name])
         if node.name in self.exported.known:
             return ExportedValue(Form.KNOWN, known=self.exported.known[node.name])
-        forms = {"tokens": Form.TOKENS, "positions": Form.POSITIONS}
+        forms = {"tokens": Form.TOKENS, "positions": Form.POSITIONS, "types": Form.TYPES}
         return ExportedValue(forms.get(node.name, Form.OTHER))
 
     def _call(self, node: Node) -> ExportedValue:
@@ -105,6 +109,21 @@ class _Conversion:
         """The value of an operator that cannot be converted."""
         self.guessed.add(node)
         return guess(self.builder, node) if self.survey else ExportedValue(Form.UNKNOWN)
+
+
+def _as_classifier(builder: GraphBuilder, logits: Node) -> Node:
+    """The logits as those of a classifier. What made them of the last layer's result is one more
+    layer, which has an adapter as the others have.
+    """
+    calls = [n for n in builder.graph.nodes if n.op == "call_function"]
+    inside = [n.meta["block"] for n in calls if n.meta["block"] is not None]
+    if inside:
+        last = max(k for k, n in enumerate(calls) if n.meta["block"] is not None)
+        for node in calls[last + 1 :]:
+            node.meta["block"] = max(inside) + 1
+    made = builder.emit(model_ops.class_logits, logits, shape=logits.meta["shape"])
+    made.meta["block"] = None
+    return made
 
 
 def _live(graph: torch.fx.Graph) -> set[Node]:

@@ -6,7 +6,7 @@ They have shapes only, for export runs on shapes: the meaning is that of their n
 
     rms_norm(x [..., K], weight [K], eps, offset)
     rope(x [1, H, T, D], cos [1, T, W], sin [1, T, W], pairs): rope_pairs if `pairs`
-    attention(q [1, H, T, D], k, v, scale, window, softcap, sinks [H]) -> [1, T, H, D]
+    attention(q [1, H, T, D], k, v, scale, window, softcap, sinks [H], causal) -> [1, T, H, D]
     experts(x [T, K], choice [T, k], weights [T, k], gate_up, down, their biases, whether both are
             transposed, whether gate and up stand in turns, gate, its numbers) -> [T, K]
     xielu(x, alpha_p, alpha_n, beta), with the softplus of both numbers
@@ -33,7 +33,7 @@ torch.library.define("gsqc::rope", "(Tensor x, Tensor cos, Tensor sin, bool pair
 torch.library.define(
     "gsqc::attention",
     "(Tensor q, Tensor k, Tensor v, float scale, int? window, float? softcap, "
-    "Tensor? sinks) -> Tensor",
+    "Tensor? sinks, bool causal) -> Tensor",
 )
 torch.library.define("gsqc::rope_table", "(Tensor x, int tokens, int width, str name) -> Tensor")
 torch.library.define(
@@ -68,6 +68,7 @@ def _attention(
     window: int | None,
     softcap: float | None,
     sinks: Tensor | None,
+    causal: bool,
 ) -> Tensor:
     batch, heads, tokens, _ = q.shape
     return q.new_empty(batch, tokens, heads, v.shape[-1])

@@ -8,9 +8,8 @@ however it ends. Export runs on shapes: the weights need not exist.
 
 from __future__ import annotations
 
-import functools
-import sys
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,18 +23,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from gsqc.errors import ModelError
 from gsqc.models.capture.known_rules import causal_mask
 from gsqc.models.capture.problems import refusal
-from gsqc.models.capture.recognise import rope_of_pairs
-from gsqc.models.capture.replaced import stand_in
-from gsqc.models.capture.stand_ins import alibi, apply_rope, attention
+from gsqc.models.capture.replaced import known_parts_replaced
 
 WRAPPED = "wrapped"
 """Attribute that holds the user's model: the first part of every module path in an exported graph.
 """
-_ATTENTION = "gsqc"
-_ROPE_FUNCTION = "apply_rotary_pos_emb"
-_ALIBI_FUNCTION = "build_alibi_tensor"
-_INTERFACE = "ALL_ATTENTION_FUNCTIONS"
-"""What a module of transformers imports that hands attention to an implementation."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +40,7 @@ class Exported:
     numbers     placeholder name -> the number of a buffer that holds one
     known       placeholder name -> a buffer, or a tensor of the code, that no token changes
     hides_window  whether the model has a sliding window, which the mask that it is given lacks
+    classifies  whether the result is that of a classifier: logits of the whole text
     """
 
     graph: torch.fx.Graph
@@ -56,20 +49,25 @@ class Exported:
     numbers: dict[str, float]
     known: dict[str, Tensor]
     hides_window: bool
+    classifies: bool = False
 
 
 class _Logits(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.add_module(WRAPPED, model)
+        has_table = any(hasattr(part, "token_type_embeddings") for part in model.modules())
+        self.has_types = has_table and _TYPES in inspect.signature(model.forward).parameters
+        self.first = _first_position(model)
 
-    def forward(self, tokens: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
-        # An explicit mask and positions keep the code that would work them out from the tokens out
-        # of the graph.
+    def forward(self, tokens: Tensor, mask: Tensor, positions: Tensor, types: Tensor) -> Tensor:
+        # An explicit mask, positions and types keep the code that would work them out from the
+        # tokens out of the graph.
         result = self.get_submodule(WRAPPED)(
             input_ids=tokens,
             attention_mask=mask,
-            position_ids=positions,
+            position_ids=positions + self.first if self.first else positions,
+            **({_TYPES: types} if self.has_types else {}),
             use_cache=False,
             return_dict=True,
         )
@@ -83,11 +81,22 @@ class _Logits(nn.Module):
         return logits
 
 
+_TYPES = "token_type_ids"
+
+
+def _first_position(model: nn.Module) -> int:
+    """The position that the model itself gives the first token of a text: RoBERTa counts from
+    behind that of the padding.
+    """
+    counting: Any = (m for m in model.modules() if hasattr(m, "create_position_ids_from_input_ids"))
+    return next((int(m.padding_idx) + 1 for m in counting), 0)
+
+
 def export_model(model: nn.Module, tokens: int) -> Exported:
     """Export for one sequence of T tokens. Raises ModelError if torch.export cannot."""
     try:
         with (
-            _known_parts_replaced(model, tokens) as constants,
+            known_parts_replaced(model, tokens) as constants,
             _shapes_on_cpu(model) as device,
             torch.no_grad(),
         ):
@@ -95,6 +104,7 @@ def export_model(model: nn.Module, tokens: int) -> Exported:
                 torch.zeros(1, tokens, dtype=torch.long, device=device),
                 torch.zeros(1, 1, tokens, tokens, device=device),
                 torch.arange(tokens, device=device)[None],
+                torch.zeros(1, tokens, dtype=torch.long, device=device),
             )
             program = torch.export.export(_Logits(model), arguments, strict=False)
     except Exception as error:  # torch.export raises errors of many types
@@ -104,9 +114,14 @@ def export_model(model: nn.Module, tokens: int) -> Exported:
     known = _tensors(program) | {"mask": causal_mask(tokens)}
     numbers = {name: float(known[name]) for name in known if known[name].numel() == 1}
     tensors = {name: tensor for name, tensor in known.items() if name not in numbers}
-    return Exported(
-        program.graph, names, constants, numbers, tensors, bool(window) and window < tokens
-    )
+    hides_window = bool(window) and window < tokens
+    classifies = is_classifier(model)
+    return Exported(program.graph, names, constants, numbers, tensors, hides_window, classifies)
+
+
+def is_classifier(model: nn.Module) -> bool:
+    """Whether it is a model of transformers that classifies a text."""
+    return type(model).__name__.endswith("ForSequenceClassification")
 
 
 @contextmanager
@@ -156,93 +171,3 @@ def _parameter_names(model: nn.Module, signature: Any) -> dict[str, str]:
         canonical[name] = first.setdefault(id(parameter), name)
     prefix = f"{WRAPPED}."
     return {p: canonical[n.removeprefix(prefix)] for p, n in signature.inputs_to_parameters.items()}
-
-
-# ------------------------------------------------------------------------------------------------
-# replacing
-
-
-@contextmanager
-def _known_parts_replaced(
-    model: nn.Module, tokens: int
-) -> Iterator[dict[str, npt.NDArray[np.float64]]]:
-    """Within the context the model calls `custom_ops`; gives the rope tables."""
-    undo: list[tuple[dict[str, Any], str, Any]] = []
-    training = [m for m in model.modules() if m.training]
-    constants: dict[str, npt.NDArray[np.float64]] = {}
-    layouts: set[str] = set()
-
-    def replace(namespace: dict[str, Any], name: str, value: Any) -> None:
-        undo.append(
-            (namespace, name, namespace.get(name, undo))
-        )  # `undo` itself stands for "was not there"
-        namespace[name] = value
-
-    try:
-        with _own_attention(model):
-            for module in model.modules():
-                module.training = False
-                if (forward := stand_in(module, tokens, constants, layouts)) is not None:
-                    replace(module.__dict__, "forward", forward)
-            _replace_functions(model, tokens, layouts, replace)
-            yield constants
-    finally:
-        for namespace, name, value in reversed(undo):
-            if value is undo:
-                del namespace[name]
-            else:
-                namespace[name] = value
-        for module in training:
-            module.training = True
-
-
-def _replace_functions(
-    model: nn.Module,
-    tokens: int,
-    layouts: set[str],
-    replace: Callable[[dict[str, Any], str, Any], None],
-) -> None:
-    """Replace the functions of the model's files that build biases and that rotate."""
-    for namespace in _modelling_namespaces(model, _ALIBI_FUNCTION):
-        build = namespace[_ALIBI_FUNCTION]
-        replace(namespace, _ALIBI_FUNCTION, functools.partial(alibi, build, tokens))
-    for namespace in _modelling_namespaces(model, _ROPE_FUNCTION):
-        found = {rope_of_pairs(namespace[_ROPE_FUNCTION], layout) for layout in layouts}
-        pairs = found.pop() if len(found) == 1 else None
-        if pairs is not None:
-            replace(namespace, _ROPE_FUNCTION, functools.partial(apply_rope, pairs=pairs))
-
-
-def _modelling_namespaces(model: nn.Module, name: str) -> list[dict[str, Any]]:
-    """Globals of the Python modules in which the model's classes, and their bases, are written, of
-    those that have the name. The module of all of transformers' models is none of them.
-    """
-    classes = {c for m in model.modules() for c in type(m).__mro__}
-    classes = {c for c in classes if c.__module__ != "transformers.modeling_utils"}
-    namespaces = {
-        c.__module__: vars(sys.modules[c.__module__])
-        for c in classes
-        if c.__module__ in sys.modules
-    }
-    return [n for _, n in sorted(namespaces.items()) if name in n]
-
-
-@contextmanager
-def _own_attention(model: nn.Module) -> Iterator[None]:
-    """Hugging Face's attention layers call `attention` and no implementation of their own."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(_ATTENTION, attention)
-    # A model that writes its attention out may write it in several ways. Falcon's eager one adds
-    # its biases twice, and so is not what people use.
-    chosen = _ATTENTION if _modelling_namespaces(model, _INTERFACE) else "sdpa"
-    parts: list[Any] = [getattr(m, "config", None) for m in model.modules()]
-    configs = list({id(c): c for c in parts if hasattr(c, "_attn_implementation")}.values())
-    before = [c._attn_implementation for c in configs]
-    try:
-        for config in configs:
-            config._attn_implementation = chosen
-        yield
-    finally:
-        for config, implementation in zip(configs, before, strict=True):
-            config._attn_implementation = implementation

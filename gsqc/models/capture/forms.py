@@ -37,6 +37,7 @@ class Form(Enum):
     PROBABILITIES = "probabilities of attention"  # [H, T, T]
     TOKENS = "tokens"
     POSITIONS = "positions"
+    TYPES = "token types"
     PARAMETER = "a parameter"
     SHIFTED = "a parameter and a number"
     OTHER = "a constant"

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules for tokens and positions: the tables that they index, and an offset of positions."""
+"""Rules for tokens, their types and positions: the tables that they index, and an offset of
+positions.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from gsqc.models.capture.graph_builder import GraphBuilder
 
 def embedding(c: GraphBuilder, node: Node) -> ExportedValue:
     """aten.embedding(table, indices, …). ModelError if a learned table has too few positions."""
-    indices = c.value_of(node.args[1], Form.TOKENS, Form.POSITIONS)
+    indices = c.value_of(node.args[1], Form.TOKENS, Form.POSITIONS, Form.TYPES)
     name = c.value_of(node.args[0], Form.PARAMETER).name
     assert isinstance(node.args[0], Node)
     rows, width = shape_of(node.args[0])
@@ -22,6 +24,8 @@ def embedding(c: GraphBuilder, node: Node) -> ExportedValue:
     if indices.form is Form.TOKENS:
         tokens = c.placeholder("tokens", (c.tokens,))
         return ExportedValue(Form.ROWS, c.emit(model_ops.embedding, tokens, table, shape=shape))
+    if indices.form is Form.TYPES:  # a text has one part: all of its tokens are of type 0
+        return ExportedValue(Form.ROWS, c.emit(model_ops.table_row, table, shape=shape, row=0))
     most = rows - indices.offset
     if c.tokens > most:
         raise ModelError(

@@ -85,11 +85,15 @@ def _attention(c: GraphBuilder, node: Node) -> ExportedValue:
     q, k, v = (c.node_of(a, Form.HEADS) for a in node.args[:3])
     if len({n.meta["shape"][-1] for n in (q, k, v)}) != 1:
         raise Unsupported(" with values of another width than keys")
-    *numbers, sinks = node.args[3:]
+    *numbers, sinks, causal = node.args[3:]
     given = dict(zip(("scale", "window", "cap"), numbers, strict=True))
     settings = {name: value for name, value in given.items() if value is not None}
     of_heads = [] if sinks is None else [_parameter(c, sinks)]
     settings |= {"sinks": True} if of_heads else {}
+    if not causal:
+        settings["causal"] = False
+        if of_heads:
+            raise Unsupported(" both ways, with sinks")
     y = c.emit(model_ops.attention, q, k, v, *of_heads, shape=q.meta["shape"], **settings)
     return ExportedValue(Form.JOINED, y)
 
@@ -148,6 +152,19 @@ def _in_place(rule: Rule) -> Rule:
     return checked
 
 
+def _select(c: GraphBuilder, node: Node) -> ExportedValue:
+    """Of a classifier's text aten.select(x, 1, 0): what follows is computed for all tokens, and
+    that of the first one counts. Of others, `column_rules.select`.
+    """
+    x, axis, index = node.args
+    assert isinstance(x, Node)
+    if not c.exported.classifies or c.values[x].form is not Form.ROWS:
+        return select(c, node)
+    if index != 0 or axis != len(shape_of(x)) - 2:
+        raise Unsupported(f" {index} of axis {axis}")
+    return c.values[x]
+
+
 def _same_shape(x: Node, y: Node) -> None:
     if x.meta["shape"] != y.meta["shape"]:
         raise Unsupported(" of activations of two shapes")
@@ -164,7 +181,7 @@ RULES: dict[Any, Rule] = {
     aten.matmul.default: matmul,
     aten.numpy_T.default: transposed,
     aten.index.Tensor: take_head,
-    aten.select.int: select,
+    aten.select.int: _select,
     aten.mul.Tensor: _mul,
     aten.mul_.Tensor: _in_place(_mul),
     aten.div.Tensor: divide,

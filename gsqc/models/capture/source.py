@@ -12,7 +12,7 @@ import torch
 import transformers
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]+\n\s*(?P<code>[^\n]*)')
-_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)(?:\.|$)")
+_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks)\.(\d+)(?:\.|$)")
 _TRANSFORMERS = Path(transformers.__file__).parent
 _INSIDE = (  # what lies between the user's code and torch
     str(Path(torch.__file__).parent),

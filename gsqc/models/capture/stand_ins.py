@@ -100,16 +100,18 @@ def attention(
     s_aux: Tensor | None = None,
     **other: Any,
 ) -> tuple[Tensor, None]:
-    """The mask is not looked at: attention is causal, over the whole sequence or a window."""
+    """The mask is not looked at: attention is over the whole sequence or a window, and causal if
+    the module says so or says nothing.
+    """
+    causal = bool(getattr(module, "is_causal", True))
     if sliding_window is not None and sliding_window >= query.shape[-2]:
         sliding_window = None
     unknown = [name for key, name in ATTENTION_KINDS.items() if other.get(key) is not None]
-    if not getattr(module, "is_causal", True):
-        unknown.append("attention that is not causal")
     if unknown:
         raise ModelError(
             f"the model has what gsqc does not compile: {', '.join(unknown)}",
-            "gsqc compiles causal softmax attention with shared key-value heads",
+            "gsqc compiles softmax attention with shared key-value heads",
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
-    return custom_ops.attention(query, key, value, scale, sliding_window, softcap, s_aux), None
+    settings = scale, sliding_window, softcap, s_aux, causal
+    return custom_ops.attention(query, key, value, *settings), None

@@ -108,11 +108,23 @@ def from_directory(path: Path) -> LoadedModel:
     files = stored_tensors(path)
     module, tensors, notes = _opened(path, files)
     require_known(tensors.module, path, tensors.unknown)
-    aliases = parameter_aliases(module)
-    stored = _found(path, module, aliases, tensors.shapes)
+    return loaded_directory(path, module, tensors, notes)
+
+
+def loaded_directory(
+    path: Path,
+    module: nn.Module,
+    tensors: ModelTensors,
+    notes: list[str],
+    fresh: Mapping[str, torch.Tensor] | None = None,
+) -> LoadedModel:
+    """The model of a directory. `fresh` are parameters that its files lack."""
+    aliases, made = parameter_aliases(module), dict(fresh or {})
+    there = {name: names for name, names in aliases.items() if name not in made}
+    stored = _found(path, module, there, tensors.shapes)
 
     def read(name: str) -> torch.Tensor:
-        return tensors.read(stored[name])
+        return made[name] if name in made else tensors.read(stored[name])
 
     tokenizer, origin = tokenizer_of(path)
     metadata = {**metadata_of(path, module, tokenizer, origin), "notes": notes}

@@ -65,12 +65,33 @@ def _require_floats(content: dict[str, Any], path: Path) -> None:
         )
 
 
+def require_encoder(config: Any) -> None:
+    """ModelError for a configuration of which transformers makes no encoder that classifies."""
+    from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification
+
+    kind = type(config)
+    classifies = kind in AutoModelForSequenceClassification._model_mapping
+    reads_both_ways = kind in AutoModelForMaskedLM._model_mapping
+    if getattr(config, "is_encoder_decoder", False) or not (classifies and reads_both_ways):
+        raise ModelError(
+            f"{config.model_type} is no encoder that transformers classifies with",
+            "--task classify takes BERT, RoBERTa, DistilBERT and their relatives. "
+            "gsqc models lists the families",
+        )
+
+
 def require_decoder(config: Any) -> None:
     """ModelError for a configuration that has no causal language model, or one with an encoder."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(f"{config.model_type} is an encoder and a decoder", _DECODERS)
+    reads_both_ways = type(config) in AutoModelForMaskedLM._model_mapping
+    if reads_both_ways and getattr(config, "is_decoder", None) is False:
+        raise ModelError(
+            f"{config.model_type} is an encoder: it has attention that is not causal",
+            "compile it as a classifier of texts, with --task classify (docs/classify.md)",
+        )
     if type(config) not in AutoModelForCausalLM._model_mapping:
         raise ModelError(
             f"{config.model_type} has no causal language model in transformers", _DECODERS

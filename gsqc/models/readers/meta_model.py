@@ -61,6 +61,13 @@ def meta_model(config: Any, stored: Collection[Shape]) -> nn.Module:
     return _meta_model(AutoModelForCausalLM, config, stored)
 
 
+def meta_classifier(config: Any, stored: Collection[Shape]) -> nn.Module:
+    """As `meta_model`, for a model that classifies texts."""
+    from transformers import AutoModelForSequenceClassification
+
+    return _meta_model(AutoModelForSequenceClassification, config, stored)
+
+
 def meta_wrapper(config: Any, stored: Collection[Shape]) -> nn.Module:
     """As `meta_model`, for a model around a language model, which sees images too."""
     from transformers import AutoModelForImageTextToText

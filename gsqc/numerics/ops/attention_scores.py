@@ -59,25 +59,41 @@ def attention_scores(
     The heads that share keys are rows of one product: T rows of each. `visible` are `in_record` and
     `window` of `to_visible_row`.
     """
+    widths = {"x_bits": x_bits, "w_bits": w_bits}
+    return score_rows(call, q, k, (position,), to_visible_row, widths, {"bits": bits, **visible})
+
+
+def score_rows(
+    call: Calls,
+    q: Row,
+    k: Row,
+    places: tuple[Tensor, ...],
+    to_rows: Any,
+    widths: dict[str, int],
+    settings: dict[str, Any],
+) -> Row:
+    """q [G, R, D] · k [G, C, D] as `to_rows` rounds it, Row [G, R / T, T, C].
+
+    places  what says which columns a token sees. The first is int32 [1, 1, T, 1]
+    """
     groups, rows, _ = call.type_of(q).shape
-    columns, tokens = call.type_of(k).shape[1], call.type_of(position).shape[2]
+    columns, tokens = call.type_of(k).shape[1], call.type_of(places[0]).shape[2]
     split = (groups, rows // tokens, tokens)
-    c, row_e, column_e, offset = product(call, q, k, x_bits=x_bits, w_bits=w_bits)
+    c, row_e, column_e, offset = product(call, q, k, **widths)
     scores: Row = call(
-        to_visible_row,
+        to_rows,
         call(reshape, c, shape=(*split, columns)),
         call(reshape, row_e, shape=(*split, 1)),
         call(reshape, column_e, shape=(groups, 1, 1, columns)),
-        position,
+        *places,
         offset=offset,
-        bits=bits,
-        **visible,
+        **settings,
     )
     return scores
 
 
 @attention_scores.define_gradient
-def _scores_gradient(g: Any, call: Any, ds: Any) -> list[Any]:
+def scores_gradient(g: Any, call: Any, ds: Any) -> list[Any]:
     """Those of the product: the gradient of a score that is not seen is zero already."""
     q, k, _ = call.args
     *_, columns = g.shape(ds)

@@ -123,22 +123,28 @@ def cross_entropy_loss(
 
 @op(Kind.ROW)
 def cross_entropy_probabilities(
-    b: Builder, logits: Row, octaves: Tensor, mantissa: Tensor, exponent: Tensor, weights: Tensor
+    b: Builder,
+    logits: Row,
+    octaves: Tensor,
+    mantissa: Tensor,
+    exponent: Tensor,
+    weights: Tensor,
+    *,
+    bits: int = 16,
 ) -> Row:
-    """logits [T, C] Row, the final sum int32 [T, 1] each, weights -> weight · P, Row-16 [T, C].
+    """logits [T, C] Row, the final sum int32 [T, 1] each, weights -> weight · P, Row-bits [T, C].
 
     weights  of the tokens, int32 [T, 1] in Q14, in [0, 2^15)
 
     P is relative to the chunk's own maximum, so that small probabilities keep their bits. The
-    relative error is 1.2e-5 before the one rounding to 16 bits. A row of weight 0 is a zero row.
+    relative error is 1.2e-5 before the one rounding to `bits`. A row of weight 0 is a zero row.
     """
     p, octave = _exponentials(to_log2_units(*widen(logits)))
     up = weights.clz() - (31 - WEIGHT_FRACTION_BITS)
     factor = reciprocal(mantissa).mulr15(weights << up)  # weight / s, 30 bits
     scale_e = ((octave - octaves) - exponent) - up
-    return store_row(
-        *normalise(p.mulr30(factor), scale_e - (59 - 15 + WEIGHT_FRACTION_BITS), 16), 16
-    )
+    scale_e = scale_e - (59 - 15 + WEIGHT_FRACTION_BITS)
+    return store_row(*normalise(p.mulr30(factor), scale_e, bits), bits)
 
 
 def _case_state(rng: np.random.Generator, count: int) -> list[npt.NDArray[Any]]:
@@ -195,3 +201,5 @@ def _probability_cases(rng: np.random.Generator) -> Iterator[Case]:
         weights = rng.integers(0, 2**14 + 1, (logits.shape[0], 1)).astype(np.int32)
         weights[0], weights[1], weights[2] = 2**14, 0, 1
         yield Case(name, [logits, *_case_state(rng, logits.shape[0])[:3], weights])
+    few = [random_row(rng, (3, 2), 24), *_case_state(rng, 3)[:3], weights]
+    yield Case("24 bits", few, {"bits": 24})

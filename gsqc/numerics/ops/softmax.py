@@ -93,17 +93,30 @@ def _visible_softmax(
     in_record: bool,
 ) -> Row:
     """softmax over the columns that a row sees."""
+    hidden = hidden_columns(b, scores.shape, position, window, in_record=in_record)
+    return softmax_without(b, scores, hidden, scale)
+
+
+def softmax_without(b: Builder, scores: Row, hidden: list[Tensor], scale: float) -> Row:
+    """softmax(scores · scale) over the columns that none of `hidden` hides, as `softmax`."""
     t = to_log2_units(*widen(scores), scale)
-    return probabilities(hide_columns(b, t, position, window, in_record=in_record))
+    return probabilities(hide(t, hidden))
+
+
+def hide(t: Tensor, hidden: list[Tensor]) -> Tensor:
+    """Scores t [..., rows, columns] in Q16 octaves, MASKED in the columns that one of `hidden`
+    hides.
+    """
+    for columns in hidden:
+        t = where(columns, MASKED, t)
+    return t
 
 
 def hide_columns(
     b: Builder, t: Tensor, position: Tensor, window: int | None, *, in_record: bool
 ) -> Tensor:
     """Scores t [..., rows, columns] in Q16 octaves, MASKED in the columns of `hidden_columns`."""
-    for hidden in hidden_columns(b, t.shape, position, window, in_record=in_record):
-        t = where(hidden, MASKED, t)
-    return t
+    return hide(t, hidden_columns(b, t.shape, position, window, in_record=in_record))
 
 
 def probabilities(t: Tensor, sink: Tensor | None = None) -> Row:

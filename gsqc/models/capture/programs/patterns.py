@@ -147,7 +147,7 @@ def _attention(r: Rewriter, node: Node) -> Node | None:
         r.before(node, aten.transpose.int, x.node, 1, 2) if x.tokens_first else x.node
         for x in found[:3]
     ]
-    y = r.before(node, custom_ops.attention, *heads, *found[3:], None)
+    y = r.before(node, custom_ops.attention, *heads, *found[3:], None, True)
     y = r.before(node, aten.transpose.int, y, 1, 2)
     shape = node.meta["val"].shape
     return y if y.meta["val"].shape == shape else r.before(node, aten.view.default, y, list(shape))

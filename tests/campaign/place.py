@@ -7,7 +7,10 @@ import contextlib
 import shutil
 from pathlib import Path
 
-KEPT = {"model", "data", "saved", "b.gsqc", "small.gsqc", "run", "steps", "peft", "mlx", "state"}
+KEPT = {
+    *("model", "data", "saved", "b.gsqc", "small.gsqc", "run", "steps", "peft", "mlx", "state"),
+    *("gguf", "parts", "seen", "older", "sentences"),
+}
 """Directories of the corpus that are put back after a case. Others that appear are removed."""
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the types of a GGUF file cost: held-out loss of a bundle that keeps them, of one in NF4, and
-of the file itself in float32.
+"""What the types of a GGUF file cost: held-out losses of the file in float32 and in llama.cpp, and
+of bundles that keep its codes or have NF4 in their place. Then the loss after some steps of
+training, and llama.cpp's with the adapter on the same file.
 
     python -m benchmarks.gguf_types --types q4_k_m,q6_k,q8_0,f16,mxfp4 --records 20
 
@@ -12,27 +13,32 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType as Kind
 
-from gsqc.compiler.compile import compile_model
-from gsqc.compiler.options import Bits, CompileOptions
+import gsqc
+from benchmarks.llama_cpp_loss import loss_in_llama_cpp
+from gsqc.bundle.bundle import Bundle
 from gsqc.data import load_data
 from gsqc.data.sequences import TokenSequence
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.models import load_model
 from gsqc.models.catalogue import find_model
 from gsqc.runtime.session import Session
-from gsqc.targets.registry import resolve_target
 from tests.export.ggml_pack import pack
 
-HELD_OUT = Path(__file__).parents[1] / "examples" / "devils-dictionary-heldout.jsonl"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+TRAIN = EXAMPLES / "devils-dictionary-train.jsonl"
+HELD_OUT = EXAMPLES / "devils-dictionary-heldout.jsonl"
 LENGTH = 128
 FALLBACK = {Kind.Q4_K: Kind.Q5_0, Kind.Q6_K: Kind.Q8_0}
 
@@ -97,27 +103,24 @@ def float_loss(path: Path, sequences: list[TokenSequence]) -> float:
     return total / count
 
 
-def measured(path: Path, folder: Path, records: int) -> Iterator[tuple[str, float]]:
-    """The loss of the file in float32, of a bundle that keeps its codes, and of one in NF4."""
+def measured(path: Path, folder: Path, records: int, steps: int) -> Iterator[tuple[str, Any]]:
+    """What is measured of a file, by name: kinds of codes and losses."""
     loaded = load_model(path)
     assert loaded.tokenizer_json is not None
     tokenizer = Tokenizer.of_model(loaded.tokenizer_json, loaded.metadata)
     sequences = list(load_data(HELD_OUT, tokenizer, LENGTH).sequences)[:records]
     yield "float32", float_loss(path, sequences)
-    for base in ("gguf", "nf4"):
-        output = folder / f"{base}.gsqc"
-        options = CompileOptions(
-            output,
-            resolve_target("native"),
-            Bits(4, 8, 8),
-            base,
-            sequence_length=LENGTH,
-            force=True,
-        )
-        manifest = compile_model(str(path), options)
-        yield base, float(Session(output).evaluate(sequences).loss)
-        if base == "gguf":
-            print(json.dumps({"kinds": sorted(set(manifest.base_kinds.values()))}), flush=True)
+    yield "llama.cpp", loss_in_llama_cpp(path, sequences)
+    for base in ("nf4", "gguf"):
+        bundle = gsqc.compile(path, folder / f"{base}.gsqc", base=base, seq=LENGTH)
+        yield base, float(Session(bundle).evaluate(sequences).loss)
+    yield "kinds", sorted(set(Bundle.open(bundle).manifest.base_kinds.values()))
+    run, adapter = folder / "run", folder / "adapter.gguf"
+    gsqc.train(bundle, TRAIN, run=run, steps=steps, progress=False)
+    yield "trained", float(Session(bundle, run).evaluate(sequences).loss)
+    export = [sys.executable, "-m", "gsqc", "export", bundle, "--run", run, "--gguf", adapter]
+    subprocess.run(export, check=True, capture_output=True)
+    yield "trained, in llama.cpp", loss_in_llama_cpp(path, sequences, adapter)
 
 
 def main() -> None:
@@ -125,13 +128,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--types", default=",".join(MIXES))
     parser.add_argument("--records", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=60)
     chosen = parser.parse_args()
     for name in chosen.types.split(","):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"{name}.gguf")
             write_file(path, MIXES[name])
-            losses = dict(measured(path, Path(folder), chosen.records))
-            shown = {key: round(value, 4) for key, value in losses.items()}
+            found = dict(measured(path, Path(folder), chosen.records, chosen.steps))
+            shown = {k: round(v, 4) if isinstance(v, float) else v for k, v in found.items()}
             print(json.dumps({"type": name, "records": chosen.records, **shown}), flush=True)
 
 

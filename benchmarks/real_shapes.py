@@ -57,19 +57,35 @@ SHAPES = {
     "qwen3-0.6b": Shape("qwen3", {**_decoder(1024, 28, 16, 8, 3072, 151936), "head_dim": 128}),
     "llama-3.2-1b": Shape("llama", {**_decoder(2048, 16, 32, 8, 8192, 128256), "head_dim": 64}),
     "smollm3-3b": Shape("smollm3", _decoder(2048, 36, 16, 4, 11008, 128256)),
+    "qwen2.5-7b": Shape(
+        "qwen2", {**_decoder(3584, 28, 28, 4, 18944, 152064), "tie_word_embeddings": False}
+    ),
 }
 """As in the config.json of each model on the Hugging Face hub."""
 
 WRITE = """
 import json, sys, torch
+from pathlib import Path
+from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
-kind, settings, folder = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
+kind, settings, folder = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])
 torch.manual_seed(0)
 config = AutoConfig.for_model(kind, **settings)
-model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-print(sum(p.numel() for p in model.parameters()))
-model.save_pretrained(folder)
+with torch.device("meta"):
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+folder.mkdir()
+config.save_pretrained(folder)
+places, count = {}, 0
+for number, (name, weight) in enumerate(model.named_parameters()):
+    drawn = torch.empty(weight.shape, dtype=torch.bfloat16)
+    drawn = drawn.normal_(0, 0.02) if weight.ndim > 1 else drawn.fill_(name.endswith("weight"))
+    places[name], count = f"part-{number}.safetensors", count + weight.numel()
+    save_file({name: drawn}, folder / places[name])
+index = {"metadata": {}, "weight_map": places}
+(folder / "model.safetensors.index.json").write_text(json.dumps(index))
+print(count)
 """
+"""A tensor at a time, because a model of 7B takes 15 GB."""
 
 
 def measured(command: list[str]) -> tuple[float, float]:

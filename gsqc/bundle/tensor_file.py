@@ -8,8 +8,10 @@ and the state twice while it is saved. The files are the same.
 from __future__ import annotations
 
 import json
+import math
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -25,12 +27,32 @@ MAXIMUM_HEADER_BYTES = 100_000_000
 """As in the safetensors library."""
 
 
+@dataclass(frozen=True)
+class LateTensor:
+    """A tensor that is made when it is written. `make` gives an array of this type and shape."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    make: Callable[[], Array]
+
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+        return self.dtype.itemsize * math.prod(self.shape)
+
+
+def array_of(tensor: Array | LateTensor) -> Array:
+    """The tensor itself."""
+    return tensor.make() if isinstance(tensor, LateTensor) else tensor
+
+
 def tensor_file(
-    tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None
+    tensors: Mapping[str, Array | LateTensor], metadata: Mapping[str, str] | None = None
 ) -> Iterator[bytes | memoryview]:
     """The content of a safetensors file, in pieces.
 
-    Tensors whose size is a multiple of ALIGNMENT come first, so each of them begins at one.
+    Tensors whose size is a multiple of ALIGNMENT come first, so each of them begins at one. Within
+    both parts they go by name.
     """
     names = sorted(tensors, key=lambda name: (tensors[name].nbytes % ALIGNMENT != 0, name))
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
@@ -48,7 +70,9 @@ def tensor_file(
     text += b" " * (-(8 + len(text)) % ALIGNMENT)
     yield len(text).to_bytes(8, "little") + text
     for name in names:
-        yield np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8).data
+        tensor, array = tensors[name], array_of(tensors[name])
+        assert (array.dtype, array.shape) == (tensor.dtype, tensor.shape), name
+        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 class MappedTensors(Mapping[str, Array]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.files import MANIFEST, PLAN, file_sha256, safe_path
 from gsqc.bundle.manifest import AGAIN, FileEntry, Manifest
 from gsqc.bundle.plan import Plan
-from gsqc.bundle.tensor_file import tensor_file
+from gsqc.bundle.tensor_file import LateTensor, tensor_file
 from gsqc.errors import BundleError
 from gsqc.files.placing import NEW, put_directory, recover, workspace
 from gsqc.files.writing import copy_file, create_file, write_new
@@ -94,7 +94,7 @@ class BundleWriter:
         if self.files[name] != bundle.manifest.files[name]:
             raise BundleError(f"{source} was changed while it was copied", AGAIN)
 
-    def add_tensors(self, name: str, tensors: dict[str, Array]) -> None:
+    def add_tensors(self, name: str, tensors: Mapping[str, Array | LateTensor]) -> None:
         """Add a safetensors file of integer tensors."""
         with self._writing(name) as path, create_file(path) as file:
             file.writelines(tensor_file(tensors))

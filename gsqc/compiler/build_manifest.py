@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from gsqc.adapters.linears import in_order
 from gsqc.bundle.manifest import AdapterPart, Manifest, MatrixEntry, ModelPart
+from gsqc.bundle.tensor_file import LateTensor
 from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.options import CompileOptions
 from gsqc.data.turn_ends import turn_ends
@@ -70,7 +71,7 @@ def build_manifest(
     step: Step,
     code: dict[str, Any],
     options: CompileOptions,
-    base: dict[str, Array],
+    base: dict[str, Array | LateTensor],
     weights: FrozenWeights,
 ) -> Manifest:
     """The manifest. `code` holds the fields that the targets and the calibration know."""

@@ -8,8 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+
 from gsqc.bundle.manifest import FirstSteps, Manifest
 from gsqc.bundle.plan import Plan
+from gsqc.bundle.tensor_file import LateTensor
 from gsqc.bundle.writer import BundleWriter
 from gsqc.compiler.build_manifest import build_manifest
 from gsqc.compiler.calibration import Calibration, calibration_text, prepare_calibration
@@ -26,6 +29,7 @@ from gsqc.targets.interface import CodeJob, Target
 from gsqc.targets.registry import add_programs, find_target
 from gsqc.targets.trust import trust_own
 
+Array = npt.NDArray[Any]
 Progress = Callable[[str], None]
 FirstDigests = Callable[[Path], FirstSteps | None]
 """Steps a new bundle, and gives the digests that it carries from then on."""
@@ -90,9 +94,12 @@ def compile_model(
         step = Step(captured.graph, weights.codes_of, asked)
         step = run_pipeline(step, after=_dumps(options))
         base = _base_tensors(weights, step, captured, calibration, progress)
+        bundle.add_tensors("base.safetensors", base)
         code = _add_code(bundle, step, target, options, captured, progress)
         progress("writing the bundle")
-        _add_files(bundle, base, initial_state(step, options.seed), captured.tokenizer_json)
+        bundle.add_tensors("state.safetensors", initial_state(step, options.seed))
+        if captured.tokenizer_json is not None:
+            bundle.add_bytes("tokenizer.json", captured.tokenizer_json.encode())
         known = model if isinstance(model, str) and model in KNOWN_MODELS else None
         code["calibration"] = calibration and calibration.part
         manifest = build_manifest(captured, known, step, code, options, base, weights)
@@ -103,22 +110,13 @@ def compile_model(
     return manifest
 
 
-def _add_files(
-    bundle: BundleWriter, base: dict[str, Any], state: dict[str, Any], tokenizer: str | None
-) -> None:
-    bundle.add_tensors("base.safetensors", base)
-    bundle.add_tensors("state.safetensors", state)
-    if tokenizer is not None:
-        bundle.add_bytes("tokenizer.json", tokenizer.encode())
-
-
 def _base_tensors(
     weights: FrozenWeights,
     step: Step,
     captured: CapturedModel,
     calibration: Calibration | None,
     progress: Progress,
-) -> dict[str, Any]:
+) -> dict[str, Array | LateTensor]:
     """All of base.safetensors."""
     progress("quantising the base")
     base = weights.tensors(step.parts, captured.constants)

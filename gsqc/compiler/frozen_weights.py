@@ -5,13 +5,15 @@ constants.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gsqc.bundle.base import FILE_CODES, LOSS_UNIT, VECTOR_KIND, in_first_layer
+from gsqc.bundle.tensor_file import LateTensor
 from gsqc.models import WeightSource
 from gsqc.models.base_codes import base_codes, joined_kind
 from gsqc.models.codes import Codes, encode_row16, require_finite
@@ -22,42 +24,51 @@ from gsqc.numerics.ops.rope import TABLE_FRACTION_BITS
 from gsqc.passes.outline import Outline, Parameter, Storage
 
 Array = npt.NDArray[Any]
+_ROWS = 4096
+"""Rows of a table that are coded at once."""
 
 
-def _table_arrays(name: str, weight: Array) -> dict[str, Array]:
+def _table_arrays(weight: Array) -> dict[str, Array]:
     """An embedding table [V, n] as GSE-8 along n, by our own quantise: one meaning."""
-    require_finite(weight, name)
     fraction, exponent = np.frexp(np.abs(weight).max(axis=1, keepdims=True).astype(np.float64))
     exponent = np.where(fraction > 0, exponent - 29, 0).astype(np.int32)
     m = np.rint(np.ldexp(weight.astype(np.float64), -exponent)).astype(np.int32)
-    parts: list[Gse] = [
-        evaluate(quantise, [Row(m[k : k + 4096], exponent[k : k + 4096], 30)], {"bits": 8})
-        for k in range(0, len(m), 4096)
-    ]
-    return {
-        f"{name}.{field}": np.concatenate([getattr(p, field) for p in parts])
-        for field in ("m", "d", "e")
-    }
+    part: Gse = evaluate(quantise, [Row(m, exponent, 30)], {"bits": 8})
+    return {key: getattr(part, key) for key in ("m", "d", "e")}
 
 
-def _row_arrays(name: str, weight: Array) -> dict[str, Array]:
+def _row_arrays(weight: Array) -> dict[str, Array]:
     """A vector as Row-16."""
     codes = encode_row16(weight)
     row = evaluate(OPS[codes.dequantise_op], list(codes.arrays.values()), codes.attributes)
-    return {f"{name}.m": row.m, f"{name}.e": row.e}
+    return {"m": row.m, "e": row.e}
+
+
+def _table(name: str, weight: Array) -> dict[str, Array]:
+    """The arrays of a table, made some rows at a time."""
+    parts = []
+    for start in range(0, len(weight), _ROWS):
+        rows = weight[start : start + _ROWS]
+        require_finite(rows, name)
+        parts.append(_table_arrays(rows))
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
 class FrozenWeights:
     """A model's weights as a bundle stores them: in codes of the kind `base`, or those of the
     model's own file.
-
-    losses  what the weights that `tensors` coded have lost, in millionths, by their names
     """
 
     def __init__(self, weights: WeightSource, base: str) -> None:
         self.weights, self.base = weights, base
-        self.losses: dict[str, int] = {}
+        self._losses: dict[str, int] = {}
         self._kinds: dict[str, str] = {}
+        self._last: tuple[str, dict[str, Array]] | None = None
+
+    @property
+    def losses(self) -> dict[str, int]:
+        """What weights have lost that were coded, in millionths, by their names."""
+        return dict(sorted(self._losses.items()))
 
     def _codes(self, name: str, kind: str) -> Codes:
         if kind == VECTOR_KIND:
@@ -91,23 +102,56 @@ class FrozenWeights:
             for parameter, names in _by_weight(outline)
         }
 
-    def tensors(self, outline: Outline, constants: Mapping[str, Array]) -> dict[str, Array]:
-        """All of base.safetensors; `constants` are the float tables of positions."""
-        base: dict[str, Array] = {}
+    def tensors(
+        self, outline: Outline, constants: Mapping[str, Array]
+    ) -> dict[str, Array | LateTensor]:
+        """All of base.safetensors. A weight is read and coded when its arrays are written.
+
+        `constants` are the float tables of positions.
+        """
+        base: dict[str, Array | LateTensor] = {}
         for parameter, names in _by_weight(outline):
             kind = self.kind_of(parameter, names[0])
+            first = self._codes(names[0], kind).arrays
             for name in names:
-                codes = self._codes(name, kind)
-                base |= {f"{name}.{key}": array for key, array in codes.arrays.items()}
-                if codes.lost:
-                    self.losses[name] = round(codes.lost * LOSS_UNIT)
+                base |= self._late(name, first, partial(self._coded, kind=kind))
         for parameter in (*outline.embed.parameters, *outline.head.parameters):
-            if f"{parameter.name}.m" not in base:  # a tied table is stored once
-                store = _table_arrays if parameter.storage is Storage.TABLE else _row_arrays
-                base |= store(parameter.name, self.weights.float32(parameter.name))
+            if f"{parameter.name}.m" in base:  # a tied table is stored once
+                continue
+            is_table = parameter.storage is Storage.TABLE
+            row = (_table_arrays if is_table else _row_arrays)(np.zeros((1, parameter.shape[-1])))
+            rows = parameter.shape[0] if len(parameter.shape) > 1 else 1
+            like = {key: np.broadcast_to(a, (rows, *a.shape[1:])) for key, a in row.items()}
+            base |= self._late(parameter.name, like, self._table if is_table else self._row)
         for name, table in constants.items():
             base[name] = np.rint(table * 2.0**TABLE_FRACTION_BITS).astype(np.int32)[None]
         return base
+
+    def _late(
+        self, name: str, like: Mapping[str, Array], make: Callable[[str], dict[str, Array]]
+    ) -> dict[str, LateTensor]:
+        """The arrays that `make` makes of a weight. `like` has arrays of their types and shapes."""
+
+        def one(key: str) -> Array:
+            if self._last is None or self._last[0] != name:
+                self._last = name, make(name)  # its other arrays are written next
+            return self._last[1][key]
+
+        return {
+            f"{name}.{k}": LateTensor(a.dtype, a.shape, partial(one, k)) for k, a in like.items()
+        }
+
+    def _coded(self, name: str, kind: str) -> dict[str, Array]:
+        codes = self._codes(name, kind)
+        if codes.lost:
+            self._losses[name] = round(codes.lost * LOSS_UNIT)
+        return codes.arrays
+
+    def _row(self, name: str) -> dict[str, Array]:
+        return _row_arrays(self.weights.float32(name))
+
+    def _table(self, name: str) -> dict[str, Array]:
+        return _table(name, self.weights.float32(name))
 
 
 def _by_weight(outline: Outline) -> list[tuple[Parameter, list[str]]]:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,14 @@ from gsqc.numerics.ops.registry import OPS, evaluate
 
 Array = npt.NDArray[Any]
 NF4_BLOCK = 64
+_NF4_TOP = max(dequantise.NF4_INTEGERS)
+_NEAREST_NF4 = np.searchsorted(
+    np.add(dequantise.NF4_INTEGERS[1:], dequantise.NF4_INTEGERS[:-1]),
+    np.arange(-2 * _NF4_TOP, 2 * _NF4_TOP + 1),
+).astype(np.uint8)
+"""The nearest level by twice the number, rounded up: borders between levels are whole halves."""
+_PART = 1 << 20
+"""Numbers that are coded at once."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +91,33 @@ def require_finite(weight: Array, name: str = "a weight") -> None:
         )
 
 
-def _checked(weight: Array) -> npt.NDArray[np.float64]:
-    """The weight as float64 [N, K]; a vector becomes one row."""
-    wide: npt.NDArray[np.float64] = np.atleast_2d(np.asarray(weight)).astype(np.float64)
-    require_finite(wide)
-    return wide
+class _Part(NamedTuple):
+    """Rows of a weight in codes: the arrays, what they mean as float64, and what was coded."""
+
+    arrays: dict[str, Array]
+    meant: npt.NDArray[np.float64]
+    exact: npt.NDArray[np.float64]
+
+
+def _encode(kind: str, weight: Array, encode: Callable[[npt.NDArray[np.float64]], _Part]) -> Codes:
+    """Codes of float32 [N, K], or [K] as one row. `encode` gets some rows at a time as float64, so
+    that what it needs beside them stays small.
+    """
+    matrix = np.atleast_2d(np.asarray(weight))
+    rows, columns = matrix.shape
+    size = max(1, _PART // columns)
+    arrays: list[dict[str, Array]] = []
+    difference = power = 0.0
+    for start in range(0, rows, size):
+        wide = matrix[start : start + size].astype(np.float64)
+        require_finite(wide)
+        part = encode(wide)
+        arrays.append(part.arrays)
+        difference += float(np.square(part.meant - part.exact).sum())
+        power += float(np.square(part.exact).sum())
+    joined = {key: np.concatenate([part[key] for part in arrays]) for key in arrays[0]}
+    lost = math.sqrt(difference / power) if power else 0.0
+    return Codes(kind, joined, (rows, columns), lost=lost)
 
 
 def _blocks(weight: npt.NDArray[np.float64], block: int) -> npt.NDArray[np.float64]:
@@ -113,67 +144,61 @@ def _mantissas(values: npt.NDArray[np.float64], bits: int) -> tuple[Array, Array
     return m.astype(np.int32), e
 
 
-def _lost(exact: npt.NDArray[np.float64], coded: npt.NDArray[np.float64]) -> float:
-    """RMS of the difference over RMS of the weight."""
-    power = float(np.square(exact).sum())
-    return math.sqrt(float(np.square(coded - exact).sum()) / power) if power else 0.0
-
-
 def encode_nf4(weight: Array) -> Codes:
     """float32 [N, K] -> NF4: the nearest level, in blocks of 64 numbers, or of 32 if 64 does not
     divide K.
 
     A block's scale, its largest magnitude / 32767, is rounded to 15 bits.
     """
-    wide = _checked(weight)
+    return _encode("nf4", weight, _nf4)
+
+
+def _nf4(wide: npt.NDArray[np.float64]) -> _Part:
     rows, columns = wide.shape
     blocks = _blocks(wide, NF4_BLOCK if columns % NF4_BLOCK == 0 else GROUP)
-    scale_m, scale_e = _mantissas(
-        np.abs(blocks).max(-1, keepdims=True) / max(dequantise.NF4_INTEGERS), 16
-    )
+    scale_m, scale_e = _mantissas(np.abs(blocks).max(-1, keepdims=True) / _NF4_TOP, 16)
     scale = np.ldexp(scale_m.astype(np.float64), scale_e)
     levels = np.asarray(dequantise.NF4_INTEGERS, np.float64)
     relative = np.divide(blocks, scale, out=np.zeros_like(blocks), where=scale > 0)
-    nibbles = np.searchsorted((levels[1:] + levels[:-1]) / 2, relative)
+    doubled = np.ceil(relative * 2).clip(-2 * _NF4_TOP, 2 * _NF4_TOP).astype(np.int32)
+    nibbles = _NEAREST_NF4[doubled + 2 * _NF4_TOP]
     arrays = {
         "codes": pack(nibbles.reshape(rows, -1)),
         "scale_m": scale_m[..., 0].astype(np.int16),
         "scale_e": scale_e[..., 0].astype(np.int8),
     }
-    return Codes("nf4", arrays, (rows, columns), lost=_lost(blocks, levels[nibbles] * scale))
+    return _Part(arrays, levels[nibbles] * scale, blocks)
 
 
-def _encode_gse(weight: Array, bits: int) -> Codes:
-    """Mantissas as int32 [N, K], 32 to an exponent."""
-    wide = _checked(weight)
+def _gse(wide: npt.NDArray[np.float64], bits: int) -> _Part:
+    """Mantissas, 32 to an exponent: packed if they have 4 bits."""
     blocks = _blocks(wide, GROUP)
     m, e = _mantissas(blocks, bits)
-    arrays = {"codes": m.reshape(len(wide), -1), "exponents": e[..., 0].astype(np.int8)}
-    lost = _lost(blocks, np.ldexp(m.astype(np.float64), e))
-    return Codes(f"gse{bits}", arrays, (wide.shape[0], wide.shape[1]), lost=lost)
+    flat = m.reshape(len(wide), -1)
+    codes = pack(flat & 15) if bits == 4 else flat.astype(np.int8)
+    arrays: dict[str, Array] = {"codes": codes, "exponents": e[..., 0].astype(np.int8)}
+    return _Part(arrays, np.ldexp(m.astype(np.float64), e), blocks)
 
 
 def encode_gse4(weight: Array) -> Codes:
     """float32 [N, K] -> mantissas of 4 bits, 32 to an exponent."""
-    made = _encode_gse(weight, 4)
-    return replace(made, arrays={**made.arrays, "codes": pack(made.arrays["codes"] & 15)})
+    return _encode("gse4", weight, partial(_gse, bits=4))
 
 
 def encode_gse8(weight: Array) -> Codes:
     """float32 [N, K] -> mantissas of 8 bits, 32 to an exponent."""
-    made = _encode_gse(weight, 8)
-    return replace(made, arrays={**made.arrays, "codes": made.arrays["codes"].astype(np.int8)})
+    return _encode("gse8", weight, partial(_gse, bits=8))
 
 
 def encode_row16(weight: Array) -> Codes:
-    """float32 [K] or [N, K] -> mantissas of 16 bits, one exponent per row."""
-    wide = _checked(weight)
+    """float32 [K] or [N, K] -> mantissas of 16 bits, one exponent per row. Its loss is not told."""
+    return replace(_encode("row16", weight, _row16), lost=0.0)
+
+
+def _row16(wide: npt.NDArray[np.float64]) -> _Part:
     m, e = _mantissas(wide, 16)
-    return Codes(
-        "row16",
-        {"codes": m.astype(np.int16), "exponents": e.astype(np.int8)},
-        (wide.shape[0], wide.shape[1]),
-    )
+    arrays: dict[str, Array] = {"codes": m.astype(np.int16), "exponents": e.astype(np.int8)}
+    return _Part(arrays, np.ldexp(m.astype(np.float64), e), wide)
 
 
 ENCODERS: dict[str, Callable[[Array], Codes]] = {

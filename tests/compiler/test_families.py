@@ -17,6 +17,7 @@ from benchmarks.architectures.build import build
 from benchmarks.architectures.families import BY_NAME
 from gsqc.adapters.linears import matrix_name, names_of_linears
 from gsqc.adapters.lora import Lora
+from gsqc.bundle.tensor_file import array_of
 from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.pipeline import run_pipeline
 from gsqc.models import model_ops
@@ -63,7 +64,8 @@ def lower(model: Any) -> Family:
     )
     step = run_pipeline(Step(captured.graph, weights.codes_of, options))
     family = Family(Sizes(tokens=TOKENS, vocabulary=VOCABULARY), captured, {}, step)
-    family.base = weights.tensors(step.parts, captured.constants)
+    tensors = weights.tensors(step.parts, captured.constants)
+    family.base = {name: array_of(tensor) for name, tensor in tensors.items()}
     return family
 
 

@@ -46,6 +46,10 @@ seed = 1
 """
 
 
+FURTHER = ("gguf", "parts", "seen", "older", "sentences", "spm.gguf")
+"""What `model_corpus` writes. Only changed files are read from there."""
+
+
 def write_model(folder: Path) -> None:
     """A Llama of one layer as `save_pretrained` leaves it, with tokenizer and chat template."""
     from tests.models.capture.tiny import tiny_llama

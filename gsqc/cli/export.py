@@ -15,7 +15,7 @@ from gsqc.data.prompt import PromptOptions
 from gsqc.errors import OptionError
 from gsqc.export.adapter import TrainedAdapter, read_adapter
 from gsqc.export.floats import FLOAT_TYPES
-from gsqc.export.gguf_model import GGUF_TYPES, write_gguf_model
+from gsqc.export.gguf import GGUF_TYPES, write_gguf_model
 from gsqc.export.hf_model import write_hf_model
 from gsqc.export.llama_cpp import write_gguf_adapter
 from gsqc.export.merge import BASES, MergedWeights, open_base
@@ -194,11 +194,11 @@ class _Exporter:
         weights = MergedWeights(self.bundle, loaded, self.adapter, chosen.base)
         what = f"{self.name} and its adapter in one"
         if chosen.merged is not None:
-            to = (weights, source, chosen.merged, chosen.number_type, self.prompts)
+            to = (weights, source, chosen.merged, chosen.number_type)
             if chosen.is_gguf:
-                write_gguf_model(*to)
+                write_gguf_model(*to, self.prompts.template, self.name)
             else:
-                write_hf_model(*to, self.name)
+                write_hf_model(*to, self.prompts, self.name)
             self._tell("merged", chosen.merged, f"{what}, {chosen.number_type}")
         if chosen.onnx is not None:
             write_onnx_model(weights, chosen.onnx)

@@ -91,23 +91,31 @@ def compile_model(
         weights = FrozenWeights(captured.weights, options.base)
         progress("generating the step")
         asked = step_options(options, balance=calibration is not None)
-        step = Step(captured.graph, weights.codes_of, asked)
-        step = run_pipeline(step, after=_dumps(options))
+        step = run_pipeline(Step(captured.graph, weights.codes_of, asked), after=_dumps(options))
+        progress("quantising the base")
         base = _base_tensors(weights, step, captured, calibration, progress)
         bundle.add_tensors("base.safetensors", base)
         code = _add_code(bundle, step, target, options, captured, progress)
         progress("writing the bundle")
-        bundle.add_tensors("state.safetensors", initial_state(step, options.seed))
-        if captured.tokenizer_json is not None:
-            bundle.add_bytes("tokenizer.json", captured.tokenizer_json.encode())
-        known = model if isinstance(model, str) and model in KNOWN_MODELS else None
+        _add_state(bundle, initial_state(step, options.seed), captured.tokenizer_json)
         code["calibration"] = calibration and calibration.part
-        manifest = build_manifest(captured, known, step, code, options, base, weights)
+        manifest = build_manifest(captured, _known(model), step, code, options, base, weights)
         progress("taking the first steps")
         golden = first_digests(bundle.add_manifest(manifest, step.plan))
         bundle.finish(replace(manifest, golden=golden), step.plan)
     trust_own(bundle, target)
     return manifest
+
+
+def _known(model: Any) -> str | None:
+    """The name that gsqc has for a model, if it has one."""
+    return model if isinstance(model, str) and model in KNOWN_MODELS else None
+
+
+def _add_state(bundle: BundleWriter, state: dict[str, Array], tokenizer: str | None) -> None:
+    bundle.add_tensors("state.safetensors", state)
+    if tokenizer is not None:
+        bundle.add_bytes("tokenizer.json", tokenizer.encode())
 
 
 def _base_tensors(
@@ -118,7 +126,6 @@ def _base_tensors(
     progress: Progress,
 ) -> dict[str, Array | LateTensor]:
     """All of base.safetensors."""
-    progress("quantising the base")
     base = weights.tensors(step.parts, captured.constants)
     if calibration is not None:
         base |= calibration.balance(step.parts, captured, progress)

@@ -41,6 +41,17 @@ def test_a_merged_gguf_holds_the_merged_weights(
         assert before.fields[name].contents() == after.fields[name].contents()
 
 
+def test_a_gguf_of_a_directory_holds_the_merged_weights(from_directory: Trained) -> None:
+    path = from_directory.merged("--dtype", "f32", name="new.gguf")
+    bundle = Bundle.open(from_directory.bundle)
+    loaded, _ = open_base(bundle, str(from_directory.model))
+    expected = MergedWeights(bundle, loaded, from_directory.adapter())
+    weights = load_model(path).weights
+    assert set(weights.names()) == set(expected.shapes())
+    for name in weights.names():
+        np.testing.assert_array_equal(weights.float32(name), expected.float32(name))
+
+
 def test_a_gguf_adapter_adds_what_the_merged_file_has(from_gguf: Trained) -> None:
     path = from_gguf.folder / "lora.gguf"
     export(from_gguf.bundle, from_gguf.run, "--gguf", path)

@@ -61,7 +61,7 @@ def compile(
 ) -> Path:
     """Compile a model into a bundle, and give the bundle's path.
 
-    model     a name of gsqc's or of the hub's, a directory, a .gguf file, or a Hugging Face model
+    model     a name of gsqc's or of the hub's, a directory, a .gguf, .onnx or .pt2 file, or a model
     download  fetch ORG/NAME from the Hugging Face hub, if it is not in the cache here
     output    NAME.gsqc in the working directory if it is left out
     progress  called with a line of text at each stage

@@ -42,7 +42,7 @@ def data_command(
         list[Path], Option("Files or directories, as for gsqc train --data.", is_argument=True)
     ],
     bundle: Annotated[
-        str, Option("A bundle, or a model: a known name, a directory or a .gguf file.")
+        str, Option("A bundle, or a model: a known name, a directory, a .gguf, .onnx or .pt2 file.")
     ],
     reading: Annotated[dict[str, Any], HOW_TO_READ],
     seq: LengthOption = None,

@@ -31,7 +31,8 @@ BundleArgument = Annotated[
 ModelArgument = Annotated[
     str,
     Option(
-        "Known name (smollm2-135m), model directory, .gguf file, or ORG/NAME from the hub's cache.",
+        "Known name (smollm2-135m), model directory, .gguf, .onnx or .pt2 file, or ORG/NAME from "
+        "the hub's cache.",
         is_argument=True,
         example="smollm2-135m",
         decides_bits=True,

@@ -72,7 +72,7 @@ def compile_model(
     first_digests: FirstDigests = _no_digests,
     note: Progress = _quiet,
 ) -> Manifest:
-    """Compile `model` (a name, a directory, a .gguf file, or a Hugging Face model object) into
+    """Compile `model` (a name, a directory, a file, or a Hugging Face model object) into
     `options.output`, and return what the bundle says of itself, but for its first digests.
 
     `first_digests` steps the new bundle before it is put in its place, and what it returns goes
@@ -86,7 +86,7 @@ def compile_model(
     with BundleWriter(Path(options.output), force=options.force) as bundle:
         progress("capturing the model")
         captured = capture_model(model, options.sequence_length)
-        _note_reading(captured, note)
+        _note_reading(captured, note, progress)
         calibration = prepare_calibration(captured, options, text, note)
         weights = FrozenWeights(captured.weights, options.base)
         progress("generating the step")
@@ -132,8 +132,10 @@ def _base_tensors(
     return base
 
 
-def _note_reading(captured: CapturedModel, note: Progress) -> None:
-    """Say what was not taken of the model, and where its tokenizer is from if not from its file."""
+def _note_reading(captured: CapturedModel, note: Progress, progress: Progress) -> None:
+    """Say what was not taken of the model, where its tokenizer is from if not from its file, and
+    how a program was checked. Raises ModelError if the check fails.
+    """
     for text in captured.metadata.get("notes") or ():
         note(f"note: {text}")
     origin = captured.metadata.get("tokenizer") or ""
@@ -146,6 +148,9 @@ def _note_reading(captured: CapturedModel, note: Progress) -> None:
             "transformers writes a tokenizer.json: AutoTokenizer.from_pretrained(DIR)"
             ".save_pretrained(DIR)"
         )
+    if captured.check is not None:
+        progress("checking the capture")
+        note(captured.check())
 
 
 def _dumps(options: CompileOptions) -> AfterPass | None:

@@ -20,6 +20,8 @@ from gsqc.targets.registry import NATIVE, check_target_options
 
 RECOMPUTE = ("none", "auto", "blocks")
 WEIGHTS = ("small", "fast")
+_WITH_CODES = (".gguf", ".onnx")
+"""Files that may hold codes. Weights of theirs that are floats become nf4."""
 BASES = ("gguf", "nf4", "gse4", "gse8")
 SEED_BITS = 62
 """The random generator takes a seed in two halves of 31 bits."""
@@ -194,7 +196,8 @@ def default_base(model: str, bits: Bits, known_models: Mapping[str, Any]) -> str
     """The base format of a model when none is asked for: the file's own codes where it has some."""
     if bits.w == 8:
         return "gse8"
-    return "gguf" if model.lower().endswith(".gguf") or model in known_models else "nf4"
+    has_codes = model.lower().endswith(_WITH_CODES) or model in known_models
+    return "gguf" if has_codes else "nf4"
 
 
 def parse_compile_options(

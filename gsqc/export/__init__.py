@@ -9,6 +9,6 @@ mlx.py         writes the adapter as an MLX directory
 foreign/       reads the adapters of other programs into a run
 merge.py       adds the adapter to the base
 hf_model.py    writes the merged model as a Hugging Face directory
-gguf_model.py  writes the merged model as a GGUF file
+gguf/          writes the merged model as a GGUF file
 onnx_model.py  writes the merged model as ONNX
 """

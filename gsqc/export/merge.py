@@ -28,6 +28,7 @@ from gsqc.models.base_codes import base_codes, is_exact
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.models.codes import Codes
 from gsqc.models.conv1d import TransposedWeights, conv1d_weights
+from gsqc.models.program import ProgramModule
 
 BASES = ("trained", "original")
 
@@ -52,6 +53,11 @@ def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
         raise OptionError(
             f"{error.name} is not installed", "pip install 'gsqc[compiler]'"
         ) from None
+    if isinstance(loaded.module, ProgramModule):
+        raise ExportError(
+            f"{path.name} has no configuration that a merged model could have",
+            "give what it was exported from: --model DIR",
+        )
     _require_same(bundle, loaded, chosen)
     return loaded, path
 

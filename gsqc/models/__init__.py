@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of models: a Hugging Face object or directory, a .gguf file, the name of a known model,
-or that of a model in the hub's cache.
+"""Readers of models: a Hugging Face object or directory, a .gguf, .onnx or .pt2 file, the name of a
+known model, or that of a model in the hub's cache.
 
 A reader gives the model as a torch module, whose numbers need not exist (a `meta` module), and its
 weights by name. Nothing is ever unpickled.
@@ -21,10 +21,10 @@ __all__ = ["LoadedModel", "WeightSource", "load_model", "model_path"]
 
 
 def load_model(model: Any) -> LoadedModel:
-    """Open a model: a torch module, a directory, a .gguf file, a known name, or the name ORG/NAME
-    of a model in the hub's cache on this disk.
+    """Open a model: a torch module, a directory, a .gguf, .onnx or .pt2 file, a known name, or the
+    name ORG/NAME of a model in the hub's cache on this disk.
 
-    Raises ModelError.
+    Raises ModelError, and OptionError if a package that reads the file is missing.
     """
     from gsqc.models.readers.hf import (
         from_directory,
@@ -39,13 +39,19 @@ def load_model(model: Any) -> LoadedModel:
         if not os.path.exists(model) and is_hub_name(str(model)):
             loaded.metadata["name"] = str(model)  # the directory is named after a commit
         return loaded
+    if path.suffix.lower() in PROGRAMS:
+        from gsqc.models.readers.program import from_program
+
+        return from_program(path)
     _refuse_other_files(path)
     from gsqc.models.readers.gguf import from_gguf
 
     return from_gguf(path)
 
 
-_EXPORTS = (".onnx", ".pt2", ".pte", ".tflite", ".mlmodel", ".mlpackage", ".engine")
+PROGRAMS = (".onnx", ".pt2")
+"""Suffixes of files with a program that is captured."""
+_EXPORTS = (".pte", ".tflite", ".mlmodel", ".mlpackage", ".engine")
 
 
 def _refuse_other_files(path: Path) -> None:
@@ -64,7 +70,8 @@ def _refuse_other_files(path: Path) -> None:
     if kind in _EXPORTS:
         raise ModelError(
             f"{path.name} is an export ({kind}), which no longer shows what the model is made of",
-            "give what it was exported from: a directory with config.json, or a .gguf file",
+            "give what it was exported from: a directory with config.json, or a .gguf file. gsqc "
+            "reads exports as .onnx and .pt2",
         )
 
 
@@ -80,7 +87,7 @@ def model_path(model: str) -> Path:
     if (cached := cached_model(model)) is not None:
         return cached
     known = ", ".join(KNOWN_MODELS)
-    hint = f"give a directory, a .gguf file, or a known name: {known}"
+    hint = f"give a directory, a .gguf, .onnx or .pt2 file, or a known name: {known}"
     if is_hub_name(model):
         hint = "it is not in the hub's cache here either. Fetch it with --download, or " + hint
     raise ModelError(f"there is no model {model}", hint)

@@ -17,6 +17,7 @@ from pathlib import Path
 from unittest import mock
 
 from gsqc.cli.main import main
+from tests.campaign.programs import write_programs
 from tests.runtime.small_bundle import END, VOCABULARY, byte_tokenizer, manifest, write_bundle
 
 TEMPLATE = (
@@ -109,6 +110,7 @@ def build(root: Path, *, whole: bool = False) -> Path:
         _write_with_gsqc()
         _write_saved_dataset()
         _write_gguf()
+        write_programs(Path("model/tokenizer.json"))
         if whole:
             from tests.campaign.model_corpus import write_models
 

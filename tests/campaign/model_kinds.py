@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tests.campaign import mutators, readers
+from tests.campaign import mutators, programs, readers
 from tests.campaign.corpus import gguf_fields
 from tests.campaign.kinds import Command, Kind, bundle_kinds, data_kinds, run_kinds
 from tests.campaign.mutators import Mutator
-from tests.campaign.readers import REAL
+from tests.campaign.readers import REAL, Reader
 
 IMPORT: Command = ("import", REAL, "--run", "new")
 
@@ -21,6 +21,12 @@ def _model(name: str, file: str, change: Mutator, weight: float) -> Kind:
     place = file.split("/")[0] if not file.endswith(".gguf") else file
     command = ("data", "data/a.jsonl", "--bundle", place)
     return Kind(name, file, change, (command,), (partial(readers.model, place),), weight)
+
+
+def _program(name: str, file: str, change: Mutator, read: Reader) -> Kind:
+    """A file whose graph is captured, which takes longer."""
+    command = ("data", "data/a.jsonl", "--bundle", file)
+    return Kind(name, file, change, (command,), (read,), 2)
 
 
 def _adapter(kind: str, place: str, file: str, change: Mutator) -> Kind:
@@ -48,6 +54,8 @@ def plain_kinds(corpus: Path) -> list[Kind]:
         model("chat_template.jinja", mutators.change_template, 0.5),
         model("model.safetensors", safetensors, 1),
         _model("GGUF", "tiny.gguf", change_gguf, 3),
+        _program("ONNX", programs.ONNX, programs.change_onnx, programs.READ_ONNX),
+        _program("PT2", programs.PT2, programs.change_pt2, programs.READ_PT2),
         _adapter("peft", "peft", "adapter_config.json", json_),
         _adapter("peft", "peft", "adapter_model.safetensors", safetensors),
         _adapter("mlx", "mlx", "adapter_config.json", json_),

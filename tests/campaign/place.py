@@ -11,7 +11,7 @@ from tests.campaign.corpus import FURTHER
 
 KEPT = {
     *("model", "data", "saved", "b.gsqc", "small.gsqc", "run", "steps", "peft", "mlx", "state"),
-    *FURTHER,
+    *("programs", *FURTHER),
 }
 """Directories of the corpus that are put back after a case. Others that appear are removed."""
 

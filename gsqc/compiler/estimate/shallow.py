@@ -24,6 +24,7 @@ from gsqc.compiler.pipeline import run_pipeline
 from gsqc.errors import ModelError
 from gsqc.models import LoadedModel, load_model
 from gsqc.models.capture import CapturedModel, capture_loaded
+from gsqc.models.program import ProgramModule
 from gsqc.passes.outline import Outline
 from gsqc.passes.outline_blocks import outline_blocks
 from gsqc.passes.step import Pass, Step
@@ -76,6 +77,8 @@ def open_shallow(model: str) -> tuple[LoadedModel, list[str]]:
     parameters. Raises ModelError.
     """
     loaded = load_model(model)
+    if isinstance(loaded.module, ProgramModule):  # all of its layers are captured
+        return loaded, []
     names = [name for name, _ in loaded.module.named_parameters()]
     config: Any = loaded.module.config
     found = [

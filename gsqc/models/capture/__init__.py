@@ -6,6 +6,7 @@ export.py     torch.export, with norms, rotary embedding and attention as single
 convert.py    the exported graph becomes model_ops by `rules`; what has no rule is reported with the
               user's source lines
 float_run.py  runs the graph in float: the reference
+programs/     .onnx and .pt2 files, whose graphs take the place of the export
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from gsqc.models.capture.captured import CapturedModel, ModelConfig
 from gsqc.models.capture.convert import convert_graph
 from gsqc.models.capture.export import export_model
 from gsqc.models.capture.float_run import FloatRun, float_parameters, run_float
+from gsqc.models.capture.programs.capture import capture_program
 from gsqc.models.conv1d import TransposedWeights
+from gsqc.models.program import ProgramModule
 
 __all__ = [
     "CapturedModel",
@@ -35,8 +38,8 @@ def capture_model(model: Any, sequence_length: int) -> CapturedModel:
     """Capture `model` for sequences of `sequence_length` tokens; the model itself is left as it
     was.
 
-    model  a Hugging Face module, a directory with config.json and safetensors, a .gguf file, or a
-           known name
+    model  a Hugging Face module, a directory with config.json and safetensors, a .gguf, .onnx or
+           .pt2 file, or a known name
 
     Raises ModelError, UnsupportedOperatorError (all operators at once), OptionError (fewer than 2
     tokens).
@@ -48,6 +51,8 @@ def capture_loaded(loaded: LoadedModel, sequence_length: int) -> CapturedModel:
     """As `capture_model`, for a model that was opened already."""
     if sequence_length < 2:
         raise OptionError(f"sequence length {sequence_length}", "a sequence has at least 2 tokens")
+    if isinstance(loaded.module, ProgramModule):
+        return capture_program(loaded, sequence_length)
     exported = export_model(loaded.module, sequence_length)
     graph = convert_graph(exported, sequence_length)
     transposed = [n.meta["parameter"] for n in graph.nodes if "transposed" in n.meta]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +84,8 @@ class CapturedModel:
     weights         the parameters' numbers by name
     tokenizer_json  text of a tokenizer.json, or None if the model came without one
     metadata        that of the `LoadedModel`
+    check           compares the graph with the program of the file that it came from, if it came
+                    from one, and says how. Raises ModelError if they differ
 
     The graph's placeholders are first `tokens` [T], then one for each parameter that is used
     (`meta["parameter"]` is its Hugging Face name; tied parameters share one), one for each rope
@@ -97,3 +100,4 @@ class CapturedModel:
     weights: WeightSource
     tokenizer_json: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    check: Callable[[], str] | None = None

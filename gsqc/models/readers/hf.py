@@ -115,7 +115,7 @@ def from_directory(path: Path) -> LoadedModel:
         return tensors.read(stored[name])
 
     tokenizer, origin = tokenizer_of(path)
-    metadata = {**_metadata(path, module, tokenizer, origin), "notes": notes}
+    metadata = {**metadata_of(path, module, tokenizer, origin), "notes": notes}
     return LoadedModel(module, FloatWeights(aliases, read), tokenizer, metadata)
 
 
@@ -205,7 +205,8 @@ def _chat_template(path: Path, tokenizer_config: dict[str, Any]) -> Any:
     return [{"name": name, "template": text} for name, text in named.items()]
 
 
-def _metadata(path: Path, module: Any, tokenizer: str | None, origin: str) -> dict[str, Any]:
+def metadata_of(path: Path, module: Any, tokenizer: str | None, origin: str) -> dict[str, Any]:
+    """What the files of a directory say of its model's tokens. Raises ModelError."""
     generation = read_object(path / "generation_config.json")
     tokenizer_config = read_object(path / "tokenizer_config.json")
     named = tokenizer_config, read_object(path / "special_tokens_map.json")

@@ -112,8 +112,8 @@ def test_a_repository_of_gguf_files(folder: Path) -> None:
     ("name", "told"),
     [
         ("model.safetensors", "holds weights without a configuration"),
-        ("model.onnx", "is an export (.onnx)"),
-        ("model.PT2", "is an export (.pt2)"),
+        ("model.tflite", "is an export (.tflite)"),
+        ("model.PTE", "is an export (.pte)"),
         ("model.pth", "is a pickle"),
         ("model.zip", "is not a GGUF file"),
     ],

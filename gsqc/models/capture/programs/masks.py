@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Masks of attention: found around the scores, and read by their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gsqc.errors import ModelError
+from gsqc.models.capture.programs.tracer import Node, Tracer, aten
+from gsqc.models.capture.source import source_line
+
+VIEWS = (
+    *(aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.expand.default),
+    *(aten.unsqueeze.default, aten.squeeze.dim),
+)
+_HIDDEN = -1e4
+"""A score that is lowered by so much takes no part in a softmax."""
+
+
+def behind(value: Any, skipped: Callable[[Node], Any]) -> Node | None:
+    """The node behind views and what `skipped` says to skip."""
+    while isinstance(value, Node):
+        following: Any = value.args[0] if value.target in VIEWS else skipped(value)
+        if following is None:
+            return value
+        value = following
+    return None
+
+
+def masks(tracer: Tracer, scores: Any) -> tuple[Node | None, list[Tensor]]:
+    """Scores without their masks, and the masks: True or 0 where a score counts."""
+    found: list[Tensor] = []
+
+    def mask(node: Node) -> Any:
+        placed = [tracer.placed.get(a) if isinstance(a, Node) else None for a in node.args]
+        if node.target is aten.add.Tensor and any(p is not None for p in placed[:2]):
+            of = 0 if placed[0] is not None else 1
+            found.extend(p for p in placed[of : of + 1] if p is not None)
+            return node.args[1 - of]
+        if node.target is aten.where.self and placed[0] is not None:
+            kept = 1 if placed[1] is None and isinstance(node.args[1], Node) else 2
+            found.append(placed[0] if kept == 1 else ~placed[0].bool())
+            lowest: Any = node.args[3 - kept]
+            if float(torch.as_tensor(tracer.placed.get(lowest, lowest)).max()) > _HIDDEN:
+                return None
+            return node.args[kept]
+        return None
+
+    return behind(scores, mask), found
+
+
+def window(tracer: Tracer, node: Node, hidden: list[Tensor]) -> int | None:
+    """The window that masks leave, None if a token sees all before it. Raises ModelError."""
+    tokens = tracer.tokens
+    visible = torch.ones(tokens, tokens, dtype=torch.bool)
+    for mask in hidden:
+        if mask.dtype != torch.bool:
+            if bool(((mask > _HIDDEN) & (mask != 0)).any()):
+                raise _other(node, "a bias of attention")
+            mask = mask == 0
+        parts = mask.expand(*mask.shape[:-2], tokens, tokens).reshape(-1, tokens, tokens)
+        if not bool((parts == parts[:1]).all()):
+            raise _other(node, "a mask for each head")
+        visible &= parts[0]
+    causal = torch.ones(tokens, tokens, dtype=torch.bool).tril()
+    if torch.equal(visible, causal):
+        return None
+    width = int(visible[-1].sum())
+    if torch.equal(visible, causal & causal.new_ones(tokens, tokens).triu(1 - width)):
+        return width
+    raise _other(node, "attention that is not causal")
+
+
+def _other(node: Node, what: str) -> ModelError:
+    return ModelError(
+        f"the model has what gsqc does not compile: {what}\n  {what} at {source_line(node.meta)}",
+        "gsqc compiles causal softmax attention with shared key-value heads",
+    )

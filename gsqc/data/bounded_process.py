@@ -12,11 +12,23 @@ import signal
 import subprocess
 import sys
 import weakref
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 _PROGRAM = Path(__file__).with_name("bounded_program.py")
 _ENDING_SECONDS = 10
+
+
+class Process(Protocol):
+    """A BoundedProcess, or what stands for it."""
+
+    def ask(self, request: dict[str, Any], raw: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        """The answer to a request. Raises ValueError and ProcessEnded."""
+
+
+Start = Callable[[str, dict[str, Any]], Process]
+"""Starts a program of this folder with the first request."""
 
 
 class ProcessEnded(Exception):

@@ -24,7 +24,7 @@ MAXIMUM_LINE_BYTES = 4 << 20
 """Of a record in a .jsonl file."""
 STANDARD_INPUT = "-"
 
-_BOM = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _AS_UTF8 = "save the file as UTF-8: iconv -f UTF-16 -t UTF-8 FILE > NEW, if it is UTF-16"
 
@@ -133,6 +133,19 @@ class Content:
                 self.count(len(line))
                 yield number, self._decode(line, number)
 
+    def blocks(self, size: int) -> Iterator[tuple[int, bytes]]:
+        """Whole lines of a little more than `size` bytes, behind the number of the first of them.
+
+        A line that is too long may be cut.
+        """
+        with self.opened() as stream:
+            first = 1
+            while block := stream.read(size):
+                block += stream.readline(MAXIMUM_LINE_BYTES + 1)
+                self.count(len(block))
+                yield first, block
+                first += block.count(b"\n")
+
     def text(self, most_bytes: int = MAXIMUM_DATA_BYTES) -> str:
         """All of it, with lines ended by \\n. `most_bytes` are those of the unpacked file."""
         with self.opened() as stream:
@@ -150,7 +163,7 @@ class Content:
         """Bytes as text, of the line with this number or of the whole file."""
         if number in (None, 1):
             self._require_utf8_mark(content)
-            content = content.removeprefix(_BOM)
+            content = content.removeprefix(BYTE_ORDER_MARK)
         at = -1 if b"\0" not in content else content.index(b"\0")
         try:
             text = content.decode("utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from gsqc.data.examples import Chat, Document, Example, Labelled
 
@@ -29,6 +29,11 @@ class ControlTokens:
         self._pattern = any_of(texts)
         self.found: Counter[str] = Counter()
         self.records = 0
+
+    def take(self, found: Mapping[str, int], records: int) -> None:
+        """Add what was counted elsewhere."""
+        self.found.update(found)
+        self.records += records
 
     def look_at(self, example: Example) -> None:
         """Count what stands in an example."""

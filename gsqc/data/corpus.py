@@ -1,39 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""read_corpus: the files of a data set become pieces of tokens. What happened is counted."""
+"""Corpus: the pieces of some files, with counts of what happened to their records.
+
+It is also put into arrays and a JSON object, for the file of kept tokens and for other processes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from gsqc.data.content import Content, is_standard_input
+import numpy as np
+import numpy.typing as npt
+
 from gsqc.data.control_tokens import ControlTokens
-from gsqc.data.csv_reader import read_csv
-from gsqc.data.directories import DataFile
-from gsqc.data.encode import Convert, Encoded, Encoder, Prepared, Reading, Tokens, chat_renderer
+from gsqc.data.encode import Encoded, Encoder
 from gsqc.data.examples import Document, Example
-from gsqc.data.json_reader import read_array, read_jsonl, read_piped
-from gsqc.data.names import TEXT_SUFFIXES, suffix_of
-from gsqc.data.parquet_reader import read_parquet
+from gsqc.data.form import SharedParts
 from gsqc.data.piece_store import PieceStore
 from gsqc.data.problems import Problems
-from gsqc.data.records import LABEL
-from gsqc.data.saved_dataset import read_saved_dataset
 from gsqc.data.sequences import Dataset
-from gsqc.data.text_reader import read_document
-from gsqc.data.tokenizer import Tokenizer
-from gsqc.errors import DataError
 
-_BATCH_CHARACTERS = 1 << 18
-"""Characters that are tokenised at once."""
-Reader = Callable[[Content, Problems], Iterator[tuple[str, Example]]]
-_READERS: dict[str, Reader] = {
-    **dict.fromkeys(TEXT_SUFFIXES, read_document),
-    ".json": read_array,
-    ".csv": read_csv,
-    ".parquet": read_parquet,
-}
+ARRAYS = ("tokens", "counted", "lengths", "record_lengths")
+"""What `arrays` gives: int32, uint8, int32, int32."""
+_COUNTS = (
+    *("truncated_records", "truncated_tokens", "skipped_records", "shapes", "empty_records"),
+    *("first_empty", "unused_keys", "control_tokens", "control_records"),
+)
+"""The fields of a Dataset that reading counts. Others are known without it, or are arrays."""
+_SHARED = "shared"
+Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 class Progress:
@@ -85,98 +81,66 @@ class Corpus:
         for key, count in problems.unused.items():
             statistics.unused_keys[key] = statistics.unused_keys.get(key, 0) + count
 
+    def tell_control(self, control: ControlTokens) -> None:
+        """Take over the control tokens that stand in users' texts."""
+        self.statistics.control_tokens = dict(control.found)
+        self.statistics.control_records = control.records
 
-def _reader(file: DataFile) -> Reader:
-    if is_standard_input(file):
-        return read_piped
-    if file.path.is_dir():
-        return read_saved_dataset
-    return _READERS.get(suffix_of(file.path.name), read_jsonl)
+    def take(self, part: Corpus) -> None:
+        """Put what comes behind it behind it."""
+        self.pieces.extend(part.pieces)
+        ours, theirs = self.statistics, part.statistics
+        ours.record_lengths += theirs.record_lengths
+        ours.first_empty = ours.first_empty or theirs.first_empty
+        ours.shared.take(theirs.shared)
+        for name in _COUNTS:
+            counted = getattr(theirs, name)
+            if isinstance(counted, int):
+                setattr(ours, name, getattr(ours, name) + counted)
+            elif isinstance(counted, dict):
+                sums = getattr(ours, name)
+                for key, count in counted.items():
+                    sums[key] = sums.get(key, 0) + count
 
+    def counts(self) -> dict[str, Any]:
+        """All but the arrays, as JSON."""
+        counted = {name: getattr(self.statistics, name) for name in _COUNTS}
+        return counted | {_SHARED: asdict(self.statistics.shared)}
 
-def _prepared(content: Content, encoder: Encoder, problems: Problems) -> Iterator[Prepared]:
-    """The records of a file. What is wrong with others is added to `problems`."""
-    for where, example in _reader(content.file)(content, problems):
-        try:
-            yield encoder.prepare(example)
-        except ValueError as error:
-            problems.note(where, error)
-
-
-def _batches(records: Iterable[Prepared]) -> Iterator[list[Prepared]]:
-    """The records in order, some at a time: each call of the tokenizer's process takes time."""
-    batch: list[Prepared] = []
-    characters = 0
-    for record in records:
-        batch.append(record)
-        characters += sum(map(len, record.texts))
-        if characters > _BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
-
-
-def _encoded(
-    batches: Iterable[list[Prepared]], encoder: Encoder
-) -> Iterator[tuple[list[Prepared], list[Encoded]]]:
-    """Each batch with its tokens. The tokenizer's process makes them while the next one is read."""
-    with ThreadPoolExecutor(1, "tokens") as pool:
-        before: tuple[list[Prepared], Future[Tokens]] | None = None
-        for batch in batches:
-            ahead = batch, pool.submit(encoder.tokens, batch)
-            if before is not None:
-                yield before[0], encoder.encode(before[0], before[1].result())
-            before = ahead
-        if before is not None:
-            yield before[0], encoder.encode(before[0], before[1].result())
-
-
-def read_corpus(
-    files: Sequence[DataFile],
-    tokenizer: Tokenizer,
-    reading: Reading,
-    progress: Progress,
-    convert: Convert | None = None,
-) -> Corpus:
-    """The pieces of some files. `convert` makes another example of each.
-
-    Raises DataError, also if nothing is left of them.
-    """
-    corpus, control = Corpus(), ControlTokens(tokenizer.control_tokens())
-    with chat_renderer(tokenizer) as renderer:
-        encoder = Encoder(tokenizer, renderer, reading, convert)
-        for file in files:
-            problems, content = Problems(strict=reading.strict), Content(file)
-            batches = _batches(_prepared(content, encoder, problems))
-            for batch, encoded in _encoded(batches, encoder):
-                for prepared, whole in zip(batch, encoded, strict=True):
-                    control.look_at(prepared.example)
-                    corpus.add(prepared.example, whole, encoder)
-                progress.at(content.position)
-            if tokenizer.labels is not None:
-                del problems.unused[LABEL]
-            corpus.tell(problems)
-            progress.end(content.size)
-    corpus.statistics.control_tokens = dict(control.found)
-    corpus.statistics.control_records = control.records
-    if not corpus.pieces:
-        raise _nothing(files, corpus.statistics, reading.length)
-    return corpus
-
-
-def _nothing(files: Sequence[DataFile], statistics: Dataset, length: int) -> DataError:
-    """The error for files of which no piece is left."""
-    names = ", ".join(file.name for file in files[:3]) + (" …" if len(files) > 3 else "")
-    if statistics.skipped_records:
-        return DataError(
-            f"{names}: nothing that counts fits into {length} tokens: "
-            "every prompt alone fills the sequence length",
-            "compile with a longer --seq, or shorten the prompts",
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The pieces, and the lengths of the records. Nothing may be added while they are used."""
+        arrays = (
+            self.pieces.tokens,
+            self.pieces.counted.view(np.uint8),
+            np.diff(self.pieces.ends, prepend=0).astype(np.int32),
+            np.array(self.statistics.record_lengths, np.int32),
         )
-    if statistics.empty_records:
-        return DataError(
-            f"{names}: no record has anything to learn ({statistics.first_empty})",
-            "give records with a completion",
-        )
-    return DataError(f"{names}: the data set is empty", "give a file with records or text")
+        return dict(zip(ARRAYS, arrays, strict=True))
+
+    @classmethod
+    def of(cls, arrays: Arrays, counts: Any) -> Corpus:
+        """What `arrays` and `counts` gave. ValueError, KeyError or TypeError if it is not that."""
+        tokens, counted, lengths, records = (arrays[name] for name in ARRAYS)
+        kinds = [array.dtype.name for array in (tokens, counted, lengths, records)]
+        ends = lengths.astype(np.int64).cumsum()
+        if kinds != ["int32", "uint8", "int32", "int32"] or lengths.min(initial=2) < 2:
+            raise ValueError("the arrays are no pieces")
+        if not int(lengths.sum(dtype=np.int64)) == len(tokens) == len(counted):
+            raise ValueError("the arrays do not fit each other")
+        if tokens.min(initial=0) < 0 or counted.max(initial=0) > 1:
+            raise ValueError("the arrays do not fit each other")
+        pieces = PieceStore.of(tokens, counted.view(np.bool_), ends)
+        return cls(pieces, _statistics(counts, records))
+
+
+def _statistics(counts: Any, records: npt.NDArray[Any]) -> Dataset:
+    """The counts of a corpus. As `Corpus.of`."""
+    if set(counts) != {*_COUNTS, _SHARED}:
+        raise ValueError("the counts are others")
+    shared = SharedParts.of(counts.pop(_SHARED))
+    for name, value in counts.items():
+        if type(value) is not type(getattr(Dataset(), name)):
+            raise ValueError(f"{name} is of another type")
+        if isinstance(value, dict) and any(type(n) is not int for n in value.values()):
+            raise ValueError(f"{name} holds no counts")
+    return Dataset(record_lengths=records.tolist(), shared=shared, **counts)

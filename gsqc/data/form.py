@@ -55,8 +55,20 @@ class SharedParts:
         system = text if isinstance(text, str) else None
         if self._is_empty:
             self.system, self.tools, self._is_empty = system, example.tools, False
+        self._keep(system, example.tools)
+
+    def take(self, part: SharedParts) -> None:
+        """Take the records that another one has seen into account."""
+        if part._is_empty:
+            return
+        if self._is_empty:
+            self.system, self.tools, self._is_empty = part.system, part.tools, False
+        self._keep(part.system, part.tools)
+
+    def _keep(self, system: str | None, tools: list[Any] | None) -> None:
+        """What both have."""
         self.system = system if system == self.system else None
-        self.tools = example.tools if example.tools == self.tools else None
+        self.tools = tools if tools == self.tools else None
 
 
 @dataclass(frozen=True)

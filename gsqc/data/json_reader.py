@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gsqc.data.content import Content
 from gsqc.data.examples import Example
 from gsqc.data.problems import Problems, reason_of
-from gsqc.data.records import read_each
+from gsqc.data.records import RecordReader, read_each
 from gsqc.errors import DataError
 
 _decode = json.JSONDecoder().decode  # json.loads looks at its options for each line
@@ -23,10 +24,29 @@ def read_jsonl(content: Content, problems: Problems) -> Iterator[tuple[str, Exam
 
     Raises DataError if the file cannot be read.
     """
-    lines = (
-        (f"{content.name}:{number}", line) for number, line in content.lines() if not line.isspace()
-    )
-    return read_each(lines, problems, _parsed)
+    return read_lines(content.name, content.lines(), problems)
+
+
+def read_lines(
+    name: str, lines: Iterable[tuple[int, str]], problems: Problems, shape: str | None = None
+) -> Iterator[tuple[str, Example]]:
+    """As `read_jsonl`, for the lines of a file, which stand behind their numbers.
+
+    shape  of the records before these, if there were any
+    """
+    placed = ((f"{name}:{number}", line) for number, line in lines if line and not line.isspace())
+    return read_each(placed, problems, _parsed, shape)
+
+
+def shape_of_lines(lines: Iterable[str]) -> str:
+    """The shape of the first record that is well formed. Raises ValueError if none is."""
+    reader = RecordReader()
+    for line in lines:
+        with contextlib.suppress(ValueError, RecursionError):
+            reader.read(_parsed(line))
+        if reader.shape is not None:
+            return reader.shape
+    raise ValueError("no record is well formed")
 
 
 def _parsed(line: str) -> Any:

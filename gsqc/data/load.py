@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from gsqc.data.content import raw_size
-from gsqc.data.corpus import Corpus, Progress, read_corpus
+from gsqc.data.corpus import Corpus, Progress
 from gsqc.data.directories import OTHER_SPLIT, DataFile, Unread
 from gsqc.data.encode import Convert, Reading
 from gsqc.data.files import find_files, held_out_files
@@ -19,6 +19,7 @@ from gsqc.data.options import DataOptions, validation_share
 from gsqc.data.packing import pack_pieces
 from gsqc.data.piece_store import PieceStore, in_both
 from gsqc.data.prompt_end import DEFAULT_END
+from gsqc.data.read_corpus import read_corpus
 from gsqc.data.sequences import Dataset, PaddedSequences, Piece
 from gsqc.data.token_cache import TokenCache, cache_key
 from gsqc.data.tokenizer import Tokenizer

@@ -42,6 +42,13 @@ class PieceStore(Sequence[Piece]):
         self._counted += counted
         self._ends.append(len(self._tokens))
 
+    def extend(self, others: PieceStore) -> None:
+        """Put all pieces of another store behind the others."""
+        before = len(self._tokens)
+        self._tokens += others._tokens
+        self._counted += others._counted
+        self._ends.frombytes((others.ends + before).tobytes())
+
     def pick(self, numbers: Iterable[int]) -> PieceStore:
         """Some of the pieces, in the order of the numbers."""
         chosen = PieceStore()

@@ -93,13 +93,17 @@ class RecordReader:
 
 
 def read_each(
-    rows: Iterable[tuple[str, Any]], problems: Problems, parse: Callable[[Any], Any] | None = None
+    rows: Iterable[tuple[str, Any]],
+    problems: Problems,
+    parse: Callable[[Any], Any] | None = None,
+    shape: str | None = None,
 ) -> Iterator[tuple[str, Example]]:
     """The examples of a file's rows, each behind its place. Malformed rows go to `problems`.
 
     parse  makes a record of a row. It may raise ValueError
+    shape  of the rows before these, if there were any
     """
-    reader = RecordReader(problems.unused)
+    reader = RecordReader(problems.unused, shape)
     for where, row in rows:
         try:
             example = reader.read(row if parse is None else parse(row))

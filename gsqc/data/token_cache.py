@@ -19,13 +19,10 @@ import numpy as np
 
 from gsqc.bundle.json_text import read_json
 from gsqc.bundle.tensor_file import MappedTensors, tensor_file
-from gsqc.data.corpus import Corpus
+from gsqc.data.corpus import ARRAYS, Corpus
 from gsqc.data.directories import DataFile
 from gsqc.data.encode import Reading
 from gsqc.data.files import files_digest
-from gsqc.data.form import SharedParts
-from gsqc.data.piece_store import PieceStore
-from gsqc.data.sequences import Dataset
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.files.reading import open_file
 from gsqc.files.writing import replace_file
@@ -34,12 +31,6 @@ FORMAT = 1
 """Another number where the same data has other tokens."""
 TOKENS = "data.safetensors"
 """Its name in a run's directory."""
-_COUNTS = (
-    *("truncated_records", "truncated_tokens", "skipped_records", "shapes", "empty_records"),
-    *("first_empty", "unused_keys", "control_tokens", "control_records"),
-)
-"""The fields of a Dataset that reading counts. Others are known without it, or are arrays."""
-_SHARED = "shared"
 
 
 def cache_key(files: list[list[DataFile]], tokenizer: Tokenizer, reading: Reading) -> str:
@@ -85,19 +76,12 @@ class TokenCache:
         if self._kept is None:
             return
         key, corpora = self._kept
-        counts = [
-            {name: getattr(corpus.statistics, name) for name in _COUNTS}
-            | {_SHARED: asdict(corpus.statistics.shared)}
-            for corpus in corpora
-        ]
-        tensors: dict[str, Any] = {}
-        for number, corpus in enumerate(corpora):
-            pieces = corpus.pieces
-            tensors[f"tokens.{number}"] = pieces.tokens
-            tensors[f"counted.{number}"] = pieces.counted.view(np.uint8)
-            tensors[f"lengths.{number}"] = np.diff(pieces.ends, prepend=0).astype(np.int32)
-            lengths = np.array(corpus.statistics.record_lengths, np.int32)
-            tensors[f"record_lengths.{number}"] = lengths
+        counts = [corpus.counts() for corpus in corpora]
+        tensors = {
+            f"{name}.{number}": array
+            for number, corpus in enumerate(corpora)
+            for name, array in corpus.arrays().items()
+        }
         text = json.dumps(counts)
         metadata = {"key": key, "counts": text, "sha256": _digest(tensors, text)}
         with contextlib.suppress(OSError):
@@ -116,26 +100,7 @@ def _digest(tensors: Mapping[str, Any], counts: str) -> str:
 
 def _corpus(tensors: MappedTensors, number: int, counts: Any) -> Corpus:
     """A corpus of the file. Raises ValueError, KeyError or TypeError if it cannot be one."""
-    tokens, counted, lengths, records = (
-        tensors[f"{name}.{number}"] for name in ("tokens", "counted", "lengths", "record_lengths")
-    )
-    kinds = [array.dtype.name for array in (tokens, counted, lengths, records)]
-    ends = lengths.astype(np.int64).cumsum()
-    if kinds != ["int32", "uint8", "int32", "int32"] or not len(lengths) or lengths.min() < 2:
-        raise ValueError("the arrays are no pieces")
-    if not int(ends[-1]) == len(tokens) == len(counted) or tokens.min() < 0 or counted.max() > 1:
-        raise ValueError("the arrays do not fit each other")
-    return Corpus(PieceStore.of(tokens, counted.view(np.bool_), ends), _statistics(counts, records))
-
-
-def _statistics(counts: Any, records: Any) -> Dataset:
-    """The counts of a corpus. As `_corpus`."""
-    if set(counts) != {*_COUNTS, _SHARED}:
-        raise ValueError("the counts are others")
-    shared = SharedParts.of(counts.pop(_SHARED))
-    for name, value in counts.items():
-        if type(value) is not type(getattr(Dataset(), name)):
-            raise ValueError(f"{name} is of another type")
-        if isinstance(value, dict) and any(type(n) is not int for n in value.values()):
-            raise ValueError(f"{name} holds no counts")
-    return Dataset(record_lengths=records.tolist(), shared=shared, **counts)
+    corpus = Corpus.of({name: tensors[f"{name}.{number}"] for name in ARRAYS}, counts)
+    if not corpus.pieces:
+        raise ValueError("the file holds no piece")
+    return corpus

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.data.bounded_process import BoundedProcess, ProcessEnded
+from gsqc.data.bounded_process import BoundedProcess, ProcessEnded, Start
 from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.errors import BundleError, DataError
 from gsqc.files.reading import read_file
@@ -27,6 +28,11 @@ MAXIMUM_TOKENIZER_BYTES = 64 << 20
 _OTHER_MODEL = "this tokenizer is not to be trusted: use another model"
 _END_TOKENS = 64
 """Of a text that are looked at to find its end: an end of text, and white space behind it."""
+_FIELDS = (
+    *("eos_token_id", "bos_token_id", "end_token_ids", "vocabulary", "special_tokens"),
+    "chat_template",
+)
+"""Of a model, those that its tokenizer depends on."""
 Int32 = npt.NDArray[np.int32]
 
 
@@ -52,29 +58,31 @@ class Tokenizer:
                 "compile a model directory that has a tokenizer.json, "
                 "or give token ids through gsqc.runtime.Session",
             )
-        try:
-            file = bundle.file("tokenizer.json")
-            text = read_file(file, most_bytes=MAXIMUM_TOKENIZER_BYTES, links=False).decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8"
-            raise BundleError(
-                f"cannot read the bundle's tokenizer.json: {reason}", "compile the model again"
-            ) from None
-        self._read(text, asdict(bundle.manifest.model))
+        self._read(partial(_text_of, bundle), asdict(bundle.manifest.model), BoundedProcess)
 
     @classmethod
-    def of_model(cls, tokenizer_json: str, metadata: dict[str, Any]) -> Tokenizer:
+    def of_model(
+        cls, tokenizer_json: str, metadata: dict[str, Any], start: Start = BoundedProcess
+    ) -> Tokenizer:
         """The tokenizer that a bundle of a model would have.
 
         metadata  what the reader of the model gives: the fields of `manifest.ModelPart`
+        start     starts the process that holds it
 
         Raises BundleError.
         """
         tokenizer = cls.__new__(cls)
-        tokenizer._read(tokenizer_json, metadata)
+        tokenizer._read(lambda: tokenizer_json, metadata, start)
         return tokenizer
 
-    def _read(self, tokenizer_json: str, model: dict[str, Any]) -> None:
+    def begin(self) -> dict[str, Any]:
+        """What `of_model` makes the same tokenizer of: {tokenizer_json, model}. BundleError."""
+        return {"tokenizer_json": self._text(), "model": self._model}
+
+    def _read(self, text: Callable[[], str], model: dict[str, Any], start: Start) -> None:
+        tokenizer_json = text()
+        self._text = text  # not the text itself, which may have 34 MB
+        self._model = {name: model.get(name) for name in _FIELDS}
         self.eos = _token_id(model.get("eos_token_id"))
         self._vocabulary: int | None = model.get("vocabulary")
         self.chat_template = _template(model.get("chat_template"))
@@ -91,7 +99,7 @@ class Tokenizer:
         begin = {"tokenizer_json": tokenizer_json, "special": special}
         begin["named"] = sorted(set((named or {}).values()))
         try:
-            self._process = BoundedProcess("tokenizer_process.py", begin)
+            self._process = start("tokenizer_process.py", begin)
         except (ProcessEnded, ValueError) as error:
             raise _failure(error) from None
         facts, _ = self._ask({})
@@ -195,6 +203,18 @@ class Tokenizer:
         """The text of tokens. Special tokens are left out unless `special` is set."""
         ids = [int(token) for token in tokens]
         return str(self._ask({"decode": ids, "special": special})[0]["text"])
+
+
+def _text_of(bundle: Bundle) -> str:
+    """The text of a bundle's tokenizer.json. Raises BundleError."""
+    try:
+        file = bundle.file("tokenizer.json")
+        return read_file(file, most_bytes=MAXIMUM_TOKENIZER_BYTES, links=False).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise BundleError(
+            f"cannot read the bundle's tokenizer.json: {reason}", "compile the model again"
+        ) from None
 
 
 def _failure(error: ProcessEnded | ValueError) -> BundleError:

@@ -21,8 +21,9 @@ from pathlib import Path
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # forked processes have no threads
 os.environ["GSQC_TRACEBACK"] = "1"
 
-from tests.campaign import faults, kills, kinds, mutations, runner_mutations, system
+from tests.campaign import faults, kills, mutations, runner_mutations, system
 from tests.campaign.corpus import build
+from tests.campaign.model_kinds import all_kinds
 from tests.campaign.place import Place
 from tests.campaign.report import Report
 from tests.campaign.server import Server
@@ -62,7 +63,7 @@ class Campaign:
         import transformers  # noqa: F401
 
         place = Place(self.corpus, self.folder / "mutations")
-        for kind in kinds.all_kinds(self.corpus):
+        for kind in all_kinds(self.corpus):
             if kind.name.startswith(self.only):
                 count = len(kind.readers) + len(kind.commands)
                 count += max(2, round(kind.weight * self.amount.mutations))
@@ -136,7 +137,7 @@ def _options() -> argparse.Namespace:
 
 
 def _reproduce(campaign: Campaign, case: int) -> int:
-    (kind,) = (k for k in kinds.all_kinds(campaign.corpus) if k.name == campaign.only)
+    (kind,) = (k for k in all_kinds(campaign.corpus) if k.name == campaign.only)
     place = Place(campaign.corpus, campaign.folder / "case")
     return mutations.reproduce(kind, place, campaign.seed, case)
 
@@ -148,7 +149,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="gsqc-campaign-") as scratch:
         folder = Path(scratch)
         place = (chosen.corpus or folder / "corpus").absolute()
-        corpus = build(place)
+        corpus = build(place, whole=chosen.long)
         amount = LONG if chosen.long else SHORT
         if chosen.count is not None:
             amount = Amount(chosen.count, chosen.count, chosen.count, amount.fuzz)

@@ -47,6 +47,10 @@ seed = 1
 """
 
 
+FURTHER = ("gguf", "parts", "seen", "older", "sentences", "spm.gguf")
+"""What `model_corpus` writes. Only changed files are read from there."""
+
+
 def write_model(folder: Path) -> None:
     """A Llama of one layer as `save_pretrained` leaves it, with tokenizer and chat template."""
     from tests.models.capture.tiny import tiny_llama
@@ -91,9 +95,12 @@ def gsqc(*arguments: str) -> None:
     assert code == 0, (arguments, code)
 
 
-def build(root: Path) -> Path:
-    """Write the corpus into a new directory, or take the one that is there."""
-    if (root / "complete").is_file():
+def build(root: Path, *, whole: bool = False) -> Path:
+    """Write the corpus into a new directory, or take the one that is there.
+
+    whole  whether it has the models of `model_corpus`, which take more time
+    """
+    if (root / "complete").is_file() and (not whole or (root / "gguf").is_dir()):
         return root
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
@@ -104,6 +111,10 @@ def build(root: Path) -> Path:
         _write_saved_dataset()
         _write_gguf()
         write_programs(Path("model/tokenizer.json"))
+        if whole:
+            from tests.campaign.model_corpus import write_models
+
+            write_models(Path())
         Path("compile.toml").write_text(COMPILE)
         Path("complete").touch()
     return root

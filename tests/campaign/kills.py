@@ -25,6 +25,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from gsqc.data.token_cache import TOKENS
+from tests.campaign.corpus import FURTHER
 from tests.campaign.faults import (
     COUNT,
     FAIL_ON,
@@ -73,6 +74,12 @@ def copy_or_link(source: str, target: str) -> None:
     copy(source, target)
 
 
+def copy_plain(corpus: Path, target: Path) -> None:
+    """A copy of the corpus without the further models, which no command here reads."""
+    further = shutil.ignore_patterns(*FURTHER)
+    shutil.copytree(corpus, target, ignore=further, copy_function=copy_or_link)
+
+
 class Scene:
     """A writer in a directory of its own, and what comes of it if nothing interrupts it."""
 
@@ -83,7 +90,7 @@ class Scene:
             partial(self._program, library) if writer.program else partial(self._command, server)
         )
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(corpus, self.start, copy_function=copy_or_link)
+        copy_plain(corpus, self.start)
         (self.start / "out").mkdir()
         for arguments in writer.before:
             ended = server.run(arguments, self.start, Fault())

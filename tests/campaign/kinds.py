@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.campaign import mutators, programs, readers
-from tests.campaign.corpus import TEMPLATE, TRAIN, VALIDATION, gguf_fields
+from tests.campaign import mutators, readers
+from tests.campaign.corpus import TEMPLATE, TRAIN, VALIDATION
 from tests.campaign.mutators import Mutator
 from tests.campaign.readers import REAL, SMALL, Reader
 
@@ -88,11 +88,6 @@ STEPS: tuple[Command, ...] = (
     *(("check", REAL, "--steps", "1"), ("export", REAL, "--run", "run", "--peft", "new")),
 )
 """Commands that run the code of the real bundle."""
-MODEL: Command = ("data", "data/a.jsonl", "--bundle", "model")
-GGUF: Command = ("data", "data/a.jsonl", "--bundle", "tiny.gguf")
-ONNX: Command = ("data", "data/a.jsonl", "--bundle", programs.ONNX)
-PT2: Command = ("data", "data/a.jsonl", "--bundle", programs.PT2)
-IMPORT: Command = ("import", REAL, "--run", "new")
 TRUST: Command = ("trust", SMALL, "--yes")
 RESUME: Command = ("train", "--resume", "run")
 
@@ -169,43 +164,3 @@ def data_kinds() -> list[Kind]:
         Kind("golden", "golden.json", json_, (check, (*check, "--update")), (readers.golden,), 2),
         Kind("compile.toml", "compile.toml", text, compiles, settings, 2, accepts=False),
     ]
-
-
-def model_kinds(corpus: Path) -> list[Kind]:
-    """What gsqc compiles, and adapters of other programs."""
-    json_, safetensors = mutators.change_json, mutators.change_safetensors
-    change_gguf = partial(mutators.change_gguf, fields=gguf_fields(corpus / "tiny.gguf"))
-    change_lora = partial(mutators.change_gguf, fields=gguf_fields(corpus / "lora.gguf"))
-    hf, gguf = partial(readers.model, "model"), partial(readers.model, "tiny.gguf")
-
-    def model(file: str, change: Mutator, weight: float) -> Kind:
-        return Kind(f"HF {file}", f"model/{file}", change, (MODEL,), (hf,), weight)
-
-    def adapter(kind: str, place: str, file: str, change: Mutator) -> Kind:
-        command = (*IMPORT, f"--{kind}", place)
-        reader = partial(readers.adapter, kind, place)
-        path = file if place == file else f"{place}/{file}"
-        commands = (command, (*command, "--any-base"))
-        return Kind(f"{kind.upper()} {file}", path, change, commands, (reader,), 2)
-
-    return [
-        model("config.json", json_, 2),
-        model("generation_config.json", json_, 1),
-        model("tokenizer_config.json", json_, 1),
-        model("tokenizer.json", json_, 1),
-        model("chat_template.jinja", mutators.change_template, 0.5),
-        model("model.safetensors", safetensors, 1),
-        Kind("GGUF", "tiny.gguf", change_gguf, (GGUF,), (gguf,), 3),
-        Kind("ONNX", programs.ONNX, programs.change_onnx, (ONNX,), (programs.READ_ONNX,), 2),
-        Kind("PT2", programs.PT2, programs.change_pt2, (PT2,), (programs.READ_PT2,), 2),
-        adapter("peft", "peft", "adapter_config.json", json_),
-        adapter("peft", "peft", "adapter_model.safetensors", safetensors),
-        adapter("mlx", "mlx", "adapter_config.json", json_),
-        adapter("mlx", "mlx", "adapters.safetensors", safetensors),
-        adapter("gguf", "lora.gguf", "lora.gguf", change_lora),
-    ]
-
-
-def all_kinds(corpus: Path) -> list[Kind]:
-    """Every kind, in a fixed order."""
-    return [*bundle_kinds(), *run_kinds(), *data_kinds(), *model_kinds(corpus)]

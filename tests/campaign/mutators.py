@@ -125,6 +125,12 @@ def change_bytes(content: bytes, rng: random.Random) -> bytes:
     )
 
 
+def garbage(content: bytes, rng: random.Random) -> bytes:
+    """Random bytes, half of the time behind the first few of the file."""
+    start = content[: rng.choice((4, 8, 16, 64))] if rng.random() < 0.5 else b""
+    return start + rng.randbytes(rng.choice((0, 1, 8, 64, 512, 4096, 1 << 16)))
+
+
 def change_tree(tree: Any, rng: random.Random) -> None:
     """One change below the top of a JSON value: half of them put an odd value into a place."""
     if not places(tree):

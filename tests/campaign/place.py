@@ -7,9 +7,11 @@ import contextlib
 import shutil
 from pathlib import Path
 
+from tests.campaign.corpus import FURTHER
+
 KEPT = {
     *("model", "data", "saved", "b.gsqc", "small.gsqc", "run", "steps", "peft", "mlx", "state"),
-    "programs",
+    *("programs", *FURTHER),
 }
 """Directories of the corpus that are put back after a case. Others that appear are removed."""
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.campaign.faults import BROKEN, CLOSED, Ended, Fault, run_program
-from tests.campaign.kills import Scene, copy_or_link
+from tests.campaign.kills import Scene, copy_plain
 from tests.campaign.report import Report
 from tests.campaign.server import Server
 from tests.campaign.writers import MORE, Writer
@@ -116,7 +116,7 @@ class Place:
     def begin(self) -> None:
         """Put everything back."""
         shutil.rmtree(self.work, ignore_errors=True)
-        shutil.copytree(self.corpus, self.work, copy_function=copy_or_link)
+        copy_plain(self.corpus, self.work)
         self.sentinel.write_bytes(SENTINEL)
 
     def run(self, command: tuple[str, ...], fault: Fault | None = None) -> Ended:

@@ -122,7 +122,11 @@ class _Readers:
     ) -> None:
         """End the processes, which ends the wait of the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._close()
+        self._threads.shutdown()
+        self._close()  # a thread may have been starting one
+
+    def _close(self) -> None:
         for process in self._processes:
             with contextlib.suppress(OSError, ValueError):
                 process.close()
-        self._threads.shutdown()

@@ -28,7 +28,6 @@ from gsqc.models.base_codes import base_codes, is_exact
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.models.codes import Codes
 from gsqc.models.layouts import LinearWeights, stored_layouts
-from gsqc.models.program import ProgramModule
 
 BASES = ("trained", "original")
 
@@ -50,6 +49,7 @@ def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
     try:
         labels = bundle.manifest.model.labels
         loaded = load_model(chosen) if labels is None else load_classifier(chosen, labels)
+        from gsqc.models.program import ProgramModule  # torch takes seconds to import
     except ModuleNotFoundError as error:
         raise OptionError(
             f"{error.name} is not installed", "pip install 'gsqc[compiler]'"

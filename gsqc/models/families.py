@@ -128,8 +128,8 @@ FAMILIES = (
 
 ENCODERS = (
     ModelFamily("bert", "BERT, MiniLM, sentence encoders of its form", Proof.REAL),
-    ModelFamily("roberta", "RoBERTa", Proof.RANDOM),
-    ModelFamily("distilbert", "DistilBERT", Proof.RANDOM),
+    ModelFamily("roberta", "RoBERTa", Proof.LOGITS),
+    ModelFamily("distilbert", "DistilBERT", Proof.LOGITS),
     _refused("modernbert", "ModernBERT", _QKV),
 )
 """Encoders, which compile as classifiers of texts: gsqc compile --task classify."""

@@ -15,8 +15,8 @@ from gsqc.compiler.compile import _note_reading
 
 def told(text: str | None, /, **metadata: Any) -> list[str]:
     said: list[str] = []
-    captured: Any = SimpleNamespace(tokenizer_json=text, metadata=metadata)
-    _note_reading(captured, said.append)
+    captured: Any = SimpleNamespace(tokenizer_json=text, metadata=metadata, check=None)
+    _note_reading(captured, said.append, lambda _: None)
     return said
 
 

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from gguf import GGUFReader
 
+from benchmarks.architectures.build import byte_tokenizer
 from gsqc.bundle.bundle import Bundle
 from gsqc.export.merge import MergedWeights, open_base
 from gsqc.models import load_model
@@ -41,10 +45,16 @@ def test_a_merged_gguf_holds_the_merged_weights(
         assert before.fields[name].contents() == after.fields[name].contents()
 
 
-def test_a_gguf_of_a_directory_holds_the_merged_weights(from_directory: Trained) -> None:
-    path = from_directory.merged("--dtype", "f32", name="new.gguf")
+def test_a_gguf_of_a_directory_holds_the_merged_weights(
+    from_directory: Trained, tmp_path: Path
+) -> None:
+    model, path = tmp_path / "model", tmp_path / "new.gguf"
+    shutil.copytree(from_directory.model, model)
+    byte_tokenizer().save(str(model / "tokenizer.json"))  # llama.cpp reads none without a merge
+    given = ("--merged", path, "--model", model, "--dtype", "f32")
+    export(from_directory.bundle, from_directory.run, *given)
     bundle = Bundle.open(from_directory.bundle)
-    loaded, _ = open_base(bundle, str(from_directory.model))
+    loaded, _ = open_base(bundle, str(model))
     expected = MergedWeights(bundle, loaded, from_directory.adapter())
     weights = load_model(path).weights
     assert set(weights.names()) == set(expected.shapes())

@@ -119,6 +119,8 @@ def _kinds(tokenizer: dict[str, Any], values: Values) -> Iterator[Values]:
         for prefix in (True, False):
             yield {"ggml.model": "llama", "ggml.scores": said, "ggml.add_space_prefix": prefix}
         return
+    if not merges:
+        raise ExportError("the tokenizer has no merges, and llama.cpp wants some", ELSEWHERE)
     joined = [" ".join(merge) for merge in merges]
     kinds = {(PATTERNS[name], takes_whole_words(name)): name for name in reversed(PATTERNS)}
     known = tokenizer.get("pre_tokenizer")

@@ -93,6 +93,7 @@ def test_pieces_get_scores_that_join_them_alike(tmp_path: Path, prefix: bool) ->
     ("change", "what"),
     [
         ({"model": {"type": "WordPiece", "vocab": {}}}, "WordPiece, not BPE"),
+        ({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}, "has no merges"),
         ({"normalizer": {"type": "Lowercase"}}, "no tokenizer that makes the model's tokens"),
         (None, "has no tokenizer"),
     ],

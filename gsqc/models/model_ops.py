@@ -146,9 +146,9 @@ def attention(
     return torch.softmax(scores, -1) @ v
 
 
-def silu_gate(gate: Tensor, up: Tensor) -> Tensor:
-    """gate, up [T, N] -> [T, N]: gate · sigmoid(gate) · up."""
-    return torch.nn.functional.silu(gate) * up
+def silu_gate(gate: Tensor, up: Tensor, *, factor: float = 1.0) -> Tensor:
+    """gate, up [T, N] -> [T, N]: gate · sigmoid(factor · gate) · up."""
+    return silu(gate, factor=factor) * up
 
 
 def gelu_gate(gate: Tensor, up: Tensor, *, tanh: bool) -> Tensor:
@@ -166,16 +166,6 @@ def clamp(x: Tensor, *, limit: float) -> Tensor:
     return x.clamp(-limit, limit)
 
 
-def quick_gelu(x: Tensor, *, factor: float) -> Tensor:
-    """x · sigmoid(factor · x)."""
-    return x * torch.sigmoid(factor * x)
-
-
-def quick_gelu_gate(gate: Tensor, up: Tensor, *, factor: float) -> Tensor:
-    """gate, up [T, N] -> [T, N]: quick_gelu(gate) · up."""
-    return quick_gelu(gate, factor=factor) * up
-
-
 def xielu(x: Tensor, positive: Tensor, negative: Tensor, *, beta: float) -> Tensor:
     """x [T, N], positive and negative [1] -> [T, N]: positive · x² + beta · x above 0, and below
     negative · (exp(x) - 1 - x) + beta · x.
@@ -184,9 +174,9 @@ def xielu(x: Tensor, positive: Tensor, negative: Tensor, *, beta: float) -> Tens
     return torch.where(x > 0, positive * x.square(), below) + beta * x
 
 
-def silu(x: Tensor) -> Tensor:
-    """x [T, N] -> [T, N]: x · sigmoid(x)."""
-    return torch.nn.functional.silu(x)
+def silu(x: Tensor, *, factor: float = 1.0) -> Tensor:
+    """x [T, N] -> [T, N]: x · sigmoid(factor · x). quick_gelu has the factor 1.702."""
+    return torch.nn.functional.silu(factor * x) / factor
 
 
 def gelu(x: Tensor, *, tanh: bool) -> Tensor:

@@ -22,7 +22,6 @@ _GATES: dict[Any, Callable[..., Any]] = {
     model_ops.silu: model_ops.silu_gate,
     model_ops.gelu: model_ops.gelu_gate,
     model_ops.relu_square: model_ops.relu_square_gate,
-    model_ops.quick_gelu: model_ops.quick_gelu_gate,
 }
 """What an activation becomes where it is multiplied. The call of its own is then without use."""
 
@@ -74,9 +73,8 @@ def times_sigmoid(c: GraphBuilder, node: Node) -> ExportedValue:
     x, share = c.node_of(a, Form.ROWS), c.value_of(b, Form.SIGMOID)
     if share.node is not x:
         raise Unsupported(" of a sigmoid and something else")
-    function = model_ops.silu if share.number == 1 else model_ops.quick_gelu
     settings = {} if share.number == 1 else {"factor": share.number}
-    return ExportedValue(Form.ROWS, c.emit(function, x, shape=x.meta["shape"], **settings))
+    return ExportedValue(Form.ROWS, c.emit(model_ops.silu, x, shape=x.meta["shape"], **settings))
 
 
 def clamp(c: GraphBuilder, node: Node) -> ExportedValue:

@@ -14,7 +14,7 @@ from gsqc.numerics.ops.curves import gelu_curve, gelu_share, sigmoid, silu_curve
 from gsqc.numerics.ops.primitives import narrow16, normalise, store_row
 from gsqc.numerics.ops.quantise import random_row
 from gsqc.numerics.ops.registry import Case, Kind, cases, op
-from gsqc.numerics.ops.silu_gate import gate_cases
+from gsqc.numerics.ops.silu_gate import gate_cases, with_factors
 
 
 def _shared(m: Tensor, e: Tensor, share: Tensor) -> Row:
@@ -51,23 +51,26 @@ def _gelu_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
 
 
 @op(Kind.ROW)
-def silu(b: Builder, x: Row) -> Row:
-    """x [T, n] Row -> x · σ(x), Row-16 [T, n]. 0.8 ulp."""
+def silu(b: Builder, x: Row, *, factor: float = 1.0) -> Row:
+    """x [T, n] Row -> x · σ(factor · x), Row-16 [T, n]. 0.8 ulp.
+
+    factor  1.702 for the form that CLIP calls quick_gelu
+    """
     m, e = narrow16(x)
-    share, _ = sigmoid(m, e)
+    share, _ = sigmoid(m, e, factor)
     return _shared(m, e, share)
 
 
 @op(Kind.ROW)
-def silu_grad(b: Builder, dy: Row, x: Row) -> Row:
-    """dy, x [T, n] Row -> dx = dy · (σ + x·σ·(1 - σ)), Row-16 [T, n]. 0.8 ulp."""
-    _, slope = silu_curve(*narrow16(x))
+def silu_grad(b: Builder, dy: Row, x: Row, *, factor: float = 1.0) -> Row:
+    """dy, x [T, n] Row -> dx = dy · (σ + factor·x·σ·(1 - σ)), Row-16 [T, n]. 0.9 ulp."""
+    _, slope = silu_curve(*narrow16(x), factor)
     return _sloped(dy, slope)
 
 
 @silu.define_gradient
 def _silu_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
-    return [g.call(silu_grad, dy, *call.args)]
+    return [g.call(silu_grad, dy, *call.args, **call.attributes)]
 
 
 @op(Kind.ROW)
@@ -126,10 +129,12 @@ def _grad_cases(rng: np.random.Generator) -> Iterator[Case]:
         yield Case(case.name, [random_row(rng, case.values[0].shape, 16), *case.values])
 
 
-for _plain in (silu, relu, relu_square):
+for _plain in (relu, relu_square):
     cases(_plain)(_cases)
-for _plain_grad in (silu_grad, relu_grad, relu_square_grad):
+for _plain_grad in (relu_grad, relu_square_grad):
     cases(_plain_grad)(_grad_cases)
+cases(silu)(with_factors(_cases))
+cases(silu_grad)(with_factors(_grad_cases))
 
 
 @cases(gelu)

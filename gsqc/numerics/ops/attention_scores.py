@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from gsqc.numerics.formats import Row
-from gsqc.numerics.operators.builder import Builder, Tensor, where
+from gsqc.numerics.operators.builder import Builder, Tensor
 from gsqc.numerics.ops.layout import reshape, view
 from gsqc.numerics.ops.linear import product, product_gradient, to_row
 from gsqc.numerics.ops.quantise import random_row
 from gsqc.numerics.ops.registry import Calls, Case, Kind, cases, composite, op
-from gsqc.numerics.ops.softmax import hidden_columns, places
+from gsqc.numerics.ops.softmax import hidden_columns, hide, places
 
 
 @op(Kind.ROW)
@@ -36,8 +36,7 @@ def to_visible_row(
 
     `position`, `in_record` and `window` are those of `hidden_columns`.
     """
-    for hidden in hidden_columns(b, c.shape, position, window, in_record=in_record):
-        c = where(hidden, 0, c)
+    c = hide(c, hidden_columns(b, c.shape, position, window, in_record=in_record), 0)
     row: Row = to_row.function(b, c, row_e, column_e, offset=offset, bits=bits)
     return row
 

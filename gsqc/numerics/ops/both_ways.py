@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from gsqc.numerics.formats import Row
-from gsqc.numerics.operators.builder import Builder, Tensor, where
+from gsqc.numerics.operators.builder import Builder, Tensor
 from gsqc.numerics.ops.attention_scores import score_rows, scores_gradient
 from gsqc.numerics.ops.layout import reshape
 from gsqc.numerics.ops.linear import to_row
 from gsqc.numerics.ops.quantise import random_row
 from gsqc.numerics.ops.registry import Calls, Case, Kind, cases, composite, op
-from gsqc.numerics.ops.softmax import places, softmax_grad, softmax_without
+from gsqc.numerics.ops.softmax import hide, places, softmax_grad, softmax_without
 
 
 def other_columns(
@@ -80,8 +80,7 @@ def to_row_both_ways(
     reach: int | None = None,
 ) -> Row:
     """As `to_row`, for scores c [..., T, T]: 0 in the columns of `other_columns`."""
-    for hidden in other_columns(b, c.shape, position, columns, reach):
-        c = where(hidden, 0, c)
+    c = hide(c, other_columns(b, c.shape, position, columns, reach), 0)
     row: Row = to_row.function(b, c, row_e, column_e, offset=offset, bits=bits)
     return row
 

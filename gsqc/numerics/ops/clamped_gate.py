@@ -14,7 +14,7 @@ import numpy as np
 from gsqc.numerics.formats import Row
 from gsqc.numerics.operators.builder import Builder, Tensor, where
 from gsqc.numerics.ops.clamp import bound_of
-from gsqc.numerics.ops.curves import gated, gated_grad, sigmoid_curve
+from gsqc.numerics.ops.curves import gated, gated_grad, sigmoid, silu_curve
 from gsqc.numerics.ops.primitives import (
     add_scaled,
     narrow16,
@@ -23,7 +23,7 @@ from gsqc.numerics.ops.primitives import (
     store_row,
 )
 from gsqc.numerics.ops.registry import Case, Kind, cases, op
-from gsqc.numerics.ops.silu_gate import gate_cases, gate_grad_cases
+from gsqc.numerics.ops.silu_gate import QUICK_GELU, gate_cases, gate_grad_cases
 
 
 def _limited(x: Row, limit: float, *, both: bool) -> tuple[Row, Tensor]:
@@ -48,7 +48,7 @@ def clamped_gate(b: Builder, gate: Row, up: Row, *, factor: float, limit: float)
     """
     g, _ = _limited(gate, limit, both=False)
     u, _ = _limited(up, limit, both=True)
-    share, _ = sigmoid_curve(*narrow16(g), factor)
+    share, _ = sigmoid(*narrow16(g), factor)
     return gated(share, g, _plus_one(u))
 
 
@@ -59,7 +59,7 @@ def clamped_gate_grad(
     """dh, gate, up [..., n] Row -> d gate and d up, Row-16. They are 0 where a clamp holds."""
     g, gate_counts = _limited(gate, limit, both=False)
     u, up_counts = _limited(up, limit, both=True)
-    d_gate, d_up = gated_grad(*sigmoid_curve(*narrow16(g), factor), dh, g, _plus_one(u))
+    d_gate, d_up = gated_grad(*silu_curve(*narrow16(g), factor), dh, g, _plus_one(u))
     return _where(gate_counts, d_gate), _where(up_counts, d_up)
 
 
@@ -76,11 +76,11 @@ def _gradient(g: Any, call: Any, dh: Any) -> list[Any]:
 def _cases(rng: np.random.Generator) -> Iterator[Case]:
     for case in gate_cases(rng):
         for limit in (7.0, 0.25):
-            attributes = {"factor": 1.702, "limit": limit}
+            attributes = {"factor": QUICK_GELU, "limit": limit}
             yield Case(f"{case.name}, limit {limit}", case.values, attributes)
 
 
 @cases(clamped_gate_grad)
 def _grad_cases(rng: np.random.Generator) -> Iterator[Case]:
     for case in gate_grad_cases(rng):
-        yield Case(case.name, case.values, {"factor": 1.702, "limit": 7.0})
+        yield Case(case.name, case.values, {"factor": QUICK_GELU, "limit": 7.0})

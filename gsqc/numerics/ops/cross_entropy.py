@@ -143,8 +143,8 @@ def cross_entropy_probabilities(
     up = weights.clz() - (31 - WEIGHT_FRACTION_BITS)
     factor = reciprocal(mantissa).mulr15(weights << up)  # weight / s, 30 bits
     scale_e = ((octave - octaves) - exponent) - up
-    scale_e = scale_e - (59 - 15 + WEIGHT_FRACTION_BITS)
-    return store_row(*normalise(p.mulr30(factor), scale_e, bits), bits)
+    product = p.mulr30(factor)
+    return store_row(*normalise(product, scale_e - (59 - 15 + WEIGHT_FRACTION_BITS), bits), bits)
 
 
 def _case_state(rng: np.random.Generator, count: int) -> list[npt.NDArray[Any]]:

@@ -3,8 +3,9 @@
 
 x is a pair (m, e) with |m| < 2^15. A share is in Q30, a slope in Q29, which holds |slope| < 2.
 
-silu(x) = x · σ(x). gelu(x) = x · Φ(x), with the distribution function Φ of a normal number. Its
-form with tanh is x · σ(1.6·x + 0.07·x³). Hendrycks & Gimpel 2016, "Gaussian Error Linear Units".
+silu(x) = x · σ(factor · x), with a factor of 1, or of 1.702 in quick_gelu. gelu(x) = x · Φ(x), with
+the distribution function Φ of a normal number. Its form with tanh is x · σ(1.6·x + 0.07·x³).
+Hendrycks & Gimpel 2016, "Gaussian Error Linear Units".
 """
 
 from __future__ import annotations
@@ -47,22 +48,18 @@ def _sigmoid_of(t: Tensor) -> tuple[Tensor, Tensor]:
     return where(positive, larger, smaller), where(positive, smaller, larger)
 
 
-def sigmoid(m: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
-    """σ and 1 - σ in Q30, each with a relative error of 2^-16."""
-    return _sigmoid_of(to_log2_units(m << 14, e - 14))
+def sigmoid(m: Tensor, e: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+    """σ(factor · x) and 1 minus that in Q30, each with a relative error of 2^-16."""
+    return _sigmoid_of(to_log2_units(m << 14, e - 14, factor))
 
 
-def sigmoid_curve(m: Tensor, e: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+def silu_curve(m: Tensor, e: Tensor, factor: float) -> tuple[Tensor, Tensor]:
     """σ(factor · x) in Q30, and σ + factor·x·σ·(1 - σ) in Q29, which is below 1.2."""
-    sigma, rest = _sigmoid_of(to_log2_units(m << 14, e - 14, factor))
-    rise, rise_e = scale_by_constant(sigma.mulr30(rest).mulr15(m), e + 15, factor)
-    return sigma, sigma.round_shift(1) + saturating_scale(rise, 1 - rise_e)
-
-
-def silu_curve(m: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
-    """σ in Q30, and σ + x·σ·(1 - σ) in Q29, which is below 1.2."""
-    sigma, rest = sigmoid(m, e)
-    rise = scale_by_power(sigma.mulr30(rest).mulr15(m), 1 - (e + 15))
+    sigma, rest = sigmoid(m, e, factor)
+    rise, rise_e = sigma.mulr30(rest).mulr15(m), e + 15
+    if factor != 1:
+        rise, rise_e = scale_by_constant(rise, rise_e, factor)
+    rise = scale_by_power(rise, 1 - rise_e)
     return sigma, sigma.round_shift(1) + rise
 
 

@@ -17,17 +17,19 @@ from gsqc.numerics.formats import Row
 from gsqc.numerics.operators.builder import Builder, Tensor
 from gsqc.numerics.ops.primitives import (
     narrow16,
-    normalise,
-    row_sum,
     saturating_scale,
-    scale_by_constant,
-    store_row,
     to_log2_units,
     widen,
 )
 from gsqc.numerics.ops.quantise import random_row
 from gsqc.numerics.ops.registry import Case, Kind, cases, evaluate, op
-from gsqc.numerics.ops.softmax import hide_columns, places, probabilities
+from gsqc.numerics.ops.softmax import (
+    hide_columns,
+    places,
+    probabilities,
+    scores_gradient,
+    weigh,
+)
 
 
 @op(Kind.ROW)
@@ -62,12 +64,10 @@ def sink_softmax_grad(b: Builder, p: Row, dp: Row, *, scale: float) -> Row:
     Unlike that of softmax it is not blind to a constant in dP, for Σ P is less than 1.
     """
     d, d_e = narrow16(dp)
-    wide = p.mantissa << (30 - p.bits)
-    dot, dot_k = row_sum(wide.mulr15(d))
+    wide, dot, dot_k = weigh(p, d)
     # Σ P·dP in units of d · 2^-13: P is wide · 2^(p.e - 6), and mulr15 took 15 bits.
     mean = saturating_scale(dot, 0 - (dot_k + p.e + (15 + 13 - (30 - p.bits))))
-    m, e = ((d << 13) - mean).mulr30(wide), d_e + p.e + (p.bits - 13)
-    return store_row(*normalise(*scale_by_constant(m, e, scale), 16), 16)
+    return scores_gradient(p, wide, (d, d_e), mean, scale)
 
 
 @sink_softmax.define_gradient

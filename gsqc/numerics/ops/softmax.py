@@ -11,6 +11,7 @@ import numpy as np
 from gsqc.numerics.formats import Row
 from gsqc.numerics.operators.builder import Builder, Tensor, where
 from gsqc.numerics.ops.primitives import (
+    Scaled,
     add_scaled,
     constant_like,
     exp2_negative,
@@ -103,13 +104,11 @@ def softmax_without(b: Builder, scores: Row, hidden: list[Tensor], scale: float)
     return probabilities(hide(t, hidden))
 
 
-def hide(t: Tensor, hidden: list[Tensor]) -> Tensor:
-    """Scores t [..., rows, columns] in Q16 octaves, MASKED in the columns that one of `hidden`
-    hides.
-    """
+def hide(scores: Tensor, hidden: list[Tensor], value: int = MASKED) -> Tensor:
+    """Scores [..., rows, columns], and `value` in the columns that one of `hidden` hides."""
     for columns in hidden:
-        t = where(columns, MASKED, t)
-    return t
+        scores = where(columns, value, scores)
+    return scores
 
 
 def hide_columns(
@@ -146,13 +145,24 @@ def softmax_grad(b: Builder, p: Row, dp: Row, *, scale: float) -> Row:
     constant that is added to dP.
     """
     d, d_e = narrow16(dp)
-    wide = p.mantissa << (30 - p.bits)
-    dot, dot_k = row_sum(wide.mulr15(d))
+    wide, dot, dot_k = weigh(p, d)
     total, total_k = row_sum(wide)
     total, shift = normalise_elements(total.maximum(1))
     mean, mean_k = normalise(dot, dot_k, 30)
     mean = mean.mulr30(reciprocal(total))
     mean = scale_by_power(mean, (0 - 13) - (mean_k + (15 + 30 - 59) - total_k + shift))
+    return scores_gradient(p, wide, (d, d_e), mean, scale)
+
+
+def weigh(p: Row, d: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """P as 30 bits, and the sum of P · d of each row with its shift. |d| < 2^15."""
+    wide = p.mantissa << (30 - p.bits)
+    return wide, *row_sum(wide.mulr15(d))
+
+
+def scores_gradient(p: Row, wide: Tensor, dp: Scaled, mean: Tensor, scale: float) -> Row:
+    """scale · P · (dP - mean), Row-16. `wide` is from `weigh`, the mean in dP's unit · 2^-13."""
+    d, d_e = dp
     m, e = ((d << 13) - mean).mulr30(wide), d_e + p.e + (p.bits - 13)
     return store_row(*normalise(*scale_by_constant(m, e, scale), 16), 16)
 

@@ -96,7 +96,7 @@ ACTIVATIONS: dict[str, tuple[dict[str, Any], Callable[..., Any]]] = {
     "gelu with tanh": ({"tanh": True}, partial(functional.gelu, approximate="tanh")),
     "relu": ({}, functional.relu),
     "relu_square": ({}, lambda x: functional.relu(x).square()),
-    "quick_gelu": ({"factor": 1.702}, lambda x: x * torch.sigmoid(1.702 * x)),
+    "silu with a factor": ({"factor": 1.702}, lambda x: x * torch.sigmoid(1.702 * x)),
 }
 SIZES = (0.01, 0.3, 1.0, 4.0)
 """Of the activations, so that each part of a curve counts."""

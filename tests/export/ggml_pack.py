@@ -4,28 +4,16 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 from typing import Any
 
 import gguf
 import numpy as np
 import numpy.typing as npt
-import pytest
 from gguf import GGMLQuantizationType as Kind
 
+from tests.llama_library import library
+
 FLOATS = {Kind.F32: np.float32, Kind.F16: np.float16}
-
-
-@cache
-def _library() -> Any:
-    package = pytest.importorskip("xllamacpp")
-    library = ctypes.CDLL(str(package.xllamacpp.__file__))
-    library.ggml_quantize_chunk.restype = ctypes.c_size_t
-    library.ggml_quantize_chunk.argtypes = [
-        *(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p),
-        *(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p),
-    ]
-    return library
 
 
 def pack(weight: npt.NDArray[Any], kind: Kind) -> npt.NDArray[Any]:
@@ -36,8 +24,8 @@ def pack(weight: npt.NDArray[Any], kind: Kind) -> npt.NDArray[Any]:
     rows, columns = weight.shape
     source = np.ascontiguousarray(weight, np.float32)
     packed = np.zeros((rows, columns // numbers * size), np.uint8)
-    written = _library().ggml_quantize_chunk(
-        kind, source.ctypes.data, packed.ctypes.data, 0, rows, columns, None
-    )
+    places = ctypes.c_void_p(source.ctypes.data), ctypes.c_void_p(packed.ctypes.data)
+    sizes = (ctypes.c_int64(number) for number in (0, rows, columns))
+    written = library().ggml_quantize_chunk(int(kind), *places, *sizes, None)
     assert written == packed.nbytes
     return packed

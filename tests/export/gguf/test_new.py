@@ -16,12 +16,12 @@ pytest.importorskip("xllamacpp")
 
 from benchmarks.architectures.build import build, write
 from benchmarks.architectures.families import BY_NAME
-from benchmarks.llama_cpp_loss import LlamaCpp
 from gsqc.errors import ExportError
 from gsqc.export.gguf.new import write_new_gguf
 from gsqc.export.merge import MergedWeights
 from gsqc.models import LoadedModel, load_model
 from gsqc.models.readers.gguf_file import read_gguf
+from tests.llama_library import LlamaModel
 
 TOKENS = [(5 * k + k * k) % 250 for k in range(20)]
 CLOSE = 3e-3
@@ -61,8 +61,8 @@ def test_llama_cpp_computes_the_same(tmp_path: Path, name: str) -> None:
     with torch.no_grad():
         logits = model(torch.tensor([TOKENS]), use_cache=False).logits[0]
     expected = torch.log_softmax(logits.double(), -1).numpy()
-    theirs = torch.from_numpy(LlamaCpp(file, None, 32).logits(TOKENS))
-    got = torch.log_softmax(theirs.double(), -1).numpy()
+    with LlamaModel(file) as theirs:
+        got = torch.log_softmax(torch.from_numpy(theirs.logits(TOKENS)).double(), -1).numpy()
     assert np.sqrt(np.mean((got - expected) ** 2)) < CLOSE * expected.std()
 
 

@@ -21,7 +21,7 @@ from gsqc.models.readers.gguf_file import read_gguf
 from gsqc.models.readers.tokenizer import tokenizer_from_gguf
 from gsqc.models.readers.word_cuts import PATTERNS
 from gsqc.models.special_tokens import tokens_of_gguf
-from tests.models.readers.llama_tokens import llama_tokenizer
+from tests.llama_library import LlamaModel
 from tests.models.readers.test_scored_pieces import write
 from tests.models.readers.texts import PLAIN, crossing_merges, write_vocabulary
 
@@ -84,7 +84,7 @@ def test_pieces_get_scores_that_join_them_alike(tmp_path: Path, prefix: bool) ->
     assert made["tokenizer.ggml.token_type"][:4] == [2, 3, 3, 6]
     keys = {key.removeprefix("tokenizer.ggml."): value for key, value in made.items()}
     again = write_vocabulary(tmp_path / "b.gguf", **keys)
-    with llama_tokenizer(tmp_path / "a.gguf") as first, llama_tokenizer(again) as second:
+    with LlamaModel(tmp_path / "a.gguf") as first, LlamaModel(again) as second:
         for text in PLAIN:
             assert first.encode(text) == second.encode(text)
 

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from gsqc.models.readers.gguf_file import read_gguf
 from gsqc.models.readers.tokenizer import tokenizer_from_gguf
 from gsqc.models.special_tokens import tokens_of_gguf
-from tests.models.readers.llama_tokens import llama_tokenizer
+from tests.llama_library import LlamaModel
 from tests.models.readers.texts import FURTHER, PLAIN, mixed, scored_pieces, write_vocabulary
 
 SPECIAL = ("<unk>", "<s>", "</s>")
@@ -59,7 +59,7 @@ def test_a_text_has_the_tokens_of_llama_cpp(tmp_path: Path, settings: dict[str, 
     ours = Tokenizer.from_str(made)
     assert ours.to_str() == made
     turns = f"<start_of_turn> \n{PLAIN[0]}<|user|> {PLAIN[1]}</s><s>\n<table><table>  <unk> a"
-    with llama_tokenizer(path) as theirs:
+    with LlamaModel(path) as theirs:
         for text in [*mixed((*PLAIN, *FURTHER), 200), turns, "", " ", "▁ ▁", "<|endoftext|> b"]:
             assert ours.encode(text).ids == theirs.encode(text, begin=True), text
 

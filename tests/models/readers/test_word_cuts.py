@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from gsqc.models.readers.gguf_file import read_gguf
 from gsqc.models.readers.tokenizer import tokenizer_from_gguf
 from gsqc.models.readers.word_cuts import PATTERNS
-from tests.models.readers.llama_tokens import llama_tokenizer
+from tests.llama_library import LlamaModel
 from tests.models.readers.texts import (
     CASED,
     FOREIGN,
@@ -54,6 +54,6 @@ def test_words_are_cut_as_in_llama_cpp(tmp_path: Path, kind: str) -> None:
     assert made is not None
     ours = Tokenizer.from_str(made)
     texts = mixed((*PLAIN, *SIMPLER.get(kind, FURTHER)), 100)
-    with llama_tokenizer(path) as theirs:
+    with LlamaModel(path) as theirs:
         for text in [*texts, f"<s>{texts[0]}<|im_end|>\n{texts[1]}</s>"]:
             assert ours.encode(text, add_special_tokens=False).ids == theirs.encode(text), text

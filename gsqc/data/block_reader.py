@@ -37,8 +37,6 @@ _MOST_MEMORY = 2 << 30
 _PROCESS_MEMORY, _TIMES_TOKENIZER = 180 << 20, 16
 """Bytes that a process takes, without its tokenizer, and how many times the size of tokenizer.json
 that takes."""
-_KINDS = (np.int32, np.uint8, np.int32, np.int32)
-"""Of corpus.ARRAYS."""
 
 
 def read_blocks(
@@ -105,11 +103,11 @@ class _Readers:
             self._processes.append(self._own.process)
         answer, behind = self._own.process.ask(request, block)
         places = pairwise(accumulate(answer["sizes"], initial=0))
-        arrays = [
-            np.frombuffer(behind[start:end], kind)
-            for (start, end), kind in zip(places, _KINDS, strict=True)
-        ]
-        return Corpus.of(dict(zip(ARRAYS, arrays, strict=True)), answer["counts"])
+        arrays = {
+            name: np.frombuffer(behind[start:end], kind)
+            for (name, kind), (start, end) in zip(ARRAYS.items(), places, strict=True)
+        }
+        return Corpus.of(arrays, answer["counts"])
 
     def __enter__(self) -> _Readers:
         return self

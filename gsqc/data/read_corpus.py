@@ -82,7 +82,7 @@ def read_corpus(
         encoder = Encoder(tokenizer, renderer, reading, convert)
         for file in files:
             part = None
-            if convert is None and tokenizer.labels is None and _reader(file) is read_jsonl:
+            if convert is None and _reader(file) is read_jsonl:
                 part = read_blocks(file, tokenizer, reading, progress)
             if part is None:
                 _read_alone(file, corpus, encoder, progress)

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import accumulate, pairwise
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -112,12 +111,7 @@ class _Readers:
     def __enter__(self) -> _Readers:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the processes, which ends the wait of the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._close()

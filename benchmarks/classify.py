@@ -21,8 +21,6 @@ import hashlib
 import importlib.util
 import io
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +29,15 @@ import numpy.typing as npt
 import torch
 
 import gsqc
-from gsqc.adapters.linears import matrix_name, names_of_linears
-from gsqc.data import TokenSequence
+from gsqc.data.labelled_text import TextTokens, texts_of
 from gsqc.data.load import load_data
 from gsqc.data.tokenizer import Tokenizer
+from gsqc.export.adapter import adapter_slots, to_float32
 from gsqc.runtime.classify import class_probabilities
 from gsqc.runtime.session import Session
 
 LABELS = ("rotten", "fresh")
 RANK, ALPHA = 16, 32
-Int32 = npt.NDArray[np.int32]
 Numbers = npt.NDArray[np.int64]
 
 
@@ -67,22 +64,6 @@ def write_reviews(table: Path, work: Path) -> tuple[Path, Path]:
     return work / "train.jsonl", work / "test.jsonl"
 
 
-@dataclass(frozen=True)
-class Text:
-    """The tokens of a text, and the number of its label."""
-
-    tokens: Int32
-    label: int
-
-
-def texts_of(sequence: TokenSequence) -> Iterator[Text]:
-    """The texts of a sequence. Padding follows the last, as tokens at position 0."""
-    for start in np.flatnonzero(sequence.weights):
-        ends = np.flatnonzero(sequence.positions[start + 1 :] == 0)
-        end = start + 1 + (ends[0] if len(ends) else len(sequence.positions) - start - 1)
-        yield Text(sequence.tokens[start:end], int(sequence.labels[start]))
-
-
 class FloatSide:
     """transformers' classifier with PEFT's LoRA, which begins as the session's adapter."""
 
@@ -97,20 +78,16 @@ class FloatSide:
         config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=linears)
         self.model = get_peft_model(base, config).eval()
         state = session.state()
-        layers = base.config.num_hidden_layers
-        for layer in range(layers + 1):
-            inside = f".layer.{layer}."
-            own = [n for n in linears if (inside in n if layer < layers else ".layer." not in n)]
-            for module, name in zip(own, names_of_linears(own), strict=True):
-                lora = self.model.get_submodule(f"base_model.model.{module}")
-                for matrix in "ab":
-                    weight = getattr(lora, f"lora_{matrix.upper()}").default.weight
-                    known = state[f"layers.{layer}.{matrix_name(name, matrix)}"] / 2.0**24
-                    weight.data = torch.from_numpy(known).float().reshape(weight.shape)
+        for slot in adapter_slots(session.bundle):
+            lora = self.model.get_submodule(f"base_model.model.{slot.module}")
+            for matrix, shape in slot.shapes.items():
+                weight = getattr(lora, f"lora_{matrix.upper()}").default.weight
+                known = to_float32(state[slot.state_name(matrix)])
+                weight.data = torch.from_numpy(known.reshape(shape))
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, weight_decay=0.0)
 
-    def logits(self, texts: list[Text]) -> torch.Tensor:
+    def logits(self, texts: list[TextTokens]) -> torch.Tensor:
         """Of each text, padded to the longest."""
         longest = max(len(text.tokens) for text in texts)
         ids = torch.zeros(len(texts), longest, dtype=torch.long)
@@ -121,7 +98,7 @@ class FloatSide:
         logits: torch.Tensor = self.model(input_ids=ids, attention_mask=mask).logits
         return logits
 
-    def step(self, texts: list[Text], rate: float) -> float:
+    def step(self, texts: list[TextTokens], rate: float) -> float:
         """Take a step on the mean loss of the texts, and return it."""
         labels = torch.tensor([text.label for text in texts])
         loss = torch.nn.functional.cross_entropy(self.logits(texts), labels)
@@ -130,9 +107,9 @@ class FloatSide:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
-        return float(loss)
+        return loss.item()
 
-    def evaluate(self, texts: list[Text]) -> tuple[float, Numbers]:
+    def evaluate(self, texts: list[TextTokens]) -> tuple[float, Numbers]:
         """The mean loss, and the likeliest label of each text."""
         with torch.no_grad():
             logits = torch.cat([self.logits(texts[k : k + 32]) for k in range(0, len(texts), 32)])

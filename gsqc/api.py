@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands as functions. `import gsqc` gives them to users."""
+"""The commands as functions. `import gsqc` gives them to users.
+
+`gsqc.classify` is in gsqc.runtime.classify.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.machine import require_threads
 from gsqc.cli.display import show
 from gsqc.cli.output import Output
 from gsqc.cli.reading_bar import reading_bar
@@ -26,6 +27,7 @@ from gsqc.errors import system_errors
 from gsqc.option import options_of
 from gsqc.runtime.answer import Question, answer_prompt
 from gsqc.runtime.generation import require_drawing
+from gsqc.runtime.open_session import open_session
 from gsqc.training.callbacks import checked_callbacks
 from gsqc.training.evaluation_data import load_evaluation
 from gsqc.training.evaluation_options import EvaluationOptions
@@ -149,17 +151,6 @@ def _run(trainer: Trainer, is_shown: bool) -> TrainResult:
     return TrainResult(trainer.store.path, str(end), trainer.step, digest, trainer.entries, told)
 
 
-def _open(bundle: Place, run: Place | None, best: bool, threads: int | None) -> Any:
-    from gsqc.runtime.session import Session
-    from gsqc.runtime.store import BEST, STATE, require_state
-
-    place = None if run is None else as_path("run", run)
-    is_best, path = require_truth("best", best), as_path("bundle", bundle)
-    require_threads(threads)
-    require_state(place, BEST if is_best else STATE)
-    return Session(Bundle.open(path), place, threads=threads, best=is_best)
-
-
 @system_errors()
 def evaluate(
     bundle: Place,
@@ -196,7 +187,7 @@ def evaluate(
         files = () if is_alone else _files(data, folder)
         chosen = (files, mask_prompt, share, held_out, text, limit)
         options = EvaluationOptions(*chosen, PromptOptions(**form))
-        session = _open(bundle, run, best, threads)
+        session = open_session(bundle, run, best, threads)
         found = load_evaluation(options, session.bundle, session.store)
     for note in found.notes:
         warnings.warn(note, stacklevel=3)
@@ -238,7 +229,7 @@ def generate(
     is_strict = require_truth("strict", strict)
     require_known("generate", form, (option.field for option in options_of(PromptOptions)))
     asked = PromptOptions(**form).of_prompt(prompt)
-    session = _open(bundle, run, best, threads)
+    session = open_session(bundle, run, best, threads)
     recorded = None if session.store is None else session.store.data_form
     question = Question(prompt, choose_form(asked, recorded), drawing, is_strict)
     answer = answer_prompt(session, Tokenizer(session.bundle), question)

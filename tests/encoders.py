@@ -47,9 +47,7 @@ def build_encoder(name: str, kind: str = CLASSIFIER, **settings: Any) -> Any:
     return model
 
 
-def encoder_directory(
-    place: Path, kind: str = "ForSequenceClassification", **settings: Any
-) -> Path:
+def encoder_directory(place: Path, kind: str = CLASSIFIER, **settings: Any) -> Path:
     """A tiny BERT as save_pretrained writes it, with a tokenizer."""
     build_encoder("bert", kind, **settings).save_pretrained(place)
     word_tokenizer().save(str(place / "tokenizer.json"))

@@ -166,14 +166,14 @@ def test_wrong_data_is_an_error_of_gsqc(place: Path, data: Any) -> None:
 def test_wrong_values_of_generate_are_errors_of_gsqc(
     place: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("gsqc.runtime.session.Session", FakeSession)
+    monkeypatch.setattr("gsqc.runtime.open_session.Session", FakeSession)
     chosen = {"bundle": place / "small.gsqc", "prompt": [1, 2], **wrong}
     with pytest.raises(gsqc.GsqcError):
         gsqc.generate(**chosen)
 
 
 def test_a_prompt_may_be_an_array(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gsqc.runtime.session.Session", FakeSession)
+    monkeypatch.setattr("gsqc.runtime.open_session.Session", FakeSession)
     texts = {
         gsqc.generate(place / "small.gsqc", tokens)
         for tokens in ([65, 66], np.array([65, 66]), np.array([65, 66], np.uint8), iter([65, 66]))

@@ -10,6 +10,7 @@ import inspect
 import json
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from gsqc.errors import BundleError, DataError, FileError, GsqcError, OptionErro
 from gsqc.option import Option, options_of
 from gsqc.targets.registry import target_options
 from gsqc.training.options import TrainOptions
-from tests.runtime.small_bundle import VOCABULARY, FakeSession, write_bundle
+from tests.runtime.small_bundle import VOCABULARY, FakeSession, manifest, write_bundle
 
 NAN = float("nan")
 REFUSED = (OptionError, DataError, RunError, BundleError, FileError)
@@ -93,12 +94,20 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "seed": [None, *COUNTS],
         "threads": [0, *COUNTS],
     },
+    "classify": {
+        "bundle": [*PATHS, None, "absent", "small.gsqc"],
+        "texts": ["", " ", None, 5, b"good", "a\0b", "\ud800", [5], [["good"]], [""]],
+        "run": [*PATHS, "absent"],
+        "best": [*TRUTHS, None],
+        "threads": [0, *COUNTS],
+    },
 }
 GIVEN: dict[str, dict[str, Any]] = {
     "compile": {"model": "absent"},
     "train": {"data": "notes.jsonl", "run": "run", "steps": 2, "bundle": "small.gsqc"},
     "evaluate": {"data": "notes.jsonl", "bundle": "small.gsqc"},
     "generate": {"prompt": [1, 2], "bundle": "small.gsqc", "max_tokens": 1},
+    "classify": {"texts": [], "bundle": "labelled.gsqc"},
 }
 OPTIONS = {
     "compile": CompileOptions,
@@ -141,9 +150,11 @@ def cases() -> Iterator[Any]:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current directory, with a bundle and data."""
     monkeypatch.setattr(gsqc.training.open_run, "Session", FakeSession)
-    monkeypatch.setattr("gsqc.runtime.session.Session", FakeSession)
+    monkeypatch.setattr("gsqc.runtime.open_session.Session", FakeSession)
     monkeypatch.chdir(tmp_path)
     write_bundle(tmp_path / "small.gsqc")
+    model = replace(manifest().model, labels=("no", "yes"))
+    write_bundle(tmp_path / "labelled.gsqc", model=model)
     (tmp_path / "notes.jsonl").write_text('{"prompt": "ab", "completion": "cd"}\n' * 3)
     return tmp_path
 

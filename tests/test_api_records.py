@@ -26,7 +26,7 @@ OTHERS = [{"prompt": "x", "completion": "y"}]
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(gsqc.training.open_run, "Session", FakeSession)
-    monkeypatch.setattr("gsqc.runtime.session.Session", FakeSession)
+    monkeypatch.setattr("gsqc.runtime.open_session.Session", FakeSession)
     monkeypatch.chdir(tmp_path)
     write_bundle(tmp_path / "small.gsqc")
     (tmp_path / "notes.jsonl").write_text("".join(json.dumps(r) + "\n" for r in RECORDS))

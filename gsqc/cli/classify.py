@@ -38,7 +38,7 @@ def classify(
     out = Output(json)
     require_state(run, BEST if best else STATE)
     opened = Bundle.open(bundle)
-    require_classifier(opened.manifest)
+    require_classifier(opened)
     session = Session(opened, run, threads=threads, best=best)
     (found,) = classify_texts(session, Tokenizer(opened), [text])
     named = list(found.probabilities.items())

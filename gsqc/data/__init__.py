@@ -2,8 +2,9 @@
 """Training data: files of many forms become padded token sequences with a weight for each token.
 
 from files to records      names, directories, files, content, *_reader, saved_dataset, records
-from records to tokens     tokenizer, chat, encode, sequences
-from tokens to data sets   corpus, piece_store, packing, load: what is trained on, and held out
+from records to tokens     tokenizer, chat, labels, encode, sequences
+from files to tokens       read_corpus, block_reader (several processes), corpus, piece_store
+from tokens to data sets   packing, load: what is trained on, and held out
 """
 
 from gsqc.data.encode import chat_prompt

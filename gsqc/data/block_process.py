@@ -19,7 +19,6 @@ from typing import Any
 
 from gsqc.data.batches import batches
 from gsqc.data.content import BYTE_ORDER_MARK, MAXIMUM_LINE_BYTES
-from gsqc.data.control_tokens import ControlTokens
 from gsqc.data.corpus import Corpus
 from gsqc.data.encode import Encoder, Reading, chat_renderer
 from gsqc.data.json_reader import read_lines
@@ -47,9 +46,8 @@ class BlockReader:
 
     def __init__(self, begin: dict[str, Any]) -> None:
         self._reading = Reading(**begin["reading"])
-        self._tokenizer = Tokenizer.of_model(begin["tokenizer_json"], begin["model"], _Here)
-        renderer = chat_renderer(self._tokenizer)
-        self._encoder = Encoder(self._tokenizer, renderer, self._reading)
+        tokenizer = Tokenizer.of_model(begin["tokenizer_json"], begin["model"], _Here)
+        self._encoder = Encoder(tokenizer, chat_renderer(tokenizer), self._reading)
 
     def answer(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """The answer to a request. ValueError if anything is wrong with the lines."""
@@ -65,13 +63,10 @@ class BlockReader:
         return answer, b"".join(array.tobytes() for array in arrays)
 
     def _corpus(self, records: Iterator[Any], problems: Problems) -> Corpus:
-        corpus, control = Corpus(), ControlTokens(self._tokenizer.control_tokens())
+        corpus = Corpus()
         for batch in batches(records, self._encoder, problems):
-            for prepared, whole in zip(batch, self._encoder.encode(batch), strict=True):
-                control.look_at(prepared.example)
-                corpus.add(prepared.example, whole, self._encoder)
-        corpus.tell(problems)
-        corpus.tell_control(control)
+            corpus.add(batch, self._encoder.encode(batch), self._encoder)
+        corpus.tell(problems, self._encoder)
         return corpus
 
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from itertools import accumulate, pairwise
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -37,8 +36,6 @@ _MOST_MEMORY = 2 << 30
 _PROCESS_MEMORY, _TIMES_TOKENIZER = 180 << 20, 16
 """Bytes that a process takes, without its tokenizer, and how many times the size of tokenizer.json
 that takes."""
-_KINDS = (np.int32, np.uint8, np.int32, np.int32)
-"""Of corpus.ARRAYS."""
 
 
 def read_blocks(
@@ -105,21 +102,16 @@ class _Readers:
             self._processes.append(self._own.process)
         answer, behind = self._own.process.ask(request, block)
         places = pairwise(accumulate(answer["sizes"], initial=0))
-        arrays = [
-            np.frombuffer(behind[start:end], kind)
-            for (start, end), kind in zip(places, _KINDS, strict=True)
-        ]
-        return Corpus.of(dict(zip(ARRAYS, arrays, strict=True)), answer["counts"])
+        arrays = {
+            name: np.frombuffer(behind[start:end], kind)
+            for (name, kind), (start, end) in zip(ARRAYS.items(), places, strict=True)
+        }
+        return Corpus.of(arrays, answer["counts"])
 
     def __enter__(self) -> _Readers:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the processes, which ends the wait of the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._close()

@@ -6,23 +6,29 @@ It is also put into arrays and a JSON object, for the file of kept tokens and fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.data.control_tokens import ControlTokens
-from gsqc.data.encode import Encoded, Encoder
+from gsqc.data.encode import Encoded, Encoder, Prepared
 from gsqc.data.examples import Document, Example
 from gsqc.data.form import SharedParts
 from gsqc.data.piece_store import PieceStore
 from gsqc.data.problems import Problems
+from gsqc.data.records import LABEL
 from gsqc.data.sequences import Dataset
 
-ARRAYS = ("tokens", "counted", "lengths", "record_lengths")
-"""What `arrays` gives: int32, uint8, int32, int32."""
+ARRAYS: dict[str, np.dtype[Any]] = {
+    "tokens": np.dtype(np.int32),
+    "counted": np.dtype(np.uint8),
+    "lengths": np.dtype(np.int32),
+    "record_lengths": np.dtype(np.int32),
+}
+"""The types of what `Corpus.arrays` gives."""
 _COUNTS = (
     *("truncated_records", "truncated_tokens", "skipped_records", "shapes", "empty_records"),
     *("first_empty", "unused_keys", "control_tokens", "control_records"),
@@ -56,8 +62,12 @@ class Corpus:
     pieces: PieceStore = field(default_factory=PieceStore)
     statistics: Dataset = field(default_factory=Dataset)
 
-    def add(self, example: Example, whole: Encoded, encoder: Encoder) -> None:
-        """Cut a record's tokens and count them."""
+    def add(self, batch: Sequence[Prepared], encoded: Sequence[Encoded], encoder: Encoder) -> None:
+        """Cut the tokens of each record of a batch and count them."""
+        for given, whole in zip(batch, encoded, strict=True):
+            self._add(given.example, whole, encoder)
+
+    def _add(self, example: Example, whole: Encoded, encoder: Encoder) -> None:
         statistics, before = self.statistics, len(self.pieces)
         for piece in encoder.cut(example, whole):
             self.pieces.add(piece.ids, piece.counted)
@@ -65,6 +75,9 @@ class Corpus:
         statistics.record_lengths.append(count)
         statistics.shapes[example.form] = statistics.shapes.get(example.form, 0) + 1
         statistics.shared.add(example)
+        if control := encoder.control.found_in(example):
+            _count(statistics.control_tokens, Counter(control))
+            statistics.control_records += 1
         if len(self.pieces) == before:
             statistics.skipped_records += 1
         elif not isinstance(example, Document):
@@ -72,19 +85,15 @@ class Corpus:
             statistics.truncated_records += lost > 0
             statistics.truncated_tokens += lost
 
-    def tell(self, problems: Problems) -> None:
+    def tell(self, problems: Problems, encoder: Encoder) -> None:
         """Take over what is only to be told of a file. Raises DataError for problems."""
         problems.raise_any()
         statistics = self.statistics
         statistics.empty_records += problems.empty
         statistics.first_empty = statistics.first_empty or problems.first_empty
-        for key, count in problems.unused.items():
-            statistics.unused_keys[key] = statistics.unused_keys.get(key, 0) + count
-
-    def tell_control(self, control: ControlTokens) -> None:
-        """Take over the control tokens that stand in users' texts."""
-        self.statistics.control_tokens = dict(control.found)
-        self.statistics.control_records = control.records
+        if encoder.tokenizer.labels is not None:
+            problems.unused.pop(LABEL, None)  # it is the label of a text
+        _count(statistics.unused_keys, problems.unused)
 
     def take(self, part: Corpus) -> None:
         """Put what comes behind it behind it."""
@@ -98,9 +107,7 @@ class Corpus:
             if isinstance(counted, int):
                 setattr(ours, name, getattr(ours, name) + counted)
             elif isinstance(counted, dict):
-                sums = getattr(ours, name)
-                for key, count in counted.items():
-                    sums[key] = sums.get(key, 0) + count
+                _count(getattr(ours, name), counted)
 
     def counts(self) -> dict[str, Any]:
         """All but the arrays, as JSON."""
@@ -121,9 +128,9 @@ class Corpus:
     def of(cls, arrays: Arrays, counts: Any) -> Corpus:
         """What `arrays` and `counts` gave. ValueError, KeyError or TypeError if it is not that."""
         tokens, counted, lengths, records = (arrays[name] for name in ARRAYS)
-        kinds = [array.dtype.name for array in (tokens, counted, lengths, records)]
         ends = lengths.astype(np.int64).cumsum()
-        if kinds != ["int32", "uint8", "int32", "int32"] or lengths.min(initial=2) < 2:
+        is_typed = all(arrays[name].dtype == kind for name, kind in ARRAYS.items())
+        if not is_typed or lengths.min(initial=2) < 2:
             raise ValueError("the arrays are no pieces")
         if not int(lengths.sum(dtype=np.int64)) == len(tokens) == len(counted):
             raise ValueError("the arrays do not fit each other")
@@ -131,6 +138,12 @@ class Corpus:
             raise ValueError("the arrays do not fit each other")
         pieces = PieceStore.of(tokens, counted.view(np.bool_), ends)
         return cls(pieces, _statistics(counts, records))
+
+
+def _count(sums: dict[str, int], further: Mapping[str, int]) -> None:
+    """Add counts to those of the same name."""
+    for name, count in further.items():
+        sums[name] = sums.get(name, 0) + count
 
 
 def _statistics(counts: Any, records: npt.NDArray[Any]) -> Dataset:

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gsqc.data.chat import ChatRenderer
+from gsqc.data.control_tokens import ControlTokens
 from gsqc.data.examples import Chat, Document, Example, Labelled, Prompted
 from gsqc.data.form import chat_messages
 from gsqc.data.labels import labelled
@@ -104,7 +105,9 @@ class Encoder:
     ) -> None:
         self.tokenizer, self.renderer = tokenizer, renderer
         self.reading, self._convert = reading, convert
-        self._control = np.array(sorted(tokenizer.control_tokens().values()), np.int32)
+        control = tokenizer.control_tokens()
+        self.control = ControlTokens(control)
+        self._control_ids = np.array(sorted(control.values()), np.int32)
         self._beginning = np.array(tokenizer.beginning, np.int32).tobytes()
         self._ending = np.array(tokenizer.ending, np.int32).tobytes()
         self._end = b"" if tokenizer.eos is None else np.int32(tokenizer.eos).tobytes()
@@ -155,7 +158,7 @@ class Encoder:
         last = np.searchsorted(starts, spans[:, 1])
         # A control token is another turn's if it is not all of this one's.
         cut = (last > first) & (ends[last - 1] > spans[:, 1])
-        last -= cut & np.isin(ids[last - 1], self._control)
+        last -= cut & np.isin(ids[last - 1], self._control_ids)
         counted = np.zeros(len(ids), np.bool_)
         for start, end in zip(first, last, strict=True):
             counted[start:end] = True

@@ -8,6 +8,7 @@ from typing import Any
 
 from gsqc.data.examples import Document, Example, Labelled
 from gsqc.data.options import DataOptions
+from gsqc.data.sequences import listed
 from gsqc.errors import OptionError
 from gsqc.printable import printable
 
@@ -34,10 +35,8 @@ def label_number(label: Any, labels: Sequence[str]) -> int:
         is_number = text.isascii() and text.isdecimal() and len(text) < 9
         if is_number and int(text) < len(labels):
             return int(text)
-    more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
-    known = ", ".join(map(printable, labels[:SHOWN]))
-    shown = printable(str(label))[:40]
-    raise ValueError(f"the label {shown} is none of {known}{more}, nor the number of one")
+    known, shown = printable(listed(labels, SHOWN)), printable(str(label))[:40]
+    raise ValueError(f"the label {shown} is none of {known}, nor the number of one")
 
 
 def require_for_labels(options: DataOptions) -> None:

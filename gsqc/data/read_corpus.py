@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from gsqc.data.batches import batches
 from gsqc.data.block_reader import read_blocks
 from gsqc.data.content import Content, is_standard_input, raw_size
-from gsqc.data.control_tokens import ControlTokens
 from gsqc.data.corpus import Corpus, Progress
 from gsqc.data.csv_reader import read_csv
 from gsqc.data.directories import DataFile
@@ -19,7 +18,6 @@ from gsqc.data.json_reader import read_array, read_jsonl, read_piped
 from gsqc.data.names import TEXT_SUFFIXES, suffix_of
 from gsqc.data.parquet_reader import read_parquet
 from gsqc.data.problems import Problems
-from gsqc.data.records import LABEL
 from gsqc.data.saved_dataset import read_saved_dataset
 from gsqc.data.sequences import Dataset
 from gsqc.data.text_reader import read_document
@@ -58,20 +56,14 @@ def _encoded(
             yield before[0], encoder.encode(before[0], before[1].result())
 
 
-def _read_alone(
-    file: DataFile, corpus: Corpus, control: ControlTokens, encoder: Encoder, progress: Progress
-) -> None:
+def _read_alone(file: DataFile, corpus: Corpus, encoder: Encoder, progress: Progress) -> None:
     """Read a file in this process, into the corpus."""
     problems, content = Problems(strict=encoder.reading.strict), Content(file)
     records = _reader(file)(content, problems)
     for batch, encoded in _encoded(batches(records, encoder, problems), encoder):
-        for prepared, whole in zip(batch, encoded, strict=True):
-            control.look_at(prepared.example)
-            corpus.add(prepared.example, whole, encoder)
+        corpus.add(batch, encoded, encoder)
         progress.at(content.position)
-    if encoder.tokenizer.labels is not None:
-        problems.unused.pop(LABEL, None)  # it is the label of a text
-    corpus.tell(problems)
+    corpus.tell(problems, encoder)
 
 
 def read_corpus(
@@ -85,23 +77,20 @@ def read_corpus(
 
     Raises DataError, also if nothing is left of them.
     """
-    corpus, control = Corpus(), ControlTokens(tokenizer.control_tokens())
+    corpus = Corpus()
     with chat_renderer(tokenizer) as renderer:
         encoder = Encoder(tokenizer, renderer, reading, convert)
         for file in files:
             part = None
-            if convert is None and tokenizer.labels is None and _reader(file) is read_jsonl:
+            if convert is None and _reader(file) is read_jsonl:
                 part = read_blocks(file, tokenizer, reading, progress)
             if part is None:
-                _read_alone(file, corpus, control, encoder, progress)
+                _read_alone(file, corpus, encoder, progress)
+            elif file is files[0]:
+                corpus = part  # a copy would double the memory
             else:
-                control.take(part.statistics.control_tokens, part.statistics.control_records)
-                if file is files[0]:
-                    corpus = part  # a copy would double the memory
-                else:
-                    corpus.take(part)
+                corpus.take(part)
             progress.end(raw_size(file))
-    corpus.tell_control(control)
     if not corpus.pieces:
         raise _nothing(files, corpus.statistics, reading.length)
     return corpus

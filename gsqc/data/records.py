@@ -52,8 +52,7 @@ _CONVERSATIONAL = "prompt + completion of messages"
 _USED[_CONVERSATIONAL] = frozenset(("prompt", "completion", "tools", *SYSTEM))
 
 LABEL = "label"
-"""The key of a text's label, which a classifier is trained on. A language model has no use of it.
-"""
+"""The key of a text's label, on which a classifier is trained. A language model does not use it."""
 MAY_BE_EMPTY = ("prompt", "completion", "instruction", "output", "text")
 """Keys of a text, whose empty cell in a table is an empty text."""
 KEYS = tuple(dict.fromkeys(key for shape in SHAPES for key in (*SHAPES[shape], *_FURTHER[shape])))

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import numpy as np
-
+from gsqc.data.labelled_text import texts_of
 from gsqc.data.piece_store import PieceStore
 from gsqc.data.sequences import Dataset, PaddedSequences, TokenSequence
 from gsqc.data.tokenizer import Tokenizer
@@ -106,9 +105,9 @@ def _used(sequence: TokenSequence) -> int:
 
 def example_parts(sequence: TokenSequence, tokenizer: Tokenizer) -> list[tuple[str, bool]]:
     """The text of a sequence in parts. The flag of a part says whether it has a loss."""
-    used = _used(sequence)
     if tokenizer.labels is not None:
-        return _labelled_parts(sequence, tokenizer)
+        return _labelled_parts(sequence, tokenizer, tokenizer.labels)
+    used = _used(sequence)
     tokens = [int(sequence.tokens[0]), *sequence.labels[:used].tolist()]
     counted = [False, *(sequence.weights[:used] > 0).tolist()]
     parts = groupby(zip(tokens, counted, strict=True), key=lambda pair: pair[1])
@@ -118,16 +117,14 @@ def example_parts(sequence: TokenSequence, tokenizer: Tokenizer) -> list[tuple[s
     ]
 
 
-def _labelled_parts(sequence: TokenSequence, tokenizer: Tokenizer) -> list[tuple[str, bool]]:
+def _labelled_parts(
+    sequence: TokenSequence, tokenizer: Tokenizer, labels: Sequence[str]
+) -> list[tuple[str, bool]]:
     """The texts of a sequence, each with its label behind it. The labels have the loss."""
-    assert tokenizer.labels is not None
-    starts = np.flatnonzero(sequence.weights)
     parts = []
-    for start in starts:
-        ends = np.flatnonzero(sequence.positions[start + 1 :] == 0)
-        end = start + 1 + (ends[0] if len(ends) else len(sequence.positions) - start - 1)
-        text = tokenizer.decode(sequence.tokens[start:end].tolist(), special=True)
-        parts += [(text, False), (f" {tokenizer.labels[sequence.labels[start]]}", True)]
+    for tokens, label in texts_of(sequence):
+        text = tokenizer.decode(tokens.tolist(), special=True)
+        parts += [(text, False), (f" {labels[label]}", True)]
     return parts
 
 

@@ -30,7 +30,7 @@ _END_TOKENS = 64
 """Of a text that are looked at to find its end: an end of text, and white space behind it."""
 _FIELDS = (
     *("eos_token_id", "bos_token_id", "end_token_ids", "vocabulary", "special_tokens"),
-    "chat_template",
+    *("chat_template", "labels"),
 )
 """Of a model, those that its tokenizer depends on."""
 Int32 = npt.NDArray[np.int32]

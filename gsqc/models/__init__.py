@@ -35,10 +35,7 @@ def load_model(model: Any) -> LoadedModel:
         return from_module(model)
     path = model_path(str(model))
     if os.path.isdir(path):
-        loaded = from_directory(path)
-        if not os.path.exists(model) and is_hub_name(str(model)):
-            loaded.metadata["name"] = str(model)  # the directory is named after a commit
-        return loaded
+        return _with_hub_name(from_directory(path), str(model))
     if path.suffix.lower() in PROGRAMS:
         from gsqc.models.readers.program import from_program
 
@@ -74,9 +71,13 @@ def load_classifier(model: Any, labels: str | tuple[str, ...] = "") -> LoadedMod
             f"{path.name} is a file, and --task classify takes a directory",
             "give the directory of an encoder, with config.json and safetensors",
         )
-    loaded = classifier_from_directory(path, labels)
-    if not os.path.exists(model) and is_hub_name(str(model)):
-        loaded.metadata["name"] = str(model)
+    return _with_hub_name(classifier_from_directory(path, labels), str(model))
+
+
+def _with_hub_name(loaded: LoadedModel, model: str) -> LoadedModel:
+    """The model under its name in the hub, if it has one: its directory is named after a commit."""
+    if not os.path.exists(model) and is_hub_name(model):
+        loaded.metadata["name"] = model
     return loaded
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from gsqc.bundle.bundle import Bundle
-from gsqc.bundle.manifest import Manifest
 from gsqc.data import TokenSequence
 from gsqc.errors import OptionError
 from gsqc.runtime.requirements import LOGITS
@@ -18,14 +17,15 @@ from gsqc.runtime.requirements import LOGITS
 Float64 = npt.NDArray[np.float64]
 
 
-def require_classifier(manifest: Manifest) -> tuple[str, ...]:
+def require_classifier(bundle: Bundle) -> tuple[str, ...]:
     """The labels of a bundle. OptionError if it makes text."""
-    if manifest.model.labels is None:
+    labels = bundle.manifest.model.labels
+    if labels is None:
         raise OptionError(
             "this bundle makes text, and has no labels",
             "gsqc generate goes on with a text. A classifier is compiled with --task classify",
         )
-    return manifest.model.labels
+    return labels
 
 
 def require_text_maker(bundle: Bundle, what: str) -> Bundle:

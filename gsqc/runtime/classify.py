@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.bundle.bundle import Bundle
 from gsqc.data import TokenSequence
 from gsqc.data.labelled_text import sequence_of_text
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import system_errors
 from gsqc.runtime.classes import logits_at, require_classifier
+from gsqc.runtime.open_session import open_session
 from gsqc.runtime.session import Session
-from gsqc.runtime.store import BEST, STATE, require_state
-from gsqc.values import as_path, require_truth
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ def class_probabilities(session: Session, sequence: TokenSequence) -> npt.NDArra
     A text begins where a token has a weight. The state does not change. They are for people to
     read: the softmax is one of floats. Raises OptionError, DataError, BundleError.
     """
-    labels = require_classifier(session.bundle.manifest)
+    labels = require_classifier(session.bundle)
     session.token_losses(sequence)
     texts = np.flatnonzero(sequence.weights).tolist()
     logits = logits_at(session.executor.tensors, texts, len(labels))
@@ -54,10 +52,10 @@ def class_probabilities(session: Session, sequence: TokenSequence) -> npt.NDArra
 
 
 def classify_texts(
-    session: Session, tokenizer: Tokenizer, texts: Sequence[str]
+    session: Session, tokenizer: Tokenizer, texts: Iterable[str]
 ) -> list[LabelledText]:
     """What a session says of each text. Raises OptionError, DataError, BundleError."""
-    labels, length = require_classifier(session.bundle.manifest), session.sequence_length
+    labels, length = require_classifier(session.bundle), session.sequence_length
     found = []
     for text in texts:
         sequence, count = sequence_of_text(tokenizer, text, length)
@@ -71,7 +69,7 @@ def classify_texts(
 @system_errors()
 def classify(
     bundle: str | Path,
-    texts: str | Sequence[str],
+    texts: str | Iterable[str],
     *,
     run: str | Path | None = None,
     best: bool = False,
@@ -84,10 +82,7 @@ def classify(
 
     Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
-    place = None if run is None else as_path("run", run)
-    require_state(place, BEST if require_truth("best", best) else STATE)
-    opened = Bundle.open(as_path("bundle", bundle))
-    require_classifier(opened.manifest)
-    session = Session(opened, place, threads=threads, best=best)
-    given: Any = [texts] if isinstance(texts, str) else list(texts)
-    return classify_texts(session, Tokenizer(opened), given)
+    session = open_session(bundle, run, best, threads)
+    is_one = isinstance(texts, str) or not isinstance(texts, Iterable)
+    given: Any = [texts] if is_one else texts
+    return classify_texts(session, Tokenizer(session.bundle), given)

@@ -133,15 +133,14 @@ class Session:
         model, length = self.bundle.manifest.model, self.sequence_length
         return require_sequences(sequences, length, model.vocabulary, len(model.labels or ()))
 
-    def _run_sequence(self, schedule: str, sequence: TokenSequence) -> tuple[int, int, int]:
-        """A schedule on a sequence: weighted loss (Q16 · Q14), weight and right weight (Q14)."""
+    def _run_sequence(self, schedule: str, sequence: TokenSequence) -> tuple[int, int]:
+        """Run a schedule on one sequence: its weighted loss (Q16 · Q14) and its weight (Q14)."""
         for name in SEQUENCE_INPUTS:
             np.copyto(self.executor.tensors[name], getattr(sequence, name), casting="no")
         self.executor.run(schedule)
         weights = sequence.weights.astype(np.int64)
         loss = int((self.executor.tensors["loss"].astype(np.int64) * weights).sum())
-        right = weight_of_right(self.executor.tensors, sequence, len(self.labels))
-        return loss, int(weights.sum()), right
+        return loss, int(weights.sum())
 
     def step(
         self,
@@ -195,12 +194,13 @@ class Session:
 
         `watch` is called after each sequence with the number of sequences done.
         """
-        sequences, totals = self._checked(sequences), []
+        sequences, totals, right = self._checked(sequences), [], 0
         for sequence in sequences:
             totals.append(self._run_sequence("evaluate", sequence))
+            right += weight_of_right(self.executor.tensors, sequence, len(self.labels))
             watch(len(totals))
         self.bundle.require_unchanged()
-        loss, weight, right = (sum(total[k] for total in totals) for k in range(3))
+        loss, weight = (sum(total[k] for total in totals) for k in (0, 1))
         return evaluation_result(loss, weight, right if self.labels else None)
 
     def token_losses(self, sequence: TokenSequence) -> Int32:

@@ -13,7 +13,6 @@ import signal
 import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from types import TracebackType
 from typing import NoReturn
 
 _NONE = -1
@@ -41,12 +40,7 @@ class SignalWatch:
             threading.Thread(target=self._listen, name="gsqc signals", daemon=True).start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Give the signals back to the watch before."""
         if self._writing == _NONE:
             return

@@ -16,6 +16,7 @@ import shutil
 from pathlib import Path
 
 from tests.models.readers.convert import tiny_model, write_model
+from tests.models.readers.older_tokenizer import write_older_tokenizer
 from tests.models.readers.test_gguf_architectures import CASES
 
 PART = "parts/a-0000{}-of-00003.gguf"
@@ -61,19 +62,9 @@ def _write_seen(root: Path) -> None:
 
 
 def _write_older(folder: Path) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=280,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=["<|endoftext|>"],
-    )
-    tokenizer.train([__file__], trainer)
-    size = {"vocab_size": tokenizer.get_vocab_size(), "eos_token_id": 0, "num_hidden_layers": 1}
-    tiny_model("gpt2", n_inner=96, **size).save_pretrained(folder)
-    tokenizer.model.save(str(folder))
+    folder.mkdir()
+    size = {"vocab_size": write_older_tokenizer(folder, 280), "eos_token_id": 0}
+    tiny_model("gpt2", n_inner=96, num_hidden_layers=1, **size).save_pretrained(folder)
 
 
 def _write_sentences(root: Path) -> None:

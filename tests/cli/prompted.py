@@ -13,7 +13,7 @@ import gsqc.cli.evaluate
 import gsqc.cli.generate
 import gsqc.cli.lm_eval
 import gsqc.cli.report
-import gsqc.runtime.session
+import gsqc.runtime.open_session
 import gsqc.training.open_run
 from gsqc.cli.main import main
 from tests.data.small_data import jsonl
@@ -25,7 +25,7 @@ from tests.runtime.small_bundle import FakeSession, write_bundle
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with a bundle of 512 tokens and a chat template."""
     modules = [gsqc.cli.evaluate, gsqc.cli.generate, gsqc.cli.lm_eval, gsqc.cli.report]
-    for module in [*modules, gsqc.runtime.session, gsqc.training.open_run]:
+    for module in [*modules, gsqc.runtime.open_session, gsqc.training.open_run]:
         monkeypatch.setattr(module, "Session", FakeSession)
     model = write_bundle(tmp_path / "plain.gsqc")
     manifest = json.loads((model / "manifest.json").read_text())

@@ -14,42 +14,28 @@ import pytest
 import torch
 
 from gsqc.adapters.linears import matrix_name
-from gsqc.adapters.lora import Lora
-from gsqc.bundle.tensor_file import array_of
-from gsqc.compiler.frozen_weights import FrozenWeights
-from gsqc.compiler.pipeline import run_pipeline
 from gsqc.models import load_classifier, model_ops
 from gsqc.models.capture import FloatRun, capture_loaded, run_float
-from gsqc.passes.step import Step, StepOptions
 from gsqc.runtime.executor import Executor
-from tests.compiler.test_families import Family, adapter_names, stored_parameters
+from tests.compiler.test_families import (
+    ALPHA,
+    RANK,
+    TOKENS,
+    Family,
+    adapter_names,
+    lower_captured,
+    stored_parameters,
+)
 from tests.compiler.test_pipeline import ONE, gradients, open_executor
 from tests.encoders import CLASSES, ENCODERS, VOCABULARY, build_encoder
-from tests.toy import Sizes
 
-TOKENS, RECORDS, RANK, ALPHA = 24, (13, 7), 4, 8
-LABELS = (2, 0)
+RECORDS, LABELS = (13, 7), (2, 0)
 
 
 @cache
 def lowered(name: str, tokens: int = TOKENS, **changes: Any) -> Family:
     captured = capture_loaded(load_classifier(build_encoder(name)), tokens)
-    weights = FrozenWeights(captured.weights, "gse8")
-    options = StepOptions(
-        tokens=tokens,
-        activation_bits=8,
-        weight_bits=8,
-        gradient_bits=8,
-        adapter=Lora(rank=RANK, alpha=ALPHA),
-        optimizer="adamw",
-        generates=False,
-        **{"recompute": "none", **changes},
-    )
-    step = run_pipeline(Step(captured.graph, weights.codes_of, options))
-    family = Family(Sizes(tokens=tokens, vocabulary=VOCABULARY), captured, {}, step)
-    tensors = weights.tensors(step.parts, captured.constants)
-    family.base = {name: array_of(tensor) for name, tensor in tensors.items()}
-    return family
+    return lower_captured(captured, tokens, generates=False, **changes)
 
 
 def _records(executor: Executor, text: np.ndarray) -> None:

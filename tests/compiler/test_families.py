@@ -54,20 +54,23 @@ def lowered(name: str) -> Family:
 
 
 def lower(model: Any) -> Family:
-    captured = capture_model(model, TOKENS)
+    return lower_captured(capture_model(model, TOKENS), TOKENS, prompt_chunk=7)
+
+
+def lower_captured(captured: CapturedModel, tokens: int, **changes: Any) -> Family:
+    """`changes` are other options of a step."""
     weights = FrozenWeights(captured.weights, "gse8")
     options = StepOptions(
-        tokens=TOKENS,
+        tokens=tokens,
         activation_bits=8,
         weight_bits=8,
         gradient_bits=8,
         adapter=Lora(rank=RANK, alpha=ALPHA),
         optimizer="adamw",
-        recompute="none",
-        prompt_chunk=7,
+        **{"recompute": "none", **changes},
     )
     step = run_pipeline(Step(captured.graph, weights.codes_of, options))
-    family = Family(Sizes(tokens=TOKENS, vocabulary=VOCABULARY), captured, {}, step)
+    family = Family(Sizes(tokens=tokens, vocabulary=VOCABULARY), captured, {}, step)
     tensors = weights.tensors(step.parts, captured.constants)
     family.base = {name: array_of(tensor) for name, tensor in tensors.items()}
     return family

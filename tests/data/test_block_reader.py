@@ -68,8 +68,10 @@ def write(path: Path, records: list[dict[str, Any]], **changed: bytes) -> Path:
     return path
 
 
-def load(path: Path, length: int = 24, **options: Any) -> tuple[Dataset, Dataset | None]:
-    return load_split(DataOptions((path,), **options), TOKENIZER, length)
+def load(
+    path: Path, length: int = 24, tokenizer: Tokenizer = TOKENIZER, **options: Any
+) -> tuple[Dataset, Dataset | None]:
+    return load_split(DataOptions((path,), **options), tokenizer, length)
 
 
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +123,23 @@ def test_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     by_two = load(tmp_path)
     alone(monkeypatch)
     assert said(load(tmp_path)) == said(by_two)
+
+
+def test_texts_with_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[Any]
+) -> None:
+    tokenizer = make_tokenizer(labels=("no", "yes"))
+    records = [{"text": "é<end>" * (k % 7), "label": k % 2, "id": k} for k in range(COUNT)]
+    path = write(tmp_path / "a.jsonl", records)
+    by_two = load(path, 12, tokenizer)
+    assert len(started) == 2
+    assert by_two[0].unused_keys == {"id": 60}
+    assert by_two[0].shapes == {"label": 51}
+    alone(monkeypatch)
+    assert said(load(path, 12, tokenizer)) == said(by_two)
+    path = write(path, records, L40=b'{"text": "a", "label": "maybe"}')
+    with pytest.raises(DataError, match=r"a\.jsonl:41: the label maybe is none of no, yes"):
+        load(path, 12, tokenizer)
 
 
 WRONG = {
@@ -217,6 +236,6 @@ def test_the_tokenizer_is_read_again_as_it_was() -> None:
     begin = json.loads(json.dumps(TOKENIZER.begin()))
     again = Tokenizer.of_model(begin["tokenizer_json"], begin["model"])
     assert vars(again).keys() == vars(TOKENIZER).keys()
-    for name in ("eos", "eos_text", "end_texts", "beginning", "chat_template"):
+    for name in ("eos", "eos_text", "end_texts", "beginning", "chat_template", "labels"):
         assert getattr(again, name) == getattr(TOKENIZER, name)
     assert again.template_variables == TOKENIZER.template_variables

@@ -10,11 +10,12 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from gsqc.errors import ModelError
 from gsqc.models.readers.hf_tokenizer import tokenizer_of
+from tests.models.readers.older_tokenizer import write_older_tokenizer
 
 TEXTS = ("Hello world, it's 2024!", "two  spaces\n\nand a tab\t.", "ça va? 你好 🙂", "")
 
@@ -22,15 +23,7 @@ TEXTS = ("Hello world, it's 2024!", "two  spaces\n\nand a tab\t.", "ça va? 你�
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """vocab.json and merges.txt of a byte-level BPE, as GPT-2's directory has them."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=["<|endoftext|>"],
-    )
-    tokenizer.train([__file__], trainer)
-    tokenizer.model.save(str(tmp_path))
+    write_older_tokenizer(tmp_path, 400)
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     return tmp_path
 

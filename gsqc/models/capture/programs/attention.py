@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from gsqc.models.capture.programs.masks import VIEWS, behind, masks, window
-from gsqc.models.capture.programs.regions import random_numbers, regions
+from gsqc.models.capture.programs.regions import regions
 from gsqc.models.capture.programs.tracer import Node, Tracer, aten
+from gsqc.models.capture.recognise import random_numbers
 
 _PRODUCTS = (aten.matmul.default, aten.bmm.default)
 _SOFTMAX = (aten.softmax.int, aten._softmax.default)

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from gsqc.models import model_ops
 from gsqc.models.capture import custom_ops
-from gsqc.models.capture.programs.regions import Region, close, random_numbers, regions
+from gsqc.models.capture.programs.regions import Region, regions
 from gsqc.models.capture.programs.rewriter import ELEMENTWISE, Rewriter, of
 from gsqc.models.capture.programs.tracer import Node, aten
+from gsqc.models.capture.recognise import close, random_numbers
 
 _MOVES = (
     *(aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.cat.default),

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gsqc.models import model_ops
+from gsqc.models.capture.captured import add_constant
 from gsqc.models.capture.expert_rules import softmax as routed_softmax
 from gsqc.models.capture.forms import ExportedValue, Form, Node, Scores, Unsupported, shape_of
 from gsqc.models.capture.graph_builder import GraphBuilder
@@ -193,12 +193,8 @@ def _slope(bias: Tensor) -> Tensor:
 
 def _constant(c: GraphBuilder, slopes: Tensor) -> Node:
     """The constant that holds the slopes: all layers with the same ones share it."""
-    numbers, known = slopes.numpy(), c.exported.constants
-    for k in range(len(known) + 1):
-        name = f"{SLOPES}_{k}" if k else SLOPES
-        if np.array_equal(known.setdefault(name, numbers), numbers):
-            break
-    return c.placeholder(name, numbers.shape, constant=name)
+    name = add_constant(c.exported.constants, SLOPES, slopes.numpy())
+    return c.placeholder(name, tuple(slopes.shape), constant=name)
 
 
 ATTENTION_RULES: dict[Any, Any] = {

@@ -158,15 +158,18 @@ def _told(scores: Scores, heads: int, tokens: int) -> tuple[int | None, Tensor |
         total = torch.zeros(tokens, tokens, dtype=torch.float64)
         for term in terms:
             total = total + term[head if len(term) > 1 else 0]
-        windows.add(_window(total < HIDDEN))
+        windows.add(window_of(total < HIDDEN))
         slopes.append(_slope(total))
     if len(windows) != 1:
         raise Unsupported(" with a window for each head")
     return windows.pop(), torch.stack(slopes) if any(slopes) else None
 
 
-def _window(hidden: Tensor) -> int | None:
-    """The tokens that a token sees, or None for all before it. Unsupported for another mask."""
+def window_of(hidden: Tensor) -> int | None:
+    """The tokens that a token sees by a mask [T, T], or None for all before it.
+
+    Unsupported for another mask than that of causal attention or of a window.
+    """
     tokens = len(hidden)
     seen = tokens - int(hidden[-1].sum())
     behind = torch.ones_like(hidden)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from gsqc.errors import ModelError
+from gsqc.models.capture.attention_rules import window_of
+from gsqc.models.capture.forms import Unsupported
 from gsqc.models.capture.programs.tracer import Node, Tracer, aten
 from gsqc.models.capture.source import source_line
 
@@ -18,7 +20,9 @@ VIEWS = (
     *(aten.unsqueeze.default, aten.squeeze.dim),
 )
 _HIDDEN = -1e4
-"""A score that is lowered by so much takes no part in a softmax."""
+"""A score that is lowered by so much takes no part in a softmax. Files in float16 have no number
+below -65504, so `known_rules.HIDDEN` would be too low.
+"""
 
 
 def behind(value: Any, skipped: Callable[[Node], Any]) -> Node | None:
@@ -37,10 +41,11 @@ def masks(tracer: Tracer, scores: Any) -> tuple[Node | None, list[Tensor]]:
 
     def mask(node: Node) -> Any:
         placed = [tracer.placed.get(a) if isinstance(a, Node) else None for a in node.args]
-        if node.target is aten.add.Tensor and any(p is not None for p in placed[:2]):
-            of = 0 if placed[0] is not None else 1
-            found.extend(p for p in placed[of : of + 1] if p is not None)
-            return node.args[1 - of]
+        if node.target is aten.add.Tensor:
+            for place, term in enumerate(placed[:2]):
+                if term is not None:
+                    found.append(term)
+                    return node.args[1 - place]
         if node.target is aten.where.self and placed[0] is not None:
             kept = 1 if placed[1] is None and isinstance(node.args[1], Node) else 2
             found.append(placed[0] if kept == 1 else ~placed[0].bool())
@@ -66,13 +71,10 @@ def window(tracer: Tracer, node: Node, hidden: list[Tensor]) -> int | None:
         if not bool((parts == parts[:1]).all()):
             raise _other(node, "a mask for each head")
         visible &= parts[0]
-    causal = torch.ones(tokens, tokens, dtype=torch.bool).tril()
-    if torch.equal(visible, causal):
-        return None
-    width = int(visible[-1].sum())
-    if torch.equal(visible, causal & causal.new_ones(tokens, tokens).triu(1 - width)):
-        return width
-    raise _other(node, "attention that is not causal")
+    try:
+        return window_of(~visible)
+    except Unsupported as reason:
+        raise _other(node, f"attention{reason}") from None
 
 
 def _other(node: Node, what: str) -> ModelError:

@@ -95,11 +95,7 @@ def _transpose(s: Scope, node: Any) -> Value:
 
 
 def _concat(s: Scope, node: Any) -> Value:
-    parts = s.inputs(node)
-    # A cache with nothing in it adds nothing.
-    kept = [p for p in parts if 0 not in s.shape(p)] or parts[:1]
-    axis = s.attribute(node, "axis", 0)
-    return kept[0] if len(kept) == 1 else s.call(aten.cat.default, kept, axis)
+    return s.call(aten.cat.default, s.inputs(node), s.attribute(node, "axis", 0))
 
 
 def _cut(s: Scope, node: Any) -> Value:

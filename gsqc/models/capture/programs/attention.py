@@ -22,8 +22,8 @@ _PRODUCTS = (aten.matmul.default, aten.bmm.default)
 _SOFTMAX = (aten.softmax.int, aten._softmax.default)
 _MOVES = {
     *VIEWS,
-    *(aten.transpose.int, aten.permute.default, aten.mul.Tensor, aten.div.Tensor),
-    *(aten.mul.Scalar, aten.div.Scalar, aten.slice.Tensor, aten.cat.default),
+    *(aten.permute.default, aten.slice.Tensor, aten.cat.default),
+    *(aten.mul.Tensor, aten.div.Tensor, aten.mul.Scalar, aten.div.Scalar),
 }
 _FACTORS = (aten.mul.Tensor, aten.mul.Scalar)
 

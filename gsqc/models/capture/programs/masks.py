@@ -12,13 +12,12 @@ from torch import Tensor
 from gsqc.errors import ModelError
 from gsqc.models.capture.attention_rules import window_of
 from gsqc.models.capture.forms import Unsupported
+from gsqc.models.capture.problems import MISSING
 from gsqc.models.capture.programs.tracer import Node, Tracer, aten
 from gsqc.models.capture.source import source_line
 
-VIEWS = (
-    *(aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.expand.default),
-    *(aten.unsqueeze.default, aten.squeeze.dim),
-)
+VIEWS = (aten.reshape.default, aten.expand.default, aten.unsqueeze.default, aten.squeeze.dim)
+"""Those of a traced graph, in which each view is a reshape."""
 _HIDDEN = -1e4
 """A score that is lowered by so much takes no part in a softmax. Files in float16 have no number
 below -65504, so `known_rules.HIDDEN` would be too low.
@@ -79,6 +78,6 @@ def window(tracer: Tracer, node: Node, hidden: list[Tensor]) -> int | None:
 
 def _other(node: Node, what: str) -> ModelError:
     return ModelError(
-        f"the model has what gsqc does not compile: {what}\n  {what} at {source_line(node.meta)}",
+        f"{MISSING}: {what}\n  {what} at {source_line(node.meta)}",
         "gsqc compiles causal softmax attention with shared key-value heads",
     )

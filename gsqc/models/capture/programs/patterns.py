@@ -146,8 +146,7 @@ def _attention(r: Rewriter, node: Node) -> Node | None:
     ]
     y = r.before(node, custom_ops.attention, *heads, *found[3:], None, True)
     y = r.before(node, aten.transpose.int, y, 1, 2)
-    shape = node.meta["val"].shape
-    return y if y.meta["val"].shape == shape else r.before(node, aten.view.default, y, list(shape))
+    return r.before(node, aten.reshape.default, y, list(node.meta["val"].shape))
 
 
 PATTERNS: dict[Any, tuple[Pattern, ...]] = {
@@ -155,7 +154,7 @@ PATTERNS: dict[Any, tuple[Pattern, ...]] = {
     aten.mul.Tensor: (_activation, _norm),
     aten.div.Tensor: (_activation, _norm),
     aten.permute.default: (_short_axes,),
-    **dict.fromkeys((aten.cat.default, aten.view.default, aten.reshape.default), (rope,)),
+    **dict.fromkeys((aten.cat.default, aten.reshape.default), (rope,)),
     **dict.fromkeys(
         (
             aten.matmul.default,

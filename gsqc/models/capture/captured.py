@@ -104,7 +104,6 @@ class CapturedModel:
     metadata        that of the `LoadedModel`
     check           compares the graph with the program of the file that it came from, if it came
                     from one, and says how. Raises ModelError if they differ
-
     labels          the names of a classifier's classes, None for a language model
 
     The graph's placeholders are first `tokens` [T], then one for each parameter that is used

@@ -116,11 +116,7 @@ def _split(s: Scope, node: Any) -> Value:
     count, whole = len(node.output), s.shape(x)[axis]
     sizes = s.integers(given) if given is not None else s.attribute(node, "split")
     sizes = sizes or [-(-whole // count)] * count
-    starts = [sum(sizes[:k]) for k in range(len(sizes))]
-    return tuple(
-        s.call(aten.slice.Tensor, x, axis, start, start + size, 1)
-        for start, size in zip(starts, sizes, strict=True)
-    )
+    return tuple(s.tracer.split(x, axis, sizes))
 
 
 def _expand(s: Scope, node: Any) -> Value:

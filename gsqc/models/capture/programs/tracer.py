@@ -7,6 +7,8 @@ what is left depends on the tokens. Every size is bounded: a file may come from 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from gsqc.errors import ModelError
 from gsqc.models.capture import custom_ops
+from gsqc.models.capture.layout_rules import CASTS, COPIES
 from gsqc.models.capture.programs.shapes import as_number, on_meta, shape_of, tensors
 from gsqc.models.capture.source import source_line
 from gsqc.models.readers.text_files import first_line
@@ -28,21 +31,8 @@ aten = torch.ops.aten
 MAXIMUM_NODES = 1 << 18
 _SPARE = 1 << 22
 """Numbers that any program may compute."""
-_COPIES = (
-    aten.alias.default,
-    aten.clone.default,
-    aten.contiguous.default,
-    aten.detach.default,
-    aten.dropout.default,
-    aten.lift_fresh_copy.default,
-)
-_CASTS = (
-    aten.to.dtype,
-    aten.to.dtype_layout,
-    aten.to.device,
-    aten._to_copy.default,
-    aten.type_as.default,
-)
+_COPIES = (*COPIES, aten.dropout.default)
+_CASTS = (*CASTS, aten.type_as.default)
 _VIEWS = (aten.view.default, aten._unsafe_view.default)
 _RESHAPES = (aten.reshape.default, aten.expand.default)
 _ARITHMETIC = (
@@ -143,6 +133,11 @@ class Tracer:
             return None
         more = () if bias is None else (bias,)
         return self.call(aten.linear.default, x, self.turned(w), *more)
+
+    def split(self, x: Value, axis: int, sizes: Sequence[int]) -> list[Value]:
+        """The parts of an axis that have these sizes, each as a slice."""
+        ends = pairwise([0, *accumulate(sizes)])
+        return [self.call(aten.slice.Tensor, x, axis, start, end, 1) for start, end in ends]
 
     def rms_norm(self, x: Value, weight: Tensor, eps: float) -> Value:
         """RMS norm as one operator. Heads that are rows [1, T·H, D] become [1, T, H, D] for it."""

@@ -137,7 +137,7 @@ def change_pt2(content: bytes, rng: random.Random) -> bytes:
         graph = tree["graph_module"]["graph"]
         nodes = graph["nodes"]
         at = rng.randrange(len(nodes))
-        nodes[at] = json.loads(change_json_object(nodes[at], rng))
+        nodes[at] = _changed_node(nodes[at], rng)
         parts[chosen] = json.dumps(tree).encode()
     else:
         parts[chosen] = change_json(parts[chosen], rng)
@@ -148,12 +148,10 @@ def change_pt2(content: bytes, rng: random.Random) -> bytes:
     return made.getvalue()
 
 
-def change_json_object(value: Any, rng: random.Random) -> bytes:
-    """A value with a change that leaves it JSON."""
+def _changed_node(node: Any, rng: random.Random) -> Any:
+    """A node with a change that leaves it JSON."""
     while True:
-        changed = change_json(json.dumps(value).encode(), rng)
         try:
-            json.loads(changed)
+            return json.loads(change_json(json.dumps(node).encode(), rng))
         except (ValueError, RecursionError):
             continue
-        return changed

@@ -21,6 +21,7 @@ from gsqc.models.capture.captured import CapturedModel, ModelConfig
 from gsqc.models.capture.convert import convert_graph
 from gsqc.models.capture.export import export_model
 from gsqc.models.capture.float_run import FloatRun, float_parameters, run_float
+from gsqc.models.capture.problems import MISSING
 from gsqc.models.capture.programs.capture import capture_program
 from gsqc.models.layouts import LinearWeights
 from gsqc.models.program import ProgramModule
@@ -75,7 +76,7 @@ def _require_direction(graph: torch.fx.Graph, *, classifies: bool) -> None:
     found = {n.kwargs.get("causal", True) for n in graph.nodes if n.target is model_ops.attention}
     if not classifies and False in found:
         raise ModelError(
-            "the model has what gsqc does not compile: attention that is not causal",
+            f"{MISSING}: attention that is not causal",
             "an encoder compiles as a classifier of texts, with --task classify",
         )
     if classifies and found != {False}:

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gsqc.models import model_ops
+from gsqc.models.capture.captured import add_constant
 from gsqc.models.capture.expert_rules import softmax as routed_softmax
 from gsqc.models.capture.forms import ExportedValue, Form, Node, Scores, Unsupported, shape_of
 from gsqc.models.capture.graph_builder import GraphBuilder
@@ -158,15 +158,18 @@ def _told(scores: Scores, heads: int, tokens: int) -> tuple[int | None, Tensor |
         total = torch.zeros(tokens, tokens, dtype=torch.float64)
         for term in terms:
             total = total + term[head if len(term) > 1 else 0]
-        windows.add(_window(total < HIDDEN))
+        windows.add(window_of(total < HIDDEN))
         slopes.append(_slope(total))
     if len(windows) != 1:
         raise Unsupported(" with a window for each head")
     return windows.pop(), torch.stack(slopes) if any(slopes) else None
 
 
-def _window(hidden: Tensor) -> int | None:
-    """The tokens that a token sees, or None for all before it. Unsupported for another mask."""
+def window_of(hidden: Tensor) -> int | None:
+    """The tokens that a token sees by a mask [T, T], or None for all before it.
+
+    Unsupported for another mask than that of causal attention or of a window.
+    """
     tokens = len(hidden)
     seen = tokens - int(hidden[-1].sum())
     behind = torch.ones_like(hidden)
@@ -193,12 +196,8 @@ def _slope(bias: Tensor) -> Tensor:
 
 def _constant(c: GraphBuilder, slopes: Tensor) -> Node:
     """The constant that holds the slopes: all layers with the same ones share it."""
-    numbers, known = slopes.numpy(), c.exported.constants
-    for k in range(len(known) + 1):
-        name = f"{SLOPES}_{k}" if k else SLOPES
-        if np.array_equal(known.setdefault(name, numbers), numbers):
-            break
-    return c.placeholder(name, numbers.shape, constant=name)
+    name = add_constant(c.exported.constants, SLOPES, slopes.numpy())
+    return c.placeholder(name, tuple(slopes.shape), constant=name)
 
 
 ATTENTION_RULES: dict[Any, Any] = {

@@ -77,6 +77,22 @@ def _ffn(config: Any, hidden: int) -> int:
     return int(next((n for a in names if (n := getattr(config, a, None))), 4 * hidden))
 
 
+def add_constant(
+    constants: dict[str, npt.NDArray[np.float64]], name: str, numbers: npt.NDArray[np.float64]
+) -> str:
+    """Add a constant under its name, name_1, name_2 …, and give that. The same numbers are added
+    once.
+    """
+    found, number = name, 0
+    # A free name gives the numbers themselves, also if they are NaN, which equals nothing.
+    while (known := constants.setdefault(found, numbers)) is not numbers:
+        if np.array_equal(known, numbers):
+            break
+        number += 1
+        found = f"{name}_{number}"
+    return found
+
+
 @dataclass
 class CapturedModel:
     """A model as a graph of `gsqc.models.model_ops` calls, without a batch dimension.
@@ -88,7 +104,6 @@ class CapturedModel:
     metadata        that of the `LoadedModel`
     check           compares the graph with the program of the file that it came from, if it came
                     from one, and says how. Raises ModelError if they differ
-
     labels          the names of a classifier's classes, None for a language model
 
     The graph's placeholders are first `tokens` [T], then one for each parameter that is used

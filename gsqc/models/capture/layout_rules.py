@@ -7,6 +7,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from gsqc.models import model_ops
 from gsqc.models.capture.forms import (
     ExportedValue,
@@ -17,6 +19,17 @@ from gsqc.models.capture.forms import (
     without_batch,
 )
 from gsqc.models.capture.graph_builder import GraphBuilder
+
+aten = torch.ops.aten
+COPIES = (
+    aten.alias.default,
+    aten.clone.default,
+    aten.contiguous.default,
+    aten.detach.default,
+    aten.detach_.default,
+    aten.lift_fresh_copy.default,
+)
+CASTS = (aten.to.dtype, aten.to.dtype_layout, aten.to.device, aten._to_copy.default)
 
 
 def same(c: GraphBuilder, node: Node) -> ExportedValue:

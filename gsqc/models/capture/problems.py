@@ -15,6 +15,7 @@ from gsqc.models.capture.constructs import construct_of, operator_name, without_
 from gsqc.models.capture.recognise import experts_gate
 from gsqc.models.capture.source import layer_index, module_path, raising_line, source_line
 
+MISSING = "the model has what gsqc does not compile"
 SHOWN = 12
 """Operators of named constructs that an error lists. The rest are counted."""
 ATTENTION_KINDS = {
@@ -66,7 +67,7 @@ def described(problems: Iterable[Problem], layers: int) -> str:
     for problem in problems:
         by_name.setdefault(problem.construct, []).append(problem)
     names = without_consequences(list(by_name))
-    lines = [f"the model has what gsqc does not compile: {', '.join(names)}"]
+    lines = [f"{MISSING}: {', '.join(names)}"]
     for name in names:
         inside = sorted({p.layer for p in by_name[name] if p.layer is not None})
         part = f" ({_layers(inside)})" if 0 < len(inside) < layers else ""
@@ -103,9 +104,7 @@ def refusal(model: nn.Module, error: Exception) -> GsqcError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     failed = f"torch.export of {type(model).__name__} failed at {raising_line(error)}\n  {reason}"
     if constructs:
-        return ModelError(
-            f"the model has what gsqc does not compile: {constructs}\n  {failed}", _HINT
-        )
+        return ModelError(f"{MISSING}: {constructs}\n  {failed}", _HINT)
     return ModelError(
         failed,
         "gsqc needs a decoder (…ForCausalLM) whose forward does not depend on the values "

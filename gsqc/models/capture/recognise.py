@@ -38,15 +38,17 @@ class Tables(NamedTuple):
     layout: str
 
 
-def _random(*shape: int) -> Tensor:
+def random_numbers(*shape: int) -> Tensor:
+    """The same numbers each time."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)))
 
 
-def _close(x: Any, y: Tensor) -> bool:
+def close(x: Any, y: Tensor, tolerance: float = TOLERANCE) -> bool:
+    """Whether both are tensors of one shape, and equal but for rounding."""
     return (
         isinstance(x, Tensor)
         and x.shape == y.shape
-        and torch.allclose(x.float(), y, TOLERANCE, TOLERANCE)
+        and torch.allclose(x.float(), y, tolerance, tolerance)
     )
 
 
@@ -74,8 +76,8 @@ def known_norm(module: nn.Module) -> Norm | None:
     if isinstance(module, nn.LayerNorm) or len(list(module.parameters())) != 1:
         return None
     width = weight.shape[0]
-    x = (_random(2, 3, width) + 1) * eps**0.5  # so small that eps matters
-    numbers = _random(width)
+    x = (random_numbers(2, 3, width) + 1) * eps**0.5  # so small that eps matters
+    numbers = random_numbers(width)
     try:
         probe: Any = copy.deepcopy(module).to_empty(device="cpu").float().eval()
         with torch.no_grad():
@@ -85,7 +87,7 @@ def known_norm(module: nn.Module) -> Norm | None:
         return None
     for norm in (Norm(False, eps, 0.0), Norm(False, eps, 1.0), Norm(True, eps, 0.0)):
         function = model_ops.layer_norm if norm.centres else model_ops.rms_norm
-        if _close(y, function(x, numbers, eps=eps, offset=norm.offset)):
+        if close(y, function(x, numbers, eps=eps, offset=norm.offset)):
             return norm
     return None
 
@@ -103,12 +105,14 @@ def gelu_form(module: nn.Module) -> str | None:
             y = copy.deepcopy(module).eval()(x)
     except Exception:  # a module of the user's may do anything
         return None
+    return gelu_of(x, y)
+
+
+def gelu_of(x: Tensor, y: Any) -> str | None:
+    """How torch's gelu says that it gives y for x, "tanh" or "none". None if it does not."""
     # The two forms differ by 5e-4 at most, and the same form written in another way by 1e-6.
-    for form in ("tanh", "none"):
-        expected = nn.functional.gelu(x, approximate=form)
-        if isinstance(y, Tensor) and y.shape == x.shape and (y - expected).abs().max() < 1e-5:
-            return form
-    return None
+    forms = ("tanh", "none")
+    return next((f for f in forms if close(y, nn.functional.gelu(x, approximate=f), 1e-5)), None)
 
 
 def xielu_beta(module: Any) -> float | None:
@@ -117,7 +121,7 @@ def xielu_beta(module: Any) -> float | None:
     """
     if not is_xielu(module) or module.beta.is_meta or module.eps.is_meta:
         return None
-    x, beta = _random(3, 20) * 3, float(module.beta)
+    x, beta = random_numbers(3, 20) * 3, float(module.beta)
     try:
         probe: Any = copy.deepcopy(module).to_empty(device="cpu").float().eval()
         with torch.no_grad():
@@ -132,7 +136,7 @@ def xielu_beta(module: Any) -> float | None:
     numbers = (nn.functional.softplus(torch.tensor([n])) for n in (0.3, -0.2))
     positive, negative = numbers
     expected = model_ops.xielu(x, positive, negative + beta, beta=beta)
-    return beta if _close(y, expected) else None
+    return beta if close(y, expected) else None
 
 
 def experts_gate(module: Any) -> tuple[str, tuple[float, ...]] | None:
@@ -141,7 +145,7 @@ def experts_gate(module: Any) -> tuple[str, tuple[float, ...]] | None:
     """
     if not holds_experts(module) or getattr(module, "has_post_expert_norm", False):
         return None
-    gate, up = _random(5, 8) * 8, _random(5, 8) * 4
+    gate, up = random_numbers(5, 8) * 8, random_numbers(5, 8) * 4
     turns = torch.stack([gate, up], -1).flatten(1)
     both = torch.cat([gate, up], -1) if module.is_concatenated else turns
     numbers = [getattr(module, name, None) for name in ("alpha", "limit")]
@@ -156,7 +160,7 @@ def experts_gate(module: Any) -> tuple[str, tuple[float, ...]] | None:
         if name == "clamped" and len(known) != 2:
             continue
         function, settings = make(*given)
-        if _close(y, function(gate, up, **settings)):
+        if close(y, function(gate, up, **settings)):
             return name, given
     return None
 
@@ -232,12 +236,13 @@ def _rotates(
     function: Callable[..., Any], rotate: Callable[..., Tensor], layout: str, pairs: int
 ) -> bool | None:
     """Whether both give the same with tables of so many pairs, or None if the function raises."""
-    q, k, angle = _random(1, 2, 3, 8), _random(1, 2, 3, 8) * 2, _random(3, pairs)
+    q, angle = random_numbers(1, 2, 3, 8), random_numbers(3, pairs)
+    k = q * 2
     cos, sin = angle.cos(), angle.sin()
     try:
         results = function(q, k, *(LAYOUTS[layout](t)[None] for t in (cos, sin)))
         return all(
-            _close(y[0], rotate(x[0], cos, sin)) for x, y in zip((q, k), results, strict=True)
+            close(y[0], rotate(x[0], cos, sin)) for x, y in zip((q, k), results, strict=True)
         )
     except Exception:
         return None

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from torch import nn
 
 from gsqc.models.capture import stand_ins
+from gsqc.models.capture.captured import add_constant
 from gsqc.models.capture.recognise import (
     Tables,
     experts_gate,
@@ -144,11 +145,5 @@ def _stand_in(
 
 def _add_tables(constants: dict[str, npt.NDArray[np.float64]], tables: Tables) -> NamedTables:
     """Add the tables to the constants under new names, or find them there."""
-    for number in range(len(constants) + 1):
-        suffix = f"_{number}" if number else ""
-        names = f"rope_cos{suffix}", f"rope_sin{suffix}"
-        pair = tables.cos, tables.sin
-        known = [constants.setdefault(n, t) for n, t in zip(names, pair, strict=True)]
-        if all(map(np.array_equal, known, pair)):
-            break
-    return NamedTables(names, 2 * tables.cos.shape[1])
+    cos, sin = (add_constant(constants, f"rope_{n}", getattr(tables, n)) for n in ("cos", "sin"))
+    return NamedTables((cos, sin), 2 * tables.cos.shape[1])

@@ -32,7 +32,16 @@ from gsqc.models.capture.forms import (
     shape_of,
 )
 from gsqc.models.capture.graph_builder import GraphBuilder
-from gsqc.models.capture.layout_rules import dropout, permute, reshape, same, split, transpose
+from gsqc.models.capture.layout_rules import (
+    CASTS,
+    COPIES,
+    dropout,
+    permute,
+    reshape,
+    same,
+    split,
+    transpose,
+)
 from gsqc.models.capture.linear_rules import addmm, bias, linear, matmul, transposed
 from gsqc.models.capture.norm_rules import NORM_RULES, shifted_weight
 from gsqc.models.capture.number_rules import divide, scaled, tanh, times_known
@@ -201,22 +210,7 @@ RULES: dict[Any, Rule] = {
     aten.dropout.default: dropout,
     aten.transpose.int: transpose,
     aten.permute.default: permute,
-    **dict.fromkeys(
-        (
-            aten.alias.default,
-            aten.clone.default,
-            aten.contiguous.default,
-            aten.detach.default,
-            aten.detach_.default,
-            aten.lift_fresh_copy.default,
-            aten.expand.default,
-            aten.to.dtype,
-            aten.to.dtype_layout,
-            aten.to.device,
-            aten._to_copy.default,
-        ),
-        same,
-    ),
+    **dict.fromkeys((*COPIES, *CASTS, aten.expand.default), same),
     **dict.fromkeys(
         (
             aten.view.default,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gsqc.errors import ModelError
 from gsqc.models.capture import custom_ops
-from gsqc.models.capture.problems import ATTENTION_KINDS
+from gsqc.models.capture.problems import ATTENTION_KINDS, MISSING
 from gsqc.models.capture.recognise import Norm
 
 
@@ -109,7 +109,7 @@ def attention(
     unknown = [name for key, name in ATTENTION_KINDS.items() if other.get(key) is not None]
     if unknown:
         raise ModelError(
-            f"the model has what gsqc does not compile: {', '.join(unknown)}",
+            f"{MISSING}: {', '.join(unknown)}",
             "gsqc compiles softmax attention with shared key-value heads",
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)

@@ -24,7 +24,7 @@ from gsqc.models.readers.text_files import first_line
 
 _MOST_BYTES = 2 << 30
 """What protobuf allows a file."""
-_TYPES = {
+TYPES = {
     1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32,
     7: torch.int64, 9: torch.bool, 10: torch.float16, 11: torch.float64, 16: torch.bfloat16,
 }  # fmt: skip
@@ -40,13 +40,11 @@ class OnnxFile:
 
     graph    the GraphProto
     tensors  its initializers by name; those of files beside it are mapped into memory
-    domains  the version of each set of operators
     """
 
     path: Path
     graph: Any
     tensors: dict[str, Tensor]
-    domains: dict[str, int]
 
     @property
     def stored(self) -> int:
@@ -79,8 +77,7 @@ def read_onnx(path: Path) -> OnnxFile:
         raise ModelError(f"{path.name} has sparse tensors", "export it with dense ones")
     maps: dict[str, Any] = {}
     tensors = {t.name: _tensor(t, path, maps) for t in model.graph.initializer}
-    domains = {d.domain: d.version for d in model.opset_import}
-    return OnnxFile(path, model.graph, tensors, domains)
+    return OnnxFile(path, model.graph, tensors)
 
 
 def _require_texts(graph: Any, path: Path) -> None:
@@ -109,7 +106,7 @@ def tensor_of(proto: Any, path: Path) -> Tensor:
 
 
 def _tensor(proto: Any, path: Path, maps: dict[str, Any]) -> Tensor:
-    kind = _TYPES.get(proto.data_type)
+    kind = TYPES.get(proto.data_type)
     shape = tuple(proto.dims)
     if kind is None:
         raise ModelError(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models of programs, .onnx and .pt2: what the file holds, and the tokenizer of its directory.
 
-Names of weights come with the capture, from what each is used for. Until then they are the file's.
+Names of weights come with the capture, from what each is used for. Until then there are none.
 """
 
 from __future__ import annotations
@@ -9,13 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from gsqc.errors import ModelError
-from gsqc.models.loaded import Float32, FloatTensor, LoadedModel
+from gsqc.models.loaded import LoadedModel
 from gsqc.models.program import ProgramModule
-from gsqc.models.readers.hf import metadata_of
+from gsqc.models.readers.hf import FloatWeights, metadata_of
 from gsqc.models.readers.hf_tokenizer import tokenizer_of
 from gsqc.models.readers.onnx_file import read_onnx
 from gsqc.models.readers.pt2_file import read_pt2
@@ -27,30 +23,6 @@ READERS = {".onnx": read_onnx, ".pt2": read_pt2}
 """What reads a file, by its suffix."""
 
 
-class UnnamedWeights:
-    """The weights of a program before its capture: they have no names yet."""
-
-    def names(self) -> list[str]:
-        """None."""
-        return []
-
-    def float32(self, name: str) -> Float32:
-        """Raises ModelError, as all that asks for a weight by its name."""
-        raise ModelError(f"{name} has no name before the capture", "capture the model first")
-
-    def tensor(self, name: str) -> FloatTensor:
-        """Raises ModelError."""
-        return FloatTensor(self.float32(name))
-
-    def raw_blocks(self, name: str) -> npt.NDArray[np.uint8]:
-        """Raises ModelError."""
-        return self.float32(name).view(np.uint8)
-
-    def code_kind(self, name: str) -> str:
-        """Raises ModelError."""
-        return str(self.float32(name).dtype)
-
-
 def from_program(path: Path) -> LoadedModel:
     """Open an .onnx or a .pt2 file. Raises ModelError, OptionError."""
     file: Any = READERS[path.suffix.lower()](path)
@@ -59,7 +31,7 @@ def from_program(path: Path) -> LoadedModel:
     tokenizer, origin = tokenizer_of(folder)
     name = folder.name if path.stem.lower() in _UNTOLD else path.stem
     metadata = {**metadata_of(folder, module, tokenizer, origin), "name": name}
-    return LoadedModel(module, UnnamedWeights(), tokenizer, metadata)
+    return LoadedModel(module, FloatWeights({}, file.tensors.__getitem__), tokenizer, metadata)
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -54,7 +54,8 @@ class Pt2File:
     @property
     def stored(self) -> int:
         """How many numbers the file has."""
-        return sum(t.untyped_storage().nbytes() for t in self.tensors.values())
+        held = self.tensors.values()
+        return sum(t.untyped_storage().nbytes() // t.element_size() for t in held)
 
 
 def read_pt2(path: Path) -> Pt2File:

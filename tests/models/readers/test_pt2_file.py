@@ -17,7 +17,7 @@ import torch
 from gsqc.errors import GsqcError, ModelError, UnsupportedOperatorError
 from gsqc.models import load_model
 from gsqc.models.capture import capture_model
-from tests.models.capture.programs.exports import _Tokens, write_pt2
+from tests.models.capture.programs.exports import Tokens, save_pt2, write_pt2
 from tests.models.capture.tiny import TOKENS, tiny_llama
 
 _MODEL, _WEIGHTS = "models/model.json", "data/weights/model_weights_config.json"
@@ -125,7 +125,7 @@ def test_another_file(tmp_path: Path) -> None:
         load_model(tmp_path / "a.pt2")
 
 
-class _Bidirectional(_Tokens):
+class _Bidirectional(Tokens):
     """Each token sees all others."""
 
     def forward(self, input_ids: Any) -> Any:
@@ -134,9 +134,7 @@ class _Bidirectional(_Tokens):
 
 
 def test_an_encoder_is_refused(tmp_path: Path) -> None:
-    tokens = torch.ones(1, TOKENS, dtype=torch.long)
-    program = torch.export.export(_Bidirectional(tiny_llama()), (tokens,))
-    torch.export.save(program, tmp_path / "a.pt2")
+    save_pt2(_Bidirectional(tiny_llama()), tmp_path / "a.pt2")
     with pytest.raises(ModelError, match="attention that is not causal"):
         capture_model(str(tmp_path / "a.pt2"), TOKENS)
     with pytest.raises(ModelError, match=f"exported for sequences of {TOKENS} tokens"):

@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from gsqc.models.capture.programs.masks import VIEWS, behind, masks, window
-from gsqc.models.capture.programs.regions import random_numbers, regions
+from gsqc.models.capture.programs.regions import regions
 from gsqc.models.capture.programs.tracer import Node, Tracer, aten
+from gsqc.models.capture.recognise import random_numbers
 
 _PRODUCTS = (aten.matmul.default, aten.bmm.default)
 _SOFTMAX = (aten.softmax.int, aten._softmax.default)
 _MOVES = {
     *VIEWS,
-    *(aten.transpose.int, aten.permute.default, aten.mul.Tensor, aten.div.Tensor),
-    *(aten.mul.Scalar, aten.div.Scalar, aten.slice.Tensor, aten.cat.default),
+    *(aten.permute.default, aten.slice.Tensor, aten.cat.default),
+    *(aten.mul.Tensor, aten.div.Tensor, aten.mul.Scalar, aten.div.Scalar),
 }
 _FACTORS = (aten.mul.Tensor, aten.mul.Scalar)
 

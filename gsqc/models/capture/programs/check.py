@@ -21,10 +21,11 @@ from gsqc.models.capture.captured import CapturedModel
 from gsqc.models.capture.float_run import run_float
 from gsqc.models.capture.programs.tracer import Tracer
 from gsqc.models.readers.onnx_file import OnnxFile
+from gsqc.models.readers.text_files import first_line
 
 _SEED = 1
 _CLOSE, _CLOSE_HALF = 1e-3, 5e-2
-"""Largest difference over largest logit. float32 gives 1e-6, float16 is what the second is for."""
+"""Largest difference over largest logit. float32 gives 1e-6. The second is for 16-bit floats."""
 _EXACT_PRODUCTS = 1
 """The accuracy_level of MatMulNBits at which activations are not quantised."""
 _PAST_AXES = 4
@@ -89,9 +90,8 @@ def _by_onnxruntime(file: OnnxFile, captured: CapturedModel, tokens: Array) -> A
         names = [value.name for value in session.get_outputs()]
         logits: Array = session.run(["logits" if "logits" in names else names[0]], feeds)[0]
     except Exception as error:  # onnxruntime raises errors of its own types
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise ModelError(
-            f"onnxruntime cannot run {file.path.name}: {reason}",
+            f"onnxruntime cannot run {file.path.name}: {first_line(error)}",
             "export the model again, or compile what it was exported from",
         ) from error
     return np.asarray(logits, np.float32).reshape(-1, logits.shape[-1])

@@ -10,15 +10,18 @@ import torch
 from torch import Tensor
 
 from gsqc.errors import ModelError
+from gsqc.models.capture.attention_rules import window_of
+from gsqc.models.capture.forms import Unsupported
+from gsqc.models.capture.problems import MISSING
 from gsqc.models.capture.programs.tracer import Node, Tracer, aten
 from gsqc.models.capture.source import source_line
 
-VIEWS = (
-    *(aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.expand.default),
-    *(aten.unsqueeze.default, aten.squeeze.dim),
-)
+VIEWS = (aten.reshape.default, aten.expand.default, aten.unsqueeze.default, aten.squeeze.dim)
+"""Those of a traced graph, in which each view is a reshape."""
 _HIDDEN = -1e4
-"""A score that is lowered by so much takes no part in a softmax."""
+"""A score that is lowered by so much takes no part in a softmax. Files in float16 have no number
+below -65504, so `known_rules.HIDDEN` would be too low.
+"""
 
 
 def behind(value: Any, skipped: Callable[[Node], Any]) -> Node | None:
@@ -37,10 +40,11 @@ def masks(tracer: Tracer, scores: Any) -> tuple[Node | None, list[Tensor]]:
 
     def mask(node: Node) -> Any:
         placed = [tracer.placed.get(a) if isinstance(a, Node) else None for a in node.args]
-        if node.target is aten.add.Tensor and any(p is not None for p in placed[:2]):
-            of = 0 if placed[0] is not None else 1
-            found.extend(p for p in placed[of : of + 1] if p is not None)
-            return node.args[1 - of]
+        if node.target is aten.add.Tensor:
+            for place, term in enumerate(placed[:2]):
+                if term is not None:
+                    found.append(term)
+                    return node.args[1 - place]
         if node.target is aten.where.self and placed[0] is not None:
             kept = 1 if placed[1] is None and isinstance(node.args[1], Node) else 2
             found.append(placed[0] if kept == 1 else ~placed[0].bool())
@@ -66,17 +70,14 @@ def window(tracer: Tracer, node: Node, hidden: list[Tensor]) -> int | None:
         if not bool((parts == parts[:1]).all()):
             raise _other(node, "a mask for each head")
         visible &= parts[0]
-    causal = torch.ones(tokens, tokens, dtype=torch.bool).tril()
-    if torch.equal(visible, causal):
-        return None
-    width = int(visible[-1].sum())
-    if torch.equal(visible, causal & causal.new_ones(tokens, tokens).triu(1 - width)):
-        return width
-    raise _other(node, "attention that is not causal")
+    try:
+        return window_of(~visible)
+    except Unsupported as reason:
+        raise _other(node, f"attention{reason}") from None
 
 
 def _other(node: Node, what: str) -> ModelError:
     return ModelError(
-        f"the model has what gsqc does not compile: {what}\n  {what} at {source_line(node.meta)}",
+        f"{MISSING}: {what}\n  {what} at {source_line(node.meta)}",
         "gsqc compiles causal softmax attention with shared key-value heads",
     )

@@ -7,7 +7,6 @@ They are written out here, and found again by what they compute, as in any file.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -155,8 +154,7 @@ def grouped(s: Scope, node: Any) -> Any:
         raise s.tracer.refused("attention sinks")
     if k is None:
         width = s.shape(q)[-1] // max(heads + 2 * groups, 1)
-        ends = [0, heads * width, (heads + groups) * width, (heads + 2 * groups) * width]
-        q, k, v = (s.call(aten.slice.Tensor, q, -1, a, b, 1) for a, b in pairwise(ends))
+        q, k, v = s.tracer.split(q, -1, [heads * width, groups * width, groups * width])
     q, k, v = (_split_heads(s, x, n) for x, n in ((q, heads), (k, groups), (v, groups)))
     if s.attribute(node, "do_rotary", 0):
         tables = [s.tracer.kept(t) for t in _tables(s, given[7], given[8], None)]

@@ -16,19 +16,23 @@ from gsqc.models.capture.programs.tracer import Value, aten
 from gsqc.models.capture.programs.weights import NBits
 
 
+def _total(s: Scope, x: Value, skip: Value, bias: Value) -> Value:
+    """x + skip + bias. The bias may be left out."""
+    total = s.call(aten.add.Tensor, x, skip)
+    return total if bias is None else s.call(aten.add.Tensor, total, bias)
+
+
 def _skip_norm(s: Scope, node: Any) -> Any:
     """The sum of two activations, and its RMS norm: results 0 and 3."""
     x, skip, weight, bias = s.inputs(node, 4)[:4]
-    total = s.call(aten.add.Tensor, x, skip)
-    total = total if bias is None else s.call(aten.add.Tensor, total, bias)
+    total = _total(s, x, skip, bias)
     y = s.tracer.rms_norm(total, weight, decimal(s.attribute(node, "epsilon", 1e-5)))
     return y, None, None, total
 
 
 def _skip_layer_norm(s: Scope, node: Any) -> Any:
     x, skip, weight, offset, bias = s.inputs(node, 5)[:5]
-    total = s.call(aten.add.Tensor, x, skip)
-    total = total if bias is None else s.call(aten.add.Tensor, total, bias)
+    total = _total(s, x, skip, bias)
     eps, width = decimal(s.attribute(node, "epsilon", 1e-12)), s.shape(total)[-1]
     y = s.call(aten.layer_norm.default, total, [width], weight, offset, eps)
     return y, None, None, total

@@ -11,23 +11,31 @@ from typing import Any
 
 import torch
 
-from gsqc.errors import ModelError, UnsupportedOperatorError
 from gsqc.models.capture.programs.onnx_attention import FUSED
 from gsqc.models.capture.programs.onnx_fused import MICROSOFT
 from gsqc.models.capture.programs.onnx_rules import RULES, Rule
 from gsqc.models.capture.programs.onnx_values import Scope
-from gsqc.models.capture.programs.tracer import Tracer, Value
+from gsqc.models.capture.programs.refusals import (
+    no_tokens,
+    require_length,
+    require_logits,
+    require_none,
+    unknown_input,
+)
+from gsqc.models.capture.programs.tracer import Node, Tracer, Value
 from gsqc.models.capture.source import source_line
 from gsqc.models.readers.onnx_file import OnnxFile, tensor_of
+from gsqc.models.readers.text_files import first_line
 from gsqc.printable import printable
 
 _MOST_BRANCHES = 8
 """How deep branches of If may lie in one another."""
 _MOST_SIZE = 1 << 16
 """Of heads and their widths."""
-_MASKS = ("attention_mask",)
-_POSITIONS = ("position_ids",)
-_IGNORED = ("past_seq_len", "total_seq_len", "total_sequence_length", "current_sequence_length")
+_INTEGERS, _FLOATS = (6, 7), (1, 10, 16)
+"""ONNX's numbers of types."""
+_MASK, _POSITIONS = "attention_mask", "position_ids"
+_LENGTHS = ("past_seq_len", "total_seq_len", "total_sequence_length", "current_sequence_length")
 
 
 def trace_onnx(file: OnnxFile, tracer: Tracer) -> Value:
@@ -37,14 +45,8 @@ def trace_onnx(file: OnnxFile, tracer: Tracer) -> Value:
     _add_inputs(file, scope)
     _run(file.graph, scope, 0)
     names = [value.name for value in file.graph.output]
-    name = "logits" if "logits" in names else names[0]
-    logits = scope.values.get(name)
-    if not isinstance(logits, torch.fx.Node):
-        raise ModelError(
-            f"{file.path.name} gives no logits that depend on its tokens",
-            "give the whole language model, with its head",
-        )
-    return logits
+    name = "logits" if "logits" in names else next(iter(names), "")
+    return require_logits(file.path, scope.values.get(name))
 
 
 def _rule_of(node: Any) -> Rule | None:
@@ -61,19 +63,13 @@ def _require_known(file: OnnxFile) -> None:
     for number, node in enumerate(file.graph.node):
         if node.op_type != "If" and _rule_of(node) is None:
             kind = ".".join(filter(None, (node.domain, node.op_type)))
-            place = place_of(file, number, node)
+            place = _place_of(file, number, node)
             unknown.setdefault(kind, source_line({"stack_trace": place}))
-    if unknown:
-        lines = [f"{kind} at {place}" for kind, place in unknown.items()]
-        raise UnsupportedOperatorError(
-            "\n  ".join(
-                [f"the model has what gsqc does not compile: {', '.join(unknown)}", *lines]
-            ),
-            "gsqc compiles decoders as torch.onnx, Optimum and onnxruntime-genai write them",
-        )
+    hint = "gsqc compiles decoders as torch.onnx, Optimum and onnxruntime-genai write them"
+    require_none(unknown, hint)
 
 
-def place_of(file: OnnxFile, number: int, node: Any) -> str:
+def _place_of(file: OnnxFile, number: int, node: Any) -> str:
     """Where a node stands, in the form of a stack trace."""
     label = printable((node.name or ", ".join(node.output))[:120])
     return f'File "{file.path.name}", line {number}, in graph\n  {node.op_type} {label}'
@@ -81,54 +77,33 @@ def place_of(file: OnnxFile, number: int, node: Any) -> str:
 
 def _add_inputs(file: OnnxFile, scope: Scope) -> None:
     """Tokens as a node, everything else as what a first call has."""
-    tokens = scope.tracer.tokens
-    free = [value for value in file.graph.input if value.name not in file.tensors]
-    taken = {"tokens": 0}
-    for value in free:
-        kind = value.type.tensor_type
-        sizes = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim]
-        name = value.name
-        if name in _MASKS:
-            made: Value = torch.ones(_fixed(file, name, sizes, tokens), dtype=torch.long)
-        elif name in _POSITIONS:
-            _fixed(file, name, sizes, tokens)
-            made = torch.arange(tokens)[None]
-        elif "past" in name and kind.elem_type in (1, 10, 16):
-            made = torch.zeros(_empty(sizes))
-        elif name == "use_cache_branch":
-            made = torch.zeros(1, dtype=torch.bool)
-        elif name in _IGNORED:
-            made = torch.tensor(tokens)
-        elif kind.elem_type in (6, 7) and not taken["tokens"]:
-            _fixed(file, name, sizes, tokens)
-            made, taken["tokens"] = scope.tokens, 1
-        else:
-            raise ModelError(
-                f"{file.path.name} takes an input {name[:100]} that gsqc does not know",
-                "export the model with input_ids, attention_mask and position_ids",
-            )
-        scope.values[name] = made
-    if not taken["tokens"]:
-        raise ModelError(
-            f"{file.path.name} has no input of token ids", "gsqc compiles language models"
-        )
+    is_free = True
+    for value in (v for v in file.graph.input if v.name not in file.tensors):
+        made = _input(value, file, scope, is_free)
+        is_free = is_free and not isinstance(made, Node)
+        scope.values[value.name] = made
+    if is_free:
+        raise no_tokens(file.path)
 
 
-def _fixed(file: OnnxFile, name: str, sizes: list[int | None], tokens: int) -> tuple[int, int]:
-    """[1, T]. ModelError if the file has another length."""
-    if len(sizes) not in (0, 2):
-        raise ModelError(f"{file.path.name} takes {name} of {len(sizes)} axes", "gsqc reads [1, T]")
-    if sizes and sizes[0] not in (None, 0, 1):
-        raise ModelError(
-            f"{file.path.name} was exported for batches of {sizes[0]}",
-            "export it with a free batch, or for one sequence",
-        )
-    if sizes and sizes[1] not in (None, 0, tokens):
-        raise ModelError(
-            f"{file.path.name} was exported for sequences of {sizes[1]} tokens",
-            f"compile with --seq {sizes[1]}, or export it with a free length",
-        )
-    return 1, tokens
+def _input(value: Any, file: OnnxFile, scope: Scope, is_free: bool) -> Value:
+    """What stands for an input: the tokens if they `is_free`, or constants."""
+    tokens, name, kind = scope.tracer.tokens, value.name, value.type.tensor_type
+    # A size that is not given is 0 in protobuf.
+    sizes = [d.dim_value or None for d in kind.shape.dim]
+    if "past" in name and kind.elem_type in _FLOATS:
+        return torch.zeros(_empty(sizes))
+    if name == "use_cache_branch":
+        return torch.zeros(1, dtype=torch.bool)
+    if name in _LENGTHS:
+        return torch.tensor(tokens)
+    is_tokens = is_free and kind.elem_type in _INTEGERS
+    if not is_tokens and name not in (_MASK, _POSITIONS):
+        raise unknown_input(file.path, name)
+    require_length(file.path, name, sizes or [None, None], tokens)
+    if name == _MASK:
+        return torch.ones(1, tokens, dtype=torch.long)
+    return torch.arange(tokens)[None] if name == _POSITIONS else scope.tokens
 
 
 def _empty(sizes: list[int | None]) -> list[int]:
@@ -140,7 +115,7 @@ def _empty(sizes: list[int | None]) -> list[int]:
 
 def _run(graph: Any, scope: Scope, depth: int) -> None:
     for number, node in enumerate(graph.node):
-        scope.tracer.place = place_of(scope.file, number, node)
+        scope.tracer.place = _place_of(scope.file, number, node)
         if node.op_type == "If":
             _branch(node, scope, depth)
             continue
@@ -160,8 +135,8 @@ def _applied(rule: Rule, scope: Scope, node: Any) -> Any:
         return rule(scope, node)
     except (TypeError, AttributeError, ValueError, LookupError, ArithmeticError, RuntimeError) as e:
         # Operands that are missing, attributes of another type, sizes that do not fit.
-        reason = (str(e).strip() or type(e).__name__).splitlines()[0][:160]
-        raise scope.tracer.refused(f"{node.op_type} does not fit its operands: {reason}") from e
+        what = f"{node.op_type} does not fit its operands: {first_line(e)}"
+        raise scope.tracer.refused(what) from e
 
 
 def _branch(node: Any, scope: Scope, depth: int) -> None:

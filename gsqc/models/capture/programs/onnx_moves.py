@@ -95,11 +95,7 @@ def _transpose(s: Scope, node: Any) -> Value:
 
 
 def _concat(s: Scope, node: Any) -> Value:
-    parts = s.inputs(node)
-    # A cache with nothing in it adds nothing.
-    kept = [p for p in parts if 0 not in s.shape(p)] or parts[:1]
-    axis = s.attribute(node, "axis", 0)
-    return kept[0] if len(kept) == 1 else s.call(aten.cat.default, kept, axis)
+    return s.call(aten.cat.default, s.inputs(node), s.attribute(node, "axis", 0))
 
 
 def _cut(s: Scope, node: Any) -> Value:
@@ -120,11 +116,7 @@ def _split(s: Scope, node: Any) -> Value:
     count, whole = len(node.output), s.shape(x)[axis]
     sizes = s.integers(given) if given is not None else s.attribute(node, "split")
     sizes = sizes or [-(-whole // count)] * count
-    starts = [sum(sizes[:k]) for k in range(len(sizes))]
-    return tuple(
-        s.call(aten.slice.Tensor, x, axis, start, start + size, 1)
-        for start, size in zip(starts, sizes, strict=True)
-    )
+    return tuple(s.tracer.split(x, axis, sizes))
 
 
 def _expand(s: Scope, node: Any) -> Value:

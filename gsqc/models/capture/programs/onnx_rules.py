@@ -12,8 +12,8 @@ from torch import Tensor
 from gsqc.models.capture.programs.onnx_moves import MOVES, axes_of
 from gsqc.models.capture.programs.onnx_values import Scope
 from gsqc.models.capture.programs.shapes import decimal
-from gsqc.models.capture.programs.tracer import Node, Tracer, Value, aten
-from gsqc.models.readers.onnx_file import _TYPES
+from gsqc.models.capture.programs.tracer import Node, Value, aten
+from gsqc.models.readers.onnx_file import TYPES
 
 Rule = Callable[[Scope, Any], Any]
 
@@ -39,7 +39,7 @@ def _filled(s: Scope, node: Any) -> Value:
 
 
 def _cast(s: Scope, node: Any) -> Value:
-    kind = _TYPES.get(s.attribute(node, "to"))
+    kind = TYPES.get(s.attribute(node, "to"))
     if kind is None:
         raise s.tracer.refused("a cast to a type that gsqc does not read")
     return s.call(aten.to.dtype, s.inputs(node, 1)[0], kind)
@@ -101,23 +101,15 @@ def _softmax(s: Scope, node: Any) -> Value:
 
 def _matmul(s: Scope, node: Any) -> Value:
     x, w = s.inputs(node, 2)[:2]
-    return product(s, x, w)
+    return _product(s, x, w)
 
 
-def product(s: Scope, x: Value, w: Value, bias: Value = None) -> Value:
+def _product(s: Scope, x: Value, w: Value, bias: Value = None) -> Value:
     """x · w, as a linear if w is a constant matrix."""
-    if (made := linear_product(s.tracer, x, w, bias)) is not None:
+    if (made := s.tracer.linear(x, w, bias)) is not None:
         return made
     y = s.call(aten.matmul.default, x, w)
     return y if bias is None else s.call(aten.add.Tensor, y, bias)
-
-
-def linear_product(tracer: Tracer, x: Value, w: Value, bias: Value = None) -> Value:
-    """x · w as a linear, None unless w is a constant matrix and x is not."""
-    if not isinstance(x, Node) or not isinstance(w, Tensor) or w.ndim != 2:
-        return None
-    more = () if bias is None else (bias,)
-    return tracer.call(aten.linear.default, x, tracer.turned(w), *more)
 
 
 def _gemm(s: Scope, node: Any) -> Value:
@@ -126,7 +118,7 @@ def _gemm(s: Scope, node: Any) -> Value:
         raise s.tracer.refused("a product with factors")
     if s.attribute(node, "transA", 0) or not isinstance(w, Tensor):
         raise s.tracer.refused("a product of activations as Gemm")
-    return product(s, x, s.tracer.turned(w) if s.attribute(node, "transB", 0) else w, bias)
+    return _product(s, x, s.tracer.turned(w) if s.attribute(node, "transB", 0) else w, bias)
 
 
 def _layer_norm(s: Scope, node: Any) -> Value:

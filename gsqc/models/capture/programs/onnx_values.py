@@ -18,7 +18,6 @@ class Scope:
 
     values  by name: nodes of the traced graph, or constants
     tokens  the node of the token ids
-    codes   weights in codes, by the tensors without numbers that stand for them
     """
 
     def __init__(self, tracer: Tracer, file: OnnxFile, values: dict[str, Value]) -> None:
@@ -27,8 +26,7 @@ class Scope:
 
     def inside(self, constants: dict[str, Tensor]) -> Scope:
         """The scope of a branch, which sees this one's values too."""
-        made = Scope(self.tracer, self.file, {**self.values, **constants})
-        return made
+        return Scope(self.tracer, self.file, {**self.values, **constants})
 
     def value(self, name: str) -> Value:
         """The value of a name. Raises ModelError if nothing has made it."""

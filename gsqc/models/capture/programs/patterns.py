@@ -17,11 +17,12 @@ from torch import Tensor
 from gsqc.models import model_ops
 from gsqc.models.capture import custom_ops
 from gsqc.models.capture.programs.attention import attention
-from gsqc.models.capture.programs.regions import Region, close, random_numbers, regions
+from gsqc.models.capture.programs.regions import Region, regions
 from gsqc.models.capture.programs.rewriter import ELEMENTWISE, Pattern, Rewriter, of
 from gsqc.models.capture.programs.rope import rope
 from gsqc.models.capture.programs.shapes import decimal
 from gsqc.models.capture.programs.tracer import Node, Tracer, aten
+from gsqc.models.capture.recognise import close, gelu_of, random_numbers
 
 _CURVES = (aten.sigmoid.default, aten.tanh.default, aten.erf.default, aten.exp.default)
 _MEANS = (aten.mean.dim, aten.sum.dim_IntList)
@@ -84,14 +85,10 @@ def _activation(r: Rewriter, node: Node) -> Node | None:
             return None
         x = torch.linspace(-6, 6, 121)
         y = region(x)
-        if y is None or y.shape != x.shape:
-            continue
-        # The two forms of GELU differ by 5e-4 at most.
         if close(y, model_ops.silu(x), 1e-5):
             return r.before(node, aten.silu.default, region.source)
-        for form in ("tanh", "none"):
-            if close(y, model_ops.gelu(x, tanh=form == "tanh"), 1e-5):
-                return r.before(node, aten.gelu.default, region.source, approximate=form)
+        if (form := gelu_of(x, y)) is not None:
+            return r.before(node, aten.gelu.default, region.source, approximate=form)
     return None
 
 
@@ -149,8 +146,7 @@ def _attention(r: Rewriter, node: Node) -> Node | None:
     ]
     y = r.before(node, custom_ops.attention, *heads, *found[3:], None, True)
     y = r.before(node, aten.transpose.int, y, 1, 2)
-    shape = node.meta["val"].shape
-    return y if y.meta["val"].shape == shape else r.before(node, aten.view.default, y, list(shape))
+    return r.before(node, aten.reshape.default, y, list(node.meta["val"].shape))
 
 
 PATTERNS: dict[Any, tuple[Pattern, ...]] = {
@@ -158,7 +154,7 @@ PATTERNS: dict[Any, tuple[Pattern, ...]] = {
     aten.mul.Tensor: (_activation, _norm),
     aten.div.Tensor: (_activation, _norm),
     aten.permute.default: (_short_axes,),
-    **dict.fromkeys((aten.cat.default, aten.view.default, aten.reshape.default), (rope,)),
+    **dict.fromkeys((aten.cat.default, aten.reshape.default), (rope,)),
     **dict.fromkeys(
         (
             aten.matmul.default,

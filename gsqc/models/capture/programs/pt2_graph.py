@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gsqc.errors import ModelError, UnsupportedOperatorError
-from gsqc.models.capture.programs.onnx_rules import linear_product
+from gsqc.errors import ModelError
 from gsqc.models.capture.programs.pt2_operators import (
     CHECKS,
     GRAD,
@@ -23,6 +22,13 @@ from gsqc.models.capture.programs.pt2_operators import (
     is_known,
     kind_of,
     parts,
+)
+from gsqc.models.capture.programs.refusals import (
+    no_tokens,
+    require_length,
+    require_logits,
+    require_none,
+    unknown_input,
 )
 from gsqc.models.capture.programs.tracer import Node, Tracer, Value, aten
 from gsqc.models.capture.source import source_line
@@ -46,12 +52,7 @@ def trace_pt2(file: Pt2File, tracer: Tracer) -> Value:
     except (KeyError, TypeError, AttributeError, IndexError, StopIteration, ValueError) as error:
         what = f"a part of its graph is missing ({type(error).__name__}: {str(error)[:100]})"
         raise damaged(file.path, what) from error
-    if not isinstance(logits, Node):
-        raise ModelError(
-            f"{file.path.name} gives no logits that depend on its tokens",
-            "export the whole language model, with its head",
-        )
-    return logits
+    return require_logits(file.path, logits)
 
 
 def _require_known(file: Pt2File) -> None:
@@ -60,12 +61,7 @@ def _require_known(file: Pt2File) -> None:
     for node in file.graph["nodes"]:
         if not is_known(node["target"]):
             unknown.setdefault(node["target"].removeprefix("torch.ops."), source_line(_meta(node)))
-    if unknown:
-        lines = [f"{kind} at {line}" for kind, line in unknown.items()]
-        text = f"the model has what gsqc does not compile: {', '.join(unknown)}"
-        raise UnsupportedOperatorError(
-            "\n  ".join([text, *lines]), "gsqc models lists the families that compile"
-        )
+    require_none(unknown, "gsqc models lists the families that compile")
 
 
 def _meta(node: dict[str, Any]) -> dict[str, Any]:
@@ -101,34 +97,20 @@ class _Trace:
                     "export a model whose inputs are tensors",
                 )
         if is_free:
-            raise ModelError(
-                f"{self.file.path.name} has no input of token ids", "gsqc compiles language models"
-            )
+            raise no_tokens(self.file.path)
 
     def _user_input(self, name: str, is_free: bool) -> Value:
         tokens = self.tracer.tokens
         meta = self.file.graph["tensor_values"][name]
         kind, sizes = TYPES.get(meta["dtype"]), [n.get("as_int") for n in meta["sizes"]]
-        if len(sizes) != 2 or sizes[0] not in (None, 1):
-            raise ModelError(
-                f"{self.file.path.name} takes {name[:60]} of the shape {sizes}",
-                "export it for one sequence, [1, T]",
-            )
-        if sizes[1] not in (None, tokens):
-            raise ModelError(
-                f"{self.file.path.name} was exported for sequences of {sizes[1]} tokens",
-                f"compile with --seq {sizes[1]}, or export it with a free length",
-            )
+        require_length(self.file.path, name, sizes, tokens)
         if "mask" in name:
             return torch.ones(1, tokens, dtype=kind)
         if "position" in name:
             return torch.arange(tokens)[None]
         if is_free and kind in (torch.int64, torch.int32):
             return next(n for n in self.tracer.graph.nodes if n.name == "tokens")
-        raise ModelError(
-            f"{self.file.path.name} takes an input {name[:100]} that gsqc does not know",
-            "export the model with input_ids, attention_mask and position_ids",
-        )
+        raise unknown_input(self.file.path, name)
 
     def run(self, graph: dict[str, Any], depth: int) -> None:
         """Trace the nodes of a graph in order."""
@@ -219,17 +201,17 @@ class _Trace:
             return self.tracer.call(aten.to.dtype, args[0], types[0]) if types else args[0]
         if kind == "native_layer_norm.default":
             return [self.tracer.call(aten.layer_norm.default, *args)]
-        if (product := self._product(kind, args)) is not None:
+        if not named and (product := self._product(kind, args)) is not None:
             return product
         name, overload = kind.split(".")
         return self.tracer.call(getattr(getattr(aten, name), overload), *args, **named)
 
     def _product(self, kind: str, args: list[Any]) -> Value:
-        """A product with a constant matrix, which is a linear."""
+        """A product with a constant matrix, which is a linear. None for others."""
         if kind in ("mm.default", "matmul.default"):
-            return linear_product(self.tracer, *args[:2])
+            return self.tracer.linear(*args[:2])
         if kind == "addmm.default":
-            return linear_product(self.tracer, args[1], args[2], args[0])
+            return self.tracer.linear(args[1], args[2], args[0])
         return None
 
 

@@ -87,8 +87,4 @@ def parts(tracer: Tracer, kind: str, args: list[Any], named: dict[str, Any]) -> 
         raise tracer.refused(f"an axis in more than {_MOST_PARTS} parts")
     if kind == UNBIND:
         return [tracer.call(aten.select.int, x, axis, k) for k in range(whole)]
-    starts = [sum(sizes[:k]) for k in range(len(sizes))]
-    return [
-        tracer.call(aten.slice.Tensor, x, axis, start, start + size, 1)
-        for start, size in zip(starts, sizes, strict=True)
-    ]
+    return tracer.split(x, axis, sizes)

@@ -76,13 +76,3 @@ def regions(tracer: Tracer, result: Node, allowed: Callable[[Node], bool]) -> It
         if len(frontier) == 1:
             (source,) = frontier
             yield Region(tracer, source, result, tuple(reversed(members)))
-
-
-def random_numbers(*shape: int) -> Tensor:
-    """The same numbers each time."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)))
-
-
-def close(x: Tensor | None, y: Tensor, tolerance: float = 1e-4) -> bool:
-    """Whether both have one shape and are equal but for rounding."""
-    return x is not None and x.shape == y.shape and torch.allclose(x, y, tolerance, tolerance)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from gsqc.models.capture.captured import add_constant
 from gsqc.models.capture.programs.tracer import Node, Tracer, aten
 
 Pattern = Callable[["Rewriter", Node], Node | None]
@@ -65,9 +66,4 @@ class Rewriter:
 
     def table(self, name: str, numbers: Tensor) -> str:
         """The name of a table with these numbers: a known one, or a new one."""
-        array = numbers.double().numpy()
-        for number in range(len(self.tables) + 1):
-            known = self.tables.setdefault(f"{name}_{number}" if number else name, array)
-            if np.array_equal(known, array):
-                return f"{name}_{number}" if number else name
-        raise AssertionError("one of so many names is free")
+        return add_constant(self.tables, name, numbers.double().numpy())

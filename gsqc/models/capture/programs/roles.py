@@ -45,7 +45,7 @@ def name_roles(graph: torch.fx.Graph) -> dict[str, str]:
     found: list[Any] = [*starts, _end(calls, cuts, starts)]
     layer: dict[Node, int | None] = {}
     for node in calls:
-        passed = sum(1 for start in found if _is_behind(node, start))
+        passed = sum(1 for start in found if start < node)
         layer[node] = passed - 1 if 0 < passed < len(found) else None
     names = _Names(graph)
     for number in range(len(attentions)):
@@ -55,10 +55,6 @@ def name_roles(graph: torch.fx.Graph) -> dict[str, str]:
         node.meta["block"] = layer[node]
         node.meta["module"] = names.module_of(node)
     return names.renamed
-
-
-def _is_behind(node: Node, cut: Node) -> bool:
-    return cut < node
 
 
 def _cuts(graph: torch.fx.Graph) -> list[Node]:
@@ -85,7 +81,7 @@ def _end(calls: list[Node], cuts: list[Node], starts: list[Any]) -> Node:
         before = calls[first - length + 1 : first + 1]
         if last in cuts and _kinds(before) == _kinds(calls[first + 1 : first + length + 1]):
             return last
-    sums = [c for c in cuts if c.target is model_ops.add and _is_behind(c, starts[-1])]
+    sums = [c for c in cuts if c.target is model_ops.add and starts[-1] < c]
     if not sums:
         raise ModelError(
             "the last layer does not end with a sum", "gsqc compiles decoders with residuals"

@@ -8,15 +8,15 @@ from torch import Tensor
 
 from gsqc.models import model_ops
 from gsqc.models.capture import custom_ops
-from gsqc.models.capture.programs.regions import Region, close, random_numbers, regions
+from gsqc.models.capture.programs.masks import VIEWS
+from gsqc.models.capture.programs.regions import Region, regions
 from gsqc.models.capture.programs.rewriter import ELEMENTWISE, Rewriter, of
 from gsqc.models.capture.programs.tracer import Node, aten
+from gsqc.models.capture.recognise import close, random_numbers
 
 _MOVES = (
-    *(aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.cat.default),
-    *(aten.transpose.int, aten.permute.default, aten.unsqueeze.default, aten.squeeze.dim),
-    *(aten.slice.Tensor, aten.select.int, aten.stack.default, aten.expand.default),
-    *(aten.flatten.using_ints,),
+    *(*VIEWS, aten.permute.default, aten.slice.Tensor, aten.select.int),
+    *(aten.cat.default, aten.stack.default, aten.flatten.using_ints),
 )
 
 

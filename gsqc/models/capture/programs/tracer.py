@@ -7,6 +7,8 @@ what is left depends on the tokens. Every size is bounded: a file may come from 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -16,8 +18,10 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from gsqc.errors import ModelError
 from gsqc.models.capture import custom_ops
+from gsqc.models.capture.layout_rules import CASTS, COPIES
 from gsqc.models.capture.programs.shapes import as_number, on_meta, shape_of, tensors
 from gsqc.models.capture.source import source_line
+from gsqc.models.readers.text_files import first_line
 
 Node = torch.fx.Node
 Value = Any
@@ -27,21 +31,8 @@ aten = torch.ops.aten
 MAXIMUM_NODES = 1 << 18
 _SPARE = 1 << 22
 """Numbers that any program may compute."""
-_COPIES = (
-    aten.alias.default,
-    aten.clone.default,
-    aten.contiguous.default,
-    aten.detach.default,
-    aten.dropout.default,
-    aten.lift_fresh_copy.default,
-)
-_CASTS = (
-    aten.to.dtype,
-    aten.to.dtype_layout,
-    aten.to.device,
-    aten._to_copy.default,
-    aten.type_as.default,
-)
+_COPIES = (*COPIES, aten.dropout.default)
+_CASTS = (*CASTS, aten.type_as.default)
 _VIEWS = (aten.view.default, aten._unsafe_view.default)
 _RESHAPES = (aten.reshape.default, aten.expand.default)
 _ARITHMETIC = (
@@ -55,6 +46,12 @@ _ARITHMETIC = (
 
 def _is_node(value: Any) -> bool:
     return isinstance(value, Node)
+
+
+def _changes_kind(cast: Any, args: Any, kwargs: Any) -> bool:
+    """Whether a cast makes whole numbers of floats, or the other way."""
+    made = on_meta(cast, args, kwargs)
+    return bool(made.is_floating_point() != args[0].meta["val"].is_floating_point())
 
 
 class Tracer:
@@ -105,9 +102,9 @@ class Tracer:
 
     def embedding(self, table: Tensor, indices: Value) -> Value:
         """Rows of a table. Those of the first positions may be learned ones: it is kept in mind."""
-        if isinstance(indices, Node):
-            return self.call(aten.embedding.default, table, indices)
         found = self.call(aten.embedding.default, table, indices)
+        if isinstance(indices, Node):
+            return found
         flat = indices.reshape(-1)
         if flat.numel() == self.tokens and bool(
             (flat == flat[0] + torch.arange(self.tokens)).all()
@@ -129,6 +126,18 @@ class Tracer:
         if known is None:
             self._tables.append(known := table.contiguous())
         return known
+
+    def linear(self, x: Value, w: Value, bias: Value = None) -> Value:
+        """x · w as a linear, None unless w is a constant matrix and x is not."""
+        if not isinstance(x, Node) or not isinstance(w, Tensor) or w.ndim != 2:
+            return None
+        more = () if bias is None else (bias,)
+        return self.call(aten.linear.default, x, self.turned(w), *more)
+
+    def split(self, x: Value, axis: int, sizes: Sequence[int]) -> list[Value]:
+        """The parts of an axis that have these sizes, each as a slice."""
+        ends = pairwise([0, *accumulate(sizes)])
+        return [self.call(aten.slice.Tensor, x, axis, start, end, 1) for start, end in ends]
 
     def rms_norm(self, x: Value, weight: Tensor, eps: float) -> Value:
         """RMS norm as one operator. Heads that are rows [1, T·H, D] become [1, T, H, D] for it."""
@@ -154,6 +163,7 @@ class Tracer:
             raise self.refused(f"the program has more than {MAXIMUM_NODES} operators")
         if op in _VIEWS:  # copies are left out, so that strides may be others
             op = aten.reshape.default
+        # A cache with nothing in it adds nothing.
         if op is aten.cat.default and (full := [p for p in args[0] if 0 not in shape_of(p).shape]):
             if len(full) == 1:
                 return full[0]
@@ -166,8 +176,7 @@ class Tracer:
         except ModelError:
             raise
         except Exception as error:  # operators raise errors of many types
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-            raise self.refused(f"{op} does not fit its operands: {reason}") from error
+            raise self.refused(f"{op} does not fit its operands: {first_line(error)}") from error
 
     def refused(self, what: str) -> ModelError:
         """An error of the place that is traced now."""
@@ -189,7 +198,7 @@ class Tracer:
         return result
 
     def _emitted(self, op: Any, args: Any, kwargs: Any) -> Value:
-        if op in _COPIES or op in _CASTS:
+        if op in _COPIES or (op in _CASTS and not _changes_kind(op, args, kwargs)):
             return args[0]
         if op is aten.transpose.int:
             axes = list(range(args[0].meta["val"].ndim))

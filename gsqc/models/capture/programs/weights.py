@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gsqc.errors import ModelError
-from gsqc.models.loaded import Float32, FloatTensor
+from gsqc.models.readers.hf import FloatWeights
 
 Array = npt.NDArray[Any]
 GGML_BLOCK = 32
@@ -97,20 +97,16 @@ def _half(numbers: Array) -> Array:
     return numbers.astype("<f2")[..., None].view(np.uint8)
 
 
-class ProgramWeights:
+class ProgramWeights(FloatWeights):
     """The weights of a program by name: as floats, or in codes of MatMulNBits."""
 
     def __init__(self, tensors: Mapping[str, Tensor | NBits]) -> None:
+        super().__init__({name: [name] for name in tensors}, self._values)
         self._tensors = tensors
 
-    def _held(self, name: str) -> Tensor | NBits:
-        if name not in self._tensors:
-            raise ModelError(f"the model has no parameter {name}", "names() lists its parameters")
-        return self._tensors[name]
-
-    def names(self) -> list[str]:
-        """All names; tied parameters have one."""
-        return list(self._tensors)
+    def _values(self, name: str) -> Tensor:
+        held = self._tensors[name]
+        return held.values() if isinstance(held, NBits) else held.contiguous()
 
     def notes(self) -> list[str]:
         """What a user has to know of weights in codes."""
@@ -128,20 +124,9 @@ class ProgramWeights:
             )
         return found
 
-    def float32(self, name: str) -> Float32:
-        """The weight as float32, de-quantised if need be."""
-        held = self._held(name)
-        values = held.values() if isinstance(held, NBits) else held
-        array: Float32 = values.detach().float().contiguous().numpy()
-        return array
-
-    def tensor(self, name: str) -> FloatTensor:
-        """The weight as float32, with its shape."""
-        return FloatTensor(self.float32(name))
-
     def raw_blocks(self, name: str) -> Array:
         """uint8 [N, bytes per row] of a weight whose codes are kept. ModelError for others."""
-        held = self._held(name)
+        held = self._tensors.get(name)
         if isinstance(held, NBits) and held.kind != GSE8:
             return held.raw_blocks()
         raise ModelError(
@@ -150,5 +135,5 @@ class ProgramWeights:
 
     def code_kind(self, name: str) -> str:
         """ggml's format that holds the file's codes, gse8 if none does, nf4 for floats."""
-        held = self._held(name)
+        held = self._tensors.get(name)
         return held.kind if isinstance(held, NBits) else "nf4"

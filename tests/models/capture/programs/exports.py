@@ -34,7 +34,7 @@ def tiny_gpt2() -> PreTrainedModel:
 MODELS = {"llama": tiny_llama, "qwen3": tiny_qwen3, "gpt2": tiny_gpt2}
 
 
-class _Tokens(torch.nn.Module):
+class Tokens(torch.nn.Module):
     """From tokens alone."""
 
     def __init__(self, model: Any) -> None:
@@ -45,7 +45,7 @@ class _Tokens(torch.nn.Module):
         return self.model(input_ids=input_ids, use_cache=False).logits
 
 
-class _Masked(_Tokens):
+class _Masked(Tokens):
     """From tokens, mask and positions."""
 
     def forward(self, input_ids: Any, attention_mask: Any, position_ids: Any) -> Any:
@@ -57,7 +57,7 @@ class _Masked(_Tokens):
         ).logits
 
 
-class _Cached(_Tokens):
+class _Cached(Tokens):
     """With keys and values of earlier tokens, as Optimum's decoders have them."""
 
     def forward(self, input_ids: Any, attention_mask: Any, position_ids: Any, *past: Any) -> Any:
@@ -124,8 +124,13 @@ def _write_cached(model: PreTrainedModel, path: Path) -> None:
 def write_pt2(model: PreTrainedModel, path: Path, *, decomposed: bool = False) -> None:
     """Write a .pt2 file from tokens alone: for any length, or in core operators for one length."""
     free = None if decomposed else ({1: torch.export.Dim.DYNAMIC},)
-    program = torch.export.export(_Tokens(model), _inputs(1), dynamic_shapes=free)
+    program = torch.export.export(Tokens(model), _inputs(1), dynamic_shapes=free)
     torch.export.save(program.run_decompositions() if decomposed else program, path)
+
+
+def save_pt2(module: torch.nn.Module, path: Path) -> None:
+    """Write a .pt2 file of a module from tokens, for one length."""
+    torch.export.save(torch.export.export(module, _inputs(1)), path)
 
 
 def onnx_logits(path: Path, ids: torch.Tensor) -> torch.Tensor:

@@ -12,11 +12,9 @@ import torch
 from benchmarks.architectures.build import build
 from benchmarks.architectures.families import FAMILIES
 from gsqc.models.capture import capture_model, run_float
+from tests.models.capture.programs.comparisons import assert_same_capture
 from tests.models.capture.programs.exports import write_onnx, write_pt2
-from tests.models.capture.programs.test_onnx import assert_same_capture
 from tests.models.capture.tiny import TOKENS, tokens
-
-pytest.importorskip("onnxruntime")
 
 SLOW = pytest.mark.slow
 NAMED = ("phi3", "cohere", "olmo2", "glm", "granite")
@@ -49,6 +47,7 @@ def test_a_norm_that_adds_1_has_the_sum_for_a_weight(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gemma2", "phi3", "gpt_neox", "opt", "cohere"])
 def test_onnx(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs pip install 'gsqc[onnx]'")
     model = build(next(f for f in FAMILIES if f.name == name))
     write_onnx(model, tmp_path / "tiny.onnx", "dynamo18")
     captured = capture_model(str(tmp_path / "tiny.onnx"), TOKENS)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxruntime", reason="needs pip install 'gsqc[onnx]'")
 
 import gguf
 import onnx
@@ -21,9 +21,9 @@ import onnx
 from gsqc.errors import ModelError
 from gsqc.models.base_codes import base_codes
 from gsqc.models.capture import capture_model, run_float
+from tests.models.capture.programs.comparisons import assert_close
 from tests.models.capture.programs.exports import onnx_logits
 from tests.models.capture.programs.genai import write_genai
-from tests.models.capture.programs.test_onnx import assert_close
 from tests.models.capture.tiny import TOKENS, tiny_llama, tokens
 
 LINEARS = {

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 # fmt: off
 LAYERS = [
     "version", "limits", "errors", "printable", "names", "files", "values", "decimals", "option",
+    "option_texts",
     "numerics", "bundle", "graph", "models", "adapters", "data", "targets", "passes", "compiler",
     "runtime", "training", "runner", "check", "export", "report", "harness", "cli", "api",
     "testing", "__init__", "__main__",

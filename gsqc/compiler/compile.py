@@ -19,7 +19,7 @@ from gsqc.compiler.calibration import Calibration, calibration_text, prepare_cal
 from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.initial_state import initial_state
 from gsqc.compiler.options import RECOMPUTE, CompileOptions
-from gsqc.compiler.pipeline import AfterPass, run_pipeline, write_dumps
+from gsqc.compiler.pipeline import AfterPass, run_pipeline, with_optional, write_dumps
 from gsqc.models import load_classifier
 from gsqc.models.capture import CapturedModel, capture_loaded, capture_model
 from gsqc.models.capture.source import source_lines
@@ -64,6 +64,7 @@ def step_options(options: CompileOptions, *, balance: bool = False) -> StepOptio
         keep_head=options.weights == "fast" and target.prepares_head,
         recompute=options.recompute,
         prompt_chunk=chunk,
+        seed=options.seed,
         generates=not options.classifies,
     )
 
@@ -94,7 +95,8 @@ def compile_model(
         weights = FrozenWeights(captured.weights, options.base)
         progress("generating the step")
         asked = step_options(options, balance=calibration is not None)
-        step = run_pipeline(Step(captured.graph, weights.codes_of, asked), after=_dumps(options))
+        step = Step(captured.graph, weights.codes_of, asked)
+        step = run_pipeline(step, with_optional(options.passes), _dumps(options))
         progress("quantising the base")
         base = _base_tensors(weights, step, captured, calibration, progress)
         bundle.add_tensors("base.safetensors", base)

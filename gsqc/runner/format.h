@@ -22,6 +22,7 @@
 #define DECODE_SCHEDULE "decode"
 #define PREFILL_SCHEDULE "prefill"
 #define LOSS_OUTPUT "loss"
+#define STEP_NUMBER_INPUT "step_number"
 
 #define FORMAT_VERSION 4
 #define RUN_FORMAT 2

@@ -156,6 +156,7 @@
     {"operators.*", FIELD_NUMBER, false, 0, 2147483647, NULL}, \
     {"planned_peak_bytes", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
     {"weights_bytes", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
+    {"passes", FIELD_TEXTS, true, 0, 0, NULL}, \
     {"programs", FIELD_TABLE, false, 0, 0, NULL}, \
     {"programs.*", FIELD_OBJECT, false, 0, 0, NULL}, \
     {"programs.*.inputs", FIELD_TEXTS, false, 0, 0, NULL}, \

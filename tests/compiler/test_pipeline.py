@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Collection
 from fractions import Fraction
 from itertools import combinations
 
@@ -58,13 +59,21 @@ def open_executor(toy: Toy, optimizer: str = "adamw") -> tuple[Executor, dict[st
 
 
 def float_losses(
-    toy: Toy, tokens: np.ndarray, labels: np.ndarray, adapters: dict[str, torch.Tensor]
+    toy: Toy,
+    tokens: np.ndarray,
+    labels: np.ndarray,
+    adapters: dict[str, torch.Tensor],
+    detached: Collection[int] = (),
 ) -> torch.Tensor:
-    """The same step in float64 on the de-quantised weights: loss per token."""
+    """The same step in float64 on the de-quantised weights: loss per token.
+
+    detached  layers whose branches pass no gradient
+    """
     s = toy.sizes
     tables = [torch.tensor(toy.captured.constants[f"rope_{t}"]) for t in ("cos", "sin")]
     x = toy.frozen(TABLE)[tokens]
     for i in range(s.layers):
+        before = x
 
         def frozen(name: str, i: int = i) -> torch.Tensor:
             return toy.frozen(f"model.layers.{i}.{name}.weight")
@@ -83,6 +92,8 @@ def float_losses(
         x = x + linear(mo.merge_heads(mo.attention(q, k, v, scale=s.head_dim**-0.5)), "o")
         h = mo.rms_norm(x, frozen("post_attention_layernorm"), eps=1e-5)
         x = x + linear(mo.silu_gate(linear(h, "gate"), linear(h, "up")), "down")
+        if i in detached:
+            x = before + (x - before).detach()
     logits = mo.rms_norm(x, toy.frozen(NORM), eps=1e-5) @ toy.frozen(TABLE).T
     return torch.nn.functional.cross_entropy(
         logits, torch.tensor(labels, dtype=torch.long), reduction="none"

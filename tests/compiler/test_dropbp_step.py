@@ -12,8 +12,9 @@ import torch
 from gsqc.numerics.optim import OPTIMIZERS, STEP_NUMBER
 from gsqc.passes.optional.dropbp import KEPT, DropBP
 from gsqc.runtime.executor import Executor
-from tests.compiler.test_pipeline import ONE, float_losses, gradients, open_executor
-from tests.toy import Sizes, Toy, build_toy
+from tests.toy import Toy, build_toy
+from tests.toy_graph import Sizes
+from tests.toy_training import ONE, float_losses, gradients, open_executor
 
 SIZES, LINEARS = Sizes(layers=4), ("q", "o", "down")
 STEP = 9
@@ -112,7 +113,7 @@ def test_a_dropped_block_keeps_its_state(dropping: Toy) -> None:
 def test_clipping_takes_the_norm_of_the_kept_blocks(
     dropping: Toy, summed: tuple[Executor, Adapters]
 ) -> None:
-    executor, adapters = after(dropping, "gradient", "clip")
+    executor, _ = after(dropping, "gradient", "clip")
     m, e = (int(executor.tensors[f"square_sum.{part}"][0]) for part in "me")
     exact = sum(float((g**2).sum()) for g in gradients(*summed).values())
     # Squares keep 28 bits and the sum 30: 1e-6 is far above both.

@@ -129,8 +129,7 @@ def build_toy(
 ) -> Toy:
     """The toy through every pass, with NF4 weights and LoRA of rank 8 or another adapter."""
     sizes, bits = sizes or Sizes(), bits or Bits(4, 8, 8)
-    captured = capture_toy(sizes)
-    rng = np.random.default_rng(0)
+    captured, rng = capture_toy(sizes), np.random.default_rng(0)
     codes = toy_codes(sizes, rng)
     options = toy_options(
         sizes,

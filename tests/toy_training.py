@@ -54,9 +54,8 @@ def float_losses(
     adapters: dict[str, torch.Tensor],
     detached: Collection[int] = (),
 ) -> torch.Tensor:
-    """The same step in float64 on the de-quantised weights: loss per token.
-
-    detached  layers whose branches pass no gradient
+    """The same step in float64 on the de-quantised weights: loss per token. The branches of the
+    layers in `detached` pass no gradient.
     """
     s = toy.sizes
     tables = [torch.tensor(toy.captured.constants[f"rope_{t}"]) for t in ("cos", "sin")]
@@ -83,8 +82,7 @@ def float_losses(
         x = x + linear(mo.merge_heads(mo.attention(q, k, v, scale=s.head_dim**-0.5)), "o")
         h = mo.rms_norm(x, frozen("post_attention_layernorm"), eps=1e-5)
         x = x + linear(mo.silu_gate(linear(h, "gate"), linear(h, "up")), "down")
-        if i in detached:
-            x = before + (x - before).detach()
+        x = before + (x - before).detach() if i in detached else x
     logits = mo.rms_norm(x, toy.frozen(NORM), eps=1e-5) @ toy.frozen(TABLE).T
     return torch.nn.functional.cross_entropy(
         logits, torch.tensor(labels, dtype=torch.long), reduction="none"

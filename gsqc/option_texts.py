@@ -21,15 +21,16 @@ def parse_options(cls: type[_T], given: Mapping[str, Any]) -> _T:
     values, errors = dict(given), []
     for known in options_of(cast(type, cls)):
         value = values.get(known.field, known.default)
-        texts = value if known.is_list and isinstance(value, list | tuple) else (value,)
+        if known.is_list and not isinstance(value, list | tuple):
+            continue  # the checks below name it
+        texts = value if known.is_list else (value,)
         try:
             read = tuple(known.read(text) for text in texts)
         except OptionError as error:
             errors.append(error)
         else:
-            made = read if texts is value else read[0]
-            if made is not value:
-                values[known.field] = made
+            if any(new is not text for new, text in zip(read, texts, strict=True)):
+                values[known.field] = read if known.is_list else read[0]
     if not errors:
         return cls(**values)
     problems = [str(error) for error in errors] + problems_of(cls, values)

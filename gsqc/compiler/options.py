@@ -221,7 +221,9 @@ class CompileOptions:
         check_options(self, problems)
 
     def _pass_problems(self) -> list[str]:
-        if not all(isinstance(one, OptionalPass) for one in self.passes):
+        if not isinstance(self.passes, list | tuple) or not all(
+            isinstance(one, OptionalPass) for one in self.passes
+        ):
             return []  # check_options names them
         kinds = [one.kind for one in self.passes]
         twice = [f"--pass {kind} is given twice" for kind in set(kinds) if kinds.count(kind) > 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from gsqc.adapters.lora import Lora
 from gsqc.bundle.plan import COPY, Plan
 from gsqc.bundle.plan_checks import check_plan
 from gsqc.bundle.plan_reader import read_plan
+from gsqc.compiler.options import CompileOptions
 from gsqc.compiler.pipeline import PIPELINE, run_pipeline, with_optional
-from gsqc.errors import BundleError
+from gsqc.errors import BundleError, OptionError
+from gsqc.option_texts import parse_options
+from gsqc.passes.optional import parse_pass
 from gsqc.passes.optional.dropbp import KEPT, DropBP
 from gsqc.passes.step import Step
 from tests.toy import toy_step
@@ -110,6 +114,36 @@ def test_a_guard_that_is_forgotten_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(build_schedules._Schedules, "_update", always)
     with pytest.raises(AssertionError, match="may not have been written"):
         dropping_step()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("dropout", "unknown kind 'dropout'"),
+        ("dropbp:share=1", "unknown setting 'share'"),
+        ("dropbp:rate=2", "--rate 2.* is not a number from 0 to 1"),
+        ("dropbp:rate=-1", "--rate -1 is not a number from 0 to 1"),
+        ("dropbp:rate=half", "--rate half is not a number from 0 to 1"),
+        ("dropbp:rate=0.1,rate=0.2", "rate is given twice"),
+        ("dropbp:rate=1", "trains nothing, its rate must be below 1"),
+    ],
+)
+def test_a_wrong_text_is_one_error(text: str, problem: str) -> None:
+    with pytest.raises(OptionError, match=problem):
+        parse_options(CompileOptions, {"output": Path("x.gsqc"), "passes": [text]})
+
+
+def test_a_pass_is_given_once() -> None:
+    with pytest.raises(OptionError, match="--pass dropbp is given twice"):
+        CompileOptions(Path("x.gsqc"), passes=(DropBP("0.1"), DropBP("0.2")))
+    with pytest.raises(OptionError, match="--pass dropbp is no list"):
+        parse_options(CompileOptions, {"output": Path("x.gsqc"), "passes": "dropbp"})
+
+
+def test_a_rate_has_one_text() -> None:
+    made = parse_options(CompileOptions, {"output": Path("x.gsqc"), "passes": ["dropbp:rate=0.50"]})
+    assert [str(one) for one in made.passes] == ["dropbp:rate=0.5"]
+    assert str(parse_pass("dropbp")) == "dropbp:rate=0.5"
 
 
 WRONG: dict[str, tuple[Any, str]] = {

@@ -30,8 +30,8 @@ SIZES = Sizes(
 )
 
 
-def dropping_step(**changes: Any) -> Step:
-    step = toy_step(SIZES, adapter=Lora(2, 4, ("q", "down")), prompt_chunk=1, **changes)
+def dropping_step(sizes: Sizes = SIZES, **changes: Any) -> Step:
+    step = toy_step(sizes, adapter=Lora(2, 4, ("q", "down")), prompt_chunk=1, **changes)
     return run_pipeline(step, with_optional([DropBP("0.5")]))
 
 
@@ -79,9 +79,10 @@ def test_matrices_of_a_block_have_its_guard(plan: Plan, schedule: str) -> None:
             assert guard is not None and owners == {str(guard.offset)}, (name, owners)
 
 
+@pytest.mark.parametrize("kinds", [1, 2])
 @pytest.mark.parametrize("recompute", ["none", "blocks"])
-def test_the_plan_goes_through_its_file(recompute: str) -> None:
-    made = dropping_step(recompute=recompute).plan
+def test_the_plan_goes_through_its_file(recompute: str, kinds: int) -> None:
+    made = dropping_step(replace(SIZES, kinds=kinds), recompute=recompute).plan
     check_plan(made)
     assert read_plan(made.to_json()).schedules == made.schedules
 

@@ -234,7 +234,15 @@ def differentiate_function(function: Function) -> tuple[Function, Function]:
 
 @graph_pass(requires=(ADAPTED, LOSS_ADDED), ensures=(DIFFERENTIATED,))
 def differentiate(step: Step) -> Step:
-    """Differentiate the training functions: each kind of block, and the head."""
+    """Differentiate the training functions: each kind of block, and the head.
+
+    An optimizer that takes no gradients has their forward functions alone, which save nothing.
+    """
     for name in (*step.parts.kinds, HEAD):
-        step.add(*differentiate_function(step.functions.pop(name)))
+        function = step.functions.pop(name)
+        if step.options.optimizer.differentiates:
+            step.add(*differentiate_function(function))
+        else:
+            function.name = f"{name}_{FORWARD}"
+            step.add(function)
     return step

@@ -49,7 +49,7 @@
 #define BUFFER_KIND_NAMES \
     "base", "prepared", "state", "gradient", "cache", "input", "output"
 #define SCHEDULE_NAMES \
-    "prepare", "train", "gradient", "clip", "update", "evaluate"
+    "prepare", "evaluate"
 #define SEQUENCE_PART_NAMES \
     "tokens", "labels", "weights", "positions"
 #define STEP_INPUT_NAMES \
@@ -145,7 +145,7 @@
     {"base", FIELD_TEXT, false, 0, 0, NULL}, \
     {"base_kinds", FIELD_TABLE, false, 0, 0, NULL}, \
     {"base_kinds.*", FIELD_TEXT, false, 0, 0, NULL}, \
-    {"optimizer", FIELD_TEXT, false, 0, 0, (const char *const[]){"adamw", "sgd", NULL}}, \
+    {"optimizer", FIELD_TEXT, false, 0, 0, (const char *const[]){"adamw", "sgd", "zo", NULL}}, \
     {"sequence_length", FIELD_NUMBER, false, 1, 8192, NULL}, \
     {"batch", FIELD_NUMBER, false, 1, 64, NULL}, \
     {"seed", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
@@ -166,6 +166,8 @@
     {"calibration.name", FIELD_TEXT, false, 0, 0, NULL}, \
     {"calibration.sha256", FIELD_TEXT, false, 0, 0, NULL}, \
     {"calibration.tokens", FIELD_NUMBER, false, 0, 2147483647, NULL}, \
+    {"optimizer_settings", FIELD_TABLE, true, 0, 0, NULL}, \
+    {"optimizer_settings.*", FIELD_NUMBER, false, 0, 2147483647, NULL}, \
     {"golden", FIELD_OBJECT, true, 0, 0, NULL}, \
     {"golden.seed", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
     {"golden.steps", FIELD_TEXTS, false, 0, 0, NULL}, \

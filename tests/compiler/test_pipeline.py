@@ -19,8 +19,7 @@ from gsqc.compiler.pipeline import PIPELINE
 from gsqc.errors import BundleError
 from gsqc.models import model_ops as mo
 from gsqc.numerics.formats import LEAST_EXPONENT
-from gsqc.numerics.optim import OPTIMIZERS
-from gsqc.passes.add_optimizer import state_values
+from gsqc.numerics.optim import parse_optimizer
 from gsqc.runtime.executor import Executor
 from gsqc.targets.numpy.kernels import NumpyKernels
 from tests.toy import ALL, MODULES, NORM, TABLE, Sizes, Toy, build_toy
@@ -46,7 +45,7 @@ def open_executor(toy: Toy, optimizer: str = "adamw") -> tuple[Executor, dict[st
         size = shape[1] ** -0.5 if name.endswith("_a") else 0.02
         adapters[name] = np.rint(rng.standard_normal(shape) * size * 2**24).astype(np.int32)
         executor.tensors[name][:] = adapters[name].reshape(-1)
-        for state in state_values(OPTIMIZERS[optimizer], shape):
+        for state in parse_optimizer(optimizer).state(shape):
             executor.tensors[f"{name}.{state}.e"][:] = LEAST_EXPONENT
     executor.run("prepare")
     tokens = rng.integers(0, toy.sizes.vocabulary, toy.sizes.tokens + 1)
@@ -129,7 +128,9 @@ def test_loss_falls(optimizer: str) -> None:
         losses.append(int((executor.tensors["loss"] * (executor.tensors["weights"] > 0)).sum()))
         weight = int(executor.tensors["weights"].sum())
         for name, value in (
-            OPTIMIZERS[optimizer].step_inputs(Fraction(1, 200), Fraction(0), step, weight).items()
+            parse_optimizer(optimizer)
+            .step_inputs(Fraction(1, 200), Fraction(0), step, weight)
+            .items()
         ):
             executor.tensors[name][0] = value
         executor.run("update")
@@ -146,7 +147,7 @@ def test_update_inside_backward_gives_the_same_bits(toy: Toy) -> None:
         executor, _ = open_executor(toy)
         weight = int(executor.tensors["weights"].sum())
         for name, value in (
-            OPTIMIZERS["adamw"].step_inputs(Fraction(1, 200), Fraction(0), 1, weight).items()
+            parse_optimizer("adamw").step_inputs(Fraction(1, 200), Fraction(0), 1, weight).items()
         ):
             executor.tensors[name][0] = value
         for schedule in schedules:

@@ -36,9 +36,23 @@ def noise(b: Builder, counter: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     return high, low
 
 
-def _join31(halves: tuple[Tensor, Tensor]) -> Tensor:
+def join31(halves: tuple[Tensor, Tensor]) -> Tensor:
     """31 of the 32 bits, as an int32 in [0, 2^31)."""
     return ((halves[0] & 0x7FFF) << 16) | halves[1]
+
+
+def scattered(b: Builder, place: Tensor) -> Tensor:
+    """Places int32 in [0, 2^31) -> 31 bits each, in which neighbours have nothing in common."""
+    return join31(noise(b, b.const(0, len(place.shape)), place))
+
+
+def stream_key(seed: int, stream: int) -> int:
+    """The counter of a stream of random numbers. Streams of one seed are independent."""
+    b = NumpyBuilder()
+    key = b.const(0, 1)
+    for part in (seed & _MASK31, seed >> 31 & _MASK31, stream):
+        key = join31(noise(b, key, b.const(part, 1)))
+    return int(key.data[0])
 
 
 def uniform_q24(
@@ -51,13 +65,10 @@ def uniform_q24(
     is an integer square root, rounded down. An index is scattered before and after the key joins.
     """
     b = NumpyBuilder()
-    key = b.const(0, 1)
-    for part in (seed & _MASK31, seed >> 31 & _MASK31, stream):
-        key = _join31(noise(b, key, b.const(part, 1)))
     count = math.prod(shape)
     assert count < 2**31
-    scattered = _join31(noise(b, b.const(0, 1), b.iota((count,), 0)))
-    bits = _join31(noise(b, key, scattered)) - 2**30
+    places = scattered(b, b.iota((count,), 0))
+    bits = join31(noise(b, b.const(stream_key(seed, stream), 1), places)) - 2**30
     bound = math.isqrt((1 << (2 * MASTER_FRACTION_BITS)) // fan_in)
     values: npt.NDArray[np.int32] = bits.mulr30(bound).data.reshape(shape)
     return values

@@ -26,6 +26,7 @@ from gsqc.cli.lm_eval import lm_eval_command
 from gsqc.cli.models import models
 from gsqc.cli.output import Output
 from gsqc.cli.plan import plan_command
+from gsqc.cli.replay import replay_command
 from gsqc.cli.report import report
 from gsqc.cli.retarget import retarget_command
 from gsqc.cli.targets import targets
@@ -44,7 +45,13 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
         "trust": trust,
         "init": init,
     },
-    "Train": {"data": data_command, "train": train, "tokens": tokens, "import": import_command},
+    "Train": {
+        "data": data_command,
+        "train": train,
+        "tokens": tokens,
+        "import": import_command,
+        "replay": replay_command,
+    },
     "Use what was learned": {
         "eval": evaluate,
         "lm-eval": lm_eval_command,

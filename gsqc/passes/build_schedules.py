@@ -88,8 +88,6 @@ class _Schedules:
         is_last = layer == len(self.layers) - 1
         return not self.recomputes(layer) and (self.kept is None or not is_last)
 
-    # ---- bindings
-
     def at(self, layer: int | None, stream: int, *, again: bool = False, sums: bool = True) -> Bind:
         """The bindings of a function of a layer, or of embedding and head, which takes the stream's
         value `stream`.
@@ -129,8 +127,6 @@ class _Schedules:
             return buffer_name(outline, role, place)
 
         return bind
-
-    # ---- schedules
 
     def prepare(self) -> tuple[SchedulePlan, SchedulePlan]:
         """What runs when a session starts, and what runs when a generation starts."""

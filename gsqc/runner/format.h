@@ -22,6 +22,8 @@
 #define DECODE_SCHEDULE "decode"
 #define PREFILL_SCHEDULE "prefill"
 #define LOSS_OUTPUT "loss"
+#define FORWARD_OPTIMIZER "zo"
+#define MOVES_INPUT "noise_moves"
 
 #define FORMAT_VERSION 4
 #define RUN_FORMAT 2
@@ -42,6 +44,12 @@
 #define EXPONENT_END 4096
 #define STEP_INPUTS 8
 #define CLIP_MANTISSA 6
+#define RATE_MANTISSA 2
+#define NOISE_INPUTS 3
+#define MAXIMUM_QUERIES 16
+#define LEAST_EPSILON_BITS 4
+#define MOST_EPSILON_BITS 20
+#define LARGEST_MOVE 536870912
 #define SEQUENCE_PARTS 4
 
 #define MADE_FROM_THE_PLAN \
@@ -50,6 +58,14 @@
     "base", "prepared", "state", "gradient", "cache", "input", "output"
 #define SCHEDULE_NAMES \
     "prepare", "evaluate"
+#define GRADIENT_SCHEDULE_NAMES \
+    "train", "gradient", "clip", "update"
+#define FORWARD_SCHEDULE_NAMES \
+    "perturb", "update"
+#define NOISE_INPUT_NAMES \
+    "noise_step", "noise_query", "noise_times"
+#define DECAY_INPUT_NAMES \
+    "decay_m", "decay_e"
 #define SEQUENCE_PART_NAMES \
     "tokens", "labels", "weights", "positions"
 #define STEP_INPUT_NAMES \

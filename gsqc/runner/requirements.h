@@ -11,6 +11,9 @@
  * the memory; `sums` says whether a step sums the gradients of several sequences. */
 void require_session(const bundle *b, bool sums);
 
+/* Whether the bundle's optimizer takes no gradients. */
+bool steps_forward(const bundle *b);
+
 /* The memory of an int32 buffer that require_session has found. */
 int32_t *buffer_numbers(const plan *p, const char *name);
 

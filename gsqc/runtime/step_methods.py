@@ -11,7 +11,7 @@ import numpy as np
 from gsqc.bundle.plan import Plan
 from gsqc.data import TokenSequence
 from gsqc.numerics.optim.optimizer import Optimizer
-from gsqc.numerics.optim.zo import MOVES, QUERY, STEP, TIMES, Zo
+from gsqc.numerics.optim.zo import DECAY, MOVES, QUERY, STEP, TIMES, Zo
 from gsqc.runtime.executor import Executor
 from gsqc.runtime.requirements import LOSS, NORM_SUMS, SEQUENCE_INPUTS, require_gradients
 from gsqc.runtime.results import mean_loss, mean_norm
@@ -116,6 +116,6 @@ def move_weights(
     """
     executor.tensors[STEP][0] = step
     executor.tensors[MOVES][:] = optimizer.moves(inputs, differences)
-    for name in ("decay_m", "decay_e"):
+    for name in DECAY:
         executor.tensors[name][0] = inputs[name]
     executor.run("update")

@@ -28,7 +28,7 @@ from gsqc.data import TokenSequence
 from gsqc.errors import DataError
 from gsqc.files.writing import write_result
 from gsqc.numerics.optim.optimizer import CLIP_INPUTS, INPUTS
-from gsqc.runtime.requirements import SEQUENCE_INPUTS
+from gsqc.runtime.requirements import SEQUENCE_INPUTS, require_clipping
 from gsqc.training.options import TrainOptions
 
 FORMAT = "gsqc-tokens-3"
@@ -42,9 +42,10 @@ def token_tensors(
     order: Sequence[Sequence[int]],
     options: TrainOptions,
 ) -> dict[str, npt.NDArray[np.int32]]:
-    """The tensors for the steps of `order`. DataError if a batch has no token with a loss."""
+    """The tensors for the steps of `order`. Raises OptionError and DataError."""
     rates, decay, clip = options.rates, options.decay, options.largest_norm
     optimizer = bundle.manifest.trained_by()
+    require_clipping(optimizer, clip)
     sums = [int(s.weights.sum()) for s in sequences]
     inputs: dict[str, list[int]] = {name: [] for name in (*INPUTS, *CLIP_INPUTS)}
     for step, chosen in enumerate(order, 1):

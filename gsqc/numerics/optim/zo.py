@@ -35,11 +35,14 @@ from gsqc.numerics.optim.optimizer import SCALAR, Optimizer, Shape, State
 from gsqc.numerics.optim.schedule_inputs import scalar_inputs as integer_inputs
 from gsqc.option import option
 
-STEP, QUERY, TIMES, MOVES = "noise_step", "noise_query", "noise_times", "noise_moves"
-"""The integer inputs of the two ops, beside the decay."""
+NOISE = STEP, QUERY, TIMES = ("noise_step", "noise_query", "noise_times")
+MOVES = "noise_moves"
+DECAY = ("decay_m", "decay_e")
+"""The integer inputs of the two ops."""
 
 MOST_QUERIES = 16
-_LARGEST_MOVE = 2**29
+EPSILON_BITS = (4, 20)
+LARGEST_MOVE = 2**29
 """What the moves of a step's queries may add up to: a weight moves by 2 at most."""
 _LOSS_FRACTION_BITS = 16
 
@@ -107,14 +110,18 @@ class Zo(Optimizer):
         4, help="Directions of a step.", flag="queries", minimum=1, maximum=MOST_QUERIES
     )
     epsilon_bits: int = option(
-        8, help="N, if a weight is moved by 2^-N.", flag="epsilon_bits", minimum=4, maximum=20
+        8,
+        help="N, if a weight is moved by 2^-N.",
+        flag="epsilon_bits",
+        minimum=EPSILON_BITS[0],
+        maximum=EPSILON_BITS[1],
     )
 
     @property
     def inputs(self) -> Mapping[str, Spec]:
         """The step, the moves and the decay."""
         moves = {MOVES: Spec((1, self.queries), "int32")}
-        return {STEP: SCALAR, **moves, "decay_m": SCALAR, "decay_e": SCALAR}
+        return {STEP: SCALAR, **moves, **dict.fromkeys(DECAY, SCALAR)}
 
     @property
     def all_inputs(self) -> Mapping[str, Spec]:
@@ -155,7 +162,7 @@ class Zo(Optimizer):
         inputs       of the step, by `step_inputs`
         differences  of the losses at p + ε·z and p - ε·z, summed by the tokens' weights (Q16·Q14)
         """
-        limit = _LARGEST_MOVE // self.queries
+        limit = LARGEST_MOVE // self.queries
         m, e = inputs["learning_rate_m"], inputs["learning_rate_e"]
         return [max(-limit, min(_scaled(d * m, e), limit)) for d in differences]
 
@@ -186,7 +193,7 @@ def _perturb_cases(rng: np.random.Generator) -> Iterator[Case]:
 @cases(zo)
 def _cases(rng: np.random.Generator) -> Iterator[Case]:
     for name, shape, queries in (("four queries", (16, 40), 4), ("ragged", (5, 7), 1)):
-        limit = _LARGEST_MOVE // queries
+        limit = LARGEST_MOVE // queries
         moves = rng.integers(-(2**20), 2**20, (1, queries)).astype(np.int32)
         moves[0, 0] = limit if queries == 1 else -limit
         step = np.array([[rng.integers(0, 2**31)]], np.int32)

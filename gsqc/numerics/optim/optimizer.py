@@ -13,10 +13,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from gsqc.named import Named
 from gsqc.numerics.formats import LEAST_EXPONENT, Row, Spec, Value
 from gsqc.numerics.ops.registry import Op
 from gsqc.numerics.optim.schedule_inputs import scalar_inputs
-from gsqc.option import Option, options_of, problems_of
 
 Shape = tuple[int, int]
 State = Mapping[str, Value]
@@ -37,7 +37,7 @@ CLIP_INPUTS = ("clip_m", "clip_e")
 """The largest norm of the gradient. A mantissa of 0 says that the step does not clip."""
 
 
-class Optimizer(ABC):
+class Optimizer(Named, ABC):
     """The settings of a kind of optimizer. A kind is a frozen dataclass of options.
 
     kind            its name in `--optimizer`
@@ -48,27 +48,9 @@ class Optimizer(ABC):
                     the next p alone
     """
 
-    kind: ClassVar[str]
     op: ClassVar[Op]
     schedules: ClassVar[tuple[str, ...]] = ("train", "gradient", "clip", "update")
     differentiates: ClassVar[bool] = True
-
-    @classmethod
-    def settings(cls) -> tuple[Option, ...]:
-        """The options that its text takes. They are whole numbers."""
-        return options_of(cls)
-
-    def values(self) -> dict[str, int]:
-        """The settings by name."""
-        return {o.name: getattr(self, o.field) for o in self.settings()}
-
-    def problems(self) -> list[str]:
-        """A sentence for each setting that is out of range."""
-        return problems_of(type(self), vars(self))
-
-    def __str__(self) -> str:
-        numbers = ",".join(f"{name}={value}" for name, value in self.values().items())
-        return f"{self.kind}:{numbers}".removesuffix(":")
 
     @property
     def inputs(self) -> Mapping[str, Spec]:

@@ -71,6 +71,7 @@ def inspect(
     shown = {
         **record,
         "adapter": f"{manifest.adapter}: {len(matrices)} matrices, {count:,} numbers",
+        "optimizer": str(manifest.trained_by()),
         "calibration": manifest.calibration or "none",
     }
     rows = [(key.replace("_", " "), value) for key, value in shown.items()]

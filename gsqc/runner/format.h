@@ -130,7 +130,7 @@
     {"adapter", FIELD_OBJECT, false, 0, 0, NULL}, \
     {"adapter.kind", FIELD_TEXT, false, 0, 0, NULL}, \
     {"adapter.settings", FIELD_TABLE, false, 0, 0, NULL}, \
-    {"adapter.settings.*", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
+    {"adapter.settings.*", FIELD_ANY, true, 0, 0, NULL}, \
     {"adapter.linears", FIELD_TEXTS, false, 0, 0, NULL}, \
     {"adapter.matrices", FIELD_TABLE, false, 0, 0, NULL}, \
     {"adapter.matrices.*", FIELD_OBJECT, false, 0, 0, NULL}, \

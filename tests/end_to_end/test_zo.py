@@ -26,7 +26,7 @@ from gsqc.training.replay import replay
 from tests.targets_here import COMPILED
 
 STEPS = 100
-SETTINGS = ["--lr", "3e-4", "--schedule", "linear", "--weight-decay", "0.01"]
+SETTINGS = ["--lr", "3e-3", "--schedule", "linear", "--weight-decay", "0.01"]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,8 @@ def log(run: Path) -> list[dict[str, Any]]:
 def test_the_loss_falls(run: Path) -> None:
     losses = [entry["validation_loss"] for entry in log(run) if "validation_loss" in entry]
     assert losses == sorted(losses, reverse=True)
-    assert losses[-1] < losses[0] - 0.1
+    # Measured: from 6.14 to 5.61, of a model with random weights.
+    assert losses[-1] < losses[0] - 0.3
 
 
 def test_numpy_and_compiled_code_agree(zo_bundle: Path) -> None:

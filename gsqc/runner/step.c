@@ -83,7 +83,7 @@ static void step_forward(trainer *t, uint64_t step, outcome *found) {
     const batches *b = t->batches;
     int32_t limit = LARGEST_MOVE / (int32_t)t->queries;
     int32_t m = b->inputs[RATE_MANTISSA][step], e = b->inputs[RATE_MANTISSA + 1][step];
-    *t->noise[NOISE_STEP] = (int32_t)(step + 1);
+    *t->noise[NOISE_STEP] = (int32_t)((step + 1) & INT32_MAX);
     found->runs = 2 * t->queries;
     found->queries = t->queries;
     for (uint32_t k = 0; k < t->queries; k++) {

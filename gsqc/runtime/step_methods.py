@@ -11,7 +11,7 @@ import numpy as np
 from gsqc.bundle.plan import Plan
 from gsqc.data import TokenSequence
 from gsqc.numerics.optim.optimizer import Optimizer
-from gsqc.numerics.optim.zo import DECAY, MOVES, QUERY, STEP, TIMES, Zo
+from gsqc.numerics.optim.zo import DECAY, LARGEST_STEP, MOVES, QUERY, STEP, TIMES, Zo
 from gsqc.runtime.executor import Executor
 from gsqc.runtime.requirements import LOSS, NORM_SUMS, SEQUENCE_INPUTS, require_gradients
 from gsqc.runtime.results import mean_loss, mean_norm
@@ -88,7 +88,7 @@ def _total(executor: Executor, schedule: str, sequences: Sequence[TokenSequence]
 def _step_forward(executor: Executor, optimizer: Zo, batch: Batch) -> Outcome:
     """The loss at both ends of each query, and one update. The loss told is the mean of all."""
     losses = []
-    executor.tensors[STEP][0] = batch.step
+    executor.tensors[STEP][0] = batch.step & LARGEST_STEP
     for query in range(optimizer.queries):
         executor.tensors[QUERY][0] = query
         for times in (_THERE, _ACROSS):
@@ -114,7 +114,7 @@ def move_weights(
 
     It takes no data: a run's log is enough to make the state again.
     """
-    executor.tensors[STEP][0] = step
+    executor.tensors[STEP][0] = step & LARGEST_STEP
     executor.tensors[MOVES][:] = optimizer.moves(inputs, differences)
     for name in DECAY:
         executor.tensors[name][0] = inputs[name]

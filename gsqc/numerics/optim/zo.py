@@ -42,6 +42,8 @@ DECAY = ("decay_m", "decay_e")
 
 MOST_QUERIES = 16
 EPSILON_BITS = (4, 20)
+LARGEST_STEP = 2**31 - 1
+"""The noise knows the lowest 31 bits of a step. A run has no more, but a stranger's state may."""
 LARGEST_MOVE = 2**29
 """What the moves of a step's queries may add up to: a weight moves by 2 at most."""
 _LOSS_FRACTION_BITS = 16

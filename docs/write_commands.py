@@ -24,6 +24,7 @@ MAKE_BITS = ("compile", "train", "tokens")
 """Commands whose options decide what a step computes."""
 NOTES = {
     "compile": "`--bits`, `--base` and `--adapter`: [number-format.md](../number-format.md). "
+    "`--optimizer`: [zo.md](../zo.md). "
     "`--target`: [add-a-target.md](../add-a-target.md), `gsqc targets`.",
     "train": "More: [training.md](../training.md), [data.md](../data.md), [runs.md](../runs.md).",
     "retarget": "More: [bundles.md](../bundles.md).",
@@ -33,6 +34,7 @@ NOTES = {
     "init": "More: [config.md](../config.md).",
     "plan": "More: [plan.md](../plan.md).",
     "models": "More: [models.md](../models.md).",
+    "replay": "More: [zo.md](../zo.md).",
     "report": "More: [report.md](../report.md).",
     "export": "More: [export.md](../export.md).",
     "import": "More: [export.md](../export.md).",

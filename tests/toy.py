@@ -24,6 +24,8 @@ from gsqc.numerics.formats import Row
 from gsqc.numerics.ops.quantise import quantise
 from gsqc.numerics.ops.registry import OPS, evaluate
 from gsqc.numerics.ops.rope import TABLE_FRACTION_BITS
+from gsqc.numerics.optim import parse_optimizer
+from gsqc.numerics.optim.adamw import AdamW
 from gsqc.passes.optional.optional_pass import OptionalPass
 from gsqc.passes.step import Step, StepOptions
 from tests.numerics.ops.float_reference import to_float, to_row
@@ -78,7 +80,7 @@ def toy_options(sizes: Sizes, **changes: Any) -> StepOptions:
         weight_bits=8,
         gradient_bits=8,
         adapter=Lora(rank=8, alpha=16),
-        optimizer="adamw",
+        optimizer=AdamW(),
         recompute="none",
         prompt_chunk=min(32, sizes.tokens),
     )
@@ -137,7 +139,7 @@ def build_toy(
         weight_bits=bits.base,
         gradient_bits=bits.g,
         adapter=adapter or Lora(rank=8, alpha=16, linears=linears),
-        optimizer=optimizer,
+        optimizer=parse_optimizer(optimizer),
         balance=balance,
         prompt_chunk=prompt_chunk or min(32, sizes.tokens),
     )

@@ -12,8 +12,7 @@ import torch
 from gsqc.bundle.plan_reader import read_plan
 from gsqc.models import model_ops as mo
 from gsqc.numerics.formats import LEAST_EXPONENT
-from gsqc.numerics.optim import OPTIMIZERS
-from gsqc.passes.add_optimizer import state_values
+from gsqc.numerics.optim import parse_optimizer
 from gsqc.runtime.executor import Executor
 from gsqc.targets.numpy.kernels import NumpyKernels
 from tests.adapters.float_reference import adapted
@@ -36,7 +35,7 @@ def open_executor(toy: Toy, optimizer: str = "adamw") -> tuple[Executor, dict[st
         size = shape[1] ** -0.5 if name.endswith("_a") else 0.02
         adapters[name] = np.rint(rng.standard_normal(shape) * size * 2**24).astype(np.int32)
         executor.tensors[name][:] = adapters[name].reshape(-1)
-        for state in state_values(OPTIMIZERS[optimizer], shape):
+        for state in parse_optimizer(optimizer).state(shape):
             executor.tensors[f"{name}.{state}.e"][:] = LEAST_EXPONENT
     executor.run("prepare")
     tokens = rng.integers(0, toy.sizes.vocabulary, toy.sizes.tokens + 1)

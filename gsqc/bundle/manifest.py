@@ -17,7 +17,8 @@ from gsqc.limits import (
     MAXIMUM_SEQUENCES,
     MAXIMUM_VOCABULARY,
 )
-from gsqc.numerics.optim import OPTIMIZERS
+from gsqc.numerics.optim import OPTIMIZERS, make_optimizer
+from gsqc.numerics.optim.optimizer import Optimizer
 from gsqc.version import __version__
 
 FORMAT_VERSION = 4
@@ -179,6 +180,8 @@ class Manifest:
     passes      optional passes as `--pass` takes them. None, and not written, without any
     calibration  the text that it was calibrated with, or None if it was not
     operators   how many operators of each kind the kernels have
+    optimizer_settings  the whole numbers of the optimizer by name. None in older bundles, whose
+                        optimizers have none
     golden      what its first steps gave on the machine that compiled it, if it could step it
     files       every other file by its name in the bundle
     """
@@ -202,6 +205,7 @@ class Manifest:
     programs: Mapping[str, ProgramEntry] = field(default_factory=dict)
     base_losses: Mapping[str, Count] | None = None
     calibration: CalibrationPart | None = None
+    optimizer_settings: Mapping[str, Count] | None = None
     golden: FirstSteps | None = None
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     gsqc_version: str = __version__
@@ -213,6 +217,13 @@ class Manifest:
         if self.passes is None:
             del data["passes"]
         return data
+
+    def trained_by(self) -> Optimizer:
+        """The optimizer with its settings. BundleError if gsqc does not know them."""
+        try:
+            return make_optimizer(self.optimizer, self.optimizer_settings or {})
+        except ValueError as error:
+            raise BundleError(f"the bundle's optimizer is malformed: {error}", AGAIN) from None
 
     @staticmethod
     def from_json(data: Any) -> Manifest:
@@ -226,4 +237,6 @@ class Manifest:
                 f"the bundle has format {version}, this gsqc reads format {FORMAT_VERSION}",
                 "compile the model again, or install the gsqc that wrote the bundle",
             )
-        return read_fields(Manifest, data, "the bundle's manifest", AGAIN)
+        manifest = read_fields(Manifest, data, "the bundle's manifest", AGAIN)
+        manifest.trained_by()
+        return manifest

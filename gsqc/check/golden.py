@@ -77,7 +77,9 @@ class Comparison:
 
 def settings_of(bundle: Bundle) -> dict[str, Any]:
     """The settings that a bundle was compiled with, by which a golden file knows its bundle."""
-    data = bundle.manifest.to_json() | {"adapter": str(bundle.manifest.adapter)}
+    manifest = bundle.manifest
+    texts = {"adapter": str(manifest.adapter), "optimizer": str(manifest.trained_by())}
+    data = manifest.to_json() | texts
     model = {name: data["model"][name] for name in _MODEL}
     return {"model": model, **{name: data[name] for name in _SETTINGS}}
 

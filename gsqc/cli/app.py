@@ -28,6 +28,7 @@ from gsqc.cli.lm_eval import lm_eval_command
 from gsqc.cli.models import models
 from gsqc.cli.output import Output
 from gsqc.cli.plan import plan_command
+from gsqc.cli.replay import replay_command
 from gsqc.cli.report import report
 from gsqc.cli.retarget import retarget_command
 from gsqc.cli.targets import targets
@@ -52,6 +53,7 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
         "train": train,
         "tokens": tokens,
         "import": import_command,
+        "replay": replay_command,
         "compose": compose_command,
     },
     "Use what was learned": {

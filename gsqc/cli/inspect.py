@@ -72,6 +72,7 @@ def inspect(
     shown = {
         **record,
         "adapter": f"{manifest.adapter}: {len(matrices)} matrices, {count:,} numbers",
+        "optimizer": str(manifest.trained_by()),
         "calibration": manifest.calibration or "none",
         "passes": manifest.passes or "none",
     }

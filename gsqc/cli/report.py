@@ -222,7 +222,7 @@ def _about(bundle: Bundle) -> dict[str, Any]:
         "bits": f"{manifest.bits}{', calibrated' if manifest.calibration else ''}",
         "base": manifest.base,
         "adapter": adapter_settings(bundle).describe(),
-        "optimizer": manifest.optimizer,
+        "optimizer": str(manifest.trained_by()),
         "sequence_length": manifest.sequence_length,
         "batch": manifest.batch,
     }

@@ -62,7 +62,9 @@ def step_options(options: CompileOptions, *, balance: bool = False) -> StepOptio
         optimizer=options.optimizer,
         balance=balance,
         keep_operands=options.weights == "fast",
-        keep_head=options.weights == "fast" and target.prepares_head,
+        keep_head=options.weights == "fast"
+        and target.prepares_head
+        and options.optimizer.differentiates,
         recompute=options.recompute,
         prompt_chunk=chunk,
         seed=options.seed,

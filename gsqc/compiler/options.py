@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +10,13 @@ from pathlib import Path
 from gsqc.adapters import parse_adapter
 from gsqc.adapters.adapter import Adapter
 from gsqc.adapters.lora import Lora
+from gsqc.compiler.bits import Bits as Bits
 from gsqc.errors import OptionError
 from gsqc.limits import MAXIMUM_SEQUENCE_LENGTH, MAXIMUM_SEQUENCES
 from gsqc.models.labels import require_labels
-from gsqc.numerics.optim import OPTIMIZERS
+from gsqc.numerics.optim import parse_optimizer
+from gsqc.numerics.optim.adamw import AdamW
+from gsqc.numerics.optim.optimizer import Optimizer
 from gsqc.option import check_options, option
 from gsqc.passes.optional import parse_pass
 from gsqc.passes.optional.optional_pass import OptionalPass
@@ -30,49 +32,6 @@ SEED_BITS = 62
 """The random generator takes a seed in two halves of 31 bits."""
 
 OUTPUT, NUMBERS, STEP, MEMORY = "Output", "Numbers", "Adapter and step", "Memory"
-
-
-@dataclass(frozen=True)
-class Bits:
-    """Widths: `w` of the stored base (4 or 8), `a` of activations and adapter factors, `g` of
-    gradients, `base_operands` of the base in products. Without the last it is that of `a`.
-    """
-
-    w: int = option(help="Bits of the base.", flag="W of --bits", minimum=4, maximum=8)
-    a: int = option(help="Bits of activations.", flag="A of --bits", minimum=5, maximum=8)
-    g: int = option(help="Bits of gradients.", flag="G of --bits", minimum=5, maximum=8)
-    base_operands: int | None = option(
-        None, help="Bits of the base in products.", flag=":wN of --bits", minimum=4, maximum=8
-    )
-
-    def __post_init__(self) -> None:
-        """Check the widths. What `a` says already is not kept twice: equal bits have one text."""
-        check_options(self)
-        if self.base_operands == self.a:
-            object.__setattr__(self, "base_operands", None)
-
-    def __str__(self) -> str:
-        """As `parse` reads it."""
-        text = f"{self.w}-{self.a}-{self.g}"
-        return text if self.base_operands is None else f"{text}:w{self.base_operands}"
-
-    @property
-    def base(self) -> int:
-        """The width of the base in products."""
-        return self.a if self.base_operands is None else self.base_operands
-
-    @staticmethod
-    def parse(text: str) -> Bits:
-        """Read "4-8-8" or "4-5-5:w8". Raises OptionError."""
-        numbers = re.fullmatch(r"([48])-([5-8])-([5-8])(?::w([4-8]))?", text)
-        if numbers is None:
-            raise OptionError(
-                f"--bits {text} is not W-A-G or W-A-G:wN",
-                "W is 4 or 8, A and G are 5 to 8, N is 4 to 8: --bits 4-8-8, --bits 4-5-5:w8",
-            )
-        w, a, g, base = (None if n is None else int(n) for n in numbers.groups())
-        assert w is not None and a is not None and g is not None
-        return Bits(w, a, g, base)
 
 
 @dataclass(frozen=True)
@@ -155,8 +114,13 @@ class CompileOptions:
         example="dropbp:rate=0.5",
         decides_bits=True,
     )
-    optimizer: str = option(
-        "adamw", help="The optimizer.", group=STEP, choices=tuple(OPTIMIZERS), decides_bits=True
+    optimizer: Optimizer = option(
+        AdamW(),
+        command_default="adamw",
+        parse=parse_optimizer,
+        help="The optimizer: adamw, sgd, or zo, which trains by forward passes alone (docs/zo.md).",
+        group=STEP,
+        decides_bits=True,
     )
     sequence_length: int = option(
         128,
@@ -212,7 +176,8 @@ class CompileOptions:
         """
         if self.target_options:
             check_target_options(self.target, self.target_options)
-        problems = [*self.adapter.problems(), *self._label_problems(), *self._pass_problems()]
+        problems = [*self.adapter.problems(), *self.optimizer.problems(), *self._label_problems()]
+        problems += self._pass_problems()
         if self.base in BASES and self.bits.w != (8 if self.base == "gse8" else 4):
             problems.append(
                 f"--base {self.base} does not store {self.bits.w} bits "
@@ -226,8 +191,10 @@ class CompileOptions:
         ):
             return []  # check_options names them
         kinds = [one.kind for one in self.passes]
-        twice = [f"--pass {kind} is given twice" for kind in set(kinds) if kinds.count(kind) > 1]
-        return [problem for one in self.passes for problem in one.problems()] + twice
+        wrong = [f"--pass {kind} is given twice" for kind in set(kinds) if kinds.count(kind) > 1]
+        if self.passes and not self.optimizer.differentiates:
+            wrong.append(f"--pass needs a backward pass: --optimizer {self.optimizer} has none")
+        return [problem for one in self.passes for problem in one.problems()] + wrong
 
     def _label_problems(self) -> list[str]:
         if self.labels is None:

@@ -16,7 +16,7 @@ from gsqc.graph.roles import Kind, Role
 from gsqc.numerics.formats import Row, Spec
 from gsqc.numerics.ops.clip import SQUARE_BITS, add_squares, clip_scale, row_squares
 from gsqc.numerics.ops.layout import view
-from gsqc.numerics.optim import CLIP_INPUTS
+from gsqc.numerics.optim.optimizer import CLIP_INPUTS
 from gsqc.passes.differentiate import LIMBS
 from gsqc.passes.properties import ADAPTED, CLIPPING_ADDED
 from gsqc.passes.step import Step, graph_pass
@@ -73,7 +73,11 @@ def _scale() -> Function:
 
 @graph_pass(requires=(ADAPTED,), ensures=(CLIPPING_ADDED,))
 def add_clipping(step: Step) -> Step:
-    """Add the functions of the norm, one for each shape of matrix, and that of the scale."""
+    """Add the functions of the norm, one for each shape of matrix, and that of the scale. There is
+    nothing to add if the optimizer takes no gradients.
+    """
+    if not step.options.optimizer.differentiates:
+        return step
     for shape in dict.fromkeys(p.shape for p in step.adapters.values()):
         step.add(_squares(shape))
     step.add(_scale())

@@ -15,6 +15,7 @@ after:   schedules, lists of calls that the runtime follows:
                          the squares of each adapter matrix, clip_scale
          update          once in a step of several sequences, or that clips
                          the update of each adapter matrix
+         perturb         without gradients, three times for a direction that a step looks in
          evaluate        embed, block_forward × L, head_forward
          prepare_decode  when a generation starts: block_prepare_decode × L
          decode          one token: embed_decode, block_decode × L, head_decode
@@ -35,7 +36,7 @@ from gsqc.bundle.plan import Reference, SchedulePlan
 from gsqc.graph.roles import Kind, Role
 from gsqc.passes.add_clipping import CLIP_SCALE, squares_name
 from gsqc.passes.add_loss import HEAD
-from gsqc.passes.add_optimizer import update_name
+from gsqc.passes.add_optimizer import perturb_name, update_name
 from gsqc.passes.bindings import ZEROS, Bind, Place, ScheduleBuilder, buffer_name, stream_names
 from gsqc.passes.modes import BACKWARD, FORWARD, PREPARE, PREPARE_DECODE, Mode, generation_modes
 from gsqc.passes.outline_blocks import FIRST_KIND
@@ -89,9 +90,6 @@ class _Schedules:
         is_last = layer == len(self.layers) - 1
         return not self.recomputes(layer) and (self.kept is None or not is_last)
 
-    # --------------------------------------------------------------------------------------------
-    # bindings
-
     def at(self, layer: int | None, stream: int, *, again: bool = False, sums: bool = True) -> Bind:
         """The bindings of a function of a layer, or of embedding and head, which takes the stream's
         value `stream`.
@@ -124,9 +122,6 @@ class _Schedules:
             return buffer_name(outline, role, place)
 
         return bind
-
-    # --------------------------------------------------------------------------------------------
-    # schedules
 
     def prepare(self) -> tuple[SchedulePlan, SchedulePlan]:
         """What runs when a session starts, and what runs when a generation starts."""
@@ -191,6 +186,13 @@ class _Schedules:
                 self._update(schedule, matrix, sums=True)
         return schedule.build()
 
+    def perturb(self) -> SchedulePlan:
+        """All matrices move by noise."""
+        schedule = self.new()
+        for matrix in self.step.adapters.values():
+            schedule.call(perturb_name(matrix.shape), self.on(matrix))
+        return schedule.build()
+
     def clip(self) -> SchedulePlan:
         """The norm over all matrices, then the scale, which takes the place of 1 / tokens."""
         schedule = self.new()
@@ -220,15 +222,19 @@ def schedules_of(step: Step, kept: int | None) -> dict[str, SchedulePlan]:
     """
     write = _Schedules(step, kept)
     prepare, prepare_decode = write.prepare()
+    of_step = {
+        "train": lambda: write.train(update_inside=True),
+        "gradient": lambda: write.train(update_inside=False),
+        "clip": write.clip,
+        "perturb": write.perturb,
+        "update": write.update,
+    }
     built = {
         "prepare": prepare,
         "evaluate": write.evaluate(),
         "prepare_decode": prepare_decode,
         **{mode.name: write.generate(mode) for mode in generation_modes(step.options)},
-        "train": write.train(update_inside=True),
-        "gradient": write.train(update_inside=False),
-        "clip": write.clip(),
-        "update": write.update(),
+        **{name: of_step[name]() for name in step.options.optimizer.schedules},
     }
     # A session always runs prepare, if only to let go of what nothing else reads.
     return {name: s for name, s in built.items() if s.calls or name == "prepare"}

@@ -217,12 +217,10 @@ def differentiate_function(function: Function) -> tuple[Function, Function]:
     the weights come in. Nothing depends on a head's further results.
     """
     name, out = next(iter(function.results.items()))
-    role, results = function.roles[name], dict(function.results)
-    roles = dict(function.roles)
+    role, roles, results = function.roles[name], dict(function.roles), dict(function.results)
     walk = _ReverseWalk(function)
-    seed = (
-        ("dx_out", GRADIENT_IN) if role == STREAM_OUT else ("weights", Role(Kind.INPUT, "weights"))
-    )
+    weights = Role(Kind.INPUT, "weights")
+    seed = ("dx_out", GRADIENT_IN) if role == STREAM_OUT else (weights.name, weights)
     walk.gradients[out] = add_placeholder(walk.graph, seed[0], value_of(out), seed[1])
     for node in reversed(list(function.calls())):
         walk.visit(node)
@@ -241,7 +239,12 @@ def differentiate_function(function: Function) -> tuple[Function, Function]:
 
 @graph_pass(requires=(ADAPTED, LOSS_ADDED), ensures=(DIFFERENTIATED,))
 def differentiate(step: Step) -> Step:
-    """Differentiate the training functions: each kind of block, and the head."""
+    """Differentiate the blocks and the head, unless the optimizer takes no gradients."""
     for name in (*step.parts.kinds, HEAD):
-        step.add(*differentiate_function(step.functions.pop(name)))
+        function = step.functions.pop(name)
+        if step.options.optimizer.differentiates:
+            step.add(*differentiate_function(function))
+        else:
+            function.name = f"{name}_{FORWARD}"
+            step.add(function)
     return step

@@ -128,7 +128,8 @@ def hoist_constants(step: Step) -> Step:
     modes = generation_modes(options)
     for kind in step.parts.kinds:
         generation = [functions[mode.function(kind)] for mode in modes]
-        training = [functions[f"{kind}_{part}"] for part in (FORWARD, BACKWARD)]
+        names = [f"{kind}_{part}" for part in (FORWARD, BACKWARD)]
+        training = [functions[name] for name in names if name in functions]
         # With small weights a step makes its operands each time, from codes that take a quarter of
         # the memory. A generation reads every weight for every token: there it does not pay.
         kept = [*training, *generation] if options.keep_operands else generation

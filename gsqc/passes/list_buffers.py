@@ -23,8 +23,6 @@ from gsqc.bundle.plan import BUFFER_KINDS, TensorPlan, tensor_names
 from gsqc.graph.function import Function, role_of, value_of
 from gsqc.graph.roles import Kind, Role
 from gsqc.numerics.formats import Spec, Value, flatten
-from gsqc.numerics.optim import OPTIMIZERS
-from gsqc.passes.add_optimizer import state_values
 from gsqc.passes.bindings import ZEROS, Place, buffer_name
 from gsqc.passes.differentiate import LIMBS
 from gsqc.passes.plan_properties import BUFFERS_LISTED, LOWERED
@@ -78,14 +76,18 @@ def _list_function(step: Step, function: Function, buffers: _Buffers) -> None:
 
 def _list_matrices(step: Step, buffers: _Buffers) -> None:
     """Each adapter matrix, the optimizer's state for it, and the sums of its gradient."""
-    optimizer = OPTIMIZERS[step.options.optimizer]
+    optimizer = step.options.optimizer
     for name, parameter in step.adapters.items():
         matrix = Spec(parameter.shape, "int32")
         buffers.put("state", name, matrix)
-        for state, value in state_values(optimizer, parameter.shape).items():
+        for state, value in optimizer.state(parameter.shape).items():
             buffers.put("state", f"{name}.{state}", value)
-        for limb in LIMBS:
+        for limb in LIMBS if optimizer.differentiates else ():
             buffers.put("gradient", f"{name}_grad_{limb}", matrix)
+    if not optimizer.differentiates:
+        # No function reads the tokens' weights, but the host weighs the losses by them.
+        buffers.put("input", "weights", Spec((step.options.tokens, 1), "int32"))
+        return
     # Every sum of a single sequence begins at zeros. One buffer serves matrices of all sizes, for
     # nothing writes to it.
     largest = max((p.shape for p in step.adapters.values()), key=math.prod)

@@ -37,7 +37,8 @@ def BUFFERS_LISTED(step: Step) -> None:
     """Codes, state and what the host reads and writes."""
     buffers = step.plan.buffers
     of_text = ("cache",) if step.options.generates else ()
-    for kind in ("base", "state", "gradient", "input", "output", *of_text):
+    sums = ("gradient",) if step.options.optimizer.differentiates else ()
+    for kind in ("base", "state", *sums, "input", "output", *of_text):
         assert buffers.get(kind), f"no {kind} buffers"
     missing = set(step.adapters) - set(buffers["state"])
     assert not missing, f"no state of {missing}"
@@ -52,7 +53,7 @@ def SCHEDULED(step: Step) -> None:
     idle = {name for name, f in step.functions.items() if f.outputs} - called
     assert not idle, f"nothing calls {idle}"
     of_text = ("decode",) if step.options.generates else ()
-    for name in ("prepare", "train", "gradient", "clip", "update", "evaluate", *of_text):
+    for name in ("prepare", *step.options.optimizer.schedules, "evaluate", *of_text):
         assert name in step.plan.schedules, f"no schedule {name}"
 
 
@@ -85,7 +86,11 @@ def GUARDS_SOUND(step: Step) -> None:
 
 @step_property("forward runs again where --recompute says")
 def RECOMPUTE_CHOSEN(step: Step) -> None:
-    """none: no block runs twice; blocks: all but the last do; auto: as many as needed."""
+    """none: no block runs twice; blocks: all but the last do; auto: as many as needed. Without a
+    backward there is nothing to run again for.
+    """
+    if not step.options.optimizer.differentiates:
+        return
     calls = Counter(name for name, _ in step.plan.schedules["train"].calls)
     forwards = sum(calls[f"{kind}_forward"] for kind in step.parts.kinds)
     again, most = forwards - step.parts.layers, step.parts.layers - 1

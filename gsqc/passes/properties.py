@@ -127,6 +127,9 @@ def LOSS_ADDED(step: Step) -> None:
 @step_property("every training function has a backward")
 def DIFFERENTIATED(step: Step) -> None:
     """Backward takes no more than forward saves, and gives the sums of each matrix."""
+    if not step.options.optimizer.differentiates:
+        _check_forward_only(step)
+        return
     for name in (*step.parts.kinds, "head"):
         forward, backward = (_function(step, f"{name}_{part}") for part in ("forward", "backward"))
         taken = {role_of(n) for n in backward.placeholders.values()}
@@ -135,6 +138,14 @@ def DIFFERENTIATED(step: Step) -> None:
         sums = {role.name for role in backward.roles.values() if role.kind is Kind.SUM}
         wanted = {f"{m}_grad_{limb}" for m in _trainable(forward) for limb in ("high", "low")}
         assert sums == wanted, f"{backward.name} gives {sums}, not {wanted}"
+
+
+def _check_forward_only(step: Step) -> None:
+    """Forward saves nothing, and nothing is differentiated."""
+    for name in (*step.parts.kinds, "head"):
+        roles = _function(step, f"{name}_forward").roles.values()
+        assert not any(role.kind is Kind.SAVED for role in roles), f"{name} saves {roles}"
+        assert f"{name}_backward" not in step.functions, f"{name} has a backward"
 
 
 @step_property("no function holds large scores of all heads")
@@ -199,11 +210,15 @@ def UPDATES_ADDED(step: Step) -> None:
         update = _function(step, f"update_{rows}x{columns}")
         replaced = set(update.next_values())
         assert replaced == set(update.outputs), f"{update.name}: {update.outputs}"
+        if not step.options.optimizer.differentiates:
+            _function(step, f"perturb_{rows}x{columns}")
 
 
 @step_property("the gradient's norm can be limited")
 def CLIPPING_ADDED(step: Step) -> None:
     """Each shape of adapter matrix has a function for its squares; one function gives the scale."""
+    if not step.options.optimizer.differentiates:
+        return
     for rows, columns in {m.parameter.shape for m in step.adapters.values()}:
         _function(step, f"squares_{rows}x{columns}")
     _function(step, "clip_scale")

@@ -20,6 +20,7 @@ from gsqc.models.codes import Codes
 from gsqc.numerics.formats import Spec
 from gsqc.numerics.operators.trace import Trace
 from gsqc.numerics.ops.registry import Kind
+from gsqc.numerics.optim.optimizer import Optimizer
 from gsqc.passes.outline import Outline
 from gsqc.passes.outline import Parameter as FrozenParameter
 
@@ -39,7 +40,7 @@ class StepOptions:
     gradient_bits    width of gradients in products, 5 to 8
     balance          columns are shifted before they are quantised (`gsqc.passes.sites`)
     keep_operands    the products' operands of base weights are made once a session, not at each use
-    keep_head        so are those of the head
+    keep_head        so are those of the head's backward
     recompute        none, auto or blocks: which forward passes run again before their backward
     prompt_chunk     tokens of a prompt that generation reads at once; 1 reads one by one
     seed             of what the step draws by chance
@@ -51,7 +52,7 @@ class StepOptions:
     weight_bits: int
     gradient_bits: int
     adapter: Adapter
-    optimizer: str
+    optimizer: Optimizer
     balance: bool = False
     keep_operands: bool = True
     keep_head: bool = False

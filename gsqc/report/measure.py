@@ -20,6 +20,7 @@ from gsqc.bundle.base import VECTOR_KIND, in_layer, loss_text, losses_of
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import AGAIN
 from gsqc.bundle.plan import COPY
+from gsqc.bundle.step_runs import step_runs
 from gsqc.check.sequences import random_sequences
 from gsqc.errors import BundleError
 from gsqc.export.adapter import TrainedAdapter
@@ -68,13 +69,19 @@ def time_by_op(session: Session) -> list[tuple[str, float]]:
     sequences = random_sequences(session.bundle, 1, 0)[:1]
     session.step(sequences, Fraction(1, 10**6))  # a first step is slower: its memory is new
     total: dict[str, float] = {}
-    for part in (p for p in session.executor.bound("train") if not p.is_left_out):
+    parts = [
+        (part, runs)
+        for schedule, runs in step_runs(session.plan, 1).items()
+        for part in session.executor.bound(schedule)
+        if not part.is_left_out
+    ]
+    for part, runs in parts:
         for k, kernel in enumerate(part.kernels):
             start = time.perf_counter()
             part.program.run_one(k)
             seconds = time.perf_counter() - start
             name = "copy" if kernel == COPY else session.plan.kernels[kernel].op
-            total[name] = total.get(name, 0.0) + seconds
+            total[name] = total.get(name, 0.0) + runs * seconds
     return sorted(total.items(), key=lambda entry: -entry[1])
 
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "requirements.h"
 
 static const char HINT[] = "make it for this bundle with gsqc tokens";
 const char *const part_names[SEQUENCE_PARTS] = {SEQUENCE_PART_NAMES};
@@ -103,9 +104,12 @@ void read_batches(batches *b, const bundle *owner, const char *path, mapping map
         b->inputs[k] = read_numbers(&file, step_inputs[k], b->steps, k % 2 ? -EXPONENT_END : 0,
                                     k % 2 ? EXPONENT_END : MANTISSA_END - 1);
     check_weights(b, path);
-    b->sums = b->batch > 1;
+    bool clips = false;
     for (uint64_t step = 0; step < b->steps; step++)
-        b->sums = b->sums || b->inputs[CLIP_MANTISSA][step];
+        clips = clips || b->inputs[CLIP_MANTISSA][step];
+    if (clips && steps_forward(owner))
+        fail(HINT, "%s limits the norm of gradients, and the bundle's optimizer takes none", path);
+    b->sums = clips || b->batch > 1;
 }
 
 void copy_sequence(const batches *b, uint64_t step, uint32_t number,

@@ -23,6 +23,8 @@
 #define PREFILL_SCHEDULE "prefill"
 #define LOSS_OUTPUT "loss"
 #define STEP_NUMBER_INPUT "step_number"
+#define FORWARD_OPTIMIZER "zo"
+#define MOVES_INPUT "noise_moves"
 
 #define FORMAT_VERSION 4
 #define RUN_FORMAT 2
@@ -43,6 +45,12 @@
 #define EXPONENT_END 4096
 #define STEP_INPUTS 8
 #define CLIP_MANTISSA 6
+#define RATE_MANTISSA 2
+#define NOISE_INPUTS 3
+#define MAXIMUM_QUERIES 16
+#define LEAST_EPSILON_BITS 4
+#define MOST_EPSILON_BITS 20
+#define LARGEST_MOVE 536870912
 #define SEQUENCE_PARTS 4
 
 #define MADE_FROM_THE_PLAN \
@@ -50,7 +58,15 @@
 #define BUFFER_KIND_NAMES \
     "base", "prepared", "state", "gradient", "cache", "input", "output"
 #define SCHEDULE_NAMES \
-    "prepare", "train", "gradient", "clip", "update", "evaluate"
+    "prepare", "evaluate"
+#define GRADIENT_SCHEDULE_NAMES \
+    "train", "gradient", "clip", "update"
+#define FORWARD_SCHEDULE_NAMES \
+    "perturb", "update"
+#define NOISE_INPUT_NAMES \
+    "step_number", "noise_query", "noise_times"
+#define DECAY_INPUT_NAMES \
+    "decay_m", "decay_e"
 #define SEQUENCE_PART_NAMES \
     "tokens", "labels", "weights", "positions"
 #define STEP_INPUT_NAMES \
@@ -146,7 +162,7 @@
     {"base", FIELD_TEXT, false, 0, 0, NULL}, \
     {"base_kinds", FIELD_TABLE, false, 0, 0, NULL}, \
     {"base_kinds.*", FIELD_TEXT, false, 0, 0, NULL}, \
-    {"optimizer", FIELD_TEXT, false, 0, 0, (const char *const[]){"adamw", "sgd", NULL}}, \
+    {"optimizer", FIELD_TEXT, false, 0, 0, (const char *const[]){"adamw", "sgd", "zo", NULL}}, \
     {"sequence_length", FIELD_NUMBER, false, 1, 8192, NULL}, \
     {"batch", FIELD_NUMBER, false, 1, 64, NULL}, \
     {"seed", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
@@ -168,6 +184,8 @@
     {"calibration.name", FIELD_TEXT, false, 0, 0, NULL}, \
     {"calibration.sha256", FIELD_TEXT, false, 0, 0, NULL}, \
     {"calibration.tokens", FIELD_NUMBER, false, 0, 2147483647, NULL}, \
+    {"optimizer_settings", FIELD_TABLE, true, 0, 0, NULL}, \
+    {"optimizer_settings.*", FIELD_NUMBER, false, 0, 2147483647, NULL}, \
     {"golden", FIELD_OBJECT, true, 0, 0, NULL}, \
     {"golden.seed", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
     {"golden.steps", FIELD_TEXTS, false, 0, 0, NULL}, \

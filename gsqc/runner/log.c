@@ -69,17 +69,29 @@ bool flush_log(const folder *run) {
     return good;
 }
 
+static void write_entry(FILE *line, const log_entry *e) {
+    fprintf(line,
+            "{\"step\": %" PRIu64 ", \"loss\": %.17g, \"tokens_per_second\": %.17g, "
+            "\"peak_rss_bytes\": %" PRIu64 ", \"digest\": \"%s\"",
+            e->step, e->loss, e->tokens_per_second, e->peak_bytes, e->digest);
+    if (e->queries) fprintf(line, ", \"weight\": %" PRId64 ", \"differences\": [", e->weight);
+    for (uint32_t k = 0; k < e->queries; k++)
+        fprintf(line, "%s%" PRId64, k ? ", " : "", e->differences[k]);
+    fprintf(line, "%s}\n", e->queries ? "]" : "");
+}
+
 void append_log(const folder *run, const log_entry *e) {
-    char line[384];
-    int length = snprintf(line, sizeof line,
-                          "{\"step\": %" PRIu64 ", \"loss\": %.17g, \"tokens_per_second\": %.17g, "
-                          "\"peak_rss_bytes\": %" PRIu64 ", \"digest\": \"%s\"}\n",
-                          e->step, e->loss, e->tokens_per_second, e->peak_bytes, e->digest);
-    char *text = realloc(waiting.text, waiting.size + (size_t)length);
+    char *line = NULL;
+    size_t length = 0;
+    FILE *lines = open_memstream(&line, &length);
+    if (lines) write_entry(lines, e);
+    if (!lines || fclose(lines)) fail("free some memory", "not enough memory for the log");
+    char *text = realloc(waiting.text, waiting.size + length);
     if (!text) fail("free some memory", "not enough memory for the log");
-    memcpy(text + waiting.size, line, (size_t)length);
+    memcpy(text + waiting.size, line, length);
+    free(line);
     waiting.text = text;
-    waiting.size += (size_t)length;
+    waiting.size += length;
     bool good = flush_log(run);
     if (!good && !waiting.warned) warn_write(run, LOG_FILE);
     waiting.warned = !good;

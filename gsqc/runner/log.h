@@ -7,10 +7,14 @@
 
 #include "files.h"
 
+/* The last three are of a step without gradients: gsqc replay makes the state of them again. */
 typedef struct {
     uint64_t step, peak_bytes;
     double loss, tokens_per_second;
     const char *digest;
+    int64_t weight;
+    const int64_t *differences;
+    uint32_t queries;
 } log_entry;
 
 /* Drop the lines after a step, and a line that a crash cut off. */

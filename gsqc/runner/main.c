@@ -20,6 +20,7 @@
 #include "process.h"
 #include "requirements.h"
 #include "run.h"
+#include "step.h"
 #include "targets.h"
 #include "threads.h"
 
@@ -37,15 +38,6 @@ typedef struct {
     const char *bundle, *tokens, *run, *trace, *target;
     uint64_t steps, threads, save_every, trace_call;
 } options;
-
-/* What a step uses, looked up once. */
-typedef struct {
-    executor executor;
-    const schedule *train, *gradient, *clip, *update;
-    int32_t *parts[SEQUENCE_PARTS], *inputs[STEP_INPUTS], *loss;
-    int32_t *step_number; /* NULL if the plan does not ask for it */
-    const batches *batches;
-} trainer;
 
 static uint64_t parse_number(const char *name, const char *text, uint64_t limit) {
     char *end = NULL;
@@ -92,41 +84,6 @@ static options parse_options(int count, char **arguments) {
     return o;
 }
 
-static void prepare_trainer(trainer *t, bundle *b, const batches *data) {
-    const plan *p = &b->plan;
-    t->batches = data;
-    t->train = find_schedule(p, "train");
-    t->gradient = find_schedule(p, "gradient");
-    t->clip = find_schedule(p, "clip");
-    t->update = find_schedule(p, "update");
-    for (int k = 0; k < SEQUENCE_PARTS; k++) t->parts[k] = buffer_numbers(p, part_names[k]);
-    for (int k = 0; k < STEP_INPUTS; k++) t->inputs[k] = buffer_numbers(p, step_inputs[k]);
-    t->loss = buffer_numbers(p, LOSS_OUTPUT);
-    t->step_number =
-        has_input(p, STEP_NUMBER_INPUT) ? buffer_numbers(p, STEP_NUMBER_INPUT) : NULL;
-}
-
-/* One optimizer step, number `step` from 0. Adds to the loss (Q16 times Q14) and its weight (Q14).
- * A step of one sequence updates block by block inside its backward pass. A step that clips cannot:
- * the norm needs all gradients. */
-static void take_step(trainer *t, uint64_t step, int64_t *loss, int64_t *weight) {
-    const batches *b = t->batches;
-    for (int k = 0; k < STEP_INPUTS; k++) *t->inputs[k] = b->inputs[k][step];
-    if (t->step_number) *t->step_number = (int32_t)((step + 1) & INT32_MAX);
-    int clips = b->inputs[CLIP_MANTISSA][step] != 0, sums = clips || b->batch > 1;
-    if (sums) clear_gradients(&t->executor);
-    for (uint32_t s = 0; s < b->batch; s++) {
-        copy_sequence(b, step, s, t->parts);
-        run_schedule(&t->executor, sums ? t->gradient : t->train);
-        for (uint32_t k = 0; k < b->length; k++) {
-            *loss += (int64_t)t->loss[k] * t->parts[WEIGHTS][k];
-            *weight += t->parts[WEIGHTS][k];
-        }
-    }
-    if (clips) run_schedule(&t->executor, t->clip);
-    if (sums) run_schedule(&t->executor, t->update);
-}
-
 static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -150,18 +107,19 @@ static void require_whole_files(const run *r) {
 
 /* One step, and its line in the log and on the screen. False if standard output is broken. */
 static bool train_step(trainer *t, run *r) {
-    int64_t loss = 0, weight = 0;
     char digest[HASH_TEXT];
     double start = now();
-    take_step(t, r->step, &loss, &weight);
+    outcome found;
+    take_step(t, r->step, &found);
     r->step++;
     require_whole_files(r);
     /* The log has the digest of every step, so that another run can be compared with it. */
     state_digest(r, digest);
-    double tokens = (double)weight / WEIGHT_ONE, seconds = now() - start;
+    double tokens = (double)found.weight / WEIGHT_ONE, seconds = now() - start;
     note_step_seconds(seconds);
-    log_entry entry = {r->step, peak_bytes(), (double)loss / ((double)weight * LOSS_ONE),
-                       tokens / seconds, digest};
+    double measured = (double)found.weight * LOSS_ONE * found.runs;
+    log_entry entry = {r->step, peak_bytes(), (double)found.loss / measured, tokens / seconds,
+                       digest, found.weight, found.differences, found.queries};
     append_log(&r->folder, &entry);
     return say("step %" PRIu64 "  loss %.4f  digest %s\n", r->step, entry.loss, digest);
 }

@@ -13,6 +13,9 @@
 
 static const char *const SCHEDULES[] = {SCHEDULE_NAMES}, *const PARTS[] = {SEQUENCE_PART_NAMES};
 static const char *const ONES[] = {STEP_INPUT_NAMES};
+static const char *const BY_GRADIENTS[] = {GRADIENT_SCHEDULE_NAMES};
+static const char *const FORWARD[] = {FORWARD_SCHEDULE_NAMES};
+static const char *const NOISE[] = {NOISE_INPUT_NAMES}, *const DECAY[] = {DECAY_INPUT_NAMES};
 static const char *const GENERATION[] = {GENERATION_INPUT_NAMES};
 static const char *const CHUNKS[] = {CHUNK_INPUT_NAMES}, *const SUMS[] = {NORM_SUM_NAMES};
 
@@ -45,6 +48,49 @@ static void require_optimizer(const plan *p, const char *name) {
     fail(AGAIN, "the bundle's plan does not update by %s", name);
 }
 
+static void require_schedules(const plan *p, const char *const *names, size_t number) {
+    for (size_t k = 0; k < number; k++)
+        if (!find_schedule(p, names[k]))
+            fail(AGAIN, "the bundle's plan has no schedule %s", names[k]);
+}
+
+bool steps_forward(const bundle *b) {
+    return yyjson_equals_str(yyjson_obj_get(b->manifest, "optimizer"), FORWARD_OPTIMIZER);
+}
+
+/* Python makes the optimizer of its settings, so it refuses others (Manifest.trained_by). */
+static void require_settings(const bundle *b, uint64_t queries) {
+    yyjson_val *settings = yyjson_obj_get(b->manifest, "optimizer_settings");
+    uint64_t bits = yyjson_get_uint(yyjson_obj_get(settings, "epsilon_bits"));
+    bool good = !yyjson_obj_size(settings);
+    if (queries)
+        good = yyjson_obj_size(settings) == 2 && bits >= LEAST_EPSILON_BITS &&
+               bits <= MOST_EPSILON_BITS &&
+               yyjson_get_uint(yyjson_obj_get(settings, "queries")) == queries;
+    if (!good) fail(AGAIN, "the settings of the bundle's optimizer are not those of its plan");
+}
+
+static void require_forward(const bundle *b) {
+    const plan *p = &b->plan;
+    const tensor *moves = find_tensor(&p->buffers, MOVES_INPUT);
+    if (!moves || moves->kind != INPUT || moves->item_bytes != sizeof(int32_t) || !moves->count ||
+        moves->count > MAXIMUM_QUERIES)
+        fail(AGAIN, "the bundle's plan has no buffer %s of 1 to %d int32", MOVES_INPUT,
+             MAXIMUM_QUERIES);
+    require_settings(b, moves->count);
+    require_schedules(p, FORWARD, COUNT(FORWARD));
+    require_buffers(p, INPUT, NOISE, COUNT(NOISE), 1);
+    require_buffers(p, INPUT, DECAY, COUNT(DECAY), 1);
+}
+
+static void require_gradients(const bundle *b) {
+    const plan *p = &b->plan;
+    require_settings(b, 0);
+    require_schedules(p, BY_GRADIENTS, COUNT(BY_GRADIENTS));
+    require_buffers(p, INPUT, ONES, COUNT(ONES), 1);
+    require_buffers(p, GRADIENT, SUMS, COUNT(SUMS), 1);
+}
+
 static void require_memory(const plan *p, bool sums) {
     uint64_t needed = p->arena_bytes, there = physical_memory();
     bool beyond = __builtin_add_overflow(needed, p->buffer_bytes, &needed) ||
@@ -67,17 +113,15 @@ static void require_generation(const bundle *b) {
 void require_session(const bundle *b, bool sums) {
     const plan *p = &b->plan;
     static const char *const loss = LOSS_OUTPUT, *const number = STEP_NUMBER_INPUT;
-    for (size_t k = 0; k < COUNT(SCHEDULES); k++)
-        if (!find_schedule(p, SCHEDULES[k]))
-            fail(AGAIN, "the bundle's plan has no schedule %s", SCHEDULES[k]);
+    require_schedules(p, SCHEDULES, COUNT(SCHEDULES));
     require_generation(b);
     require_optimizer(p, yyjson_get_str(yyjson_obj_get(b->manifest, "optimizer")));
     require_buffers(p, INPUT, PARTS, COUNT(PARTS), b->sequence_length);
-    require_buffers(p, INPUT, ONES, COUNT(ONES), 1);
+    if (steps_forward(b)) require_forward(b);
+    else require_gradients(b);
     if (has_input(p, number)) require_buffers(p, INPUT, &number, 1, 1);
     if (find_schedule(p, PREFILL_SCHEDULE)) require_chunk(p);
     require_buffers(p, OUTPUT, &loss, 1, b->sequence_length);
-    require_buffers(p, GRADIENT, SUMS, COUNT(SUMS), 1);
     require_memory(p, sums);
 }
 

@@ -13,6 +13,8 @@ void require_session(const bundle *b, bool sums);
 
 /* Whether the plan has an input of this name. */
 bool has_input(const plan *p, const char *name);
+/* Whether the bundle's optimizer takes no gradients. */
+bool steps_forward(const bundle *b);
 
 /* The memory of an int32 buffer that require_session has found. */
 int32_t *buffer_numbers(const plan *p, const char *name);

@@ -14,7 +14,8 @@ from gsqc.bundle import files, json_text, manifest, plan, tensor_file
 from gsqc.bundle.fields import Kind, Rule, rule_of
 from gsqc.data import WEIGHT_ONE
 from gsqc.limits import MAXIMUM_SEQUENCES, MAXIMUM_STEPS, MAXIMUM_THREADS
-from gsqc.numerics.optim import CLIP_INPUTS, INPUTS, STEP_NUMBER
+from gsqc.numerics.optim import zo
+from gsqc.numerics.optim.optimizer import CLIP_INPUTS, INPUTS, STEP_NUMBER, Optimizer
 from gsqc.numerics.optim.schedule_inputs import MANTISSA_BITS
 from gsqc.runtime import requirements, results, store
 from gsqc.training import fixed_settings, lock, token_file
@@ -42,6 +43,8 @@ TEXTS: Mapping[str, str] = {
     "PREFILL_SCHEDULE": requirements.PREFILL,
     "LOSS_OUTPUT": requirements.LOSS,
     "STEP_NUMBER_INPUT": STEP_NUMBER,
+    "FORWARD_OPTIMIZER": zo.Zo.kind,
+    "MOVES_INPUT": zo.MOVES,
 }
 NUMBERS: Mapping[str, int] = {
     "FORMAT_VERSION": manifest.FORMAT_VERSION,
@@ -63,12 +66,22 @@ NUMBERS: Mapping[str, int] = {
     "EXPONENT_END": token_file.EXPONENT_END,
     "STEP_INPUTS": len(INPUTS) + len(CLIP_INPUTS),
     "CLIP_MANTISSA": len(INPUTS),
+    "RATE_MANTISSA": INPUTS.index("learning_rate_m"),
+    "NOISE_INPUTS": len(zo.NOISE),
+    "MAXIMUM_QUERIES": zo.MOST_QUERIES,
+    "LEAST_EPSILON_BITS": zo.EPSILON_BITS[0],
+    "MOST_EPSILON_BITS": zo.EPSILON_BITS[1],
+    "LARGEST_MOVE": zo.LARGEST_MOVE,
     "SEQUENCE_PARTS": len(requirements.SEQUENCE_INPUTS),
 }
 LISTS: Mapping[str, Iterable[str]] = {
     "MADE_FROM_THE_PLAN": files.MADE_FROM_THE_PLAN,
     "BUFFER_KIND_NAMES": plan.BUFFER_KINDS,
     "SCHEDULE_NAMES": requirements.SCHEDULES,
+    "GRADIENT_SCHEDULE_NAMES": Optimizer.schedules,
+    "FORWARD_SCHEDULE_NAMES": zo.Zo.schedules,
+    "NOISE_INPUT_NAMES": zo.NOISE,
+    "DECAY_INPUT_NAMES": zo.DECAY,
     "SEQUENCE_PART_NAMES": requirements.SEQUENCE_INPUTS,
     "STEP_INPUT_NAMES": (*INPUTS, *CLIP_INPUTS),
     "GENERATION_INPUT_NAMES": requirements.GENERATION_INPUTS,

@@ -5,7 +5,8 @@ runs it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -17,9 +18,10 @@ from gsqc.data import WEIGHT_ONE, TokenSequence
 from gsqc.decimals import as_fraction
 from gsqc.errors import BundleError, DataError, OptionError
 from gsqc.limits import MAXIMUM_CLIP, MAXIMUM_SEQUENCES
-from gsqc.numerics.optim import CLIP_INPUTS, STEP_NUMBER, OptimizerSpec
+from gsqc.numerics.optim.optimizer import STEP_NUMBER, Optimizer
 
-SCHEDULES = ("prepare", "train", "gradient", "clip", "update", "evaluate")
+SCHEDULES = ("prepare", "evaluate")
+"""The schedules of every bundle, beside those of its optimizer."""
 DECODE = "decode"
 """A schedule of bundles that make text. A classifier has none."""
 PREFILL = "prefill"
@@ -33,23 +35,22 @@ AGAIN = "compile the model again"
 
 
 def require_session(
-    plan: Plan, sequence_length: int, optimizer: OptimizerSpec, classes: int = 0
+    plan: Plan, sequence_length: int, optimizer: Optimizer, classes: int = 0
 ) -> None:
     """BundleError unless the plan has the schedules and buffers of a training session and fits
     into this machine. gsqc-step requires the same (runner/requirements.c).
 
     classes  of a classifier; 0: the bundle makes text
     """
-    for schedule in (*SCHEDULES, *(() if classes else (DECODE,))):
+    for schedule in (*SCHEDULES, *optimizer.schedules, *(() if classes else (DECODE,))):
         if schedule not in plan.schedules:
             raise BundleError(f"the bundle's plan has no schedule {schedule}", AGAIN)
     if not any(kernel.op == optimizer.op.name for kernel in plan.kernels.values()):
-        raise BundleError(f"the bundle's plan does not update by {optimizer.name}", AGAIN)
+        raise BundleError(f"the bundle's plan does not update by {optimizer.kind}", AGAIN)
     _require(plan, "input", dict.fromkeys(SEQUENCE_INPUTS, sequence_length))
-    numbers = (*optimizer.inputs, *CLIP_INPUTS, *(() if classes else GENERATION_INPUTS))
-    _require(plan, "input", dict.fromkeys(numbers, 1))
-    if STEP_NUMBER in plan.buffers["input"]:
-        _require(plan, "input", {STEP_NUMBER: 1})
+    counts = {name: math.prod(value.shape) for name, value in optimizer.all_inputs.items()}
+    counts |= {STEP_NUMBER: 1} if STEP_NUMBER in plan.buffers["input"] else {}
+    _require(plan, "input", counts | ({} if classes else dict.fromkeys(GENERATION_INPUTS, 1)))
     if PREFILL in plan.schedules:
         chunk = plan.buffers["input"].get(CHUNK_INPUTS[0])
         count = chunk.count if chunk is not None else 0
@@ -60,7 +61,8 @@ def require_session(
     if classes:
         logits = {f"{LOGITS}.m": sequence_length * classes, f"{LOGITS}.e": sequence_length}
         _require(plan, "output", logits)
-    _require(plan, "gradient", dict.fromkeys(NORM_SUMS, 1))
+    if optimizer.differentiates:
+        _require(plan, "gradient", dict.fromkeys(NORM_SUMS, 1))
     _require_memory(
         "the bundle",
         _held_bytes(plan),
@@ -145,15 +147,6 @@ def require_sequences(
     return sequences
 
 
-def write_step_inputs(
-    plan: Plan, tensors: Mapping[str, Any], inputs: Mapping[str, int], step: int
-) -> None:
-    """Write the integers of step 1, 2, …, and its number if the plan asks for it."""
-    number = {STEP_NUMBER: step % 2**31} if STEP_NUMBER in plan.buffers["input"] else {}
-    for name, value in {**inputs, **number}.items():
-        tensors[name][0] = value
-
-
 def require_batch(sequences: Sequence[TokenSequence]) -> int:
     """The weight of a step's sequences, in Q14. DataError unless they are 1 to 64 and have one."""
     if not 1 <= len(sequences) <= MAXIMUM_SEQUENCES:
@@ -167,6 +160,15 @@ def require_batch(sequences: Sequence[TokenSequence]) -> int:
             "give records a completion that fits the sequence length",
         )
     return weight
+
+
+def require_clipping(optimizer: Optimizer, clip: Any) -> None:
+    """OptionError if a norm is to be limited that an optimizer does not know."""
+    if clip is not None and not optimizer.differentiates:
+        raise OptionError(
+            f"{optimizer.kind} computes no gradient, so its norm cannot be limited",
+            "leave out --clip (clip=None)",
+        )
 
 
 def require_rates(

@@ -26,6 +26,9 @@ class StepResult:
     loss           mean loss in nats over `tokens` weighted tokens
     digest         the digest of the state after the step
     gradient_norm  norm of the mean gradient before clipping, in steps that clip
+    differences    of the losses on both sides of the weights, for each query of a step without
+                   gradients: weighted sums in Q16 · Q14
+    weight         the sum of the tokens' weights, in Q14
     """
 
     step: int
@@ -33,6 +36,17 @@ class StepResult:
     tokens: int
     digest: str
     gradient_norm: float | None = None
+    differences: tuple[int, ...] = ()
+    weight: int = 0
+
+    def logged(self) -> dict[str, Any]:
+        """What a line of a run's log holds of it, beside what every line does."""
+        found: dict[str, Any] = {}
+        if self.gradient_norm is not None:
+            found["gradient_norm"] = self.gradient_norm
+        if self.differences:
+            found |= {"weight": self.weight, "differences": list(self.differences)}
+        return found
 
 
 @dataclass(frozen=True)

@@ -19,27 +19,19 @@ from gsqc.bundle.files import INITIAL_STATE
 from gsqc.bundle.machine import thread_count
 from gsqc.data import WEIGHT_ONE, TokenSequence
 from gsqc.errors import OptionError
-from gsqc.numerics.optim import OPTIMIZERS
 from gsqc.runtime.classes import require_text_maker, weight_of_right
 from gsqc.runtime.digest import state_digest
 from gsqc.runtime.generation import Drawing, generate_tokens, require_drawing, token_ids
 from gsqc.runtime.load_kernels import load_kernels, open_executor
 from gsqc.runtime.requirements import (
-    SEQUENCE_INPUTS,
     require_batch,
-    require_gradients,
+    require_clipping,
     require_rates,
     require_sequences,
     require_session,
-    write_step_inputs,
 )
-from gsqc.runtime.results import (
-    EvaluationResult,
-    StepResult,
-    evaluation_result,
-    mean_loss,
-    mean_norm,
-)
+from gsqc.runtime.results import EvaluationResult, StepResult, evaluation_result
+from gsqc.runtime.step_methods import Batch, run_sequence, take_step
 from gsqc.runtime.store import BEST, STATE, RunStore
 from gsqc.runtime.token_reader import TokenReader
 from gsqc.runtime.token_scores import Int32, TokenScores, copy_head_input
@@ -76,7 +68,7 @@ class Session:
             bundle = Bundle.open(as_path("bundle", bundle))
         self.bundle, manifest = bundle, bundle.manifest
         self.sequence_length, self.batch = manifest.sequence_length, manifest.batch
-        self.plan, self.optimizer = self.bundle.plan, OPTIMIZERS[manifest.optimizer]
+        self.plan, self.optimizer = self.bundle.plan, manifest.trained_by()
         self.labels: tuple[str, ...] = manifest.model.labels or ()
         require_session(self.plan, self.sequence_length, self.optimizer, len(self.labels))
         chosen = named or best_target(self.bundle)
@@ -134,15 +126,6 @@ class Session:
         model, length = self.bundle.manifest.model, self.sequence_length
         return require_sequences(sequences, length, model.vocabulary, len(model.labels or ()))
 
-    def _run_sequence(self, schedule: str, sequence: TokenSequence) -> tuple[int, int]:
-        """Run a schedule on one sequence: its weighted loss (Q16 · Q14) and its weight (Q14)."""
-        for name in SEQUENCE_INPUTS:
-            np.copyto(self.executor.tensors[name], getattr(sequence, name), casting="no")
-        self.executor.run(schedule)
-        weights = sequence.weights.astype(np.int64)
-        loss = int((self.executor.tensors["loss"].astype(np.int64) * weights).sum())
-        return loss, int(weights.sum())
-
     def step(
         self,
         sequences: Sequence[TokenSequence],
@@ -153,7 +136,8 @@ class Session:
         """Take one optimizer step on 1 to 64 sequences, by the mean gradient of their tokens.
 
         Sequences run one after another, and the sum of their gradients is exact. So any grouping
-        into micro-batches gives the same bits. `clip` is the largest norm of the mean gradient.
+        into micro-batches gives the same bits. `clip` is the largest norm of the mean gradient,
+        which an optimizer without gradients does not take.
 
         Raises DataError and OptionError, and then the state is as it was. BundleChangedError if the
         bundle was changed while the step ran: the state is no longer certain then.
@@ -161,31 +145,14 @@ class Session:
         sequences = self._checked(sequences)
         weight = require_batch(sequences)
         rates = require_rates(learning_rate, decay, clip)
+        require_clipping(self.optimizer, clip)
         inputs = self.optimizer.step_inputs(*rates[:2], self.step_count + 1, weight, rates[2])
-        write_step_inputs(self.plan, self.executor.tensors, inputs, self.step_count + 1)
-        if len(sequences) == 1 and clip is None:
-            loss, norm = self._run_sequence("train", sequences[0])[0], None
-        else:
-            loss, norm = self._step_on_sums(sequences, weight, clip is not None)
+        batch = Batch(self.step_count + 1, sequences, weight, inputs)
+        outcome = take_step(self.executor, self.plan, self.optimizer, batch)
         self.bundle.require_unchanged()
         self.step_count += 1
-        mean, tokens = mean_loss(loss, weight), round(weight / WEIGHT_ONE)
-        return StepResult(self.step_count, mean, tokens, self.digest(), norm)
-
-    def _step_on_sums(
-        self, sequences: Sequence[TokenSequence], weight: int, clip: bool
-    ) -> tuple[int, float | None]:
-        """Sum the gradients of all sequences, then update: the loss, and the norm if it clips."""
-        require_gradients(self.plan)
-        self.executor.clear_gradients()
-        loss = sum(self._run_sequence("gradient", sequence)[0] for sequence in sequences)
-        norm = None
-        if clip:
-            self.executor.run("clip")
-            square = [int(self.executor.tensors[f"square_sum.{part}"][0]) for part in ("m", "e")]
-            norm = mean_norm(square[0], square[1], weight)
-        self.executor.run("update")
-        return loss, norm
+        found = outcome.loss, round(weight / WEIGHT_ONE), self.digest(), outcome.norm
+        return StepResult(self.step_count, *found, outcome.differences, weight)
 
     def evaluate(
         self, sequences: Sequence[TokenSequence], watch: Callable[[int], object] = lambda done: None
@@ -196,7 +163,7 @@ class Session:
         """
         sequences, totals, right = self._checked(sequences), [], 0
         for sequence in sequences:
-            totals.append(self._run_sequence("evaluate", sequence))
+            totals.append(run_sequence(self.executor, "evaluate", sequence))
             right += weight_of_right(self.executor.tensors, sequence, len(self.labels))
             watch(len(totals))
         self.bundle.require_unchanged()
@@ -209,7 +176,7 @@ class Session:
         Their sum by the weights is the loss of `evaluate`, `==`. Raises DataError.
         """
         self._checked([sequence])
-        self._run_sequence("evaluate", sequence)
+        run_sequence(self.executor, "evaluate", sequence)
         self.bundle.require_unchanged()
         return np.array(self.executor.tensors["loss"], np.int32)
 

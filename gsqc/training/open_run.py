@@ -27,6 +27,7 @@ from gsqc.data.token_cache import TOKENS, TokenCache
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, RunError
 from gsqc.limits import MAXIMUM_COUNT
+from gsqc.runtime.requirements import require_clipping
 from gsqc.runtime.session import Session
 from gsqc.targets.registry import best_target
 from gsqc.targets.trust import require_trusted
@@ -150,9 +151,10 @@ def _check_held_out(reading: DataOptions, options: TrainOptions) -> None:
         )
 
 
-def _open_bundle(path: Path, named_by: str | None) -> Bundle:
-    """A bundle that this machine can run, and may run."""
+def _open_bundle(path: Path, named_by: str | None, options: TrainOptions) -> Bundle:
+    """A bundle that this machine can run, and may run, and that takes the options."""
     bundle = Bundle.open(path)
+    require_clipping(bundle.manifest.trained_by(), options.largest_norm)
     target = best_target(bundle)
     if named_by is not None:
         require_trusted(bundle, target, named_by)
@@ -205,7 +207,7 @@ def open_run(
     Raises OptionError, DataError, BundleError, RunError, TargetError.
     """
     _check_held_out(reading, options)
-    opened = _open_bundle(bundle, bundle_named_by)
+    opened = _open_bundle(bundle, bundle_named_by, options)
     config = run_config(options, opened, reading)
     _check_made_with(made_with or {}, made_with_now(opened, config))
     dataset, held_out = _read(reading, opened, on_progress, cache := TokenCache(run / TOKENS))

@@ -19,6 +19,7 @@ from gsqc.limits import (
 )
 from gsqc.option import Option, check_options, option, options_of
 from gsqc.training.learning_rate import SCHEDULES, LearningRate
+from gsqc.training.pacing import PaceOptions
 
 EVALUATIONS = 10
 """How often a run is evaluated if --eval-every is not given."""
@@ -38,7 +39,7 @@ def recorded_names(declared: Option) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(PaceOptions):
     """The options of a training run.
 
     Numbers that decide the bits are decimal texts. A float stands for its shortest text. With
@@ -180,11 +181,11 @@ class TrainOptions:
             self.rates  # noqa: B018  raises OptionError for what does not fit together
 
     def _problems(self) -> list[str]:
-        """What is wrong with the steps and the epochs together."""
+        """What is wrong with the steps and the epochs together, and with the pace."""
         if (self.steps is None) is (self.epochs is None):
             both = "not both" if self.epochs is not None else "which say how long it is"
-            return [f"a run takes --steps or --epochs, {both}"]
-        return []
+            return [f"a run takes --steps or --epochs, {both}", *self.pace_problems()]
+        return self.pace_problems()
 
     @property
     def rates(self) -> LearningRate:

@@ -5,8 +5,7 @@ It is a safetensors file of int32 tensors:
 
 tokens, labels, weights, positions  [sequences, length]  the data set as a session would see it
 order               [steps, batch]  the sequences of each step by number, 1 to 64 a step
-learning_rate_m, …  [steps]         integer inputs of each step: those of the optimizer, and the
-                                    largest norm
+learning_rate_m, …  [steps]         the numbers of each step: INPUTS and CLIP_INPUTS of optimizers
 
 Its metadata are format, optimizer, tokenizer_sha256 and settings. A bundle must have that optimizer
 and that tokenizer. `settings` is the run's config as JSON.
@@ -28,8 +27,8 @@ from gsqc.bundle.tensor_file import tensor_file
 from gsqc.data import TokenSequence
 from gsqc.errors import DataError
 from gsqc.files.writing import write_result
-from gsqc.numerics.optim import CLIP_INPUTS, OPTIMIZERS
-from gsqc.runtime.requirements import SEQUENCE_INPUTS
+from gsqc.numerics.optim.optimizer import CLIP_INPUTS, INPUTS
+from gsqc.runtime.requirements import SEQUENCE_INPUTS, require_clipping
 from gsqc.training.options import TrainOptions
 
 FORMAT = "gsqc-tokens-3"
@@ -43,11 +42,12 @@ def token_tensors(
     order: Sequence[Sequence[int]],
     options: TrainOptions,
 ) -> dict[str, npt.NDArray[np.int32]]:
-    """The tensors for the steps of `order`. DataError if a batch has no token with a loss."""
+    """The tensors for the steps of `order`. Raises OptionError and DataError."""
     rates, decay, clip = options.rates, options.decay, options.largest_norm
-    optimizer = OPTIMIZERS[bundle.manifest.optimizer]
+    optimizer = bundle.manifest.trained_by()
+    require_clipping(optimizer, clip)
     sums = [int(s.weights.sum()) for s in sequences]
-    inputs: dict[str, list[int]] = {name: [] for name in (*optimizer.inputs, *CLIP_INPUTS)}
+    inputs: dict[str, list[int]] = {name: [] for name in (*INPUTS, *CLIP_INPUTS)}
     for step, chosen in enumerate(order, 1):
         weight = sum(sums[k] for k in chosen)
         if weight == 0:

@@ -20,6 +20,7 @@ from gsqc.training.memory import peak_rss_bytes
 from gsqc.training.movement import Movement
 from gsqc.training.notes import FirstSteps, State
 from gsqc.training.options import TrainOptions
+from gsqc.training.pacing import Pacing
 from gsqc.training.progress import Best, best_of
 from gsqc.training.run_files import RunFiles
 
@@ -53,6 +54,7 @@ class Trainer:
     def __post_init__(self) -> None:
         """Draw the sequences of the evaluations."""
         self.validation: Sequence[TokenSequence] = self.held_out.drawn()
+        self._pacing = Pacing(self.options, self.interruption, self._tell)
         self._files = RunFiles(
             self.session,
             self.store,
@@ -61,8 +63,7 @@ class Trainer:
             on_save=lambda step: self.callbacks.on_save(step),
         )
 
-    # ----------------------------------------------------------------------------
-    # progress
+    # ---- progress
 
     @property
     def step(self) -> int:
@@ -95,8 +96,7 @@ class Trainer:
         self.notes.append(note)
         self.callbacks.on_note(note)
 
-    # ----------------------------------------------------------------------------
-    # training
+    # ---- training
 
     def run(self) -> End:
         """Step until the run's end, a signal or a callback's StopTraining, then save.
@@ -158,7 +158,7 @@ class Trainer:
         while True:
             if (end := self.end) is not None:
                 return end
-            if self.interruption.number is not None:
+            if self._pacing.stops_before_step():
                 return End.SIGNAL
             self._step(batches, first)
 
@@ -176,7 +176,7 @@ class Trainer:
         self.callbacks.on_step(entry)
         if "validation_loss" in entry:
             self.callbacks.on_evaluate(entry)
-        seconds = self._step_seconds or 0.0, self._evaluation_seconds
+        seconds = self._pacing.stretched(self._step_seconds or 0.0), self._evaluation_seconds
         for note in first.notes(*seconds, entry["peak_rss_bytes"], is_last=self.end is not None):
             self._tell(note)
 
@@ -200,10 +200,9 @@ class Trainer:
             "tokens_per_second": result.tokens / seconds,
             "peak_rss_bytes": peak_rss_bytes(),
             "digest": result.digest,
-        } | ({} if result.gradient_norm is None else {"gradient_norm": result.gradient_norm})
+        } | result.logged()
 
-    # ----------------------------------------------------------------------------
-    # evaluation
+    # ---- evaluation
 
     def _is_evaluation_missing(self) -> bool:
         """Whether the evaluation that is due after the present step was cut short.

@@ -13,7 +13,7 @@ import torch
 
 from gsqc.adapters import adapter_kinds, parse_adapter
 from gsqc.adapters.adapter import Adapter
-from gsqc.numerics.optim import OPTIMIZERS
+from gsqc.numerics.optim.adamw import AdamW
 from gsqc.runtime.executor import Executor
 from tests.adapters.float_reference import adapted
 from tests.toy import Toy, build_toy
@@ -82,7 +82,7 @@ def test_steps_lower_the_loss(name: str) -> None:
         executor.run("gradient")
         losses.append(int((executor.tensors["loss"] * (executor.tensors["weights"] > 0)).sum()))
         weight = int(executor.tensors["weights"].sum())
-        rate = OPTIMIZERS["adamw"].step_inputs(Fraction(1, 200), Fraction(0), step, weight)
+        rate = AdamW().step_inputs(Fraction(1, 200), Fraction(0), step, weight)
         for input_name, value in rate.items():
             executor.tensors[input_name][0] = value
         executor.run("update")

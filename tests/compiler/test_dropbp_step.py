@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from gsqc.numerics.optim import OPTIMIZERS, STEP_NUMBER
+from gsqc.numerics.optim.adamw import AdamW
+from gsqc.numerics.optim.optimizer import STEP_NUMBER
 from gsqc.passes.optional.dropbp import KEPT, DropBP
 from gsqc.runtime.executor import Executor
 from tests.toy import Toy, build_toy
@@ -31,7 +32,7 @@ def opened(toy: Toy) -> tuple[Executor, Adapters]:
     """An executor before step STEP."""
     executor, adapters = open_executor(toy)
     weight = int(executor.tensors["weights"].sum())
-    inputs = OPTIMIZERS["adamw"].step_inputs(Fraction(1, 200), Fraction(1, 10), STEP, weight)
+    inputs = AdamW().step_inputs(Fraction(1, 200), Fraction(1, 10), STEP, weight)
     for name, value in inputs.items():
         executor.tensors[name][0] = value
     if STEP_NUMBER in executor.tensors:

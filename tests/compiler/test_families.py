@@ -25,6 +25,7 @@ from gsqc.models.capture import CapturedModel, FloatRun, capture_model
 from gsqc.models.families import FAMILIES as LISTED
 from gsqc.numerics.formats import Gse, Row
 from gsqc.numerics.ops.registry import OPS, evaluate
+from gsqc.numerics.optim.adamw import AdamW
 from gsqc.passes.outline import Outline, Storage
 from gsqc.passes.step import Step, StepOptions
 from gsqc.runtime.executor import Executor
@@ -67,7 +68,7 @@ def lower_captured(captured: CapturedModel, tokens: int, **changes: Any) -> Fami
         weight_bits=8,
         gradient_bits=8,
         adapter=Lora(rank=RANK, alpha=ALPHA),
-        optimizer="adamw",
+        optimizer=AdamW(),
         **{"recompute": "none", **changes},
     )
     step = run_pipeline(Step(captured.graph, weights.codes_of, options))

@@ -141,3 +141,10 @@ def test_all_problems_are_told_at_once() -> None:
     assert "gse8" not in str(
         error.value
     )  # right for the bits that were meant, as far as one can know
+
+
+def test_an_optional_pass_needs_a_backward_pass() -> None:
+    with pytest.raises(OptionError, match="needs a backward pass: --optimizer zo"):
+        parse_compile_options(
+            "dir", known_models={}, output="x.gsqc", passes=("dropbp",), optimizer="zo"
+        )

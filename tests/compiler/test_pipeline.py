@@ -16,7 +16,7 @@ from gsqc.bundle.plan_reader import read_plan
 from gsqc.compiler.options import Bits
 from gsqc.compiler.pipeline import PIPELINE
 from gsqc.errors import BundleError
-from gsqc.numerics.optim import OPTIMIZERS
+from gsqc.numerics.optim import parse_optimizer
 from tests.toy import Toy, build_toy
 from tests.toy_graph import ALL, Sizes
 from tests.toy_training import check_gradients, open_executor
@@ -44,7 +44,9 @@ def test_loss_falls(optimizer: str) -> None:
         losses.append(int((executor.tensors["loss"] * (executor.tensors["weights"] > 0)).sum()))
         weight = int(executor.tensors["weights"].sum())
         for name, value in (
-            OPTIMIZERS[optimizer].step_inputs(Fraction(1, 200), Fraction(0), step, weight).items()
+            parse_optimizer(optimizer)
+            .step_inputs(Fraction(1, 200), Fraction(0), step, weight)
+            .items()
         ):
             executor.tensors[name][0] = value
         executor.run("update")
@@ -61,7 +63,7 @@ def test_update_inside_backward_gives_the_same_bits(toy: Toy) -> None:
         executor, _ = open_executor(toy)
         weight = int(executor.tensors["weights"].sum())
         for name, value in (
-            OPTIMIZERS["adamw"].step_inputs(Fraction(1, 200), Fraction(0), 1, weight).items()
+            parse_optimizer("adamw").step_inputs(Fraction(1, 200), Fraction(0), 1, weight).items()
         ):
             executor.tensors[name][0] = value
         for schedule in schedules:

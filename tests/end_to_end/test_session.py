@@ -21,6 +21,7 @@ from gsqc.check.check import run_check
 from gsqc.check.sequences import random_sequences
 from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import Bits, CompileOptions
+from gsqc.numerics.optim.sgd import Sgd
 from gsqc.runtime.session import Session
 from tests.targets_here import COMPILED
 
@@ -44,7 +45,7 @@ def test_numpy_and_compiled_code_agree(bundle: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"bits": Bits(4, 6, 6), "optimizer": "sgd"},
+        {"bits": Bits(4, 6, 6), "optimizer": Sgd()},
         {"bits": Bits(4, 5, 5), "base": "gse4"},
         {
             "bits": Bits(8, 7, 8),

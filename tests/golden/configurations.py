@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gsqc.adapters import parse_adapter
 from gsqc.compiler.options import Bits, CompileOptions
+from gsqc.numerics.optim import parse_optimizer
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Configuration:
             bits=Bits.parse(self.bits),
             base=self.base,
             adapter=parse_adapter(self.adapter),
-            optimizer=self.optimizer,
+            optimizer=parse_optimizer(self.optimizer),
             sequence_length=self.sequence_length,
             batch=self.batch,
             seed=1,

@@ -11,7 +11,7 @@ import pytest
 from gsqc.graph.function import Function, is_call, shape_of
 from gsqc.numerics.ops.layout import join_leading
 from gsqc.numerics.ops.softmax import softmax, softmax_grad
-from gsqc.numerics.optim import OPTIMIZERS
+from gsqc.numerics.optim.adamw import AdamW
 from gsqc.passes import scores
 from gsqc.runtime.executor import Executor
 from gsqc.targets.numpy.programs import numpy_programs
@@ -38,9 +38,7 @@ def step(built: Toy) -> dict[str, np.ndarray]:
 
 def run_step(executor: Executor) -> dict[str, np.ndarray]:
     weight = int(executor.tensors["weights"].sum())
-    for name, value in (
-        OPTIMIZERS["adamw"].step_inputs(Fraction(1, 200), Fraction(0), 1, weight).items()
-    ):
+    for name, value in AdamW().step_inputs(Fraction(1, 200), Fraction(0), 1, weight).items():
         executor.tensors[name][0] = value
     executor.run("train")
     return {name: executor.tensors[name] for name in [*executor.plan.buffers["state"], "loss"]}

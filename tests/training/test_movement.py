@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gsqc.numerics.optim import OPTIMIZERS
+from gsqc.numerics.optim.adamw import AdamW
 from gsqc.training.learning_rate import LearningRate
 from gsqc.training.movement import WATCHED_STEPS, Movement
-from tests.numerics.ops.test_adamw import IntegerOptimizer
+from tests.numerics.optim.test_adamw import IntegerOptimizer
 
 MATRIX = "layers.0.q_b"
 
@@ -32,7 +32,7 @@ class Adapter:
 
     def step(self, rate: Fraction) -> None:
         self.step_count += 1
-        # Weights are multiples of 2^-24, rounded half up: docs/number-format.md, ops/sgd.py.
+        # Weights are multiples of 2^-24, rounded half up: docs/number-format.md, optim/moments.py.
         self.tensors[MATRIX] -= np.int32((rate * 2**25 + 1) // 2)
         self.tensors[f"{MATRIX}.moment.m"] += 1
 
@@ -76,6 +76,6 @@ def test_a_long_warmup_is_named() -> None:
 @pytest.mark.parametrize(("rate", "moves"), [("3.1e-8", True), ("2.7e-8", False)])
 def test_the_limit_is_that_of_the_optimizer(rate: str, moves: bool) -> None:
     """The first step of AdamW moves a weight by the rate, and 2^-25 is 2.98e-8."""
-    ours = IntegerOptimizer(OPTIMIZERS["adamw"], np.zeros((2, 32), np.int32))
+    ours = IntegerOptimizer(AdamW(), np.zeros((2, 32), np.int32))
     ours.step(np.full((2, 32), 2**34, np.int64), Fraction(rate), Fraction(0))
     assert bool(ours.p.any()) is moves

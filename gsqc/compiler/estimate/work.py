@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import prod
 
 from gsqc.bundle.plan import COPY, Plan
+from gsqc.bundle.step_runs import step_runs
 from gsqc.numerics.ops.registry import Kind
 from gsqc.passes.step import KernelTable
 
@@ -37,12 +38,11 @@ def _amount(table: KernelTable, name: str, kind: Kind) -> int:
 
 def step_calls(plan: Plan, batch: int) -> Counter[str]:
     """How often each kernel runs in a step of `batch` sequences."""
-    if batch == 1:
-        return _schedule_calls(plan, "train")
-    calls = Counter(
-        {name: batch * count for name, count in _schedule_calls(plan, "gradient").items()}
-    )
-    return calls + _schedule_calls(plan, "update")
+    calls: Counter[str] = Counter()
+    for schedule, runs in step_runs(plan, batch).items():
+        for kernel, count in _schedule_calls(plan, schedule).items():
+            calls[kernel] += runs * count
+    return calls
 
 
 def _schedule_calls(plan: Plan, schedule: str) -> Counter[str]:

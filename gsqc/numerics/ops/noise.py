@@ -41,6 +41,11 @@ def join31(halves: tuple[Tensor, Tensor]) -> Tensor:
     return ((halves[0] & 0x7FFF) << 16) | halves[1]
 
 
+def scattered(b: Builder, place: Tensor) -> Tensor:
+    """Places int32 in [0, 2^31) -> 31 bits each, in which neighbours have nothing in common."""
+    return join31(noise(b, b.const(0, len(place.shape)), place))
+
+
 def stream_key(seed: int, stream: int) -> int:
     """The counter of a stream of random numbers, in [0, 2^31).
 
@@ -64,8 +69,8 @@ def uniform_q24(
     """
     b, count = NumpyBuilder(), math.prod(shape)
     assert count < 2**31
-    scattered = join31(noise(b, b.const(0, 1), b.iota((count,), 0)))
-    bits = join31(noise(b, b.const(stream_key(seed, stream), 1), scattered)) - 2**30
+    places = scattered(b, b.iota((count,), 0))
+    bits = join31(noise(b, b.const(stream_key(seed, stream), 1), places)) - 2**30
     bound = math.isqrt((1 << (2 * MASTER_FRACTION_BITS)) // fan_in)
     values: npt.NDArray[np.int32] = bits.mulr30(bound).data.reshape(shape)
     return values

@@ -20,7 +20,7 @@ from gsqc.decimals import as_fraction, plain_number
 from gsqc.graph.roles import Kind, Role
 from gsqc.numerics.formats import Spec
 from gsqc.numerics.ops.kept_blocks import kept_blocks
-from gsqc.numerics.optim import STEP_NUMBER
+from gsqc.numerics.optim.optimizer import STEP_NUMBER
 from gsqc.option import option
 from gsqc.passes.optional.optional_pass import OptionalPass
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gsqc.bundle.plan import Plan
+from gsqc.bundle.step_runs import step_runs
 from gsqc.numerics.operators.trace import Operator
 from gsqc.targets.arm_npu.vela import LayerEstimate, VelaOutput
 from gsqc.targets.programs import Program
@@ -66,8 +67,11 @@ def cycle_estimate(
 
 def call_counts(plan: Plan) -> Counter[str]:
     """How often each function runs in a step of one sequence, the updates among them."""
-    # The schedule of a step has one sequence, and then the updates.
-    return Counter(name for name, _ in plan.schedules["train"].calls)
+    calls: Counter[str] = Counter()
+    for schedule, runs in step_runs(plan, 1).items():
+        for name, _ in plan.schedules[schedule].calls:
+            calls[name] += runs
+    return calls
 
 
 def step_estimate(plan: Plan, programs: dict[str, dict[str, Any]]) -> dict[str, Any]:

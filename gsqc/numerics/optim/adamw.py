@@ -12,7 +12,10 @@ part of the learning rate. No epsilon is added, because the root has a floor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -32,15 +35,24 @@ from gsqc.numerics.ops.primitives import (
 )
 from gsqc.numerics.ops.quantise import random_row
 from gsqc.numerics.ops.registry import Case, Kind, cases, op
-from gsqc.numerics.ops.sgd import (
+from gsqc.numerics.optim.moments import (
+    BETA1,
     BETA_ONE,
     EXTREME_SCALARS,
+    MOMENT_BITS,
     TEST_SCALARS,
     decay_average,
     random_master,
     scalar_inputs,
     update_master,
 )
+from gsqc.numerics.optim.optimizer import Optimizer, Shape, State, row_state
+
+BETA2 = 2145336164
+"""0.999, the decay rate of the second moment, over 2^31."""
+
+_BETA_BITS = 31
+_POWER_BITS = 128
 
 EPSILON_EXPONENT = -32
 """The root is at least 2^-32. Others add 1e-8 to it after its bias correction. That is a factor of
@@ -119,6 +131,49 @@ def adamw(
         for x, e, row in ((m, m_e, moment), (r, r_e, root))
     ]
     return p, moments[0], moments[1]
+
+
+def _power(beta: int, step: int) -> int:
+    """(beta / 2^31)^step in Q128, by squaring. Products are rounded down: off by at most 2^-120."""
+    result, base = 1 << _POWER_BITS, beta << (_POWER_BITS - _BETA_BITS)
+    while step:
+        if step & 1:
+            result = result * base >> _POWER_BITS
+        base = base * base >> _POWER_BITS
+        step >>= 1
+    return result
+
+
+def correction_at(step: int) -> Fraction:
+    """Adam's bias correction √(1 - BETA2^step) / (1 - BETA1^step), for step ≥ 1.
+
+    Kingma & Ba 2015, section 2, in the form that multiplies the learning rate.
+    """
+    assert step >= 1
+    one = 1 << _POWER_BITS
+    first, second = (one - _power(beta, step) for beta in (BETA1, BETA2))
+    return Fraction(math.isqrt(second << _POWER_BITS), first)
+
+
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """AdamW with decay rates of 0.9 and 0.999."""
+
+    kind = "adamw"
+    op = adamw
+
+    @property
+    def attributes(self) -> Mapping[str, int]:
+        """The decay rates of the moments, over 2^31."""
+        return {"beta1": BETA1, "beta2": BETA2}
+
+    def state(self, shape: Shape) -> State:
+        """The first moment, and the root of the second."""
+        return {name: row_state(shape, MOMENT_BITS) for name in ("moment", "root")}
+
+    def correction(self, step: int) -> Fraction:
+        """Adam's bias correction, which multiplies the learning rate."""
+        return correction_at(step)
 
 
 def _values(

@@ -120,7 +120,8 @@ def test_defaults_of_the_command_line_are_those_of_the_class(cls: type) -> None:
     assert parse_adapter(defaults.pop("adapter", "lora:rank=16,alpha=32")) == Lora()
     for declared in options_of(cls):
         if declared.name in defaults and declared.name not in ("target", "base"):
-            wanted = None if declared.is_needed else declared.default
+            # Typer's default of an empty list is None.
+            wanted = None if declared.is_needed or declared.default == () else declared.default
             given = defaults[declared.name]
             if declared.parse is not None and given is not None:  # the command spells it
                 given = declared.parse(given)

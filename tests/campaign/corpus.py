@@ -47,7 +47,10 @@ seed = 1
 """
 
 
-FURTHER = ("gguf", "parts", "seen", "older", "sentences", "spm.gguf")
+FURTHER = (
+    *("gguf", "parts", "seen", "older", "sentences", "spm.gguf", "mixtral", "qwen3_moe"),
+    *("encoder", "headless", "labelled", "classifier.gsqc", "classified"),
+)
 """What `model_corpus` writes. Only changed files are read from there."""
 
 

@@ -40,6 +40,7 @@ def writers(step: str) -> list[Writer]:
     gguf = ["export", "b.gsqc", "--run", "run", "--gguf", "out/a.gguf", "--force"]
     export = ["export", "b.gsqc", "--run", "run", "--model", "model", "--force"]
     merged, onnx = [*export, "--merged", "out/m"], [*export, "--onnx", "out/m.onnx"]
+    merged_gguf = [*export, "--merged", "out/m.gguf"]
     made = ["model", "-o", "out/c.gsqc", "--target", "numpy", "--adapter", "lora:rank=2,linears=q"]
     compiles = ["compile", *made, "--seq", "8", "--force"]
     train = ["train", "b.gsqc", *MORE, "--run", "new", "--threads", "1"]
@@ -63,6 +64,7 @@ def writers(step: str) -> list[Writer]:
         Writer("export --peft, over another", peft, ("out/peft",), (peft,)),
         Writer("export --gguf", gguf, ("out/a.gguf",), (gguf,), slow=True),
         Writer("export --merged", merged, ("out/m",), (merged,), slow=True),
+        Writer("export --merged, GGUF", merged_gguf, ("out/m.gguf",), (merged_gguf,), slow=True),
         Writer("export --onnx", onnx, ("out/m.onnx", "out/m.onnx.data"), (onnx,), slow=True),
         Writer("compile", compiles, ("out/c.gsqc",), (compiles,), slow=True),
         Writer("trust", ["trust", "small.gsqc", "--yes"], ("state/gsqc/trusted-code.txt",)),

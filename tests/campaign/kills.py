@@ -64,7 +64,7 @@ def _content(path: Path) -> str:
 
 
 def _manifest(content: bytes) -> str:
-    """A manifest without its first digests. If code cannot be written, numpy may have taken them."""
+    """A manifest without its first digests: numpy may take them where no code can be written."""
     try:
         return str(json.loads(content) | {"golden": None})
     except ValueError:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import Abort, TyperException
 
+from gsqc.cli.adapters import adapters
 from gsqc.cli.check import check
 from gsqc.cli.classify import classify
 from gsqc.cli.command import as_command
@@ -38,6 +39,7 @@ from gsqc.version import __version__
 COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
     "Compile": {
         "models": models,
+        "adapters": adapters,
         "plan": plan_command,
         "compile": compile_command,
         "retarget": retarget_command,

@@ -3,12 +3,14 @@
 
 It needs neither torch nor peft.
 
-adapter_config.json        rank, alpha, the last part of each linear's name, the base model's name
+adapter_config.json        rank, alpha, the last part of each linear's name, the base model's name.
+                           Of an adapter that PEFT has a class for: its settings
 README.md                  the form of a prompt
 chat_template.jinja        a chat template that makes this form
 adapter_model.safetensors  float32 matrices of each linear, which has n outputs and k inputs:
                            base_model.model.<module>.lora_A.weight [rank, k]
                            base_model.model.<module>.lora_B.weight [n, rank]
+                           or the tensors of the adapter's own class
 
 A bundle holds the rows of q and k in Hugging Face's order, whatever file the base came from.
 So no row moves here.
@@ -17,12 +19,15 @@ So no row moves here.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import save
 
 from gsqc.adapters.linears import module_name
+from gsqc.errors import ExportError
 from gsqc.export.adapter import Float32, TrainedAdapter
 from gsqc.export.place import new_directory
 from gsqc.export.prompts import PAGE, TEMPLATE_FILE, TrainedPrompts, page
@@ -34,47 +39,87 @@ CONV1D = ("gpt2",)
 """Architectures whose linears are transformers' Conv1D, which stores [inputs, outputs]."""
 
 
-def peft_tensors(adapter: TrainedAdapter) -> dict[str, Float32]:
-    """The tensors of adapter_model.safetensors. Raises ExportError."""
-    tensors = {}
-    for linear, a, b in adapter.as_lora():
-        tensors[f"{PREFIX}{linear.module}.lora_A.weight"] = a
-        tensors[f"{PREFIX}{linear.module}.lora_B.weight"] = b
-    return tensors
+@dataclass(frozen=True)
+class PeftFiles:
+    """What a PEFT directory holds: its settings without the base's name, and its tensors."""
+
+    settings: dict[str, Any]
+    tensors: dict[str, Float32]
 
 
-def peft_config(adapter: TrainedAdapter, base_name: str) -> dict[str, Any]:
-    """adapter_config.json of a plain LoRA adapter. PEFT has defaults for all other fields."""
-    settings: Any = adapter.settings
-    return {
-        "peft_type": "LORA",
+def peft_files(adapter: TrainedAdapter) -> PeftFiles:
+    """The adapter as PEFT has it: as LoRA if it is of that form, else as its own class.
+
+    Raises ExportError if PEFT has no such adapter.
+    """
+    settings, tensors = _of_its_class(adapter) or _of_lora(adapter)
+    common = {
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base_name,
-        "r": settings.rank,
-        "lora_alpha": settings.alpha,
-        "lora_dropout": 0.0,
         "target_modules": sorted({module_name(linear.linear) for linear in adapter.linears}),
+        "inference_mode": True,
+        "modules_to_save": None,
+    }
+    return PeftFiles({**settings, **common}, tensors)
+
+
+def _of_its_class(adapter: TrainedAdapter) -> tuple[dict[str, Any], dict[str, Float32]] | None:
+    """Settings and tensors of the adapter's own class in PEFT, if it has one."""
+    settings: dict[str, Any] = {}
+    tensors: dict[str, Float32] = {}
+    for linear in adapter.linears:
+        form = adapter.settings.to_peft(linear.floats())
+        if form is None:
+            return None
+        if form.of_bias and linear.has_bias:
+            raise ExportError(
+                f"{linear.module} has a bias, which PEFT's {form.settings['peft_type']} changes "
+                "and gsqc's does not",
+                "export the merged model with --merged",
+            )
+        settings = dict(form.settings)
+        own = {f"{PREFIX}{linear.module}.{end}": t for end, t in form.tensors.items()}
+        tensors |= {name: np.ascontiguousarray(t, np.float32) for name, t in own.items()}
+    return settings, tensors
+
+
+def _of_lora(adapter: TrainedAdapter) -> tuple[dict[str, Any], dict[str, Float32]]:
+    """Settings and tensors of a plain LoRA adapter. PEFT has defaults for all other fields."""
+    pairs = adapter.as_lora()
+    tensors = {}
+    for linear, form in pairs:
+        tensors[f"{PREFIX}{linear.module}.lora_A.weight"] = form.a
+        tensors[f"{PREFIX}{linear.module}.lora_B.weight"] = form.b
+    form = pairs[0][1]
+    settings = {
+        "peft_type": "LORA",
+        "r": len(form.a),
+        "lora_alpha": form.alpha,
+        "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": adapter.architecture in CONV1D,
         "init_lora_weights": True,
-        "inference_mode": True,
         "use_rslora": False,
         "use_dora": False,
-        "modules_to_save": None,
         "rank_pattern": {},
         "alpha_pattern": {},
     }
+    return settings, tensors
 
 
 def write_peft(
-    adapter: TrainedAdapter, base_name: str, path: Path, prompts: TrainedPrompts
+    adapter: TrainedAdapter,
+    base_name: str,
+    path: Path,
+    prompts: TrainedPrompts,
 ) -> None:
-    """Write the directory `path`. Raises ExportError, and then `path` is as it was."""
-    tensors = peft_tensors(adapter)
+    """Write the directory `path`. Raises ExportError as `peft_files` does, and then `path` is as it
+    was.
+    """
+    files = peft_files(adapter)
     about = f"{adapter.settings.describe()}, {adapter.steps} steps, trained with gsqc"
     with new_directory(path) as work:
-        write_new(work / WEIGHTS, save(tensors, {"format": "pt"}))
-        config = json.dumps(peft_config(adapter, base_name), indent=2)
+        write_new(work / WEIGHTS, save(files.tensors, {"format": "pt"}))
+        config = json.dumps({"base_model_name_or_path": base_name, **files.settings}, indent=2)
         write_new(work / CONFIG, f"{config}\n")
         write_new(work / PAGE, page(prompts, f"LoRA of {base_name}", base_name, "peft", about))
         if prompts.shown_template is not None:

@@ -49,7 +49,7 @@ seed = 1
 
 FURTHER = (
     *("gguf", "parts", "seen", "older", "sentences", "spm.gguf", "mixtral", "qwen3_moe"),
-    *("encoder", "headless", "labelled", "classifier.gsqc", "classified"),
+    *("encoder", "headless", "labelled", "classifier.gsqc", "classified", "adapters"),
 )
 """What `model_corpus` writes. Only changed files are read from there."""
 

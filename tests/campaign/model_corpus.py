@@ -9,6 +9,7 @@ older/          a directory with vocab.json and merges.txt
 sentences/      a directory with tokenizer.model
 mixtral/        a directory of a mixture of experts, and qwen3_moe/ of another one
 encoder/        a directory of an encoder that classifies, and headless/ of one without a head
+adapters/       bundles with each kind of adapter beside LoRA
 labelled/       texts with labels
 classifier.gsqc, classified/  a bundle and a run that were made of them
 """
@@ -26,6 +27,14 @@ from tests.models.readers.older_tokenizer import write_older_tokenizer
 from tests.models.readers.test_gguf_architectures import CASES
 from tests.word_tokenizer import WORDS
 
+ADAPTERS = {
+    "loldu": "rank=4,alpha=4,linears=q",
+    "miss": "rank=16,linears=q",
+    "paca": "rank=4,linears=q",
+    "peqa": "linears=q",
+    "road": "group=16,linears=q",
+}
+"""Kinds of adapters beside LoRA, and their settings."""
 PART = "parts/a-0000{}-of-00003.gguf"
 EXPERTS = {
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
@@ -62,6 +71,10 @@ def write_models(root: Path) -> None:
         model.save_pretrained(root / model_type)
         shutil.copy(root / "model/tokenizer.json", root / model_type)
     _write_classifier(root)
+    (root / "adapters").mkdir()
+    for kind, settings in ADAPTERS.items():
+        how = ("--adapter", f"{kind}:{settings}", "--seq", "8", "--target", "numpy")
+        gsqc("compile", "model", "-o", f"adapters/{kind}.gsqc", *how)
 
 
 def _write_parts(folder: Path) -> None:

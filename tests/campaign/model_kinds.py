@@ -75,6 +75,7 @@ def further_kinds(corpus: Path) -> list[Kind]:
     """The files of `model_corpus`. None of them if the corpus is without."""
     if not (corpus / "gguf").is_dir():
         return []
+    from tests.campaign.adapter_kinds import adapter_kinds
     from tests.campaign.classifier_kinds import classifier_kinds
     from tests.campaign.model_corpus import EXPERTS, PART, architectures
 
@@ -91,6 +92,7 @@ def further_kinds(corpus: Path) -> list[Kind]:
 
     return [
         *classifier_kinds(),
+        *adapter_kinds(),
         *(experts(place, "config.json", json_) for place in EXPERTS),
         *(experts(place, "model.safetensors", mutators.change_safetensors) for place in EXPERTS),
         *(gguf(f"architecture {n}", f"gguf/{n}.gguf", 0.25) for n in architectures()),

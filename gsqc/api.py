@@ -18,7 +18,8 @@ from gsqc.cli.display import show
 from gsqc.cli.output import Output
 from gsqc.cli.reading_bar import reading_bar
 from gsqc.compiler.installed import needs_compiler
-from gsqc.compiler.options import CompileOptions, parse_compile_options
+from gsqc.compiler.options import CompileOptions
+from gsqc.compiler.parse_options import parse_compile_options
 from gsqc.data.in_memory import write_records
 from gsqc.data.prompt import PromptOptions, choose_form
 from gsqc.data.prompt_end import DEFAULT_END

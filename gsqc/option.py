@@ -21,9 +21,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from functools import cache
+from keyword import iskeyword
 from pathlib import Path
 from types import NoneType
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from gsqc.decimals import exact_fraction
 from gsqc.errors import OptionError
@@ -35,7 +36,6 @@ NO_DEFAULT: Any = inspect.Parameter.empty
 HINT = "gsqc COMMAND --help lists what each option takes"
 
 _NAMES = {bool: "", int: "integer", float: "number", Path: "path"}
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,9 @@ class Option:
 
     @property
     def name(self) -> str:
-        """The option's name as a parameter and in a settings file."""
-        return self.flag.lstrip("-").replace("-", "_") or self.field
+        """The option's name as a parameter and in a settings file. It is no keyword of Python."""
+        name = self.flag.lstrip("-").replace("-", "_")
+        return self.field if iskeyword(name) else name or self.field
 
     @property
     def shown_name(self) -> str:
@@ -105,6 +106,16 @@ class Option:
         if self.is_argument:
             return self.name.upper()
         return self.flag or f"--{self.field.replace('_', '-')}"
+
+    def read(self, text: Any) -> Any:
+        """The value of a text, if the option or its type has a `parse`. Raises OptionError."""
+        parse = self.parse or getattr(self.kind, "parse", None)
+        is_read = isinstance(text, self.kind) and (self.kind is not str or self.parse is None)
+        if parse is None or is_read or (text is None and self.default is None):
+            return text
+        if not isinstance(text, str):
+            raise OptionError(f"{self.shown_name} {shown(text)} is not a text", HINT)
+        return parse(text)
 
     @property
     def is_needed(self) -> bool:
@@ -221,30 +232,3 @@ def check_options(instance: Any, further: list[str] | None = None) -> None:
     for declared in options_of(cast(type, type(instance))):
         value = declared.own(getattr(instance, declared.field))
         object.__setattr__(instance, declared.field, value)
-
-
-def parse_options(cls: type[_T], given: Mapping[str, Any]) -> _T:
-    """An instance from values by field name. Texts are read by their type, if it has a `parse`.
-
-    Raises one OptionError with every problem. If a text cannot be read, the checks that need
-    several values are left out.
-    """
-    values, errors = dict(given), []
-    for known in options_of(cast(type, cls)):
-        text = values.get(known.field, known.default)
-        parse = known.parse or getattr(known.kind, "parse", None)
-        is_read = isinstance(text, known.kind) and (known.kind is not str or known.parse is None)
-        if parse is None or is_read or (text is None and known.default is None):
-            continue
-        if not isinstance(text, str):
-            errors.append(OptionError(f"{known.shown_name} {shown(text)} is not a text", HINT))
-            continue
-        try:
-            values[known.field] = parse(text)
-        except OptionError as error:
-            errors.append(error)
-    if not errors:
-        return cls(**values)
-    problems = [str(error) for error in errors] + problems_of(cls, values)
-    hints = dict.fromkeys(error.hint for error in errors)
-    raise OptionError("; ".join(problems), "; ".join(hints))

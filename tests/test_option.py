@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from gsqc.errors import OptionError
-from gsqc.option import Option, check_options, option, options_of, parse_options
+from gsqc.option import Option, check_options, option, options_of
+from gsqc.option_texts import parse_options
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,13 +17,14 @@ from gsqc.bundle.tensor_file import array_of
 from gsqc.compiler.adapter_arrays import adapter_arrays
 from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.options import Bits
-from gsqc.compiler.pipeline import run_pipeline, write_dumps
+from gsqc.compiler.pipeline import run_pipeline, with_optional, write_dumps
 from gsqc.graph.function import Function
 from gsqc.models.codes import Codes, encode_nf4, encode_row16
 from gsqc.numerics.formats import Row
 from gsqc.numerics.ops.quantise import quantise
 from gsqc.numerics.ops.registry import OPS, evaluate
 from gsqc.numerics.ops.rope import TABLE_FRACTION_BITS
+from gsqc.passes.optional.optional_pass import OptionalPass
 from gsqc.passes.step import Step, StepOptions
 from tests.numerics.ops.float_reference import to_float, to_row
 from tests.toy_graph import ALL, NORM, TABLE, Sizes, capture_toy
@@ -123,11 +125,11 @@ def build_toy(
     sizes: Sizes | None = None,
     prompt_chunk: int | None = None,
     balance: bool = False,
+    passes: Sequence[OptionalPass] = (),
 ) -> Toy:
     """The toy through every pass, with NF4 weights and LoRA of rank 8 or another adapter."""
     sizes, bits = sizes or Sizes(), bits or Bits(4, 8, 8)
-    captured = capture_toy(sizes)
-    rng = np.random.default_rng(0)
+    captured, rng = capture_toy(sizes), np.random.default_rng(0)
     codes = toy_codes(sizes, rng)
     options = toy_options(
         sizes,
@@ -140,7 +142,7 @@ def build_toy(
         prompt_chunk=prompt_chunk or min(32, sizes.tokens),
     )
     step = Step(captured.graph, lambda parameter, names: codes[names[0]], options)
-    run_pipeline(step, after=write_dumps(dump) if dump else None)
+    run_pipeline(step, with_optional(passes), write_dumps(dump) if dump else None)
     toy = Toy(sizes, captured, codes, step)
     table = to_row(rng.standard_normal((sizes.vocabulary, sizes.hidden)) * 0.3, 30)
     toy.table = evaluate(quantise, [table], {"bits": 8})

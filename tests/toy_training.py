@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -47,13 +48,20 @@ def open_executor(toy: Toy, optimizer: str = "adamw") -> tuple[Executor, dict[st
 
 
 def float_losses(
-    toy: Toy, tokens: np.ndarray, labels: np.ndarray, adapters: dict[str, torch.Tensor]
+    toy: Toy,
+    tokens: np.ndarray,
+    labels: np.ndarray,
+    adapters: dict[str, torch.Tensor],
+    detached: Collection[int] = (),
 ) -> torch.Tensor:
-    """The same step in float64 on the de-quantised weights: loss per token."""
+    """The same step in float64 on the de-quantised weights: loss per token. The branches of the
+    layers in `detached` pass no gradient.
+    """
     s = toy.sizes
     tables = [torch.tensor(toy.captured.constants[f"rope_{t}"]) for t in ("cos", "sin")]
     x = toy.frozen(TABLE)[tokens]
     for i in range(s.layers):
+        before = x
 
         def frozen(name: str, i: int = i) -> torch.Tensor:
             return toy.frozen(f"model.layers.{i}.{name}.weight")
@@ -74,6 +82,7 @@ def float_losses(
         x = x + linear(mo.merge_heads(mo.attention(q, k, v, scale=s.head_dim**-0.5)), "o")
         h = mo.rms_norm(x, frozen("post_attention_layernorm"), eps=1e-5)
         x = x + linear(mo.silu_gate(linear(h, "gate"), linear(h, "up")), "down")
+        x = before + (x - before).detach() if i in detached else x
     logits = mo.rms_norm(x, toy.frozen(NORM), eps=1e-5) @ toy.frozen(TABLE).T
     return torch.nn.functional.cross_entropy(
         logits, torch.tensor(labels, dtype=torch.long), reduction="none"

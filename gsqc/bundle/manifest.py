@@ -176,6 +176,7 @@ class Manifest:
     base_losses  what the weights of all blocks lost by that, in millionths: RMS of the difference
                  over RMS of the weight. Weights that lost nothing are not there. None in older
                  bundles, which do not say it.
+    passes      optional passes as `--pass` takes them. None, and not written, without any
     calibration  the text that it was calibrated with, or None if it was not
     operators   how many operators of each kind the kernels have
     golden      what its first steps gave on the machine that compiled it, if it could step it
@@ -197,6 +198,7 @@ class Manifest:
     operators: Mapping[str, Count]
     planned_peak_bytes: Bytes
     weights_bytes: Bytes
+    passes: tuple[str, ...] | None = None
     programs: Mapping[str, ProgramEntry] = field(default_factory=dict)
     base_losses: Mapping[str, Count] | None = None
     calibration: CalibrationPart | None = None
@@ -206,7 +208,11 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as JSON data."""
-        return {"format_version": FORMAT_VERSION, **asdict(self)}
+        data = {"format_version": FORMAT_VERSION, **asdict(self)}
+        # A bundle without optional passes has the manifest of a gsqc that knows none.
+        if self.passes is None:
+            del data["passes"]
+        return data
 
     @staticmethod
     def from_json(data: Any) -> Manifest:

@@ -108,11 +108,13 @@ class SchedulePlan:
 
     activations  tensors at fixed offsets of a region of `activation_bytes`
     calls        (function, what each of its ports is bound to), in order
+    guards       by the number of a call: an int32 of an input or output. If it is 0, no call
     """
 
     activations: dict[str, TensorPlan] = field(default_factory=dict)
     activation_bytes: int = 0
     calls: list[tuple[str, dict[str, Reference]]] = field(default_factory=list)
+    guards: dict[int, Reference] = field(default_factory=dict)
 
 
 @dataclass
@@ -172,9 +174,7 @@ class Plan:
                     "ports": _tensors_to_json(f.ports),
                     "scratch": _tensors_to_json(f.scratch),
                     "scratch_bytes": f.scratch_bytes,
-                    "calls": [
-                        [k, [[r.name, r.offset, r.count] for r in args]] for k, args in f.calls
-                    ],
+                    "calls": [[k, list(map(_reference_to_json, args))] for k, args in f.calls],
                 }
                 for name, f in self.functions.items()
             },
@@ -182,10 +182,7 @@ class Plan:
                 name: {
                     "activations": _tensors_to_json(s.activations),
                     "activation_bytes": s.activation_bytes,
-                    "calls": [
-                        [f, {p: [r.name, r.offset, r.count] for p, r in b.items()}]
-                        for f, b in s.calls
-                    ],
+                    "calls": [_call_to_json(s, k) for k in range(len(s.calls))],
                 }
                 for name, s in self.schedules.items()
             },
@@ -200,6 +197,18 @@ def align(size: int) -> int:
 
 def _tensors_to_json(tensors: dict[str, TensorPlan]) -> dict[str, list[Any]]:
     return {name: [t.dtype, t.count, t.offset] for name, t in tensors.items()}
+
+
+def _reference_to_json(reference: Reference) -> list[Any]:
+    return [reference.name, reference.offset, reference.count]
+
+
+def _call_to_json(schedule: SchedulePlan, number: int) -> list[Any]:
+    """[function, bindings], and the guard behind them if there is one."""
+    name, bindings = schedule.calls[number]
+    call = [name, {port: _reference_to_json(r) for port, r in bindings.items()}]
+    guard = schedule.guards.get(number)
+    return call if guard is None else [*call, _reference_to_json(guard)]
 
 
 def element_count(shape: list[Any]) -> int:

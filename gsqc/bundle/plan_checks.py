@@ -44,6 +44,7 @@ def check_plan(plan: Plan) -> None:
         for schedule in plan.schedules.values():
             _check_region(schedule.activations, schedule.activation_bytes)
             _check_bindings(plan, schedule, {**outside, **schedule.activations})
+            _check_guards(plan, schedule)
     except ValueError as error:
         raise BundleError(
             f"the bundle's plan is malformed ({error})", "compile the model again"
@@ -115,6 +116,17 @@ def _check_bindings(plan: Plan, schedule: SchedulePlan, known: Mapping[str, Tens
                 raise ValueError(
                     f"{name}.{port} is bound to {bound.name}, which has another shape or type"
                 )
+
+
+def _check_guards(plan: Plan, schedule: SchedulePlan) -> None:
+    # Inputs and outputs alone: what else has a name here may be a function's working memory.
+    known = {**plan.buffers.get("input", {}), **plan.buffers.get("output", {})}
+    for guard in schedule.guards.values():
+        if guard.name not in known:
+            raise ValueError(f"the guard {guard.name} is no input and no output")
+        _check_references([guard], known)
+        if (guard.count, known[guard.name].dtype) != (1, "int32"):
+            raise ValueError(f"the guard {guard.name} is not one int32")
 
 
 def _check_copy(bindings: Mapping[str, Reference], known: Mapping[str, TensorPlan]) -> None:

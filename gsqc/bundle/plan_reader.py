@@ -139,12 +139,18 @@ def _function(data: Any) -> FunctionPlan:
 def _schedule(data: Any) -> SchedulePlan:
     entry = _object(data, "a schedule")
     calls = []
-    for call in _list(entry.get("calls"), "a schedule's calls"):
-        name, bindings = _list(call, "a call", 2)
+    guards: dict[int, Reference] = {}
+    for number, call in enumerate(_list(entry.get("calls"), "a schedule's calls")):
+        if len(_list(call, "a call")) not in (2, 3):
+            raise ValueError("a call is no list of 2 or 3")
+        name, bindings, *guard = call
         bound = {p: _reference(r) for p, r in _object(bindings, "a call's bindings").items()}
         calls.append((_text(name, "a function's name"), bound))
+        if guard:
+            guards[number] = _reference(guard[0])
     return SchedulePlan(
         _tensors(entry.get("activations"), placed=True),
         _count(entry.get("activation_bytes"), "activation_bytes"),
         calls,
+        guards,
     )

@@ -15,6 +15,7 @@ from gsqc.cli.classify import classify
 from gsqc.cli.command import as_command
 from gsqc.cli.compare import compare
 from gsqc.cli.compile import compile_command
+from gsqc.cli.compose import compose_command
 from gsqc.cli.data import data_command
 from gsqc.cli.evaluate import evaluate
 from gsqc.cli.export import export
@@ -46,7 +47,13 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
         "trust": trust,
         "init": init,
     },
-    "Train": {"data": data_command, "train": train, "tokens": tokens, "import": import_command},
+    "Train": {
+        "data": data_command,
+        "train": train,
+        "tokens": tokens,
+        "import": import_command,
+        "compose": compose_command,
+    },
     "Use what was learned": {
         "eval": evaluate,
         "lm-eval": lm_eval_command,

@@ -21,7 +21,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from gsqc.errors import OptionError
-from gsqc.option import HINT, NO_DEFAULT, Option, options_of, parse_options
+from gsqc.option import HINT, NO_DEFAULT, Option, options_of
+from gsqc.option_texts import parse_options
 
 NEEDED = "(needed)"
 """In the help of an option without a default that a settings file may give."""
@@ -57,10 +58,8 @@ class _Parameter:
                 raise OptionError(problem, HINT)
             return given[single.name]
         values = {o.field: given[o.name] for o in self.options}
-        if self.makes is dict:
-            return values
-        tuples = {o.field: tuple(values[o.field] or ()) for o in self.options if o.is_list}
-        return parse_options(self.makes, values | tuples)
+        values |= {o.field: tuple(values[o.field] or ()) for o in self.options if o.is_list}
+        return values if self.makes is dict else parse_options(self.makes, values)
 
 
 def _is_options(annotation: Any) -> bool:

@@ -15,7 +15,8 @@ from gsqc.cli.config import ConfigOption
 from gsqc.cli.output import Output
 from gsqc.cli.shared import DownloadOption, JsonOption, ModelArgument, fetch_if_asked
 from gsqc.compiler.installed import needs_compiler
-from gsqc.compiler.options import CompileOptions, parse_compile_options
+from gsqc.compiler.options import CompileOptions
+from gsqc.compiler.parse_options import parse_compile_options
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.targets.registry import resolve_target, target_options
 

@@ -21,7 +21,8 @@ from gsqc.data.summary import Bin, counts, example_numbers, example_parts, lengt
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError
 from gsqc.limits import MAXIMUM_SEQUENCE_LENGTH
-from gsqc.option import Option, parse_options
+from gsqc.option import Option
+from gsqc.option_texts import parse_options
 from gsqc.printable import printable
 
 _BAR = 30

@@ -63,6 +63,7 @@ def inspect(
     )
     stored = base_lines(manifest.base, manifest.base_kinds, manifest.base_losses)
     record["calibration"] = data["calibration"]
+    record["passes"] = manifest.passes or []
     record["model"] = {k: data["model"][k] for k in ("name", "layers", "hidden", "vocabulary")}
     table = Table(show_header=False)
     targets = {name: _code(name, part) for name, part in manifest.targets.items()}
@@ -72,6 +73,7 @@ def inspect(
         **record,
         "adapter": f"{manifest.adapter}: {len(matrices)} matrices, {count:,} numbers",
         "calibration": manifest.calibration or "none",
+        "passes": manifest.passes or "none",
     }
     rows = [(key.replace("_", " "), value) for key, value in shown.items()]
     rows += [("base as stored", line) for line in stored]

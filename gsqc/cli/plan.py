@@ -15,7 +15,8 @@ from gsqc.cli.command import OptionsOf
 from gsqc.cli.output import Output, mib
 from gsqc.cli.shared import DownloadOption, JsonOption, ModelArgument, fetch_if_asked
 from gsqc.compiler.installed import needs_compiler
-from gsqc.compiler.options import CompileOptions, parse_compile_options
+from gsqc.compiler.options import CompileOptions
+from gsqc.compiler.parse_options import parse_compile_options
 from gsqc.limits import MAXIMUM_MIB
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.option import Option

@@ -92,5 +92,6 @@ def build_manifest(
         planned_peak_bytes=step.plan.peak_bytes + sums,
         weights_bytes=sum(a.nbytes for a in base.values()),
         recompute=step.options.recompute,
+        passes=tuple(map(str, options.passes)) or None,
         **code,
     )

@@ -20,7 +20,7 @@ from gsqc.compiler.calibration import Calibration, calibration_text, prepare_cal
 from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.initial_state import initial_state
 from gsqc.compiler.options import RECOMPUTE, CompileOptions
-from gsqc.compiler.pipeline import AfterPass, run_pipeline, write_dumps
+from gsqc.compiler.pipeline import run_pipeline, with_optional, write_dumps
 from gsqc.models import load_classifier
 from gsqc.models.capture import CapturedModel, capture_loaded, capture_model
 from gsqc.models.capture.source import source_lines
@@ -65,6 +65,7 @@ def step_options(options: CompileOptions, *, balance: bool = False) -> StepOptio
         keep_head=options.weights == "fast" and target.prepares_head,
         recompute=options.recompute,
         prompt_chunk=chunk,
+        seed=options.seed,
         generates=not options.classifies,
     )
 
@@ -95,7 +96,7 @@ def compile_model(
         weights = FrozenWeights(captured.weights, options.base)
         progress("generating the step")
         asked = step_options(options, balance=calibration is not None)
-        step = run_pipeline(Step(captured.graph, weights.codes_of, asked), after=_dumps(options))
+        step = _run_passes(Step(captured.graph, weights.codes_of, asked), options)
         progress("quantising the base")
         base = _base_tensors(weights, step, captured, calibration, options.seed, progress)
         bundle.add_tensors("base.safetensors", base)
@@ -165,8 +166,9 @@ def _note_reading(captured: CapturedModel, note: Progress, progress: Progress) -
         note(captured.check())
 
 
-def _dumps(options: CompileOptions) -> AfterPass | None:
-    return None if options.dump is None else write_dumps(options.dump)
+def _run_passes(step: Step, options: CompileOptions) -> Step:
+    after = None if options.dump is None else write_dumps(options.dump)
+    return run_pipeline(step, with_optional(options.passes), after)
 
 
 def _plans(step: Step) -> dict[str, Plan]:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gsqc.adapters import parse_adapter
 from gsqc.adapters.adapter import Adapter
@@ -16,12 +15,14 @@ from gsqc.errors import OptionError
 from gsqc.limits import MAXIMUM_SEQUENCE_LENGTH, MAXIMUM_SEQUENCES
 from gsqc.models.labels import require_labels
 from gsqc.numerics.optim import OPTIMIZERS
-from gsqc.option import check_options, option, parse_options
+from gsqc.option import check_options, option
+from gsqc.passes.optional import parse_pass
+from gsqc.passes.optional.optional_pass import OptionalPass
 from gsqc.targets.registry import NATIVE, check_target_options
 
 RECOMPUTE = ("none", "auto", "blocks")
 WEIGHTS = ("small", "fast")
-_WITH_CODES = (".gguf", ".onnx")
+WITH_CODES = (".gguf", ".onnx")
 """Files that may hold codes. Weights of theirs that are floats become nf4."""
 BASES = ("gguf", "nf4", "gse4", "gse8")
 TASKS = GENERATE, CLASSIFY = ("generate", "classify")
@@ -144,6 +145,16 @@ class CompileOptions:
         example="negative,positive",
         decides_bits=True,
     )
+    passes: tuple[OptionalPass, ...] = option(
+        (),
+        flag="--pass",
+        parse=parse_pass,
+        help="An optional pass. dropbp:rate=0.5 leaves out the backward pass of half the blocks in "
+        "each step, by chance (docs/dropbp.md). More than one may be given.",
+        group=STEP,
+        example="dropbp:rate=0.5",
+        decides_bits=True,
+    )
     optimizer: str = option(
         "adamw", help="The optimizer.", group=STEP, choices=tuple(OPTIMIZERS), decides_bits=True
     )
@@ -201,13 +212,22 @@ class CompileOptions:
         """
         if self.target_options:
             check_target_options(self.target, self.target_options)
-        problems = [*self.adapter.problems(), *self._label_problems()]
+        problems = [*self.adapter.problems(), *self._label_problems(), *self._pass_problems()]
         if self.base in BASES and self.bits.w != (8 if self.base == "gse8" else 4):
             problems.append(
                 f"--base {self.base} does not store {self.bits.w} bits "
                 "(W=8 is gse8, W=4 the others)"
             )
         check_options(self, problems)
+
+    def _pass_problems(self) -> list[str]:
+        if not isinstance(self.passes, list | tuple) or not all(
+            isinstance(one, OptionalPass) for one in self.passes
+        ):
+            return []  # check_options names them
+        kinds = [one.kind for one in self.passes]
+        twice = [f"--pass {kind} is given twice" for kind in set(kinds) if kinds.count(kind) > 1]
+        return [problem for one in self.passes for problem in one.problems()] + twice
 
     def _label_problems(self) -> list[str]:
         if self.labels is None:
@@ -224,27 +244,3 @@ class CompileOptions:
     def classifies(self) -> bool:
         """Whether the bundle gives texts a label, and makes none."""
         return self.task == CLASSIFY
-
-
-def default_base(model: str, bits: Bits, known_models: Mapping[str, Any]) -> str:
-    """The base format of a model when none is asked for: the file's own codes where it has some."""
-    if bits.w == 8:
-        return "gse8"
-    has_codes = model.lower().endswith(_WITH_CODES) or model in known_models
-    return "gguf" if has_codes else "nf4"
-
-
-def parse_compile_options(
-    model: str, *, known_models: Mapping[str, Any], base: str | None = None, **values: Any
-) -> CompileOptions:
-    """Options from the command line, where `bits` and `adapter` are texts. Without `base` it is
-    that of the model. `values` are the other fields of CompileOptions. Raises one OptionError with
-    every problem.
-    """
-    if base is None:
-        try:
-            bits = Bits.parse(str(values.get("bits", Bits(4, 8, 8))))
-        except OptionError:  # parse_options names it, beside all others
-            bits = Bits(4, 8, 8)
-        base = default_base(model, bits, known_models)
-    return parse_options(CompileOptions, {"base": base, **values})

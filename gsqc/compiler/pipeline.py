@@ -5,9 +5,10 @@ generation go through it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gsqc.bundle.plan import SchedulePlan
 from gsqc.files.writing import replace_file
 from gsqc.graph.function import format_function
 from gsqc.passes.add_adapters import add_adapters
@@ -22,6 +23,7 @@ from gsqc.passes.hoist_constants import hoist_constants
 from gsqc.passes.list_buffers import list_buffers
 from gsqc.passes.lower_functions import lower_functions
 from gsqc.passes.lower_model import lower_model
+from gsqc.passes.optional.optional_pass import OptionalPass
 from gsqc.passes.outline_blocks import outline_blocks
 from gsqc.passes.quantise_base import quantise_base
 from gsqc.passes.share_repeated import share_repeated
@@ -64,6 +66,14 @@ def check_order(passes: tuple[Pass, ...]) -> None:
         known |= {promised.name for promised in one.ensures}
 
 
+def with_optional(chosen: Sequence[OptionalPass]) -> tuple[Pass, ...]:
+    """PIPELINE with optional passes, each behind the pass that it names."""
+    passes = []
+    for one in PIPELINE:
+        passes += [one, *(o.graph_pass() for o in chosen if o.after == one.name)]
+    return tuple(passes)
+
+
 def run_pipeline(
     step: Step, passes: tuple[Pass, ...] = PIPELINE, after: AfterPass | None = None
 ) -> Step:
@@ -95,12 +105,18 @@ def sections(step: Step) -> dict[str, str]:
         found[f"buffers: {kind}"] = "\n".join(lines)
     for name, schedule in plan.schedules.items():
         lines = [
-            f"{f}({', '.join(f'{p}={r.name}' for p, r in b.items())})" for f, b in schedule.calls
+            f"{f}({', '.join(f'{p}={r.name}' for p, r in b.items())}){_condition(schedule, k)}"
+            for k, (f, b) in enumerate(schedule.calls)
         ]
         found[f"schedule {name}"] = "\n".join(
             [*lines, f"activations {schedule.activation_bytes} bytes"]
         )
     return found
+
+
+def _condition(schedule: SchedulePlan, number: int) -> str:
+    guard = schedule.guards.get(number)
+    return "" if guard is None else f" if {guard.name}[{guard.offset}]"
 
 
 def format_step(texts: dict[str, str]) -> str:
@@ -111,9 +127,11 @@ def format_step(texts: dict[str, str]) -> str:
 def write_dumps(directory: Path) -> AfterPass:
     """What `--dump` does: writes the printed step after each pass into a directory."""
     directory.mkdir(parents=True, exist_ok=True)
+    number = 0
 
     def write(one: Pass, step: Step) -> None:
-        number = PIPELINE.index(one) + 1
+        nonlocal number
+        number += 1
         text = format_step(sections(step))
         replace_file(directory / f"{number:02d}_{one.name}.txt", [text.encode()])
 

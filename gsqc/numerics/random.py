@@ -13,9 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gsqc.numerics.operators.numpy import NumpyBuilder
-from gsqc.numerics.ops.noise import noise
-
-_MASK31 = 2**31 - 1
+from gsqc.numerics.ops.noise import MASK31, join31, noise, stream_key
 
 
 def random_bits(seed: int, stream: int, indices: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -24,13 +22,9 @@ def random_bits(seed: int, stream: int, indices: npt.NDArray[Any]) -> npt.NDArra
     Seed and stream are non-negative. Each pair of them names an independent sequence.
     """
     b = NumpyBuilder()
-    key = b.const(0, 1)
-    for part in (seed & _MASK31, seed >> 31 & _MASK31, stream & _MASK31):
-        high, low = noise(b, key, b.const(part, 1))
-        key = ((high & 0x7FFF) << 16) | low
-    high, low = noise(b, b.const(0x2B5C, 1), b.tensor(np.asarray(indices, np.int32)))
-    high, low = noise(b, key, ((high & 0x7FFF) << 16) | low)
-    bits: npt.NDArray[np.int64] = (((high & 0x7FFF) << 16) | low).data.astype(np.int64)
+    key = b.const(stream_key(seed, stream & MASK31), 1)
+    index = join31(noise(b, b.const(0x2B5C, 1), b.tensor(np.asarray(indices, np.int32))))
+    bits: npt.NDArray[np.int64] = join31(noise(b, key, index)).data.astype(np.int64)
     return bits
 
 

@@ -19,7 +19,7 @@ from gsqc.bundle.plan import (
     tensor_names,
 )
 from gsqc.graph.function import Function, role_of, value_of
-from gsqc.graph.roles import Kind, Role
+from gsqc.graph.roles import GRADIENT_IN, GRADIENT_OUT, STREAM_IN, STREAM_OUT, Kind, Role
 from gsqc.numerics.formats import Value
 from gsqc.passes.outline import Outline
 from gsqc.passes.plan_memory import lifetimes, plan_memory
@@ -68,6 +68,22 @@ def buffer_name(outline: Outline, role: Role, place: Place) -> str:
     return f"{place.prefix}.{role.name}"
 
 
+def stream_names(stream: int, *, again: bool, passes_on: bool) -> dict[Role, str]:
+    """The names of the values between blocks, for a function that takes value `stream`.
+
+    again      a forward runs once more, and its result is known already
+    passes_on  a block may be left out, and leave the gradient as it is for the block before it
+    """
+    # Each value of the stream has a buffer of its own in the schedule. It is all that a block needs
+    # to run forward again.
+    return {
+        STREAM_IN: f"x.{stream}",
+        STREAM_OUT: "x_out_again" if again else f"x.{stream + 1}",
+        GRADIENT_IN: "dx" if passes_on else f"dx.{stream + 1}",
+        GRADIENT_OUT: "dx" if passes_on else f"dx.{stream}",
+    }
+
+
 Bind = Callable[[Role, bool], str]
 """From the role of a placeholder, or (True) of a result, to the buffer that it is bound to."""
 
@@ -81,24 +97,26 @@ class ScheduleBuilder:
     outside: dict[str, TensorPlan]
     calls: list[tuple[str, dict[str, Reference]]] = field(default_factory=list)
     activations: dict[str, TensorPlan] = field(default_factory=dict)
+    guards: dict[int, Reference] = field(default_factory=dict)
 
-    def call(self, name: str, bind: Bind) -> None:
-        """Call a function.
+    def call(self, name: str, bind: Bind, guard: Reference | None = None) -> None:
+        """Call a function, unless the guard is 0.
 
-        The next value of a buffer outside is written to an activation, then copied over the buffer:
-        the function may read all of the old value.
+        The next value of a buffer is written to an activation, then copied over the buffer: the
+        function may read all of the old value.
         """
+        start = len(self.calls)
         function = self.functions[name]
         bindings: dict[str, Reference] = {}
         copies: list[tuple[str, str]] = []
         for port, node in function.placeholders.items():
             self._bind(name, port, value_of(node), bind(role_of(node), False), bindings)
-        replaced = function.next_values()
+        read = {bind(role_of(node), False) for node in function.placeholders.values()}
         for port, node in function.results.items():
             buffer = target = bind(function.roles[port], True)
-            # The buffers are compared and not the roles alone: the sums of a single sequence begin
-            # at ZEROS and end elsewhere, and zeros must stay zeros.
-            if port in replaced and buffer == bind(function.roles[port], False):
+            # The buffers are compared and not the roles: the sums of a single sequence begin at
+            # ZEROS and end elsewhere, and the gradients of blocks that may be left out share one.
+            if buffer in read:
                 target = f"{buffer}_out"
                 names = (tensor_names(n, value_of(node)) for n in (target, buffer))
                 copies += zip(*names, strict=True)
@@ -106,6 +124,8 @@ class ScheduleBuilder:
         self.calls.append((name, bindings))
         for source, buffer in copies:
             self._copy(source, buffer)
+        if guard is not None:
+            self.guards |= dict.fromkeys(range(start, len(self.calls)), guard)
 
     def _bind(
         self,
@@ -131,7 +151,7 @@ class ScheduleBuilder:
             bindings[own] = Reference(name, 0, tensor.count)
 
     def _copy(self, source: str, target: str) -> None:
-        count = self.outside[target].count
+        count = self.activations[source].count
         ends = {"source": Reference(source, 0, count), "target": Reference(target, 0, count)}
         self.calls.append((COPY, ends))
 
@@ -141,4 +161,4 @@ class ScheduleBuilder:
         bound = ([r.name for r in bindings.values()] for _, bindings in self.calls)
         offsets, size = plan_memory(lifetimes(sizes, bound))
         placed = {n: TensorPlan(t.dtype, t.count, offsets[n]) for n, t in self.activations.items()}
-        return SchedulePlan(placed, size, self.calls)
+        return SchedulePlan(placed, size, self.calls, self.guards)

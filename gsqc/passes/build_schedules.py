@@ -31,19 +31,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gsqc.bundle.plan import SchedulePlan
-from gsqc.graph.roles import GRADIENT_IN, GRADIENT_OUT, STREAM_IN, STREAM_OUT, Kind, Role
+from gsqc.bundle.plan import Reference, SchedulePlan
+from gsqc.graph.roles import Kind, Role
 from gsqc.passes.add_clipping import CLIP_SCALE, squares_name
 from gsqc.passes.add_loss import HEAD
 from gsqc.passes.add_optimizer import update_name
-from gsqc.passes.bindings import ZEROS, Bind, Place, ScheduleBuilder, buffer_name
+from gsqc.passes.bindings import ZEROS, Bind, Place, ScheduleBuilder, buffer_name, stream_names
 from gsqc.passes.modes import BACKWARD, FORWARD, PREPARE, PREPARE_DECODE, Mode, generation_modes
 from gsqc.passes.outline_blocks import FIRST_KIND
-from gsqc.passes.plan_properties import BUFFERS_LISTED, SCHEDULED
+from gsqc.passes.plan_properties import BUFFERS_LISTED, GUARDS_SOUND, SCHEDULED
 from gsqc.passes.step import Matrix, Step, graph_pass
-
-AGAIN = "x_out_again"
-"""Where a forward that runs again writes its result, which is known already."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +72,11 @@ class _Schedules:
         """Whether a layer's forward runs again before its backward."""
         return self.kept is not None and layer < len(self.layers) - 1 - self.kept
 
+    def guard(self, layer: int) -> Reference | None:
+        """What says whether a layer is trained in a step; None if it always is."""
+        choice = self.step.choice
+        return None if choice is None else Reference(choice.output, layer, 1)
+
     def shared_prefix(self, layer: int) -> str:
         """What the names of activations begin with that the layers of a kind share."""
         # Kinds do not share them: a saved value may have another size or type in each.
@@ -98,14 +100,7 @@ class _Schedules:
         from zeros to activations, which the update takes at once.
         """
         place, outline = Place(layer), self.step.parts
-        # Each value of the stream has a buffer of its own in the schedule. It is all that a block
-        # needs to run forward again.
-        streams = {
-            STREAM_IN: f"x.{stream}",
-            STREAM_OUT: AGAIN if again else f"x.{stream + 1}",
-            GRADIENT_IN: f"dx.{stream + 1}",
-            GRADIENT_OUT: f"dx.{stream}",
-        }
+        streams = stream_names(stream, again=again, passes_on=self.step.choice is not None)
 
         def bind(role: Role, is_result: bool) -> str:
             if role in streams:
@@ -165,13 +160,15 @@ class _Schedules:
         summed.
         """
         schedule = self.new()
+        if self.step.choice is not None:
+            schedule.call(self.step.choice.function, self.at(None, 0))
         self._forward(schedule)
         schedule.call(f"{HEAD}_{BACKWARD}", self.at(None, len(self.layers)))
         for k in reversed(self.layers):
-            kind = self.kind(k)
+            kind, guard = self.kind(k), self.guard(k)
             if self.recomputes(k):
-                schedule.call(f"{kind}_{FORWARD}", self.at(k, k, again=True))
-            schedule.call(f"{kind}_{BACKWARD}", self.at(k, k, sums=not update_inside))
+                schedule.call(f"{kind}_{FORWARD}", self.at(k, k, again=True), guard)
+            schedule.call(f"{kind}_{BACKWARD}", self.at(k, k, sums=not update_inside), guard)
             # A layer is updated as soon as its gradients are there, so those of one layer alone
             # need memory. No later call of the step reads its matrices.
             if update_inside:
@@ -183,7 +180,8 @@ class _Schedules:
         return [matrix for matrix in self.step.adapters.values() if matrix.layer == layer]
 
     def _update(self, schedule: ScheduleBuilder, matrix: Matrix, *, sums: bool) -> None:
-        schedule.call(update_name(matrix.shape), self.on(matrix, sums=sums))
+        bind = self.on(matrix, sums=sums)
+        schedule.call(update_name(matrix.shape), bind, self.guard(matrix.layer))
 
     def update(self) -> SchedulePlan:
         """All matrices, from the sums of the step."""
@@ -200,7 +198,7 @@ class _Schedules:
         # rounded, so another order is another norm, and other bits.
         for k in reversed(self.layers):
             for matrix in reversed(self._matrices(k)):
-                schedule.call(squares_name(matrix.shape), self.on(matrix))
+                schedule.call(squares_name(matrix.shape), self.on(matrix), self.guard(k))
         # It has inputs of the step alone, whose buffers are the same everywhere.
         schedule.call(CLIP_SCALE, self.at(None, 0))
         return schedule.build()
@@ -236,7 +234,7 @@ def schedules_of(step: Step, kept: int | None) -> dict[str, SchedulePlan]:
     return {name: s for name, s in built.items() if s.calls or name == "prepare"}
 
 
-@graph_pass(requires=(BUFFERS_LISTED,), ensures=(SCHEDULED,))
+@graph_pass(requires=(BUFFERS_LISTED,), ensures=(SCHEDULED, GUARDS_SOUND))
 def build_schedules(step: Step) -> Step:
     """Write all schedules, with everything kept."""
     step.plan.schedules = schedules_of(step, None)

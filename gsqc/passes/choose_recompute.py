@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from gsqc.bundle.plan import Plan, SchedulePlan
 from gsqc.passes.build_schedules import schedules_of
-from gsqc.passes.plan_properties import RECOMPUTE_CHOSEN, SCHEDULED, SLACK
+from gsqc.passes.plan_properties import GUARDS_SOUND, RECOMPUTE_CHOSEN, SCHEDULED, SLACK
 from gsqc.passes.step import Step, graph_pass
 
 
@@ -61,7 +61,7 @@ def replan(step: Step, recompute: str) -> Plan:
     )
 
 
-@graph_pass(requires=(SCHEDULED,), ensures=(RECOMPUTE_CHOSEN,))
+@graph_pass(requires=(SCHEDULED, GUARDS_SOUND), ensures=(RECOMPUTE_CHOSEN, GUARDS_SOUND))
 def choose_recompute(step: Step) -> Step:
     """Take the schedules that --recompute asks for."""
     step.plan = replan(step, step.options.recompute)

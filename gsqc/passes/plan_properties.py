@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from fractions import Fraction
 
-from gsqc.bundle.plan import tensor_names
+from gsqc.bundle.plan import COPY, Reference, tensor_names
 from gsqc.graph.function import value_of
 from gsqc.passes.step import Step, step_property
 
@@ -54,6 +54,33 @@ def SCHEDULED(step: Step) -> None:
     of_text = ("decode",) if step.options.generates else ()
     for name in ("prepare", "train", "gradient", "clip", "update", "evaluate", *of_text):
         assert name in step.plan.schedules, f"no schedule {name}"
+
+
+def _read_and_written(step: Step, name: str, bound: dict[str, Reference]) -> tuple[set[str], ...]:
+    """The tensors that a call of a schedule reads, and those that it writes."""
+    if name == COPY:
+        return {bound["source"].name}, {bound["target"].name}
+    function = step.functions[name]
+    return tuple(
+        {bound[t].name for port, node in ports.items() for t in tensor_names(port, value_of(node))}
+        for ports in (function.placeholders, function.results)
+    )
+
+
+@step_property("nothing depends on a call that is left out")
+def GUARDS_SOUND(step: Step) -> None:
+    """What a call reads was written before by one that always runs, or by one with its guard."""
+    for schedule_name, schedule in step.plan.schedules.items():
+        writers: dict[str, set[Reference | None]] = {}
+        for number, (name, bound) in enumerate(schedule.calls):
+            guard = schedule.guards.get(number)
+            read, written = _read_and_written(step, name, bound)
+            for tensor in read & set(schedule.activations):
+                assert writers[tensor] & {None, guard}, (
+                    f"{name} in {schedule_name} reads {tensor}, which may not have been written"
+                )
+            for tensor in written:
+                writers.setdefault(tensor, set()).add(guard)
 
 
 @step_property("forward runs again where --recompute says")

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections import Counter
 
 from gsqc.graph.function import Function, Node, notes_of, role_of, shape_of, value_of
-from gsqc.graph.roles import FROZEN, STREAM_IN, STREAM_OUT, Kind
-from gsqc.numerics.formats import Gse
+from gsqc.graph.roles import FROZEN, STREAM_IN, STREAM_OUT, Kind, Role
+from gsqc.numerics.formats import Gse, Spec
 from gsqc.numerics.ops.attention_scores import attention_scores
 from gsqc.numerics.ops.attention_values import weigh_values
 from gsqc.numerics.ops.both_ways import scores_both_ways
@@ -54,6 +54,16 @@ def OUTLINED(step: Step) -> None:
     for layer, (kind, names) in enumerate(zip(outline.layer_kinds, outline.names, strict=True)):
         expected = len(outline.kinds[kind].parameters)
         assert len(names) == expected, f"layer {layer} has {len(names)} parameters, not {expected}"
+
+
+@step_property("a function chooses the blocks of the backward pass")
+def BACKWARD_CHOSEN(step: Step) -> None:
+    """It gives an int32 for each block."""
+    assert step.choice is not None, "nothing chooses"
+    function = _function(step, step.choice.function)
+    role, value = function.roles[step.choice.output], value_of(function.results[step.choice.output])
+    assert role == Role(Kind.OUTPUT, step.choice.output)
+    assert value == Spec((1, step.parts.layers), "int32"), f"it gives {value}"
 
 
 @step_property("every node has a type and every placeholder a role")

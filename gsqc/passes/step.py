@@ -42,6 +42,7 @@ class StepOptions:
     keep_head        so are those of the head
     recompute        none, auto or blocks: which forward passes run again before their backward
     prompt_chunk     tokens of a prompt that generation reads at once; 1 reads one by one
+    seed             of what the step draws by chance
     generates        whether the model makes text. A classifier gives one row of logits for a text
     """
 
@@ -56,6 +57,7 @@ class StepOptions:
     keep_head: bool = False
     recompute: str = "blocks"
     prompt_chunk: int = 1
+    seed: int = 0
     generates: bool = True
 
 
@@ -111,6 +113,18 @@ class KernelTable:
     kinds: dict[str, Kind] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Says in a step of training for which blocks the backward pass runs.
+
+    function  is called before the forward pass
+    output    its result, an int32 for each block. At 0 the block keeps its adapters as they are
+    """
+
+    function: str
+    output: str
+
+
 @dataclass
 class Step:
     """A fine-tuning step on its way from a captured model to a plan.
@@ -120,6 +134,7 @@ class Step:
     outline    embedding, kinds of blocks and head, from outline_blocks on
     functions  what the step consists of, by name, from lower_model on
     adapters   the trainable matrices of all layers, by name in the state, from add_adapters on
+    choice     what chooses blocks for the backward pass. None: it runs for all
     adapter_arrays  the adapter's arrays that are not trained, from add_adapters on
     kernels    the compiled ops, from lower_functions on
     plan       what the runtime follows, from lower_functions on
@@ -131,6 +146,7 @@ class Step:
     outline: Outline | None = None
     functions: dict[str, Function] = field(default_factory=dict)
     adapters: dict[str, Matrix] = field(default_factory=dict)
+    choice: Choice | None = None
     adapter_arrays: list[AdapterArrays] = field(default_factory=list)
     kernels: KernelTable = field(default_factory=KernelTable)
     plan: Plan = field(default_factory=Plan)

@@ -51,9 +51,14 @@ static void run_kernel(executor *e, const schedule *s, const function_call *call
     }
 }
 
+static bool is_left_out(const executor *e, const schedule *s, const function_call *call) {
+    return call->guard.target && !*(const int32_t *)(void *)outer_address(e, s, &call->guard);
+}
+
 void run_schedule(executor *e, const schedule *s) {
     for (uint32_t c = 0; c < s->call_count; c++) {
         const function_call *call = &s->calls[c];
+        if (is_left_out(e, s, call)) continue;
         if (!call->function) {
             const reference *r = call->bindings;
             array copy = {outer_address(e, s, &r[COPY_TARGET]), r->count, r->target->item_bytes};

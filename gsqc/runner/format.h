@@ -22,6 +22,7 @@
 #define DECODE_SCHEDULE "decode"
 #define PREFILL_SCHEDULE "prefill"
 #define LOSS_OUTPUT "loss"
+#define STEP_NUMBER_INPUT "step_number"
 
 #define FORMAT_VERSION 4
 #define RUN_FORMAT 2
@@ -114,7 +115,7 @@
     {"adapter", FIELD_OBJECT, false, 0, 0, NULL}, \
     {"adapter.kind", FIELD_TEXT, false, 0, 0, NULL}, \
     {"adapter.settings", FIELD_TABLE, false, 0, 0, NULL}, \
-    {"adapter.settings.*", FIELD_NUMBER, false, 1, 2147483647, NULL}, \
+    {"adapter.settings.*", FIELD_ANY, true, 0, 0, NULL}, \
     {"adapter.linears", FIELD_TEXTS, false, 0, 0, NULL}, \
     {"adapter.matrices", FIELD_TABLE, false, 0, 0, NULL}, \
     {"adapter.matrices.*", FIELD_OBJECT, false, 0, 0, NULL}, \
@@ -155,6 +156,7 @@
     {"operators.*", FIELD_NUMBER, false, 0, 2147483647, NULL}, \
     {"planned_peak_bytes", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
     {"weights_bytes", FIELD_NUMBER, false, 0, 9223372036854775807, NULL}, \
+    {"passes", FIELD_TEXTS, true, 0, 0, NULL}, \
     {"programs", FIELD_TABLE, false, 0, 0, NULL}, \
     {"programs.*", FIELD_OBJECT, false, 0, 0, NULL}, \
     {"programs.*.inputs", FIELD_TEXTS, false, 0, 0, NULL}, \

@@ -43,6 +43,7 @@ typedef struct {
     executor executor;
     const schedule *train, *gradient, *clip, *update;
     int32_t *parts[SEQUENCE_PARTS], *inputs[STEP_INPUTS], *loss;
+    int32_t *step_number; /* NULL if the plan does not ask for it */
     const batches *batches;
 } trainer;
 
@@ -101,6 +102,8 @@ static void prepare_trainer(trainer *t, bundle *b, const batches *data) {
     for (int k = 0; k < SEQUENCE_PARTS; k++) t->parts[k] = buffer_numbers(p, part_names[k]);
     for (int k = 0; k < STEP_INPUTS; k++) t->inputs[k] = buffer_numbers(p, step_inputs[k]);
     t->loss = buffer_numbers(p, LOSS_OUTPUT);
+    t->step_number =
+        has_input(p, STEP_NUMBER_INPUT) ? buffer_numbers(p, STEP_NUMBER_INPUT) : NULL;
 }
 
 /* One optimizer step, number `step` from 0. Adds to the loss (Q16 times Q14) and its weight (Q14).
@@ -109,6 +112,7 @@ static void prepare_trainer(trainer *t, bundle *b, const batches *data) {
 static void take_step(trainer *t, uint64_t step, int64_t *loss, int64_t *weight) {
     const batches *b = t->batches;
     for (int k = 0; k < STEP_INPUTS; k++) *t->inputs[k] = b->inputs[k][step];
+    if (t->step_number) *t->step_number = (int32_t)((step + 1) & INT32_MAX);
     int clips = b->inputs[CLIP_MANTISSA][step] != 0, sums = clips || b->batch > 1;
     if (sums) clear_gradients(&t->executor);
     for (uint32_t s = 0; s < b->batch; s++) {

@@ -60,10 +60,12 @@ typedef struct {
     uint32_t call_count;
 } function;
 
-/* A call binds each port, by its slot. A copy has no function, and binds source and target. */
+/* A call binds each port, by its slot. A copy has no function, and binds source and target. While
+ * its guard, an int32, is 0, the call is left out. A guard without a target is none. */
 typedef struct {
     const function *function;
     reference *bindings;
+    reference guard;
 } function_call;
 
 typedef struct {

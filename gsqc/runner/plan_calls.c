@@ -121,8 +121,20 @@ static void read_copy(const plan *p, const schedule *s, function_call *call, yyj
         json_fail(&plan_source, "copy between tensors of different size");
 }
 
+/* Inputs and outputs alone: what else has a name here may be a function's working memory. */
+static void read_guard(const plan *p, function_call *call, yyjson_val *data) {
+    reference r = read_reference(data, &p->buffers, NULL);
+    if (r.target->kind != INPUT && r.target->kind != OUTPUT)
+        json_fail(&plan_source, "the guard %s is no input and no output", r.target->name);
+    if (r.count != 1 || r.target->item_bytes != sizeof(int32_t))
+        json_fail(&plan_source, "the guard %s is not one int32", r.target->name);
+    call->guard = r;
+}
+
 static void read_call(const plan *p, const schedule *s, function_call *call, yyjson_val *data) {
-    if (yyjson_arr_size(data) != 2) json_fail(&plan_source, "a call is not a list of 2");
+    size_t size = yyjson_arr_size(data);
+    if (size != 2 && size != 3) json_fail(&plan_source, "a call is not a list of 2 or 3");
+    if (size == 3) read_guard(p, call, yyjson_arr_get(data, 2));
     const char *name = json_text(&plan_source, yyjson_arr_get(data, 0), "a call's function");
     yyjson_val *bindings = yyjson_arr_get(data, 1), *key, *value;
     if (!yyjson_is_obj(bindings)) json_fail(&plan_source, "a call of %s has no bindings", name);

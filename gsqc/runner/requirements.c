@@ -25,6 +25,11 @@ static void require_buffers(const plan *p, tensor_kind kind, const char *const *
     }
 }
 
+bool has_input(const plan *p, const char *name) {
+    const tensor *t = find_tensor(&p->buffers, name);
+    return t && t->kind == INPUT;
+}
+
 static void require_chunk(const plan *p) {
     const tensor *chunk = find_tensor(&p->buffers, CHUNKS[0]);
     uint64_t count = chunk && chunk->kind == INPUT ? chunk->count : 0;
@@ -61,7 +66,7 @@ static void require_generation(const bundle *b) {
 
 void require_session(const bundle *b, bool sums) {
     const plan *p = &b->plan;
-    static const char *const loss = LOSS_OUTPUT;
+    static const char *const loss = LOSS_OUTPUT, *const number = STEP_NUMBER_INPUT;
     for (size_t k = 0; k < COUNT(SCHEDULES); k++)
         if (!find_schedule(p, SCHEDULES[k]))
             fail(AGAIN, "the bundle's plan has no schedule %s", SCHEDULES[k]);
@@ -69,6 +74,7 @@ void require_session(const bundle *b, bool sums) {
     require_optimizer(p, yyjson_get_str(yyjson_obj_get(b->manifest, "optimizer")));
     require_buffers(p, INPUT, PARTS, COUNT(PARTS), b->sequence_length);
     require_buffers(p, INPUT, ONES, COUNT(ONES), 1);
+    if (has_input(p, number)) require_buffers(p, INPUT, &number, 1, 1);
     if (find_schedule(p, PREFILL_SCHEDULE)) require_chunk(p);
     require_buffers(p, OUTPUT, &loss, 1, b->sequence_length);
     require_buffers(p, GRADIENT, SUMS, COUNT(SUMS), 1);

@@ -11,6 +11,9 @@
  * the memory; `sums` says whether a step sums the gradients of several sequences. */
 void require_session(const bundle *b, bool sums);
 
+/* Whether the plan has an input of this name. */
+bool has_input(const plan *p, const char *name);
+
 /* The memory of an int32 buffer that require_session has found. */
 int32_t *buffer_numbers(const plan *p, const char *name);
 

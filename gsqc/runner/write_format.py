@@ -14,7 +14,7 @@ from gsqc.bundle import files, json_text, manifest, plan, tensor_file
 from gsqc.bundle.fields import Kind, Rule, rule_of
 from gsqc.data import WEIGHT_ONE
 from gsqc.limits import MAXIMUM_SEQUENCES, MAXIMUM_STEPS, MAXIMUM_THREADS
-from gsqc.numerics.optim import CLIP_INPUTS, INPUTS
+from gsqc.numerics.optim import CLIP_INPUTS, INPUTS, STEP_NUMBER
 from gsqc.numerics.optim.schedule_inputs import MANTISSA_BITS
 from gsqc.runtime import requirements, results, store
 from gsqc.training import fixed_settings, lock, token_file
@@ -41,6 +41,7 @@ TEXTS: Mapping[str, str] = {
     "DECODE_SCHEDULE": requirements.DECODE,
     "PREFILL_SCHEDULE": requirements.PREFILL,
     "LOSS_OUTPUT": requirements.LOSS,
+    "STEP_NUMBER_INPUT": STEP_NUMBER,
 }
 NUMBERS: Mapping[str, int] = {
     "FORMAT_VERSION": manifest.FORMAT_VERSION,

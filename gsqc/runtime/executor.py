@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from gsqc.bundle.plan import COPY, Plan, Reference, TensorPlan, align
 from gsqc.targets.interface import Array, Call, Kernels, Program
@@ -17,12 +18,19 @@ RELEASE_BYTES = 1 << 20
 class Bound:
     """A part of a schedule: the kernels that it calls, and the program that calls them.
 
-    `releases` says whether the pages of the base may leave memory after it.
+    `releases` says whether the pages of the base may leave memory after it. If `guard` is an array
+    of one 0, the part is left out.
     """
 
     kernels: list[str]
     program: Program
     releases: bool
+    guard: Array | None
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether the part does not run now."""
+        return self.guard is not None and not self.guard[0]
 
 
 def _typed(region: Array, tensor: TensorPlan) -> Array:
@@ -93,10 +101,12 @@ class Executor:
             for name, function in self.plan.functions.items()
         }
         base = self.plan.buffers.get("base", {})
-        for name, bindings in schedule.calls:
+        for number, (name, bindings) in enumerate(schedule.calls):
+            watched = schedule.guards.get(number)
+            guard = None if watched is None else self._slice(known[watched.name], watched)
             bound = {port: self._slice(known[r.name], r) for port, r in bindings.items()}
             if name == COPY:
-                yield Call(COPY, COPY, [bound["source"], bound["target"]])
+                yield Call(COPY, COPY, [bound["source"], bound["target"]], 0, guard)
                 continue
             local = {**scratch[name], **bound}
             frozen_ports = {port for port, r in bindings.items() if r.name in base}
@@ -107,19 +117,27 @@ class Executor:
                     for a, r in zip(arrays, references, strict=True)
                     if r.name in frozen_ports
                 )
-                yield Call(kernel, name, arrays, frozen)
+                yield Call(kernel, name, arrays, frozen, guard)
 
     def _bind(self, schedule: str) -> list[Bound]:
         parts: list[Bound] = []
         calls: list[Call] = []
         frozen = 0
+
+        def end(*, releases: bool) -> None:
+            program, guard = self.kernels.program(calls), calls[0].guard if calls else None
+            parts.append(Bound([c.kernel for c in calls], program, releases, guard))
+            calls.clear()
+
         for call in self.calls(schedule):
+            if calls and call.guard is not calls[0].guard:
+                end(releases=False)
             calls.append(call)
             frozen += call.frozen_bytes
             if self.release is not None and frozen >= RELEASE_BYTES:
-                parts.append(Bound([c.kernel for c in calls], self.kernels.program(calls), True))
-                calls, frozen = [], 0
-        parts.append(Bound([c.kernel for c in calls], self.kernels.program(calls), False))
+                end(releases=True)
+                frozen = 0
+        end(releases=False)
         return parts
 
     def bound(self, schedule: str) -> list[Bound]:
@@ -136,6 +154,8 @@ class Executor:
             self._run_watched(schedule, self.watch)
             return
         for part in self.bound(schedule):
+            if part.is_left_out:
+                continue
             part.program.run()
             if part.releases and self.release is not None:
                 self.release()
@@ -149,12 +169,14 @@ class Executor:
         self._last[schedule].run()
 
     def _run_watched(self, schedule: str, watch: Callable[[Call], None]) -> None:
-        places = (
-            (part.program, k) for part in self.bound(schedule) for k in range(len(part.kernels))
-        )
-        for (program, k), call in zip(places, self.calls(schedule), strict=True):
-            program.run_one(k)
-            watch(call)
+        calls = self.calls(schedule)
+        for part in self.bound(schedule):
+            # Calls of this part may still decide about the next, so each is asked when its turn is.
+            left_out = part.is_left_out
+            for k, call in enumerate(islice(calls, len(part.kernels))):
+                if not left_out:
+                    part.program.run_one(k)
+                    watch(call)
 
     def finish(self, schedule: str) -> None:
         """Run a schedule for the last time, and free what no other schedule reads."""

@@ -5,7 +5,7 @@ runs it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -17,7 +17,7 @@ from gsqc.data import WEIGHT_ONE, TokenSequence
 from gsqc.decimals import as_fraction
 from gsqc.errors import BundleError, DataError, OptionError
 from gsqc.limits import MAXIMUM_CLIP, MAXIMUM_SEQUENCES
-from gsqc.numerics.optim import CLIP_INPUTS, OptimizerSpec
+from gsqc.numerics.optim import CLIP_INPUTS, STEP_NUMBER, OptimizerSpec
 
 SCHEDULES = ("prepare", "train", "gradient", "clip", "update", "evaluate")
 DECODE = "decode"
@@ -48,6 +48,8 @@ def require_session(
     _require(plan, "input", dict.fromkeys(SEQUENCE_INPUTS, sequence_length))
     numbers = (*optimizer.inputs, *CLIP_INPUTS, *(() if classes else GENERATION_INPUTS))
     _require(plan, "input", dict.fromkeys(numbers, 1))
+    if STEP_NUMBER in plan.buffers["input"]:
+        _require(plan, "input", {STEP_NUMBER: 1})
     if PREFILL in plan.schedules:
         chunk = plan.buffers["input"].get(CHUNK_INPUTS[0])
         count = chunk.count if chunk is not None else 0
@@ -141,6 +143,15 @@ def require_sequences(
     for sequence in sequences:
         require_sequence(sequence, length, vocabulary, classes)
     return sequences
+
+
+def write_step_inputs(
+    plan: Plan, tensors: Mapping[str, Any], inputs: Mapping[str, int], step: int
+) -> None:
+    """Write the integers of step 1, 2, …, and its number if the plan asks for it."""
+    number = {STEP_NUMBER: step % 2**31} if STEP_NUMBER in plan.buffers["input"] else {}
+    for name, value in {**inputs, **number}.items():
+        tensors[name][0] = value
 
 
 def require_batch(sequences: Sequence[TokenSequence]) -> int:

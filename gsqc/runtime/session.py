@@ -31,6 +31,7 @@ from gsqc.runtime.requirements import (
     require_rates,
     require_sequences,
     require_session,
+    write_step_inputs,
 )
 from gsqc.runtime.results import (
     EvaluationResult,
@@ -161,8 +162,7 @@ class Session:
         weight = require_batch(sequences)
         rates = require_rates(learning_rate, decay, clip)
         inputs = self.optimizer.step_inputs(*rates[:2], self.step_count + 1, weight, rates[2])
-        for name, value in inputs.items():
-            self.executor.tensors[name][0] = value
+        write_step_inputs(self.plan, self.executor.tensors, inputs, self.step_count + 1)
         if len(sequences) == 1 and clip is None:
             loss, norm = self._run_sequence("train", sequences[0])[0], None
         else:

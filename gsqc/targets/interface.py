@@ -33,13 +33,14 @@ Array = npt.NDArray[Any]
 class Call:
     """A kernel of a function, or COPY, on arrays: inputs, then outputs.
 
-    `frozen_bytes` of them belong to the base.
+    `frozen_bytes` of them belong to the base. The call is left out while `guard` holds a 0.
     """
 
     kernel: str
     function: str
     arrays: list[Array]
     frozen_bytes: int = 0
+    guard: Array | None = None
 
 
 class Program(Protocol):

@@ -145,6 +145,8 @@ def _write_with_gsqc() -> None:
         "--batch",
         "2",
         "--runner",
+        "--pass",
+        "dropbp:rate=0.1",
     )
     gsqc("train", "b.gsqc", *TRAIN, *VALIDATION, "--run", "run")
     gsqc("tokens", "b.gsqc", *TRAIN, "-o", "tokens.safetensors")

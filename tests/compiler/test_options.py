@@ -12,7 +12,8 @@ import pytest
 from gsqc.adapters import parse_adapter
 from gsqc.adapters.lora import Lora
 from gsqc.bundle.manifest import BITS
-from gsqc.compiler.options import Bits, CompileOptions, parse_compile_options
+from gsqc.compiler.options import Bits, CompileOptions
+from gsqc.compiler.parse_options import parse_compile_options
 from gsqc.errors import OptionError
 
 RANGE = range(5, 9)

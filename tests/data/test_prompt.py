@@ -14,7 +14,7 @@ from gsqc.data.form import MOST_SHARED, DataForm
 from gsqc.data.prompt import FORMS, PromptForm, PromptOptions, choose_form
 from gsqc.data.prompt_end import escaped, unescaped
 from gsqc.errors import DataError, OptionError
-from gsqc.option import parse_options
+from gsqc.option_texts import parse_options
 from tests.data.small_data import jsonl, make_tokenizer
 from tests.data.templates import CHATML
 from tests.runtime.small_bundle import END, byte_tokenizer

@@ -19,7 +19,7 @@ from gsqc.numerics.ops.embedding import MASTER_FRACTION_BITS
 
 _ROUND_MULTIPLIERS = (0x6487, 0x7A35, 0x58B7, 0x6C8F)
 _ROUND_STEP = 0x9E37
-_MASK31 = 2**31 - 1
+MASK31 = 2**31 - 1
 
 
 def noise(b: Builder, counter: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,9 +36,21 @@ def noise(b: Builder, counter: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     return high, low
 
 
-def _join31(halves: tuple[Tensor, Tensor]) -> Tensor:
+def join31(halves: tuple[Tensor, Tensor]) -> Tensor:
     """31 of the 32 bits, as an int32 in [0, 2^31)."""
     return ((halves[0] & 0x7FFF) << 16) | halves[1]
+
+
+def stream_key(seed: int, stream: int) -> int:
+    """The counter of a stream of random numbers, in [0, 2^31).
+
+    seed and stream are non-negative, below 2^62 and 2^31. Streams of one seed are independent.
+    """
+    b = NumpyBuilder()
+    key = b.const(0, 1)
+    for part in (seed & MASK31, seed >> 31 & MASK31, stream):
+        key = join31(noise(b, key, b.const(part, 1)))
+    return int(key.data[0])
 
 
 def uniform_q24(
@@ -50,14 +62,10 @@ def uniform_q24(
     non-negative, and streams of one seed are independent. The arithmetic is integer only: the bound
     is an integer square root, rounded down. An index is scattered before and after the key joins.
     """
-    b = NumpyBuilder()
-    key = b.const(0, 1)
-    for part in (seed & _MASK31, seed >> 31 & _MASK31, stream):
-        key = _join31(noise(b, key, b.const(part, 1)))
-    count = math.prod(shape)
+    b, count = NumpyBuilder(), math.prod(shape)
     assert count < 2**31
-    scattered = _join31(noise(b, b.const(0, 1), b.iota((count,), 0)))
-    bits = _join31(noise(b, key, scattered)) - 2**30
+    scattered = join31(noise(b, b.const(0, 1), b.iota((count,), 0)))
+    bits = join31(noise(b, b.const(stream_key(seed, stream), 1), scattered)) - 2**30
     bound = math.isqrt((1 << (2 * MASTER_FRACTION_BITS)) // fan_in)
     values: npt.NDArray[np.int32] = bits.mulr30(bound).data.reshape(shape)
     return values

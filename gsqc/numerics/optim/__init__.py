@@ -35,6 +35,9 @@ INPUTS = (
 CLIP_INPUTS = ("clip_m", "clip_e")
 """The largest norm of the gradient. A mantissa of 0 says that the step does not clip."""
 
+STEP_NUMBER = "step_number"
+"""A further input of bundles that draw by chance: the number of the step from 1 on, modulo 2^31."""
+
 
 @dataclass(frozen=True)
 class OptimizerSpec:

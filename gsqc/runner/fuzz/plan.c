@@ -38,6 +38,8 @@ static void walk(const plan *p) {
             const function_call *call = &p->schedules[s].calls[c];
             for (uint32_t k = 0; k < (call->function ? call->function->ports : 2); k++)
                 walk_reference(&call->bindings[k], NULL);
+            const shape number = {sizeof(int32_t), 1};
+            if (call->guard.target) walk_reference(&call->guard, &number);
             require(!call->function ||
                     call->function->scratch_bytes <= p->schedules[s].scratch_bytes);
         }

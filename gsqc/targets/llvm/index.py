@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tvm import tirx
-
 from gsqc.targets.llvm.emit import Expr, const, new_var
 
 
@@ -35,8 +33,8 @@ class Axis:
         self.var = new_var(name) if var is None else var
 
 
-Opaque = Callable[[Expr, int], Axis]
-"""Names an expression in [0, extent) as a variable of its own."""
+Divide = Callable[["Index", int], tuple[Expr, Expr]]
+"""Gives names to an index // period and to an index % period."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class Index:
         constant, lanes = self.constant + other.constant, max(self.lanes, other.lanes)
         return Index(tuple(terms.items()), constant, lanes)
 
-    def split(self, period: int, opaque: Opaque) -> tuple[Index, Index]:
+    def split(self, period: int, divide: Divide) -> tuple[Index, Index]:
         """(index // period, index % period); NotVector if the lanes do not share a period."""
         if self.largest < period:
             return ZERO, self
@@ -98,10 +96,9 @@ class Index:
             raise NotVector(period)
         # What is left is a division in the kernel. Its results are variables like a loop's, so that
         # further splits of them are free again.
-        start, extent = self.expr(), self.largest + 1
-        outer_axis = opaque(tirx.truncdiv(start, const(period)), -(-extent // period))
-        inner_axis = opaque(tirx.truncmod(start, const(period)), period)
-        return Index(((outer_axis, 1),)), Index(((inner_axis, 1),))
+        outer, inside = divide(self, period)
+        outer_axis = Axis("part", self.largest // period + 1, outer)
+        return Index(((outer_axis, 1),)), Index(((Axis("part", period, inside), 1),))
 
 
 ZERO = Index()

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tvm import tirx
+
 from gsqc.numerics.operators.hadamard import ROTATED
 from gsqc.numerics.operators.trace import Operator, Trace
 from gsqc.targets.analysis.ranges import Ranges
@@ -37,6 +39,8 @@ from gsqc.targets.llvm.rotation import rotated
 from gsqc.targets.llvm.row_loops import LoopWriter, Value
 from gsqc.targets.llvm.tables import Tables
 
+QUOTIENT = "gsqc_quotient"
+"""A function of library.c."""
 PARALLEL_WORK = 1 << 18
 """Element evaluations from which a kernel is worth the start of the thread pool."""
 
@@ -124,10 +128,18 @@ class RowProgram(RowWalk):
     def split(self, index: Index, period: int, scope: Scope) -> tuple[Index, Index]:
         """At compile time where the loop variables allow it, else by a division in `scope`."""
 
-        def opaque(expr: Expr, extent: int) -> Axis:
-            return Axis("part", extent, _keep_in(scope, "part", expr))
+        def divide(start: Index, period: int) -> tuple[Expr, Expr]:
+            expr, by = start.expr(), const(period)
+            if all(axis is self.row_axis for axis, _ in start.terms):
+                parts = tirx.truncdiv(expr, by), tirx.truncmod(expr, by)
+            else:
+                # The elements of a row go one by one here. LLVM 22 would make vectors of them and
+                # load consecutive elements where the index is k % 4, so the quotient is hidden.
+                outer = _keep_in(scope, "part", tirx.call_extern("int32", QUOTIENT, expr, by))
+                parts = outer, expr - outer * by
+            return _keep_in(scope, "part", parts[0]), _keep_in(scope, "part", parts[1])
 
-        return index.split(period, opaque)
+        return index.split(period, divide)
 
     def loop(self, tasks: list[Task], domain: int) -> list[Stmt]:
         """A vector loop."""

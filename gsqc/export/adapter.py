@@ -9,6 +9,7 @@ float32, half to even, with a relative error of 2^-24 at most.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ class TrainedAdapter:
         """A and B of each linear in float32. ExportError unless the adapter is of LoRA's form."""
         found = []
         for linear in self.linears:
-            form = self.settings.as_lora(linear.floats(), linear.arrays)
+            with fits_settings(linear):
+                form = self.settings.as_lora(linear.floats(), linear.arrays)
             if form is None:
                 raise ExportError(
                     f"an adapter of the kind {self.settings.kind} does not have the form of LoRA",
@@ -88,6 +90,25 @@ class TrainedAdapter:
             a, b = (np.ascontiguousarray(m, np.float32) for m in (form.a, form.b))
             found.append((linear, LoraForm(a, b, form.alpha)))
         return found
+
+
+@contextmanager
+def fits_settings(linear: LinearAdapter) -> Iterator[None]:
+    """BundleError if what an adapter's kind makes of its matrices fails by their shapes."""
+    try:
+        yield
+    except (ValueError, IndexError) as error:
+        raise BundleError(
+            f"the adapter of {linear.module} does not fit its settings: {error}", AGAIN
+        ) from None
+
+
+def merged_weight(settings: Adapter, w: Float32, linear: LinearAdapter) -> Float32:
+    """W [rows, columns] with the adapter of its linear in it. BundleError if they do not fit."""
+    exact = {n: np.ldexp(p.astype(np.float64), -FRACTION_BITS) for n, p in linear.matrices.items()}
+    with fits_settings(linear):
+        merged = settings.merge(w, exact, linear.arrays).astype(np.float32)
+        return np.asarray(merged).reshape(w.shape)
 
 
 def to_float32(p: Int32) -> Float32:

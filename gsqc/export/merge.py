@@ -22,7 +22,7 @@ import numpy as np
 from gsqc.bundle.base import VECTOR_KIND, in_first_layer, in_layer
 from gsqc.bundle.bundle import Bundle
 from gsqc.errors import ExportError, GsqcError, OptionError
-from gsqc.export.adapter import FRACTION_BITS, Float32, TrainedAdapter
+from gsqc.export.adapter import Float32, TrainedAdapter, merged_weight
 from gsqc.models import LoadedModel, load_classifier, load_model, model_path
 from gsqc.models.base_codes import base_codes, is_exact
 from gsqc.models.catalogue import KNOWN_MODELS
@@ -107,10 +107,7 @@ class MergedWeights:
         codes = self._coded(name)
         merged = self._weights.float32(name) if codes is None else codes.float32()
         if name in self._linears:
-            matrices = self._linears[name].matrices
-            exact = {n: np.ldexp(p.astype(np.float64), -FRACTION_BITS) for n, p in matrices.items()}
-            arrays = self._linears[name].arrays
-            merged = np.asarray(self._settings.merge(merged, exact, arrays).astype(np.float32))
+            merged = merged_weight(self._settings, merged, self._linears[name])
         # Bundles hold [outputs, inputs], whatever the model's file holds.
         layout = self._layouts.get(name)
         return merged if layout is None else layout.stored(merged, self.shapes()[name])

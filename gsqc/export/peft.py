@@ -28,7 +28,7 @@ from safetensors.numpy import save
 
 from gsqc.adapters.linears import module_name
 from gsqc.errors import ExportError
-from gsqc.export.adapter import Float32, TrainedAdapter
+from gsqc.export.adapter import Float32, TrainedAdapter, fits_settings
 from gsqc.export.place import new_directory
 from gsqc.export.prompts import PAGE, TEMPLATE_FILE, TrainedPrompts, page
 from gsqc.files.writing import write_new
@@ -67,7 +67,8 @@ def _of_its_class(adapter: TrainedAdapter) -> tuple[dict[str, Any], dict[str, Fl
     settings: dict[str, Any] = {}
     tensors: dict[str, Float32] = {}
     for linear in adapter.linears:
-        form = adapter.settings.to_peft(linear.floats())
+        with fits_settings(linear):
+            form = adapter.settings.to_peft(linear.floats())
         if form is None:
             return None
         if form.of_bias and linear.has_bias:

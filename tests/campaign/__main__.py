@@ -26,7 +26,7 @@ from tests.campaign.corpus import build
 from tests.campaign.model_kinds import all_kinds
 from tests.campaign.place import Place
 from tests.campaign.report import Report
-from tests.campaign.server import Server
+from tests.campaign.server import COMPILES, Server
 from tests.campaign.writers import writers
 
 
@@ -88,7 +88,7 @@ class Campaign:
         """Kills and failing calls."""
         library = faults.build_library(self.folder)
         step, rng = str(self._step()), random.Random(self.seed)
-        with Server(library) as server:
+        with Server(library, () if self.amount is SHORT else COMPILES) as server:
             for writer in writers(step):
                 if writer.name.startswith(self.only) and (
                     self.amount is not SHORT or not writer.slow

@@ -47,19 +47,28 @@ seed = 1
 """
 
 
-FURTHER = ("gguf", "parts", "seen", "older", "sentences", "spm.gguf")
+FURTHER = (
+    *("gguf", "parts", "seen", "older", "sentences", "spm.gguf", "mixtral", "qwen3_moe"),
+    *("encoder", "headless", "labelled", "classifier.gsqc", "classified", "adapters"),
+)
 """What `model_corpus` writes. Only changed files are read from there."""
 
 
 def write_model(folder: Path) -> None:
-    """A Llama of one layer as `save_pretrained` leaves it, with tokenizer and chat template."""
+    """A Llama of one layer as `save_pretrained` leaves it, with tokenizer and chat template.
+
+    The tokenizer has a merge, without which llama.cpp reads no file.
+    """
     from tests.models.capture.tiny import tiny_llama
 
     sizes = {"num_hidden_layers": 1, "hidden_size": 32, "intermediate_size": 32}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
-    model = tiny_llama(vocab_size=VOCABULARY, eos_token_id=END, **sizes, **heads)
+    model = tiny_llama(vocab_size=VOCABULARY + 1, eos_token_id=END + 1, **sizes, **heads)
     model.save_pretrained(folder)
-    byte_tokenizer().save(str(folder / "tokenizer.json"))
+    tokenizer = json.loads(byte_tokenizer().to_str())
+    tokenizer["model"]["vocab"]["ab"], tokenizer["model"]["merges"] = END, [["a", "b"]]
+    tokenizer["added_tokens"][0]["id"] = END + 1
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     named = [{"name": "default", "template": TEMPLATE}, {"name": "tools", "template": "x"}]
     config = {"chat_template": named, "eos_token": "<end>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))

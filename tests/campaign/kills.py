@@ -56,9 +56,19 @@ def _content(path: Path) -> str:
     if path.name == "log.jsonl":
         lines = [json.loads(line) for line in content.splitlines()]
         return str([(line["step"], line.get("loss"), line.get("digest")) for line in lines])
+    if path.name == "manifest.json":
+        return _manifest(content)
     if path.suffix == ".html":
         return str(content.rstrip().endswith(b"</html>"))
     return hashlib.sha256(content).hexdigest()
+
+
+def _manifest(content: bytes) -> str:
+    """A manifest without its first digests: numpy may take them where no code can be written."""
+    try:
+        return str(json.loads(content) | {"golden": None})
+    except ValueError:
+        return f"not JSON: {content!r}"
 
 
 def tree_of(folder: Path, below: str = "") -> Tree:

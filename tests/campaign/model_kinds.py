@@ -75,14 +75,26 @@ def further_kinds(corpus: Path) -> list[Kind]:
     """The files of `model_corpus`. None of them if the corpus is without."""
     if not (corpus / "gguf").is_dir():
         return []
-    from tests.campaign.model_corpus import PART, architectures
+    from tests.campaign.adapter_kinds import adapter_kinds
+    from tests.campaign.classifier_kinds import classifier_kinds
+    from tests.campaign.model_corpus import EXPERTS, PART, architectures
 
     def gguf(name: str, file: str, weight: float) -> Kind:
         change = partial(mutators.change_gguf, fields=gguf_fields(corpus / file))
         return _model(name, file, change, weight)
 
     json_, any_bytes = mutators.change_json, mutators.change_bytes
+
+    def experts(place: str, file: str, change: Mutator) -> Kind:
+        command = ("data", "data/a.jsonl", "--bundle", place)
+        read = programs.captured(place)
+        return Kind(f"experts {place}/{file}", f"{place}/{file}", change, (command,), (read,))
+
     return [
+        *classifier_kinds(),
+        *adapter_kinds(),
+        *(experts(place, "config.json", json_) for place in EXPERTS),
+        *(experts(place, "model.safetensors", mutators.change_safetensors) for place in EXPERTS),
         *(gguf(f"architecture {n}", f"gguf/{n}.gguf", 0.25) for n in architectures()),
         *(gguf(f"part {n} of a GGUF", PART.format(n), 0.5) for n in (1, 2)),
         gguf("SentencePiece in GGUF", "spm.gguf", 1),

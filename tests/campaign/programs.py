@@ -8,15 +8,17 @@ import json
 import random
 import shutil
 import zipfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gsqc.models import load_model
+from gsqc.models import LoadedModel, load_model
 from gsqc.models.capture import capture_loaded
 from tests.campaign.mutators import NUMBERS, change_bytes, change_json
+from tests.campaign.readers import Reader
 
 FOLDER = "programs"
 ONNX, PT2 = f"{FOLDER}/model.onnx", f"{FOLDER}/tiny.pt2"
@@ -36,16 +38,21 @@ def write_programs(tokenizer: Path) -> None:
     write_pt2(tiny_llama(), Path(PT2))
 
 
-def read(name: str) -> None:
+def capture(load: Callable[[], LoadedModel]) -> None:
     """The captured model, and all of its weights."""
     torch.set_num_threads(1)  # OpenMP's threads do not survive the fork that this runs in
-    weights = capture_loaded(load_model(name), _TOKENS).weights
+    weights = capture_loaded(load(), _TOKENS).weights
     for weight in weights.names():
         weights.float32(weight)
         weights.code_kind(weight)
 
 
-READ_ONNX, READ_PT2 = partial(read, ONNX), partial(read, PT2)
+def captured(name: str) -> Reader:
+    """What captures this model and reads its weights."""
+    return partial(capture, partial(load_model, name))
+
+
+READ_ONNX, READ_PT2 = captured(ONNX), captured(PT2)
 
 
 def change_onnx(content: bytes, rng: random.Random) -> bytes:

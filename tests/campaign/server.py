@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process that has imported gsqc, and forks for each command. That saves seconds for each.
 
-python -m tests.campaign.server
+python -m tests.campaign.server [MODULE …]
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import signal
@@ -18,16 +19,21 @@ from pathlib import Path
 from tests.campaign.faults import CLOSED, Ended, Fault, end_in_time, ended_of, limit
 
 STARTED = b"ready\n"
+COMPILES = (
+    *("accelerate", "networkx", "rich.progress", "torch._dynamo", "tvm"),
+    *("gsqc.compiler.compile", "gsqc.models.readers.hf"),
+)
+"""What a command that compiles takes seconds to import."""
 
 
 class Server:
     """A process with gsqc in it, under fault.c, that runs commands in forks of itself."""
 
-    def __init__(self, library: Path) -> None:
-        """Start it and wait until it has imported gsqc."""
+    def __init__(self, library: Path, modules: tuple[str, ...] = ()) -> None:
+        """Start it and wait until it has imported gsqc, and these modules too."""
         environment = os.environ | {"LD_PRELOAD": str(library), "TOKENIZERS_PARALLELISM": "false"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.campaign.server"],
+            [sys.executable, "-m", "tests.campaign.server", *modules],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -61,6 +67,8 @@ def _serve() -> None:
 
     import gsqc.cli.main  # noqa: F401
 
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     answers.write(STARTED)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tests.campaign.corpus import TRAIN
 
 STEPS = 6
+PAGES = ("out/page.html",)
 MORE = [*TRAIN[:2], "--steps", str(STEPS), *TRAIN[4:], "--save-every", "1"]
 
 
@@ -40,6 +41,7 @@ def writers(step: str) -> list[Writer]:
     gguf = ["export", "b.gsqc", "--run", "run", "--gguf", "out/a.gguf", "--force"]
     export = ["export", "b.gsqc", "--run", "run", "--model", "model", "--force"]
     merged, onnx = [*export, "--merged", "out/m"], [*export, "--onnx", "out/m.onnx"]
+    merged_gguf = [*export, "--merged", "out/m.gguf"]
     made = ["model", "-o", "out/c.gsqc", "--target", "numpy", "--adapter", "lora:rank=2,linears=q"]
     compiles = ["compile", *made, "--seq", "8", "--force"]
     train = ["train", "b.gsqc", *MORE, "--run", "new", "--threads", "1"]
@@ -53,7 +55,6 @@ def writers(step: str) -> list[Writer]:
     again = ["tokens", "b.gsqc", "--data", "data/text.txt", *TRAIN[2:], "-o", "out/t.safetensors"]
     init = ["init", "out.toml", "--force"]
     imported = ["import", "b.gsqc", "--peft", "peft", "--run", "new"]
-    pages = ("out/page.html",)
     return [
         Writer("train", train, ("new",)),
         Writer("gsqc-step", [*steps, "--threads", "1"], ("new",), (long,), program=True),
@@ -62,12 +63,13 @@ def writers(step: str) -> list[Writer]:
         Writer("export --peft", peft, ("out/peft",)),
         Writer("export --peft, over another", peft, ("out/peft",), (peft,)),
         Writer("export --gguf", gguf, ("out/a.gguf",), (gguf,), slow=True),
-        Writer("export --merged", merged, ("out/m",), (merged,), slow=True),
+        Writer("export --merged, directory", merged, ("out/m",), (merged,), slow=True),
+        Writer("export --merged, GGUF", merged_gguf, ("out/m.gguf",), (merged_gguf,), slow=True),
         Writer("export --onnx", onnx, ("out/m.onnx", "out/m.onnx.data"), (onnx,), slow=True),
         Writer("compile", compiles, ("out/c.gsqc",), (compiles,), slow=True),
         Writer("trust", ["trust", "small.gsqc", "--yes"], ("state/gsqc/trusted-code.txt",)),
-        Writer("report", report, pages, (compare,)),
-        Writer("compare", compare, pages, (report,)),
+        Writer("report", report, PAGES, (compare,)),
+        Writer("compare", compare, PAGES, (report,)),
         Writer("tokens", tokens, ("out/t.safetensors",), (again,)),
         Writer("init", init, ("out.toml",), (init,)),
         Writer("check --update", golden, ("out/golden.json",), (golden,)),

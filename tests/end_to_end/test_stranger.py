@@ -11,6 +11,7 @@ import pytest
 
 from gsqc.cli.main import main
 from gsqc.targets.trust import record_file
+from tests.campaign.kinds import write_known
 
 LINKED = ("lock", "config.json", "config.toml", "log.jsonl", "state.safetensors")
 FIXED_NAMES = (".state.safetensors.tmp", ".config.json.tmp", ".config.toml.tmp", ".lock.tmp")
@@ -121,3 +122,18 @@ def test_code_made_anew_is_ones_own(
         assert resume(run) == 0
     finally:
         assert main(["trust", str(bundle), "--yes"]) == 0
+
+
+def test_numbers_that_gsqc_never_writes_are_no_fault_of_gsqc(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Compiled code makes wrong results of them, as docs/security.md says. numpy checks ranges."""
+    theirs = tmp_path / "theirs.gsqc"
+    shutil.copytree(bundle, theirs)
+    base = (theirs / "base.safetensors").read_bytes()
+    start = 8 + int.from_bytes(base[:8], "little")
+    write_known(theirs / "base.safetensors", base[:start] + b"\x7f" * (len(base) - start))
+    assert main(["check", str(theirs), "--on", "numpy", "--steps", "1"]) == 2
+    said = capsys.readouterr().err
+    assert "the bundle's numbers are none that gsqc writes" in said
+    assert "has a fault" not in said

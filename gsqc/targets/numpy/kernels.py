@@ -48,7 +48,13 @@ class NumpyKernels(HostMemory):
         def run() -> None:
             remaining = iter(arrays)
             values = [map_tensors(v, lambda s: next(remaining).reshape(s.shape)) for v in specs]
-            results = flatten(evaluate(operation, values, attributes))
+            try:
+                results = flatten(evaluate(operation, values, attributes))
+            except AssertionError as error:  # a stranger's numbers fit their types, and no more
+                raise BundleError(
+                    f"the bundle's numbers are none that gsqc writes, in {name}: {error}",
+                    "take a whole copy of the bundle, or compile the model again",
+                ) from error
             # The inputs were taken from the front, so what remains is the outputs.
             targets = list(remaining)
             # copyto would broadcast a result that is too small into its target.

@@ -31,10 +31,13 @@ CLASSIFIER = "ForSequenceClassification"
 ENCODERS = tuple(_SETTINGS)
 
 
-def build_encoder(name: str, kind: str = CLASSIFIER, **settings: Any) -> Any:
+def build_encoder(
+    name: str, kind: str = CLASSIFIER, *, layers: int = LAYERS, **settings: Any
+) -> Any:
     """A model with weights that are large enough for attention to look at some tokens more."""
     family, known = _SETTINGS[name]
-    given = {**known, "num_labels": CLASSES, **settings}
+    of_layers = {"n_layers" if "n_layers" in known else "num_hidden_layers": layers}
+    given = {**known, "num_labels": CLASSES, **of_layers, **settings}
     config = getattr(transformers, f"{family}Config")(**given)
     torch.manual_seed(0)
     model = getattr(transformers, family + kind)(config).eval()

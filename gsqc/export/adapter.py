@@ -131,11 +131,18 @@ def _modules_of_encoder(bundle: Bundle, *, in_head: bool) -> dict[str, str]:
     """The modules of a classifier's linears that have an adapter, by their names: those of layer 0,
     or those of the head, which has no number.
     """
-    kinds, chosen = bundle.manifest.base_kinds, adapter_settings(bundle).linears
-    coded = [name.removesuffix(".weight") for name, k in kinds.items() if k != VECTOR_KIND]
-    modules = [name for name in coded if (in_layer(name, 1) == name) == in_head]
+    modules, chosen = encoder_modules(bundle, in_head=in_head), adapter_settings(bundle).linears
     named = zip(names_of_linears(modules), modules, strict=True)
     return {name: module for name, module in named if name in chosen}
+
+
+def encoder_modules(bundle: Bundle, *, in_head: bool) -> list[str]:
+    """The modules of a classifier's linears, with an adapter or not: those of layer 0, or those of
+    the head.
+    """
+    kinds = bundle.manifest.base_kinds
+    coded = [name.removesuffix(".weight") for name, k in kinds.items() if k != VECTOR_KIND]
+    return [name for name in coded if (in_layer(name, 1) == name) == in_head]
 
 
 def _by_layer(bundle: Bundle) -> Iterator[tuple[int, dict[str, str]]]:

@@ -42,7 +42,7 @@ def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
     chosen = model or (known if known in KNOWN_MODELS else None)
     if chosen is None:
         raise OptionError(
-            "a merged model needs the model that the bundle was compiled from",
+            "a merged model or head needs the model that the bundle was compiled from",
             "give it with --model DIR, FILE.gguf or ORG/NAME",
         )
     path = model_path(chosen)

@@ -10,6 +10,9 @@ adapter_model.safetensors  float32 matrices of each linear, which has n outputs 
                            base_model.model.<module>.lora_A.weight [rank, k]
                            base_model.model.<module>.lora_B.weight [n, rank]
 
+A classifier's head is not in these. It is stored whole, with the adapter merged into it, as PEFT
+stores modules_to_save.
+
 A bundle holds the rows of q and k in Hugging Face's order, whatever file the base came from.
 So no row moves here.
 """
@@ -23,7 +26,9 @@ from typing import Any
 from safetensors.numpy import save
 
 from gsqc.adapters.linears import module_name
-from gsqc.export.adapter import Float32, TrainedAdapter
+from gsqc.errors import ExportError
+from gsqc.export.adapter import Float32, LinearAdapter, TrainedAdapter
+from gsqc.export.classifier_head import SavedHead
 from gsqc.export.place import new_directory
 from gsqc.export.prompts import PAGE, TEMPLATE_FILE, TrainedPrompts, page
 from gsqc.files.writing import write_new
@@ -34,47 +39,74 @@ CONV1D = ("gpt2",)
 """Architectures whose linears are transformers' Conv1D, which stores [inputs, outputs]."""
 
 
-def peft_tensors(adapter: TrainedAdapter) -> dict[str, Float32]:
+def peft_tensors(adapter: TrainedAdapter, head: SavedHead | None = None) -> dict[str, Float32]:
     """The tensors of adapter_model.safetensors. Raises ExportError."""
-    tensors = {}
+    of_head = {} if head is None else head.tensors
+    tensors = {f"{PREFIX}{name}": numbers for name, numbers in of_head.items()}
     for linear, a, b in adapter.as_lora():
-        tensors[f"{PREFIX}{linear.module}.lora_A.weight"] = a
-        tensors[f"{PREFIX}{linear.module}.lora_B.weight"] = b
+        if not _is_whole(linear, head):
+            tensors[f"{PREFIX}{linear.module}.lora_A.weight"] = a
+            tensors[f"{PREFIX}{linear.module}.lora_B.weight"] = b
     return tensors
 
 
-def peft_config(adapter: TrainedAdapter, base_name: str) -> dict[str, Any]:
-    """adapter_config.json of a plain LoRA adapter. PEFT has defaults for all other fields."""
+def _is_whole(linear: LinearAdapter, head: SavedHead | None) -> bool:
+    """Whether a linear is one of a head that is stored whole."""
+    return head is not None and f"{linear.module}.weight" in head.tensors
+
+
+def peft_config(
+    adapter: TrainedAdapter, base_name: str, head: SavedHead | None = None
+) -> dict[str, Any]:
+    """adapter_config.json of a plain LoRA adapter. PEFT has defaults for all other fields.
+
+    head  that of a classifier
+
+    Raises ExportError if the adapter changes a head alone.
+    """
     settings: Any = adapter.settings
+    linears = {module_name(x.linear) for x in adapter.linears if not _is_whole(x, head)}
+    if not linears:
+        raise ExportError(
+            "the adapter changes the classifier's head alone, and PEFT's LoRA needs a layer",
+            "export the merged model with --merged",
+        )
     return {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": "CAUSAL_LM" if head is None else "SEQ_CLS",
         "base_model_name_or_path": base_name,
         "r": settings.rank,
         "lora_alpha": settings.alpha,
         "lora_dropout": 0.0,
-        "target_modules": sorted({module_name(linear.linear) for linear in adapter.linears}),
+        "target_modules": sorted(linears),
         "bias": "none",
         "fan_in_fan_out": adapter.architecture in CONV1D,
         "init_lora_weights": True,
         "inference_mode": True,
         "use_rslora": False,
         "use_dora": False,
-        "modules_to_save": None,
+        "modules_to_save": None if head is None else list(head.modules),
         "rank_pattern": {},
         "alpha_pattern": {},
     }
 
 
 def write_peft(
-    adapter: TrainedAdapter, base_name: str, path: Path, prompts: TrainedPrompts
+    adapter: TrainedAdapter,
+    base_name: str,
+    path: Path,
+    prompts: TrainedPrompts,
+    head: SavedHead | None = None,
 ) -> None:
-    """Write the directory `path`. Raises ExportError, and then `path` is as it was."""
-    tensors = peft_tensors(adapter)
+    """Write the directory `path`. A classifier has a head.
+
+    Raises ExportError, and then `path` is as it was.
+    """
+    tensors = peft_tensors(adapter, head)
     about = f"{adapter.settings.describe()}, {adapter.steps} steps, trained with gsqc"
     with new_directory(path) as work:
         write_new(work / WEIGHTS, save(tensors, {"format": "pt"}))
-        config = json.dumps(peft_config(adapter, base_name), indent=2)
+        config = json.dumps(peft_config(adapter, base_name, head), indent=2)
         write_new(work / CONFIG, f"{config}\n")
         write_new(work / PAGE, page(prompts, f"LoRA of {base_name}", base_name, "peft", about))
         if prompts.shown_template is not None:

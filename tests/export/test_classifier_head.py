@@ -109,6 +109,10 @@ def test_peft_gives_the_logits_of_the_merged_model(name: str, tmp_path: Path) ->
         plain = auto.from_pretrained(model, num_labels=CLASSES).eval()(input_ids=tokens).logits
     assert (expected - plain).abs().max() > 0.5
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    # What the refusal of gsqc import says to do.
+    theirs.merge_and_unload().save_pretrained(tmp_path / "whole")
+    begun = load_classifier(str(tmp_path / "whole"), LABELS)
+    np.testing.assert_array_equal(begun.weights.float32(tensor), head.tensors[tensor])
 
 
 def test_an_adapter_of_the_head_alone_is_refused(tmp_path: Path) -> None:

@@ -34,6 +34,9 @@ LABELS = tuple("abc")
 HEADS = {
     "bert": (["pooler", "classifier"], "bert.pooler.dense.bias"),
     "roberta": (["classifier"], "classifier.out_proj.weight"),
+    **dict.fromkeys(
+        ("modernbert", "modernbert-mean"), (["head", "classifier"], "head.norm.weight")
+    ),
     "distilbert": (["pre_classifier", "classifier"], "pre_classifier.weight"),
 }
 """What is in modules_to_save, and a tensor of that."""

@@ -81,7 +81,9 @@ def test_an_encoder_is_its_layers_and_a_head(tmp_path: Path, name: str) -> None:
     options = replace(OPTIONS, task="classify", labels="a,b,c")
     opened = open_shallow(str(tmp_path), options)
     shallow = capture_shallow(*opened, 16)
-    assert len({n.meta.get("block") for n in shallow.captured.graph.nodes} - {None}) == 3
+    # ModernBERT's layers are not alike: all of them are captured.
+    layers = {n.meta.get("block") for n in shallow.captured.graph.nodes} - {None}
+    assert len(layers) == (5 if name.startswith("modernbert") else 3)
     step = shallow.plan(options)
     assert step.parts.layers == 5
     assert step.plan.to_json() == whole_plan(tmp_path, options).to_json()

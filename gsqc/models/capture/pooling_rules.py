@@ -37,10 +37,10 @@ def _first_token(c: GraphBuilder, node: Node) -> ExportedValue:
 
 def _require_tokens(c: GraphBuilder, node: Node) -> None:
     """Unsupported unless it goes over the tokens of a classifier's text."""
-    x, axes = node.args[:2]
-    assert isinstance(x, Node) and isinstance(axes, list | tuple)
+    arguments: Any = node.args
+    x, axes = arguments[:2]
     rank = len(shape_of(x))
-    if not c.exported.classifies or [a % rank for a in axes] != [rank - 2]:  # type: ignore[operator]
+    if not c.exported.classifies or [axis % rank for axis in axes] != [rank - 2]:
         raise Unsupported(f" over axes {list(axes)}")
 
 
@@ -72,8 +72,9 @@ def _divide(c: GraphBuilder, node: Node) -> ExportedValue:
     assert isinstance(x, Node)
     if c.values[x].form is not Form.OVER_TOKENS:
         return divide(c, node)
-    count = c.values[divisor].known if isinstance(divisor, Node) else torch.tensor(divisor)
-    if count is None or count.numel() != 1 or float(count) != c.tokens:
+    known = c.values[divisor].known if isinstance(divisor, Node) else None
+    count = c.number_of(divisor) if known is None else known
+    if count is None or not (torch.as_tensor(count) == c.tokens).all():
         raise Unsupported(" of a sum over tokens by another number than their count")
     return _record_mean(c, c.node_of(x, Form.OVER_TOKENS))
 

@@ -17,9 +17,9 @@ ROOT = Path(__file__).parents[1]
 # fmt: off
 LAYERS = [
     "version", "limits", "errors", "printable", "names", "files", "values", "decimals", "option",
-    "numerics", "bundle", "graph", "models", "adapters", "data", "targets", "passes", "compiler",
-    "runtime", "training", "runner", "check", "export", "report", "harness", "cli", "api",
-    "testing", "__init__", "__main__",
+    "named", "numerics", "bundle", "graph", "models", "adapters", "data", "targets", "passes",
+    "compiler", "runtime", "training", "runner", "check", "export", "report", "harness", "cli",
+    "api", "testing", "__init__", "__main__",
 ]
 # fmt: on
 """From the bottom to the top. `__init__` is the package's own file: it names what users import."""

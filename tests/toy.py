@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A two-layer Llama-like decoder as a captured graph. It is built by hand, without torch.export."""
+"""The toy decoder of toy_graph.py lowered to a plan, with weights that are drawn."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-import torch.fx
 
+from gsqc.adapters.adapter import Adapter
+from gsqc.adapters.linears import array_name
 from gsqc.adapters.lora import Lora
+from gsqc.bundle.tensor_file import array_of
+from gsqc.compiler.adapter_arrays import adapter_arrays
+from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.options import Bits
 from gsqc.compiler.pipeline import run_pipeline, write_dumps
 from gsqc.graph.function import Function
-from gsqc.models import model_ops as mo
 from gsqc.models.codes import Codes, encode_nf4, encode_row16
 from gsqc.numerics.formats import Row
 from gsqc.numerics.ops.quantise import quantise
@@ -23,121 +25,7 @@ from gsqc.numerics.ops.registry import OPS, evaluate
 from gsqc.numerics.ops.rope import TABLE_FRACTION_BITS
 from gsqc.passes.step import Step, StepOptions
 from tests.numerics.ops.float_reference import to_float, to_row
-
-TABLE, NORM = "model.embed_tokens.weight", "model.norm.weight"
-ALL = ("q", "k", "v", "o", "gate", "up", "down")
-MODULES = {s: f"self_attn.{s}_proj" for s in "qkvo"} | {
-    s: f"mlp.{s}_proj" for s in ("gate", "up", "down")
-}
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Ragged on purpose: 24 tokens and 16 columns per head are no multiples of 32."""
-
-    tokens: int = 24
-    hidden: int = 64
-    layers: int = 2
-    heads: int = 4
-    kv_heads: int = 2
-    head_dim: int = 16
-    ffn: int = 96
-    vocabulary: int = 300
-    kinds: int = 1
-
-    def weights(self, layer: int = 0) -> dict[str, tuple[int, ...]]:
-        """Shapes in a layer. Several kinds of blocks differ in the width of their gated layer."""
-        h, q, kv = self.hidden, self.heads * self.head_dim, self.kv_heads * self.head_dim
-        f = self.ffn + 32 * (layer % self.kinds)
-        shapes = {
-            "q": (q, h),
-            "k": (kv, h),
-            "v": (kv, h),
-            "o": (h, q),
-            "gate": (f, h),
-            "up": (f, h),
-            "down": (h, f),
-        }
-        return {f"{MODULES[k]}.weight": s for k, s in shapes.items()} | {
-            "input_layernorm.weight": (h,),
-            "post_attention_layernorm.weight": (h,),
-        }
-
-
-class _Graph:
-    def __init__(self, sizes: Sizes) -> None:
-        self.sizes, self.graph, self.parameters = sizes, torch.fx.Graph(), {}
-        self.tokens = self.graph.placeholder("tokens")
-        self.tokens.meta["shape"] = (sizes.tokens,)
-
-    def placeholder(self, name: str, shape: tuple[int, ...], **meta: str) -> torch.fx.Node:
-        if name not in self.parameters:
-            with self.graph.inserting_after(self.tokens):
-                node = self.graph.placeholder(name.replace(".", "_"))
-            node.meta.update(meta or {"parameter": name}, shape=shape)
-            self.parameters[name] = node
-        return self.parameters[name]
-
-    def call(
-        self, function: Any, block: int | None, *args: torch.fx.Node, **kwargs: Any
-    ) -> torch.fx.Node:
-        node = self.graph.call_function(function, args, kwargs)
-        node.meta.update(block=block, shape=(), source="toy.py:1", module="toy")
-        return node
-
-    def layer(self, i: int, x: torch.fx.Node) -> torch.fx.Node:
-        s = self.sizes
-        w = {
-            k: self.placeholder(f"model.layers.{i}.{k}", shape) for k, shape in s.weights(i).items()
-        }
-        tables = [
-            self.placeholder(f"rope_{t}", (s.tokens, s.head_dim // 2), constant=f"rope_{t}")
-            for t in ("cos", "sin")
-        ]
-
-        def linear(y: torch.fx.Node, short: str) -> torch.fx.Node:
-            return self.call(mo.linear, i, y, w[f"{MODULES[short]}.weight"])
-
-        h = self.call(mo.rms_norm, i, x, w["input_layernorm.weight"], eps=1e-5)
-        q, k, v = (
-            self.call(mo.split_heads, i, linear(h, n), heads=c)
-            for n, c in (("q", s.heads), ("k", s.kv_heads), ("v", s.kv_heads))
-        )
-        q, k = (self.call(mo.rope, i, y, *tables) for y in (q, k))
-        o = self.call(
-            mo.merge_heads, i, self.call(mo.attention, i, q, k, v, scale=s.head_dim**-0.5)
-        )
-        x = self.call(mo.add, i, x, linear(o, "o"))
-        h = self.call(mo.rms_norm, i, x, w["post_attention_layernorm.weight"], eps=1e-5)
-        a = self.call(mo.silu_gate, i, linear(h, "gate"), linear(h, "up"))
-        return self.call(mo.add, i, x, linear(a, "down"))
-
-
-def capture_toy(sizes: Sizes) -> Any:
-    """What capture gives: the graph, the config and the rope tables."""
-    g = _Graph(sizes)
-    table = g.placeholder(TABLE, (sizes.vocabulary, sizes.hidden))
-    x = g.call(mo.embedding, None, g.tokens, table)
-    for i in range(sizes.layers):
-        x = g.layer(i, x)
-    h = g.call(mo.rms_norm, None, x, g.placeholder(NORM, (sizes.hidden,)), eps=1e-5)
-    g.graph.output((g.call(mo.linear, None, h, table),))
-    angle = np.outer(
-        np.arange(sizes.tokens),
-        10000.0 ** (-np.arange(sizes.head_dim // 2) / (sizes.head_dim // 2)),
-    )
-    config = SimpleNamespace(
-        hidden=sizes.hidden,
-        head_dim=sizes.head_dim,
-        vocabulary=sizes.vocabulary,
-        layers=sizes.layers,
-        norm_eps=1e-5,
-    )
-    return SimpleNamespace(
-        graph=g.graph,
-        config=config,
-        constants={"rope_cos": np.cos(angle), "rope_sin": np.sin(angle)},
-    )
+from tests.toy_graph import ALL, NORM, TABLE, Sizes, capture_toy
 
 
 @dataclass
@@ -154,6 +42,15 @@ class Toy:
     @property
     def functions(self) -> dict[str, Function]:
         return self.step.functions
+
+    def arrays(self, layer: int, module: str) -> dict[str, np.ndarray]:
+        """The adapter's arrays of a linear that are not trained, flat as a bundle has them."""
+        prefix = f"model.layers.{layer}.{module}.weight.{array_name('')}"
+        return {
+            n.removeprefix(prefix): a.reshape(-1)
+            for n, a in self.base.items()
+            if n.startswith(prefix)
+        }
 
     def frozen(self, name: str) -> torch.Tensor:
         """A frozen weight's de-quantised value, for the float reference."""
@@ -206,17 +103,28 @@ def toy_step(sizes: Sizes | None = None, **changes: Any) -> Step:
     return Step(graph, lambda parameter, names: codes[names[0]], toy_options(sizes, **changes))
 
 
+class _Codes(FrozenWeights):
+    """The toy's codes, in place of a model's weights."""
+
+    def __init__(self, codes: dict[str, Codes]) -> None:
+        self.codes = codes
+
+    def trained_on(self, parameter: Any, name: str) -> np.ndarray:
+        return self.codes[name].float32()
+
+
 def build_toy(
     *,
     bits: Bits | None = None,
     linears: tuple[str, ...] = ALL,
+    adapter: Adapter | None = None,
     optimizer: str = "adamw",
     dump: Any = None,
     sizes: Sizes | None = None,
     prompt_chunk: int | None = None,
     balance: bool = False,
 ) -> Toy:
-    """The toy through every pass, with NF4 weights and adapters of rank 8."""
+    """The toy through every pass, with NF4 weights and LoRA of rank 8 or another adapter."""
     sizes, bits = sizes or Sizes(), bits or Bits(4, 8, 8)
     captured = capture_toy(sizes)
     rng = np.random.default_rng(0)
@@ -226,7 +134,7 @@ def build_toy(
         activation_bits=bits.a,
         weight_bits=bits.base,
         gradient_bits=bits.g,
-        adapter=Lora(rank=8, alpha=16, linears=linears),
+        adapter=adapter or Lora(rank=8, alpha=16, linears=linears),
         optimizer=optimizer,
         balance=balance,
         prompt_chunk=prompt_chunk or min(32, sizes.tokens),
@@ -238,6 +146,8 @@ def build_toy(
     toy.table = evaluate(quantise, [table], {"bits": 8})
     norm = to_row(1 + 0.2 * rng.standard_normal((1, sizes.hidden)), 16)
     toy.base = {f"{name}.{key}": a for name, c in codes.items() for key, a in c.arrays.items()}
+    late = adapter_arrays(step, _Codes(codes), 0)
+    toy.base |= {name: array_of(tensor) for name, tensor in late.items()}
     toy.base |= {f"{TABLE}.{key}": getattr(toy.table, key) for key in "mde"}
     toy.base |= {f"{NORM}.m": norm.m, f"{NORM}.e": norm.e}
     for name, table in captured.constants.items():

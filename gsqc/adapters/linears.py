@@ -62,6 +62,11 @@ def matrix_name(linear: str, matrix: str) -> str:
     return f"{linear.replace('.', '_')}_{matrix}".lower()
 
 
+def array_name(array: str) -> str:
+    """What the name of an adapter's array in the bundle ends with, behind that of the weight."""
+    return f"adapter_{array}"
+
+
 def names_of_linears(modules: Sequence[str]) -> list[str]:
     """The name of each linear of a block, from the paths of their modules, such as
     model.layers.0.self_attn.q_proj.

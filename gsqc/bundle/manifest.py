@@ -102,20 +102,20 @@ class AdapterPart:
     """The adapter.
 
     kind      a file of gsqc/adapters
-    settings  its whole numbers by name, such as rank and alpha
+    settings  its settings by name, such as rank and alpha. Its kind checks them
     linears   the short names of the linears that have one
     matrices  its trainable matrices by their names in the state
     """
 
     kind: str
-    settings: Mapping[str, Size]
+    settings: Mapping[str, Any]
     linears: tuple[str, ...]
     matrices: Mapping[str, MatrixEntry]
 
     def __str__(self) -> str:
         """The adapter as `--adapter` takes it."""
-        settings = ",".join(f"{name}={value}" for name, value in self.settings.items())
-        return f"{self.kind}:{settings},linears={'+'.join(self.linears)}"
+        settings = [f"{name}={value}" for name, value in self.settings.items()]
+        return f"{self.kind}:{','.join([*settings, 'linears=' + '+'.join(self.linears)])}"
 
 
 @dataclass(frozen=True)

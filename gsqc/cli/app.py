@@ -9,11 +9,13 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import Abort, TyperException
 
+from gsqc.cli.adapters import adapters
 from gsqc.cli.check import check
 from gsqc.cli.classify import classify
 from gsqc.cli.command import as_command
 from gsqc.cli.compare import compare
 from gsqc.cli.compile import compile_command
+from gsqc.cli.compose import compose_command
 from gsqc.cli.data import data_command
 from gsqc.cli.evaluate import evaluate
 from gsqc.cli.export import export
@@ -38,13 +40,20 @@ from gsqc.version import __version__
 COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
     "Compile": {
         "models": models,
+        "adapters": adapters,
         "plan": plan_command,
         "compile": compile_command,
         "retarget": retarget_command,
         "trust": trust,
         "init": init,
     },
-    "Train": {"data": data_command, "train": train, "tokens": tokens, "import": import_command},
+    "Train": {
+        "data": data_command,
+        "train": train,
+        "tokens": tokens,
+        "import": import_command,
+        "compose": compose_command,
+    },
     "Use what was learned": {
         "eval": evaluate,
         "lm-eval": lm_eval_command,

@@ -45,6 +45,12 @@ def _encodable(text: str, encoding: str) -> str:
     return text
 
 
+def mib(size: int) -> str:
+    """A size in MiB, for people."""
+    mebibytes = size / (1 << 20)
+    return f"{mebibytes:,.0f} MiB" if mebibytes >= 10 else f"{mebibytes:,.1f} MiB"
+
+
 class Output:
     """Prints for people, or with `json` one JSON object per line and nothing else."""
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.table import Table
 
 from gsqc.bundle.base import VECTOR_KIND
+from gsqc.cli.adapters import compare_adapters
 from gsqc.cli.command import OptionsOf
-from gsqc.cli.output import Output
+from gsqc.cli.output import Output, mib
 from gsqc.cli.shared import DownloadOption, JsonOption, ModelArgument, fetch_if_asked
 from gsqc.compiler.installed import needs_compiler
 from gsqc.compiler.options import CompileOptions, parse_compile_options
@@ -23,7 +24,6 @@ from gsqc.training.options import LEARNING_RATE
 if TYPE_CHECKING:
     from gsqc.compiler.estimate.estimator import Estimate, Estimator
 
-_MIB = 1 << 20
 _PARTS = {
     "arena": "activations and scratch of a step",
     "prepared": "operands of the base (--weights fast)",
@@ -41,25 +41,32 @@ PLANNED = (
 """The fields of CompileOptions that memory and time depend on."""
 
 
+MemoryOption = Annotated[
+    int | None,
+    Option(
+        "Show which settings fit into this much memory, in MiB.", minimum=1, maximum=MAXIMUM_MIB
+    ),
+]
+ProbeOption = Annotated[
+    bool,
+    Option(
+        "Measure kernels on this machine to estimate the time of a step.",
+        flag="--probe",
+        opposite="--no-probe",
+    ),
+]
+AdaptersOption = Annotated[
+    str | None,
+    Option("all: show what each kind of adapter needs, beside LoRA.", choices=("all",)),
+]
+
+
 def plan_command(
     model: ModelArgument,
     chosen: Annotated[dict[str, Any], OptionsOf(CompileOptions, has=lambda o: o.field in PLANNED)],
-    memory_mib: Annotated[
-        int | None,
-        Option(
-            "Show which settings fit into this much memory, in MiB.",
-            minimum=1,
-            maximum=MAXIMUM_MIB,
-        ),
-    ] = None,
-    probe: Annotated[
-        bool,
-        Option(
-            "Measure kernels on this machine to estimate the time of a step.",
-            flag="--probe",
-            opposite="--no-probe",
-        ),
-    ] = True,
+    memory_mib: MemoryOption = None,
+    probe: ProbeOption = True,
+    adapters: AdaptersOption = None,
     download: DownloadOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -74,6 +81,10 @@ def plan_command(
         estimator = Estimator(model, options)
         status.update("planning a step and measuring its kernels" if probe else "planning a step")
         asked = estimator.estimate(options, measure=probe)
+        if adapters:
+            status.stop()
+            compare_adapters(out, estimator, options)
+            return
         status.update("planning other settings")
         others = _others(estimator, options, memory_mib)
     _show(out, asked, estimator)
@@ -133,10 +144,10 @@ def _show(out: Output, asked: Estimate, estimator: Estimator) -> None:
     table = Table(show_header=False, box=None, padding=(0, 1))
     for name, what in _PARTS.items():
         if size := getattr(memory, name):
-            table.add_row(what, _mib(size))
-    table.add_row("peak memory, about", f"[bold]{_mib(memory.peak)}[/bold]")
-    table.add_row("disk: bundle, about", _mib(asked.disk["bundle"]))
-    table.add_row("disk: a run, last and best state", _mib(asked.disk["run"]))
+            table.add_row(what, mib(size))
+    table.add_row("peak memory, about", f"[bold]{mib(memory.peak)}[/bold]")
+    table.add_row("disk: bundle, about", mib(asked.disk["bundle"]))
+    table.add_row("disk: a run, last and best state", mib(asked.disk["run"]))
     how = (
         "from kernels measured here"
         if asked.measured
@@ -167,7 +178,7 @@ def _show_others(out: Output, others: list[Estimate], memory_mib: int | None) ->
         sizes = (
             str(options.sequence_length),
             str(options.batch),
-            _mib(other.memory.peak),
+            mib(other.memory.peak),
             _seconds(other.seconds),
         )
         table.add_row(options.weights, options.recompute, *sizes, fits)
@@ -178,10 +189,6 @@ def _show_others(out: Output, others: list[Estimate], memory_mib: int | None) ->
             f"nothing fits into {memory_mib} MiB. "
             "A smaller rank in --adapter needs less, and so does --optimizer sgd."
         )
-
-
-def _mib(size: int) -> str:
-    return f"{size / _MIB:,.0f} MiB" if size >= 10 * _MIB else f"{size / _MIB:,.1f} MiB"
 
 
 def _seconds(seconds: float) -> str:

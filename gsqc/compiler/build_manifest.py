@@ -60,10 +60,9 @@ def _ends(captured: CapturedModel) -> list[Any] | None:
 
 def _adapter(step: Step) -> AdapterPart:
     adapter = step.options.adapter
-    settings = {o.name: getattr(adapter, o.name) for o in adapter.settings()}
     matrices = {name: MatrixEntry(*matrix.shape) for name, matrix in step.adapters.items()}
     linears = in_order(matrix.linear for matrix in step.adapters.values())
-    return AdapterPart(adapter.kind, settings, linears, matrices)
+    return AdapterPart(adapter.kind, adapter.values(), linears, matrices)
 
 
 def build_manifest(

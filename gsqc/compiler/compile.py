@@ -14,6 +14,7 @@ from gsqc.bundle.manifest import FirstSteps, Manifest
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.tensor_file import LateTensor
 from gsqc.bundle.writer import BundleWriter
+from gsqc.compiler.adapter_arrays import adapter_arrays
 from gsqc.compiler.build_manifest import build_manifest
 from gsqc.compiler.calibration import Calibration, calibration_text, prepare_calibration
 from gsqc.compiler.frozen_weights import FrozenWeights
@@ -103,7 +104,7 @@ def compile_model(
         asked = step_options(options, balance=calibration is not None)
         step = run_pipeline(Step(captured.graph, weights.codes_of, asked), after=_dumps(options))
         progress("quantising the base")
-        base = _base_tensors(weights, step, captured, calibration, progress)
+        base = _base_tensors(weights, step, captured, calibration, options.seed, progress)
         bundle.add_tensors("base.safetensors", base)
         code = _add_code(bundle, step, target, options, captured, progress)
         progress("writing the bundle")
@@ -133,10 +134,12 @@ def _base_tensors(
     step: Step,
     captured: CapturedModel,
     calibration: Calibration | None,
+    seed: int,
     progress: Progress,
 ) -> dict[str, Array | LateTensor]:
     """All of base.safetensors."""
     base = weights.tensors(step.parts, captured.constants)
+    base |= adapter_arrays(step, weights, seed)
     if calibration is not None:
         base |= calibration.balance(step.parts, captured, progress)
     return base

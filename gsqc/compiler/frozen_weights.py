@@ -93,6 +93,10 @@ class FrozenWeights:
         """The codes of the weight in the first of these layers: their shapes are those of all."""
         return self._codes(names[0], self.kind_of(parameter, names[0]))
 
+    def trained_on(self, parameter: Parameter, name: str) -> Array:
+        """A weight as its codes have it, float32: what training reads."""
+        return self._codes(name, self.kind_of(parameter, name)).float32()
+
     def code_kinds(self, outline: Outline) -> dict[str, str]:
         """The kind of codes of each weight, by the name that it has, or would have, in the first
         layer.

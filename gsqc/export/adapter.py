@@ -8,8 +8,8 @@ float32, half to even, with a relative error of 2^-24 at most.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gsqc.adapters import make_adapter
-from gsqc.adapters.adapter import Adapter
-from gsqc.adapters.linears import matrix_name, module_name, names_of_linears
-from gsqc.bundle.base import VECTOR_KIND, in_layer
+from gsqc.adapters.adapter import Adapter, LoraForm
+from gsqc.adapters.linears import array_name, matrix_name, module_name, names_of_linears
+from gsqc.bundle.base import VECTOR_KIND, in_first_layer, in_layer
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import AGAIN
 from gsqc.errors import BundleError, ExportError
@@ -38,12 +38,20 @@ class LinearAdapter:
     layer     the index of its decoder block
     linear    its name (`gsqc.adapters.linears`)
     matrices  int32 with 24 fraction bits, by the names that the adapter's kind gives them
+    arrays    the adapter's arrays that are not trained, flat, by their names
+    has_bias  whether something is added to W·x
     """
 
     module: str
     layer: int
     linear: str
     matrices: dict[str, Int32]
+    arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    has_bias: bool = False
+
+    def floats(self) -> dict[str, Float32]:
+        """The matrices in float32."""
+        return {name: to_float32(p) for name, p in self.matrices.items()}
 
 
 @dataclass(frozen=True)
@@ -67,19 +75,19 @@ class TrainedAdapter:
         """How many numbers float32 does not hold exactly."""
         return sum(int((to_int32(to_float32(p))[0] != p).sum()) for p in self.numbers())
 
-    def as_lora(self) -> list[tuple[LinearAdapter, Float32, Float32]]:
+    def as_lora(self) -> list[tuple[LinearAdapter, LoraForm]]:
         """A and B of each linear in float32. ExportError unless the adapter is of LoRA's form."""
-        pairs = []
+        found = []
         for linear in self.linears:
-            floats = {name: to_float32(p) for name, p in linear.matrices.items()}
-            pair = self.settings.as_lora(floats)
-            if pair is None:
+            form = self.settings.as_lora(linear.floats(), linear.arrays)
+            if form is None:
                 raise ExportError(
                     f"an adapter of the kind {self.settings.kind} does not have the form of LoRA",
                     "export the merged model with --merged",
                 )
-            pairs.append((linear, *pair))
-        return pairs
+            a, b = (np.ascontiguousarray(m, np.float32) for m in (form.a, form.b))
+            found.append((linear, LoraForm(a, b, form.alpha)))
+        return found
 
 
 def to_float32(p: Int32) -> Float32:
@@ -190,6 +198,18 @@ def adapter_slots(bundle: Bundle) -> list[Slot]:
     return slots
 
 
+def _adapter_arrays(bundle: Bundle) -> dict[str, dict[str, npt.NDArray[Any]]]:
+    """The adapter's arrays that are not trained, by the module of their linear and by name."""
+    between = f".weight.{array_name('')}"
+    planned = {n: t for n, t in bundle.plan.buffers.get("base", {}).items() if between in n}
+    held = bundle.map_tensors("base.safetensors", planned) if planned else {}
+    found: dict[str, dict[str, npt.NDArray[Any]]] = {}
+    for name in planned:
+        module, _, array = name.partition(between)
+        found.setdefault(module, {})[array] = held[name]
+    return found
+
+
 def read_adapter(bundle: Bundle, run: Path, name: str = STATE) -> TrainedAdapter:
     """The adapter that a run of this bundle has saved as STATE or BEST.
 
@@ -199,9 +219,14 @@ def read_adapter(bundle: Bundle, run: Path, name: str = STATE) -> TrainedAdapter
     saved = RunStore(run, bundle).load_state(bundle.plan.buffers.get("state", {}), name)
     assert saved is not None
     tensors, steps = saved
+    arrays_of = _adapter_arrays(bundle)
     linears = []
     for slot in adapter_slots(bundle):
         matrices = {n: tensors[slot.state_name(n)].reshape(s) for n, s in slot.shapes.items()}
-        linears.append(LinearAdapter(slot.module, slot.layer, slot.linear, matrices))
+        arrays = arrays_of.get(slot.module, {})
+        has_bias = in_first_layer(f"{slot.module}.bias") in bundle.manifest.base_kinds
+        linears.append(
+            LinearAdapter(slot.module, slot.layer, slot.linear, matrices, arrays, has_bias)
+        )
     architecture = bundle.manifest.model.architecture
     return TrainedAdapter(adapter_settings(bundle), tuple(linears), steps, architecture)

@@ -45,18 +45,18 @@ def write_gguf_adapter(
     name = _architecture(bundle)
     heads = bundle.manifest.model.heads, bundle.manifest.model.key_value_heads
     tensors: dict[str, Float32] = {}
-    for linear, a, b in adapter.as_lora():
+    pairs = adapter.as_lora()
+    for linear, form in pairs:
         tensor, stored = place_in_file(
-            ARCHITECTURES[name], linear.module, linear.layer, b.shape, heads
+            ARCHITECTURES[name], linear.module, linear.layer, form.b.shape, heads
         )
-        tensors |= {f"{tensor}.lora_a": a, f"{tensor}.lora_b": stored.rows_to_file(b)}
-    settings: Any = adapter.settings
+        tensors |= {f"{tensor}.lora_a": form.a, f"{tensor}.lora_b": stored.rows_to_file(form.b)}
     with new_file(path) as work:
         writer = gguf.GGUFWriter(work, name)
         try:
             writer.add_type(gguf.GGUFType.ADAPTER)
             writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
-            writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(settings.alpha))
+            writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(pairs[0][1].alpha))
             writer.add_name(f"LoRA of {base_name}, {adapter.steps} steps")
             writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
             writer.add_file_type(gguf.LlamaFileType.ALL_F32)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MergedWeights: adds the adapter to the base, in float64, and rounds once to float32.
+"""MergedWeights: the base with the adapter merged into it, in float64, and rounded once to float32.
 
 There are two bases to merge with:
 
@@ -109,7 +109,8 @@ class MergedWeights:
         if name in self._linears:
             matrices = self._linears[name].matrices
             exact = {n: np.ldexp(p.astype(np.float64), -FRACTION_BITS) for n, p in matrices.items()}
-            merged = np.asarray((merged + self._settings.merge(exact)).astype(np.float32))
+            arrays = self._linears[name].arrays
+            merged = np.asarray(self._settings.merge(merged, exact, arrays).astype(np.float32))
         # Bundles hold [outputs, inputs], whatever the model's file holds.
         layout = self._layouts.get(name)
         return merged if layout is None else layout.stored(merged, self.shapes()[name])

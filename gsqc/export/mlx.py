@@ -42,27 +42,27 @@ GPT-NeoX do not.
 def mlx_tensors(adapter: TrainedAdapter) -> dict[str, Float32]:
     """The tensors of adapters.safetensors. Raises ExportError."""
     tensors = {}
-    for linear, a, b in adapter.as_lora():
+    for linear, form in adapter.as_lora():
         if not linear.module.startswith(_SAME_NAMES):
             raise ExportError(
                 f"gsqc does not know mlx-lm's name of {linear.module}",
                 "export with --peft, or the merged model with --merged",
             )
-        tensors[f"{linear.module}.lora_a"] = np.ascontiguousarray(a.T)
-        tensors[f"{linear.module}.lora_b"] = np.ascontiguousarray(b.T)
+        tensors[f"{linear.module}.lora_a"] = np.ascontiguousarray(form.a.T)
+        tensors[f"{linear.module}.lora_b"] = np.ascontiguousarray(form.b.T)
     return tensors
 
 
 def mlx_config(adapter: TrainedAdapter, base_name: str) -> dict[str, Any]:
     """adapter_config.json: what mlx-lm reads of it, and the name of the base."""
-    settings: Any = adapter.settings
+    form = adapter.as_lora()[0][1]
     return {
         "fine_tune_type": "lora",
         "lora_parameters": {
             "dropout": 0.0,
             "keys": sorted({_key(linear.module) for linear in adapter.linears}),
-            "rank": settings.rank,
-            "scale": settings.alpha / settings.rank,
+            "rank": len(form.a),
+            "scale": form.alpha / len(form.a),
         },
         "model": base_name,
         "num_layers": 1 + max(linear.layer for linear in adapter.linears),

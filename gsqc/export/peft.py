@@ -3,12 +3,14 @@
 
 It needs neither torch nor peft.
 
-adapter_config.json        rank, alpha, the last part of each linear's name, the base model's name
+adapter_config.json        rank, alpha, the last part of each linear's name, the base model's name.
+                           Of an adapter that PEFT has a class for: its settings
 README.md                  the form of a prompt
 chat_template.jinja        a chat template that makes this form
 adapter_model.safetensors  float32 matrices of each linear, which has n outputs and k inputs:
                            base_model.model.<module>.lora_A.weight [rank, k]
                            base_model.model.<module>.lora_B.weight [n, rank]
+                           or the tensors of the adapter's own class
 
 A classifier's head is not in these. It is stored whole, with the adapter merged into it, as PEFT
 stores modules_to_save.
@@ -20,14 +22,16 @@ So no row moves here.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import save
 
 from gsqc.adapters.linears import module_name
 from gsqc.errors import ExportError
-from gsqc.export.adapter import Float32, LinearAdapter, TrainedAdapter
+from gsqc.export.adapter import Float32, TrainedAdapter
 from gsqc.export.classifier_head import SavedHead
 from gsqc.export.place import new_directory
 from gsqc.export.prompts import PAGE, TEMPLATE_FILE, TrainedPrompts, page
@@ -39,56 +43,82 @@ CONV1D = ("gpt2",)
 """Architectures whose linears are transformers' Conv1D, which stores [inputs, outputs]."""
 
 
-def peft_tensors(adapter: TrainedAdapter, head: SavedHead | None = None) -> dict[str, Float32]:
-    """The tensors of adapter_model.safetensors. Raises ExportError."""
-    of_head = {} if head is None else head.tensors
-    tensors = {f"{PREFIX}{name}": numbers for name, numbers in of_head.items()}
-    for linear, a, b in adapter.as_lora():
-        if not _is_whole(linear, head):
-            tensors[f"{PREFIX}{linear.module}.lora_A.weight"] = a
-            tensors[f"{PREFIX}{linear.module}.lora_B.weight"] = b
-    return tensors
+@dataclass(frozen=True)
+class PeftFiles:
+    """What a PEFT directory holds: its settings without the base's name, and its tensors."""
+
+    settings: dict[str, Any]
+    tensors: dict[str, Float32]
 
 
-def _is_whole(linear: LinearAdapter, head: SavedHead | None) -> bool:
-    """Whether a linear is one of a head that is stored whole."""
-    return head is not None and f"{linear.module}.weight" in head.tensors
+def peft_files(adapter: TrainedAdapter, head: SavedHead | None = None) -> PeftFiles:
+    """The adapter as PEFT has it: as LoRA if it is of that form, else as its own class.
 
+    head  that of a classifier, which has the adapter of its linears in it
 
-def peft_config(
-    adapter: TrainedAdapter, base_name: str, head: SavedHead | None = None
-) -> dict[str, Any]:
-    """adapter_config.json of a plain LoRA adapter. PEFT has defaults for all other fields.
-
-    head  that of a classifier
-
-    Raises ExportError if the adapter changes a head alone.
+    Raises ExportError if PEFT has no such adapter, or if it changes a head alone.
     """
-    settings: Any = adapter.settings
-    linears = {module_name(x.linear) for x in adapter.linears if not _is_whole(x, head)}
-    if not linears:
+    whole = {} if head is None else head.tensors
+    of_layers = tuple(x for x in adapter.linears if f"{x.module}.weight" not in whole)
+    if not of_layers:
         raise ExportError(
-            "the adapter changes the classifier's head alone, and PEFT's LoRA needs a layer",
+            "the adapter changes the classifier's head alone, and PEFT's needs a layer",
             "export the merged model with --merged",
         )
-    return {
-        "peft_type": "LORA",
+    adapter = replace(adapter, linears=of_layers)
+    settings, tensors = _of_its_class(adapter) or _of_lora(adapter)
+    tensors |= {f"{PREFIX}{name}": numbers for name, numbers in whole.items()}
+    common = {
         "task_type": "CAUSAL_LM" if head is None else "SEQ_CLS",
-        "base_model_name_or_path": base_name,
-        "r": settings.rank,
-        "lora_alpha": settings.alpha,
+        "target_modules": sorted({module_name(linear.linear) for linear in adapter.linears}),
+        "inference_mode": True,
+        "modules_to_save": None if head is None else list(head.modules),
+    }
+    return PeftFiles({**settings, **common}, tensors)
+
+
+def _of_its_class(adapter: TrainedAdapter) -> tuple[dict[str, Any], dict[str, Float32]] | None:
+    """Settings and tensors of the adapter's own class in PEFT, if it has one."""
+    settings: dict[str, Any] = {}
+    tensors: dict[str, Float32] = {}
+    for linear in adapter.linears:
+        form = adapter.settings.to_peft(linear.floats())
+        if form is None:
+            return None
+        if form.of_bias and linear.has_bias:
+            raise ExportError(
+                f"{linear.module} has a bias, which PEFT's {form.settings['peft_type']} changes "
+                "and gsqc's does not",
+                "export the merged model with --merged",
+            )
+        settings = dict(form.settings)
+        own = {f"{PREFIX}{linear.module}.{end}": t for end, t in form.tensors.items()}
+        tensors |= {name: np.ascontiguousarray(t, np.float32) for name, t in own.items()}
+    return settings, tensors
+
+
+def _of_lora(adapter: TrainedAdapter) -> tuple[dict[str, Any], dict[str, Float32]]:
+    """Settings and tensors of a plain LoRA adapter. PEFT has defaults for all other fields."""
+    pairs = adapter.as_lora()
+    tensors = {}
+    for linear, form in pairs:
+        tensors[f"{PREFIX}{linear.module}.lora_A.weight"] = form.a
+        tensors[f"{PREFIX}{linear.module}.lora_B.weight"] = form.b
+    form = pairs[0][1]
+    settings = {
+        "peft_type": "LORA",
+        "r": len(form.a),
+        "lora_alpha": form.alpha,
         "lora_dropout": 0.0,
-        "target_modules": sorted(linears),
         "bias": "none",
         "fan_in_fan_out": adapter.architecture in CONV1D,
         "init_lora_weights": True,
-        "inference_mode": True,
         "use_rslora": False,
         "use_dora": False,
-        "modules_to_save": None if head is None else list(head.modules),
         "rank_pattern": {},
         "alpha_pattern": {},
     }
+    return settings, tensors
 
 
 def write_peft(
@@ -98,15 +128,14 @@ def write_peft(
     prompts: TrainedPrompts,
     head: SavedHead | None = None,
 ) -> None:
-    """Write the directory `path`. A classifier has a head.
-
-    Raises ExportError, and then `path` is as it was.
+    """Write the directory `path`. A classifier has a head. Raises ExportError as `peft_files` does,
+    and then `path` is as it was.
     """
-    tensors = peft_tensors(adapter, head)
+    files = peft_files(adapter, head)
     about = f"{adapter.settings.describe()}, {adapter.steps} steps, trained with gsqc"
     with new_directory(path) as work:
-        write_new(work / WEIGHTS, save(tensors, {"format": "pt"}))
-        config = json.dumps(peft_config(adapter, base_name, head), indent=2)
+        write_new(work / WEIGHTS, save(files.tensors, {"format": "pt"}))
+        config = json.dumps({"base_model_name_or_path": base_name, **files.settings}, indent=2)
         write_new(work / CONFIG, f"{config}\n")
         write_new(work / PAGE, page(prompts, f"LoRA of {base_name}", base_name, "peft", about))
         if prompts.shown_template is not None:

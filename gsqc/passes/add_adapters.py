@@ -6,16 +6,20 @@ after:   y = what the adapter's `forward` makes of x, w and its trainable matric
          u = linear(x, a)   y = linear(x, w) + linear(alpha / rank · u, b)
 
 Here a is [rank, k] and b [n, rank]. The matrices of all layers are listed in `step.adapters`, which
-says what is trained. Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models".
+says what is trained. Arrays of an adapter that are not trained lie in the bundle beside the codes
+of the linear's weight, in `step.adapter_arrays`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
-from gsqc.adapters.adapter import Adapter, Parameter
-from gsqc.adapters.linears import in_order, matrix_name, selected
+import numpy as np
+
+from gsqc.adapters.adapter import Adapter
+from gsqc.adapters.linears import array_name, in_order, matrix_name, selected
 from gsqc.errors import OptionError
 from gsqc.graph.function import (
     Function,
@@ -24,6 +28,7 @@ from gsqc.graph.function import (
     insert_first,
     is_call,
     notes_of,
+    role_of,
     shape_of,
     value_of,
 )
@@ -32,19 +37,24 @@ from gsqc.numerics.formats import Spec
 from gsqc.numerics.ops.embedding import master_row
 from gsqc.numerics.ops.linear import linear
 from gsqc.passes.properties import ADAPTED, CODED
-from gsqc.passes.step import Matrix, Step, graph_pass
+from gsqc.passes.step import AdapterArrays, Matrix, Step, graph_pass
 
 
 class LinearSite:
     """A linear of a function, as `gsqc.adapters.adapter.Site` describes it."""
 
-    def __init__(self, function: Function, node: Node, name: str, adapter: Adapter) -> None:
-        self.function, self.node, self.name = function, node, name
+    def __init__(
+        self, function: Function, node: Node, name: str, adapter: Adapter, made: dict[Any, Any]
+    ) -> None:
+        self.function, self.node, self.name, self.made = function, node, name, made
         operands: Any = node.args
         self.x, self.w, *self._balance = operands
         self.bits: int = value_of(node).bits
         rows, columns = shape_of(self.w)
+        self.shape = rows, columns
+        self.adapter = adapter
         self.parameters = adapter.parameters(rows, columns)
+        self._rows: dict[str, Node] = {}
 
     def base(self) -> Node:
         """W·x, 24 bits wide."""
@@ -53,11 +63,38 @@ class LinearSite:
 
     def trainable(self, name: str) -> Node:
         """A matrix of the adapter, as rows."""
-        full = matrix_name(self.name, name)
-        value = Spec(self.parameters[name].shape, "int32")
-        matrix = insert_first(self.function.graph, full, value, Role(Kind.TRAINABLE, full))
-        rows: Node = self.call(master_row, matrix)
-        return rows
+        if name not in self._rows:
+            full = matrix_name(self.name, name)
+            value = Spec(self.parameters[name].shape, "int32")
+            matrix = insert_first(self.function.graph, full, value, Role(Kind.TRAINABLE, full))
+            self._rows[name] = self.call(master_row, matrix)
+        return self._rows[name]
+
+    def array(self, name: str) -> Node:
+        """An array of the adapter that is not trained."""
+        role = Role(Kind.WEIGHT, self.name, self.position, array_name(name))
+        return insert_first(
+            self.function.graph, matrix_name(self.name, name), self.arrays[name], role
+        )
+
+    @cached_property
+    def arrays(self) -> dict[str, Spec]:
+        """The types of the arrays that are not trained, by name."""
+        # Their shapes do not depend on W: those of zeros are those of all layers.
+        made = self.adapter.arrays(np.zeros(self.shape, np.float32), 0, 0)
+        return {name: Spec(a.shape, str(a.dtype)) for name, a in made.items()}
+
+    @property
+    def position(self) -> int:
+        """The place of W among the parameters of its block. OptionError if it has none."""
+        codes: Any = self.w.args[0]
+        position = role_of(codes).position if codes.op == "placeholder" else None
+        if position is None:
+            raise OptionError(
+                f"--adapter {self.adapter}: {self.name} is a part of a larger weight",
+                "name the other linears, as in …,linears=q+v",
+            )
+        return position
 
     def linear(self, x: Node, w: Node, bits: int) -> Node:
         """A product in which the frozen W has its own width, and all else that of activations.
@@ -75,23 +112,38 @@ class LinearSite:
 
     def call(self, operation: Any, *values: Node, **attributes: Any) -> Any:
         """An op, before the linear."""
-        with self.function.graph.inserting_before(self.node):
-            return add_call(self.function.graph, operation, *values, **attributes)
+        # q, k and v read the same x, and an adapter may make the same of it for each of them.
+        key = operation, values, tuple(sorted(attributes.items()))
+        if key not in self.made:
+            with self.function.graph.inserting_before(self.node):
+                self.made[key] = add_call(self.function.graph, operation, *values, **attributes)
+        return self.made[key]
 
 
-def adapt_function(function: Function, adapter: Adapter) -> dict[str, dict[str, Parameter]]:
-    """Adapt the linears of one function; the trainable matrices by the names of their linears."""
+def adapt_function(function: Function, adapter: Adapter) -> dict[str, LinearSite]:
+    """Adapt the linears of one function, which it gives by their names."""
     linears = {node: name for node in function.calls() if (name := notes_of(node).linear)}
     wanted = selected(adapter.linears, list(linears.values()))
-    parameters: dict[str, dict[str, Parameter]] = {}
+    sites: dict[str, LinearSite] = {}
+    made: dict[Any, Any] = {}
     for node, name in linears.items():
         if name in wanted:
             assert is_call(node, linear), f"{function.name}: {node.name} is no linear"
-            site = LinearSite(function, node, name, adapter)
+            sites[name] = site = LinearSite(function, node, name, adapter, made)
+            _require_fit(site)
             node.replace_all_uses_with(adapter.forward(site))
             function.graph.erase_node(node)
-            parameters[name] = site.parameters
-    return parameters
+    return sites
+
+
+def _require_fit(site: LinearSite) -> None:
+    """OptionError if the adapter cannot be on a linear of this shape."""
+    rows, columns = site.shape
+    if why := site.adapter.unfit(rows, columns):
+        raise OptionError(
+            f"--adapter {site.adapter}: {site.name} has {rows} outputs and {columns} inputs, {why}",
+            "choose other settings, or name linears that fit, as in …,linears=q+o",
+        )
 
 
 def _require_known(adapter: Adapter, known: Iterable[str]) -> None:
@@ -117,7 +169,9 @@ def add_adapters(step: Step) -> Step:
     # Training and generation have the same linears, so the last function speaks for all.
     by_kind = {f.block_kind: adapt_function(f, adapter) for f in blocks}
     for layer, kind in enumerate(outline.layer_kinds):
-        for name, parameters in by_kind[kind].items():
-            matrices = [Matrix(layer, name, m, p) for m, p in parameters.items()]
+        for name, site in by_kind[kind].items():
+            matrices = [Matrix(layer, name, m, p) for m, p in site.parameters.items()]
             step.adapters |= {matrix.state_name: matrix for matrix in matrices}
+            if site.arrays:
+                step.adapter_arrays.append(AdapterArrays(layer, site.position, site.arrays))
     return step

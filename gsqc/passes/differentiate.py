@@ -36,11 +36,12 @@ from gsqc.graph.function import (
 from gsqc.graph.reach import nodes_from, nodes_reached
 from gsqc.graph.roles import GRADIENT_IN, GRADIENT_OUT, STREAM_IN, STREAM_OUT, Kind, Notes, Role
 from gsqc.numerics.formats import Spec
-from gsqc.numerics.ops.accumulate import linear_accumulate
+from gsqc.numerics.ops.accumulate import accumulate_row, linear_accumulate
 from gsqc.numerics.ops.add import add
 from gsqc.numerics.ops.embedding import master_row
 from gsqc.numerics.ops.layout import transpose
 from gsqc.numerics.ops.linear import linear
+from gsqc.numerics.ops.primitives import row_exponent
 from gsqc.numerics.ops.registry import Kind as OpKind
 from gsqc.numerics.ops.registry import Op
 from gsqc.passes.add_loss import HEAD
@@ -111,6 +112,10 @@ class _ReverseWalk:
     def shape(self, node: Node) -> tuple[int, ...]:
         """The shape of a value."""
         return shape_of(node)
+
+    def has_row_exponents(self, node: Node) -> bool:
+        """Whether a Row has an exponent per row, and not per column."""
+        return row_exponent(value_of(node))
 
     def is_call(self, node: Node, operation: Op) -> bool:
         """Whether a value comes from this op."""
@@ -189,16 +194,18 @@ class _ReverseWalk:
 
     def _accumulate(self, parameter: Node, gradient: Node) -> None:
         """The adapter's gradient joins the running sum of the batch on its fixed-point grid."""
-        assert is_call(gradient, linear), "an adapter matrix is used by one linear"
         spec = Spec(shape_of(parameter), "int32")
         names = [f"{parameter.name}_grad_{limb}" for limb in LIMBS]
         roles = [Role(Kind.SUM, name) for name in names]
         limbs = [self._placeholder(n, spec, r) for n, r in zip(names, roles, strict=True)]
-        operands: Any = gradient.args
-        bits = {k: gradient.kwargs[k] for k in ("x_bits", "w_bits")}
-        # The product that would give the gradient is not rounded to a Row first: one rounding, from
-        # the exact product onto the grid.
-        made = self.call(linear_accumulate, *operands, *limbs, **bits)
+        if is_call(gradient, linear):
+            operands: Any = gradient.args
+            bits = {k: gradient.kwargs[k] for k in ("x_bits", "w_bits")}
+            # The product that would give the gradient is not rounded to a Row first: one rounding,
+            # from the exact product onto the grid.
+            made = self.call(linear_accumulate, *operands, *limbs, **bits)
+        else:
+            made = self.call(accumulate_row, gradient, *limbs)
         for name, node, role in zip(names, made, roles, strict=True):
             self.sums[f"{name}_out"] = (node, role)
 

@@ -17,6 +17,7 @@ from gsqc.adapters.linears import matrix_name
 from gsqc.bundle.plan import KernelPlan, Plan
 from gsqc.graph.function import Function
 from gsqc.models.codes import Codes
+from gsqc.numerics.formats import Spec
 from gsqc.numerics.operators.trace import Trace
 from gsqc.numerics.ops.registry import Kind
 from gsqc.passes.outline import Outline
@@ -87,6 +88,20 @@ class Matrix:
         return self.parameter.shape
 
 
+@dataclass(frozen=True)
+class AdapterArrays:
+    """The arrays of an adapter that are not trained, of one linear.
+
+    layer     its layer
+    position  the place of its weight among the parameters of its block
+    types     the arrays' types by name
+    """
+
+    layer: int
+    position: int
+    types: dict[str, Spec]
+
+
 @dataclass
 class KernelTable:
     """The kernels of a step by name: their plans, their recorded operators, their kinds."""
@@ -105,6 +120,7 @@ class Step:
     outline    embedding, kinds of blocks and head, from outline_blocks on
     functions  what the step consists of, by name, from lower_model on
     adapters   the trainable matrices of all layers, by name in the state, from add_adapters on
+    adapter_arrays  the adapter's arrays that are not trained, from add_adapters on
     kernels    the compiled ops, from lower_functions on
     plan       what the runtime follows, from lower_functions on
     """
@@ -115,6 +131,7 @@ class Step:
     outline: Outline | None = None
     functions: dict[str, Function] = field(default_factory=dict)
     adapters: dict[str, Matrix] = field(default_factory=dict)
+    adapter_arrays: list[AdapterArrays] = field(default_factory=list)
     kernels: KernelTable = field(default_factory=KernelTable)
     plan: Plan = field(default_factory=Plan)
 

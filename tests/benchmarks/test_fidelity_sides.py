@@ -18,7 +18,7 @@ from gsqc.adapters.lora import Lora
 from gsqc.data import WEIGHT_ONE, TokenSequence
 from gsqc.models import model_ops
 from gsqc.models.capture import FloatRun
-from tests.toy import MODULES, Sizes, capture_toy
+from tests.toy_graph import MODULES, Sizes, capture_toy
 
 SIZES = Sizes()
 LORA = Lora(rank=16, alpha=32)

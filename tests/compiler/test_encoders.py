@@ -26,8 +26,8 @@ from tests.compiler.test_families import (
     lower_captured,
     stored_parameters,
 )
-from tests.compiler.test_pipeline import ONE, gradients, open_executor
 from tests.encoders import CLASSES, ENCODERS, VOCABULARY, build_encoder
+from tests.toy_training import ONE, gradients, open_executor
 
 RECORDS, LABELS = (13, 7), (2, 0)
 

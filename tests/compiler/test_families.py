@@ -29,10 +29,11 @@ from gsqc.passes.outline import Outline, Storage
 from gsqc.passes.step import Step, StepOptions
 from gsqc.runtime.executor import Executor
 from gsqc.runtime.token_reader import TokenReader
-from tests.compiler.test_pipeline import ONE, gradients, open_executor
 from tests.numerics.ops.float_reference import to_float
 from tests.runtime.test_one_text import loss_of
-from tests.toy import Sizes, Toy
+from tests.toy import Toy
+from tests.toy_graph import Sizes
+from tests.toy_training import ONE, gradients, open_executor
 
 SEEDS = {"mixtral": SEED + 1}
 """Of models whose usual seed has two experts nearly alike for some token: the float model chooses

@@ -21,7 +21,7 @@ from gsqc.passes.outline import Outline
 from gsqc.passes.outline_blocks import outline_blocks
 from gsqc.passes.sites import find_sites
 from gsqc.passes.step import Step
-from tests.toy import Sizes, capture_toy
+from tests.toy_graph import Sizes, capture_toy
 
 LENGTH = 16
 SITES = {

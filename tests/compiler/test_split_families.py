@@ -9,7 +9,7 @@ from benchmarks.architectures.build import build
 from benchmarks.architectures.families import BY_NAME
 from gsqc.passes import scores
 from tests.compiler.test_families import Family, lower, lowered
-from tests.compiler.test_pipeline import open_executor
+from tests.toy_training import open_executor
 
 
 def softmaxes(family: Family) -> int:

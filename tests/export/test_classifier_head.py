@@ -23,7 +23,7 @@ from gsqc.errors import ExportError
 from gsqc.export.adapter import LinearAdapter, TrainedAdapter
 from gsqc.export.classifier_head import saved_head
 from gsqc.export.merge import MergedWeights
-from gsqc.export.peft import peft_config, write_peft
+from gsqc.export.peft import peft_files, write_peft
 from gsqc.export.prompts import TrainedPrompts
 from gsqc.models import LoadedModel, load_classifier
 from tests.encoders import CLASSES, ENCODERS, HIDDEN, LAYERS, VOCABULARY, build_encoder
@@ -125,4 +125,4 @@ def test_an_adapter_of_the_head_alone_is_refused(tmp_path: Path) -> None:
     adapter = _adapter(loaded, "bert", linears, 0)
     head = saved_head(bundle, MergedWeights(bundle, loaded, adapter))
     with pytest.raises(ExportError, match="changes the classifier's head alone"):
-        peft_config(adapter, "a/toy", head)
+        peft_files(adapter, head)

@@ -18,8 +18,9 @@ from gsqc.passes.list_buffers import list_buffers
 from gsqc.passes.share_repeated import share_repeated
 from gsqc.passes.sites import BALANCE
 from gsqc.passes.step import Pass, Step
-from tests.compiler.test_pipeline import check_gradients
-from tests.toy import Sizes, build_toy, toy_step
+from tests.toy import build_toy, toy_step
+from tests.toy_graph import Sizes
+from tests.toy_training import check_gradients
 
 SIZES = Sizes(
     tokens=8, hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16, ffn=64, vocabulary=40

@@ -8,7 +8,8 @@ import pytest
 from gsqc.adapters.lora import Lora
 from gsqc.bundle.plan_checks import check_plan
 from gsqc.compiler.pipeline import run_pipeline
-from tests.toy import Sizes, toy_step
+from tests.toy import toy_step
+from tests.toy_graph import Sizes
 
 SIZES = Sizes(
     tokens=8, hidden=32, layers=4, heads=2, kv_heads=1, head_dim=16, ffn=32, vocabulary=40, kinds=2

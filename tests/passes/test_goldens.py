@@ -14,7 +14,8 @@ from gsqc.adapters.lora import Lora
 from gsqc.compiler.pipeline import PIPELINE, format_step, run_pipeline, sections
 from gsqc.passes import scores
 from gsqc.passes.step import Pass, Step
-from tests.toy import Sizes, toy_step
+from tests.toy import toy_step
+from tests.toy_graph import Sizes
 
 SIZES = Sizes(
     tokens=8, hidden=32, layers=2, heads=4, kv_heads=2, head_dim=16, ffn=32, vocabulary=40

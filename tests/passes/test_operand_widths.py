@@ -16,7 +16,8 @@ from gsqc.numerics.ops.quantise import quantise
 from gsqc.passes.expand_composites import expand_composites
 from gsqc.passes.lower_attention import ATTENTION_BITS
 from gsqc.passes.step import Step
-from tests.toy import Sizes, toy_step
+from tests.toy import toy_step
+from tests.toy_graph import Sizes
 
 SIZES = Sizes(
     tokens=8, hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16, ffn=32, vocabulary=40

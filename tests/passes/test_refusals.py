@@ -10,7 +10,8 @@ from gsqc.adapters.lora import Lora
 from gsqc.compiler.pipeline import run_pipeline
 from gsqc.errors import ModelError, OptionError
 from gsqc.models import model_ops as mo
-from tests.toy import Sizes, toy_step
+from tests.toy import toy_step
+from tests.toy_graph import Sizes
 
 SIZES = Sizes(
     tokens=8, hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16, ffn=32, vocabulary=40

@@ -17,8 +17,9 @@ from gsqc.runtime.executor import Executor
 from gsqc.targets.numpy.programs import numpy_programs
 from gsqc.targets.program_kernels import ProgramKernels
 from gsqc.targets.programs import program_plan
-from tests.compiler.test_pipeline import open_executor
-from tests.toy import Sizes, Toy, build_toy
+from tests.toy import Toy, build_toy
+from tests.toy_graph import Sizes
+from tests.toy_training import open_executor
 
 SIZES = Sizes(tokens=40, layers=1, heads=8, kv_heads=4)
 HEAD_BYTES = 4 * 2 * 40 * 40

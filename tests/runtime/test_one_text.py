@@ -17,8 +17,9 @@ from gsqc.numerics.ops.cross_entropy import LEAST_OCTAVE
 from gsqc.numerics.ops.registry import OPS, evaluate
 from gsqc.runtime.executor import Executor
 from gsqc.runtime.token_reader import TokenReader
-from tests.compiler.test_pipeline import open_executor
-from tests.toy import Sizes, Toy, build_toy
+from tests.toy import Toy, build_toy
+from tests.toy_graph import Sizes
+from tests.toy_training import open_executor
 
 LENGTHS = (40, 71, 96)
 SLOW = pytest.mark.slow

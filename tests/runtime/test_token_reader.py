@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from gsqc.runtime.token_reader import TokenReader
-from tests.compiler.test_pipeline import open_executor
-from tests.toy import Sizes, Toy, build_toy
+from tests.toy import Toy, build_toy
+from tests.toy_graph import Sizes
+from tests.toy_training import open_executor
 
 CHUNK, TOKENS = 5, 40
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 
 from gsqc.compiler.estimate.memory import MemoryNeeds, disk_bytes, memory_of
 from gsqc.compiler.estimate.probe import Rates, probe, reference_rates, step_seconds
@@ -22,11 +23,13 @@ MIB = 1 << 20
 class Estimate:
     """What one choice of settings needs: memory in parts, bytes on the disk, seconds per step.
 
+    trained     how many numbers the adapter trains
     base_kinds  how each weight of the blocks is stored, as in a bundle's manifest
     calibrated  columns of activations are shifted by what a text shows
     """
 
     options: CompileOptions
+    trained: int
     base_kinds: dict[str, str]
     memory: MemoryNeeds
     disk: dict[str, int]
@@ -75,6 +78,7 @@ class Estimator:
         tokenizer = len((self.loaded.tokenizer_json or "").encode())
         return Estimate(
             options,
+            sum(prod(matrix.shape) for matrix in step.adapters.values()),
             FrozenWeights(model.captured.weights, options.base).code_kinds(step.parts),
             memory_of(step.plan, model.captured.config.vocabulary, options.batch),
             disk_bytes(step.plan, tokenizer),

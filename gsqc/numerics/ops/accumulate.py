@@ -24,6 +24,7 @@ from gsqc.numerics.ops.primitives import (
     normalise,
     saturating_scale,
     scale_by_power,
+    widen,
 )
 from gsqc.numerics.ops.quantise import random_row
 from gsqc.numerics.ops.registry import Calls, Case, Kind, cases, composite, op
@@ -48,6 +49,13 @@ def _to_grid(m: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
     return high.clamp(1 - 2**_HIGH_BITS, 2**_HIGH_BITS - 1), low
 
 
+def _added(m: Tensor, e: Tensor, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
+    """Limbs with m · 2^e added, as `_to_grid` rounds it."""
+    part_high, part_low = _to_grid(m, e)
+    total = low + part_low
+    return high + part_high + (total >> LIMB_BITS), total & _LOW_MASK
+
+
 @op(Kind.ROW)
 def accumulate_gradient(
     b: Builder,
@@ -63,9 +71,13 @@ def accumulate_gradient(
 
     The exponent of c[r, k] is row_e[r, 1] + column_e[1, k] + offset.
     """
-    part_high, part_low = _to_grid(c, column_e + (row_e + offset))
-    total = low + part_low
-    return high + part_high + (total >> LIMB_BITS), total & _LOW_MASK
+    return _added(c, column_e + (row_e + offset), high, low)
+
+
+@op(Kind.ROW)
+def accumulate_row(b: Builder, g: Row, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
+    """g Row [R, C] with an exponent per row or per column, limbs [R, C] -> limbs with g added."""
+    return _added(*widen(g), high, low)
 
 
 @composite
@@ -141,6 +153,14 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
     )
     least = [np.full((4, 1), -120, np.int32), np.full((1, 64), -120, np.int32)]
     yield Case("least exponents", [c, *least, *full], {"offset": -20})
+
+
+@cases(accumulate_row)
+def _row_cases(rng: np.random.Generator) -> Iterator[Case]:
+    for name, shape, bits in (("usual", (6, 40), 24), ("column", (6, 1), 30), ("row", (1, 19), 16)):
+        yield Case(name, [random_row(rng, shape, bits), *random_limbs(rng, shape)])
+    columns = random_row(rng, (6, 19), 30, column=True)
+    yield Case("exponents of columns", [columns, *random_limbs(rng, (6, 19))])
 
 
 @cases(linear_accumulate)

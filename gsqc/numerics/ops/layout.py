@@ -39,10 +39,24 @@ def view(b: Builder, x: Row, *, shape: Sequence[int], exponent_shape: Sequence[i
     return Row(x.m.reshape(*shape), x.e.reshape(*exponent_shape), x.bits)
 
 
+@op(Kind.ROW)
+def per_row(b: Builder, x: Row) -> Row:
+    """x Row with an exponent per column, as after a transpose -> one per row, in the same bits.
+
+    The numbers of a row are rounded to the exponent of the largest, half up.
+    """
+    return store_row(*normalise_mixed(x.mantissa, x.e | (x.mantissa & 0), x.bits), x.bits)
+
+
+def with_row_exponents(g: Any, dy: Any) -> Any:
+    """A gradient with an exponent per row, for rules that take it so."""
+    return dy if g.has_row_exponents(dy) else g.call(per_row, dy)
+
+
 @view.define_gradient
 def _view_gradient(g: Any, call: Any, dy: Any) -> list[Any]:
     """A view of activations keeps their last axis, so the gradient is a view too."""
-    shape = g.shape(call.args[0])
+    shape, dy = g.shape(call.args[0]), with_row_exponents(g, dy)
     assert shape[-1] == g.shape(dy)[-1]
     return [g.call(view, dy, shape=shape, exponent_shape=(*shape[:-1], 1))]
 
@@ -154,6 +168,12 @@ def _transpose_cases(rng: np.random.Generator) -> Iterator[Case]:
     )
     yield Case("heads", [_row(rng, (7, 3, 16), (7, 1, 1), 16)], {"permutation": (1, 0, 2)})
     yield Case("batched", [_row(rng, (3, 33, 16), (3, 33, 1), 16)], {"permutation": (0, 2, 1)})
+
+
+@cases(per_row)
+def _per_row_cases(rng: np.random.Generator) -> Iterator[Case]:
+    yield Case("columns", [_row(rng, (5, 37), (1, 37), 24)])
+    yield Case("batched", [_row(rng, (3, 5, 8), (3, 1, 8), 16)])
 
 
 @cases(split_heads)

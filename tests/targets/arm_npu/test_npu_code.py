@@ -15,7 +15,8 @@ from gsqc.passes.choose_recompute import replan
 from gsqc.targets.arm_npu.accelerators import NpuOptions
 from gsqc.targets.arm_npu.estimate import call_counts
 from gsqc.targets.arm_npu.npu_code import _dram_bytes, _first_that_fits
-from tests.toy import Sizes, Toy, build_toy
+from tests.toy import Toy, build_toy
+from tests.toy_graph import Sizes
 
 
 @pytest.fixture(scope="module")

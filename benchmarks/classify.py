@@ -32,7 +32,8 @@ import gsqc
 from gsqc.data.labelled_text import TextTokens, texts_of
 from gsqc.data.load import load_data
 from gsqc.data.tokenizer import Tokenizer
-from gsqc.export.adapter import adapter_slots, to_float32
+from gsqc.export.adapter import adapter_slots
+from gsqc.export.fixed_point import to_float32
 from gsqc.runtime.classify import class_probabilities
 from gsqc.runtime.session import Session
 

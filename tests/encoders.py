@@ -22,25 +22,38 @@ _SIZES = {
     "pad_token_id": 0,
 }
 _OF_DISTILBERT = {"dim": HIDDEN, "n_layers": LAYERS, "n_heads": 4, "hidden_dim": 96}
+_OF_MODERNBERT = {
+    **_SIZES,
+    **dict.fromkeys(("bos_token_id", "cls_token_id"), 1),
+    **dict.fromkeys(("eos_token_id", "sep_token_id"), 2),
+    "local_attention": 8,
+    "global_attn_every_n_layers": 2,
+}
 _SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("Bert", _SIZES),
     "roberta": ("Roberta", {**_SIZES, "pad_token_id": 1}),
+    "modernbert": ("ModernBert", _OF_MODERNBERT),
+    "modernbert-mean": ("ModernBert", {**_OF_MODERNBERT, "classifier_pooling": "mean"}),
     "distilbert": ("DistilBert", {"vocab_size": VOCABULARY, "pad_token_id": 0, **_OF_DISTILBERT}),
 }
 CLASSIFIER = "ForSequenceClassification"
 ENCODERS = tuple(_SETTINGS)
 
 
-def build_encoder(name: str, kind: str = CLASSIFIER, **settings: Any) -> Any:
+def build_encoder(
+    name: str, kind: str = CLASSIFIER, *, layers: int = LAYERS, **settings: Any
+) -> Any:
     """A model with weights that are large enough for attention to look at some tokens more."""
     family, known = _SETTINGS[name]
-    given = {**known, "num_labels": CLASSES, **settings}
+    of_layers = {"n_layers" if "n_layers" in known else "num_hidden_layers": layers}
+    given = {**known, "num_labels": CLASSES, **of_layers, **settings}
     config = getattr(transformers, f"{family}Config")(**given)
     torch.manual_seed(0)
     model = getattr(transformers, family + kind)(config).eval()
+    factor = 2 if family == "ModernBert" else 3  # its own head is large already
     for parameter in model.parameters():
         noise = torch.randn_like(parameter) * 0.1
-        parameter.data = parameter.data * 3 if parameter.ndim > 1 else parameter.data + noise
+        parameter.data = parameter.data * factor if parameter.ndim > 1 else parameter.data + noise
     if name == "distilbert" and kind == CLASSIFIER:
         # Away from ReLU's corner, where a rounding decides whether a unit has a gradient.
         model.pre_classifier.bias.data += 2

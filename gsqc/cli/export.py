@@ -9,26 +9,24 @@ from typing import Annotated
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.cli.command import OptionsOf
+from gsqc.cli.export_options import ExportOptions
 from gsqc.cli.output import Output
 from gsqc.cli.shared import BestOption, JsonOption
 from gsqc.data.prompt import PromptOptions
 from gsqc.errors import OptionError
 from gsqc.export.adapter import TrainedAdapter, read_adapter
-from gsqc.export.floats import FLOAT_TYPES
-from gsqc.export.gguf import GGUF_TYPES, write_gguf_model
+from gsqc.export.classifier_head import SavedHead, saved_head
+from gsqc.export.gguf import write_gguf_model
 from gsqc.export.hf_model import write_hf_model
 from gsqc.export.llama_cpp import write_gguf_adapter
-from gsqc.export.merge import BASES, MergedWeights, open_base
+from gsqc.export.merge import MergedWeights, open_base
 from gsqc.export.mlx import write_mlx
 from gsqc.export.onnx_model import data_of, write_onnx_model
 from gsqc.export.peft import write_peft
-from gsqc.export.place import check_place
 from gsqc.export.prompts import TEMPLATE_FILE, TrainedPrompts, trained_prompts, write_chat_template
 from gsqc.models.catalogue import KNOWN_MODELS
-from gsqc.option import Option, check_options, option
+from gsqc.option import Option
 from gsqc.runtime.store import BEST, STATE, RunStore
-
-PLACES, MERGED = "What to write", "Merged models"
 
 
 def base_name_of(bundle: Bundle) -> str:
@@ -36,98 +34,6 @@ def base_name_of(bundle: Bundle) -> str:
     model = bundle.manifest.model
     known = KNOWN_MODELS.get(model.known_name or "")
     return known.hub_name if known else model.name or ""
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What to write, and how. Raises OptionError if options do not fit together."""
-
-    peft: Path | None = option(None, help="Write the adapter as a PEFT directory.", group=PLACES)
-    gguf: Path | None = option(
-        None, help="Write the adapter as a GGUF file for llama.cpp.", group=PLACES
-    )
-    mlx: Path | None = option(
-        None, help="Write the adapter as an MLX directory, for mlx-lm.", group=PLACES
-    )
-    merged: Path | None = option(
-        None, help="Write the merged model: a directory, or NAME.gguf.", group=PLACES
-    )
-    onnx: Path | None = option(
-        None,
-        help="Write the merged model as ONNX: NAME.onnx and NAME.onnx.data.",
-        group=PLACES,
-    )
-    chat_template: Path | None = option(
-        None,
-        help="Write the chat template that makes the form of the run's prompts, for llama.cpp's "
-        "--chat-template-file or vLLM's --chat-template.",
-        group=PLACES,
-    )
-    model: str | None = option(
-        None,
-        help="The model that was compiled: a known name, a directory or a .gguf file.",
-        group=MERGED,
-    )
-    base: str = option(
-        "trained",
-        help="Weights to merge with: those of the training, or the model's original ones.",
-        group=MERGED,
-        choices=BASES,
-    )
-    dtype: str | None = option(
-        None,
-        help="Number type of --merged. Without it, f32 for a directory and f16 for .gguf.",
-        group=MERGED,
-        choices=tuple(dict.fromkeys((*FLOAT_TYPES, *GGUF_TYPES))),
-    )
-    base_name: str | None = option(
-        None, help="Name or path of the base model in adapter_config.json."
-    )
-    force: bool = option(False, help="Overwrite what an earlier export wrote.")
-
-    def __post_init__(self) -> None:
-        """Check all that can be checked before a file is read."""
-        check_options(self)
-        if not any((self.peft, self.gguf, self.mlx, self.merged, self.onnx, self.chat_template)):
-            raise OptionError(
-                "nothing to export",
-                "say what to write: --peft DIR, --gguf FILE, --mlx DIR, --merged DIR or "
-                "--onnx FILE",
-            )
-        if self.dtype is not None and self.merged is None:
-            raise OptionError(
-                "--dtype is for a merged model", "add --merged DIR, or leave --dtype out"
-            )
-        known = tuple(GGUF_TYPES) if self.is_gguf else tuple(FLOAT_TYPES)
-        if self.number_type not in known:
-            place = "a .gguf file" if self.is_gguf else "a directory"
-            raise OptionError(
-                f"--dtype {self.dtype} is not for {place}", f"{place} takes {' or '.join(known)}"
-            )
-
-    @property
-    def is_gguf(self) -> bool:
-        """Whether the merged model is a GGUF file."""
-        return self.merged is not None and self.merged.suffix.lower() == ".gguf"
-
-    @property
-    def number_type(self) -> str:
-        """The number type of the merged weights."""
-        return self.dtype or ("f16" if self.is_gguf else "f32")
-
-    def check_places(self) -> None:
-        """OptionError or ExportError if two results share a place, or a place is taken."""
-        places = [("--peft", self.peft, True), ("--gguf", self.gguf, False)]
-        places += [("--mlx", self.mlx, True)]
-        places += [("--merged", self.merged, not self.is_gguf), ("--onnx", self.onnx, False)]
-        places += [("--onnx", data_of(self.onnx) if self.onnx else None, False)]
-        places += [("--chat-template", self.chat_template, False)]
-        given = [place.absolute() for _, place, _ in places if place is not None]
-        if len(set(given)) < len(given):
-            raise OptionError("two exports go to the same place", "give each its own name")
-        for name, place, directory in places:
-            if place is not None:
-                check_place(place, force=self.force, option=name, directory=directory)
 
 
 def export(
@@ -152,7 +58,7 @@ def export(
     name = chosen.base_name or base_name_of(opened)
     export_to = _Exporter(Output(json), opened, adapter, name, prompts)
     export_to.adapter_files(chosen)
-    if chosen.merged is not None or chosen.onnx is not None:
+    if export_to.needs_base(chosen):
         with export_to.out.console.status("merging"):
             export_to.merged_files(chosen)
     export_to.tell_of_prompts(chosen)
@@ -160,12 +66,13 @@ def export(
 
 def _require_for_classifier(bundle: Bundle, chosen: ExportOptions, asked: PromptOptions) -> None:
     """OptionError for what a classifier is not exported as."""
-    others = (chosen.peft, chosen.gguf, chosen.mlx, chosen.onnx, chosen.chat_template)
+    others = (chosen.gguf, chosen.mlx, chosen.onnx, chosen.chat_template)
     is_other = any(others) or chosen.is_gguf or asked != PromptOptions()
     if bundle.manifest.model.labels is not None and is_other:
         raise OptionError(
-            "a classifier is exported as a directory of transformers alone",
-            "write the merged model: --merged DIR --model MODEL",
+            "a classifier is exported as a directory, for transformers or PEFT",
+            "write the merged model, --merged DIR --model MODEL, or its adapter, --peft DIR "
+            "--model MODEL",
         )
 
 
@@ -183,12 +90,21 @@ class _Exporter:
     name: str
     prompts: TrainedPrompts
 
+    @property
+    def classifies(self) -> bool:
+        """Whether the bundle is a classifier, whose head PEFT stores whole."""
+        return self.bundle.manifest.model.labels is not None
+
+    def needs_base(self, chosen: ExportOptions) -> bool:
+        """Whether the base's own weights are a part of what is written."""
+        has_head = self.classifies and chosen.peft is not None
+        return has_head or chosen.merged is not None or chosen.onnx is not None
+
     def adapter_files(self, chosen: ExportOptions) -> None:
         """Write the adapter alone, for PEFT, llama.cpp and mlx-lm."""
         about = _described(self.adapter)
-        if chosen.peft is not None:
-            write_peft(self.adapter, self.name, chosen.peft, self.prompts)
-            self._tell("peft", chosen.peft, f"{about}, base {self.name}")
+        if chosen.peft is not None and not self.classifies:
+            self._write_peft(chosen.peft, None)
         if chosen.gguf is not None:
             template = self.prompts.template
             write_gguf_adapter(self.bundle, self.adapter, self.name, chosen.gguf, template)
@@ -201,9 +117,11 @@ class _Exporter:
             self._tell("chat_template", chosen.chat_template, "a chat template")
 
     def merged_files(self, chosen: ExportOptions) -> None:
-        """Write the base with the adapter merged into it."""
+        """Write the base with the adapter merged into it, or a classifier's head alone so."""
         loaded, source = open_base(self.bundle, chosen.model)
         weights = MergedWeights(self.bundle, loaded, self.adapter, chosen.base)
+        if chosen.peft is not None and self.classifies:
+            self._write_peft(chosen.peft, saved_head(self.bundle, weights))
         what = f"{self.name} and its adapter in one"
         if chosen.merged is not None:
             to = (weights, source, chosen.merged, chosen.number_type)
@@ -216,6 +134,10 @@ class _Exporter:
             write_onnx_model(weights, chosen.onnx)
             parts = f"{what}, f32, weights in {data_of(chosen.onnx).name}"
             self._tell("onnx", chosen.onnx, parts)
+
+    def _write_peft(self, path: Path, head: SavedHead | None) -> None:
+        write_peft(self.adapter, self.name, path, self.prompts, head)
+        self._tell("peft", path, f"{_described(self.adapter)}, base {self.name}")
 
     def tell_of_prompts(self, chosen: ExportOptions) -> None:
         """Say which form prompts have to have, and where another program has to be told."""

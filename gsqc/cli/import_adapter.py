@@ -19,7 +19,6 @@ from gsqc.errors import OptionError, RunError
 from gsqc.export.foreign.take import TakenAdapter, take_adapter
 from gsqc.files.reading import read_file
 from gsqc.option import Option, check_options, option
-from gsqc.runtime.classes import require_text_maker
 from gsqc.runtime.store import STATE, RunStore, write_atomically
 
 RECORD = "import.json"
@@ -90,7 +89,8 @@ def import_command(
     or layers is fitted to the bundle, and gsqc says how.
     """
     out = Output(json)
-    opened = require_text_maker(Bundle.open(bundle), "gsqc import")
+    opened = Bundle.open(bundle)
+    _require_language_model(opened)
     store = RunStore(run, opened)
     if (run / STATE).exists():
         raise RunError(
@@ -114,6 +114,17 @@ def import_command(
     store.save_state(tensors, 0)
     _tell(out, run, chosen.path, taken)
     out.emit({"run": str(run), **record})
+
+
+def _require_language_model(bundle: Bundle) -> None:
+    """OptionError for a classifier."""
+    if bundle.manifest.model.labels is not None:
+        raise OptionError(
+            "gsqc import takes no adapter of a classifier: PEFT trains the matrices and biases of "
+            "its head themselves, and gsqc keeps them and trains an adapter",
+            "merge it with PEFT's merge_and_unload(), save that model with save_pretrained, and "
+            "compile it: its head is taken as it is",
+        )
 
 
 def _tell(out: Output, run: Path, path: Path, taken: TakenAdapter) -> None:

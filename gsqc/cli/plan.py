@@ -37,7 +37,7 @@ _PARTS = {
 
 PLANNED = (
     *("bits", "base", "adapter", "optimizer", "sequence_length", "batch"),
-    *("recompute", "weights"),
+    *("recompute", "weights", "task", "labels"),
 )
 """The fields of CompileOptions that memory and time depend on."""
 
@@ -79,7 +79,7 @@ def plan_command(
         from gsqc.compiler.estimate.estimator import Estimator
     fetch_if_asked(download, model, out)
     with out.console.status("opening the model") as status:
-        estimator = Estimator(model)
+        estimator = Estimator(model, options)
         status.update("planning a step and measuring its kernels" if probe else "planning a step")
         asked = estimator.estimate(options, measure=probe)
         if adapters:

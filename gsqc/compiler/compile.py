@@ -21,8 +21,8 @@ from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.initial_state import initial_state
 from gsqc.compiler.options import RECOMPUTE, CompileOptions
 from gsqc.compiler.pipeline import run_pipeline, with_optional, write_dumps
-from gsqc.models import load_classifier
-from gsqc.models.capture import CapturedModel, capture_loaded, capture_model
+from gsqc.models import LoadedModel, load_classifier, load_model
+from gsqc.models.capture import CapturedModel, capture_loaded
 from gsqc.models.capture.source import source_lines
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.passes.choose_recompute import replan
@@ -72,6 +72,13 @@ def step_options(options: CompileOptions, *, balance: bool = False) -> StepOptio
     )
 
 
+def open_model(model: Any, options: CompileOptions) -> LoadedModel:
+    """The model for its task: a language model, or a classifier. Raises ModelError, OptionError."""
+    if options.classifies:
+        return load_classifier(model, options.labels or "")
+    return load_model(model)
+
+
 def compile_model(
     model: Any,
     options: CompileOptions,
@@ -92,7 +99,7 @@ def compile_model(
     text = calibration_text(options)
     with BundleWriter(Path(options.output), force=options.force) as bundle:
         progress("capturing the model")
-        captured = _capture(model, options)
+        captured = capture_loaded(open_model(model, options), options.sequence_length)
         _note_reading(captured, note, progress)
         calibration = prepare_calibration(captured, options, text, note)
         weights = FrozenWeights(captured.weights, options.base)
@@ -112,12 +119,6 @@ def compile_model(
         bundle.finish(replace(manifest, golden=golden), step.plan)
     trust_own(bundle, target)
     return manifest
-
-
-def _capture(model: Any, options: CompileOptions) -> CapturedModel:
-    if options.classifies:
-        return capture_loaded(load_classifier(model, options.labels or ""), options.sequence_length)
-    return capture_model(model, options.sequence_length)
 
 
 def _known(model: Any) -> str | None:

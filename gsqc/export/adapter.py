@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the adapter of a run, and converts its fixed-point numbers to float32 and back.
-
-The value of an int32 is p / 2^24 (docs/number-format.md). A float32 holds 24 significant bits, so
-every number up to 1 in magnitude is exact. A larger one, up to 64, is rounded to the nearest
-float32, half to even, with a relative error of 2^-24 at most.
-"""
+"""Reads the adapter of a run."""
 
 from __future__ import annotations
 
@@ -24,11 +19,8 @@ from gsqc.bundle.base import VECTOR_KIND, in_first_layer, in_layer
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import AGAIN
 from gsqc.errors import BundleError, ExportError
+from gsqc.export.fixed_point import FRACTION_BITS, Float32, Int32, to_float32, to_int32
 from gsqc.runtime.store import STATE, RunStore, require_state
-
-Int32 = npt.NDArray[np.int32]
-Float32 = npt.NDArray[np.float32]
-FRACTION_BITS = 24
 
 
 @dataclass(frozen=True)
@@ -111,26 +103,6 @@ def merged_weight(settings: Adapter, w: Float32, linear: LinearAdapter) -> Float
         return np.asarray(merged).reshape(w.shape)
 
 
-def to_float32(p: Int32) -> Float32:
-    """int32 with 24 fraction bits -> float32.
-
-    It is exact up to 1 in magnitude, and else rounded to nearest, half to even.
-    """
-    return np.ldexp(p.astype(np.float64), -FRACTION_BITS).astype(np.float32)
-
-
-def to_int32(values: npt.NDArray[Any]) -> tuple[Int32, int]:
-    """Finite floats -> int32 with 24 fraction bits, and how many of them changed.
-
-    They are rounded half to even and clamped below 64. A float32 of 1/2 or more has no bits below
-    2^-24, so it is exact. A smaller one is off by 2^-25 at most.
-    """
-    exact = np.ldexp(values.astype(np.float64), FRACTION_BITS)
-    limit = 2.0**30 - 1
-    p = np.rint(exact).clip(-limit, limit)
-    return p.astype(np.int32), int((p != exact).sum())
-
-
 def adapter_settings(bundle: Bundle) -> Adapter:
     """The kind and the settings of a bundle's adapter. Raises BundleError."""
     part = bundle.manifest.adapter
@@ -160,11 +132,18 @@ def _modules_of_encoder(bundle: Bundle, *, in_head: bool) -> dict[str, str]:
     """The modules of a classifier's linears that have an adapter, by their names: those of layer 0,
     or those of the head, which has no number.
     """
-    kinds, chosen = bundle.manifest.base_kinds, adapter_settings(bundle).linears
-    coded = [name.removesuffix(".weight") for name, k in kinds.items() if k != VECTOR_KIND]
-    modules = [name for name in coded if (in_layer(name, 1) == name) == in_head]
+    modules, chosen = encoder_modules(bundle, in_head=in_head), adapter_settings(bundle).linears
     named = zip(names_of_linears(modules), modules, strict=True)
     return {name: module for name, module in named if name in chosen}
+
+
+def encoder_modules(bundle: Bundle, *, in_head: bool) -> list[str]:
+    """The modules of a classifier's linears, with an adapter or not: those of layer 0, or those of
+    the head.
+    """
+    kinds = bundle.manifest.base_kinds
+    coded = [name.removesuffix(".weight") for name, k in kinds.items() if k != VECTOR_KIND]
+    return [name for name in coded if (in_layer(name, 1) == name) == in_head]
 
 
 def _by_layer(bundle: Bundle) -> Iterator[tuple[int, dict[str, str]]]:

@@ -22,7 +22,8 @@ import numpy as np
 from gsqc.bundle.bundle import Bundle
 from gsqc.decimals import exact_fraction
 from gsqc.errors import ExportError, OptionError
-from gsqc.export.adapter import Int32, adapter_settings, adapter_slots, read_adapter
+from gsqc.export.adapter import adapter_settings, adapter_slots, read_adapter
+from gsqc.export.fixed_point import Int32
 
 MOST_FACTOR = 1000
 MOST_PARTS = 64

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gsqc.errors import ExportError
-from gsqc.export.adapter import Float32
+from gsqc.export.fixed_point import Float32
 from gsqc.files.writing import create_file
 
 FLOAT_TYPES = {

@@ -22,7 +22,8 @@ import numpy as np
 from gsqc.bundle.base import VECTOR_KIND, in_first_layer, in_layer
 from gsqc.bundle.bundle import Bundle
 from gsqc.errors import ExportError, GsqcError, OptionError
-from gsqc.export.adapter import Float32, TrainedAdapter, merged_weight
+from gsqc.export.adapter import TrainedAdapter, merged_weight
+from gsqc.export.fixed_point import Float32
 from gsqc.models import LoadedModel, load_classifier, load_model, model_path
 from gsqc.models.base_codes import base_codes, is_exact
 from gsqc.models.catalogue import KNOWN_MODELS
@@ -42,7 +43,7 @@ def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
     chosen = model or (known if known in KNOWN_MODELS else None)
     if chosen is None:
         raise OptionError(
-            "a merged model needs the model that the bundle was compiled from",
+            "a merged model or head needs the model that the bundle was compiled from",
             "give it with --model DIR, FILE.gguf or ORG/NAME",
         )
     path = model_path(chosen)

@@ -26,7 +26,8 @@ import numpy as np
 from safetensors.numpy import save
 
 from gsqc.errors import ExportError
-from gsqc.export.adapter import Float32, TrainedAdapter
+from gsqc.export.adapter import TrainedAdapter
+from gsqc.export.fixed_point import Float32
 from gsqc.export.peft import CONFIG
 from gsqc.export.place import new_directory
 from gsqc.export.prompts import PAGE, TEMPLATE_FILE, TrainedPrompts, page

@@ -12,6 +12,9 @@ adapter_model.safetensors  float32 matrices of each linear, which has n outputs 
                            base_model.model.<module>.lora_B.weight [n, rank]
                            or the tensors of the adapter's own class
 
+A classifier's head is not in these. It is stored whole, with the adapter merged into it, as PEFT
+stores modules_to_save.
+
 A bundle holds the rows of q and k in Hugging Face's order, whatever file the base came from.
 So no row moves here.
 """
@@ -19,7 +22,7 @@ So no row moves here.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,9 @@ from safetensors.numpy import save
 
 from gsqc.adapters.linears import module_name
 from gsqc.errors import ExportError
-from gsqc.export.adapter import Float32, TrainedAdapter, fits_settings
+from gsqc.export.adapter import TrainedAdapter, fits_settings
+from gsqc.export.classifier_head import SavedHead
+from gsqc.export.fixed_point import Float32
 from gsqc.export.place import new_directory
 from gsqc.export.prompts import PAGE, TEMPLATE_FILE, TrainedPrompts, page
 from gsqc.files.writing import write_new
@@ -47,17 +52,28 @@ class PeftFiles:
     tensors: dict[str, Float32]
 
 
-def peft_files(adapter: TrainedAdapter) -> PeftFiles:
+def peft_files(adapter: TrainedAdapter, head: SavedHead | None = None) -> PeftFiles:
     """The adapter as PEFT has it: as LoRA if it is of that form, else as its own class.
 
-    Raises ExportError if PEFT has no such adapter.
+    head  that of a classifier, which has the adapter of its linears in it
+
+    Raises ExportError if PEFT has no such adapter, or if it changes a head alone.
     """
+    whole = {} if head is None else head.tensors
+    of_layers = tuple(x for x in adapter.linears if f"{x.module}.weight" not in whole)
+    if not of_layers:
+        raise ExportError(
+            "the adapter changes the classifier's head alone, and PEFT's needs a layer",
+            "export the merged model with --merged",
+        )
+    adapter = replace(adapter, linears=of_layers)
     settings, tensors = _of_its_class(adapter) or _of_lora(adapter)
+    tensors |= {f"{PREFIX}{name}": numbers for name, numbers in whole.items()}
     common = {
-        "task_type": "CAUSAL_LM",
+        "task_type": "CAUSAL_LM" if head is None else "SEQ_CLS",
         "target_modules": sorted({module_name(linear.linear) for linear in adapter.linears}),
         "inference_mode": True,
-        "modules_to_save": None,
+        "modules_to_save": None if head is None else list(head.modules),
     }
     return PeftFiles({**settings, **common}, tensors)
 
@@ -112,16 +128,18 @@ def write_peft(
     base_name: str,
     path: Path,
     prompts: TrainedPrompts,
+    head: SavedHead | None = None,
 ) -> None:
-    """Write the directory `path`. Raises ExportError as `peft_files` does, and then `path` is as it
-    was.
+    """Write the directory `path`. A classifier has a head. Raises ExportError as `peft_files` does,
+    and then `path` is as it was.
     """
-    files = peft_files(adapter)
+    files = peft_files(adapter, head)
     about = f"{adapter.settings.describe()}, {adapter.steps} steps, trained with gsqc"
     with new_directory(path) as work:
         write_new(work / WEIGHTS, save(files.tensors, {"format": "pt"}))
         config = json.dumps({"base_model_name_or_path": base_name, **files.settings}, indent=2)
         write_new(work / CONFIG, f"{config}\n")
-        write_new(work / PAGE, page(prompts, f"LoRA of {base_name}", base_name, "peft", about))
+        kind = files.settings["peft_type"].replace("LORA", "LoRA")
+        write_new(work / PAGE, page(prompts, f"{kind} of {base_name}", base_name, "peft", about))
         if prompts.shown_template is not None:
             write_new(work / TEMPLATE_FILE, prompts.shown_template)

@@ -130,7 +130,7 @@ ENCODERS = (
     ModelFamily("bert", "BERT, MiniLM, sentence encoders of its form", Proof.REAL),
     ModelFamily("roberta", "RoBERTa", Proof.LOGITS),
     ModelFamily("distilbert", "DistilBERT", Proof.LOGITS),
-    _refused("modernbert", "ModernBERT", _QKV),
+    ModelFamily("modernbert", "ModernBERT", Proof.LOGITS),
 )
 """Encoders, which compile as classifiers of texts: gsqc compile --task classify."""
 

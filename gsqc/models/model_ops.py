@@ -199,6 +199,11 @@ def add(x: Tensor, y: Tensor) -> Tensor:
     return x + y
 
 
+def record_mean(x: Tensor) -> Tensor:
+    """x [T, K] -> [T, K]: the mean over the tokens of the text, for each of them."""
+    return x.mean(0, keepdim=True).expand_as(x)
+
+
 def class_logits(x: Tensor) -> Tensor:
     """x [T, C]: the logits of a classifier. Those of a text are at its first token."""
     return x

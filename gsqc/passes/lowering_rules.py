@@ -21,6 +21,7 @@ from gsqc.numerics.ops.layer_norm import layer_norm
 from gsqc.numerics.ops.layout import join_rows, split_heads, take_leading, transpose, view
 from gsqc.numerics.ops.linear import linear
 from gsqc.numerics.ops.position_embedding import position_embedding
+from gsqc.numerics.ops.record_mean import record_mean
 from gsqc.numerics.ops.registry import OPS, Op
 from gsqc.numerics.ops.rms_norm import rms_norm
 from gsqc.numerics.ops.rope import rope
@@ -58,6 +59,10 @@ def _class_logits(lowering: Lowering, node: Node) -> Any:
     # They leave the function. So backward makes them again, and they are not saved beside.
     logits.meta["notes"] = Notes(recompute=True)
     return (logits,)
+
+
+def _record_mean(lowering: Lowering, node: Node) -> Any:
+    return lowering.call(record_mean, *lowering.args(node), lowering.position, bits=ACTIVATION_BITS)
 
 
 def _embedding(lowering: Lowering, node: Node) -> Any:
@@ -226,6 +231,7 @@ RULES: dict[Any, Callable[[Lowering, Node], Any]] = {
     model_ops.embedding: _embedding,
     model_ops.table_row: _table_row,
     model_ops.class_logits: _class_logits,
+    model_ops.record_mean: _record_mean,
     model_ops.linear: _linear,
     model_ops.position_embedding: _position_embedding,
     model_ops.rope: _rope,

@@ -24,7 +24,7 @@ def test_encoders_are_listed_with_their_task(capsys: Capture) -> None:
     _, out, _ = run_text(capsys, "models")
     _, _, encoders = out.partition("with --task classify, ")
     assert "  roberta            RoBERTa\n" in encoders
-    assert "modernbert" not in encoders
+    assert "  modernbert         ModernBERT\n" in encoders
 
 
 def test_refused_families_say_what_is_missing(capsys: Capture) -> None:

@@ -12,6 +12,7 @@ from gsqc.cli.main import main
 from gsqc.training.options import TrainOptions
 from tests.cli.run_command import Capture
 from tests.compiler.estimate.conftest import deep_model  # noqa: F401
+from tests.encoders import encoder_directory
 
 SMALL = ["--seq", "32", "--adapter", "lora:rank=2,alpha=4", "--no-probe"]
 
@@ -72,3 +73,18 @@ def test_errors(capsys: Capture, arguments: list[str], told: str) -> None:
     err = capsys.readouterr().err
     assert told in err
     assert err.count("\n") == 1
+
+
+def test_a_classifier(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = pytest.importorskip("gsqc.compiler.estimate.estimator")
+    monkeypatch.setattr(settings, "other_settings", lambda options: [])
+    model = str(encoder_directory(tmp_path / "model", "Model"))
+    as_classifier = ["--task", "classify", "--labels", "no,yes"]
+    assert main(["plan", model, *SMALL, *as_classifier]) == 0
+    out = capsys.readouterr().out
+    assert "the head begins untrained" in out
+    assert "peak memory, about" in out
+    assert main(["plan", model, *SMALL]) == 2
+    assert "compile it as a classifier of texts, with --task classify" in capsys.readouterr().err
+    assert main(["plan", "model.gguf", *SMALL, "--labels", "no,yes"]) == 2
+    assert "has a meaning with --task classify alone" in capsys.readouterr().err

@@ -71,10 +71,17 @@ def _float_logits(
         return y + ALPHA / RANK * (x @ a.T) @ b.T
 
     def of_text(node: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **how: Any) -> Any:
-        seen = model_ops.attention(q, k[:, :visible], v[:, :visible], **how)
-        return seen
+        seen = model_ops.attention(*(x[:, :visible] for x in (q, k, v)), **how)
+        return torch.nn.functional.pad(seen, (0, 0, 0, q.shape[1] - visible))
 
-    replaced = {model_ops.linear: with_lora, model_ops.attention: of_text}
+    def mean_of_text(node: Any, x: torch.Tensor) -> torch.Tensor:
+        return model_ops.record_mean(x[:visible])[:1].expand_as(x)
+
+    replaced = {
+        model_ops.linear: with_lora,
+        model_ops.attention: of_text,
+        model_ops.record_mean: mean_of_text,
+    }
     run = FloatRun(family.captured, stored_parameters(family), replaced)
     rows = []
     for _, text in texts:
@@ -99,8 +106,8 @@ def test_captured_logits_are_those_of_transformers(name: str) -> None:
 def test_losses_and_gradients_are_those_of_autograd(name: str) -> None:
     """Two texts in a sequence, with padding. Each has the logits that it has alone.
 
-    Measured: logits within 0.04, gradients within 5.2 %: 8-bit operands through some fifteen
-    products (1 % each). A wrong rule gives 100 % and more.
+    Measured: logits within 0.08, gradients within 9.7 % (ModernBERT, the others 5.2 %): 8-bit
+    operands through some fifteen products (1 % each). A wrong rule gives 100 % and more.
     """
     family = lowered(name)
     executor, adapters = open_executor(family)
@@ -119,7 +126,7 @@ def test_losses_and_gradients_are_those_of_autograd(name: str) -> None:
     np.testing.assert_allclose(got, losses.detach().numpy(), atol=0.1)
     for matrix, found in gradients(executor, adapters).items():
         wanted = leaves[matrix].grad.numpy()
-        assert np.linalg.norm(found - wanted) < 0.1 * np.linalg.norm(wanted), matrix
+        assert np.linalg.norm(found - wanted) < 0.12 * np.linalg.norm(wanted), matrix
 
 
 def test_small_weights_and_recomputed_blocks_give_the_same_bits() -> None:
@@ -134,13 +141,14 @@ def test_small_weights_and_recomputed_blocks_give_the_same_bits() -> None:
     assert all(np.array_equal(found[0][name], found[1][name]) for name in found[0])
 
 
-def test_padding_changes_no_bit() -> None:
+@pytest.mark.parametrize("name", ["bert", "modernbert-mean"])
+def test_padding_changes_no_bit(name: str) -> None:
     """Neither the tokens of the padding, nor how many there are."""
     rng = np.random.default_rng(5)
     text = rng.integers(4, VOCABULARY, 40)
     found = []
     for tokens in (TOKENS, 40):
-        executor, _ = open_executor(lowered("bert", tokens))
+        executor, _ = open_executor(lowered(name, tokens))
         for padding in (0, 9):
             text[sum(RECORDS) :] = padding
             _records(executor, text)

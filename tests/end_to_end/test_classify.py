@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
 import torch
 import transformers
@@ -92,13 +93,16 @@ def test_the_commands_of_a_classifier(place: Path, tmp_path: Path, capsys: Captu
         (("eval", "--perplexity", "x.txt"), "a classifier has no perplexity"),
         (("eval", "--data", "x.jsonl", "--form", "chat"), "are no prompts"),
         (("classify", "--text", " "), "a text to classify is empty"),
-        (("export", "--run", "run", "--peft", "p"), "as a directory of transformers alone"),
+        (("export", "--run", "run", "--gguf", "p"), "as a directory, for transformers or PEFT"),
+        (("export", "--run", "run", "--peft", "p"), "needs the model that the bundle"),
+        (("import", "--run", "new", "--peft", "p"), "merge it with PEFT's merge_and_unload()"),
     ],
 )
 def test_what_is_for_language_models_is_refused(
     place: Path, capsys: Capture, command: tuple[str, ...], told: str
 ) -> None:
     name, *options = command
+    options = [str(place / "run") if part == "run" else part for part in options]
     code, _, error = run_text(capsys, name, str(place / "b.gsqc"), *options)
     assert code
     assert told in error
@@ -130,3 +134,25 @@ def test_the_merged_model_gives_the_same_logits(
         p = [answer.probabilities[label] for label in LABELS]
         ours, theirs = np.log(p[1] / p[0]), float(logits[1] - logits[0])
         assert abs(ours - theirs) < 0.05 * abs(theirs)
+
+
+def test_peft_gives_the_logits_of_the_merged_model(
+    place: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """A head that the files lack comes from the adapter's directory whole."""
+    merged, adapter = tmp_path / "merged", tmp_path / "peft"
+    given = ("--run", str(place / "run"), "--merged", str(merged), "--peft", str(adapter))
+    base = ("--model", str(place / "model"), "--base", "original")
+    code, _, error = run_text(capsys, "export", str(place / "b.gsqc"), *given, *base)
+    assert code == 0, error
+    auto = transformers.AutoModelForSequenceClassification
+    untrained = auto.from_pretrained(place / "model", num_labels=len(LABELS))
+    theirs = peft.PeftModel.from_pretrained(untrained, adapter).eval()
+    whole = auto.from_pretrained(merged).eval()
+    for record in _records(5, 5):
+        tokens = torch.tensor([word_tokenizer().encode(record["text"]).ids])
+        with torch.no_grad():
+            expected, got = whole(input_ids=tokens).logits, theirs(input_ids=tokens).logits
+        assert expected.abs().max() > 1
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)  # added in another order
+    assert "* positive" in (adapter / "README.md").read_text()

@@ -17,7 +17,8 @@ pytest.importorskip("xllamacpp")
 
 from gsqc.adapters.lora import Lora
 from gsqc.errors import ExportError
-from gsqc.export.adapter import LinearAdapter, TrainedAdapter, to_int32
+from gsqc.export.adapter import LinearAdapter, TrainedAdapter
+from gsqc.export.fixed_point import to_int32
 from gsqc.export.llama_cpp import write_gguf_adapter
 from tests.models.readers.convert import (
     KEY_HEADS,

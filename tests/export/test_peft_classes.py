@@ -16,7 +16,8 @@ pytest.importorskip("peft")
 from gsqc.adapters import parse_adapter
 from gsqc.data.prompt import PromptForm
 from gsqc.errors import ExportError
-from gsqc.export.adapter import LinearAdapter, TrainedAdapter, to_float32, to_int32
+from gsqc.export.adapter import LinearAdapter, TrainedAdapter
+from gsqc.export.fixed_point import to_float32, to_int32
 from gsqc.export.peft import write_peft
 from gsqc.export.prompts import TrainedPrompts
 from tests.models.readers.convert import logits_of, tiny_model

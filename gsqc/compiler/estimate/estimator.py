@@ -45,10 +45,10 @@ class Estimate:
 class Estimator:
     """Estimates for one model. Raises ModelError, UnsupportedOperatorError, TargetError."""
 
-    def __init__(self, model: str) -> None:
-        """Open the model."""
+    def __init__(self, model: str, options: CompileOptions) -> None:
+        """Open the model for the task of `options`."""
         self.loaded: LoadedModel
-        self.loaded, self.names = open_shallow(model)
+        self.loaded, self.names = open_shallow(model, options)
         self.rates: Rates | None = None
         self.no_probe = ""
         self._shallow: dict[int, ShallowModel] = {}

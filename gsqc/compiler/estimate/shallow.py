@@ -17,12 +17,12 @@ from typing import Any
 from torch import nn
 
 from gsqc.compiler.calibration import is_balanced
-from gsqc.compiler.compile import step_options
+from gsqc.compiler.compile import open_model, step_options
 from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.options import CompileOptions
 from gsqc.compiler.pipeline import run_pipeline
 from gsqc.errors import ModelError
-from gsqc.models import LoadedModel, load_model
+from gsqc.models import LoadedModel
 from gsqc.models.capture import CapturedModel, capture_loaded
 from gsqc.models.program import ProgramModule
 from gsqc.passes.outline import Outline
@@ -30,6 +30,7 @@ from gsqc.passes.outline_blocks import outline_blocks
 from gsqc.passes.step import Pass, Step
 
 SHOWN_LAYERS = 2
+_COMPILED = "compile the model: gsqc inspect shows the memory of a bundle"
 _NUMBERS = ("layer_idx", "layer_id", "layer_number")
 """What transformers calls a layer's place among the layers."""
 
@@ -58,42 +59,42 @@ class ShallowModel:
     def _deepened(self, outline: Outline) -> Outline:
         """The outline of all layers, from that of the layers that were captured."""
         layers = self.captured.config.layers
-        if outline.layers == layers:
+        # A classifier's head is one more layer, behind those that are alike.
+        shown = outline.layers - (self.captured.labels is not None)
+        if shown == layers:
             return outline
-        first, last = outline.names[0], outline.names[-1]
+        first, last = outline.names[0], outline.names[shown - 1]
         names = [
             [_in_layer(a, b, k) for a, b in zip(first, last, strict=True)] for k in range(layers)
         ]
         unknown = {name for layer in names for name in layer} - self.names
         if unknown:
-            raise ModelError(
-                f"the model has no parameter {min(unknown)}", "gsqc compiles Llama-like decoders"
-            )
-        return replace(outline, names=names, layer_kinds=[outline.layer_kinds[0]] * layers)
+            raise ModelError(f"gsqc plan finds no parameter {min(unknown)} in the model", _COMPILED)
+        kinds = [outline.layer_kinds[0]] * layers + outline.layer_kinds[shown:]
+        return replace(outline, names=names + outline.names[shown:], layer_kinds=kinds)
 
 
-def open_shallow(model: str) -> tuple[LoadedModel, list[str]]:
+def open_shallow(model: str, options: CompileOptions) -> tuple[LoadedModel, list[str]]:
     """The opened model with its first layers only where all are alike, and the names of all its
-    parameters. Raises ModelError.
+    parameters. `options` has its task. Raises ModelError, OptionError.
     """
-    loaded = load_model(model)
+    loaded = open_model(model, options)
     if isinstance(loaded.module, ProgramModule):  # all of its layers are captured
         return loaded, []
     names = [name for name, _ in loaded.module.named_parameters()]
     config: Any = loaded.module.config
+    layers = getattr(config, "num_hidden_layers", None)
     found = [
         (parent, key, child)
         for parent in loaded.module.modules()
         for key, child in parent.named_children()
-        if isinstance(child, nn.ModuleList) and len(child) == config.num_hidden_layers
+        if isinstance(child, nn.ModuleList) and len(child) == layers
     ]
     if len(found) != 1:
-        raise ModelError(
-            "the model's decoder layers are not one list", "gsqc compiles Llama-like decoders"
-        )
-    parent, key, layers = found[0]
-    if _are_alike(layers, config):
-        setattr(parent, key, layers[:SHOWN_LAYERS])
+        raise ModelError("gsqc plan takes a model whose layers are one list", _COMPILED)
+    parent, key, children = found[0]
+    if _are_alike(children, config):
+        setattr(parent, key, children[:SHOWN_LAYERS])
     return loaded, names
 
 

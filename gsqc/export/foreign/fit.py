@@ -25,7 +25,8 @@ import numpy as np
 from gsqc.adapters.linears import LINEARS
 from gsqc.adapters.lora import Lora
 from gsqc.errors import ExportError
-from gsqc.export.adapter import Int32, Slot, to_int32
+from gsqc.export.adapter import Slot
+from gsqc.export.fixed_point import Int32, to_int32
 from gsqc.export.foreign.pairs import MERGE, Floats, ForeignAdapter, Pair
 from gsqc.limits import MAXIMUM_RANK
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
 from gsqc.errors import ExportError
-from gsqc.export.adapter import Int32, Slot, adapter_settings, adapter_slots
+from gsqc.export.adapter import Slot, adapter_settings, adapter_slots
+from gsqc.export.fixed_point import Int32
 from gsqc.export.foreign.base_name import require_base
 from gsqc.export.foreign.find import FoundAdapter, find_adapter
 from gsqc.export.foreign.fit import fit_adapter

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gsqc.errors import ExportError
-from gsqc.export.adapter import Float32
+from gsqc.export.fixed_point import Float32
 from gsqc.models.readers.gguf_rope import LONG, ROPE_FREQUENCIES, SHORT
 
 Values = dict[str, Any]

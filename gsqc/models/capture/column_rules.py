@@ -85,7 +85,11 @@ def take_head(c: GraphBuilder, node: Node) -> ExportedValue:
 def select(c: GraphBuilder, node: Node) -> ExportedValue:
     """aten.select(x, axis, index): q, k or v of a fused projection, viewed as [T, A, B, D]."""
     source, axis, index = node.args
-    assert isinstance(source, Node) and isinstance(axis, int) and isinstance(index, int)
+    assert isinstance(axis, int) and isinstance(index, int)
+    return _of_grid(c, source, axis, index)
+
+
+def _of_grid(c: GraphBuilder, source: Any, axis: int, index: int) -> ExportedValue:
     value, shape = c.value_of(source, Form.GRID), shape_of(source)
     first, second, width = shape[-3:]
     axis, rank = axis % len(shape), len(shape)
@@ -100,6 +104,11 @@ def select(c: GraphBuilder, node: Node) -> ExportedValue:
     return replace(
         _columns(c, ExportedValue(Form.HEADS, y), index * width, width), form=Form.JOINED
     )
+
+
+def unbind(c: GraphBuilder, node: Node) -> ExportedValue:
+    """aten.unbind(x, axis=0), of a grid. It stands for all results: `part` takes one."""
+    return c.value_of(node.args[0], Form.GRID)
 
 
 def split_columns(c: GraphBuilder, node: Node) -> ExportedValue:
@@ -117,6 +126,10 @@ def part(c: GraphBuilder, node: Node) -> ExportedValue:
     assert isinstance(source, Node)
     if source.target is aten.topk.default:
         return chosen_part(c, node)
+    if source.target is aten.unbind.int:
+        grid, axis = (*source.args, 0)[:2]
+        assert isinstance(axis, int) and isinstance(index, int)
+        return _of_grid(c, grid, axis, index)
     if source.target not in SPLITS:
         raise Unsupported(f" {index} of {source}")
     widths = [int(t.shape[-1]) for t in source.meta["val"]]

@@ -155,6 +155,5 @@ def experts(c: GraphBuilder, node: Node) -> ExportedValue:
 
 EXPERT_RULES: dict[Any, Any] = {
     aten.topk.default: topk,
-    aten.sum.dim_IntList: total,
     custom_ops.experts: experts,
 }

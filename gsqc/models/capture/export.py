@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gsqc.errors import ModelError
-from gsqc.models.capture.known_rules import causal_mask
+from gsqc.models.capture.known_rules import causal_mask, text_mask
 from gsqc.models.capture.problems import refusal
 from gsqc.models.capture.replaced import known_parts_replaced
 
@@ -94,6 +94,8 @@ def _first_position(model: nn.Module) -> int:
 
 def export_model(model: nn.Module, tokens: int) -> Exported:
     """Export for one sequence of T tokens. Raises ModelError if torch.export cannot."""
+    classifies = is_classifier(model)
+    mask = text_mask(tokens) if classifies else causal_mask(tokens)
     try:
         with (
             known_parts_replaced(model, tokens) as constants,
@@ -102,7 +104,7 @@ def export_model(model: nn.Module, tokens: int) -> Exported:
         ):
             arguments = (
                 torch.zeros(1, tokens, dtype=torch.long, device=device),
-                torch.zeros(1, 1, tokens, tokens, device=device),
+                torch.zeros_like(mask, device=device),
                 torch.arange(tokens, device=device)[None],
                 torch.zeros(1, tokens, dtype=torch.long, device=device),
             )
@@ -111,11 +113,10 @@ def export_model(model: nn.Module, tokens: int) -> Exported:
         raise refusal(model, error) from error
     names = _parameter_names(model, program.graph_signature)
     window: Any = getattr(getattr(model, "config", None), "sliding_window", None)
-    known = _tensors(program) | {"mask": causal_mask(tokens)}
+    known = _tensors(program) | {"mask": mask}
     numbers = {name: float(known[name]) for name in known if known[name].numel() == 1}
     tensors = {name: tensor for name, tensor in known.items() if name not in numbers}
     hides_window = bool(window) and window < tokens
-    classifies = is_classifier(model)
     return Exported(program.graph, names, constants, numbers, tensors, hides_window, classifies)
 
 

@@ -35,6 +35,7 @@ class Form(Enum):
     CHOICE = "a choice of experts"  # [T, k]
     TOTAL = "sums of weights of experts"  # [T, 1]
     PROBABILITIES = "probabilities of attention"  # [H, T, T]
+    OVER_TOKENS = "a sum over tokens"  # [n], with our node [T, n] of what is summed
     TOKENS = "tokens"
     POSITIONS = "positions"
     TYPES = "token types"

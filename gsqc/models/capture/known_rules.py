@@ -25,6 +25,11 @@ def causal_mask(tokens: int) -> Tensor:
     return torch.full((1, 1, tokens, tokens), torch.finfo(torch.float32).min).triu(1)
 
 
+def text_mask(tokens: int) -> Tensor:
+    """What a classifier is given for a mask, int64 [1, T]: 1 for each token of the text."""
+    return torch.ones(1, tokens, dtype=torch.long)
+
+
 def is_known(node: Node, value_of: Callable[[Node], ExportedValue]) -> bool:
     """Whether an exported operator works on known numbers alone, of which one at least is no plain
     number.

@@ -19,9 +19,9 @@ from gsqc.models.capture.column_rules import (
     cut,
     join,
     part,
-    select,
     split_columns,
     take_head,
+    unbind,
 )
 from gsqc.models.capture.expert_rules import EXPERT_RULES
 from gsqc.models.capture.forms import (
@@ -45,6 +45,7 @@ from gsqc.models.capture.layout_rules import (
 from gsqc.models.capture.linear_rules import addmm, bias, linear, matmul, transposed
 from gsqc.models.capture.norm_rules import NORM_RULES, shifted_weight
 from gsqc.models.capture.number_rules import divide, scaled, tanh, times_known
+from gsqc.models.capture.pooling_rules import POOLING_RULES
 from gsqc.models.capture.position_rules import embedding, shifted
 
 aten = torch.ops.aten
@@ -161,19 +162,6 @@ def _in_place(rule: Rule) -> Rule:
     return checked
 
 
-def _select(c: GraphBuilder, node: Node) -> ExportedValue:
-    """Of a classifier's text aten.select(x, 1, 0): what follows is computed for all tokens, and
-    that of the first one counts. Of others, `column_rules.select`.
-    """
-    x, axis, index = node.args
-    assert isinstance(x, Node)
-    if not c.exported.classifies or c.values[x].form is not Form.ROWS:
-        return select(c, node)
-    if index != 0 or axis != len(shape_of(x)) - 2:
-        raise Unsupported(f" {index} of axis {axis}")
-    return c.values[x]
-
-
 def _same_shape(x: Node, y: Node) -> None:
     if x.meta["shape"] != y.meta["shape"]:
         raise Unsupported(" of activations of two shapes")
@@ -190,10 +178,9 @@ RULES: dict[Any, Rule] = {
     aten.matmul.default: matmul,
     aten.numpy_T.default: transposed,
     aten.index.Tensor: take_head,
-    aten.select.int: _select,
+    aten.unbind.int: unbind,
     aten.mul.Tensor: _mul,
     aten.mul_.Tensor: _in_place(_mul),
-    aten.div.Tensor: divide,
     aten.div_.Tensor: _in_place(divide),
     aten.tanh.default: tanh,
     aten.add.Tensor: _add,
@@ -201,6 +188,7 @@ RULES: dict[Any, Rule] = {
     aten.clamp_.default: _in_place(clamp),
     **ATTENTION_RULES,
     **EXPERT_RULES,
+    **POOLING_RULES,
     custom_ops.rms_norm: _rms_norm,
     custom_ops.rope_table: _rope_table,
     custom_ops.rope: _rope,

@@ -30,7 +30,7 @@ OPTIONS = CompileOptions(Path("x.gsqc"), adapter=Lora(4, 8), sequence_length=16,
 
 @pytest.fixture(scope="module")
 def step(deep_model: Path) -> Step:
-    return capture_shallow(*open_shallow(str(deep_model)), 16).plan(OPTIONS)
+    return capture_shallow(*open_shallow(str(deep_model), OPTIONS), 16).plan(OPTIONS)
 
 
 def test_the_products_of_a_step_are_those_of_the_model(step: Step) -> None:
@@ -90,7 +90,7 @@ def test_estimates(deep_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise TargetError("linking needs cc, which is not installed", "install a C compiler (gcc)")
 
     monkeypatch.setattr(gsqc.compiler.estimate.estimator, "probe", no_compiler)
-    estimator = Estimator(str(deep_model))
+    estimator = Estimator(str(deep_model), OPTIONS)
     asked = estimator.estimate(OPTIONS, measure=True)
     assert (asked.measured, estimator.no_probe) == (
         False,

@@ -16,7 +16,7 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import AdapterPart, MatrixEntry
 from gsqc.bundle.plan import Plan, TensorPlan
 from gsqc.cli.main import main
-from gsqc.export.adapter import to_float32, to_int32
+from gsqc.export.fixed_point import to_float32, to_int32
 from gsqc.runtime.store import RunStore
 from tests.runtime.small_bundle import write_bundle
 

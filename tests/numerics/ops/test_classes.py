@@ -44,6 +44,27 @@ def test_softmax_both_ways(records: tuple[int, ...], reach: int | None) -> None:
     assert relative_error(to_float(ds), fs.grad.numpy()) < 3e-4
 
 
+@pytest.mark.parametrize("records", [(64,), (20, 30, *[1] * 14)])
+def test_record_mean(records: tuple[int, ...]) -> None:
+    """The mean of a record's tokens, and its gradient, which is a mean too.
+
+    Measured: both are off by 1 %. Each token is rounded to 8 bits.
+    """
+    rng = np.random.default_rng(2)
+    x, dy = (to_row(rng.standard_normal((COUNT, 48)), bits) for bits in (24, 16))
+    position = places(2, *records).reshape(-1)
+    shares = evaluate(OPS["record_shares"], [p := position.reshape(1, -1, 1), p.swapaxes(1, 2)], {})
+    own = _visible(records, None).double()
+    mean = own / own.sum(1, keepdim=True)
+    assert relative_error(to_float(shares)[0], mean.numpy()) < 2**-22
+    fx = leaf(to_float(x))
+    expected = mean @ fx
+    expected.backward(torch.tensor(to_float(dy)))
+    for given, wanted in ((x, expected.detach()), (dy, fx.grad)):
+        found = evaluate(OPS["record_mean"], [given, position], {"bits": 16})
+        assert relative_error(to_float(found), wanted.numpy()) < 1.2e-2
+
+
 def test_hidden_scores_take_part_in_no_rounding() -> None:
     """Other keys of another record, however large, change no bit of a row."""
     rng, position = np.random.default_rng(3), places(4, 5, 7)

@@ -20,9 +20,9 @@ learn() { # name, adapter, learning rate
 learn lora lora 1e-3
 learn lora-fa lora:train=b 1e-3
 learn paca paca 1e-3
-learn miss miss 1e-3
+learn miss miss 2e-4
 learn peqa peqa 4e-3
 learn road road 4e-3
-learn loldu loldu 4e-2
+learn loldu loldu 2e-3
 gsqc compare "$out/lora" "$out/lora-fa" "$out/paca" "$out/miss" "$out/peqa" "$out/road" \
   "$out/loldu" -o "$out/compare.html" --force

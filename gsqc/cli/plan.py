@@ -58,7 +58,7 @@ ProbeOption = Annotated[
 ]
 AdaptersOption = Annotated[
     str | None,
-    Option("all: show what each kind of adapter needs, beside LoRA.", choices=("all",)),
+    Option("Show what each kind of adapter needs, beside LoRA.", choices=("all",)),
 ]
 
 

@@ -19,6 +19,7 @@ import gsqc.cli.generate
 from gsqc.bundle.machine import machine_cpu_flags
 from gsqc.bundle.manifest import CalibrationPart, Manifest, TargetPart
 from gsqc.compiler.options import CompileOptions
+from gsqc.numerics.optim.sgd import Sgd
 from gsqc.version import __version__
 from tests.cli.run_command import Capture, run_json, run_text
 from tests.runtime.small_bundle import FakeSession, manifest, write_bundle
@@ -181,7 +182,7 @@ def test_compile_passes_its_options_on(
     assert line["calibration"] is None
     (model, options) = compiled[0]
     assert model == "dir"
-    assert (str(options.bits), options.base, options.optimizer) == ("4-7-6:w8", "nf4", "sgd")
+    assert (str(options.bits), options.base, options.optimizer) == ("4-7-6:w8", "nf4", Sgd())
     assert (options.sequence_length, options.batch, options.seed, options.force) == (64, 3, 5, True)
     assert options.adapter.linears == ("q", "v")
     assert options.calibrate is None

@@ -23,6 +23,7 @@ from gsqc.compiler.pipeline import run_pipeline
 from gsqc.errors import GsqcError, ModelError
 from gsqc.models import LoadedModel
 from gsqc.models.capture import capture_loaded
+from gsqc.numerics.optim.sgd import Sgd
 from gsqc.passes.step import Step
 from tests.encoders import ENCODERS, build_encoder
 
@@ -48,7 +49,7 @@ def whole_plan(model: Path, options: CompileOptions) -> Plan:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"weights": "small", "recompute": "none", "optimizer": "sgd", "base": "gse4"},
+        {"weights": "small", "recompute": "none", "optimizer": Sgd(), "base": "gse4"},
         {"sequence_length": 40, "batch": 3, "adapter": Lora(2, 4, ("q", "v"))},
         {"bits": Bits(4, 5, 5, 8)},
     ],

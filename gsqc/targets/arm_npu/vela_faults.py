@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Four forms that Vela 5.2.0 compiles to wrong code for Ethos-U85. The serialiser writes them in
+"""Forms that Vela 5.2.0 compiles to wrong code for Ethos-U85. The serialiser writes them in
 another way.
 
 select      One of its values is also reshaped: Vela takes the other shape. The serialiser writes
@@ -8,6 +8,7 @@ reduce_max  It takes a slice, over the last axis: Vela reads the whole tensor. T
             MAXIMUM with -2^31 in between.
 gather      A result of the program is also transposed: Vela leaves it out. The serialiser makes it
 rotate      another tensor with IDENTITY.
+reduce_max
 
 tests/targets/arm_npu/test_vela_faults.py shows each of them. It fails when a version of Vela is
 right.
@@ -22,8 +23,8 @@ _SAME_BYTES = ("reshape", "transpose")
 """Operators of which Vela may find that they move nothing."""
 
 
-_RESHAPED_LAST = ("gather", "rotate")
-"""Operators whose last TOSA operator is a RESHAPE."""
+_RESHAPED_LAST = ("gather", "rotate", "reduce_max")
+"""Operators whose last operator is a RESHAPE: of TOSA, or for reduce_max of Vela."""
 
 
 def _origin(node: Operator) -> Operator:
@@ -52,5 +53,5 @@ class VelaFaults(Forms):
         return _origin(reduce_max.args[0]).operator == "slice"
 
     def copies(self, result: Operator) -> bool:
-        """The result is gathered or rotated, and transposed elsewhere."""
+        """The result of one of the last three forms is also transposed."""
         return result.operator in _RESHAPED_LAST and result.id in self._transposed

@@ -50,6 +50,11 @@ def _rotated_and_transposed(x: Tensor, y: Tensor) -> list[Tensor]:
     return [rotated, rotated.transpose(1, 0)]
 
 
+def _largest_and_transposed(x: Tensor, y: Tensor) -> list[Tensor]:
+    largest = x.reshape(3, 8, 32).reduce_max(2)
+    return [largest, largest.transpose(1, 0, 2)]
+
+
 FORMS = (
     _select_and_reshape,
     _select_of_a_view,
@@ -57,6 +62,7 @@ FORMS = (
     _largest_of_a_reshaped_slice,
     _gathered_and_transposed,
     _rotated_and_transposed,
+    _largest_and_transposed,
 )
 Form = Callable[[Tensor, Tensor], list[Tensor]]
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gsqc.adapters import ADAPTERS
 from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.machine import machine_cpu_flags
@@ -23,7 +24,10 @@ from gsqc.check.check import run_check
 from gsqc.cli.main import main
 from gsqc.compiler.compile import compile_model
 from gsqc.compiler.options import Bits, CompileOptions
+from gsqc.compiler.parse_options import parse_compile_options
 from gsqc.errors import TargetError
+from gsqc.numerics.optim import OPTIMIZERS
+from gsqc.passes.optional import pass_kinds
 from gsqc.runtime import session
 from gsqc.runtime.session import Session
 from gsqc.targets.kernels import Kernel, plan_kernels
@@ -61,6 +65,32 @@ def test_the_matrix(
     result = run_check(options.output, targets_here(), STEPS, threads=threads)
     assert result.equal, result
     assert all(len(set(digests)) == STEPS for digests in result.targets.values())
+
+
+METHODS = (
+    *({"adapter": kind} for kind in sorted(ADAPTERS)),
+    {"adapter": "lora:train=b"},
+    *({"optimizer": kind} for kind in sorted(OPTIMIZERS)),
+    *({"passes": (kind,)} for kind in sorted(pass_kinds())),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("aarch64" not in targets_here(), reason=MISSING_QEMU)
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_every_method(model_directory: Path, tmp_path: Path, method: dict[str, Any]) -> None:
+    """Each kind of adapter and of optimizer, and each optional pass, as a user names it."""
+    options = parse_compile_options(
+        str(model_directory),
+        known_models={},
+        output=tmp_path / "b.gsqc",
+        sequence_length=24,
+        **method,
+    )
+    compile_model(str(model_directory), options)
+    result = run_check(options.output, ["numpy", "x86-64-v2", "aarch64"], 3)
+    assert result.equal, result
+    assert all(len(set(digests)) == 3 for digests in result.targets.values())
 
 
 @pytest.mark.slow

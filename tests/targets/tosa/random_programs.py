@@ -95,7 +95,7 @@ def _rotate(x: Tensor, y: Tensor, n: int) -> Tensor:
     return rows.reshape(1, turns * count // 32, 32).clamp(-limit, limit).rotate()
 
 
-OPERATORS: tuple[Callable[[Tensor, Tensor, int], Tensor], ...] = (
+ELEMENTWISE: tuple[Callable[[Tensor, Tensor, int], Tensor], ...] = (
     lambda x, y, n: x.clamp(-TOP, TOP - 1) + y.clamp(-TOP, TOP - 1),
     lambda x, y, n: x.clamp(-TOP, TOP - 1) - y.clamp(-TOP + 1, TOP),
     lambda x, y, n: x.clamp(-46340, 46340) * y.clamp(-46340, 46340),
@@ -114,10 +114,14 @@ OPERATORS: tuple[Callable[[Tensor, Tensor, int], Tensor], ...] = (
     lambda x, y, n: x.round_shift(n % 32),
     lambda x, y, n: where(x.greater(y), y, n),
     lambda x, y, n: where(x.equal(y), x, y),
-    lambda x, y, n: x.reduce_max(n),
-    _reduce_sum,
     _narrow,
     _table,
+)
+"""Operators whose result has the shape of x and y, broadcast."""
+OPERATORS: tuple[Callable[[Tensor, Tensor, int], Tensor], ...] = (
+    *ELEMENTWISE,
+    lambda x, y, n: x.reduce_max(n),
+    _reduce_sum,
     _reshape,
     _transpose,
     _slice,
@@ -131,7 +135,8 @@ LARGEST = 4096
 """Elements of the largest tensor that is used further."""
 
 
-def _broadcasts(x: Tensor, y: Tensor) -> bool:
+def broadcasts(x: Tensor, y: Tensor) -> bool:
+    """Whether the two may be operands of one operator."""
     return len(x.shape) == len(y.shape) and all(
         a == b or 1 in (a, b) for a, b in zip(x.shape, y.shape, strict=True)
     )
@@ -142,7 +147,7 @@ def follow(builder: Builder, inputs: Sequence[Tensor], choices: Sequence[Choice]
     known = list(inputs)
     for operator, first, second, parameter in choices:
         x = known[first % len(known)]
-        partners = [y for y in known if _broadcasts(x, y)]
+        partners = [y for y in known if broadcasts(x, y)]
         result = OPERATORS[operator % len(OPERATORS)](
             x, partners[second % len(partners)], parameter
         )
@@ -152,12 +157,16 @@ def follow(builder: Builder, inputs: Sequence[Tensor], choices: Sequence[Choice]
 
 
 def random_inputs(seed: int) -> list[np.ndarray]:
-    """int32 tensors of ranks 1 to 4: numbers of all sizes, with both ends of the range."""
+    """Tensors of `random_numbers`, of ranks 1 to 4."""
     rng = np.random.default_rng(seed)
-    inputs = []
-    for rank in rng.integers(1, 5, 3):
-        shape = tuple(int(n) for n in rng.integers(1, 6, rank))
-        values = rng.integers(-(2**31), 2**31, shape) >> rng.integers(0, 32, shape)
-        values[rng.random(shape) < 0.1] = rng.choice([-(2**31), 2**31 - 1, 0, -1, 1])
-        inputs.append(values.astype(np.int32))
-    return inputs
+    return [
+        random_numbers(rng, tuple(int(n) for n in rng.integers(1, 6, rank)))
+        for rank in rng.integers(1, 5, 3)
+    ]
+
+
+def random_numbers(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """int32 numbers of all sizes, with both ends of the range."""
+    values = rng.integers(-(2**31), 2**31, shape) >> rng.integers(0, 32, shape)
+    values[rng.random(shape) < 0.1] = rng.choice([-(2**31), 2**31 - 1, 0, -1, 1])
+    return values.astype(np.int32)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gsqc.adapters import ADAPTERS
+from gsqc.adapters import adapter_kinds
 from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.machine import machine_cpu_flags
@@ -68,7 +68,7 @@ def test_the_matrix(
 
 
 METHODS = (
-    *({"adapter": kind} for kind in sorted(ADAPTERS)),
+    *({"adapter": kind} for kind in sorted(adapter_kinds())),
     {"adapter": "lora:train=b"},
     *({"optimizer": kind} for kind in sorted(OPTIMIZERS)),
     *({"passes": (kind,)} for kind in sorted(pass_kinds())),

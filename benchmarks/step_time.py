@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One LoRA step of SmolLM2-135M: gsqc against PyTorch float32 + peft, or ONNX Runtime training, on
-the same work.
+"""One LoRA step of SmolLM2-135M: gsqc against PyTorch + peft, or ONNX Runtime training, on the same
+work.
 
-    python benchmarks/step_time.py --against torch --bits 4-8-8 --seq 256 --json
+    python benchmarks/step_time.py --bits 4-8-8 --seq 256 --json
+    python benchmarks/step_time.py --against torch-checkpoint
     python benchmarks/step_time.py --against ort --ort-python ~/ort/bin/python
 
-step_time_ort.py says how to get that Python. The work: rank 16 on all seven linears, one sequence,
-loss on all tokens, AdamW, real weights. Each round runs both sides in processes of their own, one
-after the other, on the same number of threads. The report has the medians over the rounds, and the
-median of the rounds' ratios. The last JSON line holds the ratios. To hold torch to AVX2 beside
---target x86-64, set ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
-MKL_ENABLE_INSTRUCTIONS=AVX2.
+Without --against all of torch's forms run, float32 and bfloat16, each also by torch.compile, and
+the ratios are to the fastest. step_time_ort.py says how to get that Python.
+
+The work: rank 16 on all seven linears, one sequence, loss on all tokens, AdamW, real weights. Each
+round runs all sides in processes of their own, one after the other, on the same number of threads.
+The report has the medians over the rounds, and the median of the rounds' ratios. The last JSON line
+holds the ratios. To hold torch to AVX2 beside --target x86-64, set ATEN_CPU_CAPABILITY=avx2
+ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2.
 """
 
 from __future__ import annotations
@@ -26,8 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from gsqc_step import MODEL, gsqc_side, instruction_peak, run_python, timed
+from step_time_torch import CHECKPOINT, FORMS, torch_step
 
-SIDES = ("gsqc", "torch", "torch-checkpoint", "ort")
+BEST = "best"
+SIDES = ("gsqc", *FORMS, CHECKPOINT, "ort")
 
 
 def prepare(folder: Path, args: argparse.Namespace) -> None:
@@ -86,8 +91,9 @@ def run_side(side: str, folder: Path, args: argparse.Namespace) -> dict[str, Any
 
 
 def compare(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Run all rounds. Gives medians and ratios."""
-    sides = ["gsqc", args.against]
+    """Run all rounds. Gives medians, and ratios to the fastest of the other sides."""
+    others = FORMS if args.against == BEST else (args.against,)
+    sides = ["gsqc", *others]
     rounds: list[dict[str, Any]] = []
     for number in range(args.rounds):
         results = {
@@ -96,20 +102,21 @@ def compare(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         rounds.append(results)
         if args.json:
             print(json.dumps({"round": number + 1, **results}), flush=True)
-    ratio = {
-        name: statistics.median(r["gsqc"][key] / r[args.against][key] for r in rounds)
-        for name, key in (
-            ("time_ratio", "seconds"),
-            ("cpu_ratio", "cpu_seconds"),
-            ("memory_ratio", "peak_rss_bytes"),
-        )
-    }
     medians = {
         side: {
             k: statistics.median(r[side][k] for r in rounds)
             for k in ("seconds", "cpu_seconds", "peak_rss_bytes")
         }
         for side in sides
+    }
+    fastest = min(others, key=lambda side: medians[side]["seconds"])
+    ratio = {
+        name: statistics.median(r["gsqc"][key] / r[fastest][key] for r in rounds)
+        for name, key in (
+            ("time_ratio", "seconds"),
+            ("cpu_ratio", "cpu_seconds"),
+            ("memory_ratio", "peak_rss_bytes"),
+        )
     }
     last = rounds[-1]["gsqc"]
     peak = instruction_peak(last["target"], args.bits, args.threads)
@@ -118,7 +125,10 @@ def compare(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         "outside_matmul": 1 - last["op_shares"]["gse_matmul"],
     }
     details = {name: last[name] for name in ("op_shares", "matmul_gmacs", "gmacs")}
-    return {**ratio, **shares, **medians, **details, "instruction_peak_gmacs": peak}
+    return {
+        **{"fastest": fastest, **ratio, **shares, **medians, **details},
+        "instruction_peak_gmacs": peak,
+    }
 
 
 def print_table(result: dict[str, Any], args: argparse.Namespace) -> None:
@@ -128,12 +138,12 @@ def print_table(result: dict[str, Any], args: argparse.Namespace) -> None:
         f"target {args.target}"
     )
     print("| side | s / step | CPU-s / step | peak RSS, MB |\n|---|---|---|---|")
-    for side in ("gsqc", args.against):
+    for side in (s for s in SIDES if s in result):
         r = result[side]
         times = f"{r['seconds']:.2f} | {r['cpu_seconds']:.2f}"
         print(f"| {side} | {times} | {r['peak_rss_bytes'] / 1e6:.0f} |")
     names = ("time_ratio", "cpu_ratio", "memory_ratio", "kernel_share_of_peak", "outside_matmul")
-    print(", ".join(f"{k} {result[k]:.2f}" for k in names))
+    print(f"against {result['fastest']}: " + ", ".join(f"{k} {result[k]:.2f}" for k in names))
     print(f"matmuls: {result['gmacs']:.0f} GMAC/s of {result['instruction_peak_gmacs']:.0f}")
     print(
         "ops: "
@@ -150,10 +160,7 @@ def run_one_side(args: argparse.Namespace) -> dict[str, Any]:
 
         step = step_time_ort.ort_step(args.folder / "ort", args.seq, args.threads)
     else:
-        import step_time_torch
-
-        checkpoint = args.side == "torch-checkpoint"
-        step = step_time_torch.torch_step(args.folder / "torch", args.seq, args.threads, checkpoint)
+        step = torch_step(args.folder / "torch", args.seq, args.threads, args.side)
     return {**timed(step, args.steps)}
 
 
@@ -162,7 +169,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--against", choices=SIDES[1:], default="torch")
+    parser.add_argument("--against", choices=(BEST, *SIDES[1:]), default=BEST)
     parser.add_argument(
         "--ort-python",
         help="the Python of an environment with onnxruntime-training, for --against ort",

@@ -19,7 +19,7 @@ from gsqc.compiler.options import Bits
 from gsqc.compiler.pipeline import run_pipeline, with_optional, write_dumps
 from gsqc.compiler.side_arrays import side_arrays
 from gsqc.graph.function import Function
-from gsqc.models.codes import Codes, encode_nf4, encode_row16
+from gsqc.models.codes import Codes, encode
 from gsqc.models.low_rank import LOW_RANK, low_rank_arrays, product
 from gsqc.numerics.formats import Row
 from gsqc.numerics.ops.quantise import quantise
@@ -101,8 +101,8 @@ def toy_codes(sizes: Sizes, rng: np.random.Generator) -> dict[str, Codes]:
         for name, shape in sizes.weights(layer).items():
             weight = rng.standard_normal(shape).astype(np.float32)
             weight = 1 + 0.2 * weight if len(shape) == 1 else weight * shape[1] ** -0.5
-            encode = encode_row16 if len(shape) == 1 else encode_nf4
-            codes[f"model.layers.{layer}.{name}"] = encode(weight)
+            kind = "row16" if len(shape) == 1 else "nf4"
+            codes[f"model.layers.{layer}.{name}"] = encode(kind, weight)
     return codes
 
 

@@ -14,17 +14,24 @@ from benchmarks.architectures.families import Family
 SEED = 0
 
 
+def model_class(task: str) -> Any:
+    """The class of transformers that builds and loads a model for a task."""
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    return AutoModelForCausalLM if task == "generate" else AutoModelForSequenceClassification
+
+
 def build(family: Family, seed: int = SEED) -> Any:
     """A model of transformers with random weights, in float32.
 
     Matrices are four times as large as transformers makes them, so that attention is far from
     uniform. No norm is all ones and no bias is zero, so a part that is lost shows in the logits.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     config = AutoConfig.for_model(family.type, **family.configuration)
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    model = model_class(family.task).from_config(config, dtype=torch.float32).eval()
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.data.normal_(0, 0.2)

@@ -33,20 +33,20 @@ class Row:
 
     state    captured, with the first passes behind it; refused by gsqc's own words; or failed in
              another way, which is a fault
-    task     generate or classify, as --task of compile
     error    the words of a refusal or failure, with its hint
     logits   largest difference to transformers' logits, over the largest logit
     seconds  of the processor, for capture and logits
+    task     generate or classify, as --task of compile
     further  what `bundle_stages` found
     """
 
     name: str
     type: str
     state: str = "captured"
-    task: str = "generate"
     error: str = ""
     logits: float | None = None
     seconds: float = 0.0
+    task: str = "generate"
     further: dict[str, Any] = field(default_factory=dict)
 
     @property

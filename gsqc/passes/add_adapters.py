@@ -37,7 +37,7 @@ from gsqc.numerics.formats import Spec
 from gsqc.numerics.ops.embedding import master_row
 from gsqc.numerics.ops.linear import linear
 from gsqc.passes.properties import ADAPTED, CODED
-from gsqc.passes.step import AdapterArrays, Matrix, Step, graph_pass
+from gsqc.passes.step import Matrix, SideArrays, Step, graph_pass
 
 
 class LinearSite:
@@ -173,5 +173,6 @@ def add_adapters(step: Step) -> Step:
             matrices = [Matrix(layer, name, m, p) for m, p in site.parameters.items()]
             step.adapters |= {matrix.state_name: matrix for matrix in matrices}
             if site.arrays:
-                step.adapter_arrays.append(AdapterArrays(layer, site.position, site.arrays))
+                types = {array_name(array): spec for array, spec in site.arrays.items()}
+                step.adapter_arrays.append(SideArrays(layer, site.position, types))
     return step

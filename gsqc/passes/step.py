@@ -92,8 +92,8 @@ class Matrix:
 
 
 @dataclass(frozen=True)
-class AdapterArrays:
-    """The arrays of an adapter that are not trained, of one linear.
+class SideArrays:
+    """Frozen arrays of one linear that lie in the bundle beside the codes of its weight.
 
     layer     its layer
     position  the place of its weight among the parameters of its block
@@ -137,6 +137,7 @@ class Step:
     adapters   the trainable matrices of all layers, by name in the state, from add_adapters on
     choice     what chooses blocks for the backward pass. None: it runs for all
     adapter_arrays  the adapter's arrays that are not trained, from add_adapters on
+    corrections  those of `--pass lorc`, which correct the base
     kernels    the compiled ops, from lower_functions on
     plan       what the runtime follows, from lower_functions on
     """
@@ -148,7 +149,8 @@ class Step:
     functions: dict[str, Function] = field(default_factory=dict)
     adapters: dict[str, Matrix] = field(default_factory=dict)
     choice: Choice | None = None
-    adapter_arrays: list[AdapterArrays] = field(default_factory=list)
+    adapter_arrays: list[SideArrays] = field(default_factory=list)
+    corrections: list[SideArrays] = field(default_factory=list)
     kernels: KernelTable = field(default_factory=KernelTable)
     plan: Plan = field(default_factory=Plan)
 

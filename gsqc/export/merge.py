@@ -66,12 +66,17 @@ def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
 
 
 def _require_same(bundle: Bundle, loaded: LoadedModel, chosen: str) -> None:
-    """ExportError unless the first and the last block give the codes that the bundle holds."""
+    """ExportError unless the first and the last layer that have a weight give the bundle's codes of
+    it.
+    """
     base = bundle.map_tensors("base.safetensors")
     weights = LinearWeights(loaded.weights, stored_layouts(loaded.module))
-    last = bundle.manifest.model.layers - 1
+    held = {name.rpartition(".")[0] for name in base}
     for first, kind in bundle.manifest.base_kinds.items():
-        for name in dict.fromkeys((first, in_layer(first, last))):
+        # Layers may differ: ModernBERT's first one has no norm before its attention.
+        places = [in_layer(first, layer) for layer in range(bundle.manifest.model.layers)]
+        names = [name for name in places if name in held] or [first]
+        for name in dict.fromkeys((names[0], names[-1])):
             try:
                 arrays = base_codes(weights, name, kind).arrays
                 same = all(

@@ -42,6 +42,8 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
 CONV1D = ("gpt2",)
 """Architectures whose linears are transformers' Conv1D, which stores [inputs, outputs]."""
+PROGRAMS = ("onnx", "pt2")
+"""What stands for the architecture if a bundle's linears have no family's names."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,16 @@ def peft_files(adapter: TrainedAdapter, head: SavedHead | None = None) -> PeftFi
 
     head  that of a classifier, which has the adapter of its linears in it
 
-    Raises ExportError if PEFT has no such adapter, or if it changes a head alone.
+    Raises ExportError if PEFT has no such adapter, if it changes a head alone, or if the linears
+    have names that no family has.
     """
+    if adapter.architecture in PROGRAMS:
+        raise ExportError(
+            f"the bundle comes from an .{adapter.architecture} file of an unknown family, and no "
+            "model of transformers has the names of its linears",
+            "put the config.json of the model beside the file and compile it again. If that was "
+            "done, the file has other matrices than the family: compile its directory",
+        )
     whole = {} if head is None else head.tensors
     of_layers = tuple(x for x in adapter.linears if f"{x.module}.weight" not in whole)
     if not of_layers:

@@ -79,11 +79,13 @@ def toy_options(sizes: Sizes, **changes: Any) -> StepOptions:
         activation_bits=8,
         weight_bits=8,
         gradient_bits=8,
-        adapter=Lora(rank=8, alpha=16),
+        adapters=(Lora(rank=8, alpha=16),),
         optimizer=AdamW(),
         recompute="none",
         prompt_chunk=min(32, sizes.tokens),
     )
+    if (adapter := changes.pop("adapter", None)) is not None:
+        changes["adapters"] = (adapter,)
     return replace(options, **changes)
 
 
@@ -122,6 +124,7 @@ def build_toy(
     bits: Bits | None = None,
     linears: tuple[str, ...] = ALL,
     adapter: Adapter | None = None,
+    adapters: tuple[Adapter, ...] = (),
     optimizer: str = "adamw",
     dump: Any = None,
     sizes: Sizes | None = None,
@@ -129,7 +132,7 @@ def build_toy(
     balance: bool = False,
     passes: Sequence[OptionalPass] = (),
 ) -> Toy:
-    """The toy through every pass, with NF4 weights and LoRA of rank 8 or another adapter."""
+    """The toy through every pass, with NF4 weights and LoRA of rank 8, or other adapters."""
     sizes, bits = sizes or Sizes(), bits or Bits(4, 8, 8)
     captured, rng = capture_toy(sizes), np.random.default_rng(0)
     codes = toy_codes(sizes, rng)
@@ -138,7 +141,7 @@ def build_toy(
         activation_bits=bits.a,
         weight_bits=bits.base,
         gradient_bits=bits.g,
-        adapter=adapter or Lora(rank=8, alpha=16, linears=linears),
+        adapters=adapters or (adapter or Lora(rank=8, alpha=16, linears=linears),),
         optimizer=parse_optimizer(optimizer),
         balance=balance,
         prompt_chunk=prompt_chunk or min(32, sizes.tokens),

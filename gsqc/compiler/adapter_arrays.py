@@ -38,7 +38,7 @@ class _Maker:
         self, step: Step, weights: FrozenWeights, linear: AdapterArrays, seed: int, stream: int
     ) -> None:
         outline, layer = step.parts, linear.layer
-        self.adapter: Adapter = step.options.adapter
+        self.adapter: Adapter = linear.adapter
         self.parameter = outline.kinds[outline.layer_kinds[layer]].parameters[linear.position]
         self.weight = outline.names[layer][linear.position]
         self.weights, self.seed, self.stream = weights, seed, stream

@@ -38,6 +38,7 @@ class StepOptions:
     activation_bits  width of activations and adapter factors in products, 5 to 8
     weight_bits      width of frozen weights in products, 4 to 8
     gradient_bits    width of gradients in products, 5 to 8
+    adapters         each on linears of its own (`gsqc.adapters.several`)
     balance          columns are shifted before they are quantised (`gsqc.passes.sites`)
     keep_operands    the products' operands of base weights are made once a session, not at each use
     keep_head        so are those of the head's backward
@@ -51,7 +52,7 @@ class StepOptions:
     activation_bits: int
     weight_bits: int
     gradient_bits: int
-    adapter: Adapter
+    adapters: tuple[Adapter, ...]
     optimizer: Optimizer
     balance: bool = False
     keep_operands: bool = True
@@ -95,11 +96,13 @@ class Matrix:
 class AdapterArrays:
     """The arrays of an adapter that are not trained, of one linear.
 
+    adapter   that of the linear
     layer     its layer
     position  the place of its weight among the parameters of its block
     types     the arrays' types by name
     """
 
+    adapter: Adapter
     layer: int
     position: int
     types: dict[str, Spec]
@@ -135,6 +138,7 @@ class Step:
     outline    embedding, kinds of blocks and head, from outline_blocks on
     functions  what the step consists of, by name, from lower_model on
     adapters   the trainable matrices of all layers, by name in the state, from add_adapters on
+    adapter_of  the adapter of each linear that has one, by the linear's name, from add_adapters on
     choice     what chooses blocks for the backward pass. None: it runs for all
     adapter_arrays  the adapter's arrays that are not trained, from add_adapters on
     kernels    the compiled ops, from lower_functions on
@@ -147,6 +151,7 @@ class Step:
     outline: Outline | None = None
     functions: dict[str, Function] = field(default_factory=dict)
     adapters: dict[str, Matrix] = field(default_factory=dict)
+    adapter_of: dict[str, Adapter] = field(default_factory=dict)
     choice: Choice | None = None
     adapter_arrays: list[AdapterArrays] = field(default_factory=list)
     kernels: KernelTable = field(default_factory=KernelTable)

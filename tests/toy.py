@@ -14,12 +14,13 @@ from gsqc.adapters.adapter import Adapter
 from gsqc.adapters.linears import array_name
 from gsqc.adapters.lora import Lora
 from gsqc.bundle.tensor_file import array_of
-from gsqc.compiler.adapter_arrays import adapter_arrays
 from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.options import Bits
 from gsqc.compiler.pipeline import run_pipeline, with_optional, write_dumps
+from gsqc.compiler.side_arrays import side_arrays
 from gsqc.graph.function import Function
 from gsqc.models.codes import Codes, encode_nf4, encode_row16
+from gsqc.models.low_rank import LOW_RANK, low_rank_arrays, product
 from gsqc.numerics.formats import Row
 from gsqc.numerics.ops.quantise import quantise
 from gsqc.numerics.ops.registry import OPS, evaluate
@@ -69,6 +70,12 @@ class Toy:
             norm = Row(self.base[f"{NORM}.m"], self.base[f"{NORM}.e"], 16)
             return torch.tensor(to_float(norm))[0]
         value = torch.tensor(self.codes[name].float32().astype(np.float64))
+        start = f"{name}.{LOW_RANK}"
+        beside = {
+            n.removeprefix(f"{name}."): a for n, a in self.base.items() if n.startswith(start)
+        }
+        if beside:
+            value = value + torch.tensor(product(beside))
         return value[0] if name.endswith("layernorm.weight") else value
 
 
@@ -109,6 +116,10 @@ def toy_step(sizes: Sizes | None = None, **changes: Any) -> Step:
     return Step(graph, lambda parameter, names: codes[names[0]], toy_options(sizes, **changes))
 
 
+TOY_RANK = 4
+"""Of the corrections of `--pass lorc`."""
+
+
 class _Codes(FrozenWeights):
     """The toy's codes, in place of a model's weights."""
 
@@ -117,6 +128,11 @@ class _Codes(FrozenWeights):
 
     def trained_on(self, parameter: Any, name: str) -> np.ndarray:
         return self.codes[name].float32()
+
+    def correction(self, parameter: Any, name: str) -> dict[str, np.ndarray]:
+        """As if a tenth of W had been lost, so that a product that is left out shows."""
+        error = np.random.default_rng(len(name)).standard_normal(self.codes[name].shape)
+        return low_rank_arrays(error * 0.1 * self.codes[name].shape[1] ** -0.5, TOY_RANK)
 
 
 def build_toy(
@@ -153,7 +169,7 @@ def build_toy(
     toy.table = evaluate(quantise, [table], {"bits": 8})
     norm = to_row(1 + 0.2 * rng.standard_normal((1, sizes.hidden)), 16)
     toy.base = {f"{name}.{key}": a for name, c in codes.items() for key, a in c.arrays.items()}
-    late = adapter_arrays(step, _Codes(codes), 0)
+    late = side_arrays(step, _Codes(codes), 0)
     toy.base |= {name: array_of(tensor) for name, tensor in late.items()}
     toy.base |= {f"{TABLE}.{key}": getattr(toy.table, key) for key in "mde"}
     toy.base |= {f"{NORM}.m": norm.m, f"{NORM}.e": norm.e}

@@ -73,7 +73,7 @@ class Road(Adapter):
         """ROAD with one rotation for a pair: angles and scales."""
         c, s = (np.asarray(matrices[name], np.float64).reshape(-1) for name in "cs")
         tensors = {"road_theta": np.arctan2(s, 1.0 + c), "road_alpha": np.hypot(s, 1.0 + c)}
-        settings = {"variant": "road_1", "group_size": self.group}
+        settings = {"variant": "road_1", "group_size": self.group, "init_weights": True}
         return PeftForm(settings, tensors, of_bias=True)
 
     def from_peft(self, tensors: Mapping[str, Any]) -> dict[str, Any]:

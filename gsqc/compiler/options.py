@@ -110,7 +110,8 @@ class CompileOptions:
         flag="--pass",
         parse=parse_pass,
         help="An optional pass. dropbp:rate=0.5 leaves out the backward pass of half the blocks in "
-        "each step, by chance (docs/dropbp.md). More than one may be given.",
+        "each step, by chance (docs/dropbp.md). lorc:rank=8 gives each linear back a part of what "
+        "storing it has lost (docs/lorc.md). More than one may be given.",
         group=STEP,
         example="dropbp:rate=0.5",
         decides_bits=True,
@@ -205,8 +206,16 @@ class CompileOptions:
             return []  # check_options names them
         kinds = [one.kind for one in self.passes]
         wrong = [f"--pass {kind} is given twice" for kind in set(kinds) if kinds.count(kind) > 1]
-        if self.passes and not self.optimizer.differentiates:
-            wrong.append(f"--pass needs a backward pass: --optimizer {self.optimizer} has none")
+        wrong += [
+            f"--pass {one} needs a backward pass: --optimizer {self.optimizer} has none"
+            for one in self.passes
+            if one.of_backward and not self.optimizer.differentiates
+        ]
+        wrong += [
+            f"--pass {one} with --base {self.base} {why}"
+            for one in self.passes
+            if (why := one.unfit(self.base))
+        ]
         return [problem for one in self.passes for problem in one.problems()] + wrong
 
     def _label_problems(self) -> list[str]:

@@ -29,6 +29,7 @@ from gsqc.models.base_codes import base_codes, is_exact
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.models.codes import Codes
 from gsqc.models.layouts import LinearWeights, stored_layouts
+from gsqc.models.low_rank import LOW_RANK, product
 
 BASES = ("trained", "original")
 
@@ -92,7 +93,7 @@ class MergedWeights:
     def __init__(
         self, bundle: Bundle, loaded: LoadedModel, adapter: TrainedAdapter, base: str = "trained"
     ) -> None:
-        self.loaded, self.base = loaded, base
+        self.loaded, self.base, self._bundle = loaded, base, bundle
         self._layouts = stored_layouts(loaded.module)
         self._weights = LinearWeights(loaded.weights, self._layouts)
         self._kinds = bundle.manifest.base_kinds
@@ -105,7 +106,10 @@ class MergedWeights:
     def float32(self, name: str) -> Float32:
         """A merged weight in its own shape."""
         codes = self._coded(name)
-        merged = self._weights.float32(name) if codes is None else codes.float32()
+        if codes is None:
+            merged = self._weights.float32(name)
+        else:
+            merged = codes.float32() + self._correction(name)
         if name in self._linears:
             merged = merged_weight(merged, self._linears[name])
         # Bundles hold [outputs, inputs], whatever the model's file holds.
@@ -118,6 +122,16 @@ class MergedWeights:
         if self.base != "trained" or kind is None or is_exact(kind) or kind == VECTOR_KIND:
             return None
         return base_codes(self._weights, name, kind)
+
+    def _correction(self, name: str) -> Float32 | float:
+        """What `--pass lorc` adds to the codes of a weight."""
+        start = f"{name}.{LOW_RANK}"
+        base = self._bundle.plan.buffers["base"]
+        planned = {n: tensor for n, tensor in base.items() if n.startswith(start)}
+        if not planned:
+            return 0.0
+        held = self._bundle.map_tensors("base.safetensors", planned)
+        return product({n.removeprefix(f"{name}."): held[n] for n in planned}).astype(np.float32)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each parameter. Tied parameters have one name."""

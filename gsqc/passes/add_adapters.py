@@ -167,6 +167,7 @@ def add_adapters(step: Step) -> Step:
             matrices = [Matrix(layer, name, m, p) for m, p in site.parameters.items()]
             step.adapters |= {matrix.state_name: matrix for matrix in matrices}
             if site.arrays:
-                arrays = AdapterArrays(site.adapter, layer, site.position, site.arrays)
+                types = {array_name(array): spec for array, spec in site.arrays.items()}
+                arrays = AdapterArrays(layer, site.position, types, site.adapter)
                 step.adapter_arrays.append(arrays)
     return step

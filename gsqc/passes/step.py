@@ -93,19 +93,24 @@ class Matrix:
 
 
 @dataclass(frozen=True)
-class AdapterArrays:
-    """The arrays of an adapter that are not trained, of one linear.
+class SideArrays:
+    """Frozen arrays of one linear that lie in the bundle beside the codes of its weight.
 
-    adapter   that of the linear
     layer     its layer
     position  the place of its weight among the parameters of its block
     types     the arrays' types by name
     """
 
-    adapter: Adapter
     layer: int
     position: int
     types: dict[str, Spec]
+
+
+@dataclass(frozen=True)
+class AdapterArrays(SideArrays):
+    """Those of an adapter that are not trained. `adapter` is that of the linear."""
+
+    adapter: Adapter
 
 
 @dataclass
@@ -141,6 +146,7 @@ class Step:
     adapter_of  the adapter of each linear that has one, by the linear's name, from add_adapters on
     choice     what chooses blocks for the backward pass. None: it runs for all
     adapter_arrays  the adapter's arrays that are not trained, from add_adapters on
+    corrections  those of `--pass lorc`, which correct the base
     kernels    the compiled ops, from lower_functions on
     plan       what the runtime follows, from lower_functions on
     """
@@ -154,6 +160,7 @@ class Step:
     adapter_of: dict[str, Adapter] = field(default_factory=dict)
     choice: Choice | None = None
     adapter_arrays: list[AdapterArrays] = field(default_factory=list)
+    corrections: list[SideArrays] = field(default_factory=list)
     kernels: KernelTable = field(default_factory=KernelTable)
     plan: Plan = field(default_factory=Plan)
 

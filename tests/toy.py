@@ -149,20 +149,19 @@ def build_toy(
     passes: Sequence[OptionalPass] = (),
 ) -> Toy:
     """The toy through every pass, with NF4 weights and LoRA of rank 8, or other adapters."""
-    sizes, bits = sizes or Sizes(), bits or Bits(4, 8, 8)
-    captured, rng = capture_toy(sizes), np.random.default_rng(0)
-    codes = toy_codes(sizes, rng)
+    sizes, bits, rng = sizes or Sizes(), bits or Bits(4, 8, 8), np.random.default_rng(0)
+    captured, codes = capture_toy(sizes), toy_codes(sizes, rng)
     options = toy_options(
         sizes,
         activation_bits=bits.a,
         weight_bits=bits.base,
         gradient_bits=bits.g,
-        adapters=adapters or (adapter or Lora(rank=8, alpha=16, linears=linears),),
+        adapters=adapters or (adapter or Lora(8, 16, linears),),
         optimizer=parse_optimizer(optimizer),
         balance=balance,
         prompt_chunk=prompt_chunk or min(32, sizes.tokens),
     )
-    step = Step(captured.graph, lambda parameter, names: codes[names[0]], options)
+    step = Step(captured.graph, lambda _, names: codes[names[0]], options)
     run_pipeline(step, with_optional(passes), write_dumps(dump) if dump else None)
     toy = Toy(sizes, captured, codes, step)
     table = to_row(rng.standard_normal((sizes.vocabulary, sizes.hidden)) * 0.3, 30)

@@ -36,9 +36,9 @@ def side_arrays(step: Step, weights: FrozenWeights, seed: int) -> dict[str, Arra
         stream = FIRST_STREAM + number
         make = partial(_of_adapter, arrays.adapter, weights, parameter, weight, seed, stream)
         made |= _late(weight, arrays, make)
-    for arrays in step.corrections:
-        parameter, weight = _weight(step, arrays)
-        made |= _late(weight, arrays, partial(weights.correction, parameter, weight))
+    for correction in step.corrections:
+        parameter, weight = _weight(step, correction)
+        made |= _late(weight, correction, partial(weights.correction, parameter, weight))
     return made
 
 

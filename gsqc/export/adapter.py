@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,18 +105,6 @@ class TrainedAdapter:
             a, b = (np.ascontiguousarray(m, np.float32) for m in (form.a, form.b))
             found.append((linear, LoraForm(a, b, form.alpha)))
         return found
-
-
-def require_one(values: Iterable[int], what: str, program: str) -> int:
-    """The number that all linears have. ExportError if a program's file cannot say several."""
-    found = sorted(set(values))
-    if len(found) > 1:
-        raise ExportError(
-            f"the adapters have the {what} {' and '.join(map(str, found))}, and {program} has one "
-            "for all linears",
-            "export with --peft, or the merged model with --merged",
-        )
-    return found[0]
 
 
 @contextmanager

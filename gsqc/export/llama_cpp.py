@@ -17,8 +17,9 @@ from typing import Any
 
 from gsqc.bundle.bundle import Bundle
 from gsqc.errors import ExportError, OptionError
-from gsqc.export.adapter import TrainedAdapter, require_one
+from gsqc.export.adapter import TrainedAdapter
 from gsqc.export.fixed_point import Float32
+from gsqc.export.one_number import require_one
 from gsqc.export.place import new_file
 from gsqc.models.readers.gguf_architectures import ARCHITECTURES, Architecture, file_architecture
 from gsqc.models.readers.gguf_stored import Stored

@@ -26,8 +26,9 @@ import numpy as np
 from safetensors.numpy import save
 
 from gsqc.errors import ExportError
-from gsqc.export.adapter import TrainedAdapter, require_one
+from gsqc.export.adapter import TrainedAdapter
 from gsqc.export.fixed_point import Float32
+from gsqc.export.one_number import require_one
 from gsqc.export.peft import CONFIG
 from gsqc.export.place import new_directory
 from gsqc.export.prompts import PAGE, TEMPLATE_FILE, TrainedPrompts, page

@@ -29,6 +29,7 @@ from gsqc.adapters.several import describe, on
 from gsqc.errors import ExportError
 from gsqc.export.adapter import Slot
 from gsqc.export.fixed_point import Int32, to_int32
+from gsqc.export.foreign.absent import absent_note
 from gsqc.export.foreign.pairs import MERGE, Floats, ForeignAdapter, Pair
 from gsqc.limits import MAXIMUM_RANK
 
@@ -82,8 +83,7 @@ def fit_adapter(
     Raises ExportError: linears or a rank that the bundle does not have, another model's shapes,
     numbers that are not finite or too large.
     """
-    loras = [(slot, slot.settings.lora_place()) for slot in slots]
-    places = {slot.module: _Place(slot, lora) for slot, lora in loras if lora is not None}
+    places = _places(slots)
     if not places:
         settings = list(dict.fromkeys(slot.settings for slot in slots))
         raise ExportError(
@@ -109,6 +109,12 @@ def fit_adapter(
         tensors[name_a], tensors[name_b] = a.reshape(-1), b.reshape(-1)
     notes = [*foreign.notes, *_notes(foreign, places, slots)]
     return FittedAdapter(tensors, rounded, tuple(notes))
+
+
+def _places(slots: Iterable[Slot]) -> dict[str, _Place]:
+    """The linears that can take a LoRA, by their modules."""
+    loras = [(slot, slot.settings.lora_place()) for slot in slots]
+    return {slot.module: _Place(slot, lora) for slot, lora in loras if lora is not None}
 
 
 def _scaled(pair: Pair, own: Fraction) -> Floats:
@@ -222,32 +228,7 @@ def _notes(
         yield f"{told}, with a B of zeros"
 
 
-def absent_note(modules: Collection[str], slots: list[Slot]) -> str:
-    """The sentence on linears that an adapter does not have, if there are some."""
-    absent = [slot for slot in slots if slot.module not in modules]
-    if not absent:
-        return ""
-    return (
-        f"{len(absent)} of {len(slots)} linears have no weights in it "
-        f"({_which(absent, slots)}): they begin as in a new adapter"
-    )
-
-
 def _span(values: Iterable[Any]) -> str:
     found = list(values)
     least, most = min(found), max(found)
     return f"{float(least):.6g}" if least == most else f"{float(least):.6g} to {float(most):.6g}"
-
-
-def _which(absent: list[Slot], slots: list[Slot]) -> str:
-    """The layers or linears that are absent everywhere."""
-    there = [slot for slot in slots if slot not in absent]
-    linears = dict.fromkeys(slot.linear for slot in absent)
-    layers = dict.fromkeys(slot.layer for slot in absent)
-    if not layers.keys() & {slot.layer for slot in there}:
-        return f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}"
-    everywhere = [name for name in linears if name not in {slot.linear for slot in there}]
-    if not everywhere:
-        return f"first {absent[0].module}"
-    others = " and others" if len(everywhere) < len(linears) else ""
-    return f"{'+'.join(everywhere)}{others}"

@@ -21,10 +21,10 @@ from gsqc.bundle.base import in_first_layer
 from gsqc.errors import ExportError
 from gsqc.export.adapter import Slot
 from gsqc.export.fixed_point import Int32
+from gsqc.export.foreign.absent import absent_note
 from gsqc.export.foreign.find import FoundAdapter
 from gsqc.export.foreign.fit import (
     FittedAdapter,
-    absent_note,
     integers,
     require_linears,
     require_shape,

@@ -86,11 +86,13 @@ def toy_options(sizes: Sizes, **changes: Any) -> StepOptions:
         activation_bits=8,
         weight_bits=8,
         gradient_bits=8,
-        adapter=Lora(rank=8, alpha=16),
+        adapters=(Lora(rank=8, alpha=16),),
         optimizer=AdamW(),
         recompute="none",
         prompt_chunk=min(32, sizes.tokens),
     )
+    if (adapter := changes.pop("adapter", None)) is not None:
+        changes["adapters"] = (adapter,)
     return replace(options, **changes)
 
 
@@ -138,6 +140,7 @@ def build_toy(
     bits: Bits | None = None,
     linears: tuple[str, ...] = ALL,
     adapter: Adapter | None = None,
+    adapters: tuple[Adapter, ...] = (),
     optimizer: str = "adamw",
     dump: Any = None,
     sizes: Sizes | None = None,
@@ -145,21 +148,20 @@ def build_toy(
     balance: bool = False,
     passes: Sequence[OptionalPass] = (),
 ) -> Toy:
-    """The toy through every pass, with NF4 weights and LoRA of rank 8 or another adapter."""
-    sizes, bits = sizes or Sizes(), bits or Bits(4, 8, 8)
-    captured, rng = capture_toy(sizes), np.random.default_rng(0)
-    codes = toy_codes(sizes, rng)
+    """The toy through every pass, with NF4 weights and LoRA of rank 8, or other adapters."""
+    sizes, bits, rng = sizes or Sizes(), bits or Bits(4, 8, 8), np.random.default_rng(0)
+    captured, codes = capture_toy(sizes), toy_codes(sizes, rng)
     options = toy_options(
         sizes,
         activation_bits=bits.a,
         weight_bits=bits.base,
         gradient_bits=bits.g,
-        adapter=adapter or Lora(rank=8, alpha=16, linears=linears),
+        adapters=adapters or (adapter or Lora(8, 16, linears),),
         optimizer=parse_optimizer(optimizer),
         balance=balance,
         prompt_chunk=prompt_chunk or min(32, sizes.tokens),
     )
-    step = Step(captured.graph, lambda parameter, names: codes[names[0]], options)
+    step = Step(captured.graph, lambda _, names: codes[names[0]], options)
     run_pipeline(step, with_optional(passes), write_dumps(dump) if dump else None)
     toy = Toy(sizes, captured, codes, step)
     table = to_row(rng.standard_normal((sizes.vocabulary, sizes.hidden)) * 0.3, 30)

@@ -59,7 +59,7 @@ def step_options(options: CompileOptions, *, balance: bool = False) -> StepOptio
         activation_bits=options.bits.a,
         weight_bits=options.bits.base,
         gradient_bits=options.bits.g,
-        adapter=options.adapter,
+        adapters=options.adapter,
         optimizer=options.optimizer,
         balance=balance,
         keep_operands=options.weights == "fast",

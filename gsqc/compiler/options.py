@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gsqc.adapters import parse_adapter
+from gsqc.adapters import default_adapter, parse_adapter
 from gsqc.adapters.adapter import Adapter
-from gsqc.adapters.lora import Lora
+from gsqc.adapters.several import clashes
 from gsqc.bundle.base import FILE_CODES
 from gsqc.compiler.bits import Bits as Bits
 from gsqc.errors import OptionError
@@ -82,12 +82,13 @@ class CompileOptions:
         example="text.txt",
         decides_bits=True,
     )
-    adapter: Adapter = option(
-        Lora(),
-        command_default="lora:rank=16,alpha=32",
+    adapter: tuple[Adapter, ...] = option(
+        (default_adapter(),),
+        command_default=str(default_adapter()),
         parse=parse_adapter,
         help="The adapter. It is on all linears, or with ,linears=q+v on those that are named: "
-        "q, k, v, o, gate, up, down, or the end of a module's name, as c_attn.",
+        "q, k, v, o, gate, up, down, or the end of a module's name, as c_attn. More than one may "
+        "be given, each on linears of its own. One of them may name none, and takes the rest.",
         group=STEP,
         decides_bits=True,
     )
@@ -178,9 +179,11 @@ class CompileOptions:
         """Check all values, those of the target and the adapter too, and that base and bits fit
         together.
         """
+        if isinstance(self.adapter, Adapter):
+            object.__setattr__(self, "adapter", (self.adapter,))
         if self.target_options:
             check_target_options(self.target, self.target_options)
-        problems = [*self.adapter.problems(), *self.optimizer.problems(), *self._label_problems()]
+        problems = [*self._adapter_problems(), *self.optimizer.problems(), *self._label_problems()]
         problems += self._pass_problems()
         stored = {FILE_CODES: FILE_BITS} | {name: base.bits for name, base in BASES.items()}
         if self.base in stored and self.bits.w != stored[self.base]:
@@ -189,6 +192,16 @@ class CompileOptions:
                 f"--base {self.base} does not store {self.bits.w} bits (W={self.bits.w} is {fits})"
             )
         check_options(self, problems)
+
+    def _adapter_problems(self) -> list[str]:
+        if not isinstance(self.adapter, list | tuple) or not all(
+            isinstance(one, Adapter) for one in self.adapter
+        ):
+            return []  # check_options names them
+        if not self.adapter:
+            return ["--adapter names no adapter"]
+        object.__setattr__(self, "adapter", tuple(self.adapter))
+        return [p for one in self.adapter for p in one.problems()] + list(clashes(self.adapter))
 
     def _pass_problems(self) -> list[str]:
         if not isinstance(self.passes, list | tuple) or not all(

@@ -32,4 +32,6 @@ def parse_compile_options(
         except OptionError:  # parse_options names it, beside all others
             bits = Bits(4, 8, 8)
         base = default_base(model, bits, known_models)
+    if isinstance(values.get("adapter"), str):  # one adapter, as the Python API gives it
+        values["adapter"] = (values["adapter"],)
     return parse_options(CompileOptions, {"base": base, **values})

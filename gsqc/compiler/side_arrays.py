@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gsqc.adapters.adapter import Adapter
 from gsqc.adapters.linears import array_name
 from gsqc.bundle.tensor_file import LateTensor
 from gsqc.compiler.frozen_weights import FrozenWeights
@@ -32,11 +33,12 @@ def side_arrays(step: Step, weights: FrozenWeights, seed: int) -> dict[str, Arra
     made: dict[str, Array | LateTensor] = {}
     for number, arrays in enumerate(step.adapter_arrays):
         parameter, weight = _weight(step, arrays)
-        make = partial(_of_adapter, step, weights, parameter, weight, seed, FIRST_STREAM + number)
+        stream = FIRST_STREAM + number
+        make = partial(_of_adapter, arrays.adapter, weights, parameter, weight, seed, stream)
         made |= _late(weight, arrays, make)
-    for arrays in step.corrections:
-        parameter, weight = _weight(step, arrays)
-        made |= _late(weight, arrays, partial(weights.correction, parameter, weight))
+    for correction in step.corrections:
+        parameter, weight = _weight(step, correction)
+        made |= _late(weight, correction, partial(weights.correction, parameter, weight))
     return made
 
 
@@ -53,9 +55,14 @@ def _weight(step: Step, arrays: SideArrays) -> tuple[Parameter, str]:
 
 
 def _of_adapter(
-    step: Step, weights: FrozenWeights, parameter: Parameter, weight: str, seed: int, stream: int
+    adapter: Adapter,
+    weights: FrozenWeights,
+    parameter: Parameter,
+    weight: str,
+    seed: int,
+    stream: int,
 ) -> dict[str, Array]:
-    arrays = step.options.adapter.arrays(weights.trained_on(parameter, weight), seed, stream)
+    arrays = adapter.arrays(weights.trained_on(parameter, weight), seed, stream)
     return {array_name(name): array for name, array in arrays.items()}
 
 

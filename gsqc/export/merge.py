@@ -102,7 +102,6 @@ class MergedWeights:
         self._layouts = stored_layouts(loaded.module)
         self._weights = LinearWeights(loaded.weights, self._layouts)
         self._kinds = bundle.manifest.base_kinds
-        self._settings = adapter.settings
         self._linears = {f"{x.module}.weight": x for x in adapter.linears}
 
     def changed(self, name: str) -> bool:
@@ -117,7 +116,7 @@ class MergedWeights:
         else:
             merged = codes.float32() + self._correction(name)
         if name in self._linears:
-            merged = merged_weight(self._settings, merged, self._linears[name])
+            merged = merged_weight(merged, self._linears[name])
         # Bundles hold [outputs, inputs], whatever the model's file holds.
         layout = self._layouts.get(name)
         return merged if layout is None else layout.stored(merged, self.shapes()[name])

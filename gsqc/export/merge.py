@@ -142,3 +142,20 @@ class MergedWeights:
         """The shape of each parameter. Tied parameters have one name."""
         module: Any = self.loaded.module
         return {name: tuple(p.shape) for name, p in module.named_parameters()}
+
+
+def stored_buffers(module: Any) -> dict[str, Float32]:
+    """The numbers that a model stores beside its parameters, as those of xIELU, by their names.
+    transformers fills them with anything where a file lacks them.
+
+    ExportError if gsqc did not read them.
+    """
+    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    stored = {name: b for name, b in module.state_dict().items() if name not in parameters}
+    for name, buffer in stored.items():
+        if buffer.is_meta:
+            raise ExportError(
+                f"the model stores {name}, which gsqc does not read",
+                "export the adapter with --peft",
+            )
+    return {name: buffer.float().numpy() for name, buffer in stored.items()}

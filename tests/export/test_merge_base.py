@@ -36,7 +36,7 @@ def _bundle(path: Path, model: Path, name: str) -> Bundle:
         for key, array in base_codes(loaded.weights, parameter, kind).arrays.items():
             base[f"{parameter}.{key}"] = np.ascontiguousarray(array.reshape(-1))
     part = ModelPart(name, LAYERS, HIDDEN, 4, 4, VOCABULARY, labels=LABELS)
-    return Bundle.open(write_bundle(path, model=part, base_kinds=kinds, base=base))
+    return Bundle.open(write_bundle(path, model=part, base_kinds=kinds, tensors=base))
 
 
 @pytest.mark.parametrize("name", ["bert", "modernbert"])

@@ -26,6 +26,7 @@ from gsqc.limits import MAXIMUM_NEW_TOKENS
 from gsqc.option import Option, check_options, option
 from gsqc.report.measure import (
     adapter_operands,
+    adapter_rows,
     base_exponents,
     load_adapter,
     memory_parts,
@@ -160,6 +161,7 @@ def _shown(bundle: Bundle, adapter: TrainedAdapter) -> dict[str, Any]:
     exponents, operand_bits = adapter_operands(adapter, int(bundle.manifest.bits.split("-")[1]))
     return {
         "memory": memory_parts(bundle),
+        "adapters": adapter_rows(adapter),
         "base": base_exponents(bundle),
         "stored": stored_as(bundle),
         "exponents": exponents,
@@ -223,6 +225,7 @@ def _about(bundle: Bundle) -> dict[str, Any]:
         "bits": f"{manifest.bits}{', calibrated' if manifest.calibration else ''}",
         "base": manifest.base,
         "adapter": describe(dict.fromkeys(adapters_of(bundle).values())),
+        "passes": ", ".join(manifest.passes or ()) or "none",
         "optimizer": str(manifest.trained_by()),
         "sequence_length": manifest.sequence_length,
         "batch": manifest.batch,

@@ -150,6 +150,16 @@ def _numbers(kind: str, counts: Mapping[str, int]) -> int:
     return counts.get("codes", 0) * (2 if kind in BASES and BASES[kind].bits == 4 else 1)
 
 
+def adapter_rows(adapter: TrainedAdapter) -> list[tuple[str, str, str, str]]:
+    """Of each adapter: its settings, what it computes, how many numbers it trains, its source."""
+    rows = []
+    for settings in adapter.adapters():
+        own = [linear for linear in adapter.linears if linear.settings == settings]
+        trained = sum(p.size for linear in own for p in linear.matrices.values())
+        rows.append((str(settings), settings.summary, f"{trained:,}", settings.source))
+    return rows
+
+
 def adapter_operands(adapter: TrainedAdapter, bits: int) -> tuple[list[Histogram], list[Histogram]]:
     """Shared exponents of the adapter, and bits that its operands use, for each layer.
 

@@ -22,6 +22,7 @@ class Measured:
 
     memory         bytes by part
     op_seconds     seconds of one step, by op
+    adapters       settings, form, trained numbers and source of each adapter
     base           scale exponents of the base, by layer
     stored         name, format, bits per number and loss of each weight of a layer
     exponents      shared exponents of the adapter, by layer
@@ -34,6 +35,7 @@ class Measured:
 
     memory: Sequence[tuple[str, int]] = ()
     op_seconds: Sequence[tuple[str, float]] = ()
+    adapters: Sequence[tuple[str, str, str, str]] = ()
     base: Sequence[Histogram] = ()
     stored: Sequence[tuple[str, str, str, str]] = ()
     exponents: Sequence[Histogram] = ()
@@ -170,6 +172,9 @@ def _time(measured: Measured) -> list[str]:
 
 def _numbers(measured: Measured) -> list[str]:
     cards = []
+    if measured.adapters:
+        head = ("adapter", "what a linear computes", "numbers trained", "source")
+        cards.append(card("Adapter", table(measured.adapters, head)))
     if measured.exponents:
         body = heat_map(measured.exponents, "exponent", "shared exponents of the adapter by layer")
         note = (

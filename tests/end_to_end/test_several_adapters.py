@@ -13,6 +13,7 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.check.check import run_check
 from gsqc.cli.main import main
 from gsqc.export.compose import compose, parse_sum
+from gsqc.report.measure import adapter_rows
 from gsqc.runtime.session import Session
 from tests.cli.run_command import Capture, run_text
 from tests.end_to_end.test_export import AGREEMENT, SUMMATION
@@ -70,3 +71,14 @@ def test_import_refuses_what_one_of_them_cannot_take(
     code, _, errors = run_text(capsys, *command)
     assert code != 0 and "a LoRA of 4 linears that the bundle's does not have" in errors
     assert np.all(not (tmp_path / "r").exists())
+
+
+def test_the_report_has_a_row_for_each(mixed: Trained) -> None:
+    """Two layers: A and B of q (64 × 64) and v (32 × 64), 8 columns of up (96 × 64) and down."""
+    rows = adapter_rows(mixed.adapter())
+    assert [row[0] for row in rows] == [LORA, PACA]
+    assert [row[2] for row in rows] == [
+        f"{2 * (4 * (64 + 64) + 4 * (64 + 32)):,}",
+        f"{2 * 8 * (96 + 64):,}",
+    ]
+    assert all("arXiv" in row[3] for row in rows)

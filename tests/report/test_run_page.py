@@ -127,6 +127,7 @@ def test_nothing_becomes_markup(tmp_path: Path) -> None:
         memory=[(HOSTILE, 1)],
         op_seconds=[(HOSTILE, 1.0)],
         stored=[(HOSTILE, HOSTILE, HOSTILE)],
+        adapters=[(HOSTILE, HOSTILE, HOSTILE, HOSTILE)],
         samples=[(HOSTILE, HOSTILE, HOSTILE)],
         bundle={"model": HOSTILE, "bits": HOSTILE},
         notes=[HOSTILE],

@@ -131,6 +131,13 @@ class CompileOptions:
         maximum=MAXIMUM_SEQUENCE_LENGTH,
         decides_bits=True,
     )
+    image_rows: int = option(
+        0,
+        help="Rows of images that a sequence may have (docs/images.md). 0: text alone.",
+        group=STEP,
+        maximum=MAXIMUM_SEQUENCE_LENGTH,
+        decides_bits=True,
+    )
     batch: int = option(
         1,
         help="Sequences of a step, unless train --batch gives another number.",
@@ -178,6 +185,8 @@ class CompileOptions:
             check_target_options(self.target, self.target_options)
         problems = [*self.adapter.problems(), *self.optimizer.problems(), *self._label_problems()]
         problems += self._pass_problems()
+        if self.image_rows and self.task == CLASSIFY:
+            problems.append(f"--task {CLASSIFY} reads text alone, so leave out --image-rows")
         if self.base in BASES and self.bits.w != (8 if self.base == "gse8" else 4):
             problems.append(
                 f"--base {self.base} does not store {self.bits.w} bits "

@@ -19,6 +19,7 @@ WEIGHT_ONE = 1 << 14
 """A token weight of 1. Weights are in Q14."""
 
 Int32 = npt.NDArray[np.int32]
+ImageArrays = tuple[npt.NDArray[np.int16], npt.NDArray[np.int8]]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class TokenSequence:
     weights  how much the loss of each label counts, in Q14. It is 0 for prompts and padding.
     positions  the place of each token in its record. A token sees no other record. Without them,
                the sequence is one record: 0, 1, 2, …
+    image_rows  codes int16 [n, width] and exponents int8 [n] of its images. Tokens from the
+               vocabulary's size on stand for them in their order. None: it has no images
 
     Raises DataError if they are not int32 vectors of one length. A session checks the values.
     """
@@ -38,6 +41,7 @@ class TokenSequence:
     labels: Int32
     weights: Int32
     positions: Int32 = None  # type: ignore[assignment]  # filled in below
+    image_rows: ImageArrays | None = None
 
     def __post_init__(self) -> None:
         if self.positions is None:

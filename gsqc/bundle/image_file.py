@@ -15,6 +15,7 @@ Among an image's tokens the placeholder stands once for each of its rows, in the
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,10 +74,15 @@ class ImagesMaker:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """The images of a file, by the sha256 of their own files."""
+    """The images of a file, by the sha256 of their own files.
+
+    codes, exponents  the rows of all of them, in their order
+    """
 
     maker: ImagesMaker
     images: Mapping[str, ImageRows]
+    codes: npt.NDArray[np.int16]
+    exponents: npt.NDArray[np.int8]
 
     def find(self, sha256: str, name: str) -> ImageRows:
         """The rows of an image. DataError, with its name, if the file lacks it."""
@@ -113,11 +119,22 @@ def read_images(path: Path) -> ImageFile:
         with open_file(path) as file:
             tensors = MappedTensors(file)
         maker, names = _maker(tensors.metadata)
-        return ImageFile(maker, dict(zip(names, _images(tensors, maker, len(names)), strict=True)))
+        images = dict(zip(names, _images(tensors, maker, len(names)), strict=True))
+        codes = tensors["rows.codes"].reshape(-1, maker.width)
+        return ImageFile(maker, images, codes, tensors["rows.exponents"])
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}", _AGAIN) from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path.name} is no file of images: {error}", _AGAIN) from None
+
+
+def images_digest(path: Path) -> str:
+    """The sha256 of a file of images. DataError if it cannot be read."""
+    try:
+        with open_file(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}", _AGAIN) from None
 
 
 def _maker(metadata: Mapping[str, str]) -> tuple[ImagesMaker, list[str]]:

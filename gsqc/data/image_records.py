@@ -82,7 +82,7 @@ def find_images(paths: Sequence[Path]) -> list[NamedImage]:
 
 
 def _of_file(file: DataFile) -> Iterator[NamedImage]:
-    for where, record in _records(file):
+    for where, record in records_of(file):
         try:
             names = list(image_names(record))
         except ValueError as error:
@@ -91,7 +91,7 @@ def _of_file(file: DataFile) -> Iterator[NamedImage]:
             yield NamedImage(where, file.path.parent, name)
 
 
-def _records(file: DataFile) -> Iterator[tuple[str, Any]]:
+def records_of(file: DataFile) -> Iterator[tuple[str, Any]]:
     """The records of a file behind their places. Raises DataError."""
     suffix, content = suffix_of(file.path.name), Content(file)
     if is_standard_input(file) or suffix not in (*LINE_SUFFIXES, ".json"):
@@ -138,13 +138,19 @@ def _of_message(message: Any) -> Iterator[str]:
     """The images of the parts of a message. A part without a name stands for one of the record."""
     content = message.get("content") if isinstance(message, dict) else None
     for part in content if isinstance(content, list) else []:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "image_url":
-            raise ValueError("a part has the type image_url, and gsqc fetches nothing")
-        if kind == "image":
-            named = next((part[key] for key in _PART_KEYS if part.get(key) is not None), None)
-            if named is not None:
-                yield _name(named)
+        _, named = part_image(part)
+        if named is not None:
+            yield _name(named)
+
+
+def part_image(part: Any) -> tuple[bool, Any]:
+    """Whether a part of a message is an image, and what names it, or None. Raises ValueError."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "image_url":
+        raise ValueError("a part has the type image_url, and gsqc fetches nothing")
+    if kind != "image":
+        return False, None
+    return True, next((part[key] for key in _PART_KEYS if part.get(key) is not None), None)
 
 
 def _name(value: Any) -> str:

@@ -120,7 +120,8 @@ def require_images(sequence: TokenSequence, space: tuple[int, int]) -> int:
             f"a sequence has {count} rows of images, and the bundle {has}",
             f"compile with --image-rows {count}",
         )
-    if codes.shape != (count, width) or (codes.dtype, exponents.dtype) != ("int16", "int8"):
+    types = (codes.dtype.name, exponents.dtype.name)
+    if codes.shape != (count, width) or types != ("int16", "int8"):
         raise DataError(
             f"rows of images of shape {list(codes.shape)}, and the bundle takes {width} columns",
             "give the images of the bundle's own model, made with gsqc images",

@@ -127,7 +127,7 @@ def test_the_loss_is_that_of_the_float_model(
         (sequence,) = trainer.dataset.sequences
         loss = trainer.session.evaluate([sequence]).loss
     assert int((sequence.tokens >= VOCABULARY).sum()) == 4 * len(names)
-    # GSE-8 weights and activations: 0.004 nats is the bound of the other families with few tokens.
+    # The base has 8 bits. The largest difference measured on five such records was 0.0021.
     assert loss == pytest.approx(float_loss(place, sequence, *names), abs=0.004)
 
 

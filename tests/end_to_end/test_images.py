@@ -199,8 +199,9 @@ def test_other_uses_are_refused_in_one_line(place: Path, tmp_path: Path, capsys:
         (("train", bundle, "--data", data, *run, *images, "--packing"), "are not packed"),
         (("train", bundle, "--data", data, *run, "--images", data), "is no file of images"),
         (("eval", bundle, "--data", data), "the key images is not supported (only gsqc train"),
-        (("data", data, "--bundle", bundle, *images), "a meaning for gsqc train alone"),
-        (("tokens", bundle, "--data", data, *run[2:], "-o", tmp_path / "t", *images), "alone"),
+        (("data", data, "--bundle", bundle, *images), "No such option: --images"),
+        (("tokens", bundle, "--data", data, *run[2:], "-o", tmp_path / "t"), "only gsqc train"),
+        (("tokens", bundle, "--data", data, *run[2:], "-o", tmp_path / "t", *images), "No such"),
     ):
         code, out, err = run_text(capsys, *arguments)
         assert (code, out) == (2, ""), err

@@ -30,6 +30,7 @@ NOTES = {
     "retarget": "More: [bundles.md](../bundles.md).",
     "inspect": "More: [bundles.md](../bundles.md).",
     "data": "More: [data.md](../data.md).",
+    "images": "More: [images.md](../images.md).",
     "tokens": "More: [runner.md](../runner.md).",
     "init": "More: [config.md](../config.md).",
     "plan": "More: [plan.md](../plan.md).",

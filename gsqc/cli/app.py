@@ -20,6 +20,7 @@ from gsqc.cli.data import data_command
 from gsqc.cli.evaluate import evaluate
 from gsqc.cli.export import export
 from gsqc.cli.generate import generate
+from gsqc.cli.images import images_command
 from gsqc.cli.import_adapter import import_command
 from gsqc.cli.info import info
 from gsqc.cli.init import init
@@ -50,6 +51,7 @@ COMMANDS: dict[str, dict[str, Callable[..., Any]]] = {
     },
     "Train": {
         "data": data_command,
+        "images": images_command,
         "train": train,
         "tokens": tokens,
         "import": import_command,

@@ -25,7 +25,7 @@ NOT_SETTINGS = ("config", "resume", "force", "json", "help")
 """Options that say how a command is called, not what it does."""
 
 _FILE, _MISSING = "gsqc.settings_file", "gsqc.missing"
-_PATHS = ("bundle", "data", "validation", "run")
+_PATHS = ("bundle", "data", "validation", "images", "run")
 """The settings that are paths, and that a run records (gsqc/training/run_paths.py)."""
 
 _WANTED: dict[type, tuple[tuple[type, ...], str]] = {

@@ -27,7 +27,7 @@ from gsqc.printable import printable
 
 _BAR = 30
 _SEQUENCE = 128
-HOW_TO_READ = OptionsOf(DataOptions, has=lambda o: o.field != "data")
+HOW_TO_READ = OptionsOf(DataOptions, has=lambda o: o.field not in ("data", "images"))
 LengthOption = Annotated[
     int | None,
     Option(

@@ -26,13 +26,15 @@ from gsqc.training.run_settings import file_paths
 from gsqc.training.token_file import write_token_file
 from gsqc.values import require_whole
 
+TEXT_ONLY = OptionsOf(DataOptions, has=lambda option: option.field != "images")
+"""gsqc-step takes no images."""
 BITS_ONLY = OptionsOf(TrainOptions, has=lambda o: o.decides_bits)
 """The options that decide bits. gsqc-step has its own options for all else."""
 
 
 def tokens(
     bundle: BundleArgument,
-    reading: DataOptions,
+    reading: Annotated[DataOptions, TEXT_ONLY],
     training: Annotated[TrainOptions, BITS_ONLY],
     output: Annotated[
         Path, Option("The file to write, NAME.safetensors.", flag="--output", short="-o")

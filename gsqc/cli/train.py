@@ -35,7 +35,12 @@ RunOption = Annotated[
         example="runs/first",
     ),
 ]
-MADE_WITH = {"bundle": "bundle", "data": "data_sha256", "validation": "validation_sha256"}
+MADE_WITH = {
+    "bundle": "bundle",
+    "data": "data_sha256",
+    "validation": "validation_sha256",
+    "images": "images_sha256",
+}
 """For some options, the name under which a settings file records what its run was made with."""
 
 

@@ -70,6 +70,7 @@ def step_options(options: CompileOptions, *, balance: bool = False) -> StepOptio
         prompt_chunk=chunk,
         seed=options.seed,
         generates=not options.classifies,
+        image_rows=options.image_rows,
     )
 
 

@@ -136,6 +136,13 @@ class CompileOptions:
         maximum=MAXIMUM_SEQUENCE_LENGTH,
         decides_bits=True,
     )
+    image_rows: int = option(
+        0,
+        help="Rows of images that a sequence may have (docs/images.md). 0: text alone.",
+        group=STEP,
+        maximum=MAXIMUM_SEQUENCE_LENGTH,
+        decides_bits=True,
+    )
     batch: int = option(
         1,
         help="Sequences of a step, unless train --batch gives another number.",
@@ -185,6 +192,8 @@ class CompileOptions:
             check_target_options(self.target, self.target_options)
         problems = [*self._adapter_problems(), *self.optimizer.problems(), *self._label_problems()]
         problems += self._pass_problems()
+        if self.image_rows and self.task == CLASSIFY:
+            problems.append(f"--task {CLASSIFY} reads text alone, so leave out --image-rows")
         stored = {FILE_CODES: FILE_BITS} | {name: base.bits for name, base in BASES.items()}
         if self.base in stored and self.bits.w != stored[self.base]:
             fits = ", ".join(name for name, bits in stored.items() if bits == self.bits.w)

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 from gsqc.data.encode import Encoder, Prepared
 from gsqc.data.examples import Example
 from gsqc.data.problems import Problems
+from gsqc.data.seen import Seen
 
 _BATCH_CHARACTERS = 1 << 18
 """Characters that are tokenised at once."""
 
 
 def batches(
-    records: Iterable[tuple[str, Example]], encoder: Encoder, problems: Problems
+    records: Iterable[tuple[str, Example | Seen]], encoder: Encoder, problems: Problems
 ) -> Iterator[list[Prepared]]:
     """The examples in order, some at a time. What is wrong with others is added to `problems`.
 

@@ -21,7 +21,7 @@ nothing. A template writes its own. A text that has a beginning or an end gets n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +32,7 @@ from gsqc.data.examples import Chat, Document, Example, Labelled, Prompted
 from gsqc.data.form import chat_messages
 from gsqc.data.labels import labelled
 from gsqc.data.prompt_end import DEFAULT_END
+from gsqc.data.seen import ImageTable, Seen
 from gsqc.data.tokenizer import Int32, Tokenizer
 from gsqc.errors import DataError
 
@@ -45,11 +46,13 @@ class Prepared:
 
     texts  a prompt with its end and a completion, the parts of a document, or a chat
     spans  the characters of a chat that have a loss
+    images the tokens of its images, for which the texts have placeholders
     """
 
     example: Example
     texts: tuple[str, ...]
     spans: tuple[tuple[int, int], ...] = ()
+    images: tuple[Int32, ...] = ()
 
 
 class Tokens(NamedTuple):
@@ -102,18 +105,29 @@ class Encoder:
         renderer: ChatRenderer,
         reading: Reading,
         convert: Convert | None = None,
+        images: ImageTable | None = None,
     ) -> None:
-        self.tokenizer, self.renderer = tokenizer, renderer
+        self.tokenizer, self.renderer, self._images = tokenizer, renderer, images
         self.reading, self._convert = reading, convert
         control = tokenizer.control_tokens()
-        self.control = ControlTokens(control)
+        placeholder = None if images is None else images.text
+        self.control = ControlTokens(text for text in control if text != placeholder)
         self._control_ids = np.array(sorted(control.values()), np.int32)
         self._beginning = np.array(tokenizer.beginning, np.int32).tobytes()
         self._ending = np.array(tokenizer.ending, np.int32).tobytes()
         self._end = b"" if tokenizer.eos is None else np.int32(tokenizer.eos).tobytes()
 
-    def prepare(self, example: Example) -> Prepared:
-        """The texts of an example. Raises ValueError if the chat template refuses it."""
+    def prepare(self, example: Example | Seen) -> Prepared:
+        """The texts of an example. Raises ValueError if the chat template refuses it, or if it has
+        not one placeholder for each image.
+        """
+        if isinstance(example, Seen):
+            assert self._images is not None
+            prepared, text = self.prepare(example.example), self._images.text
+            count = sum(part.count(text) for part in prepared.texts)
+            if count != len(example.images):
+                raise ValueError(f"{len(example.images)} images and {count} times {text}")
+            return replace(prepared, images=example.images)
         if self.tokenizer.labels is not None:
             example = labelled(example, self.tokenizer.labels)
             return Prepared(example, tuple(text_parts(example.text)))
@@ -144,11 +158,16 @@ class Encoder:
         tokens = self.tokens(batch) if tokens is None else tokens
         chats, others = iter(tokens.chats), iter(tokens.others)
         return [
-            self._chat(given, *next(chats))
+            self._with_images(given, self._chat(given, *next(chats)))
             if isinstance(given.example, Chat)
-            else self._plain(given, [next(others) for _ in given.texts])
+            else self._with_images(given, self._plain(given, [next(others) for _ in given.texts]))
             for given in batch
         ]
+
+    def _with_images(self, given: Prepared, whole: Encoded) -> Encoded:
+        if self._images is None:
+            return whole
+        return Encoded(*self._images.expand(whole.ids, whole.counted, given.images))
 
     def _chat(self, given: Prepared, ids: Int32, starts: Int32, ends: Int32) -> Encoded:
         """The tokens of a chat, and the characters that each stands for."""

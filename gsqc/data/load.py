@@ -20,10 +20,11 @@ from gsqc.data.packing import pack_pieces
 from gsqc.data.piece_store import PieceStore, in_both
 from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.data.read_corpus import read_corpus
+from gsqc.data.seen import ImageTable
 from gsqc.data.sequences import Dataset, PaddedSequences, Piece
 from gsqc.data.token_cache import TokenCache, cache_key
 from gsqc.data.tokenizer import Tokenizer
-from gsqc.errors import DataError
+from gsqc.errors import DataError, OptionError
 from gsqc.numerics.random import permutation
 
 HELD_OUT_SEED = 1
@@ -34,7 +35,13 @@ OnProgress = Callable[[int, int], None]
 
 
 def _dataset(
-    pieces: Sequence[Piece], corpus: Corpus, tokenizer: Tokenizer, length: int, *, packing: bool
+    pieces: Sequence[Piece],
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    length: int,
+    *,
+    packing: bool,
+    images: ImageTable | None = None,
 ) -> Dataset:
     labelled = tokenizer.labels is not None
     if packing and tokenizer.eos is None and not tokenizer.beginning and not labelled:
@@ -44,7 +51,8 @@ def _dataset(
             "train without --packing",
         )
     kept = pack_pieces(pieces, length) if packing else pieces
-    sequences = PaddedSequences(kept, length, labelled=labelled)
+    finish = None if images is None else images.with_rows
+    sequences = PaddedSequences(kept, length, labelled=labelled, finish=finish)
     return replace(corpus.statistics, sequences=sequences)
 
 
@@ -83,6 +91,7 @@ def load_split(
     convert: Convert | None = None,
     on_progress: OnProgress | None = None,
     cache: TokenCache | None = None,
+    images: ImageTable | None = None,
 ) -> tuple[Dataset, Dataset | None]:
     """What is trained on, and what is held out, in sequences of `length` tokens.
 
@@ -91,29 +100,33 @@ def load_split(
     of a record alone. Without --validation, the split of that name of a directory is held out.
     `on_progress` takes the bytes that are read, and how many there are. `convert` makes another
     example of each. `cache` gives the tokens of the same data, or keeps them: not with `convert`.
+    `images` are those of the file that the options name.
     Raises DataError, OptionError.
     """
     _require_fitting(options, tokenizer)
+    _require_images(options, images)
     share = validation_share(options.validation)
     found, held_files = find_files(options.data), held_out_files(options)
     reading = _reading(options, length)
     parts = [found.train, held_files] if held_files else [found.train]
     progress = _progress([file for part in parts for file in part], on_progress)
-    corpus, *held_corpora = _read(parts, tokenizer, reading, progress, convert, cache)
+    corpus, *held_corpora = _read(parts, tokenizer, reading, progress, convert, cache, images)
     kept, held = corpus.pieces, None
     statistics = corpus.statistics
     statistics.unread = [*found.unread, *_left_alone(found.held_out, held_files)]
     if share is not None:
         kept, held = _drawn(corpus.pieces, share)
-        validation = _dataset(held, Corpus(), tokenizer, length, packing=False)
+        validation = _dataset(held, Corpus(), tokenizer, length, packing=False, images=images)
     elif held_files:
         held = held_corpora[0].pieces
-        validation = _dataset(held, held_corpora[0], tokenizer, length, packing=False)
+        corpora = held_corpora[0]
+        validation = _dataset(held, corpora, tokenizer, length, packing=False, images=images)
         if options.validation is None:
             statistics.held_out_by_name = [file.name for file in held_files]
     if held is not None:
         statistics.held_out_twice = in_both(kept, held)
-    train = _dataset(kept, corpus, tokenizer, length, packing=options.packing)
+    packing = options.packing
+    train = _dataset(kept, corpus, tokenizer, length, packing=packing, images=images)
     return train, None if held is None else validation
 
 
@@ -140,6 +153,16 @@ def _require_fitting(options: DataOptions, tokenizer: Tokenizer) -> None:
         require_for_labels(options)
 
 
+def _require_images(options: DataOptions, images: ImageTable | None) -> None:
+    """OptionError if images are named where none are read, or packed."""
+    if options.images is None:
+        return
+    if images is None:
+        raise OptionError("--images has a meaning for gsqc train alone", "leave it out here")
+    if options.packing:
+        raise OptionError("records with images are not packed", "train without --packing")
+
+
 def _reading(options: DataOptions, length: int) -> Reading:
     return Reading(length, options.mask_prompt, options.prompt_end, options.strict)
 
@@ -151,12 +174,15 @@ def _read(
     progress: Progress,
     convert: Convert | None,
     cache: TokenCache | None,
+    images: ImageTable | None,
 ) -> list[Corpus]:
     """A corpus of each part, from the cache if it has them."""
+    if images is not None:
+        cache = None  # its key knows no images
     key = "" if cache is None else cache_key(parts, tokenizer, reading)
     if cache is not None and (known := cache.read(key)) is not None and len(known) == len(parts):
         return known
-    corpora = [read_corpus(part, tokenizer, reading, progress, convert) for part in parts]
+    corpora = [read_corpus(part, tokenizer, reading, progress, convert, images) for part in parts]
     if cache is not None:
         cache.keep(key, corpora)
     return corpora

@@ -34,9 +34,12 @@ _TEMPLATE = "the chat template is rendered without it: write the record as text"
 _MASK = (
     "gsqc makes the mask itself: write messages, with weight 0 on those that are not to be learned"
 )
-_PICTURES = dict.fromkeys(
-    ("image", "images", "audio", "audios", "video", "videos"), "gsqc reads text only"
-)
+_PICTURES = {
+    **dict.fromkeys(
+        ("image", "images"), "only gsqc train --images FILE reads images, see docs/images.md"
+    ),
+    **dict.fromkeys(("audio", "audios", "video", "videos"), "gsqc reads texts and images only"),
+}
 _ANSWERS = dict.fromkeys(
     (
         *("chosen", "chosen_messages", "rejected", "rejected_messages", "rejected_response"),

@@ -58,6 +58,14 @@ class DataOptions:
         flag="--strict",
         group=GROUP,
     )
+    images: Path | None = option(
+        None,
+        help="How the model sees the images of the data: a file of gsqc images (docs/images.md).",
+        group=GROUP,
+        example="photos.safetensors",
+        decides_bits=True,
+        recorded=("images_sha256",),
+    )
     prompt_end: str = option(
         DEFAULT_END,
         help=r"Text between a prompt and its completion. \n is a newline, \t a tab.",

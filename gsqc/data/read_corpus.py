@@ -19,6 +19,7 @@ from gsqc.data.names import TEXT_SUFFIXES, suffix_of
 from gsqc.data.parquet_reader import read_parquet
 from gsqc.data.problems import Problems
 from gsqc.data.saved_dataset import read_saved_dataset
+from gsqc.data.seen import ImageTable, Seen, read_seen
 from gsqc.data.sequences import Dataset
 from gsqc.data.text_reader import read_document
 from gsqc.data.tokenizer import Tokenizer
@@ -56,10 +57,18 @@ def _encoded(
             yield before[0], encoder.encode(before[0], before[1].result())
 
 
-def _read_alone(file: DataFile, corpus: Corpus, encoder: Encoder, progress: Progress) -> None:
+def _read_alone(
+    file: DataFile,
+    corpus: Corpus,
+    encoder: Encoder,
+    progress: Progress,
+    images: ImageTable | None,
+) -> None:
     """Read a file in this process, into the corpus."""
     problems, content = Problems(strict=encoder.reading.strict), Content(file)
-    records = _reader(file)(content, problems)
+    records: Iterator[tuple[str, Example | Seen]] = (
+        _reader(file)(content, problems) if images is None else read_seen(file, problems, images)
+    )
     for batch, encoded in _encoded(batches(records, encoder, problems), encoder):
         corpus.add(batch, encoded, encoder)
         progress.at(content.position)
@@ -72,20 +81,22 @@ def read_corpus(
     reading: Reading,
     progress: Progress,
     convert: Convert | None = None,
+    images: ImageTable | None = None,
 ) -> Corpus:
-    """The pieces of some files. `convert` makes another example of each.
+    """The pieces of some files. `convert` makes another example of each. With `images`, records may
+    name some.
 
     Raises DataError, also if nothing is left of them.
     """
     corpus = Corpus()
     with chat_renderer(tokenizer) as renderer:
-        encoder = Encoder(tokenizer, renderer, reading, convert)
+        encoder = Encoder(tokenizer, renderer, reading, convert, images)
         for file in files:
             part = None
-            if convert is None and _reader(file) is read_jsonl:
+            if convert is None and images is None and _reader(file) is read_jsonl:
                 part = read_blocks(file, tokenizer, reading, progress)
             if part is None:
-                _read_alone(file, corpus, encoder, progress)
+                _read_alone(file, corpus, encoder, progress, images)
             elif file is files[0]:
                 corpus = part  # a copy would double the memory
             else:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -19,6 +19,7 @@ WEIGHT_ONE = 1 << 14
 """A token weight of 1. Weights are in Q14."""
 
 Int32 = npt.NDArray[np.int32]
+ImageArrays = tuple[npt.NDArray[np.int16], npt.NDArray[np.int8]]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class TokenSequence:
     weights  how much the loss of each label counts, in Q14. It is 0 for prompts and padding.
     positions  the place of each token in its record. A token sees no other record. Without them,
                the sequence is one record: 0, 1, 2, …
+    image_rows  codes int16 [n, width] and exponents int8 [n] of its images. Tokens from the
+               vocabulary's size on stand for them in their order. None: it has no images
 
     Raises DataError if they are not int32 vectors of one length. A session checks the values.
     """
@@ -38,6 +41,7 @@ class TokenSequence:
     labels: Int32
     weights: Int32
     positions: Int32 = None  # type: ignore[assignment]  # filled in below
+    image_rows: ImageArrays | None = None
 
     def __post_init__(self) -> None:
         if self.positions is None:
@@ -115,11 +119,19 @@ class PaddedSequences(Sequence[TokenSequence]):
     """Pieces as sequences of `length` tokens.
 
     They are padded when they are asked for, so the padding takes no memory. `labelled` pieces are
-    texts with labels.
+    texts with labels. `finish` is what is done to each sequence at last.
     """
 
-    def __init__(self, pieces: Sequence[Piece], length: int, *, labelled: bool = False) -> None:
+    def __init__(
+        self,
+        pieces: Sequence[Piece],
+        length: int,
+        *,
+        labelled: bool = False,
+        finish: Callable[[TokenSequence], TokenSequence] | None = None,
+    ) -> None:
         self.pieces, self.length, self.labelled = pieces, length, labelled
+        self._finish = finish
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -132,9 +144,11 @@ class PaddedSequences(Sequence[TokenSequence]):
 
     def __getitem__(self, index: int | slice) -> TokenSequence | PaddedSequences:
         if isinstance(index, slice):
-            return PaddedSequences(self.pieces[index], self.length, labelled=self.labelled)
+            pieces, finish = self.pieces[index], self._finish
+            return PaddedSequences(pieces, self.length, labelled=self.labelled, finish=finish)
         piece = self.pieces[index]
-        return piece.pad_labelled(self.length) if self.labelled else piece.pad(self.length)
+        made = piece.pad_labelled(self.length) if self.labelled else piece.pad(self.length)
+        return made if self._finish is None else self._finish(made)
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:

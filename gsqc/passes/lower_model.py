@@ -15,14 +15,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from gsqc.bundle.plan import IMAGE_ROWS
 from gsqc.errors import ModelError
 from gsqc.graph.function import Function, shape_of, value_of
 from gsqc.graph.roles import STREAM_IN, STREAM_OUT, Kind, Role
 from gsqc.models import model_ops
 from gsqc.numerics.formats import Spec
 from gsqc.numerics.ops.add import scale
-from gsqc.numerics.ops.layout import take_leading
-from gsqc.passes.lowering import STREAM_BITS, Lowering, row_type
+from gsqc.numerics.ops.layout import reshape, take_leading
+from gsqc.numerics.ops.place_images import choose_rows, image_places, take_images, text_tokens
+from gsqc.passes.lowering import STREAM_BITS, VECTOR_BITS, Lowering, row_type
 from gsqc.passes.lowering_rules import RULES, same_op
 from gsqc.passes.modes import Mode, generation_modes, training_mode
 from gsqc.passes.outline import Part, Storage
@@ -64,11 +66,40 @@ def _stream(lowering: Lowering, what: str) -> Any:
 
 def _embed(part: Part, mode: Mode, options: StepOptions) -> Function:
     lowering = Lowering(part, mode, options, "embed")
-    tokens = Role(Kind.INPUT, mode.inputs[0])
-    lowering.nodes[part.input] = lowering.input("tokens", Spec((mode.tokens,), "int32"), tokens)
+    role = Role(Kind.INPUT, mode.inputs[0])
+    tokens = lowering.input("tokens", Spec((mode.tokens,), "int32"), role)
+    lowering.nodes[part.input] = tokens
     lowering.add_parameters(in_block=False)
-    lowering.function.set_outputs({"x": (_stream(lowering, "the embedding"), STREAM_OUT)})
+    # Generation reads text alone.
+    if mode.generates or not options.image_rows:
+        x = _stream(lowering, "the embedding")
+    else:
+        x = _with_images(lowering, tokens)
+    lowering.function.set_outputs({"x": (x, STREAM_OUT)})
     return lowering.function
+
+
+def _with_images(lowering: Lowering, tokens: Any) -> Any:
+    """The embedding, with the rows of images in place of tokens above the vocabulary."""
+    part = lowering.part
+    if [node.target for node in part.nodes] != [model_ops.embedding]:
+        raise ModelError(
+            "the model changes its embedding before the first layer",
+            "compile without --image-rows: gsqc does not know where images would join",
+        )
+    vocabulary, width = part.parameters[0].shape
+    count, most = lowering.mode.tokens, lowering.options.image_rows
+    images = lowering.input(
+        IMAGE_ROWS, row_type((most, width), VECTOR_BITS), Role(Kind.INPUT, IMAGE_ROWS)
+    )
+    call = lowering.call
+    column = call(reshape, tokens, shape=(count, 1))
+    known = call(text_tokens, column, vocabulary=vocabulary)
+    lowering.nodes[part.input] = call(reshape, known, shape=(count,))
+    x = _stream(lowering, "the embedding")
+    places = call(image_places, column, vocabulary=vocabulary, rows=most)
+    rows = call(take_images, call(reshape, places, shape=(count,)), images)
+    return call(choose_rows, x, rows, column, vocabulary=vocabulary)
 
 
 def _block(part: Part, mode: Mode, options: StepOptions, kind: str, hidden: int) -> Function:

@@ -46,6 +46,7 @@ class StepOptions:
     prompt_chunk     tokens of a prompt that generation reads at once; 1 reads one by one
     seed             of what the step draws by chance
     generates        whether the model makes text. A classifier gives one row of logits for a text
+    image_rows       rows of images that a training sequence may have; 0: it reads text alone
     """
 
     tokens: int
@@ -61,6 +62,7 @@ class StepOptions:
     prompt_chunk: int = 1
     seed: int = 0
     generates: bool = True
+    image_rows: int = 0
 
 
 @dataclass(frozen=True)

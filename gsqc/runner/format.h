@@ -79,8 +79,8 @@
 #define NORM_SUM_NAMES \
     "square_sum.m", "square_sum.e"
 #define FIXED_SETTINGS \
-    "data_sha256", "mask_prompt", "packing", "held_out_share", "prompt_end", "lr", "schedule", \
-    "warmup", "min_lr", "weight_decay", "clip", "sequences_per_step", "seed"
+    "data_sha256", "mask_prompt", "packing", "held_out_share", "images_sha256", "prompt_end", \
+    "lr", "schedule", "warmup", "min_lr", "weight_decay", "clip", "sequences_per_step", "seed"
 #define FIXED_IF_GIVEN \
     "validation_sha256"
 #define FIXED_BY_SCHEDULE \

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gsqc.bundle.machine import physical_memory
-from gsqc.bundle.plan import Plan
+from gsqc.bundle.plan import IMAGE_ROWS, Plan
 from gsqc.data import WEIGHT_ONE, TokenSequence
 from gsqc.decimals import as_fraction
 from gsqc.errors import BundleError, DataError, OptionError
@@ -99,12 +99,47 @@ def _require(plan: Plan, kind: str, counts: dict[str, int]) -> None:
             raise BundleError(f"the bundle's plan has no buffer {name} of {count} int32", AGAIN)
 
 
+def image_space(plan: Plan) -> tuple[int, int]:
+    """The rows of images that a sequence may have, and their width. (0, 0): it takes none."""
+    inputs = plan.buffers["input"]
+    if f"{IMAGE_ROWS}.e" not in inputs:
+        return 0, 0
+    rows = inputs[f"{IMAGE_ROWS}.e"].count
+    return rows, inputs[f"{IMAGE_ROWS}.m"].count // rows
+
+
+def require_images(sequence: TokenSequence, space: tuple[int, int]) -> int:
+    """The rows of a sequence's images. DataError unless a bundle of this space can take them."""
+    if sequence.image_rows is None:
+        return 0
+    codes, exponents = sequence.image_rows
+    (most, width), count = space, len(exponents)
+    if count > most:
+        has = f"takes {most} in a sequence" if most else "takes no images"
+        raise DataError(
+            f"a sequence has {count} rows of images, and the bundle {has}",
+            f"compile with --image-rows {count}",
+        )
+    types = (codes.dtype.name, exponents.dtype.name)
+    if codes.shape != (count, width) or types != ("int16", "int8"):
+        raise DataError(
+            f"rows of images of shape {list(codes.shape)}, and the bundle takes {width} columns",
+            "give the images of the bundle's own model, made with gsqc images",
+        )
+    return count
+
+
 def require_sequence(
-    sequence: TokenSequence, length: int, vocabulary: int, classes: int = 0
+    sequence: TokenSequence,
+    length: int,
+    vocabulary: int,
+    classes: int = 0,
+    space: tuple[int, int] = (0, 0),
 ) -> None:
     """DataError unless a bundle of this sequence length and vocabulary can take the sequence.
 
     classes  of a classifier, whose labels are no tokens; 0 for a language model
+    space    for images (`image_space`)
     """
     if not isinstance(sequence, TokenSequence):
         raise DataError(
@@ -118,7 +153,8 @@ def require_sequence(
                 f"a sequence has {values.size} {name}, and the bundle takes {length}",
                 "pad it to the bundle's sequence length",
             )
-    limits = {"tokens": vocabulary - 1, "labels": (classes or vocabulary) - 1}
+    rows = require_images(sequence, space)
+    limits = {"tokens": vocabulary + rows - 1, "labels": (classes or vocabulary) - 1}
     for name, limit in {**limits, "weights": WEIGHT_ONE}.items():
         values = getattr(sequence, name)
         if values.min() < 0 or values.max() > limit:
@@ -134,7 +170,11 @@ def require_sequence(
 
 
 def require_sequences(
-    sequences: Sequence[TokenSequence], length: int, vocabulary: int, classes: int = 0
+    sequences: Sequence[TokenSequence],
+    length: int,
+    vocabulary: int,
+    classes: int = 0,
+    space: tuple[int, int] = (0, 0),
 ) -> Sequence[TokenSequence]:
     """The sequences. DataError unless a bundle can take each of them."""
     if not isinstance(sequences, Sequence):
@@ -143,7 +183,7 @@ def require_sequences(
             "give a list of gsqc.data.TokenSequence",
         )
     for sequence in sequences:
-        require_sequence(sequence, length, vocabulary, classes)
+        require_sequence(sequence, length, vocabulary, classes, space)
     return sequences
 
 

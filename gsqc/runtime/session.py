@@ -24,6 +24,7 @@ from gsqc.runtime.digest import state_digest
 from gsqc.runtime.generation import Drawing, generate_tokens, require_drawing, token_ids
 from gsqc.runtime.load_kernels import load_kernels, open_executor
 from gsqc.runtime.requirements import (
+    image_space,
     require_batch,
     require_clipping,
     require_rates,
@@ -124,7 +125,8 @@ class Session:
 
     def _checked(self, sequences: Sequence[TokenSequence]) -> Sequence[TokenSequence]:
         model, length = self.bundle.manifest.model, self.sequence_length
-        return require_sequences(sequences, length, model.vocabulary, len(model.labels or ()))
+        classes, space = len(model.labels or ()), image_space(self.plan)
+        return require_sequences(sequences, length, model.vocabulary, classes, space)
 
     def step(
         self,

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from gsqc.bundle.plan import Plan
+from gsqc.bundle.plan import IMAGE_ROWS, Plan
 from gsqc.data import TokenSequence
 from gsqc.numerics.optim.optimizer import STEP_NUMBER, Optimizer
 from gsqc.numerics.optim.zo import DECAY, LARGEST_STEP, MOVES, QUERY, STEP, TIMES, Zo
@@ -16,6 +18,7 @@ from gsqc.runtime.executor import Executor
 from gsqc.runtime.requirements import LOSS, NORM_SUMS, SEQUENCE_INPUTS, require_gradients
 from gsqc.runtime.results import mean_loss, mean_norm
 
+Array = npt.NDArray[Any]
 _THERE, _ACROSS = 1, -2
 """What a weight moves by in multiples of ε: to p + ε·z, and from there to p - ε·z."""
 
@@ -50,10 +53,18 @@ def run_sequence(executor: Executor, schedule: str, sequence: TokenSequence) -> 
     """Run a schedule on one sequence: its weighted loss (Q16 · Q14) and its weight (Q14)."""
     for name in SEQUENCE_INPUTS:
         np.copyto(executor.tensors[name], getattr(sequence, name), casting="no")
+    if sequence.image_rows is not None:
+        _place_images(executor, *sequence.image_rows)
     executor.run(schedule)
     weights = sequence.weights.astype(np.int64)
     loss = int((executor.tensors[LOSS].astype(np.int64) * weights).sum())
     return loss, int(weights.sum())
+
+
+def _place_images(executor: Executor, codes: Array, exponents: Array) -> None:
+    """Write the rows of a sequence's images. What is behind them is not read."""
+    executor.tensors[f"{IMAGE_ROWS}.m"][: codes.size] = codes.reshape(-1)
+    executor.tensors[f"{IMAGE_ROWS}.e"][: exponents.size] = exponents
 
 
 def take_step(executor: Executor, plan: Plan, optimizer: Optimizer, batch: Batch) -> Outcome:

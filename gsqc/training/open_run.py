@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gsqc.bundle.bundle import Bundle
+from gsqc.bundle.image_file import images_digest
 from gsqc.data import (
     DataOptions,
     Dataset,
@@ -23,11 +24,12 @@ from gsqc.data import (
 )
 from gsqc.data.load import OnProgress
 from gsqc.data.prompt_end import escaped
+from gsqc.data.seen import ImageTable
 from gsqc.data.token_cache import TOKENS, TokenCache
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import OptionError, RunError
 from gsqc.limits import MAXIMUM_COUNT
-from gsqc.runtime.requirements import require_clipping
+from gsqc.runtime.requirements import image_space, require_clipping
 from gsqc.runtime.session import Session
 from gsqc.targets.registry import best_target
 from gsqc.targets.trust import require_trusted
@@ -60,6 +62,8 @@ def run_config(options: TrainOptions, bundle: Bundle, reading: DataOptions) -> d
     }
     if (held_out := held_out_digest(reading)) is not None:
         config["validation_sha256"] = held_out
+    if reading.images is not None:
+        config["images_sha256"] = images_digest(reading.images)
     return config
 
 
@@ -116,6 +120,7 @@ def _check_made_with(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         ("bundle", "bundle"),
         ("data_sha256", "data"),
         ("validation_sha256", "validation data"),
+        ("images_sha256", "file of images"),
     ):
         if name in before and name in now and before[name] != now[name]:
             raise RunError(
@@ -128,7 +133,13 @@ def _read(
     reading: DataOptions, bundle: Bundle, on_progress: OnProgress | None, cache: TokenCache
 ) -> tuple[Dataset, Dataset | None]:
     length = bundle.manifest.sequence_length
-    return load_split(reading, Tokenizer(bundle), length, on_progress=on_progress, cache=cache)
+    tokenizer, images = Tokenizer(bundle), None
+    if reading.images is not None:
+        vocabulary, space = bundle.manifest.model.vocabulary, image_space(bundle.plan)
+        images = ImageTable(reading.images, tokenizer, vocabulary, space)
+    return load_split(
+        reading, tokenizer, length, on_progress=on_progress, cache=cache, images=images
+    )
 
 
 def _counted(

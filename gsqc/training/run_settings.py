@@ -22,7 +22,8 @@ def file_paths(bundle: Path, reading: DataOptions, run: Path | None) -> dict[str
     is_file = reading.validation is not None and validation_share(reading.validation) is None
     held_out = [Path(str(reading.validation))] if is_file else []
     runs = [] if run is None else [run]
-    return record_paths(run, [bundle, *runs, *reading.data, *held_out])
+    images = [] if reading.images is None else [reading.images]
+    return record_paths(run, [bundle, *runs, *reading.data, *held_out, *images])
 
 
 def made_with_now(bundle: Bundle, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def _opened(
         module = meta_model(config, shapes)
         notes = [
             f"only the text part of this {kind} model is taken, which is a {config.model_type} "
-            "model. It sees no images"
+            "model. It sees no images without --image-rows (docs/images.md)"
         ]
     if _untied(tensors, parameter_aliases(module)):
         config.tie_word_embeddings = False

@@ -29,11 +29,10 @@ import numpy.typing as npt
 import torch
 
 import gsqc
+from benchmarks.float_lora import with_adapter_of
 from gsqc.data.labelled_text import TextTokens, texts_of
 from gsqc.data.load import load_data
 from gsqc.data.tokenizer import Tokenizer
-from gsqc.export.adapter import adapter_slots
-from gsqc.export.fixed_point import to_float32
 from gsqc.runtime.classify import class_probabilities
 from gsqc.runtime.session import Session
 
@@ -69,22 +68,12 @@ class FloatSide:
     """transformers' classifier with PEFT's LoRA, which begins as the session's adapter."""
 
     def __init__(self, model: Path, session: Session) -> None:
-        from peft import LoraConfig, get_peft_model
         from transformers import AutoModelForSequenceClassification
 
         base = AutoModelForSequenceClassification.from_pretrained(model, num_labels=len(LABELS))
         base.classifier.weight.data.zero_()
         base.classifier.bias.data.zero_()
-        linears = [n for n, m in base.named_modules() if isinstance(m, torch.nn.Linear)]
-        config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=linears)
-        self.model = get_peft_model(base, config).eval()
-        state = session.state()
-        for slot in adapter_slots(session.bundle):
-            lora = self.model.get_submodule(f"base_model.model.{slot.module}")
-            for matrix, shape in slot.shapes.items():
-                weight = getattr(lora, f"lora_{matrix.upper()}").default.weight
-                known = to_float32(state[slot.state_name(matrix)])
-                weight.data = torch.from_numpy(known.reshape(shape))
+        self.model = with_adapter_of(session, base, RANK, ALPHA)
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, weight_decay=0.0)
 

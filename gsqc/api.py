@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from gsqc.adapters import default_adapter
 from gsqc.cli.display import show
 from gsqc.cli.output import Output
 from gsqc.cli.reading_bar import reading_bar
@@ -41,6 +42,7 @@ from gsqc.training.trainer import Trainer
 from gsqc.values import as_path, model_name, require_function, require_truth
 
 Place = str | Path
+_ADAPTER = str(default_adapter())
 Data = Any
 """A path, several, or records in memory: a list of dicts, or a table of pandas or datasets."""
 
@@ -56,7 +58,7 @@ def compile(
     target: str = "native",
     bits: str = "4-8-8",
     base: str | None = None,
-    adapter: str = "lora:rank=16,alpha=32",
+    adapter: str | Sequence[str] = _ADAPTER,
     seq: int = 128,
     download: bool = False,
     progress: Callable[[str], None] = _none,
@@ -66,6 +68,7 @@ def compile(
 
     model     a name of gsqc's or of the hub's, a directory, a .gguf, .onnx or .pt2 file, or a model
     download  fetch ORG/NAME from the Hugging Face hub, if it is not in the cache here
+    adapter   a text, or a list of texts on linears of their own (docs/adapters.md)
     output    NAME.gsqc in the working directory if it is left out
     progress  called with a line of text at each stage
     options   further ones, such as batch and force

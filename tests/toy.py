@@ -14,12 +14,13 @@ from gsqc.adapters.adapter import Adapter
 from gsqc.adapters.linears import array_name
 from gsqc.adapters.lora import Lora
 from gsqc.bundle.tensor_file import array_of
-from gsqc.compiler.adapter_arrays import adapter_arrays
 from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.options import Bits
 from gsqc.compiler.pipeline import run_pipeline, with_optional, write_dumps
+from gsqc.compiler.side_arrays import side_arrays
 from gsqc.graph.function import Function
-from gsqc.models.codes import Codes, encode_nf4, encode_row16
+from gsqc.models.codes import Codes, encode
+from gsqc.models.low_rank import LOW_RANK, low_rank_arrays, product
 from gsqc.numerics.formats import Row
 from gsqc.numerics.ops.quantise import quantise
 from gsqc.numerics.ops.registry import OPS, evaluate
@@ -69,6 +70,12 @@ class Toy:
             norm = Row(self.base[f"{NORM}.m"], self.base[f"{NORM}.e"], 16)
             return torch.tensor(to_float(norm))[0]
         value = torch.tensor(self.codes[name].float32().astype(np.float64))
+        start = f"{name}.{LOW_RANK}"
+        beside = {
+            n.removeprefix(f"{name}."): a for n, a in self.base.items() if n.startswith(start)
+        }
+        if beside:
+            value = value + torch.tensor(product(beside))
         return value[0] if name.endswith("layernorm.weight") else value
 
 
@@ -79,11 +86,13 @@ def toy_options(sizes: Sizes, **changes: Any) -> StepOptions:
         activation_bits=8,
         weight_bits=8,
         gradient_bits=8,
-        adapter=Lora(rank=8, alpha=16),
+        adapters=(Lora(rank=8, alpha=16),),
         optimizer=AdamW(),
         recompute="none",
         prompt_chunk=min(32, sizes.tokens),
     )
+    if (adapter := changes.pop("adapter", None)) is not None:
+        changes["adapters"] = (adapter,)
     return replace(options, **changes)
 
 
@@ -94,8 +103,8 @@ def toy_codes(sizes: Sizes, rng: np.random.Generator) -> dict[str, Codes]:
         for name, shape in sizes.weights(layer).items():
             weight = rng.standard_normal(shape).astype(np.float32)
             weight = 1 + 0.2 * weight if len(shape) == 1 else weight * shape[1] ** -0.5
-            encode = encode_row16 if len(shape) == 1 else encode_nf4
-            codes[f"model.layers.{layer}.{name}"] = encode(weight)
+            kind = "row16" if len(shape) == 1 else "nf4"
+            codes[f"model.layers.{layer}.{name}"] = encode(kind, weight)
     return codes
 
 
@@ -107,6 +116,10 @@ def toy_step(sizes: Sizes | None = None, **changes: Any) -> Step:
     return Step(graph, lambda parameter, names: codes[names[0]], toy_options(sizes, **changes))
 
 
+TOY_RANK = 4
+"""Of the corrections of `--pass lorc`."""
+
+
 class _Codes(FrozenWeights):
     """The toy's codes, in place of a model's weights."""
 
@@ -116,12 +129,18 @@ class _Codes(FrozenWeights):
     def trained_on(self, parameter: Any, name: str) -> np.ndarray:
         return self.codes[name].float32()
 
+    def correction(self, parameter: Any, name: str) -> dict[str, np.ndarray]:
+        """As if a tenth of W had been lost, so that a product that is left out shows."""
+        error = np.random.default_rng(len(name)).standard_normal(self.codes[name].shape)
+        return low_rank_arrays(error * 0.1 * self.codes[name].shape[1] ** -0.5, TOY_RANK)
+
 
 def build_toy(
     *,
     bits: Bits | None = None,
     linears: tuple[str, ...] = ALL,
     adapter: Adapter | None = None,
+    adapters: tuple[Adapter, ...] = (),
     optimizer: str = "adamw",
     dump: Any = None,
     sizes: Sizes | None = None,
@@ -129,28 +148,27 @@ def build_toy(
     balance: bool = False,
     passes: Sequence[OptionalPass] = (),
 ) -> Toy:
-    """The toy through every pass, with NF4 weights and LoRA of rank 8 or another adapter."""
-    sizes, bits = sizes or Sizes(), bits or Bits(4, 8, 8)
-    captured, rng = capture_toy(sizes), np.random.default_rng(0)
-    codes = toy_codes(sizes, rng)
+    """The toy through every pass, with NF4 weights and LoRA of rank 8, or other adapters."""
+    sizes, bits, rng = sizes or Sizes(), bits or Bits(4, 8, 8), np.random.default_rng(0)
+    captured, codes = capture_toy(sizes), toy_codes(sizes, rng)
     options = toy_options(
         sizes,
         activation_bits=bits.a,
         weight_bits=bits.base,
         gradient_bits=bits.g,
-        adapter=adapter or Lora(rank=8, alpha=16, linears=linears),
+        adapters=adapters or (adapter or Lora(8, 16, linears),),
         optimizer=parse_optimizer(optimizer),
         balance=balance,
         prompt_chunk=prompt_chunk or min(32, sizes.tokens),
     )
-    step = Step(captured.graph, lambda parameter, names: codes[names[0]], options)
+    step = Step(captured.graph, lambda _, names: codes[names[0]], options)
     run_pipeline(step, with_optional(passes), write_dumps(dump) if dump else None)
     toy = Toy(sizes, captured, codes, step)
     table = to_row(rng.standard_normal((sizes.vocabulary, sizes.hidden)) * 0.3, 30)
     toy.table = evaluate(quantise, [table], {"bits": 8})
     norm = to_row(1 + 0.2 * rng.standard_normal((1, sizes.hidden)), 16)
     toy.base = {f"{name}.{key}": a for name, c in codes.items() for key, a in c.arrays.items()}
-    late = adapter_arrays(step, _Codes(codes), 0)
+    late = side_arrays(step, _Codes(codes), 0)
     toy.base |= {name: array_of(tensor) for name, tensor in late.items()}
     toy.base |= {f"{TABLE}.{key}": getattr(toy.table, key) for key in "mde"}
     toy.base |= {f"{NORM}.m": norm.m, f"{NORM}.e": norm.e}

@@ -70,7 +70,7 @@ def float_losses(
             own = {n.removeprefix(prefix): m for n, m in adapters.items() if n.startswith(prefix)}
             if not own:
                 return x @ w.T
-            return adapted(toy.step.options.adapter, x, w, own, toy.arrays(i, MODULES[short]))
+            return adapted(toy.step.adapter_of[short], x, w, own, toy.arrays(i, MODULES[short]))
 
         h = mo.rms_norm(x, frozen("input_layernorm"), eps=1e-5)
         q, k, v = (

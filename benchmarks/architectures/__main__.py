@@ -29,6 +29,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.architectures.claims import differences
+from benchmarks.architectures.encoders import ENCODERS
 from benchmarks.architectures.families import FAMILIES, Family
 from benchmarks.architectures.stages import Row, run_family
 from benchmarks.architectures.table import table
@@ -45,11 +46,11 @@ def read_rows(file: Path) -> dict[str, Row]:
 
 def chosen(names: list[str]) -> list[Family]:
     """The families of these names, or all."""
-    known = {family.name: family for family in FAMILIES}
+    known = {family.name: family for family in (*FAMILIES, *ENCODERS)}
     for name in names:
         if name not in known:
             raise SystemExit(f"there is no family {name}: --list shows them")
-    return [known[name] for name in names] if names else list(FAMILIES)
+    return [known[name] for name in names] if names else list(known.values())
 
 
 def show(row: Row) -> None:

@@ -10,8 +10,16 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from benchmarks.architectures.families import Family
+from gsqc.models.readers.classifier import logits_weight
 
-SEED = 0
+SEED, CLASSIFIER_DEVIATION = 0, 0.25
+
+
+def model_class(task: str) -> Any:
+    """The class of transformers that builds and loads a model for a task."""
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    return AutoModelForCausalLM if task == "generate" else AutoModelForSequenceClassification
 
 
 def build(family: Family, seed: int = SEED) -> Any:
@@ -19,12 +27,13 @@ def build(family: Family, seed: int = SEED) -> Any:
 
     Matrices are four times as large as transformers makes them, so that attention is far from
     uniform. No norm is all ones and no bias is zero, so a part that is lost shows in the logits.
+    Families begin the matrix of a classifier's logits at different sizes. Here it has one size.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     config = AutoConfig.for_model(family.type, **family.configuration)
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    model = model_class(family.task).from_config(config, dtype=torch.float32).eval()
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.data.normal_(0, 0.2)
@@ -32,6 +41,8 @@ def build(family: Family, seed: int = SEED) -> Any:
             parameter.data.uniform_(0.5, 1.5)
         else:
             parameter.data.mul_(4)
+    if family.task == "classify":
+        model.get_parameter(logits_weight(model)).data.normal_(0, CLASSIFIER_DEVIATION)
     return model
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.architectures.build import model_class
 from benchmarks.architectures.families import Family
 from benchmarks.architectures.llama_cpp import distance
 from gsqc.check.check import run_check
@@ -22,6 +23,7 @@ from gsqc.runtime.session import Session
 from gsqc.runtime.token_reader import TokenReader
 
 LENGTH, RECORDS, STEPS, RATE = 32, 20, 15, 1e-3
+RANK, ALPHA = 4, 8
 
 
 def sequences() -> list[TokenSequence]:
@@ -50,12 +52,29 @@ def command(*arguments: object) -> None:
 
 
 class Trial:
-    """One bundle and what is tried with it. `found` holds a value, or the words of a refusal."""
+    """One bundle of a language model and what is tried with it. `found` holds a value, or the
+    words of a refusal.
+    """
+
+    generates = True
 
     def __init__(self, family: Family, directory: Path, folder: Path) -> None:
         self.family, self.directory, self.folder = family, directory, folder
         self.bundle = folder / "model.gsqc"
         self.found: dict[str, Any] = {}
+
+    def sequences(self) -> list[TokenSequence]:
+        """What losses are taken of."""
+        return sequences()
+
+    def loss(self, model: Any, given: Sequence[TokenSequence]) -> torch.Tensor:
+        """The mean loss of a float model of transformers."""
+        return float_loss(model, given)
+
+    def load(self, directory: Path) -> Any:
+        """A float model of transformers."""
+        model = model_class(self.family.task).from_pretrained(directory, dtype=torch.float32)
+        return model.eval()
 
     def stage(self, name: str, function: Callable[[], Any]) -> bool:
         """Put what a stage gives below its name, and say whether it gave something."""
@@ -71,8 +90,9 @@ class Trial:
 
     def compile(self) -> str:
         """Compile for native."""
-        adapter = "lora:rank=4,alpha=8"
-        given = ("-o", self.bundle, "--seq", LENGTH, "--adapter", adapter)
+        adapter = f"lora:rank={RANK},alpha={ALPHA}"
+        task = ("--task", self.family.task)
+        given = ("-o", self.bundle, "--seq", LENGTH, "--adapter", adapter, *task)
         command("compile", self.directory, *given)
         return "yes"
 
@@ -87,10 +107,8 @@ class Trial:
         self.session.save()
         base = ("--merged", self.folder / "base", "--model", self.directory)
         command("export", self.bundle, "--run", self.folder / "start", *base)
-        self.base = _transformers(self.folder / "base")
-        with torch.no_grad():
-            loss = float_loss(self.base, sequences()).item()
-        return self.session.evaluate(sequences()).loss - loss
+        self.base = self.load(self.folder / "base")
+        return self._difference(self.base)
 
     def logits(self) -> float:
         """RMS of the difference between the generating decoder's logits and those of the float
@@ -112,32 +130,44 @@ class Trial:
         return float(np.sqrt((difference**2).mean() / (centred**2).mean()))
 
     def train(self) -> float:
-        """15 steps on one record, from the same adapter: the largest difference of a loss."""
-        from peft import PeftModel
-
-        place = self.folder / "start-peft"
-        command("export", self.bundle, "--run", self.folder / "start", "--peft", place)
-        model = PeftModel.from_pretrained(self.base, str(place), is_trainable=True)
+        """15 steps on the same data, from the same adapter: the largest difference of a loss."""
+        model, given = self.trainable(), self.training()
         trained = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0)
         differences = []
         for _ in range(STEPS):
-            loss = float_loss(model, sequences()[:1])
+            loss = self.loss(model, given)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            differences.append(self.session.step(sequences()[:1], RATE).loss - loss.item())
+            differences.append(self.session.step(given, RATE).loss - loss.item())
         self.session.save()
         return max(differences, key=abs)
+
+    def training(self) -> list[TokenSequence]:
+        """What the steps are taken on: one record."""
+        return self.sequences()[:1]
+
+    def trainable(self) -> Any:
+        """The float base with the untrained run's adapter, as PEFT loads it."""
+        from peft import PeftModel
+
+        place = self.folder / "start-peft"
+        self.export("start-peft")
+        return PeftModel.from_pretrained(self.base, str(place), is_trainable=True)
+
+    def export(self, name: str) -> None:
+        """Export the run's adapter for PEFT."""
+        place = self.folder / name
+        command("export", self.bundle, "--run", self.folder / "start", "--peft", place)
 
     def peft(self) -> float:
         """Export to PEFT and load it there. gsqc's loss less PEFT's, on the bundle's weights."""
         from peft import PeftModel
 
-        place = self.folder / "peft"
-        command("export", self.bundle, "--run", self.folder / "start", "--peft", place)
-        base = _transformers(self.folder / "base")
-        return self._difference(PeftModel.from_pretrained(base, str(place)).eval())
+        self.export("peft")
+        base = self.load(self.folder / "base")
+        return self._difference(PeftModel.from_pretrained(base, str(self.folder / "peft")).eval())
 
     def taken(self) -> str:
         """Import what was exported: the same numbers begin another run."""
@@ -154,14 +184,14 @@ class Trial:
         place = self.folder / "merged"
         base = ("--merged", place, "--model", self.directory)
         command("export", self.bundle, "--run", self.folder / "start", *base)
-        return self._difference(_transformers(place))
+        return self._difference(self.load(place))
 
     def gguf(self) -> float:
         """Export merged as GGUF. How far llama.cpp's probabilities are from transformers'."""
         place = self.folder / "merged.gguf"
         base = ("--merged", place, "--dtype", "f16", "--model", self.directory)
         command("export", self.bundle, "--run", self.folder / "start", *base)
-        return distance(place, _transformers(self.folder / "merged"))
+        return distance(place, self.load(self.folder / "merged"))
 
     def gguf_adapter(self) -> str:
         """Export the adapter for llama.cpp."""
@@ -171,31 +201,25 @@ class Trial:
 
     def _difference(self, model: Any) -> float:
         with torch.no_grad():
-            loss = float_loss(model, sequences()).item()
-        return self.session.evaluate(sequences()).loss - loss
+            loss = self.loss(model, self.sequences()).item()
+        return self.session.evaluate(self.sequences()).loss - loss
 
 
-def _transformers(directory: Path) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
-    return model.eval()
-
-
-def bundle_stages(family: Family, directory: Path, folder: Path) -> dict[str, Any]:
+def bundle_stages(trial: Trial) -> dict[str, Any]:
     """Compile a model and try all that is behind a bundle. What each stage found, by its name."""
-    trial = Trial(family, directory, folder)
     if not trial.stage("compile", trial.compile):
         return trial.found
     trial.stage("digests", trial.digests)
     if not trial.stage("eval", trial.start):
         return trial.found
-    trial.stage("decoder", trial.logits)
+    if trial.generates:
+        trial.stage("decoder", trial.logits)
     if trial.stage("train", trial.train):
         trial.stage("peft", trial.peft)
-        trial.stage("import", trial.taken)
+        if trial.generates:
+            trial.stage("import", trial.taken)
         trial.stage("merged", trial.merged)
-        if family.gguf:
+        if trial.family.gguf:
             trial.stage("gguf", trial.gguf)
             trial.stage("gguf_adapter", trial.gguf_adapter)
     return trial.found

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from benchmarks.architectures.stages import Row
-from gsqc.models.families import FAMILIES, ModelFamily, Proof
+from gsqc.models.families import ENCODERS, FAMILIES, ModelFamily, Proof
 
 _MISSING = re.compile(r"gsqc does not compile: ([^\n]+)")
 
@@ -28,13 +28,18 @@ def _is_name(part: str) -> bool:
 
 def differences(rows: Iterable[Row]) -> list[str]:
     """A line for each disagreement. Families that have no rows are not looked at."""
-    by_type: dict[str, list[Row]] = {}
+    by_kind: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        by_type.setdefault(row.type, []).append(row)
-    known = {family.type: family for family in FAMILIES}
-    lines = [f"{kind} is not listed" for kind in by_type if kind not in known]
+        by_kind.setdefault((row.task, row.type), []).append(row)
+    # A BERT that is to make text is another entry than one that classifies.
+    known = {
+        (task, family.type): family
+        for task, families in (("generate", FAMILIES), ("classify", ENCODERS))
+        for family in families
+    }
+    lines = [f"{kind[1]} is not listed" for kind in by_kind if kind not in known]
     for kind, family in known.items():
-        lines += _of_family(family, by_type[kind]) if kind in by_type else []
+        lines += _of_family(family, by_kind[kind]) if kind in by_kind else []
     return lines
 
 

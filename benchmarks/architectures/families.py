@@ -38,12 +38,14 @@ class Family:
     type      transformers' model type
     settings  those of its configuration, beside the sizes. None takes a size away
     gguf      llama.cpp's name of the architecture, "" if it has none or needs more than weights
+    task      as --task of compile: generate or classify
     """
 
     name: str
     type: str
     settings: Settings
     gguf: str = ""
+    task: str = "generate"
 
     @property
     def configuration(self) -> Settings:

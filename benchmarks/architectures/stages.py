@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 from benchmarks.architectures.build import build, write
-from benchmarks.architectures.bundle_stages import bundle_stages
+from benchmarks.architectures.bundle_stages import Trial, bundle_stages
+from benchmarks.architectures.classifier_stages import ClassifierTrial
 from benchmarks.architectures.families import Family
-from gsqc.compiler.compile import step_options
+from gsqc.compiler.compile import open_model, step_options
 from gsqc.compiler.options import CompileOptions
 from gsqc.errors import GsqcError
-from gsqc.models.capture import CapturedModel, capture_model, run_float
+from gsqc.models.capture import CapturedModel, capture_loaded, run_float
 from gsqc.passes.lower_model import lower_model
 from gsqc.passes.outline_blocks import outline_blocks
 from gsqc.passes.step import Step
@@ -35,6 +36,7 @@ class Row:
     error    the words of a refusal or failure, with its hint
     logits   largest difference to transformers' logits, over the largest logit
     seconds  of the processor, for capture and logits
+    task     generate or classify, as --task of compile
     further  what `bundle_stages` found
     """
 
@@ -44,6 +46,7 @@ class Row:
     error: str = ""
     logits: float | None = None
     seconds: float = 0.0
+    task: str = "generate"
     further: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -64,10 +67,18 @@ def tokens() -> torch.Tensor:
     return torch.randint(0, 256, (TOKENS,), generator=torch.Generator().manual_seed(1))
 
 
-def lower(captured: CapturedModel) -> None:
+def lower(captured: CapturedModel, options: CompileOptions) -> None:
     """The first passes. ModelError if the model is no embedding, blocks in a row and head."""
-    options = step_options(CompileOptions(Path("model.gsqc"), sequence_length=TOKENS))
-    lower_model(outline_blocks(Step(captured.graph, _no_codes, options)))
+    lower_model(outline_blocks(Step(captured.graph, _no_codes, step_options(options))))
+
+
+def run_transformers(model: Any, task: str, given: torch.Tensor) -> torch.Tensor:
+    """transformers' logits of tokens [T]: [T, V] of a language model, [1, C] of a classifier."""
+    if task == "classify":
+        logits: torch.Tensor = model(input_ids=given[None]).logits
+        return logits
+    of_tokens: torch.Tensor = model(input_ids=given[None], use_cache=False).logits[0]
+    return of_tokens
 
 
 def _no_codes(*_: Any) -> Any:
@@ -76,17 +87,19 @@ def _no_codes(*_: Any) -> Any:
 
 def run_family(family: Family, folder: Path, *, whole: bool = False) -> Row:
     """Build, capture and compare one family below `folder`. `whole` compiles it too."""
-    row = Row(family.name, family.type)
+    row = Row(family.name, family.type, task=family.task)
+    options = CompileOptions(Path("model.gsqc"), sequence_length=TOKENS, task=family.task)
     start = time.process_time()
     try:
         model = build(family)
         directory = write(model, folder / family.name)
         start = time.process_time()
-        captured = capture_model(str(directory), TOKENS)
-        lower(captured)
+        captured = capture_loaded(open_model(str(directory), options), TOKENS)
+        lower(captured, options)
         with torch.no_grad():
-            expected = model(input_ids=tokens()[None], use_cache=False).logits[0]
-            difference = (run_float(captured, tokens()) - expected).abs().max()
+            expected = run_transformers(model, family.task, tokens())
+            found = run_float(captured, tokens())[: len(expected)]
+            difference = (found - expected).abs().max()
         row.logits = float(difference / expected.abs().max())
     except GsqcError as error:
         row.state, row.error = "refused", f"{error}\nhint: {error.hint}"
@@ -97,5 +110,6 @@ def run_family(family: Family, folder: Path, *, whole: bool = False) -> Row:
     finally:
         row.seconds = round(time.process_time() - start, 1)
     if whole:
-        row.further = bundle_stages(family, directory, folder)
+        trial = ClassifierTrial if family.task == "classify" else Trial
+        row.further = bundle_stages(trial(family, directory, folder))
     return row

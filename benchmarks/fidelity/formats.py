@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gsqc.numerics.ops.dequantise import NF4_LEVELS
+from gsqc.numerics.bases.nf4 import NF4_LEVELS
 
 Format = Callable[[Tensor], Tensor]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from gsqc.adapters.adapter import Adapter
 from gsqc.adapters.linears import SHORT_NAMES, in_order, is_name
@@ -16,6 +16,14 @@ from gsqc.named import kinds_of, make_named, parse_named
 def adapter_kinds() -> dict[str, type[Adapter]]:
     """The class of each kind by its name."""
     return kinds_of(__name__, __path__, Adapter)
+
+
+@cache
+def default_adapter() -> Adapter:
+    """The adapter of a compilation that names none."""
+    made: list[Any] = [kind() for kind in adapter_kinds().values() if kind.is_default]
+    (default,) = made
+    return cast(Adapter, default)
 
 
 def parse_adapter(text: str) -> Adapter:

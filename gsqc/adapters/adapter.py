@@ -38,10 +38,24 @@ class LoraForm:
 
 
 @dataclass(frozen=True)
+class LoraPlace:
+    """Where an adapter can hold any LoRA up to its rank.
+
+    a, b         the names of the matrices that take A and B
+    rank, alpha  of the adapter
+    """
+
+    a: str
+    b: str
+    rank: int
+    alpha: int
+
+
+@dataclass(frozen=True)
 class PeftForm:
     """An adapter as a class of PEFT has it.
 
-    settings  what adapter_config.json says beside the linears, `peft_type` among it
+    settings  what adapter_config.json says beside the linears and `peft_type`
     tensors   the tensors of one linear, by what their names end with
     of_bias   whether PEFT's class changes a linear's bias too, which gsqc's never does
     """
@@ -92,6 +106,10 @@ class Adapter(Named, ABC):
     """What it does to a linear, in a line. `gsqc adapters` shows it."""
     source: ClassVar[str]
     """The paper that it is from."""
+    peft_type: ClassVar[str] = ""
+    """The class of PEFT that does the same, if there is one beside LoRA."""
+    is_default: ClassVar[bool] = False
+    """Whether it is the adapter of a compilation that names none. One kind is."""
     linears: tuple[str, ...]
 
     def problems(self) -> list[str]:
@@ -143,14 +161,22 @@ class Adapter(Named, ABC):
     def as_lora(self, matrices: Mapping[str, Any], arrays: Mapping[str, Any]) -> LoraForm | None:
         """What is added to W, if it is of LoRA's form, else None.
 
-        gsqc exports what is of this form to PEFT, mlx-lm and llama.cpp. All linears have the same
-        rank and alpha.
+        gsqc exports what is of this form to PEFT, mlx-lm and llama.cpp. All linears of an adapter
+        have the same rank and alpha.
         """
         return None
 
-    def to_peft(self, matrices: Mapping[str, Any]) -> PeftForm | None:
-        """The adapter as its own class of PEFT has it, or None."""
+    def lora_place(self) -> LoraPlace | None:
+        """Where a LoRA of another program goes, or None if it does not fit into the adapter."""
         return None
+
+    def to_peft(self, matrices: Mapping[str, Any]) -> PeftForm | None:
+        """The adapter as PEFT's `peft_type` has it, of float64 matrices. None without a type."""
+        return None
+
+    def from_peft(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """The matrices whose `to_peft` has these float64 tensors. Only with a `peft_type`."""
+        raise NotImplementedError
 
     def describe(self) -> str:
         """The settings in a sentence, for people."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gsqc.adapters.adapter import Adapter, LoraForm, Parameter, Site
+from gsqc.adapters.adapter import Adapter, LoraForm, LoraPlace, Parameter, Site
 from gsqc.limits import MAXIMUM_RANK
 from gsqc.numerics.ops.add import add, scale
 from gsqc.numerics.ops.embedding import master_row
@@ -30,6 +30,7 @@ class Lora(Adapter):
     kind = "lora"
     summary = "y = W·x + alpha / rank · B·A·x"
     source = "LoRA, Hu et al. 2021, arXiv 2106.09685; train=b: LoRA-FA, arXiv 2308.03303"
+    is_default = True
 
     rank: int = option(16, help="Rows of A.", flag="rank", minimum=1, maximum=MAXIMUM_RANK)
     alpha: int = option(32, help="Scale, times the rank.", flag="alpha", minimum=1, maximum=1 << 16)
@@ -71,6 +72,10 @@ class Lora(Adapter):
         is_trained = self.train == "ab"
         a = matrices["a"] if is_trained else arrays["a"].reshape(self.rank, -1) * 2.0**-24
         return LoraForm(a, matrices["b"], self.alpha)
+
+    def lora_place(self) -> LoraPlace | None:
+        """A and B, if both are trained."""
+        return LoraPlace("a", "b", self.rank, self.alpha) if self.train == "ab" else None
 
     def describe(self) -> str:
         """The settings in a sentence, for people."""

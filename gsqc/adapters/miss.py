@@ -28,6 +28,7 @@ class Miss(Adapter):
     kind = "miss"
     summary = "all blocks of columns of W get the same change"
     source = "MiSS (Bone), Kang and Yin 2024, arXiv 2409.15371"
+    peft_type = "MISS"
 
     rank: int = option(64, help="Columns of a block.", flag="rank", minimum=1, maximum=MAXIMUM_RANK)
     linears: tuple[str, ...] = ()
@@ -53,5 +54,9 @@ class Miss(Adapter):
 
     def to_peft(self, matrices: Mapping[str, Any]) -> PeftForm:
         """MISS, whose block is the transpose of M."""
-        settings = {"peft_type": "MISS", "r": self.rank, "init_weights": True, "bias": "none"}
+        settings = {"r": self.rank, "init_weights": True, "bias": "none"}
         return PeftForm(settings, {"miss_block": matrices["m"].T})
+
+    def from_peft(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """M is the transpose of the block."""
+        return {"m": tensors["miss_block"].T}

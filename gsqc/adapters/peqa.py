@@ -24,6 +24,7 @@ class Peqa(Adapter):
     kind = "peqa"
     summary = "y = (1 + s) ⊙ W·x, a scale for each output"
     source = "PEQA, Kim et al. 2023, arXiv 2305.14152"
+    peft_type = "IA3"
 
     linears: tuple[str, ...] = ()
 
@@ -43,5 +44,9 @@ class Peqa(Adapter):
 
     def to_peft(self, matrices: Mapping[str, Any]) -> PeftForm:
         """IA3, which multiplies outputs by l = 1 + s."""
-        settings = {"peft_type": "IA3", "feedforward_modules": [], "init_ia3_weights": True}
+        settings = {"feedforward_modules": [], "init_ia3_weights": True}
         return PeftForm(settings, {"ia3_l": 1.0 + matrices["s"].T}, of_bias=True)
+
+    def from_peft(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """s = l - 1."""
+        return {"s": tensors["ia3_l"].T - 1.0}

@@ -30,6 +30,7 @@ class Road(Adapter):
     kind = "road"
     summary = "pairs of the outputs of W·x are turned and scaled"
     source = "RoAd, Liao and Monz 2024, arXiv 2409.00119"
+    peft_type = "ROAD"
 
     group: int = option(
         64, help="Outputs of a group: its halves form pairs.", flag="group", minimum=2, maximum=4096
@@ -72,5 +73,10 @@ class Road(Adapter):
         """ROAD with one rotation for a pair: angles and scales."""
         c, s = (np.asarray(matrices[name], np.float64).reshape(-1) for name in "cs")
         tensors = {"road_theta": np.arctan2(s, 1.0 + c), "road_alpha": np.hypot(s, 1.0 + c)}
-        settings = {"peft_type": "ROAD", "variant": "road_1", "group_size": self.group}
+        settings = {"variant": "road_1", "group_size": self.group, "init_weights": True}
         return PeftForm(settings, tensors, of_bias=True)
+
+    def from_peft(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """c and s from the angles and the scales."""
+        theta, alpha = (tensors[f"road_{name}"].reshape(1, -1) for name in ("theta", "alpha"))
+        return {"c": alpha * np.cos(theta) - 1.0, "s": alpha * np.sin(theta)}

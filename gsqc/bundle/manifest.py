@@ -27,6 +27,9 @@ are rotated (docs/number-format.md).
 """
 AGAIN = "compile the model again (gsqc compile … --force)"
 
+SEVERAL = "several"
+"""The kind of an adapter that stands for several."""
+
 Count = Annotated[int, Range(0, 2**31 - 1)]
 Size = Annotated[int, Range(1, 2**31 - 1)]
 Bytes = Annotated[int, Range(0, 2**63 - 1)]
@@ -102,8 +105,9 @@ class MatrixEntry:
 class AdapterPart:
     """The adapter.
 
-    kind      a file of gsqc/adapters
-    settings  its settings by name, such as rank and alpha. Its kind checks them
+    kind      a file of gsqc/adapters, or SEVERAL
+    settings  its settings by name, such as rank and alpha. Its kind checks them. Of several: their
+              texts by their linears, as "up+down" (gsqc/adapters/several.py)
     linears   the short names of the linears that have one
     matrices  its trainable matrices by their names in the state
     """
@@ -114,7 +118,10 @@ class AdapterPart:
     matrices: Mapping[str, MatrixEntry]
 
     def __str__(self) -> str:
-        """The adapter as `--adapter` takes it."""
+        """The adapter as `--adapter` takes it. Several are joined by "and"."""
+        if self.kind == SEVERAL:
+            parts = self.settings.items()
+            return " and ".join(f"{t}{',' if ':' in str(t) else ':'}linears={n}" for n, t in parts)
         settings = [f"{name}={value}" for name, value in self.settings.items()]
         return f"{self.kind}:{','.join([*settings, 'linears=' + '+'.join(self.linears)])}"
 

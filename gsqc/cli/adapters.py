@@ -10,6 +10,7 @@ from rich.table import Table
 
 from gsqc.adapters import adapter_kinds
 from gsqc.adapters.adapter import Adapter
+from gsqc.adapters.several import all_linears, on, shown
 from gsqc.cli.output import Output, mib
 from gsqc.cli.shared import JsonOption
 from gsqc.compiler.options import CompileOptions
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def _defaults() -> list[Adapter]:
-    """An adapter of each kind with its default settings, LoRA first."""
+    """An adapter of each kind with its default settings, that of compile first."""
     made: list[Any] = [kind() for kind in adapter_kinds().values()]
-    return sorted(made, key=lambda adapter: (adapter.kind != "lora", adapter.kind))
+    return sorted(made, key=lambda adapter: (not adapter.is_default, adapter.kind))
 
 
 def adapters(json: JsonOption = False) -> None:
@@ -45,12 +46,12 @@ def adapters(json: JsonOption = False) -> None:
 
 
 def compare_adapters(out: Output, estimator: Estimator, options: CompileOptions) -> None:
-    """Print what each kind of adapter needs for a model, on the linears of `options.adapter`."""
+    """Print what each kind of adapter needs for a model, on the linears that the options name."""
     found = []
     for adapter in _defaults():
-        chosen = replace(adapter, linears=options.adapter.linears)  # type: ignore[type-var]
+        chosen = on(adapter, all_linears(options.adapter))
         try:
-            found.append(estimator.estimate(replace(options, adapter=chosen), measure=False))
+            found.append(estimator.estimate(replace(options, adapter=(chosen,)), measure=False))
         except OptionError as error:
             out.say(f"{error}")
             out.emit({"adapter": str(chosen), "refused": str(error)})
@@ -59,16 +60,16 @@ def compare_adapters(out: Output, estimator: Estimator, options: CompileOptions)
     first = found[0].seconds
     table = Table(
         *("--adapter", "numbers trained", "adapter and optimizer"),
-        *("peak memory, about", f"time of a step / that of {found[0].options.adapter.kind}"),
+        *("peak memory, about", f"time of a step / that of {found[0].options.adapter[0].kind}"),
         box=None,
         padding=(0, 1),
     )
     for one in found:
         sizes = f"{one.trained:,}", mib(one.memory.state), mib(one.memory.peak)
-        table.add_row(str(one.options.adapter), *sizes, f"{one.seconds / first:.2f}")
+        table.add_row(shown(one.options.adapter), *sizes, f"{one.seconds / first:.2f}")
         out.emit(
             {
-                "adapter": str(one.options.adapter),
+                "adapter": shown(one.options.adapter),
                 "trained": one.trained,
                 "state_bytes": one.memory.state,
                 "arena_bytes": one.memory.arena,

@@ -98,6 +98,8 @@ def _typer_parameter(option: Option, *, has_file: bool) -> inspect.Parameter:
     if kind not in (bool, int, Path):
         kind = str
         default = default if default in (None, NO_DEFAULT) else str(default)
+    if option.is_list and isinstance(default, str):
+        default = [default]
     kind = list[kind] if option.is_list else kind  # type: ignore[valid-type]
     return inspect.Parameter(
         option.name,

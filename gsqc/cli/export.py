@@ -167,6 +167,4 @@ def _described(adapter: TrainedAdapter) -> str:
     numbers = sum(p.size for p in adapter.numbers())
     rounded = f"{adapter.rounded} of them rounded to float32"
     exact = "all exact in float32" if adapter.rounded == 0 else rounded
-    return (
-        f"{adapter.settings.describe()}: {numbers:,} numbers after {adapter.steps} steps, {exact}"
-    )
+    return f"{adapter.describe()}: {numbers:,} numbers after {adapter.steps} steps, {exact}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.table import Table
 
+from gsqc.adapters.several import shown
 from gsqc.bundle.base import VECTOR_KIND
 from gsqc.cli.adapters import compare_adapters
 from gsqc.cli.command import OptionsOf
@@ -136,7 +137,7 @@ def _show(out: Output, asked: Estimate, estimator: Estimator) -> None:
         out.say(f"note: {note}")
     out.say(
         f"{options.bits}{', calibrated' if asked.calibrated else ''}, base {options.base}, "
-        f"{options.adapter}, {options.optimizer}, "
+        f"{shown(options.adapter)}, {options.optimizer}, "
         f"{options.batch} × {options.sequence_length} tokens, "
         f"--weights {options.weights}, --recompute {options.recompute}"
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from gsqc.adapters.several import describe
 from gsqc.bundle.bundle import Bundle
 from gsqc.cli.output import Output
 from gsqc.cli.shared import JsonOption
@@ -18,7 +19,7 @@ from gsqc.data.form import DataForm
 from gsqc.data.prompt import PromptForm, PromptOptions, choose_form
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import GsqcError, OptionError, TargetError, system_errors
-from gsqc.export.adapter import TrainedAdapter, adapter_settings, read_adapter
+from gsqc.export.adapter import TrainedAdapter, adapters_of, read_adapter
 from gsqc.export.place import check_place, new_file
 from gsqc.files.writing import write_new
 from gsqc.limits import MAXIMUM_NEW_TOKENS
@@ -221,7 +222,7 @@ def _about(bundle: Bundle) -> dict[str, Any]:
         "target": ", ".join(manifest.targets),
         "bits": f"{manifest.bits}{', calibrated' if manifest.calibration else ''}",
         "base": manifest.base,
-        "adapter": adapter_settings(bundle).describe(),
+        "adapter": describe(dict.fromkeys(adapters_of(bundle).values())),
         "optimizer": str(manifest.trained_by()),
         "sequence_length": manifest.sequence_length,
         "batch": manifest.batch,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from gsqc.adapters.linears import in_order
+from gsqc.adapters.several import in_manifest
 from gsqc.bundle.manifest import AdapterPart, Manifest, MatrixEntry, ModelPart
 from gsqc.bundle.tensor_file import LateTensor
 from gsqc.compiler.frozen_weights import FrozenWeights
@@ -59,10 +60,10 @@ def _ends(captured: CapturedModel) -> list[Any] | None:
 
 
 def _adapter(step: Step) -> AdapterPart:
-    adapter = step.options.adapter
+    kind, settings = in_manifest(step.adapter_of)
     matrices = {name: MatrixEntry(*matrix.shape) for name, matrix in step.adapters.items()}
     linears = in_order(matrix.linear for matrix in step.adapters.values())
-    return AdapterPart(adapter.kind, adapter.values(), linears, matrices)
+    return AdapterPart(kind, settings, linears, matrices)
 
 
 def build_manifest(

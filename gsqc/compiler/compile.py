@@ -14,18 +14,19 @@ from gsqc.bundle.manifest import FirstSteps, Manifest
 from gsqc.bundle.plan import Plan
 from gsqc.bundle.tensor_file import LateTensor
 from gsqc.bundle.writer import BundleWriter
-from gsqc.compiler.adapter_arrays import adapter_arrays
 from gsqc.compiler.build_manifest import build_manifest
 from gsqc.compiler.calibration import Calibration, calibration_text, prepare_calibration
 from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.initial_state import initial_state
 from gsqc.compiler.options import RECOMPUTE, CompileOptions
 from gsqc.compiler.pipeline import run_pipeline, with_optional, write_dumps
+from gsqc.compiler.side_arrays import corrected_weights, side_arrays
 from gsqc.models import LoadedModel, load_classifier, load_model
 from gsqc.models.capture import CapturedModel, capture_loaded
 from gsqc.models.capture.source import source_lines
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.passes.choose_recompute import replan
+from gsqc.passes.optional.lorc import Lorc
 from gsqc.passes.step import Step, StepOptions
 from gsqc.targets.interface import CodeJob, Target
 from gsqc.targets.registry import add_programs, find_target
@@ -58,7 +59,7 @@ def step_options(options: CompileOptions, *, balance: bool = False) -> StepOptio
         activation_bits=options.bits.a,
         weight_bits=options.bits.base,
         gradient_bits=options.bits.g,
-        adapter=options.adapter,
+        adapters=options.adapter,
         optimizer=options.optimizer,
         balance=balance,
         keep_operands=options.weights == "fast",
@@ -106,7 +107,7 @@ def compile_model(
         weights = FrozenWeights(captured.weights, options.base)
         progress("generating the step")
         asked = step_options(options, balance=calibration is not None)
-        step = _run_passes(Step(captured.graph, weights.codes_of, asked), options)
+        step = _run_passes(Step(captured.graph, weights.codes_of, asked), weights, options)
         progress("quantising the base")
         base = _base_tensors(weights, step, captured, calibration, options.seed, progress)
         bundle.add_tensors("base.safetensors", base)
@@ -143,7 +144,7 @@ def _base_tensors(
 ) -> dict[str, Array | LateTensor]:
     """All of base.safetensors."""
     base = weights.tensors(step.parts, captured.constants)
-    base |= adapter_arrays(step, weights, seed)
+    base |= side_arrays(step, weights, seed)
     if calibration is not None:
         base |= calibration.balance(step.parts, captured, progress)
     return base
@@ -170,9 +171,12 @@ def _note_reading(captured: CapturedModel, note: Progress, progress: Progress) -
         note(captured.check())
 
 
-def _run_passes(step: Step, options: CompileOptions) -> Step:
+def _run_passes(step: Step, weights: FrozenWeights, options: CompileOptions) -> Step:
     after = None if options.dump is None else write_dumps(options.dump)
-    return run_pipeline(step, with_optional(options.passes), after)
+    step = run_pipeline(step, with_optional(options.passes), after)
+    for lorc in (one for one in options.passes if isinstance(one, Lorc)):
+        weights.correct(corrected_weights(step), lorc.rank)
+    return step
 
 
 def _plans(step: Step) -> dict[str, Plan]:

@@ -5,7 +5,7 @@ constants.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from gsqc.bundle.tensor_file import LateTensor
 from gsqc.models import WeightSource
 from gsqc.models.base_codes import base_codes, joined_kind
 from gsqc.models.codes import Codes, encode_row16, require_finite
+from gsqc.models.low_rank import low_rank_arrays, product
 from gsqc.numerics.formats import Gse, Row
 from gsqc.numerics.ops.quantise import quantise
 from gsqc.numerics.ops.registry import OPS, evaluate
@@ -62,8 +63,15 @@ class FrozenWeights:
     def __init__(self, weights: WeightSource, base: str) -> None:
         self.weights, self.base = weights, base
         self._losses: dict[str, int] = {}
+        self._rank = 0
+        self._corrections: dict[str, dict[str, Array]] = {}
         self._kinds: dict[str, str] = {}
         self._last: tuple[str, dict[str, Array]] | None = None
+
+    def correct(self, names: Iterable[str], rank: int) -> None:
+        """Correct these weights by U·V of a rank (`gsqc.models.low_rank`)."""
+        self._rank = rank
+        self._corrections = {name: {} for name in names}
 
     @property
     def losses(self) -> dict[str, int]:
@@ -94,8 +102,25 @@ class FrozenWeights:
         return self._codes(names[0], self.kind_of(parameter, names[0]))
 
     def trained_on(self, parameter: Parameter, name: str) -> Array:
-        """A weight as its codes have it, float32: what training reads."""
-        return self._codes(name, self.kind_of(parameter, name)).float32()
+        """A weight as its codes have it, corrected or not, float32: what training reads."""
+        return self._trained(name, self.kind_of(parameter, name))
+
+    def correction(self, parameter: Parameter, name: str) -> dict[str, Array]:
+        """The arrays of U and V for a weight that is corrected."""
+        return self._correction(name, self._codes(name, self.kind_of(parameter, name)))
+
+    def _correction(self, name: str, codes: Codes) -> dict[str, Array]:
+        if not self._corrections[name]:
+            error = self.weights.float32(name) - codes.float32()
+            self._corrections[name] = low_rank_arrays(error, self._rank)
+        return self._corrections[name]
+
+    def _trained(self, name: str, kind: str) -> Array:
+        codes = self._codes(name, kind)
+        w = codes.float32()
+        if name not in self._corrections:
+            return w
+        return (w + product(self._correction(name, codes))).astype(np.float32)
 
     def code_kinds(self, outline: Outline) -> dict[str, str]:
         """The kind of codes of each weight, by the name that it has, or would have, in the first
@@ -147,9 +172,17 @@ class FrozenWeights:
 
     def _coded(self, name: str, kind: str) -> dict[str, Array]:
         codes = self._codes(name, kind)
-        if codes.lost:
-            self._losses[name] = round(codes.lost * LOSS_UNIT)
+        lost = self._left_lost(name, kind) if name in self._corrections else codes.lost
+        if lost:
+            self._losses[name] = round(lost * LOSS_UNIT)
         return codes.arrays
+
+    def _left_lost(self, name: str, kind: str) -> float:
+        """As `Codes.lost`, of a weight that is corrected."""
+        exact = self.weights.float32(name).astype(np.float64)
+        power = np.square(exact).sum()
+        left = np.square(self._trained(name, kind) - exact).sum()
+        return float(np.sqrt(left / power)) if power else 0.0
 
     def _row(self, name: str) -> dict[str, Array]:
         return _row_arrays(self.weights.float32(name))

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gsqc.adapters import parse_adapter
+from gsqc.adapters import default_adapter, parse_adapter
 from gsqc.adapters.adapter import Adapter
-from gsqc.adapters.lora import Lora
+from gsqc.adapters.several import clashes
+from gsqc.bundle.base import FILE_CODES
 from gsqc.compiler.bits import Bits as Bits
 from gsqc.errors import OptionError
 from gsqc.limits import MAXIMUM_SEQUENCE_LENGTH, MAXIMUM_SEQUENCES
 from gsqc.models.labels import require_labels
+from gsqc.numerics.bases import BASES
 from gsqc.numerics.optim import parse_optimizer
 from gsqc.numerics.optim.adamw import AdamW
 from gsqc.numerics.optim.optimizer import Optimizer
@@ -26,7 +28,8 @@ RECOMPUTE = ("none", "auto", "blocks")
 WEIGHTS = ("small", "fast")
 WITH_CODES = (".gguf", ".onnx")
 """Files that may hold codes. Weights of theirs that are floats become nf4."""
-BASES = ("gguf", "nf4", "gse4", "gse8")
+FILE_BITS = 4
+"""W of --bits with the file's own codes, which may have fewer or more."""
 TASKS = GENERATE, CLASSIFY = ("generate", "classify")
 SEED_BITS = 62
 """The random generator takes a seed in two halves of 31 bits."""
@@ -67,7 +70,7 @@ class CompileOptions:
         help="How the base is stored. gguf keeps the file's own codes. Without it: gguf if the "
         "model has such codes, else nf4, or gse8 for 8 bits.",
         group=NUMBERS,
-        choices=BASES,
+        choices=(FILE_CODES, *BASES),
         example="gguf",
         decides_bits=True,
     )
@@ -79,12 +82,13 @@ class CompileOptions:
         example="text.txt",
         decides_bits=True,
     )
-    adapter: Adapter = option(
-        Lora(),
-        command_default="lora:rank=16,alpha=32",
+    adapter: tuple[Adapter, ...] = option(
+        (default_adapter(),),
+        command_default=str(default_adapter()),
         parse=parse_adapter,
         help="The adapter. It is on all linears, or with ,linears=q+v on those that are named: "
-        "q, k, v, o, gate, up, down, or the end of a module's name, as c_attn.",
+        "q, k, v, o, gate, up, down, or the end of a module's name, as c_attn. More than one may "
+        "be given, each on linears of its own. One of them may name none, and takes the rest.",
         group=STEP,
         decides_bits=True,
     )
@@ -109,7 +113,8 @@ class CompileOptions:
         flag="--pass",
         parse=parse_pass,
         help="An optional pass. dropbp:rate=0.5 leaves out the backward pass of half the blocks in "
-        "each step, by chance (docs/dropbp.md). More than one may be given.",
+        "each step, by chance (docs/dropbp.md). lorc:rank=8 gives each linear back a part of what "
+        "storing it has lost (docs/lorc.md). More than one may be given.",
         group=STEP,
         example="dropbp:rate=0.5",
         decides_bits=True,
@@ -181,18 +186,31 @@ class CompileOptions:
         """Check all values, those of the target and the adapter too, and that base and bits fit
         together.
         """
+        if isinstance(self.adapter, Adapter):
+            object.__setattr__(self, "adapter", (self.adapter,))
         if self.target_options:
             check_target_options(self.target, self.target_options)
-        problems = [*self.adapter.problems(), *self.optimizer.problems(), *self._label_problems()]
+        problems = [*self._adapter_problems(), *self.optimizer.problems(), *self._label_problems()]
         problems += self._pass_problems()
         if self.image_rows and self.task == CLASSIFY:
             problems.append(f"--task {CLASSIFY} reads text alone, so leave out --image-rows")
-        if self.base in BASES and self.bits.w != (8 if self.base == "gse8" else 4):
+        stored = {FILE_CODES: FILE_BITS} | {name: base.bits for name, base in BASES.items()}
+        if self.base in stored and self.bits.w != stored[self.base]:
+            fits = ", ".join(name for name, bits in stored.items() if bits == self.bits.w)
             problems.append(
-                f"--base {self.base} does not store {self.bits.w} bits "
-                "(W=8 is gse8, W=4 the others)"
+                f"--base {self.base} does not store {self.bits.w} bits (W={self.bits.w} is {fits})"
             )
         check_options(self, problems)
+
+    def _adapter_problems(self) -> list[str]:
+        if not isinstance(self.adapter, list | tuple) or not all(
+            isinstance(one, Adapter) for one in self.adapter
+        ):
+            return []  # check_options names them
+        if not self.adapter:
+            return ["--adapter names no adapter"]
+        object.__setattr__(self, "adapter", tuple(self.adapter))
+        return [p for one in self.adapter for p in one.problems()] + list(clashes(self.adapter))
 
     def _pass_problems(self) -> list[str]:
         if not isinstance(self.passes, list | tuple) or not all(
@@ -201,8 +219,16 @@ class CompileOptions:
             return []  # check_options names them
         kinds = [one.kind for one in self.passes]
         wrong = [f"--pass {kind} is given twice" for kind in set(kinds) if kinds.count(kind) > 1]
-        if self.passes and not self.optimizer.differentiates:
-            wrong.append(f"--pass needs a backward pass: --optimizer {self.optimizer} has none")
+        wrong += [
+            f"--pass {one} needs a backward pass: --optimizer {self.optimizer} has none"
+            for one in self.passes
+            if one.of_backward and not self.optimizer.differentiates
+        ]
+        wrong += [
+            f"--pass {one} with --base {self.base} {why}"
+            for one in self.passes
+            if (why := one.unfit(self.base))
+        ]
         return [problem for one in self.passes for problem in one.problems()] + wrong
 
     def _label_problems(self) -> list[str]:

@@ -6,17 +6,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gsqc.compiler.options import WITH_CODES, Bits, CompileOptions
+from gsqc.bundle.base import FILE_CODES
+from gsqc.compiler.options import FILE_BITS, WITH_CODES, Bits, CompileOptions
 from gsqc.errors import OptionError
+from gsqc.numerics import bases
 from gsqc.option_texts import parse_options
 
 
 def default_base(model: str, bits: Bits, known_models: Mapping[str, Any]) -> str:
     """The base format of a model when none is asked for: the file's own codes where it has some."""
-    if bits.w == 8:
-        return "gse8"
     has_codes = model.lower().endswith(WITH_CODES) or model in known_models
-    return "gguf" if has_codes else "nf4"
+    return FILE_CODES if has_codes and bits.w == FILE_BITS else bases.default_base(bits.w)
 
 
 def parse_compile_options(
@@ -32,4 +32,6 @@ def parse_compile_options(
         except OptionError:  # parse_options names it, beside all others
             bits = Bits(4, 8, 8)
         base = default_base(model, bits, known_models)
+    if isinstance(values.get("adapter"), str):  # one adapter, as the Python API gives it
+        values["adapter"] = (values["adapter"],)
     return parse_options(CompileOptions, {"base": base, **values})

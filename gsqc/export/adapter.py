@@ -12,14 +12,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.adapters import make_adapter
 from gsqc.adapters.adapter import Adapter, LoraForm
 from gsqc.adapters.linears import array_name, matrix_name, module_name, names_of_linears
+from gsqc.adapters.several import describe, from_manifest
 from gsqc.bundle.base import VECTOR_KIND, in_first_layer, in_layer
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import AGAIN
 from gsqc.errors import BundleError, ExportError
-from gsqc.export.fixed_point import FRACTION_BITS, Float32, Int32, to_float32, to_int32
+from gsqc.export.fixed_point import (
+    FRACTION_BITS,
+    Float32,
+    Float64,
+    Int32,
+    to_float32,
+    to_int32,
+)
 from gsqc.runtime.store import STATE, RunStore, require_state
 
 
@@ -27,6 +34,7 @@ from gsqc.runtime.store import STATE, RunStore, require_state
 class LinearAdapter:
     """What was trained for one linear.
 
+    settings  the kind and the settings of its adapter
     module    the linear's name in Hugging Face's model: model.layers.0.self_attn.q_proj
     layer     the index of its decoder block
     linear    its name (`gsqc.adapters.linears`)
@@ -35,6 +43,7 @@ class LinearAdapter:
     has_bias  whether something is added to W·x
     """
 
+    settings: Adapter
     module: str
     layer: int
     linear: str
@@ -46,18 +55,32 @@ class LinearAdapter:
         """The matrices in float32."""
         return {name: to_float32(p) for name, p in self.matrices.items()}
 
+    def exact(self) -> dict[str, Float64]:
+        """The matrices in float64, which holds them exactly."""
+        return {
+            name: np.ldexp(p.astype(np.float64), -FRACTION_BITS)
+            for name, p in self.matrices.items()
+        }
+
 
 @dataclass(frozen=True)
 class TrainedAdapter:
-    """All that a run has trained, the adapter's settings, and the number of steps.
+    """All that a run has trained, and the number of steps.
 
     architecture  Hugging Face's model type
     """
 
-    settings: Adapter
     linears: tuple[LinearAdapter, ...]
     steps: int
     architecture: str
+
+    def adapters(self) -> list[Adapter]:
+        """The adapters with their settings, each once."""
+        return list(dict.fromkeys(linear.settings for linear in self.linears))
+
+    def describe(self) -> str:
+        """The settings in a sentence, for people."""
+        return describe(self.adapters())
 
     def numbers(self) -> list[Int32]:
         """Every matrix of every linear."""
@@ -73,10 +96,10 @@ class TrainedAdapter:
         found = []
         for linear in self.linears:
             with fits_settings(linear):
-                form = self.settings.as_lora(linear.floats(), linear.arrays)
+                form = linear.settings.as_lora(linear.floats(), linear.arrays)
             if form is None:
                 raise ExportError(
-                    f"an adapter of the kind {self.settings.kind} does not have the form of LoRA",
+                    f"an adapter of the kind {linear.settings.kind} does not have the form of LoRA",
                     "export the merged model with --merged",
                 )
             a, b = (np.ascontiguousarray(m, np.float32) for m in (form.a, form.b))
@@ -95,19 +118,20 @@ def fits_settings(linear: LinearAdapter) -> Iterator[None]:
         ) from None
 
 
-def merged_weight(settings: Adapter, w: Float32, linear: LinearAdapter) -> Float32:
+def merged_weight(w: Float32, linear: LinearAdapter) -> Float32:
     """W [rows, columns] with the adapter of its linear in it. BundleError if they do not fit."""
-    exact = {n: np.ldexp(p.astype(np.float64), -FRACTION_BITS) for n, p in linear.matrices.items()}
     with fits_settings(linear):
-        merged = settings.merge(w, exact, linear.arrays).astype(np.float32)
+        merged = linear.settings.merge(w, linear.exact(), linear.arrays).astype(np.float32)
         return np.asarray(merged).reshape(w.shape)
 
 
-def adapter_settings(bundle: Bundle) -> Adapter:
-    """The kind and the settings of a bundle's adapter. Raises BundleError."""
+def adapters_of(bundle: Bundle) -> dict[str, Adapter]:
+    """The adapter of each linear of a bundle, by the linear's name. Raises BundleError."""
     part = bundle.manifest.adapter
     try:
-        return make_adapter(part.kind, part.settings, part.linears)
+        made = from_manifest(part.kind, part.settings, part.linears)
+        found = {name: adapter for adapter in made for name in adapter.linears}
+        return {name: found[name] for name in part.linears}
     except ValueError as error:
         raise BundleError(f"the bundle's adapter cannot be read: {error}", AGAIN) from None
 
@@ -117,7 +141,7 @@ def linear_modules(bundle: Bundle) -> dict[str, str]:
     if bundle.manifest.model.labels is not None:
         return _modules_of_encoder(bundle, in_head=False)
     found: dict[str, str] = {}
-    for short in adapter_settings(bundle).linears:
+    for short in adapters_of(bundle):
         suffix = f".{module_name(short)}.weight"
         names = [name for name in bundle.manifest.base_kinds if name.endswith(suffix)]
         if len(names) != 1:
@@ -132,7 +156,7 @@ def _modules_of_encoder(bundle: Bundle, *, in_head: bool) -> dict[str, str]:
     """The modules of a classifier's linears that have an adapter, by their names: those of layer 0,
     or those of the head, which has no number.
     """
-    modules, chosen = encoder_modules(bundle, in_head=in_head), adapter_settings(bundle).linears
+    modules, chosen = encoder_modules(bundle, in_head=in_head), adapters_of(bundle)
     named = zip(names_of_linears(modules), modules, strict=True)
     return {name: module for name, module in named if name in chosen}
 
@@ -158,8 +182,9 @@ def _by_layer(bundle: Bundle) -> Iterator[tuple[int, dict[str, str]]]:
 
 @dataclass(frozen=True)
 class Slot:
-    """A linear that has an adapter: its module, layer, name, and matrix shapes by their names."""
+    """A linear that has an adapter: its adapter, module, layer, name, and matrix shapes by name."""
 
+    settings: Adapter
     module: str
     layer: int
     linear: str
@@ -173,13 +198,12 @@ class Slot:
 def adapter_slots(bundle: Bundle) -> list[Slot]:
     """The linears of a bundle that have an adapter. BundleError if the state lacks a matrix."""
     matrices, state = bundle.manifest.adapter.matrices, bundle.plan.buffers.get("state", {})
-    # The names do not depend on the size of the linear.
-    parts = list(adapter_settings(bundle).parameters(1, 1))
-    slots = []
+    settings_of, slots = adapters_of(bundle), []
     for layer, modules in _by_layer(bundle):
         for short, module in modules.items():
-            shapes = {}
-            for part in parts:
+            settings, shapes = settings_of[short], {}
+            # The names do not depend on the size of the linear.
+            for part in settings.parameters(1, 1):
                 name = f"layers.{layer}.{matrix_name(short, part)}"
                 if name not in matrices:
                     raise BundleError(f"the bundle's manifest has no adapter matrix {name}", AGAIN)
@@ -187,7 +211,7 @@ def adapter_slots(bundle: Bundle) -> list[Slot]:
                 if name not in state or state[name].count != rows * columns:
                     raise BundleError(f"the bundle's state has no adapter matrix {name}", AGAIN)
                 shapes[part] = rows, columns
-            slots.append(Slot(in_layer(module, layer), layer, short, shapes))
+            slots.append(Slot(settings, in_layer(module, layer), layer, short, shapes))
     return slots
 
 
@@ -218,8 +242,6 @@ def read_adapter(bundle: Bundle, run: Path, name: str = STATE) -> TrainedAdapter
         matrices = {n: tensors[slot.state_name(n)].reshape(s) for n, s in slot.shapes.items()}
         arrays = arrays_of.get(slot.module, {})
         has_bias = in_first_layer(f"{slot.module}.bias") in bundle.manifest.base_kinds
-        linears.append(
-            LinearAdapter(slot.module, slot.layer, slot.linear, matrices, arrays, has_bias)
-        )
-    architecture = bundle.manifest.model.architecture
-    return TrainedAdapter(adapter_settings(bundle), tuple(linears), steps, architecture)
+        place = slot.settings, slot.module, slot.layer, slot.linear
+        linears.append(LinearAdapter(*place, matrices, arrays, has_bias))
+    return TrainedAdapter(tuple(linears), steps, bundle.manifest.model.architecture)

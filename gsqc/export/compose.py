@@ -22,7 +22,7 @@ import numpy as np
 from gsqc.bundle.bundle import Bundle
 from gsqc.decimals import exact_fraction
 from gsqc.errors import ExportError, OptionError
-from gsqc.export.adapter import adapter_settings, adapter_slots, read_adapter
+from gsqc.export.adapter import adapter_slots, read_adapter
 from gsqc.export.fixed_point import Int32
 
 MOST_FACTOR = 1000
@@ -70,15 +70,15 @@ def compose(
     whole = {name: int(f * common) for name, f in factors.items()}
     if sum(map(abs, whole.values())) * _LIMIT >= _MOST_PRODUCT:
         raise OptionError("the factors of --sum need more than 64 bits", "use shorter fractions")
-    settings = adapter_settings(bundle)
-    is_signed = {name: p.fan_in == 0 for name, p in settings.parameters(1, 1).items()}
     sums: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = {}
     for name, run in parts.items():
         for slot, linear in zip(
             adapter_slots(bundle), read_adapter(bundle, run).linears, strict=True
         ):
+            parameters = slot.settings.parameters(1, 1)
             for matrix, values in linear.matrices.items():
-                factor = whole[name] if is_signed[matrix] else abs(whole[name])
+                is_signed = parameters[matrix].fan_in == 0
+                factor = whole[name] if is_signed else abs(whole[name])
                 key = slot.state_name(matrix)
                 sums[key] = sums.get(key, np.int64(0)) + values.astype(np.int64) * factor
     return {name: _rounded(name, total, common) for name, total in sums.items()}

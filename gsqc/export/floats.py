@@ -61,6 +61,6 @@ def write_float_tensors(
     with create_file(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name, shape in shapes.items():
-            data = np.ascontiguousarray(encode_floats(read(name), dtype))
+            data = np.asarray(encode_floats(read(name), dtype), order="C")
             assert data.shape == shape
             file.write(data.reshape(-1).view(np.uint8).data)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from gsqc.errors import ExportError
+from gsqc.export.fixed_point import Float32
 from gsqc.export.floats import FLOAT_TYPES, write_float_tensors
-from gsqc.export.merge import MergedWeights
+from gsqc.export.merge import MergedWeights, stored_buffers
 from gsqc.export.place import new_directory
 from gsqc.export.prompts import PAGE, TEMPLATE_FILE, TrainedPrompts, page
 from gsqc.files.writing import copy_file, write_new
@@ -46,6 +47,12 @@ def write_hf_model(
     Raises ExportError, and then `path` is as it was.
     """
     config = model_config(weights.loaded, source, dtype)
+    buffers = stored_buffers(weights.loaded.module)
+    shapes = weights.shapes() | {name: buffer.shape for name, buffer in buffers.items()}
+
+    def numbers(name: str) -> Float32:
+        return buffers[name] if name in buffers else weights.float32(name)
+
     with new_directory(path) as work:
         write_new(work / "config.json", config.to_json_string())
         if source.is_dir():
@@ -58,7 +65,7 @@ def write_hf_model(
             set_template(work, prompts.template)
         about = f"{base_name} with an adapter that was trained with gsqc, merged into it"
         write_new(work / PAGE, page(prompts, path.name, base_name, "transformers", about))
-        write_float_tensors(work / "model.safetensors", weights.shapes(), dtype, weights.float32)
+        write_float_tensors(work / "model.safetensors", shapes, dtype, numbers)
 
 
 def set_template(work: Path, template: str) -> None:

@@ -19,6 +19,7 @@ from gsqc.bundle.bundle import Bundle
 from gsqc.errors import ExportError, OptionError
 from gsqc.export.adapter import TrainedAdapter
 from gsqc.export.fixed_point import Float32
+from gsqc.export.one_number import require_one
 from gsqc.export.place import new_file
 from gsqc.models.readers.gguf_architectures import ARCHITECTURES, Architecture, file_architecture
 from gsqc.models.readers.gguf_stored import Stored
@@ -47,6 +48,7 @@ def write_gguf_adapter(
     heads = bundle.manifest.model.heads, bundle.manifest.model.key_value_heads
     tensors: dict[str, Float32] = {}
     pairs = adapter.as_lora()
+    alpha = require_one((form.alpha for _, form in pairs), "alphas", "a GGUF file")
     for linear, form in pairs:
         tensor, stored = place_in_file(
             ARCHITECTURES[name], linear.module, linear.layer, form.b.shape, heads
@@ -57,7 +59,7 @@ def write_gguf_adapter(
         try:
             writer.add_type(gguf.GGUFType.ADAPTER)
             writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
-            writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(pairs[0][1].alpha))
+            writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(alpha))
             writer.add_name(f"LoRA of {base_name}, {adapter.steps} steps")
             writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
             writer.add_file_type(gguf.LlamaFileType.ALL_F32)

@@ -29,6 +29,7 @@ from gsqc.models.base_codes import base_codes, is_exact
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.models.codes import Codes
 from gsqc.models.layouts import LinearWeights, stored_layouts
+from gsqc.models.low_rank import LOW_RANK, product
 
 BASES = ("trained", "original")
 
@@ -65,12 +66,17 @@ def open_base(bundle: Bundle, model: str | None) -> tuple[LoadedModel, Path]:
 
 
 def _require_same(bundle: Bundle, loaded: LoadedModel, chosen: str) -> None:
-    """ExportError unless the first and the last block give the codes that the bundle holds."""
+    """ExportError unless the first and the last layer that have a weight give the bundle's codes of
+    it.
+    """
     base = bundle.map_tensors("base.safetensors")
     weights = LinearWeights(loaded.weights, stored_layouts(loaded.module))
-    last = bundle.manifest.model.layers - 1
+    held = {name.rpartition(".")[0] for name in base}
     for first, kind in bundle.manifest.base_kinds.items():
-        for name in dict.fromkeys((first, in_layer(first, last))):
+        # Layers may differ: ModernBERT's first one has no norm before its attention.
+        places = [in_layer(first, layer) for layer in range(bundle.manifest.model.layers)]
+        names = [name for name in places if name in held] or [first]
+        for name in dict.fromkeys((names[0], names[-1])):
             try:
                 arrays = base_codes(weights, name, kind).arrays
                 same = all(
@@ -92,11 +98,10 @@ class MergedWeights:
     def __init__(
         self, bundle: Bundle, loaded: LoadedModel, adapter: TrainedAdapter, base: str = "trained"
     ) -> None:
-        self.loaded, self.base = loaded, base
+        self.loaded, self.base, self._bundle = loaded, base, bundle
         self._layouts = stored_layouts(loaded.module)
         self._weights = LinearWeights(loaded.weights, self._layouts)
         self._kinds = bundle.manifest.base_kinds
-        self._settings = adapter.settings
         self._linears = {f"{x.module}.weight": x for x in adapter.linears}
 
     def changed(self, name: str) -> bool:
@@ -106,9 +111,12 @@ class MergedWeights:
     def float32(self, name: str) -> Float32:
         """A merged weight in its own shape."""
         codes = self._coded(name)
-        merged = self._weights.float32(name) if codes is None else codes.float32()
+        if codes is None:
+            merged = self._weights.float32(name)
+        else:
+            merged = codes.float32() + self._correction(name)
         if name in self._linears:
-            merged = merged_weight(self._settings, merged, self._linears[name])
+            merged = merged_weight(merged, self._linears[name])
         # Bundles hold [outputs, inputs], whatever the model's file holds.
         layout = self._layouts.get(name)
         return merged if layout is None else layout.stored(merged, self.shapes()[name])
@@ -120,7 +128,34 @@ class MergedWeights:
             return None
         return base_codes(self._weights, name, kind)
 
+    def _correction(self, name: str) -> Float32 | float:
+        """What `--pass lorc` adds to the codes of a weight."""
+        start = f"{name}.{LOW_RANK}"
+        base = self._bundle.plan.buffers["base"]
+        planned = {n: tensor for n, tensor in base.items() if n.startswith(start)}
+        if not planned:
+            return 0.0
+        held = self._bundle.map_tensors("base.safetensors", planned)
+        return product({n.removeprefix(f"{name}."): held[n] for n in planned}).astype(np.float32)
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each parameter. Tied parameters have one name."""
         module: Any = self.loaded.module
         return {name: tuple(p.shape) for name, p in module.named_parameters()}
+
+
+def stored_buffers(module: Any) -> dict[str, Float32]:
+    """The numbers that a model stores beside its parameters, as those of xIELU, by their names.
+    transformers fills them with anything where a file lacks them.
+
+    ExportError if gsqc did not read them.
+    """
+    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    stored = {name: b for name, b in module.state_dict().items() if name not in parameters}
+    for name, buffer in stored.items():
+        if buffer.is_meta:
+            raise ExportError(
+                f"the model stores {name}, which gsqc does not read",
+                "export the adapter with --peft",
+            )
+    return {name: buffer.float().numpy() for name, buffer in stored.items()}

@@ -28,6 +28,7 @@ from safetensors.numpy import save
 from gsqc.errors import ExportError
 from gsqc.export.adapter import TrainedAdapter
 from gsqc.export.fixed_point import Float32
+from gsqc.export.one_number import require_one
 from gsqc.export.peft import CONFIG
 from gsqc.export.place import new_directory
 from gsqc.export.prompts import PAGE, TEMPLATE_FILE, TrainedPrompts, page
@@ -56,14 +57,16 @@ def mlx_tensors(adapter: TrainedAdapter) -> dict[str, Float32]:
 
 def mlx_config(adapter: TrainedAdapter, base_name: str) -> dict[str, Any]:
     """adapter_config.json: what mlx-lm reads of it, and the name of the base."""
-    form = adapter.as_lora()[0][1]
+    forms = [form for _, form in adapter.as_lora()]
+    rank = require_one((len(form.a) for form in forms), "ranks", "mlx-lm")
+    alpha = require_one((form.alpha for form in forms), "alphas", "mlx-lm")
     return {
         "fine_tune_type": "lora",
         "lora_parameters": {
             "dropout": 0.0,
             "keys": sorted({_key(linear.module) for linear in adapter.linears}),
-            "rank": len(form.a),
-            "scale": form.alpha / len(form.a),
+            "rank": rank,
+            "scale": alpha / rank,
         },
         "model": base_name,
         "num_layers": 1 + max(linear.layer for linear in adapter.linears),
@@ -77,11 +80,11 @@ def _key(module: str) -> str:
 
 def write_mlx(adapter: TrainedAdapter, base_name: str, path: Path, prompts: TrainedPrompts) -> None:
     """Write the directory `path`. Raises ExportError, and then `path` is as it was."""
-    tensors = mlx_tensors(adapter)
-    about = f"{adapter.settings.describe()}, {adapter.steps} steps, trained with gsqc"
+    tensors, settings = mlx_tensors(adapter), mlx_config(adapter, base_name)
+    about = f"{adapter.describe()}, {adapter.steps} steps, trained with gsqc"
     with new_directory(path) as work:
         write_new(work / WEIGHTS, save(tensors))
-        config = json.dumps(mlx_config(adapter, base_name), indent=4)
+        config = json.dumps(settings, indent=4)
         write_new(work / CONFIG, f"{config}\n")
         write_new(work / PAGE, page(prompts, f"LoRA of {base_name}", base_name, "mlx", about))
         if prompts.shown_template is not None:

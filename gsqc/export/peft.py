@@ -4,7 +4,9 @@
 It needs neither torch nor peft.
 
 adapter_config.json        rank, alpha, the last part of each linear's name, the base model's name.
-                           Of an adapter that PEFT has a class for: its settings
+                           Of an adapter that PEFT has a class for: its settings.
+                           rank_pattern and alpha_pattern name the linears whose LoRA has another
+                           rank or alpha
 README.md                  the form of a prompt
 chat_template.jinja        a chat template that makes this form
 adapter_model.safetensors  float32 matrices of each linear, which has n outputs and k inputs:
@@ -27,21 +29,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors.numpy import save
 
+from gsqc.adapters.adapter import Adapter
 from gsqc.adapters.linears import module_name
 from gsqc.errors import ExportError
 from gsqc.export.adapter import TrainedAdapter, fits_settings
 from gsqc.export.classifier_head import SavedHead
-from gsqc.export.fixed_point import Float32
 from gsqc.export.place import new_directory
 from gsqc.export.prompts import PAGE, TEMPLATE_FILE, TrainedPrompts, page
 from gsqc.files.writing import write_new
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
+_MERGE = "export the merged model with --merged"
+Floats = npt.NDArray[Any]
 CONV1D = ("gpt2",)
 """Architectures whose linears are transformers' Conv1D, which stores [inputs, outputs]."""
+PROGRAMS = ("onnx", "pt2")
+"""What stands for the architecture if a bundle's linears have no family's names."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class PeftFiles:
     """What a PEFT directory holds: its settings without the base's name, and its tensors."""
 
     settings: dict[str, Any]
-    tensors: dict[str, Float32]
+    tensors: dict[str, Floats]
 
 
 def peft_files(adapter: TrainedAdapter, head: SavedHead | None = None) -> PeftFiles:
@@ -57,17 +64,26 @@ def peft_files(adapter: TrainedAdapter, head: SavedHead | None = None) -> PeftFi
 
     head  that of a classifier, which has the adapter of its linears in it
 
-    Raises ExportError if PEFT has no such adapter, or if it changes a head alone.
+    Raises ExportError if PEFT has no such adapter, if it changes a head alone, or if the linears
+    have names that no family has.
     """
+    if adapter.architecture in PROGRAMS:
+        raise ExportError(
+            f"the bundle comes from an .{adapter.architecture} file of an unknown family, and no "
+            "model of transformers has the names of its linears",
+            "put the config.json of the model beside the file and compile it again. If that was "
+            "done, the file has other matrices than the family: compile its directory",
+        )
     whole = {} if head is None else head.tensors
     of_layers = tuple(x for x in adapter.linears if f"{x.module}.weight" not in whole)
     if not of_layers:
         raise ExportError(
             "the adapter changes the classifier's head alone, and PEFT's needs a layer",
-            "export the merged model with --merged",
+            _MERGE,
         )
     adapter = replace(adapter, linears=of_layers)
-    settings, tensors = _of_its_class(adapter) or _of_lora(adapter)
+    is_lora = not any(one.peft_type for one in adapter.adapters())
+    settings, tensors = _of_lora(adapter) if is_lora else _of_its_class(adapter)
     tensors |= {f"{PREFIX}{name}": numbers for name, numbers in whole.items()}
     common = {
         "task_type": "CAUSAL_LM" if head is None else "SEQ_CLS",
@@ -78,49 +94,80 @@ def peft_files(adapter: TrainedAdapter, head: SavedHead | None = None) -> PeftFi
     return PeftFiles({**settings, **common}, tensors)
 
 
-def _of_its_class(adapter: TrainedAdapter) -> tuple[dict[str, Any], dict[str, Float32]] | None:
-    """Settings and tensors of the adapter's own class in PEFT, if it has one."""
-    settings: dict[str, Any] = {}
-    tensors: dict[str, Float32] = {}
+def _of_its_class(adapter: TrainedAdapter) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """Settings and tensors of the adapter's own class in PEFT."""
+    tensors: dict[str, Floats] = {}
+    found: dict[Adapter, dict[str, Any]] = {}
     for linear in adapter.linears:
         with fits_settings(linear):
-            form = adapter.settings.to_peft(linear.floats())
+            form = linear.settings.to_peft(linear.exact())
         if form is None:
-            return None
+            raise _of_two_classes(adapter)
+        kind = linear.settings.peft_type
         if form.of_bias and linear.has_bias:
             raise ExportError(
-                f"{linear.module} has a bias, which PEFT's {form.settings['peft_type']} changes "
-                "and gsqc's does not",
-                "export the merged model with --merged",
+                f"{linear.module} has a bias, which PEFT's {kind} changes and gsqc's does not",
+                _MERGE,
             )
-        settings = dict(form.settings)
-        own = {f"{PREFIX}{linear.module}.{end}": t for end, t in form.tensors.items()}
-        tensors |= {name: np.ascontiguousarray(t, np.float32) for name, t in own.items()}
-    return settings, tensors
+        found[linear.settings] = {"peft_type": kind, **form.settings}
+        tensors |= {f"{PREFIX}{linear.module}.{n}": _stored(t) for n, t in form.tensors.items()}
+    first, *others = found.values()
+    if any(other != first for other in others):
+        raise _of_two_classes(adapter)
+    return first, tensors
 
 
-def _of_lora(adapter: TrainedAdapter) -> tuple[dict[str, Any], dict[str, Float32]]:
+def _of_two_classes(adapter: TrainedAdapter) -> ExportError:
+    """The error of a run whose adapters PEFT has no common class for."""
+    return ExportError(
+        f"PEFT has no class that is all of {adapter.describe()}: a directory has one class and its "
+        "settings",
+        _MERGE,
+    )
+
+
+def _stored(tensor: Any) -> Floats:
+    """In float32 where that is exact, else in float64. PEFT loads both, and `gsqc import` gets back
+    what was trained.
+    """
+    exact = np.ascontiguousarray(tensor, np.float64)
+    rounded = exact.astype(np.float32)
+    return rounded if (rounded == exact).all() else exact
+
+
+def _of_lora(adapter: TrainedAdapter) -> tuple[dict[str, Any], dict[str, Floats]]:
     """Settings and tensors of a plain LoRA adapter. PEFT has defaults for all other fields."""
     pairs = adapter.as_lora()
-    tensors = {}
+    tensors: dict[str, Floats] = {}
+    ranks: dict[str, int] = {}
+    alphas: dict[str, int] = {}
     for linear, form in pairs:
         tensors[f"{PREFIX}{linear.module}.lora_A.weight"] = form.a
         tensors[f"{PREFIX}{linear.module}.lora_B.weight"] = form.b
-    form = pairs[0][1]
+        name = module_name(linear.linear)
+        ranks[name], alphas[name] = len(form.a), form.alpha
+    rank, alpha = next(iter(ranks.values())), next(iter(alphas.values()))
     settings = {
         "peft_type": "LORA",
-        "r": len(form.a),
-        "lora_alpha": form.alpha,
+        "r": rank,
+        "lora_alpha": alpha,
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": adapter.architecture in CONV1D,
         "init_lora_weights": True,
         "use_rslora": False,
         "use_dora": False,
-        "rank_pattern": {},
-        "alpha_pattern": {},
+        "rank_pattern": _pattern(ranks),
+        "alpha_pattern": _pattern(alphas),
     }
     return settings, tensors
+
+
+def _pattern(values: dict[str, int]) -> dict[str, int]:
+    """The numbers by the ends of the linears' names, or nothing if all have the same."""
+    # PEFT takes the first name that a module ends with: attention.output.dense before output.dense.
+    longest_first = sorted(values, key=len, reverse=True)
+    return {name: values[name] for name in longest_first} if len(set(values.values())) > 1 else {}
 
 
 def write_peft(
@@ -134,7 +181,7 @@ def write_peft(
     and then `path` is as it was.
     """
     files = peft_files(adapter, head)
-    about = f"{adapter.settings.describe()}, {adapter.steps} steps, trained with gsqc"
+    about = f"{adapter.describe()}, {adapter.steps} steps, trained with gsqc"
     with new_directory(path) as work:
         write_new(work / WEIGHTS, save(files.tensors, {"format": "pt"}))
         config = json.dumps({"base_model_name_or_path": base_name, **files.settings}, indent=2)

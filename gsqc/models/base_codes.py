@@ -10,7 +10,7 @@ import numpy as np
 
 from gsqc.errors import OptionError
 from gsqc.models.block_layout import Blocks, joined, stored
-from gsqc.models.codes import ENCODERS, Codes, encode_gse8
+from gsqc.models.codes import FLOAT_KINDS, Codes, encode
 from gsqc.models.ggml_blocks import LAYOUTS, READERS, blocks_of
 from gsqc.models.loaded import WeightSource
 
@@ -36,18 +36,18 @@ def base_codes(weights: WeightSource, name: str, kind: str) -> Codes:
     """Codes of the frozen weight `name`: the file's own if `kind` names its format, else made from
     float32. Raises OptionError for an unknown kind, and ModelError.
     """
-    if kind in ENCODERS:
-        return ENCODERS[kind](weights.float32(name))
+    if kind in FLOAT_KINDS:
+        return encode(kind, weights.float32(name))
     kinds = kind.split("+")
     if unknown := [k for k in kinds if k not in LAYOUTS]:
-        known = ", ".join([*ENCODERS, *READERS])
+        known = ", ".join([*FLOAT_KINDS, *READERS])
         raise OptionError(f"unknown base format {unknown[0]}", f"one of: {known}")
     layout = joined([LAYOUTS[k] for k in kinds])
     own = kind if len(kinds) == 1 else weights.code_kind(name)
     if own in READERS:
         codes = stored(blocks_of(weights.raw_blocks(name), own), kind, layout)
         return replace(codes, blocks=None) if kind in _OWN_OPS else codes
-    made = encode_gse8(weights.float32(name))
+    made = encode("gse8", weights.float32(name))
     exponents = made.arrays["exponents"]
     scale = np.ones_like(exponents, np.int16), exponents
     blocks = Blocks(LAYOUTS["gse8"], made.arrays["codes"].astype(np.int16), scale)

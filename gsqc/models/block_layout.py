@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from gsqc.models.codes import Array, Codes, pack
+from gsqc.models.codes import Array, Codes
+from gsqc.numerics.bases.base import pack
 from gsqc.numerics.ops.dequantise_blocks import LEVELS
 
 _LEAST_EXPONENT = -128

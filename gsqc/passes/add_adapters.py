@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""add_adapters: the adapter replaces every selected linear, in training and in generation.
+"""add_adapters: an adapter replaces every selected linear, in training and in generation.
 
 before:  y = linear(x, w)
 after:   y = what the adapter's `forward` makes of x, w and its trainable matrices. For LoRA:
@@ -12,14 +12,15 @@ of the linear's weight, in `step.adapter_arrays`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from gsqc.adapters.adapter import Adapter
-from gsqc.adapters.linears import array_name, in_order, matrix_name, selected
+from gsqc.adapters.linears import array_name, in_order, matrix_name
+from gsqc.adapters.several import assign
 from gsqc.errors import OptionError
 from gsqc.graph.function import (
     Function,
@@ -120,15 +121,18 @@ class LinearSite:
         return self.made[key]
 
 
-def adapt_function(function: Function, adapter: Adapter) -> dict[str, LinearSite]:
-    """Adapt the linears of one function, which it gives by their names."""
+def adapt_function(function: Function, adapter_of: Mapping[str, Adapter]) -> dict[str, LinearSite]:
+    """Adapt the linears of one function, which it gives by their names.
+
+    adapter_of  the adapter of each linear that gets one, by the linear's name
+    """
     linears = {node: name for node in function.calls() if (name := notes_of(node).linear)}
-    wanted = selected(adapter.linears, list(linears.values()))
     sites: dict[str, LinearSite] = {}
     made: dict[Any, Any] = {}
     for node, name in linears.items():
-        if name in wanted:
+        if name in adapter_of:
             assert is_call(node, linear), f"{function.name}: {node.name} is no linear"
+            adapter = adapter_of[name]
             sites[name] = site = LinearSite(function, node, name, adapter, made)
             _require_fit(site)
             node.replace_all_uses_with(adapter.forward(site))
@@ -146,32 +150,24 @@ def _require_fit(site: LinearSite) -> None:
         )
 
 
-def _require_known(adapter: Adapter, known: Iterable[str]) -> None:
-    """OptionError if a chosen linear is nowhere in the model."""
-    all_known = in_order(known)
-    missing = [name for name in adapter.linears if not selected([name], all_known)]
-    if missing:
-        raise OptionError(
-            f"--adapter {adapter}: the model has no linear {', '.join(missing)}",
-            f"its linears are {'+'.join(all_known)}",
-        )
-
-
 @graph_pass(requires=(CODED,), ensures=(ADAPTED,))
 def add_adapters(step: Step) -> Step:
-    """Adapt every function of a block. OptionError if a chosen linear is nowhere in the model."""
-    adapter, outline = step.options.adapter, step.parts
+    """Adapt every function of a block. OptionError if a chosen linear is nowhere in the model, or
+    if two adapters are on one linear.
+    """
+    outline = step.parts
     blocks = [f for f in step.functions.values() if f.block_kind is not None]
     # A kind of block may lack a chosen linear. That no kind has it would train less than was asked.
-    _require_known(
-        adapter, (name for f in blocks for n in f.calls() if (name := notes_of(n).linear))
-    )
+    known = in_order(name for f in blocks for n in f.calls() if (name := notes_of(n).linear))
+    step.adapter_of = assign(step.options.adapters, known)
     # Training and generation have the same linears, so the last function speaks for all.
-    by_kind = {f.block_kind: adapt_function(f, adapter) for f in blocks}
+    by_kind = {f.block_kind: adapt_function(f, step.adapter_of) for f in blocks}
     for layer, kind in enumerate(outline.layer_kinds):
         for name, site in by_kind[kind].items():
             matrices = [Matrix(layer, name, m, p) for m, p in site.parameters.items()]
             step.adapters |= {matrix.state_name: matrix for matrix in matrices}
             if site.arrays:
-                step.adapter_arrays.append(AdapterArrays(layer, site.position, site.arrays))
+                types = {array_name(array): spec for array, spec in site.arrays.items()}
+                arrays = AdapterArrays(layer, site.position, types, site.adapter)
+                step.adapter_arrays.append(arrays)
     return step

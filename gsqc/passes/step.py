@@ -38,6 +38,7 @@ class StepOptions:
     activation_bits  width of activations and adapter factors in products, 5 to 8
     weight_bits      width of frozen weights in products, 4 to 8
     gradient_bits    width of gradients in products, 5 to 8
+    adapters         each on linears of its own (`gsqc.adapters.several`)
     balance          columns are shifted before they are quantised (`gsqc.passes.sites`)
     keep_operands    the products' operands of base weights are made once a session, not at each use
     keep_head        so are those of the head's backward
@@ -52,7 +53,7 @@ class StepOptions:
     activation_bits: int
     weight_bits: int
     gradient_bits: int
-    adapter: Adapter
+    adapters: tuple[Adapter, ...]
     optimizer: Optimizer
     balance: bool = False
     keep_operands: bool = True
@@ -94,8 +95,8 @@ class Matrix:
 
 
 @dataclass(frozen=True)
-class AdapterArrays:
-    """The arrays of an adapter that are not trained, of one linear.
+class SideArrays:
+    """Frozen arrays of one linear that lie in the bundle beside the codes of its weight.
 
     layer     its layer
     position  the place of its weight among the parameters of its block
@@ -105,6 +106,13 @@ class AdapterArrays:
     layer: int
     position: int
     types: dict[str, Spec]
+
+
+@dataclass(frozen=True)
+class AdapterArrays(SideArrays):
+    """Those of an adapter that are not trained. `adapter` is that of the linear."""
+
+    adapter: Adapter
 
 
 @dataclass
@@ -137,8 +145,10 @@ class Step:
     outline    embedding, kinds of blocks and head, from outline_blocks on
     functions  what the step consists of, by name, from lower_model on
     adapters   the trainable matrices of all layers, by name in the state, from add_adapters on
+    adapter_of  the adapter of each linear that has one, by the linear's name, from add_adapters on
     choice     what chooses blocks for the backward pass. None: it runs for all
     adapter_arrays  the adapter's arrays that are not trained, from add_adapters on
+    corrections  those of `--pass lorc`, which correct the base
     kernels    the compiled ops, from lower_functions on
     plan       what the runtime follows, from lower_functions on
     """
@@ -149,8 +159,10 @@ class Step:
     outline: Outline | None = None
     functions: dict[str, Function] = field(default_factory=dict)
     adapters: dict[str, Matrix] = field(default_factory=dict)
+    adapter_of: dict[str, Adapter] = field(default_factory=dict)
     choice: Choice | None = None
     adapter_arrays: list[AdapterArrays] = field(default_factory=list)
+    corrections: list[SideArrays] = field(default_factory=list)
     kernels: KernelTable = field(default_factory=KernelTable)
     plan: Plan = field(default_factory=Plan)
 

@@ -26,6 +26,7 @@ from gsqc.errors import BundleError
 from gsqc.export.adapter import TrainedAdapter
 from gsqc.models.block_layout import joined
 from gsqc.models.ggml_blocks import LAYOUTS
+from gsqc.numerics.bases import BASES
 from gsqc.numerics.ops.embedding import master_row
 from gsqc.numerics.ops.quantise import quantise
 from gsqc.numerics.ops.registry import evaluate
@@ -146,7 +147,7 @@ def _numbers(kind: str, counts: Mapping[str, int]) -> int:
     kinds = kind.split("+")
     if "scale_m" in counts and all(k in LAYOUTS for k in kinds):
         return counts["scale_m"] * joined([LAYOUTS[k] for k in kinds]).unit
-    return counts.get("codes", 0) * (2 if kind in ("nf4", "gse4") else 1)
+    return counts.get("codes", 0) * (2 if kind in BASES and BASES[kind].bits == 4 else 1)
 
 
 def adapter_operands(adapter: TrainedAdapter, bits: int) -> tuple[list[Histogram], list[Histogram]]:

@@ -12,9 +12,11 @@ pytest.importorskip("transformers")
 
 import benchmarks.architectures.__main__ as program
 from benchmarks.architectures.claims import differences, missing
-from benchmarks.architectures.families import BY_NAME, FAMILIES
+from benchmarks.architectures.encoders import ENCODERS
+from benchmarks.architectures.families import BY_NAME, FAMILIES, Family
 from benchmarks.architectures.stages import LOGITS_LIMIT, Row, run_family
 from benchmarks.architectures.table import table
+from gsqc.models.families import ENCODERS as LISTED_ENCODERS
 from gsqc.models.families import FAMILIES as LISTED
 from gsqc.models.families import TEXT_PARTS
 from gsqc.models.readers.wrappers import WRAPPERS
@@ -38,6 +40,13 @@ def test_a_captured_family_has_the_logits_of_transformers(name: str, tmp_path: P
     assert row.logits is not None
     assert row.logits <= LOGITS_LIMIT
     assert row.is_right
+
+
+@pytest.mark.parametrize("family", ENCODERS, ids=lambda family: family.name)
+def test_a_classifier_has_the_logits_of_transformers(family: Family, tmp_path: Path) -> None:
+    row = run_family(family, tmp_path)
+    assert row.is_right, row.error
+    assert (row.task, differences([row])) == ("classify", [])
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -92,6 +101,7 @@ def test_the_list_and_the_matrix_have_the_same_families() -> None:
     types = [listed.type for listed in LISTED]
     assert len(set(types)) == len(types)
     assert {family.type for family in FAMILIES} == set(types)
+    assert {family.type for family in ENCODERS} == {e.type for e in LISTED_ENCODERS}
     assert tuple(WRAPPERS) == TEXT_PARTS
 
 

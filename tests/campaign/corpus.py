@@ -147,6 +147,8 @@ def _write_with_gsqc() -> None:
         "--runner",
         "--pass",
         "dropbp:rate=0.1",
+        "--pass",
+        "lorc:rank=2",
     )
     gsqc("train", "b.gsqc", *TRAIN, *VALIDATION, "--run", "run")
     gsqc("tokens", "b.gsqc", *TRAIN, "-o", "tokens.safetensors")

@@ -117,7 +117,8 @@ def test_defaults_of_the_command_line_are_those_of_the_class(cls: type) -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     name = "compile" if cls is CompileOptions else "train"
     defaults = {p.name: p.default for p in commands[name].params}
-    assert parse_adapter(defaults.pop("adapter", "lora:rank=16,alpha=32")) == Lora()
+    (adapter,) = defaults.pop("adapter", ["lora:rank=16,alpha=32"])
+    assert parse_adapter(adapter) == Lora()
     for declared in options_of(cls):
         if declared.name in defaults and declared.name not in ("target", "base"):
             # Typer's default of an empty list is None.

@@ -19,6 +19,7 @@ import gsqc.cli.generate
 from gsqc.bundle.machine import machine_cpu_flags
 from gsqc.bundle.manifest import CalibrationPart, Manifest, TargetPart
 from gsqc.compiler.options import CompileOptions
+from gsqc.compiler.parse_options import parse_compile_options
 from gsqc.numerics.optim.sgd import Sgd
 from gsqc.version import __version__
 from tests.cli.run_command import Capture, run_json, run_text
@@ -184,8 +185,34 @@ def test_compile_passes_its_options_on(
     assert model == "dir"
     assert (str(options.bits), options.base, options.optimizer) == ("4-7-6:w8", "nf4", Sgd())
     assert (options.sequence_length, options.batch, options.seed, options.force) == (64, 3, 5, True)
-    assert options.adapter.linears == ("q", "v")
+    assert options.adapter[0].linears == ("q", "v")
     assert options.calibrate is None
+
+
+def test_compile_takes_several_adapters_from_all_three_places(
+    capsys: Capture, tmp_path: Path, compiled: list[tuple[str, CompileOptions]]
+) -> None:
+    texts = ["lora:rank=4,alpha=8,linears=q+v", "paca:rank=4,alpha=8,linears=up+down"]
+    output, file = tmp_path / "a.gsqc", tmp_path / "c.toml"
+    flags = [part for text in texts for part in ("--adapter", text)]
+    assert run_text(capsys, "compile", "dir", *flags, "-o", output)[0] == 0
+    file.write_text(f'[compile]\nmodel = "dir"\noutput = "{output}"\nadapter = {texts}\n')
+    assert run_text(capsys, "compile", "--config", file)[0] == 0
+    file.write_text(f'[compile]\nmodel = "dir"\noutput = "{output}"\nadapter = "{texts[0]}"\n')
+    assert run_text(capsys, "compile", "--config", file)[0] == 0
+    given = parse_compile_options("m", known_models={}, output=output, adapter=texts)
+    found = [list(map(str, o.adapter)) for o in (*(o for _, o in compiled), given)]
+    assert found == [texts, texts, texts[:1], texts]
+
+
+def test_compile_refuses_two_adapters_of_one_linear(capsys: Capture, tmp_path: Path) -> None:
+    for flags, says in (
+        (("lora:linears=q+v", "peqa:linears=k+v"), "are both on v"),
+        (("lora", "peqa"), "both name no linears"),
+    ):
+        given = [part for text in flags for part in ("--adapter", text)]
+        code, _, err = run_text(capsys, "compile", "dir", *given, "-o", tmp_path / "a.gsqc")
+        assert code == 2 and says in err and "give each linear one adapter" in err
 
 
 def test_compile_says_that_it_calibrated(

@@ -67,7 +67,7 @@ def lower_captured(captured: CapturedModel, tokens: int, **changes: Any) -> Fami
         activation_bits=8,
         weight_bits=8,
         gradient_bits=8,
-        adapter=Lora(rank=RANK, alpha=ALPHA),
+        adapters=(Lora(rank=RANK, alpha=ALPHA),),
         optimizer=AdamW(),
         **{"recompute": "none", **changes},
     )

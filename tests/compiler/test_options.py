@@ -148,3 +148,15 @@ def test_an_optional_pass_needs_a_backward_pass() -> None:
         parse_compile_options(
             "dir", known_models={}, output="x.gsqc", passes=("dropbp",), optimizer="zo"
         )
+
+
+def test_a_correction_needs_an_error() -> None:
+    with pytest.raises(OptionError, match="--pass lorc:rank=8 with --base gguf corrects nothing"):
+        parse_compile_options("m.gguf", known_models={}, output="x.gsqc", passes=("lorc",))
+
+
+def test_a_correction_needs_no_backward_pass() -> None:
+    options = parse_compile_options(
+        "dir", known_models={}, output="x.gsqc", passes=("lorc:rank=4",), optimizer="zo"
+    )
+    assert [str(one) for one in options.passes] == ["lorc:rank=4"]

@@ -16,9 +16,9 @@ from gsqc.export.peft import peft_files
 W = np.zeros((32, 32), np.float32)
 
 
-def _linear(**shapes: tuple[int, int]) -> LinearAdapter:
+def _linear(kind: str, **shapes: tuple[int, int]) -> LinearAdapter:
     matrices: dict[str, Any] = {name: np.ones(shape, np.int32) for name, shape in shapes.items()}
-    return LinearAdapter("layers.0.q_proj", 0, "q", matrices)
+    return LinearAdapter(parse_adapter(kind), "layers.0.q_proj", 0, "q", matrices)
 
 
 @pytest.mark.parametrize(
@@ -32,16 +32,16 @@ def _linear(**shapes: tuple[int, int]) -> LinearAdapter:
 )
 def test_merging_is_refused(kind: str, shapes: dict[str, tuple[int, int]]) -> None:
     with pytest.raises(BundleError, match="q_proj does not fit its settings"):
-        merged_weight(parse_adapter(kind), W, _linear(**shapes))
+        merged_weight(W, _linear(kind, **shapes))
 
 
 def test_what_fits_is_merged() -> None:
-    merged = merged_weight(parse_adapter("miss:rank=16"), W, _linear(m=(32, 16)))
+    merged = merged_weight(W, _linear("miss:rank=16", m=(32, 16)))
     np.testing.assert_array_equal(merged, np.full((32, 32), 2.0**-24, np.float32))
 
 
 def test_a_class_of_peft_is_refused() -> None:
-    linear = _linear(c=(1, 16), s=(1, 15))
-    adapter = TrainedAdapter(parse_adapter("road:group=28"), (linear,), 1, "llama")
+    linear = _linear("road:group=28", c=(1, 16), s=(1, 15))
+    adapter = TrainedAdapter((linear,), 1, "llama")
     with pytest.raises(BundleError, match="does not fit its settings"):
         peft_files(adapter)

@@ -74,8 +74,8 @@ def _adapter(loaded: LoadedModel, name: str, linears: list[str], layers: int) ->
                 part: rng.integers(-(2**23), 2**23, shape, np.int32)
                 for part, shape in (("a", (RANK, columns)), ("b", (rows, RANK)))
             }
-            found.append(LinearAdapter(place, layer, short, matrices))
-    return TrainedAdapter(Lora(RANK, ALPHA), tuple(found), 3, name)
+            found.append(LinearAdapter(Lora(RANK, ALPHA), place, layer, short, matrices))
+    return TrainedAdapter(tuple(found), 3, name)
 
 
 @pytest.mark.parametrize("name", ENCODERS)

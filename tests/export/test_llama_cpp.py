@@ -53,7 +53,7 @@ def adapted(model: Any, blocks: str) -> TrainedAdapter:
     """A random adapter of every linear of the blocks. What it adds is merged into the model."""
     from transformers.pytorch_utils import Conv1D
 
-    draw, linears = np.random.default_rng(0), []
+    draw, settings, linears = np.random.default_rng(0), Lora(rank=RANK, alpha=ALPHA), []
     for name, part in model.named_modules():
         if not name.startswith(blocks) or not isinstance(part, (torch.nn.Linear, Conv1D)):
             continue
@@ -66,8 +66,8 @@ def adapted(model: Any, blocks: str) -> TrainedAdapter:
         with torch.no_grad():
             part.weight += delta.T if columns else delta
         layer = int(name.removeprefix(f"{blocks}.").split(".")[0])
-        linears.append(LinearAdapter(name, layer, name.rsplit(".", 1)[-1], matrices))
-    return TrainedAdapter(Lora(rank=RANK, alpha=ALPHA), tuple(linears), 7, model.config.model_type)
+        linears.append(LinearAdapter(settings, name, layer, name.rsplit(".", 1)[-1], matrices))
+    return TrainedAdapter(tuple(linears), 7, model.config.model_type)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,10 @@ def test_what_llama_cpp_has_no_tensor_for(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="layout of opt") as raised:
         write_gguf_adapter(bundle_of(model, "opt"), adapter, "tiny", tmp_path / "l.gguf", None)
     assert "llama, qwen2" in raised.value.hint
-    odd = LinearAdapter("model.layers.0.other", 0, "other", adapter.linears[0].matrices)
-    changed = TrainedAdapter(adapter.settings, (odd,), 1, "qwen2")
+    odd = LinearAdapter(
+        Lora(RANK, ALPHA), "model.layers.0.other", 0, "other", adapter.linears[0].matrices
+    )
+    changed = TrainedAdapter((odd,), 1, "qwen2")
     with pytest.raises(ExportError, match="no tensor for"):
         write_gguf_adapter(bundle_of(model, "qwen2"), changed, "tiny", tmp_path / "l.gguf", None)
     assert not (tmp_path / "l.gguf").exists()

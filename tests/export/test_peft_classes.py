@@ -41,8 +41,8 @@ def trained(model: Any, text: str) -> TrainedAdapter:
             part.weight.copy_(torch.from_numpy(adapter.merge(w, exact, arrays)))
         has_bias = part.bias is not None
         short = name.rsplit(".", 1)[-1]
-        linears.append(LinearAdapter(name, 0, short, matrices, arrays, has_bias))
-    return TrainedAdapter(adapter, tuple(linears), 7, model.config.model_type)
+        linears.append(LinearAdapter(adapter, name, 0, short, matrices, arrays, has_bias))
+    return TrainedAdapter(tuple(linears), 7, model.config.model_type)
 
 
 @pytest.mark.parametrize(

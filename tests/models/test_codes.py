@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from gsqc.errors import ModelError
-from gsqc.models.codes import ENCODERS, encode_row16
-from gsqc.numerics.ops.dequantise import NF4_LEVELS
+from gsqc.models.codes import encode, encode_row16
+from gsqc.numerics.bases import BASES
+from gsqc.numerics.bases.nf4 import NF4_LEVELS
 
 
 def weights(rows: int, columns: int, seed: int = 0) -> np.ndarray:
@@ -24,7 +25,7 @@ def weights(rows: int, columns: int, seed: int = 0) -> np.ndarray:
 def test_nf4_is_the_nearest_level(columns: int, block: int) -> None:
     """Scale and levels have 15 bits: 2^-14 of the block's largest."""
     w = weights(20, columns)
-    codes = ENCODERS["nf4"](w)
+    codes = encode("nf4", w)
     padded = np.pad(w, ((0, 0), (0, -columns % block))).reshape(20, -1, block).astype(np.float64)
     scale = np.abs(padded).max(-1, keepdims=True)
     levels = np.asarray(NF4_LEVELS)
@@ -43,7 +44,7 @@ def test_nf4_is_the_nearest_level(columns: int, block: int) -> None:
 def test_gse_rounds_to_the_group(kind: str, bits: int, columns: int) -> None:
     """At most one step off (half a step, and a whole one where the largest is clamped)."""
     w = weights(12, columns)
-    got = ENCODERS[kind](w).float32()
+    got = encode(kind, w).float32()
     groups = np.pad(np.abs(w), ((0, 0), (0, -columns % 32))).reshape(12, -1, 32).max(-1)
     step = np.ldexp(1.0, np.frexp(groups)[1] - (bits - 1))
     error = np.abs(got - w) / np.repeat(step, 32, 1)[:, :columns]
@@ -60,17 +61,34 @@ def test_norm_weights_keep_16_bits() -> None:
 
 @pytest.mark.parametrize(("kind", "bits"), [("nf4", 4.375), ("gse4", 4.25), ("gse8", 8.25)])
 def test_bits_per_weight(kind: str, bits: float) -> None:
-    assert ENCODERS[kind](weights(8, 128)).bits_per_weight == bits
+    assert encode(kind, weights(8, 128)).bits_per_weight == bits
 
 
 def test_bad_weights_are_refused() -> None:
     with pytest.raises(ModelError, match="NaN"):
-        ENCODERS["nf4"](np.full((2, 32), np.nan, np.float32))
+        encode("nf4", np.full((2, 32), np.nan, np.float32))
 
 
-@pytest.mark.parametrize("kind", ["nf4", "gse4", "gse8"])
+@pytest.mark.parametrize("kind", BASES)
+@pytest.mark.parametrize("columns", [128, 70])
+def test_the_op_means_what_the_coder_says(kind: str, columns: int) -> None:
+    """The op keeps 30 bits below the largest number of a row, and float32 keeps 24 of each."""
+    w = weights(20, columns)
+    meant = BASES[kind].encode(w.astype(np.float64)).meant.reshape(20, -1)[:, :columns]
+    largest = np.abs(meant).max(1, keepdims=True)
+    assert (np.abs(encode(kind, w).float32() - meant) <= 2.0**-24 * largest).all()
+
+
+@pytest.mark.parametrize("kind", BASES)
+def test_each_row_is_coded_by_itself(kind: str) -> None:
+    w = weights(6, 96).astype(np.float64)
+    whole, row = BASES[kind].encode(w).arrays, BASES[kind].encode(w[3:4]).arrays
+    assert all(np.array_equal(a[3:4], row[name]) for name, a in whole.items())
+
+
+@pytest.mark.parametrize("kind", BASES)
 def test_what_codes_lost_is_told(kind: str) -> None:
     w = weights(20, 128).astype(np.float64)
-    codes = ENCODERS[kind](w)
+    codes = encode(kind, w)
     expected = np.sqrt(np.square(codes.float32() - w).sum() / np.square(w).sum())
     assert codes.lost == pytest.approx(expected, rel=1e-5)  # float32 has rounded what it gives

@@ -81,10 +81,13 @@ def write_bundle(
     tokenizer: bool = True,
     state: dict[str, Any] = STATE,
     plan: Plan | None = None,
+    tensors: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Path:
     """Write the small bundle. `changes` replaces fields of its manifest."""
     with BundleWriter(path) as bundle:
+        if tensors is not None:
+            bundle.add_tensors("base.safetensors", tensors)
         bundle.add_tensors("state.safetensors", state)
         bundle.add_bytes(CODE, b"code")
         if tokenizer:

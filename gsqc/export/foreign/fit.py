@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """fit_adapter: makes an adapter's A and B those of a bundle, so that scale · B·A stays the same.
 
-The bundle has one rank and one scale for all linears:
+An adapter of the bundle has one rank and one scale for all its linears:
 
 another scale     B is multiplied by the quotient of the two scales
 a smaller rank    B gets columns of zeros, and A the rows with which a new adapter begins
@@ -15,18 +15,21 @@ bit.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from gsqc.adapters import default_adapter
+from gsqc.adapters.adapter import LoraPlace
 from gsqc.adapters.linears import LINEARS
-from gsqc.adapters.lora import Lora
+from gsqc.adapters.several import describe, on
 from gsqc.errors import ExportError
 from gsqc.export.adapter import Slot
 from gsqc.export.fixed_point import Int32, to_int32
+from gsqc.export.foreign.absent import absent_note
 from gsqc.export.foreign.pairs import MERGE, Floats, ForeignAdapter, Pair
 from gsqc.limits import MAXIMUM_RANK
 
@@ -37,7 +40,7 @@ _SHORT = {name: s for s, names in LINEARS.items() for name in (names.module, nam
 
 @dataclass(frozen=True)
 class FittedAdapter:
-    """An adapter as state tensors by name.
+    """An adapter as state tensors by name. Those that are not there stay as they begin.
 
     rounded  how many numbers were rounded
     notes    sentences for the user about what was done
@@ -48,14 +51,31 @@ class FittedAdapter:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A linear of the bundle that can take a LoRA."""
+
+    slot: Slot
+    lora: LoraPlace
+
+    @property
+    def scale(self) -> Fraction:
+        """What the bundle multiplies B·A by."""
+        return Fraction(self.lora.alpha, self.lora.rank)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Of A and B."""
+        return self.slot.shapes[self.lora.a], self.slot.shapes[self.lora.b]
+
+
 def fit_adapter(
     foreign: ForeignAdapter,
-    settings: Lora,
     slots: list[Slot],
     initial: Mapping[str, Int32],
     weights: Iterable[str],
 ) -> FittedAdapter:
-    """The state of a bundle with `settings` and `slots` whose adapter does what `foreign` does.
+    """The state of a bundle with `slots` whose adapter does what `foreign` does.
 
     initial  the state with which a new run begins
     weights  the names of the model's weights, among them those of every linear
@@ -63,24 +83,38 @@ def fit_adapter(
     Raises ExportError: linears or a rank that the bundle does not have, another model's shapes,
     numbers that are not finite or too large.
     """
-    by_module = {slot.module: slot for slot in slots}
-    _require_linears(foreign, by_module, settings, weights)
-    _require_shapes(foreign, by_module, settings)
-    own = Fraction(settings.alpha, settings.rank)
+    places = _places(slots)
+    if not places:
+        settings = list(dict.fromkeys(slot.settings for slot in slots))
+        raise ExportError(
+            f"the bundle's adapter is {describe(settings)}, which a LoRA does not fit into",
+            f"compile the model with --adapter {default_adapter()}",
+        )
+    if not foreign.pairs:
+        raise ExportError("the adapter has no LoRA of any linear", "save the adapter again")
+    of_bundle = [place.slot for place in places.values()]
+    require_linears(foreign.pairs, "a LoRA", MERGE[foreign.kind], of_bundle, weights)
+    _require_shapes(foreign, places)
     tensors, rounded = {}, 0
-    for slot in slots:
-        name_a, name_b = slot.state_name("a"), slot.state_name("b")
-        a = np.array(initial[name_a], np.int32).reshape(slot.shapes["a"])
-        b = np.zeros(slot.shapes["b"], np.int32)
-        pair = foreign.pairs.get(slot.module)
+    for module, place in places.items():
+        name_a, name_b = place.slot.state_name(place.lora.a), place.slot.state_name(place.lora.b)
+        a = np.array(initial[name_a], np.int32).reshape(place.shapes[0])
+        b = np.zeros(place.shapes[1], np.int32)
+        pair = foreign.pairs.get(module)
         if pair is not None:
             rank = len(pair.a)
-            a[:rank], lost_a = _integers(f"A of {slot.module}", pair.a)
-            b[:, :rank], lost_b = _integers(f"B of {slot.module}", _scaled(pair, own))
+            a[:rank], lost_a = integers(f"A of {module}", pair.a)
+            b[:, :rank], lost_b = integers(f"B of {module}", _scaled(pair, place.scale))
             rounded += lost_a + lost_b
         tensors[name_a], tensors[name_b] = a.reshape(-1), b.reshape(-1)
-    notes = [*foreign.notes, *_notes(foreign, settings, slots, own)]
+    notes = [*foreign.notes, *_notes(foreign, places, slots)]
     return FittedAdapter(tensors, rounded, tuple(notes))
+
+
+def _places(slots: Iterable[Slot]) -> dict[str, _Place]:
+    """The linears that can take a LoRA, by their modules."""
+    loras = [(slot, slot.settings.lora_place()) for slot in slots]
+    return {slot.module: _Place(slot, lora) for slot, lora in loras if lora is not None}
 
 
 def _scaled(pair: Pair, own: Fraction) -> Floats:
@@ -88,7 +122,10 @@ def _scaled(pair: Pair, own: Fraction) -> Floats:
     return pair.b if pair.scale == own else pair.b.astype(np.float64) * float(pair.scale / own)
 
 
-def _integers(what: str, values: Floats) -> tuple[Int32, int]:
+def integers(what: str, values: Floats) -> tuple[Int32, int]:
+    """Floats as int32 with 24 fraction bits, and how many were rounded. ExportError if they are not
+    finite, or 64 or more.
+    """
     if not np.isfinite(values).all():
         raise ExportError(
             f"{what} holds infinities or NaN",
@@ -102,31 +139,35 @@ def _integers(what: str, values: Floats) -> tuple[Int32, int]:
     return to_int32(values)
 
 
-def _require_linears(
-    foreign: ForeignAdapter, slots: Mapping[str, Slot], settings: Lora, weights: Iterable[str]
+def require_linears(
+    modules: Iterable[str],
+    what: str,
+    merge: str,
+    slots: Collection[Slot],
+    weights: Iterable[str],
 ) -> None:
-    """ExportError if there is nothing, or a linear that the bundle's adapter does not have."""
-    if not foreign.pairs:
-        raise ExportError("the adapter has no LoRA of any linear", "save the adapter again")
-    unknown = sorted(foreign.pairs.keys() - slots.keys())
+    """ExportError if an adapter is on a linear that is not among `slots`.
+
+    what   an adapter of its kind, for the error
+    merge  the hint for what is outside the layers
+    """
+    unknown = sorted(set(modules) - {slot.module for slot in slots})
     if not unknown:
         return
     outside = [name for name in unknown if not re.search(r"\.\d+\.", name)]
     if outside:
         raise ExportError(
-            f"the adapter has a LoRA of {outside[0][:120]}, outside the layers", MERGE[foreign.kind]
+            f"the adapter has {what} of {outside[0][:120]}, outside the layers", merge
         )
     of_model = {_linear(name.removesuffix(".weight")) for name in weights}
-    missing = {_linear(name) for name in unknown} & of_model - set(settings.linears)
-    count = f"the adapter has a LoRA of {len(unknown)} linears that the bundle's does not have"
+    own = {slot.linear for slot in slots}
+    missing = {_linear(name) for name in unknown} & of_model - own
+    count = f"the adapter has {what} of {len(unknown)} linears that the bundle's does not have"
     hint = "it is an adapter of another model"
     if missing:
-        wanted = missing | set(settings.linears)
+        wanted = missing | own
         linears = [name for name in LINEARS if name in wanted] + sorted(wanted - LINEARS.keys())
-        hint = (
-            "compile the model with --adapter "
-            f"lora:rank={settings.rank},alpha={settings.alpha},linears={'+'.join(linears)}"
-        )
+        hint = f"compile the model with --adapter {on(next(iter(slots)).settings, linears)}"
     raise ExportError(f"{count}, first {unknown[0][:120]}", hint)
 
 
@@ -136,68 +177,58 @@ def _linear(name: str) -> str:
     return _SHORT.get(last, last)
 
 
-def _require_shapes(foreign: ForeignAdapter, slots: Mapping[str, Slot], settings: Lora) -> None:
+def require_shape(what: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """ExportError if a matrix is another model's."""
+    if found != wanted:
+        raise ExportError(
+            f"{what} has the shape {list(found)}, the bundle's linear needs {list(wanted)}",
+            "it is an adapter of another model, or its file is damaged",
+        )
+
+
+def _require_shapes(foreign: ForeignAdapter, places: Mapping[str, _Place]) -> None:
     """ExportError if a matrix is another model's, or has more than the bundle's rank."""
-    largest = 0
     for module, pair in foreign.pairs.items():
-        rank, shapes = len(pair.a), slots[module].shapes
-        wanted = [(rank, shapes["a"][1]), (shapes["b"][0], rank)]
+        rank, (of_a, of_b) = len(pair.a), places[module].shapes
+        wanted = [(rank, of_a[1]), (of_b[0], rank)]
         for part, matrix, shape in zip("AB", (pair.a, pair.b), wanted, strict=True):
-            if matrix.shape != shape:
-                raise ExportError(
-                    f"{part} of {module} has the shape {list(matrix.shape)}, "
-                    f"the bundle's linear needs {list(shape)}",
-                    "it is an adapter of another model, or its file is damaged",
-                )
-        largest = max(largest, rank)
-    if largest > settings.rank:
-        alpha = max(1, round(Fraction(settings.alpha, settings.rank) * largest))
+            require_shape(f"{part} of {module}", matrix.shape, shape)
+    larger = {m: p for m, p in foreign.pairs.items() if len(p.a) > places[m].lora.rank}
+    if larger:
+        module, pair = max(larger.items(), key=lambda entry: len(entry[1].a))
+        largest, place = len(pair.a), places[module]
+        alpha = max(1, round(place.scale * largest))
+        resized: Any = on(place.slot.settings, ())
         hint = (
-            f"compile the model with --adapter lora:rank={largest},alpha={alpha}"
+            f"compile the model with --adapter {replace(resized, rank=largest, alpha=alpha)}"
             if largest <= MAXIMUM_RANK
             else f"gsqc compiles ranks up to {MAXIMUM_RANK}"
         )
-        raise ExportError(f"the adapter's rank is {largest}, the bundle's {settings.rank}", hint)
+        raise ExportError(f"the adapter's rank is {largest}, the bundle's {place.lora.rank}", hint)
 
 
 def _notes(
-    foreign: ForeignAdapter, settings: Lora, slots: list[Slot], own: Fraction
+    foreign: ForeignAdapter, places: Mapping[str, _Place], slots: list[Slot]
 ) -> Iterable[str]:
     """What was done to the adapter, a sentence each."""
-    scales = {pair.scale for pair in foreign.pairs.values()}
-    if scales != {own}:
+    both = [(pair, places[module]) for module, pair in foreign.pairs.items()]
+    if any(pair.scale != place.scale for pair, place in both):
         yield (
-            f"its scale is {_span(scales)} and the bundle's {_span({own})}, so B is multiplied by "
-            f"{_span({scale / own for scale in scales})}"
+            f"its scale is {_span(pair.scale for pair, _ in both)} and the bundle's "
+            f"{_span(place.scale for _, place in both)}, so B is multiplied by "
+            f"{_span(pair.scale / place.scale for pair, place in both)}"
         )
-    ranks = {len(pair.a) for pair in foreign.pairs.values()}
-    if ranks != {settings.rank}:
+    if any(len(pair.a) != place.lora.rank for pair, place in both):
         yield (
-            f"its rank is {_span(ranks)}, the bundle's {settings.rank}: the rest begins as in a "
-            "new adapter, with zeros in B"
+            f"its rank is {_span(len(pair.a) for pair, _ in both)}, the bundle's "
+            f"{_span(place.lora.rank for _, place in both)}: the rest begins as in a new adapter, "
+            "with zeros in B"
         )
-    absent = [slot for slot in slots if slot.module not in foreign.pairs]
-    if absent:
-        yield (
-            f"{len(absent)} of {len(slots)} linears have no weights in it "
-            f"({_which(absent, slots)}): they begin as in a new adapter, with a B of zeros"
-        )
+    if told := absent_note(foreign.pairs, slots):
+        yield f"{told}, with a B of zeros"
 
 
 def _span(values: Iterable[Any]) -> str:
-    least, most = min(values), max(values)
+    found = list(values)
+    least, most = min(found), max(found)
     return f"{float(least):.6g}" if least == most else f"{float(least):.6g} to {float(most):.6g}"
-
-
-def _which(absent: list[Slot], slots: list[Slot]) -> str:
-    """The layers or linears that are absent everywhere."""
-    there = [slot for slot in slots if slot not in absent]
-    linears = dict.fromkeys(slot.linear for slot in absent)
-    layers = dict.fromkeys(slot.layer for slot in absent)
-    if not layers.keys() & {slot.layer for slot in there}:
-        return f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}"
-    everywhere = [name for name in linears if name not in {slot.linear for slot in there}]
-    if not everywhere:
-        return f"first {absent[0].module}"
-    others = " and others" if len(everywhere) < len(linears) else ""
-    return f"{'+'.join(everywhere)}{others}"

@@ -83,7 +83,8 @@ def _require_lora(config: dict[str, Any], found: FoundAdapter) -> None:
     if isinstance(kind, str) and kind in _OF_PROMPTS:
         hint = "it changes no weight of the model: begin a LoRA with gsqc train"
     raise ExportError(
-        f"{found.weights.parent} is an adapter of the kind {named(kind)}, and gsqc takes LORA", hint
+        f"{found.weights.parent} is an adapter of the kind {named(kind)}, which gsqc does not take",
+        hint,
     )
 
 

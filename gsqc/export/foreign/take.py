@@ -9,16 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
-from gsqc.errors import ExportError
-from gsqc.export.adapter import Slot, adapter_settings, adapter_slots
+from gsqc.export.adapter import Slot, adapter_slots
 from gsqc.export.fixed_point import Int32
 from gsqc.export.foreign.base_name import require_base
 from gsqc.export.foreign.find import FoundAdapter, find_adapter
 from gsqc.export.foreign.fit import fit_adapter
 from gsqc.export.foreign.llama_cpp import read_gguf_adapter
 from gsqc.export.foreign.mlx import read_mlx
+from gsqc.export.foreign.own_class import base_name_of_class, fit_own_class, has_own_class
 from gsqc.export.foreign.pairs import ForeignAdapter
 from gsqc.export.foreign.peft import read_peft
 
@@ -56,24 +55,27 @@ def take_adapter(
     Raises ExportError, ModelError for a damaged GGUF file, OptionError if gguf is not installed,
     and BundleError.
     """
-    settings, slots = adapter_settings(bundle), adapter_slots(bundle)
-    if not isinstance(settings, Lora):
-        raise ExportError(
-            f"the bundle's adapter is {settings.describe()}, not LoRA",
-            "compile the model with --adapter lora",
-        )
+    slots, weights = adapter_slots(bundle), bundle.manifest.base_kinds
     found = find_adapter(path, kind, subfolder)
-    foreign = _read(bundle, found, slots)
-    copied = require_base(foreign.base_name, accepted_names)
-    initial = bundle.map_tensors("state.safetensors", bundle.plan.buffers["state"])
-    fitted = fit_adapter(foreign, settings, slots, initial, bundle.manifest.base_kinds)
-    notes = (*found.notes, *([copied] if copied else []), *fitted.notes)
-    return TakenAdapter(fitted.tensors, found.weights, foreign.base_name, fitted.rounded, notes)
-
-
-def _read(bundle: Bundle, found: FoundAdapter, slots: list[Slot]) -> ForeignAdapter:
-    if found.kind == "gguf":
-        return read_gguf_adapter(bundle, found, slots)
     # Float64 has twice the bytes of the state, and an adapter may have more linears than it.
     most_bytes = 8 * bundle.plan.buffer_bytes("state")
+    if has_own_class(found):
+        base_name = base_name_of_class(found)
+        copied = require_base(base_name, accepted_names)
+        fitted = fit_own_class(found, slots, weights, most_bytes)
+    else:
+        foreign = _read(bundle, found, slots, most_bytes)
+        base_name = foreign.base_name
+        copied = require_base(base_name, accepted_names)
+        initial = bundle.map_tensors("state.safetensors", bundle.plan.buffers["state"])
+        fitted = fit_adapter(foreign, slots, initial, weights)
+    notes = (*found.notes, *([copied] if copied else []), *fitted.notes)
+    return TakenAdapter(fitted.tensors, found.weights, base_name, fitted.rounded, notes)
+
+
+def _read(
+    bundle: Bundle, found: FoundAdapter, slots: list[Slot], most_bytes: int
+) -> ForeignAdapter:
+    if found.kind == "gguf":
+        return read_gguf_adapter(bundle, found, slots)
     return (read_mlx if found.kind == "mlx" else read_peft)(found, most_bytes)

@@ -137,12 +137,13 @@ def _fill_buffers(module: nn.Module, initialise: Callable[[nn.Module], Any]) -> 
     buffers = {n: b for n, b in known.items() if b.is_meta and b.numel() <= MOST_IN_BUFFER}
     if not buffers:
         return
+    stored = buffers.keys() - module._non_persistent_buffers_set
     filled: list[dict[str, torch.Tensor]] = []
     # Numbers that do not depend on what was there before were filled in.
     for before in (0, 1):
         for name, buffer in buffers.items():
             place = torch.full(buffer.shape, before, dtype=buffer.dtype)
-            setattr(module, name, nn.Buffer(place, persistent=False))
+            setattr(module, name, nn.Buffer(place, persistent=name in stored))
         initialise(module)  # what is on the meta device stays there
         filled.append({name: getattr(module, name) for name in buffers})
     first, second = filled
@@ -150,7 +151,7 @@ def _fill_buffers(module: nn.Module, initialise: Callable[[nn.Module], Any]) -> 
         if not torch.equal(first[name], second[name]):
             number = getattr(module, f"_{name}_scalar", None)
             place = buffer if number is None else torch.tensor(float(number))
-            setattr(module, name, nn.Buffer(place, persistent=False))
+            setattr(module, name, nn.Buffer(place, persistent=name in stored))
 
 
 def _require_frequencies(model: nn.Module, stored: Collection[Shape]) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""dequantise: frozen weights, stored as codes of 4, 8 or 16 bits, become rows. The formats are NF4
-and those of gsqc. `dequantise_ggml` has the formats of GGUF files.
+"""dequantise: frozen weights, stored as codes of 4, 8 or 16 bits, become rows.
+
+Here is what the ops have in common, and that of vectors. `gsqc.numerics.bases` has those of the
+bases that a user chooses, and `dequantise_ggml` those of GGUF files.
 
 Codes of 4 bits lie two in a byte: the low nibble belongs to the first half of the row, the high
 nibble to the second. A row is padded to whole blocks, and the attribute `columns` is its true
@@ -16,34 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.numerics.formats import GROUP, LEAST_EXPONENT, Row, largest
+from gsqc.numerics.formats import LEAST_EXPONENT, Row, largest
 from gsqc.numerics.operators.builder import Builder, Tensor, where
 from gsqc.numerics.ops.primitives import scale_by_power, store_row
 from gsqc.numerics.ops.registry import Case, Kind, cases, op
 
 BITS = 30
-
-NF4_LEVELS = (
-    -1.0,
-    -0.6961928009986877,
-    -0.5250730514526367,
-    -0.39491748809814453,
-    -0.28444138169288635,
-    -0.18477343022823334,
-    -0.09105003625154495,
-    0.0,
-    0.07958029955625534,
-    0.16093020141124725,
-    0.24611230194568634,
-    0.33791524171829224,
-    0.44070982933044434,
-    0.5626170039176941,
-    0.7229568362236023,
-    1.0,
-)
-"""The NormalFloat levels, the largest of which is 1. Dettmers et al. 2023, "QLoRA", appendix E."""
-
-NF4_INTEGERS = tuple(round(level * 32767) for level in NF4_LEVELS)
 
 
 def unpack(codes: Tensor, width: int) -> Tensor:
@@ -97,39 +77,6 @@ def blocks_to_row(m: Tensor, e: Tensor, columns: int) -> Row:
 
 
 @op(Kind.ROW)
-def dequantise_nf4(
-    b: Builder, codes: Tensor, scale_m: Tensor, scale_e: Tensor, *, columns: int
-) -> Row:
-    """codes int8 [N, K/2], scale_m int16 and scale_e int8 [N, blocks] -> level · scale, Row-30.
-
-    A level is an integer, 32767 for 1.0. The scale is the block's largest magnitude / 32767, with a
-    mantissa in [0, 2^15), so |product| < 2^30. Dettmers et al. 2023, "QLoRA", section 3, with
-    scales of 15 bits in place of double quantisation.
-    """
-    level = look_up(unpack(codes, 4), NF4_INTEGERS)
-    return blocks_to_row(
-        to_blocks(level, scale_m) * per_block(scale_m), per_block(scale_e), columns
-    )
-
-
-@op(Kind.ROW)
-def dequantise_gse4(b: Builder, codes: Tensor, exponents: Tensor, *, columns: int) -> Row:
-    """codes int8 [N, K/2], exponents int8 [N, K/32] -> m · 2^e, Row-30.
-
-    A nibble is a mantissa in two's complement with |m| ≤ 7.
-    """
-    return blocks_to_row(
-        to_blocks((unpack(codes, 4) ^ 8) - 8, exponents), per_block(exponents), columns
-    )
-
-
-@op(Kind.ROW)
-def dequantise_gse8(b: Builder, codes: Tensor, exponents: Tensor, *, columns: int) -> Row:
-    """codes int8 [N, K], exponents int8 [N, K/32] -> m · 2^e, Row-30."""
-    return blocks_to_row(to_blocks(codes.cast("int32"), exponents), per_block(exponents), columns)
-
-
-@op(Kind.ROW)
 def dequantise_row16(b: Builder, codes: Tensor, exponents: Tensor, *, columns: int) -> Row:
     """codes int16 [N, columns], exponents int8 [N, 1] -> Row-16, exact: the weights of norms."""
     return store_row(codes.cast("int32"), exponents.cast("int32"), 16)
@@ -151,7 +98,7 @@ def random_codes(rng: np.random.Generator, rows: int, size: int) -> npt.NDArray[
     return codes
 
 
-def _random_scales(
+def random_scales(
     rng: np.random.Generator, rows: int, blocks: int, limit: int, low: int, high: int
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Scales with a zero row, a row of largest mantissas, and exponents from `low` to `high`."""
@@ -163,29 +110,6 @@ def _random_scales(
         e[2] = high
         e[3, 0], e[3, -1] = low, high
     return m.astype(np.int16), e.astype(np.int8)
-
-
-@cases(dequantise_nf4)
-def _nf4_cases(rng: np.random.Generator) -> Iterator[Case]:
-    for name, (rows, width, columns) in CASE_SHAPES:
-        m, e = _random_scales(rng, rows, width // GROUP, 2**15 - 1, -128, 20)
-        yield Case(name, [random_codes(rng, rows, width // 2), np.abs(m), e], {"columns": columns})
-    m, e = _random_scales(rng, 6, 2, 2**15 - 1, -45, -40)
-    yield Case("blocks of 64", [random_codes(rng, 6, 64), np.abs(m), e], {"columns": 128})
-
-
-@cases(dequantise_gse4)
-def _gse4_cases(rng: np.random.Generator) -> Iterator[Case]:
-    for name, (rows, width, columns) in CASE_SHAPES:
-        _, e = _random_scales(rng, rows, width // GROUP, 1, -120, 120)
-        yield Case(name, [random_codes(rng, rows, width // 2), e], {"columns": columns})
-
-
-@cases(dequantise_gse8)
-def _gse8_cases(rng: np.random.Generator) -> Iterator[Case]:
-    for name, (rows, width, columns) in CASE_SHAPES:
-        _, e = _random_scales(rng, rows, width // GROUP, 1, -120, 120)
-        yield Case(name, [random_codes(rng, rows, width), e], {"columns": columns})
 
 
 @cases(dequantise_row16)

@@ -37,6 +37,7 @@ class DropBP(OptionalPass):
 
     kind: ClassVar[str] = "dropbp"
     after: ClassVar[str] = "add_clipping"
+    of_backward: ClassVar[bool] = True
     rate: str | float = option(
         "0.5", help="The chance that a step leaves a block's backward pass out.", maximum=1
     )

@@ -17,6 +17,12 @@ class OptionalPass(Named, ABC):
 
     after: ClassVar[str]
     """The pass of the pipeline that it follows."""
+    of_backward: ClassVar[bool] = False
+    """Whether it changes the backward pass, so that there must be one."""
+
+    def unfit(self, base: str) -> str:
+        """Why it is of no use for a value of --base: the end of a sentence, or nothing."""
+        return ""
 
     @abstractmethod
     def graph_pass(self) -> Pass:

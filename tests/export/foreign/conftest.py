@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gsqc.adapters import parse_adapter
 from gsqc.adapters.linears import LINEARS
 from gsqc.bundle.bundle import Bundle
 from gsqc.bundle.manifest import AdapterPart, MatrixEntry, ModelPart
@@ -43,16 +45,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return tiny_bundle(tmp_path_factory.mktemp("tiny") / "tiny.gsqc", tuple(LINEARS))
 
 
-def tiny_bundle(path: Path, linears: tuple[str, ...]) -> Bundle:
+def tiny_bundle(
+    path: Path, linears: tuple[str, ...], text: str = f"lora:rank={RANK},alpha={ALPHA}"
+) -> Bundle:
     """Write the bundle with an adapter of some linears."""
+    adapter = parse_adapter(text)
     rng, state, shapes = np.random.default_rng(7), {}, {}
     for layer in range(LAYERS):
         for short in linears:
             rows, columns = SIZES[short]
-            a, b = f"layers.{layer}.{short}_a", f"layers.{layer}.{short}_b"
-            shapes |= {a: MatrixEntry(RANK, columns), b: MatrixEntry(rows, RANK)}
-            state[a] = rng.integers(-(2**21), 2**21, RANK * columns, np.int32)
-            state[b] = np.ones(rows * RANK, np.int32)
+            for matrix, parameter in adapter.parameters(rows, columns).items():
+                name, count = f"layers.{layer}.{short}_{matrix}", prod(parameter.shape)
+                shapes[name] = MatrixEntry(*parameter.shape)
+                drawn = rng.integers(-(2**21), 2**21, count, np.int32)
+                state[name] = drawn if parameter.fan_in else np.ones(count, np.int32)
     plan = Plan(buffers={"state": {n: TensorPlan("int32", t.size) for n, t in state.items()}})
     write_bundle(
         path,
@@ -60,7 +66,7 @@ def tiny_bundle(path: Path, linears: tuple[str, ...]) -> Bundle:
         plan=plan,
         model=ModelPart("llama", LAYERS, HIDDEN, HEADS, KEY_VALUE_HEADS, VOCABULARY, name="toy"),
         base_kinds={f"{module(short, 0)}.weight": "nf4" for short in LINEARS},
-        adapter=AdapterPart("lora", {"rank": RANK, "alpha": ALPHA}, linears, shapes),
+        adapter=AdapterPart(adapter.kind, adapter.values(), linears, shapes),
     )
     return Bundle.open(path)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from gsqc.adapters.adapter import Adapter
 from gsqc.bundle.bundle import Bundle
 from gsqc.cli.main import main
 from gsqc.export.adapter import LinearAdapter, read_adapter
@@ -22,13 +21,11 @@ def take(bundle: Bundle, kind: str, path: Path, run: Path, *more: str) -> int:
 
 def added(bundle: Bundle, run: Path) -> dict[str, np.ndarray[Any, Any]]:
     """alpha / rank · B·A of each linear of a run, in float64, by Hugging Face's name."""
-    adapter = read_adapter(bundle, run)
-    return {linear.module: _sum(adapter.settings, linear) for linear in adapter.linears}
+    return {linear.module: _sum(linear) for linear in read_adapter(bundle, run).linears}
 
 
-def _sum(settings: Adapter, linear: LinearAdapter) -> np.ndarray[Any, Any]:
-    exact = {name: np.ldexp(p.astype(np.float64), -24) for name, p in linear.matrices.items()}
-    form = settings.as_lora(exact, linear.arrays)
+def _sum(linear: LinearAdapter) -> np.ndarray[Any, Any]:
+    form = linear.settings.as_lora(linear.exact(), linear.arrays)
     assert form is not None
     return np.asarray(form.alpha / len(form.a) * (form.b @ form.a))
 

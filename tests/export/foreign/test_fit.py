@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gsqc.adapters.lora import Lora
 from gsqc.bundle.bundle import Bundle
 from gsqc.errors import ExportError
-from gsqc.export.adapter import adapter_settings, adapter_slots
+from gsqc.export.adapter import adapter_slots
 from gsqc.export.foreign.fit import FittedAdapter, fit_adapter
 from gsqc.export.foreign.pairs import ForeignAdapter, Pair
 from tests.export.foreign.conftest import ALPHA, RANK, SIZES, module, tiny_bundle
@@ -30,11 +29,9 @@ def pair(short: str = "q", rank: int = RANK, scale: Fraction = OWN, seed: int = 
 
 
 def fit(bundle: Bundle, pairs: dict[str, Pair]) -> FittedAdapter:
-    settings = adapter_settings(bundle)
-    assert isinstance(settings, Lora)
     initial = bundle.map_tensors("state.safetensors")
     slots, weights = adapter_slots(bundle), bundle.manifest.base_kinds
-    return fit_adapter(ForeignAdapter("peft", pairs, ""), settings, slots, initial, weights)
+    return fit_adapter(ForeignAdapter("peft", pairs, ""), slots, initial, weights)
 
 
 @pytest.mark.parametrize("scale", [Fraction(2), Fraction(1, 4), Fraction(6), Fraction(8, 3)])

@@ -114,7 +114,7 @@ def test_bfloat16(bundle: Bundle, tmp_path: Path) -> None:
 
 
 BAD_SETTINGS = {
-    "another kind": ({"peft_type": "IA3"}, "of the kind IA3, and gsqc takes LORA"),
+    "another kind": ({"peft_type": "VERA"}, "of the kind VERA, which gsqc does not take"),
     "dora": ({"use_dora": True}, "use_dora = true"),
     "bias": ({"bias": "all"}, 'bias = "all"'),
     "lora bias": ({"lora_bias": True}, "lora_bias"),

@@ -43,8 +43,8 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     ),
     "IA3": (
         peft.IA3Config(target_modules=["k_proj", "v_proj"], feedforward_modules=[]),
-        "of the kind IA3",
-        "merge",
+        "is PEFT's IA3, and the bundle's adapter is LoRA",
+        "compile the model with --adapter peqa",
     ),
     "LoHa": (peft.LoHaConfig(target_modules=ALL), "of the kind LOHA", "merge"),
     "AdaLoRA": (

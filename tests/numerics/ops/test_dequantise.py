@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gsqc.numerics.ops.all  # noqa: F401  registers every op
-from gsqc.numerics.ops.dequantise import NF4_INTEGERS
+from gsqc.numerics.bases.nf4 import NF4_INTEGERS
 from gsqc.numerics.ops.registry import CASES, OPS, Case, evaluate
 
 

@@ -7,6 +7,7 @@ operators, and the rules of capture do the rest, as for any model.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from gsqc.models.capture.captured import CapturedModel, ModelConfig
 from gsqc.models.capture.convert import convert_graph
 from gsqc.models.capture.export import Exported
 from gsqc.models.capture.programs.check import check_program
+from gsqc.models.capture.programs.family_names import family_names, rename
 from gsqc.models.capture.programs.onnx_graph import trace_onnx
 from gsqc.models.capture.programs.patterns import PATTERNS
 from gsqc.models.capture.programs.pt2_graph import trace_pt2
@@ -29,6 +31,7 @@ from gsqc.models.layouts import TRANSPOSED
 from gsqc.models.loaded import LoadedModel
 from gsqc.models.program import ProgramModule
 from gsqc.models.readers.onnx_file import OnnxFile
+from gsqc.models.readers.program import family_of, kind_of
 
 
 def capture_program(loaded: LoadedModel, tokens: int) -> CapturedModel:
@@ -43,10 +46,19 @@ def capture_program(loaded: LoadedModel, tokens: int) -> CapturedModel:
     names = _shared_names(tracer)
     exported = Exported(tracer.graph, names, rewriter.tables, {}, {}, hides_window=False)
     graph = convert_graph(exported, tokens)
-    weights = _renamed(graph, tracer, names)
+    tensors = _by_roles(graph, tracer, names)
+    config, family = _config(loaded, graph), family_of(file)
+    if family is not None:
+        own = family_names(graph, family, tokens)
+        if own:
+            rename(graph, own)
+        tensors = {own.get(role, role): tensor for role, tensor in tensors.items()}
+        # Without its names it is none of this family for PEFT and others.
+        config = config if own else replace(config, architecture=kind_of(file))
+    weights = ProgramWeights(tensors)
     captured = CapturedModel(
         graph=graph,
-        config=_config(loaded, graph),
+        config=config,
         constants=rewriter.tables,
         weights=weights,
         tokenizer_json=loaded.tokenizer_json,
@@ -91,7 +103,9 @@ def _are_equal(tracer: Tracer, a: Any, b: Any) -> bool:
     return bool(first.equals(second))
 
 
-def _renamed(graph: torch.fx.Graph, tracer: Tracer, names: dict[str, str]) -> ProgramWeights:
+def _by_roles(
+    graph: torch.fx.Graph, tracer: Tracer, names: dict[str, str]
+) -> dict[str, Tensor | NBits]:
     """Name the graph's parameters by their roles, and give their numbers by these names."""
     by_name: dict[str, Tensor] = {n.name: t for n, t in tracer.placed.items()}
     _unshare(graph, by_name)
@@ -105,7 +119,7 @@ def _renamed(graph: torch.fx.Graph, tracer: Tracer, names: dict[str, str]) -> Pr
             tensor = tracer.codes.get(id(held), held)
             is_turned = node.meta.pop("layout", None) == TRANSPOSED
             tensors[roles[present]] = tensor.T if is_turned else tensor
-    return ProgramWeights(tensors)
+    return tensors
 
 
 def _unshare(graph: torch.fx.Graph, tensors: dict[str, Tensor]) -> None:

@@ -24,6 +24,8 @@ _BESIDE = (
     *(model_ops.scale, model_ops.add_bias, *_NORMS),
 )
 """What may stand between a linear and the place that gives it its role."""
+MORE = "_more"
+"""Ends the name of a parameter whose role another one has already."""
 
 
 def name_roles(graph: torch.fx.Graph) -> dict[str, str]:
@@ -124,7 +126,7 @@ class _Names:
         if present in self.renamed:  # it is used twice, as a tied table is
             return
         while name in self._taken:
-            name = f"{name}_more"
+            name = f"{name}{MORE}"
         self._taken.add(name)
         self.renamed[present] = name
 

@@ -129,8 +129,7 @@ def train(
     """Fine-tune a bundle's adapter on data, or go on with what `run` holds (docs/training.md).
 
     data, validation      files, or records, which the run then keeps. Or validation is a share.
-    on_step, on_evaluate  get a line of the log (docs/runs.md), and may raise StopTraining
-    on_note               gets what else the run tells: `event`, `text` and numbers
+    on_step, on_evaluate  get a line of the log, and may raise StopTraining. on_note gets the rest
     options               further ones of `gsqc train`, such as epochs in place of steps
 
     Ctrl-C saves and returns. Raises OptionError, DataError, BundleError, RunError, TargetError.

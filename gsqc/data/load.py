@@ -104,9 +104,8 @@ def load_split(
     Raises DataError, OptionError.
     """
     _require_fitting(options, tokenizer, images)
-    share = validation_share(options.validation)
+    share, reading = validation_share(options.validation), _reading(options, length)
     found, held_files = find_files(options.data), held_out_files(options)
-    reading = _reading(options, length)
     parts = [found.train, held_files] if held_files else [found.train]
     progress = _progress([file for part in parts for file in part], on_progress)
     corpus, *held_corpora = _read(parts, tokenizer, reading, progress, convert, cache, images)

@@ -129,9 +129,7 @@ def train(
     """Fine-tune a bundle's adapter on data, or go on with what `run` holds (docs/training.md).
 
     data, validation      files, or records, which the run then keeps. Or validation is a share.
-    images                a file of `gsqc images`, if records name images
-    on_step, on_evaluate  get a line of the log (docs/runs.md), and may raise StopTraining
-    on_note               gets what else the run tells: `event`, `text` and numbers
+    on_step, on_evaluate  get a line of the log, and may raise StopTraining. on_note gets the rest
     options               further ones of `gsqc train`, such as epochs in place of steps
 
     Ctrl-C saves and returns. Raises OptionError, DataError, BundleError, RunError, TargetError.
@@ -141,8 +139,7 @@ def train(
     is_shown = require_truth("progress", progress)
     calls = checked_callbacks(on_step, on_evaluate, on_save, on_note)
     how = {"mask_prompt": mask_prompt, "packing": packing, "prompt_end": prompt_end}
-    how |= {"validation": validation, "strict": strict}
-    how["images"] = None if images is None else as_path("images", images)
+    how |= {"validation": validation, "strict": strict, "images": images}
     with ExitStack() as opened:
         bar = opened.enter_context(reading_bar(Output(not is_shown))).update
         trainer = open_on(opened, bundle, data, run, chosen, threads, on_progress=bar, **how)

@@ -65,6 +65,7 @@ WRONG: dict[str, dict[str, list[Any]]] = {
         "packing": [*TRUTHS, None],
         "prompt_end": [5, None, "x" * 257],
         "strict": [*TRUTHS, None],
+        "images": [*[path for path in PATHS if path is not None], "absent"],
         "threads": [0, *COUNTS],
         "progress": [*TRUTHS, None],
         **dict.fromkeys(("on_step", "on_evaluate", "on_save", "on_note"), FUNCTIONS),

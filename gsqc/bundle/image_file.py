@@ -34,6 +34,8 @@ from gsqc.files.reading import open_file
 from gsqc.numerics.formats import largest
 
 FORMAT = "gsqc-images-1"
+IMAGE_ROWS = "image_rows"
+"""The input with the rows of a sequence's images, of bundles that take images."""
 _AGAIN = "write the file again: gsqc images MODEL --data DATA -o FILE"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COUNTS = ("row_counts", "token_counts")

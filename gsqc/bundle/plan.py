@@ -24,8 +24,6 @@ ITEM_BYTES = {"int8": 1, "int16": 2, "int32": 4}
 BUFFER_KINDS = ("base", "prepared", "state", "gradient", "cache", "input", "output")
 VALUE_TENSORS = {"tensor": 1, "row": 2, "gse": 3}
 """How many tensors a kernel's input has, by its kind."""
-IMAGE_ROWS = "image_rows"
-"""The input with the rows of a sequence's images, of bundles that take images."""
 MAXIMUM_BITS = 64
 MAXIMUM_ARGUMENTS = 64
 """How many tensors a kernel takes and gives."""

@@ -7,7 +7,7 @@ from files to tokens       read_corpus, block_reader (several processes), corpus
 from tokens to data sets   packing, load: what is trained on, and held out
 """
 
-from gsqc.data.encode import chat_prompt
+from gsqc.data.chat_prompt import chat_prompt
 from gsqc.data.files import data_digest, held_out_digest
 from gsqc.data.load import load_data, load_split
 from gsqc.data.options import DataOptions, validation_share

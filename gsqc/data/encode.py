@@ -22,19 +22,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from gsqc.data.chat import ChatRenderer
 from gsqc.data.control_tokens import ControlTokens
 from gsqc.data.examples import Chat, Document, Example, Labelled, Prompted
-from gsqc.data.form import chat_messages
 from gsqc.data.labels import labelled
 from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.data.seen import ImageTable, Seen
 from gsqc.data.tokenizer import Int32, Tokenizer
-from gsqc.errors import DataError
 
 _TEXT_PART = 1 << 20
 """Characters that are tokenised at once, to bound the memory. A longer text is cut at line ends."""
@@ -249,18 +247,3 @@ def chat_renderer(tokenizer: Tokenizer) -> ChatRenderer:
         tokenizer.control_tokens(),
         tokenizer.end_texts,
     )
-
-
-def chat_prompt(
-    tokenizer: Tokenizer, text: str, system: str | None = None, tools: list[Any] | None = None
-) -> list[int]:
-    """The tokens that the assistant's answer to `text` follows, by the model's chat template.
-
-    Raises DataError if there is no template, or if it refuses the messages.
-    """
-    chat = Chat(chat_messages(text, system), tools)
-    with chat_renderer(tokenizer) as renderer:
-        try:
-            return tokenizer.encode(renderer.prompt(chat))
-        except ValueError as error:
-            raise DataError(str(error), "generate without --chat, or without --system") from None

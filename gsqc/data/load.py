@@ -17,11 +17,12 @@ from gsqc.data.labels import require_for_labels
 from gsqc.data.names import HELD_OUT
 from gsqc.data.options import DataOptions, validation_share
 from gsqc.data.packing import pack_pieces
+from gsqc.data.padded import PaddedSequences
 from gsqc.data.piece_store import PieceStore, in_both
 from gsqc.data.prompt_end import DEFAULT_END
 from gsqc.data.read_corpus import read_corpus
 from gsqc.data.seen import ImageTable
-from gsqc.data.sequences import Dataset, PaddedSequences, Piece
+from gsqc.data.sequences import Dataset, Piece
 from gsqc.data.token_cache import TokenCache, cache_key
 from gsqc.data.tokenizer import Tokenizer
 from gsqc.errors import DataError, OptionError
@@ -100,33 +101,28 @@ def load_split(
     of a record alone. Without --validation, the split of that name of a directory is held out.
     `on_progress` takes the bytes that are read, and how many there are. `convert` makes another
     example of each. `cache` gives the tokens of the same data, or keeps them: not with `convert`.
-    `images` are those of the file that the options name.
     Raises DataError, OptionError.
     """
-    _require_fitting(options, tokenizer)
-    _require_images(options, images)
-    share = validation_share(options.validation)
+    _require_fitting(options, tokenizer, images)
+    share, reading = validation_share(options.validation), _reading(options, length)
     found, held_files = find_files(options.data), held_out_files(options)
-    reading = _reading(options, length)
     parts = [found.train, held_files] if held_files else [found.train]
     progress = _progress([file for part in parts for file in part], on_progress)
     corpus, *held_corpora = _read(parts, tokenizer, reading, progress, convert, cache, images)
-    kept, held = corpus.pieces, None
-    statistics = corpus.statistics
+    kept, held, statistics = corpus.pieces, None, corpus.statistics
     statistics.unread = [*found.unread, *_left_alone(found.held_out, held_files)]
     if share is not None:
         kept, held = _drawn(corpus.pieces, share)
         validation = _dataset(held, Corpus(), tokenizer, length, packing=False, images=images)
     elif held_files:
         held = held_corpora[0].pieces
-        corpora = held_corpora[0]
-        validation = _dataset(held, corpora, tokenizer, length, packing=False, images=images)
+        of = held_corpora[0]
+        validation = _dataset(held, of, tokenizer, length, packing=False, images=images)
         if options.validation is None:
             statistics.held_out_by_name = [file.name for file in held_files]
     if held is not None:
         statistics.held_out_twice = in_both(kept, held)
-    packing = options.packing
-    train = _dataset(kept, corpus, tokenizer, length, packing=packing, images=images)
+    train = _dataset(kept, corpus, tokenizer, length, packing=options.packing, images=images)
     return train, None if held is None else validation
 
 
@@ -137,7 +133,7 @@ def load_held_out(
 
     Raises DataError, OptionError.
     """
-    _require_fitting(options, tokenizer)
+    _require_fitting(options, tokenizer, None)
     if validation_share(options.validation) is not None:
         return load_split(options, tokenizer, length, convert=convert)[1]
     files = held_out_files(options)
@@ -148,7 +144,8 @@ def load_held_out(
     return _dataset(corpus.pieces, corpus, tokenizer, length, packing=False)
 
 
-def _require_fitting(options: DataOptions, tokenizer: Tokenizer) -> None:
+def _require_fitting(options: DataOptions, tokenizer: Tokenizer, images: ImageTable | None) -> None:
+    _require_images(options, images)
     if tokenizer.labels is not None:
         require_for_labels(options)
 

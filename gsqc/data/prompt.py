@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gsqc.data.encode import chat_prompt
+from gsqc.data.chat_prompt import chat_prompt
 from gsqc.data.examples import Example, alpaca_prompt
 from gsqc.data.form import DATA_FORMS, DataForm, in_form
 from gsqc.data.prompt_end import DEFAULT_END, escaped, require_end, unescaped

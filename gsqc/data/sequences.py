@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -113,42 +113,6 @@ class Piece:
         for start in self.starts:
             places[start:] = np.arange(length - start, dtype=np.int32)
         return TokenSequence(tokens, labels, weights, places)
-
-
-class PaddedSequences(Sequence[TokenSequence]):
-    """Pieces as sequences of `length` tokens.
-
-    They are padded when they are asked for, so the padding takes no memory. `labelled` pieces are
-    texts with labels. `finish` is what is done to each sequence at last.
-    """
-
-    def __init__(
-        self,
-        pieces: Sequence[Piece],
-        length: int,
-        *,
-        labelled: bool = False,
-        finish: Callable[[TokenSequence], TokenSequence] | None = None,
-    ) -> None:
-        self.pieces, self.length, self.labelled = pieces, length, labelled
-        self._finish = finish
-
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-    @overload
-    def __getitem__(self, index: int) -> TokenSequence: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> PaddedSequences: ...
-
-    def __getitem__(self, index: int | slice) -> TokenSequence | PaddedSequences:
-        if isinstance(index, slice):
-            pieces, finish = self.pieces[index], self._finish
-            return PaddedSequences(pieces, self.length, labelled=self.labelled, finish=finish)
-        piece = self.pieces[index]
-        made = piece.pad_labelled(self.length) if self.labelled else piece.pad(self.length)
-        return made if self._finish is None else self._finish(made)
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:

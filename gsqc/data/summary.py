@@ -9,8 +9,9 @@ from itertools import groupby
 from typing import Any
 
 from gsqc.data.labelled_text import texts_of
+from gsqc.data.padded import PaddedSequences
 from gsqc.data.piece_store import PieceStore
-from gsqc.data.sequences import Dataset, PaddedSequences, TokenSequence
+from gsqc.data.sequences import Dataset, TokenSequence
 from gsqc.data.tokenizer import Tokenizer
 
 BINS = 10

@@ -20,7 +20,8 @@ import numpy.typing as npt
 from gsqc.data.content import Content
 from gsqc.data.directories import DataFile
 from gsqc.data.encode import text_parts
-from gsqc.data.sequences import PaddedSequences, Piece
+from gsqc.data.padded import PaddedSequences
+from gsqc.data.sequences import Piece
 from gsqc.data.tokenizer import Int32, Tokenizer
 from gsqc.errors import DataError
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gsqc.bundle.plan import IMAGE_ROWS
+from gsqc.bundle.image_file import IMAGE_ROWS
 from gsqc.errors import ModelError
 from gsqc.graph.function import Function, shape_of, value_of
 from gsqc.graph.roles import STREAM_IN, STREAM_OUT, Kind, Role

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from gsqc.bundle.image_file import IMAGE_ROWS
 from gsqc.bundle.machine import physical_memory
-from gsqc.bundle.plan import IMAGE_ROWS, Plan
+from gsqc.bundle.plan import Plan
 from gsqc.data import WEIGHT_ONE, TokenSequence
 from gsqc.decimals import as_fraction
 from gsqc.errors import BundleError, DataError, OptionError

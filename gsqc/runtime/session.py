@@ -125,7 +125,7 @@ class Session:
 
     def _checked(self, sequences: Sequence[TokenSequence]) -> Sequence[TokenSequence]:
         model, length = self.bundle.manifest.model, self.sequence_length
-        classes, space = len(model.labels or ()), image_space(self.plan)
+        classes, space = len(model.labels or ()), image_space(self.bundle.plan)
         return require_sequences(sequences, length, model.vocabulary, classes, space)
 
     def step(

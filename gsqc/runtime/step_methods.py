@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.bundle.plan import IMAGE_ROWS, Plan
+from gsqc.bundle.image_file import IMAGE_ROWS
+from gsqc.bundle.plan import Plan
 from gsqc.data import TokenSequence
 from gsqc.numerics.optim.optimizer import STEP_NUMBER, Optimizer
 from gsqc.numerics.optim.zo import DECAY, LARGEST_STEP, MOVES, QUERY, STEP, TIMES, Zo

@@ -85,7 +85,7 @@ def check_resume(session: Session, config: dict[str, Any]) -> None:
     old = session.store.config
     changed = changed_settings(old, config)
     if session.step_count and changed:
-        now = ", ".join(f"{k} was {_shown(old[k])}, is {_shown(config[k])}" for k in changed)
+        now = ", ".join(f"{k} was {_shown(old[k])}, is {_shown(config.get(k))}" for k in changed)
         raise RunError(
             f"{session.store.path} has {session.step_count} steps with other settings: {now}",
             "give the settings that it began with, or start a new run with another --run",

@@ -32,6 +32,8 @@ def reading_options(keep: Keep, data: Any, validation: Any, **how: Any) -> DataO
 
     Raises OptionError.
     """
+    if how.get("images") is not None:
+        how["images"] = as_path("images", how["images"])
     check_options(DataOptions((), **how))
     sources = paths_or_records("data", data)
     held_out = _held_out(keep, validation)

@@ -82,7 +82,7 @@ def test_what_a_run_holds_on_to() -> None:
     """The names are written out here, because runs of older versions depend on them."""
     assert {*FIXED_SETTINGS, *FIXED_IF_GIVEN} == {
         *("data_sha256", "mask_prompt", "packing", "held_out_share", "validation_sha256"),
-        "prompt_end",
+        *("images_sha256", "prompt_end"),
         *("lr", "schedule", "warmup", "min_lr", "weight_decay", "clip"),
         *("sequences_per_step", "seed"),
     }

@@ -43,12 +43,18 @@ def opening_calls(tree: ast.AST) -> Iterator[tuple[int, str]]:
         owner = call.value.id if isinstance(call.value, ast.Name) else ""
         if call.attr in METHODS or call.attr in MODULES.get(owner, ()):
             yield node.lineno, f"{owner}.{call.attr}"
-        elif call.attr == "open" and owner not in ("Bundle", *MODULES):
+        elif call.attr == "open" and owner not in ("Bundle", *MODULES) and not _in_memory(node):
             yield node.lineno, f"{owner}.open"
 
 
+def _in_memory(call: ast.Call) -> bool:
+    """Whether it opens bytes that were read already: x.open(io.BytesIO(…))."""
+    first = call.args[0] if call.args else None
+    return isinstance(first, ast.Call) and ast.unparse(first.func) == "io.BytesIO"
+
+
 @pytest.mark.parametrize(
-    "text", ["open('a')", "path.write_text('')", "os.open('a', 0)", "p.open()"]
+    "text", ["open('a')", "path.write_text('')", "os.open('a', 0)", "p.open()", "Image.open(p)"]
 )
 def test_each_kind_of_call_is_found(text: str) -> None:
     assert list(opening_calls(ast.parse(text)))

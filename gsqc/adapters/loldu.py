@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from gsqc.adapters.adapter import Adapter, LoraForm, Parameter, Site
 from gsqc.limits import MAXIMUM_RANK
-from gsqc.models.codes import encode_row16
+from gsqc.models.codes import encode_row16, row16_floats
 from gsqc.numerics.ops.add import add, scale
 from gsqc.numerics.ops.dequantise import dequantise_row16
 from gsqc.numerics.ops.multiply import multiply
@@ -102,10 +102,6 @@ class Loldu(Adapter):
     def as_lora(self, matrices: Mapping[str, Any], arrays: Mapping[str, Any]) -> LoraForm:
         """A = U, and B = P·L·diag(z)."""
         lower, upper = (
-            np.ldexp(
-                arrays[f"{name}_codes"].reshape(len(arrays[f"{name}_exponents"]), -1).astype(float),
-                arrays[f"{name}_exponents"].reshape(-1, 1),
-            )
-            for name in "lu"
+            row16_floats(arrays[f"{name}_codes"], arrays[f"{name}_exponents"]) for name in "lu"
         )
         return LoraForm(upper, lower * matrices["z"], self.alpha)

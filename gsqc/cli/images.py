@@ -33,7 +33,7 @@ def images_command(
     """Compute how MODEL sees the images of the data, and write it as integers.
 
     The vision tower and the projector run once, in floats, on the CPU. Another machine may give
-    other bits, so keep the file with the data. gsqc train does not take it yet: see docs/images.md.
+    other bits, so keep the file with the data. gsqc train --images takes it.
     """
     out = Output(json)
     with needs_compiler():

@@ -20,13 +20,12 @@ from gsqc.compiler.frozen_weights import FrozenWeights
 from gsqc.compiler.initial_state import initial_state
 from gsqc.compiler.options import RECOMPUTE, CompileOptions
 from gsqc.compiler.pipeline import run_pipeline, with_optional, write_dumps
-from gsqc.compiler.side_arrays import corrected_weights, side_arrays
+from gsqc.compiler.side_arrays import corrections, side_arrays
 from gsqc.models import LoadedModel, load_classifier, load_model
 from gsqc.models.capture import CapturedModel, capture_loaded
 from gsqc.models.capture.source import source_lines
 from gsqc.models.catalogue import KNOWN_MODELS
 from gsqc.passes.choose_recompute import replan
-from gsqc.passes.optional.lorc import Lorc
 from gsqc.passes.step import Step, StepOptions
 from gsqc.targets.interface import CodeJob, Target
 from gsqc.targets.registry import add_programs, find_target
@@ -174,8 +173,7 @@ def _note_reading(captured: CapturedModel, note: Progress, progress: Progress) -
 def _run_passes(step: Step, weights: FrozenWeights, options: CompileOptions) -> Step:
     after = None if options.dump is None else write_dumps(options.dump)
     step = run_pipeline(step, with_optional(options.passes), after)
-    for lorc in (one for one in options.passes if isinstance(one, Lorc)):
-        weights.correct(corrected_weights(step), lorc.rank)
+    weights.correct(corrections(step))
     return step
 
 

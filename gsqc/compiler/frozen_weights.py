@@ -5,7 +5,7 @@ constants.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -63,15 +63,14 @@ class FrozenWeights:
     def __init__(self, weights: WeightSource, base: str) -> None:
         self.weights, self.base = weights, base
         self._losses: dict[str, int] = {}
-        self._rank = 0
+        self._ranks: dict[str, int] = {}
         self._corrections: dict[str, dict[str, Array]] = {}
         self._kinds: dict[str, str] = {}
         self._last: tuple[str, dict[str, Array]] | None = None
 
-    def correct(self, names: Iterable[str], rank: int) -> None:
-        """Correct these weights by U·V of a rank (`gsqc.models.low_rank`)."""
-        self._rank = rank
-        self._corrections = {name: {} for name in names}
+    def correct(self, ranks: Mapping[str, int]) -> None:
+        """Correct weights by U·V (`gsqc.models.low_rank`). The ranks are by the weights' names."""
+        self._ranks = dict(ranks)
 
     @property
     def losses(self) -> dict[str, int]:
@@ -110,15 +109,15 @@ class FrozenWeights:
         return self._correction(name, self._codes(name, self.kind_of(parameter, name)))
 
     def _correction(self, name: str, codes: Codes) -> dict[str, Array]:
-        if not self._corrections[name]:
+        if name not in self._corrections:
             error = self.weights.float32(name) - codes.float32()
-            self._corrections[name] = low_rank_arrays(error, self._rank)
+            self._corrections[name] = low_rank_arrays(error, self._ranks[name])
         return self._corrections[name]
 
     def _trained(self, name: str, kind: str) -> Array:
         codes = self._codes(name, kind)
         w = codes.float32()
-        if name not in self._corrections:
+        if name not in self._ranks:
             return w
         return (w + product(self._correction(name, codes))).astype(np.float32)
 
@@ -172,7 +171,7 @@ class FrozenWeights:
 
     def _coded(self, name: str, kind: str) -> dict[str, Array]:
         codes = self._codes(name, kind)
-        lost = self._left_lost(name, kind) if name in self._corrections else codes.lost
+        lost = self._left_lost(name, kind) if name in self._ranks else codes.lost
         if lost:
             self._losses[name] = round(lost * LOSS_UNIT)
         return codes.arrays

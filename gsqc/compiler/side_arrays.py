@@ -5,7 +5,7 @@ not trained, and those that correct the base.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from gsqc.adapters.adapter import Adapter
 from gsqc.adapters.linears import array_name
 from gsqc.bundle.tensor_file import LateTensor
 from gsqc.compiler.frozen_weights import FrozenWeights
+from gsqc.models.low_rank import rank_of
 from gsqc.passes.outline import Parameter
 from gsqc.passes.step import SideArrays, Step
 
@@ -42,9 +43,9 @@ def side_arrays(step: Step, weights: FrozenWeights, seed: int) -> dict[str, Arra
     return made
 
 
-def corrected_weights(step: Step) -> Iterable[str]:
-    """The names of the weights that have a correction."""
-    return (_weight(step, arrays)[1] for arrays in step.corrections)
+def corrections(step: Step) -> dict[str, int]:
+    """The rank of the correction of each weight that has one, by the weight's name."""
+    return {_weight(step, arrays)[1]: rank_of(arrays.types) for arrays in step.corrections}
 
 
 def _weight(step: Step, arrays: SideArrays) -> tuple[Parameter, str]:

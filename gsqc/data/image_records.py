@@ -84,7 +84,9 @@ def find_images(paths: Sequence[Path]) -> list[NamedImage]:
 def _of_file(file: DataFile) -> Iterator[NamedImage]:
     for where, record in records_of(file):
         try:
-            names = list(image_names(record))
+            if not isinstance(record, dict):
+                raise ValueError("not a JSON object")
+            names, _ = split_images(record, "")
         except ValueError as error:
             raise DataError(f"{where}: {error}", f"gsqc images reads {_FORMS}") from None
         for name in names:
@@ -114,36 +116,49 @@ def records_of(file: DataFile) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{where}: not JSON", "write one record on each line") from None
 
 
-def image_names(record: Any) -> Iterator[str]:
-    """The names of a record's images: its own, then those of its messages. Raises ValueError."""
+def split_images(record: Any, text: str) -> tuple[list[str], Any]:
+    """The names of a record's images in the order of its texts, and the record without them, with
+    `text` in the place of each part of a message that is an image.
+
+    What is no JSON object is left to the reader of records. Raises ValueError.
+    """
     if not isinstance(record, dict):
-        raise ValueError("not a JSON object")
-    if record.get("image") is not None:
-        yield _name(record["image"])
-    yield from map(_name, _listed(record, "images"))
+        return [], record
+    listed = record.get("images")
+    if not isinstance(listed, list | None):
+        raise ValueError("images is not a list of paths")
+    first = [] if record.get("image") is None else [record["image"]]
+    rest = iter([*first, *(listed or [])])
+    plain = {key: value for key, value in record.items() if key not in ("image", "images")}
+    named: list[Any] = []
     for key in ("messages", "prompt", "completion"):
-        if isinstance(record.get(key), list):
-            for message in record[key]:
-                yield from _of_message(message)
+        if isinstance(plain.get(key), list):
+            plain[key] = [_message(message, rest, named, text) for message in plain[key]]
+    names = [*named, *rest]
+    if not all(isinstance(name, str) and name for name in names):
+        raise ValueError("an image is not named by a path")
+    return names, plain
 
 
-def _listed(record: dict[str, Any], key: str) -> list[Any]:
-    found = record.get(key)
-    if not isinstance(found, list | None):
-        raise ValueError(f"{key} is not a list of paths")
-    return found or []
+def _message(message: Any, rest: Iterator[Any], named: list[Any], text: str) -> Any:
+    """A message with a text in the place of each part that is an image. A part without a name
+    stands for the next image of the record.
+    """
+    if not isinstance(message, dict) or not isinstance(message.get("content"), list):
+        return message
+    parts = []
+    for part in message["content"]:
+        is_image, name = _part_image(part)
+        if is_image:
+            name = next(rest, None) if name is None else name
+            if name is None:
+                raise ValueError("a part is an image, and the record names none for it")
+            named.append(name)
+        parts.append({"type": "text", "text": text} if is_image else part)
+    return {**message, "content": parts}
 
 
-def _of_message(message: Any) -> Iterator[str]:
-    """The images of the parts of a message. A part without a name stands for one of the record."""
-    content = message.get("content") if isinstance(message, dict) else None
-    for part in content if isinstance(content, list) else []:
-        _, named = part_image(part)
-        if named is not None:
-            yield _name(named)
-
-
-def part_image(part: Any) -> tuple[bool, Any]:
+def _part_image(part: Any) -> tuple[bool, Any]:
     """Whether a part of a message is an image, and what names it, or None. Raises ValueError."""
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "image_url":
@@ -151,9 +166,3 @@ def part_image(part: Any) -> tuple[bool, Any]:
     if kind != "image":
         return False, None
     return True, next((part[key] for key in _PART_KEYS if part.get(key) is not None), None)
-
-
-def _name(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("an image is not named by a path")
-    return value

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from gsqc.data.content import raw_size
@@ -109,20 +110,20 @@ def load_split(
     parts = [found.train, held_files] if held_files else [found.train]
     progress = _progress([file for part in parts for file in part], on_progress)
     corpus, *held_corpora = _read(parts, tokenizer, reading, progress, convert, cache, images)
+    dataset = partial(_dataset, tokenizer=tokenizer, length=length, images=images)
     kept, held, statistics = corpus.pieces, None, corpus.statistics
     statistics.unread = [*found.unread, *_left_alone(found.held_out, held_files)]
     if share is not None:
         kept, held = _drawn(corpus.pieces, share)
-        validation = _dataset(held, Corpus(), tokenizer, length, packing=False, images=images)
+        validation = dataset(held, Corpus(), packing=False)
     elif held_files:
         held = held_corpora[0].pieces
-        of = held_corpora[0]
-        validation = _dataset(held, of, tokenizer, length, packing=False, images=images)
+        validation = dataset(held, held_corpora[0], packing=False)
         if options.validation is None:
             statistics.held_out_by_name = [file.name for file in held_files]
     if held is not None:
         statistics.held_out_twice = in_both(kept, held)
-    train = _dataset(kept, corpus, tokenizer, length, packing=options.packing, images=images)
+    train = dataset(kept, corpus, packing=options.packing)
     return train, None if held is None else validation
 
 

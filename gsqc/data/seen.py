@@ -7,17 +7,16 @@ session takes has its own rows beside it, and its tokens count from the first of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gsqc.bundle.image_file import read_images
 from gsqc.data.directories import DataFile
 from gsqc.data.examples import Document, Example
-from gsqc.data.image_records import NamedImage, part_image, records_of
+from gsqc.data.image_records import NamedImage, records_of, split_images
 from gsqc.data.problems import Problems
 from gsqc.data.records import RecordReader
 from gsqc.data.sequences import Int32, TokenSequence
@@ -125,7 +124,7 @@ def read_seen(file: DataFile, problems: Problems, images: ImageTable) -> Iterato
     reader = RecordReader(problems.unused)
     for where, record in records_of(file):
         try:
-            names, plain = _without_images(record, images.text)
+            names, plain = split_images(record, images.text)
             example = reader.read(plain)
             if isinstance(example, Document) and names:
                 raise ValueError("a text with images: write a prompt and a completion, or messages")
@@ -137,40 +136,3 @@ def read_seen(file: DataFile, problems: Problems, images: ImageTable) -> Iterato
             where,
             Seen(example, tuple(images.tokens_of(NamedImage(where, root, name)) for name in names)),
         )
-
-
-def _without_images(record: Any, text: str) -> tuple[list[str], Any]:
-    """The names of a record's images in the order of its text, and the record without them."""
-    if not isinstance(record, dict):
-        return [], record
-    own = [record["image"]] if record.get("image") is not None else []
-    listed = record.get("images")
-    if not isinstance(listed, list | None):
-        raise ValueError("images is not a list of paths")
-    own += listed or []
-    plain = {key: value for key, value in record.items() if key not in ("image", "images")}
-    named: list[Any] = []
-    rest = iter(own)
-    for key in ("messages", "prompt", "completion"):
-        if isinstance(plain.get(key), list):
-            plain[key] = [_message(message, rest, named, text) for message in plain[key]]
-    names = [*named, *rest]
-    if not all(isinstance(name, str) and name for name in names):
-        raise ValueError("an image is not named by a path")
-    return names, plain
-
-
-def _message(message: Any, rest: Iterator[Any], named: list[Any], text: str) -> Any:
-    """A message with a text in the place of each part that is an image."""
-    if not isinstance(message, Mapping) or not isinstance(message.get("content"), list):
-        return message
-    parts = []
-    for part in message["content"]:
-        is_image, name = part_image(part)
-        if is_image:
-            name = next(rest, None) if name is None else name
-            if name is None:
-                raise ValueError("a part is an image, and the record names none for it")
-            named.append(name)
-        parts.append({"type": "text", "text": text} if is_image else part)
-    return {**message, "content": parts}

@@ -123,4 +123,13 @@ def encode_row16(weight: Array) -> Codes:
 def _row16(wide: npt.NDArray[np.float64]) -> Part:
     m, e = mantissas(wide, 16)
     arrays: dict[str, Array] = {"codes": m.astype(np.int16), "exponents": e.astype(np.int8)}
-    return Part(arrays, np.ldexp(m.astype(np.float64), e), wide)
+    return Part(arrays, row16_floats(arrays["codes"], arrays["exponents"]), wide)
+
+
+def row16_floats(codes: Array, exponents: Array) -> npt.NDArray[np.float64]:
+    """The numbers [N, K] of row16 arrays, which may be flat, in float64: exact."""
+    rows = exponents.reshape(-1, 1)
+    floats: npt.NDArray[np.float64] = np.ldexp(
+        codes.reshape(len(rows), -1).astype(np.float64), rows
+    )
+    return floats

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gsqc.models.codes import encode_row16
+from gsqc.models.codes import encode_row16, row16_floats
 
 Array = npt.NDArray[Any]
 LOW_RANK, FACTORS = "lorc_", "uv"
@@ -52,12 +52,12 @@ def low_rank_arrays(error: Array, rank: int) -> dict[str, Array]:
 def product(arrays: Mapping[str, Array]) -> Array:
     """U·V in float64, of the arrays of a bundle, flat or not."""
     u, v = (
-        _float64(arrays[array_name(name, "codes")], arrays[array_name(name, "exponents")])
+        row16_floats(arrays[array_name(name, "codes")], arrays[array_name(name, "exponents")])
         for name in FACTORS
     )
     return np.asarray(u @ v)
 
 
-def _float64(codes: Array, exponents: Array) -> Array:
-    rows = exponents.reshape(-1, 1)
-    return np.ldexp(codes.reshape(len(rows), -1).astype(np.float64), rows)
+def rank_of(types: Mapping[str, Any]) -> int:
+    """The rank of U and V, from arrays or their types by the names in a bundle."""
+    return int(types[array_name("v", "codes")].shape[0])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gsqc.data.image_records import MOST_IMAGE_BYTES, NamedImage, find_images, image_names
+from gsqc.data.image_records import MOST_IMAGE_BYTES, NamedImage, find_images, split_images
 from gsqc.errors import DataError
 
 USER = {
@@ -37,14 +37,18 @@ def write(folder: Path, *records: Any, name: str = "data.jsonl") -> Path:
     [
         ({"image": "a.png", "text": "t"}, ["a.png"]),
         ({"images": ["a.png", "sub/b.png"], "prompt": "p"}, ["a.png", "sub/b.png"]),
-        ({"messages": [USER, {"role": "assistant", "content": "cat"}]}, ["c.png", "d.png"]),
-        ({"prompt": [USER], "completion": []}, ["c.png", "d.png"]),
+        # The part without a name is the record's own image, in the order of the text.
+        (
+            {"image": "a.png", "messages": [USER, {"role": "assistant", "content": "cat"}]},
+            ["c.png", "a.png", "d.png"],
+        ),
+        ({"images": ["a.png"], "prompt": [USER], "completion": []}, ["c.png", "a.png", "d.png"]),
         ({"image": None, "images": [], "text": "t"}, []),
         ({"text": "t"}, []),
     ],
 )
 def test_the_images_of_a_record(record: Any, names: list[str]) -> None:
-    assert list(image_names(record)) == names
+    assert split_images(record, "")[0] == names
 
 
 @pytest.mark.parametrize(
@@ -56,6 +60,7 @@ def test_the_images_of_a_record(record: Any, names: list[str]) -> None:
         ({"images": "a.png"}, "images is not a list"),
         ({"images": [{"bytes": "…"}]}, "not named by a path"),
         ({"messages": [{"content": [{"type": "image_url"}]}]}, "fetches nothing"),
+        ({"messages": [USER]}, "the record names none for it"),
     ],
 )
 def test_images_that_are_no_paths(record: Any, text: str, tmp_path: Path) -> None:

@@ -18,17 +18,9 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from gsqc.errors import ModelError
 from gsqc.models import load_model
 from gsqc.models.capture import capture_model, run_float
+from tests.models.seeing import SEEN, TEXT
 
 TOKENS = 12
-TEXT = {
-    "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "intermediate_size": 96, "vocab_size": 320, "max_position_embeddings": 128, "head_dim": 16,
-    "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
-SEEN = {
-    "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48,
-    "image_size": 28, "patch_size": 14,
-}  # fmt: skip
 THREE = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]}
 QWEN_SEEN = {"depth": 1, "hidden_size": 32, "num_heads": 2, "out_hidden_size": 64}
 QWEN_SEEN |= {"intermediate_size": 48}
